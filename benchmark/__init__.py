@@ -1,0 +1,1 @@
+"""The harness: datasets, metrics, profilers, runs, stores, tables; built on the networks of ``zoo``."""

@@ -1,0 +1,30 @@
+"""One file per family of metrics; the registry imports them when it is first used."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+
+from benchmark.types import MetricCard, MetricFunction
+from zoo.registry import Registry
+
+
+def _import_metrics() -> None:
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+
+
+METRICS: Registry[MetricCard] = Registry("metric", load=_import_metrics)
+
+
+def register_metric(
+    id: str, *, definition: str, unit: str = "", higher_is_better: bool = True, version: int = 1
+) -> Callable[[MetricFunction], MetricFunction]:
+    """Register a function of two images (H, W, 3), float64 in [0, 1], as the metric called ``id``."""
+
+    def register(function: MetricFunction) -> MetricFunction:
+        METRICS.add(id, MetricCard(id, function, definition, unit, higher_is_better, version))
+        return function
+
+    return register

@@ -1,0 +1,225 @@
+"""The central types: what is evaluated, under which conditions, with what result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+SCHEMA = 1
+
+Evidence = Literal["published", "official-weights", "trained", "weights-file", "parameter-free", "untrained"]
+Status = Literal["ok", "oom", "error", "timeout"]
+Kind = Literal["count", "score", "timing"]
+
+
+def encode_number(value: float | None) -> float | str | None:
+    """Return ``value`` as strict JSON takes it: infinities become the strings "inf" and "-inf".
+
+    Raises ValueError for NaN: a score that is not a number is a failure, never a value.
+    """
+    if value is None or math.isfinite(value):
+        return value
+    if math.isnan(value):
+        raise ValueError("NaN is not a measurement")
+    return "inf" if value > 0 else "-inf"
+
+
+def decode_number(value: Any) -> Any:
+    """Return the number behind ``encode_number``; other values are left for pydantic to judge."""
+    return {"inf": math.inf, "-inf": -math.inf}.get(value, value) if isinstance(value, str) else value
+
+
+Number = Annotated[float, BeforeValidator(decode_number), PlainSerializer(encode_number)]
+
+
+class Record(BaseModel):
+    """A frozen record that refuses unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Measurement(Record):
+    """One number with its full definition."""
+
+    value: int | Number | None
+    unit: str
+    definition: str
+    kind: Kind
+    higher_is_better: bool | None = None
+    version: int = 1
+    # Beside a timing's median: quartiles, samples, threads. Beside a mean: how many values were infinite.
+    detail: dict[str, int | Number | str | list[int] | None] = {}
+
+
+class Environment(Record):
+    """Where a result was measured."""
+
+    machine: str
+    cpu: str
+    cores: int
+    memory_bytes: int
+    platform: str
+    python: str
+    torch: str
+    packages: dict[str, str]
+    threads: int
+    load: Number
+    commit: str | None
+    dirty: bool | None
+
+
+class ProtocolRecord(Record):
+    """How images are compared: what stands between a network's output and a score."""
+
+    name: str
+    version: int
+    text: str
+
+
+class RunSpec(Record):
+    """Everything that decides the numbers of one record; the machine is not part of it."""
+
+    model: str
+    options: dict[str, Any]
+    code: str
+    weights_digest: str | None
+    dataset: str
+    dataset_digest: str
+    split: str
+    limit: int | None
+    protocol: str
+    metrics: dict[str, int]
+    profilers: list[str]
+    device: str
+    precision: str
+    threads: int
+    seed: int
+    evaluate: bool
+
+    def key(self) -> str:
+        """Return a digest of the spec: two runs with the same key measure the same thing."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+class Result(Record):
+    """One line of results.jsonl: a model on a dataset, or why there is no number."""
+
+    record_schema: int = SCHEMA
+    key: str
+    model: str
+    options: dict[str, Any]
+    dataset: str
+    split: str
+    n: int
+    evidence: Evidence
+    status: Status
+    error: str | None
+    seconds: Number
+    created: str
+    measurements: dict[str, Measurement]
+    per_image: str | None
+    pictures: str | None
+    notes: list[str] = []
+    spec: RunSpec
+    protocol: ProtocolRecord
+    environment: Environment
+    # About the data: for a stand-in, the generator, its version and the digest of its sources.
+    data: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class EvaluationProtocol:
+    """How a dataset's images are compared; ``text`` becomes part of every score's definition."""
+
+    name: str
+    version: int
+    text: str
+    clamp: bool
+    round_uint8: bool
+    metrics: tuple[str, ...]
+
+    def record(self) -> ProtocolRecord:
+        """Return the part that is stored."""
+        return ProtocolRecord(name=self.name, version=self.version, text=self.text)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One pair. ``input``: RAW counts (1, 1, H, W) or RGB (1, 3, H, W) in [0, 1]; ``target`` (1, 3, H, W).
+
+    ``black`` and ``white`` are the sensor's levels in counts and ``red`` the (row, column) of the red pixel
+    in the first 2x2 block; all three matter for RAW only.
+    """
+
+    id: str
+    input: Tensor
+    target: Tensor
+    black: float = 0.0
+    white: float = 1.0
+    red: tuple[int, int] = (0, 0)
+
+
+class Dataset(Protocol):
+    """An opened split: a sequence of samples that knows its name and what its files contain."""
+
+    name: str
+    split: str
+    ids: Sequence[str]
+    provenance: Mapping[str, Any]
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return sample ``index``; raises UserError naming the file if it is damaged."""
+
+    def digest(self, limit: int | None = None) -> str:
+        """Return a digest of the content of the first ``limit`` samples' files (all if None)."""
+
+
+class OpenDataset(Protocol):
+    """Open a split of a dataset at ``root``; without a root the embedded stand-in, where there is one."""
+
+    def __call__(self, root: Path | None, split: str) -> Dataset: ...
+
+
+@dataclass(frozen=True)
+class DatasetCard:
+    """A registered dataset. ``plane_size`` is what a network receives per patch, ``full_size`` at 12 MP."""
+
+    name: str
+    task: str
+    summary: str
+    protocol: EvaluationProtocol
+    splits: tuple[str, ...]
+    default_split: str
+    plane_size: tuple[int, int]
+    full_size: tuple[int, int]
+    open: OpenDataset
+
+
+class MetricFunction(Protocol):
+    """Compare two images (H, W, 3), float64 in [0, 1]; raises UserError where the metric is not defined."""
+
+    def __call__(self, output: np.ndarray, target: np.ndarray) -> float: ...
+
+
+@dataclass(frozen=True)
+class MetricCard:
+    """A registered metric: a pure function with a definition and a version."""
+
+    id: str
+    function: MetricFunction
+    definition: str
+    unit: str = ""
+    higher_is_better: bool = True
+    version: int = 1

@@ -1,0 +1,195 @@
+"""What the tool knows about a model besides its code: the card, its input convention, its registry."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from zoo.errors import UserError
+from zoo.options import Option, read_options, resolve_options
+from zoo.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Task = Literal["raw2rgb", "denoise_rgb", "enhance_rgb"]
+Layout = Literal["bayer_packed", "rgb"]
+
+# Offsets (row, column) from a red pixel, in the plane order of PyNET, AWNet, PyNET-CA and LiteISP:
+# blue, green beside red, red, green beside blue. Letters (Gr, Gb) are used both ways in this field.
+PYNET_PLANES = ((1, 1), (0, 1), (0, 0), (1, 0))
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a network receives and returns, as data.
+
+    A raw network receives ``(counts - black_level) / divisor``, one plane per offset in ``planes``, mapped
+    linearly from [0, 1] to ``input_range``; nothing is clipped. ``None`` for the black level or the divisor
+    means the sensor's own (black, white - black), which comes with each sample. Height and width of the
+    planes are padded by reflection at the right and bottom to a multiple of ``multiple`` and the output is
+    cropped back; planes smaller than ``min_size`` are refused. The output has ``output_scale`` times the
+    planes' size and is mapped from ``output_range`` to [0, 1].
+    """
+
+    layout: Layout
+    planes: tuple[tuple[int, int], ...] = PYNET_PLANES
+    divisor: float | None = 1020.0  # 4 * 255: PyNET's scale for 10-bit counts, so 1023 becomes 1.003
+    black_level: float | None = 0.0
+    input_range: tuple[float, float] = (0.0, 1.0)
+    output_range: tuple[float, float] = (0.0, 1.0)
+    multiple: int = 1
+    min_size: int = 1
+    output_scale: float = 2.0
+
+    @property
+    def channels(self) -> int:
+        """Number of input planes."""
+        return len(self.planes) if self.layout == "bayer_packed" else 3
+
+
+_DEFAULT_INPUT: dict[str, InputSpec] = {
+    "raw2rgb": InputSpec(layout="bayer_packed"),
+    "denoise_rgb": InputSpec(layout="rgb", output_scale=1.0),
+    "enhance_rgb": InputSpec(layout="rgb", output_scale=1.0),
+}
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """One registered model: how to build it, what it expects, where it comes from.
+
+    ``params`` is the number of parameters with default options (None: not stated). ``differences`` lists
+    every deliberate difference from the paper; ``reconstruction`` marks layouts that the paper does not
+    give. ``global_ops`` names the operations that see the whole image: a model without any is exact under
+    tiling. ``unused_params`` are parameters that the official network has but does not use.
+    ``version`` is raised when a change moves the model's numbers.
+    """
+
+    name: str
+    build: Callable[..., nn.Module]
+    task: Task
+    input: InputSpec
+    options: Mapping[str, Option] = field(repr=False)
+    summary: str = ""
+    params: int | None = None
+    paper: str | None = None
+    licence: str | None = None
+    differences: tuple[str, ...] = ()
+    reconstruction: bool = False
+    global_ops: tuple[str, ...] = ()
+    unused_params: tuple[str, ...] = ()
+    scale_of: Callable[[Mapping[str, Any]], float] | None = None
+    convert_checkpoint: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    version: int = 1
+
+    def input_for(self, options: Mapping[str, Any]) -> InputSpec:
+        """Return the input convention under ``options``; some options change the output's size."""
+        if self.scale_of is None:
+            return self.input
+        return replace(self.input, output_scale=self.scale_of(self.all_options(options)))
+
+    def all_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return every option: ``given`` (strings are parsed) over the defaults."""
+        resolved = resolve_options(self.name, self.options, given)
+        return {name: resolved.get(name, option.default) for name, option in self.options.items()}
+
+    @functools.cached_property
+    def is_builtin(self) -> bool:
+        """Whether the model ships with this package (and is not a user's plug-in)."""
+        return self.build.__module__.startswith("zoo.models.")
+
+    @functools.cached_property
+    def code_digest(self) -> str:
+        """Digest of what decides the model's code: the card's version, or a plug-in's source file."""
+        if self.is_builtin:
+            return f"builtin-v{self.version}"
+        source = inspect.getsourcefile(self.build)
+        text = Path(source).read_bytes() if source and Path(source).is_file() else self.build.__code__.co_code
+        return hashlib.sha256(text).hexdigest()[:16]
+
+
+def _import_models() -> None:
+    package = importlib.import_module("zoo.models")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"zoo.models.{module.name}")
+
+
+MODELS: Registry[ModelCard] = Registry("model", load=_import_models)
+
+
+def register_model(
+    *,
+    task: Task,
+    input: InputSpec | None = None,
+    params: int | None = None,
+    paper: str | None = None,
+    licence: str | None = None,
+    differences: tuple[str, ...] = (),
+    reconstruction: bool = False,
+    global_ops: tuple[str, ...] = (),
+    unused_params: tuple[str, ...] = (),
+    scale_of: Callable[[Mapping[str, Any]], float] | None = None,
+    convert_checkpoint: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    version: int = 1,
+) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
+    """Register a build function as a model; the fields are those of ModelCard.
+
+    The function's name is the model's name, its arguments (each with a default) are the ``--set`` options,
+    the first line of its docstring is the summary. Without ``input`` the task's convention holds:
+    ``raw2rgb`` takes packed RAW (N, 4, H, W) in PyNET's plane order, counts / 1020 without black level, and
+    returns (N, 3, 2H, 2W) in [0, 1]; ``denoise_rgb`` and ``enhance_rgb`` take and return (N, 3, H, W).
+    Raises UserError for an unknown task, a name that is taken or an argument without default.
+    """
+    if task not in _DEFAULT_INPUT:
+        raise UserError(f"unknown task '{task}'; expected one of {', '.join(_DEFAULT_INPUT)}.")
+
+    def register(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+        card = ModelCard(
+            name=build.__name__,
+            build=build,
+            task=task,
+            input=input or _DEFAULT_INPUT[task],
+            options=read_options(build),
+            summary=(inspect.getdoc(build) or "").partition("\n")[0],
+            params=params,
+            paper=paper,
+            licence=licence,
+            differences=differences,
+            reconstruction=reconstruction,
+            global_ops=global_ops,
+            unused_params=unused_params,
+            scale_of=scale_of,
+            convert_checkpoint=convert_checkpoint,
+            version=version,
+        )
+        MODELS.add(card.name, card)
+        return build
+
+    return register
+
+
+def get_card(name: str) -> ModelCard:
+    """Return the card of the model called ``name``; raises UserError with the nearest names."""
+    return MODELS.get(name)
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Return the names of the registered models that match a shell ``pattern``, sorted."""
+    return MODELS.names(pattern)
+
+
+def create_model(name: str, **options: Any) -> nn.Module:
+    """Build the model called ``name`` with fresh weights, in training mode.
+
+    Options may be strings, as on the command line. Raises UserError for an unknown name or option.
+    """
+    card = get_card(name)
+    return card.build(**resolve_options(name, card.options, options))

@@ -1,0 +1,25 @@
+"""The one exception for mistakes that a user can mend."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake in the input; the message says what was wrong, what was expected and the next step.
+
+    The command line prints the message on one line and exits with status 2.
+    """
+
+
+def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
+    """Return ``"; did you mean a, b?"`` for the closest known names, else a list of what is known."""
+    names = sorted(known)
+    matches = difflib.get_close_matches(name, names, n=count, cutoff=0.6)
+    if matches:
+        return f"; did you mean {', '.join(matches)}?"
+    if not names:
+        return "; there are none"
+    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    return f"; known: {shown}"

@@ -1,0 +1,54 @@
+"""A named collection with near-miss hints; models, datasets, metrics and profilers each have one."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+from zoo.errors import UserError, nearest
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Map from name to item for one ``kind`` of piece.
+
+    ``load`` is called once, before the first look-up: it imports the built-in pieces, so that naming
+    the registry costs nothing and ``zoo-bench --help`` stays fast.
+    """
+
+    def __init__(self, kind: str, load: Callable[[], None] | None = None) -> None:
+        self.kind = kind
+        self._items: dict[str, T] = {}
+        self._load = load
+
+    def add(self, name: str, item: T) -> None:
+        """Register ``item``; raises UserError if the name is taken."""
+        if name in self._items:
+            raise UserError(f"a {self.kind} called '{name}' is registered already; give one of the two another name.")
+        self._items[name] = item
+
+    def get(self, name: str) -> T:
+        """Return the item called ``name``; raises UserError with the nearest names otherwise."""
+        self._ensure_loaded()
+        if name not in self._items:
+            raise UserError(f"no {self.kind} called '{name}'{nearest(name, self._items)}")
+        return self._items[name]
+
+    def names(self, pattern: str = "*") -> list[str]:
+        """Return the registered names that match a shell ``pattern``, sorted."""
+        self._ensure_loaded()
+        return sorted(fnmatch.filter(self._items, pattern))
+
+    def __iter__(self) -> Iterator[T]:
+        return (self._items[name] for name in self.names())
+
+    def __contains__(self, name: str) -> bool:
+        self._ensure_loaded()
+        return name in self._items
+
+    def _ensure_loaded(self) -> None:
+        load, self._load = self._load, None
+        if load is not None:
+            load()
