@@ -1,1 +1,27 @@
-"""The harness: datasets, metrics, profilers, runs, stores, tables; built on the networks of ``zoo``."""
+"""The harness: datasets, metrics, profilers, runs, stores, tables; built on the networks of ``zoo``.
+
+``run``, ``evaluate``, ``profile`` and ``score`` mean what the commands of these names mean;
+``register_dataset`` and ``register_metric`` are for plug-ins. They are imported when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_WHERE = {
+    "run": "benchmark.runner",
+    "evaluate": "benchmark.evaluation",
+    "profile": "benchmark.profiling",
+    "score": "benchmark.scoring",
+    "register_dataset": "benchmark.datasets",
+    "register_metric": "benchmark.metrics",
+    "register_profiler": "benchmark.profilers",
+}
+__all__ = list(_WHERE)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'benchmark' has no attribute '{name}'")
+    return getattr(importlib.import_module(_WHERE[name]), name)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, model_serializer
+from pydantic.functional_serializers import SerializerFunctionWrapHandler
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
+
+    from benchmark.reporting import Reporter
 
 SCHEMA = 1
 
@@ -58,8 +61,22 @@ class Measurement(Record):
     kind: Kind
     higher_is_better: bool | None = None
     version: int = 1
-    # Beside a timing's median: quartiles, samples, threads. Beside a mean: how many values were infinite.
-    detail: dict[str, int | Number | str | list[int] | None] = {}
+    # Beside a timing's median: quartiles, number of samples, threads.
+    q1: Number | None = None
+    q3: Number | None = None
+    n: int | None = None
+    threads: int | None = None
+    # Beside a mean with infinite values: how many, and the mean of the others.
+    n_inf: int | None = None
+    finite_mean: Number | None = None
+    # Beside a cost: the shape (N, C, H, W) that the network received.
+    input_shape: list[int] | None = None
+    # Beside a peak: where it occurs.
+    layer: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if value is not None or key == "value"}
 
 
 class Environment(Record):
@@ -129,8 +146,11 @@ class Result(Record):
     seconds: Number
     created: str
     measurements: dict[str, Measurement]
+    # Paths relative to the folder of results.jsonl.
     per_image: str | None
     pictures: str | None
+    # Seconds spent loading, in the network, in the metrics and in the store.
+    phases: dict[str, Number] = {}
     notes: list[str] = []
     spec: RunSpec
     protocol: ProtocolRecord
@@ -186,12 +206,6 @@ class Dataset(Protocol):
         """Return a digest of the content of the first ``limit`` samples' files (all if None)."""
 
 
-class OpenDataset(Protocol):
-    """Open a split of a dataset at ``root``; without a root the embedded stand-in, where there is one."""
-
-    def __call__(self, root: Path | None, split: str) -> Dataset: ...
-
-
 @dataclass(frozen=True)
 class DatasetCard:
     """A registered dataset. ``plane_size`` is what a network receives per patch, ``full_size`` at 12 MP."""
@@ -204,7 +218,12 @@ class DatasetCard:
     default_split: str
     plane_size: tuple[int, int]
     full_size: tuple[int, int]
-    open: OpenDataset
+    # Opens a split at a root; raises UserError for everything that is wrong with the files.
+    open: Callable[[Path, str], Dataset]
+    # Returns the root of the embedded stand-in, building it first where needed; None: there is none.
+    standin: Callable[[Reporter], Path] | None = None
+    # Writes a stand-in into an empty folder: (folder, seed, reporter).
+    write_standin: Callable[[Path, int, Reporter], None] | None = None
 
 
 class MetricFunction(Protocol):

@@ -62,6 +62,11 @@ _DEFAULT_INPUT: dict[str, InputSpec] = {
 }
 
 
+def default_input(task: str) -> InputSpec:
+    """Return the input convention of a task, for models that state none."""
+    return _DEFAULT_INPUT[task]
+
+
 @dataclass(frozen=True)
 class ModelCard:
     """One registered model: how to build it, what it expects, where it comes from.

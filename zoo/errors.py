@@ -13,6 +13,10 @@ class UserError(Exception):
     """
 
 
+class SizeError(UserError):
+    """An image that a network cannot take."""
+
+
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     """Return ``"; did you mean a, b?"`` for the closest known names, else a list of what is known."""
     names = sorted(known)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.card import PYNET_PLANES, InputSpec
-from zoo.errors import UserError
+from zoo.errors import SizeError, UserError
 
 Offset = tuple[int, int]
 
@@ -60,18 +60,30 @@ def to_network(
 def padded_size(height: int, width: int, spec: InputSpec) -> tuple[int, int]:
     """Return the size to which planes of ``height`` x ``width`` are padded.
 
-    Raises UserError below the smallest size that the network takes.
+    Raises SizeError below the smallest size that the network takes.
     """
     least = max(spec.min_size, 1)
     sizes = tuple(-(-size // spec.multiple) * spec.multiple for size in (height, width))
     # Reflection needs more pixels than it adds.
     if min(height, width) < least or sizes[0] - height >= height or sizes[1] - width >= width:
         needed = max(least, spec.multiple // 2 + 1)
-        raise UserError(
+        raise SizeError(
             f"planes of {height}x{width} are too small: this network takes at least {needed}x{needed}"
             f" (the planes it receives; a mosaic is twice as large)."
         )
     return sizes[0], sizes[1]
+
+
+def pad_planes(planes: Tensor, spec: InputSpec) -> Tensor:
+    """Pad planes (N, C, H, W) by reflection at the right and bottom to a size that the network takes.
+
+    Raises SizeError below the smallest size.
+    """
+    height, width = planes.shape[-2:]
+    rows, columns = padded_size(height, width, spec)
+    if (rows, columns) == (height, width):
+        return planes
+    return F.pad(planes, (0, columns - width, 0, rows - height), mode="reflect")
 
 
 def apply_model(model: nn.Module, planes: Tensor, spec: InputSpec) -> Tensor:
@@ -81,11 +93,9 @@ def apply_model(model: nn.Module, planes: Tensor, spec: InputSpec) -> Tensor:
     ValueError if the model does not return one image of the size that its convention promises.
     """
     height, width = planes.shape[-2:]
-    sizes = padded_size(height, width, spec)
-    padding = (0, sizes[1] - width, 0, sizes[0] - height)
-    padded = F.pad(planes, padding, mode="reflect") if any(padding) else planes
+    padded = pad_planes(planes, spec)
     output = model(padded)
-    expected = (planes.shape[0], 3, *(round(size * spec.output_scale) for size in sizes))
+    expected = (planes.shape[0], 3, *(round(size * spec.output_scale) for size in padded.shape[-2:]))
     if not isinstance(output, Tensor):
         raise ValueError(f"the model returned {type(output).__name__}; expected one tensor of shape {expected}")
     if tuple(output.shape) != expected:

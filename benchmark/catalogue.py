@@ -1,0 +1,152 @@
+"""What is registered, as rows, documents and text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmark.datasets import DATASETS
+from benchmark.metrics import METRICS
+from benchmark.profilers import PROFILERS
+from benchmark.reporting import Reporter
+from zoo.card import MODELS, InputSpec, ModelCard, get_card
+from zoo.errors import UserError
+
+
+def catalogue(what: str) -> list[dict[str, Any]]:
+    """Return one row per registered piece of a kind (models, datasets, metrics, profilers, recipes)."""
+    rows: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "models": lambda: [
+            {"name": c.name, "task": c.task, "params": c.params, "summary": c.summary, "paper": c.paper} for c in MODELS
+        ],
+        "datasets": lambda: [
+            {"name": c.name, "task": c.task, "splits": list(c.splits), "summary": c.summary} for c in DATASETS
+        ],
+        "metrics": lambda: [
+            {
+                "name": c.id,
+                "unit": c.unit,
+                "higher_is_better": c.higher_is_better,
+                "version": c.version,
+                "summary": c.definition,
+            }
+            for c in METRICS
+        ],
+        "profilers": lambda: [{"name": c.name, "kind": c.kind, "summary": c.summary} for c in PROFILERS],
+        "recipes": list,
+    }
+    return rows[what]()
+
+
+def card_document(name: str) -> dict[str, Any]:
+    """Return a model's card as JSON-ready values."""
+    card = get_card(name)
+    spec = card.input
+    return {
+        "name": card.name,
+        "summary": card.summary,
+        "task": card.task,
+        "params": card.params,
+        "options": {o.name: {"type": _type_name(o.annotation), "default": o.default} for o in card.options.values()},
+        "input": {
+            "layout": spec.layout,
+            "channels": spec.channels,
+            "planes": [list(plane) for plane in spec.planes] if spec.layout == "bayer_packed" else None,
+            "divisor": spec.divisor if spec.layout == "bayer_packed" else None,
+            "black_level": spec.black_level if spec.layout == "bayer_packed" else None,
+            "input_range": list(spec.input_range),
+            "output_range": list(spec.output_range),
+            "multiple": spec.multiple,
+            "min_size": spec.min_size,
+            "output_scale": spec.output_scale,
+        },
+        "paper": card.paper,
+        "licence": card.licence,
+        "reconstruction": card.reconstruction,
+        "differences": list(card.differences),
+        "global_ops": list(card.global_ops),
+        "exact_under_tiling": not card.global_ops,
+        "unused_params": list(card.unused_params),
+    }
+
+
+def _type_name(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
+
+
+def card_text(name: str) -> str:
+    """Return a model's card for people."""
+    card = get_card(name)
+    lines = [
+        f"{card.name}: {card.summary}",
+        f"  task          {card.task}",
+        f"  parameters    {'not stated' if card.params is None else f'{card.params:,}'}",
+        *(f"  option        {option.describe()}" for option in card.options.values()),
+        *_input_lines(card.input),
+        f"  paper         {card.paper or '-'}",
+        f"  licence       {card.licence or 'not stated'}",
+        f"  layout        {'reconstruction' if card.reconstruction else 'as published'}",
+        *(f"  differs       {line}" for line in card.differences),
+        f"  tiling        {_tiling(card)}",
+        *(f"  unused        {line}" for line in card.unused_params),
+    ]
+    return "\n".join(lines)
+
+
+def _input_lines(spec: InputSpec) -> list[str]:
+    if spec.layout == "bayer_packed":
+        black = "the sensor's black level" if spec.black_level is None else f"{spec.black_level:g}"
+        divisor = "white - black" if spec.divisor is None else f"{spec.divisor:g}"
+        planes = " ".join(f"({row},{column})" for row, column in spec.planes)
+        taken = f"packed RAW (N, {spec.channels}, H, W): (counts - {black}) / {divisor}; planes from red at {planes}"
+    else:
+        taken = "sRGB (N, 3, H, W)"
+    low, high = spec.input_range
+    out_low, out_high = spec.output_range
+    return [
+        f"  input         {taken}, mapped to [{low:g}, {high:g}]",
+        f"  output        (N, 3, {spec.output_scale:g}H, {spec.output_scale:g}W) in [{out_low:g}, {out_high:g}]",
+        f"  sizes         multiples of {spec.multiple}, at least {spec.min_size} (padded by reflection, cropped back)",
+    ]
+
+
+def _tiling(card: ModelCard) -> str:
+    return f"global operations: {'; '.join(card.global_ops)}" if card.global_ops else "exact: no global operations"
+
+
+def profile_text(document: dict[str, Any]) -> str:
+    """Return the costs of ``profiling.profile`` for people."""
+    gib = 1 << 30
+    lines = [
+        f"{document['model']}: input {_shape(document['input_shape'])}, output {_shape(document['output_shape'])}",
+        f"  params                 {document['params']:,}",
+        f"  MACs                   {document['macs']:,}",
+        f"  FLOPs (2 per MAC)      {document['flops']:,}",
+        f"  weights                {document['weight_bytes'] / gib:.3f} GiB",
+        f"  conv outputs, sum      {document['conv_output_bytes'] / gib:.3f} GiB",
+        f"  largest convolution    {document['peak_conv_bytes'] / gib:.3f} GiB in {document['peak_conv_layer'] or '-'}",
+        f"  peak of live tensors   {document['peak_activation_bytes'] / gib:.3f} GiB"
+        f" in {document['peak_activation_layer'] or '-'}",
+        "  executed without a formula (not in MACs):",
+    ]
+    lines += [f"    {o['op']:42} {o['calls']:6} calls {o['elements']:16,} elements" for o in document["uncounted_ops"]]
+    if "layers" in document:
+        lines += ["  MACs per layer:", *(f"    {o['layer']:42} {o['macs']:,}" for o in document["layers"])]
+    return "\n".join(lines)
+
+
+def _shape(shape: list[int]) -> str:
+    return "x".join(map(str, shape))
+
+
+def make_standin(name: str, out: Path, *, seed: int, reporter: Reporter) -> None:
+    """Write the stand-in of a dataset (named with or without ``-standin``) into ``out``.
+
+    Raises UserError for a dataset without one and for a folder that is not empty.
+    """
+    card = DATASETS.get(name.removesuffix("-standin"))
+    if card.write_standin is None:
+        able = [other.name for other in DATASETS if other.write_standin]
+        raise UserError(f"data make: {card.name} has no stand-in; expected one of {', '.join(able)}.")
+    card.write_standin(out, seed, reporter)

@@ -1,0 +1,86 @@
+"""Structural similarity (Wang et al. 2004) as the papers of the field compute it; the variants differ by up to 0.4."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from benchmark.filters import check_pair, filter_replicated, filter_valid, gaussian_window, ssim_terms, to_gray
+from benchmark.metrics import register_metric
+
+_GAUSSIAN = gaussian_window(11, 1.5)
+_UNIFORM = np.full(7, 1 / 7)
+
+
+@register_metric(
+    "ssim[gaussian11,rgb]",
+    definition="SSIM with an 11x11 Gaussian window, sigma 1.5, only where it fits into the image (no padding), biased "
+    "variances, K1 0.01, K2 0.03, range 1, averaged over positions and the three channels of one image; as Wang et "
+    "al. 2004 per channel, scikit-image with gaussian_weights and without use_sample_covariance (VDN, AWNet), and "
+    "pytorch_msssim.ssim (PyNET-CA)",
+)
+def ssim_gaussian(output: np.ndarray, target: np.ndarray) -> float:
+    """Return the mean Gaussian-window SSIM of RGB images (H, W, 3), at least 11 pixels a side."""
+    return _ssim_per_channel(output, target, _GAUSSIAN)
+
+
+@register_metric(
+    "ssim[gaussian11,rgb,cov_unbiased]",
+    definition="SSIM with an 11x11 Gaussian window, sigma 1.5, only where it fits into the image (no padding), "
+    "variances and covariance times 121/120, K1 0.01, K2 0.03, range 1, averaged over positions and the three channels "
+    "of one image; as scikit-image with win_size 11 and gaussian_weights (LiteISP)",
+)
+def ssim_gaussian_unbiased(output: np.ndarray, target: np.ndarray) -> float:
+    """Return the mean Gaussian-window SSIM with sample variances of RGB images (H, W, 3), at least 11 pixels a side."""
+    return _ssim_per_channel(output, target, _GAUSSIAN, bessel=121 / 120)
+
+
+@register_metric(
+    "ssim[uniform7,skimage]",
+    definition="SSIM with a uniform 7x7 window, only where it fits into the image (no padding), sample variances and "
+    "covariance (times 49/48), K1 0.01, K2 0.03, range 1, averaged over positions and the three channels of one image; "
+    "as scikit-image by default",
+)
+def ssim_uniform(output: np.ndarray, target: np.ndarray) -> float:
+    """Return the mean uniform-window SSIM of RGB images (H, W, 3), at least 7 pixels a side."""
+    return _ssim_per_channel(output, target, _UNIFORM, bessel=49 / 48)
+
+
+@register_metric(
+    "ssim[matlab3d,rgb]",
+    definition="SSIM of height x width x 3 taken as one volume: 11x11x11 Gaussian window, sigma 1.5, border values "
+    "replicated on all three axes, biased variances, K1 0.01, K2 0.03, range 1, averaged over the full volume of one "
+    "image; as MATLAB's ssim given an RGB array, and a proxy for the SIDD server, whose code is not public",
+)
+def ssim_volume(output: np.ndarray, target: np.ndarray) -> float:
+    """Return the mean SSIM of RGB images (H, W, 3) as volumes, at least 11 pixels a side."""
+    output, target = check_pair(output, target, smallest_side=len(_GAUSSIAN))
+    return _mean_ssim_replicated(output, target)
+
+
+@register_metric(
+    "ssim[matlab2d,gray]",
+    definition="SSIM of grey images, rint(0.298936021293775 R + 0.587043074451121 G + 0.114020904255103 B) on 0..255, "
+    "then / 255: 11x11 Gaussian window, sigma 1.5, border values replicated, biased variances, K1 0.01, K2 0.03, "
+    "range 1, averaged over all pixels of one image; as MATLAB's ssim after rgb2gray",
+)
+def ssim_gray(output: np.ndarray, target: np.ndarray) -> float:
+    """Return the mean SSIM of the rounded luma of RGB images (H, W, 3), at least 11 pixels a side."""
+    output, target = check_pair(output, target, smallest_side=len(_GAUSSIAN))
+    return _mean_ssim_replicated(to_gray(output), to_gray(target))
+
+
+def _ssim_per_channel(output: np.ndarray, target: np.ndarray, window: np.ndarray, *, bessel: float = 1.0) -> float:
+    output, target = check_pair(output, target, smallest_side=len(window))
+    local_mean = partial(filter_valid, window=window)
+    channels = []
+    for channel in range(3):  # one plane at a time: a third of the memory
+        luminance, contrast = ssim_terms(output[..., channel], target[..., channel], local_mean, bessel=bessel)
+        channels.append(np.mean(luminance * contrast))
+    return float(np.mean(channels))
+
+
+def _mean_ssim_replicated(output: np.ndarray, target: np.ndarray) -> float:
+    luminance, contrast = ssim_terms(output, target, partial(filter_replicated, window=_GAUSSIAN))
+    return float(np.mean(luminance * contrast))

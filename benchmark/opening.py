@@ -1,0 +1,47 @@
+"""Find and open a dataset: a folder that was named, one from the environment, or the embedded stand-in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from benchmark.reporting import Reporter
+from benchmark.types import Dataset, DatasetCard
+from zoo.errors import UserError
+
+
+def open_dataset(
+    card: DatasetCard, data_root: str | Path | None = None, split: str | None = None, reporter: Reporter | None = None
+) -> Dataset:
+    """Open a split at ``data_root``, else at ``$ZOO_BENCH_DATA/<name>``, else of the embedded stand-in, announced.
+
+    Raises UserError for an unknown split and for everything that is wrong with the files.
+    """
+    reporter = reporter or Reporter()
+    split = split or card.default_split
+    if split not in card.splits:
+        raise UserError(f"{card.name} has no split '{split}'; expected one of {', '.join(card.splits)}.")
+    root = Path(data_root) if data_root is not None else _root_from_environment(card, reporter)
+    if root is not None:
+        if not root.is_dir():
+            raise UserError(f"{card.name}: no folder at {root}; download the dataset and pass its root by --data-root.")
+        return card.open(root, split)
+    if card.standin is None:
+        raise UserError(f"{card.name}: no data; it has no embedded stand-in. Pass --data-root or set ZOO_BENCH_DATA.")
+    dataset = card.open(card.standin(reporter), split)
+    reporter.note(
+        f"{card.name}: no --data-root given; using the embedded stand-in {dataset.name}"
+        f" ({len(dataset.ids)} {split} images). Its scores say nothing about {card.name}."
+    )
+    return dataset
+
+
+def _root_from_environment(card: DatasetCard, reporter: Reporter) -> Path | None:
+    base = os.environ.get("ZOO_BENCH_DATA")
+    if not base:
+        return None
+    root = Path(base) / card.name
+    if root.is_dir():
+        return root
+    reporter.note(f"{card.name}: no folder {root} (from ZOO_BENCH_DATA).")
+    return None

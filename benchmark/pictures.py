@@ -1,0 +1,80 @@
+"""Contact sheets: what a model received, returned, should have returned, and where it erred."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from benchmark.types import Sample
+from zoo.raw import pack
+
+TILE = 336
+GAP = 8
+HEADER = 40
+CAPTION = 22
+ERROR_GAIN = 4.0
+_COLUMNS = ("input", "output", "target", f"error x{ERROR_GAIN:g}")
+Picture = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image of a sheet; pictures are (H, W, 3) in [0, 1]."""
+
+    caption: str
+    input: Picture
+    output: Picture
+    target: Picture
+
+
+def show_input(sample: Sample) -> Picture:
+    """Return a sample's input as a person can see it: RAW as half-size RGB with gamma, else the image itself."""
+    if sample.input.shape[1] == 3:
+        return sample.input[0].permute(1, 2, 0).double().numpy().clip(0, 1)
+    red, green, other, blue = pack(sample.input, ((0, 0), (0, 1), (1, 0), (1, 1)), red=sample.red)[0].double()
+    rgb = np.stack([red.numpy(), (green.numpy() + other.numpy()) / 2, blue.numpy()], axis=-1)
+    return ((rgb - sample.black) / (sample.white - sample.black)).clip(0, 1) ** (1 / 2.2)
+
+
+def save_sheet(path: Path, title: str, rows: Sequence[Row]) -> None:
+    """Write a PNG with one row of four pictures per image, atomically."""
+    width = 4 * TILE + 5 * GAP
+    height = HEADER + len(rows) * (TILE + CAPTION + GAP)
+    sheet = Image.new("RGB", (width, height), (250, 250, 250))
+    draw = ImageDraw.Draw(sheet)
+    draw.text((GAP, 4), title, fill=(20, 20, 20), font=ImageFont.load_default(16))
+    for column, name in enumerate(_COLUMNS):
+        draw.text((GAP + column * (TILE + GAP), 24), name, fill=(90, 90, 90), font=ImageFont.load_default(12))
+    for index, row in enumerate(rows):
+        top = HEADER + index * (TILE + CAPTION + GAP)
+        error = np.abs(row.output - row.target).mean(axis=-1) * ERROR_GAIN
+        pictures = [_image(row.input), _image(row.output), _image(row.target), _heat(error)]
+        for column, picture in enumerate(pictures):
+            sheet.paste(_fit(picture), (GAP + column * (TILE + GAP), top))
+        draw.text((GAP, top + TILE + 3), row.caption, fill=(20, 20, 20), font=ImageFont.load_default(13))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part")
+    sheet.save(temporary, format="PNG", compress_level=1)
+    os.replace(temporary, path)
+
+
+def _image(picture: Picture) -> Image.Image:
+    return Image.fromarray(np.rint(picture.clip(0, 1) * 255).astype(np.uint8))
+
+
+def _heat(error: Picture) -> Image.Image:
+    gray = Image.fromarray(np.rint(error.clip(0, 1) * 255).astype(np.uint8))
+    return ImageOps.colorize(gray, black="#000010", mid="#c0392b", white="#fff3b0")
+
+
+def _fit(picture: Image.Image) -> Image.Image:
+    fitted = ImageOps.contain(picture, (TILE, TILE), Image.Resampling.LANCZOS)
+    tile = Image.new("RGB", (TILE, TILE), (250, 250, 250))
+    tile.paste(fitted, ((TILE - fitted.width) // 2, (TILE - fitted.height) // 2))
+    return tile

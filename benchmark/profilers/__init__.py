@@ -1,0 +1,52 @@
+"""One file per cost; the registry imports them when it is first used."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.types import Kind, Measurement
+from zoo.registry import Registry
+
+Measure = Callable[..., dict[str, Measurement]]
+
+
+@dataclass(frozen=True)
+class ProfilerCard:
+    """A registered cost.
+
+    ``count`` profilers are exact: ``measure(model, trace)`` with the model on the meta device. ``timing``
+    profilers run: ``measure(forward, threads=...)`` with a callable that does one forward pass.
+    """
+
+    name: str
+    kind: Kind
+    measure: Measure
+    summary: str
+
+
+def _import_profilers() -> None:
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+
+
+PROFILERS: Registry[ProfilerCard] = Registry("profiler", load=_import_profilers)
+
+
+def register_profiler(name: str, *, kind: Kind) -> Callable[[Measure], Measure]:
+    """Register a function as the profiler called ``name``; its docstring's first line is the summary."""
+
+    def register(measure: Measure) -> Measure:
+        summary = (measure.__doc__ or "").strip().partition("\n")[0]
+        PROFILERS.add(name, ProfilerCard(name, kind, measure, summary))
+        return measure
+
+    return register
+
+
+def count(value: int, unit: str, definition: str, **beside: Any) -> Measurement:
+    """Return an exact cost; lower is better."""
+    return Measurement(value=value, unit=unit, definition=definition, kind="count", higher_is_better=False, **beside)

@@ -1,0 +1,104 @@
+"""What a model costs, without running it: parameters, MACs, memory at any size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmark.profilers import PROFILERS
+from benchmark.trace import Trace, trace
+from benchmark.types import Measurement
+from zoo.card import ModelCard, get_card
+from zoo.errors import UserError
+from zoo.options import resolve_options
+from zoo.raw import padded_size
+
+Size = tuple[int, int]
+_PATCH_OF_TASK = {"raw2rgb": (224, 224), "denoise_rgb": (256, 256), "enhance_rgb": (256, 256)}
+
+
+class CostError(Exception):
+    """The model cannot be followed on meta tensors; the message says why."""
+
+
+def meta_model(card: ModelCard, options: Mapping[str, Any]) -> nn.Module:
+    """Build a model without memory for its weights."""
+    resolved = resolve_options(card.name, card.options, options)
+    try:
+        with torch.device("meta"):
+            model = card.build(**resolved)
+    except (NotImplementedError, RuntimeError, TypeError):
+        # A build function that reads its own tensors' values needs real ones; its own errors come again here.
+        model = card.build(**resolved)
+    return model.to("meta")
+
+
+def trace_card(card: ModelCard, options: Mapping[str, Any], size: Size, model: nn.Module | None = None) -> Trace:
+    """Trace one image whose planes have ``size`` before padding.
+
+    Raises SizeError if the size is too small, CostError if the model cannot run on meta tensors.
+    """
+    spec = card.input_for(options)
+    height, width = padded_size(*size, spec)
+    model = model or meta_model(card, options)
+    planes = torch.empty(1, spec.channels, height, width, device="meta")
+    try:
+        return trace(model, planes)
+    except Exception as error:
+        # Whatever a user's forward raises is a statement about that model, not about the tool.
+        text = " ".join(str(error).split())[:200]
+        raise CostError(
+            f"costs of {card.name} at {height}x{width} not counted: {type(error).__name__}: {text}"
+        ) from error
+
+
+def count_costs(model: nn.Module, result: Trace) -> dict[str, Measurement]:
+    """Return the measurements of every exact profiler by id."""
+    measurements: dict[str, Measurement] = {}
+    for card in PROFILERS:
+        if card.kind == "count":
+            measurements |= card.measure(model, result)
+    return measurements
+
+
+def default_size(card: ModelCard) -> Size:
+    """Return the patch that a network receives from the dataset of its task: ZRR 224x224 packed, SIDD 256x256."""
+    return _PATCH_OF_TASK[card.task]
+
+
+def profile(
+    model: str, *, size: Size | None = None, options: Mapping[str, Any] | None = None, layers: bool = False
+) -> dict[str, Any]:
+    """Return the costs of a model by name as JSON-ready values; keys as in ``zoo-bench profile --json``.
+
+    ``size`` is that of the planes the network receives (default: the patch of its dataset); nothing is run
+    and no memory of that size is needed. ``layers`` adds the MACs per layer. Raises UserError for unknown
+    names, options and sizes that are too small, and for a model that cannot run on meta tensors.
+    """
+    card = get_card(model)
+    given = options or {}
+    network = meta_model(card, given)
+    try:
+        result = trace_card(card, given, size or default_size(card), network)
+    except CostError as error:
+        raise UserError(str(error)) from error
+    costs = count_costs(network, result)
+    document: dict[str, Any] = {
+        "model": card.name,
+        "options": dict(resolve_options(card.name, card.options, given)),
+        "input_shape": list(result.input_shape),
+        "output_shape": list(result.output_shape),
+        **{name: measurement.value for name, measurement in costs.items()},
+        "peak_conv_layer": result.peak_conv_layer,
+        "peak_activation_layer": result.peak_activation_layer,
+        "uncounted_ops": [
+            {"op": item.op, "calls": item.calls, "elements": item.elements} for item in result.uncounted_ops
+        ],
+        "definitions": {name: measurement.definition for name, measurement in costs.items()},
+    }
+    if layers:
+        document["layers"] = [{"layer": name, "macs": macs} for name, macs in result.layer_macs.items()]
+    return document

@@ -1,0 +1,187 @@
+"""Which models a run takes, with which options and weights, and whether they meet the data or only cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmark.profiling import meta_model
+from benchmark.types import DatasetCard, Evidence
+from zoo.card import MODELS, ModelCard, get_card
+from zoo.errors import UserError, nearest
+from zoo.options import resolve_options
+from zoo.weights import Checkpoint, check_fits, load_strictly, official_state, read_checkpoint
+
+_WILDCARDS = "*?["
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of a run."""
+
+    card: ModelCard
+    options: dict[str, Any]
+    checkpoint: Checkpoint | None
+    evidence: Evidence
+    # Whether the model meets the images; otherwise only its costs are listed.
+    evaluate: bool
+
+    @property
+    def scored(self) -> bool:
+        """Whether quality may be shown: never for untrained weights."""
+        return self.evidence != "untrained"
+
+    def build(self, *, seed: int = 0) -> nn.Module:
+        """Build the network in evaluation mode, with its weights or those that ``seed`` gives."""
+        torch.manual_seed(seed)
+        model = self.card.build(**self.options)
+        if self.checkpoint:
+            load_strictly(model, self.checkpoint.state, name=self.card.name, source=self.checkpoint.path)
+        return model.eval()
+
+    @property
+    def label(self) -> str:
+        """The model's name with the options that differ from the defaults."""
+        return label_of(self.card.name, self.options)
+
+
+def label_of(model: str, options: Mapping[str, Any]) -> str:
+    """Return ``name`` or ``name[key=value,...]``."""
+    if not options:
+        return model
+    return f"{model}[{','.join(f'{key}={value}' for key, value in sorted(options.items()))}]"
+
+
+def select(
+    dataset: DatasetCard,
+    *,
+    models: Sequence[str] | None,
+    weights: Mapping[str, str],
+    options: Mapping[str, str],
+) -> list[Entry]:
+    """Return the models of a run, in the order named.
+
+    Without ``models`` all of the dataset's task are taken; those without weights only cost. Raises UserError
+    for unknown names, a model of another task, options or weights of a model that is not part of the run.
+    """
+    names = _names(dataset, models)
+    given = _options_by_model(names, options, explicit=models is not None)
+    for name in [*weights, *given]:
+        if name not in names:
+            get_card(name)
+            raise UserError(
+                f"'{name}' is not part of this run on {dataset.name}{nearest(name, names)}; add it to --models."
+            )
+    return [_entry(dataset, name, given.get(name, {}), weights.get(name), models is not None) for name in names]
+
+
+def _names(dataset: DatasetCard, patterns: Sequence[str] | None) -> list[str]:
+    fitting = [card.name for card in MODELS if card.task == dataset.task]
+    if patterns is None:
+        return fitting
+    names: list[str] = []
+    for pattern in patterns:
+        if any(sign in pattern for sign in _WILDCARDS):
+            found = [name for name in MODELS.names(pattern) if name in fitting]
+            if not found:
+                raise UserError(f"--models: no {dataset.task} model matches '{pattern}'{nearest(pattern, fitting)}")
+        else:
+            card = get_card(pattern)
+            if card.task != dataset.task:
+                raise UserError(
+                    f"{pattern} is a {card.task} model, {dataset.name} needs {dataset.task}"
+                    f"; models for it: {', '.join(fitting[:12])}"
+                )
+            found = [pattern]
+        names += [name for name in found if name not in names]
+    if not names:
+        raise UserError("--models: no model named; expected names or patterns separated by commas.")
+    return names
+
+
+def _options_by_model(names: Sequence[str], options: Mapping[str, str], *, explicit: bool) -> dict[str, dict[str, str]]:
+    """Sort ``MODEL.key=value`` and, where one model is named, ``key=value`` by model."""
+    given: dict[str, dict[str, str]] = {}
+    for name, value in options.items():
+        model, dot, key = name.rpartition(".")
+        if not dot:
+            if not explicit or len(names) != 1:
+                raise UserError(f"--set {name}={value}: several models run; write MODEL.{name}={value}.")
+            model = names[0]
+        given.setdefault(model, {})[key] = value
+    return given
+
+
+def _entry(dataset: DatasetCard, name: str, options: Mapping[str, str], weights: str | None, named: bool) -> Entry:
+    card = get_card(name)
+    resolved = resolve_options(name, card.options, options)
+    checkpoint = None
+    evidence: Evidence = "untrained"
+    if weights is not None:
+        checkpoint, resolved, evidence = _with_weights(card, weights, resolved)
+    elif _is_parameter_free(card, resolved):
+        evidence = "parameter-free"
+    scale = card.input_for(resolved).output_scale
+    if scale != target_scale(dataset):
+        raise UserError(
+            f"{label_of(name, resolved)} returns images of {scale:g} times its planes; the targets of {dataset.name}"
+            f" have {target_scale(dataset):g} times. Choose other options."
+        )
+    return Entry(card, resolved, checkpoint, evidence, named or evidence != "untrained")
+
+
+def target_scale(dataset: DatasetCard) -> float:
+    """Return how much larger the targets are than the planes that a network receives."""
+    return 2.0 if dataset.task == "raw2rgb" else 1.0
+
+
+def _is_parameter_free(card: ModelCard, options: Mapping[str, Any]) -> bool:
+    if card.params is not None:
+        return card.params == 0
+    return not any(True for _ in meta_model(card, options).parameters())
+
+
+def _with_weights(
+    card: ModelCard, weights: str, options: dict[str, Any]
+) -> tuple[Checkpoint, dict[str, Any], Evidence]:
+    checkpoint = read_checkpoint(Path(weights))
+    metadata = checkpoint.metadata
+    if metadata.get("model", card.name) != card.name:
+        raise UserError(f"--weights: {weights} was written for {metadata['model']}, not for {card.name}.")
+    merged = merge_options(card, metadata, options, weights)
+    evidence: Evidence = "trained" if metadata.get("evidence") == "trained" else "weights-file"
+    state = official_state(card, checkpoint)
+    # Before anything is measured, and without building the network twice.
+    check_fits(meta_model(card, merged), state, name=card.name, source=weights)
+    return Checkpoint(state, metadata, checkpoint.digest, checkpoint.path), merged, evidence
+
+
+def merge_options(
+    card: ModelCard, metadata: Mapping[str, str], options: Mapping[str, Any], source: object
+) -> dict[str, Any]:
+    """Return the options that a weights file was written with, and ``options`` where they do not conflict."""
+    stored = resolve_options(card.name, card.options, parse_stored_options(metadata.get("options", ""), source))
+    for name, value in options.items():
+        fixed = stored.get(name, value)
+        if fixed != value:
+            raise UserError(f"--set {name}={value}: {source} was written with {name}={fixed}; leave the option out.")
+    return {**stored, **options}
+
+
+def parse_stored_options(text: str, source: object) -> dict[str, Any]:
+    """Return the options in a weights file's metadata (JSON)."""
+    if not text:
+        return {}
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise UserError(f"weights: {source} has unreadable options in its metadata: {text[:80]!r}.")
+    return value

@@ -1,0 +1,173 @@
+"""From an sRGB photograph back to the RAW it could have come from, with the sensor's noise, and forward again.
+
+The pipeline and its constants are those of Brooks et al., "Unprocessing Images for Learned Raw Denoising"
+(CVPR 2019, arXiv 1811.11127): inverse tone curve, inverse gamma, colour matrix, inverse gains, mosaic, noise.
+Images are float64 (H, W, 3) and mosaics (H, W), both in [0, 1] with black at 0; the colour filter is RGGB.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import RandomState
+from numpy.typing import NDArray
+
+Image = NDArray[np.float64]
+
+GAMMA = 2.2
+XYZ2CAM = np.array(
+    [
+        [[1.0234, -0.2969, -0.2266], [-0.5625, 1.6328, -0.0469], [-0.0703, 0.2188, 0.6406]],
+        [[0.4913, -0.0541, -0.0202], [-0.613, 1.3513, 0.2906], [-0.1564, 0.2151, 0.7183]],
+        [[0.838, -0.263, -0.0639], [-0.2887, 1.0725, 0.2496], [-0.0627, 0.1427, 0.5438]],
+        [[0.6596, -0.2079, -0.0562], [-0.4782, 1.3016, 0.1933], [-0.097, 0.1581, 0.5181]],
+    ]
+)
+# Linear sRGB to XYZ under D65.
+RGB2XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
+# Above this grey level the inverse gains fade to 1, so that a saturated white stays saturated.
+HIGHLIGHT = 0.9
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One sensor under one illuminant: linear sRGB to camera RGB (rows sum to 1) and white-balance gains."""
+
+    rgb2cam: tuple[tuple[float, ...], ...]
+    red_gain: float
+    blue_gain: float
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Noise of variance ``shot * x + read`` on a linear signal x in [0, 1]."""
+
+    shot: float
+    read: float
+
+
+@dataclass(frozen=True)
+class NoiseModel:
+    """Log-uniform shot noise and, around a line in the logarithm of it, log-normal read noise."""
+
+    base: float
+    shot_range: tuple[float, float]
+    slope: float
+    intercept: float
+    scatter: float
+
+    def sample(self, random: RandomState) -> Noise:
+        """Draw one noise level."""
+        low, high = (math.log(shot, self.base) for shot in self.shot_range)
+        log_shot = random.uniform(low, high)
+        log_read = random.normal(self.slope * log_shot + self.intercept, self.scatter)
+        return Noise(shot=float(self.base**log_shot), read=float(self.base**log_read))
+
+
+# Fitted by Brooks et al. to the Darmstadt phones and cameras, in natural logarithms. CycleISP took the same
+# numbers with log10, where read noise is 4.8 times stronger; SIDD's own phones are in its second fit.
+BROOKS_NOISE = NoiseModel(math.e, (0.0001, 0.012), 2.18, 1.20, 0.26)
+SIDD_NOISE = NoiseModel(10.0, (0.00068674, 0.02194856), 1.85, 0.30, 0.20)
+
+
+def smoothstep(image: Image) -> Image:
+    """Apply the tone curve 3x^2 - 2x^3."""
+    return image**2 * (3.0 - 2.0 * image)
+
+
+def inverse_smoothstep(image: Image) -> Image:
+    """Undo the tone curve, in closed form."""
+    return 0.5 - np.sin(np.arcsin(1.0 - 2.0 * image) / 3.0)
+
+
+def linearise(image: Image) -> Image:
+    """Return the linear light of a display image: inverse tone curve, then inverse gamma."""
+    return np.maximum(inverse_smoothstep(image), 1e-8) ** GAMMA
+
+
+def render(linear: Image) -> Image:
+    """Return the display image of linear light, which is clipped to [0, 1]; the inverse of ``linearise``."""
+    return smoothstep(np.clip(linear, 1e-8, 1.0) ** (1.0 / GAMMA))
+
+
+def sample_camera(random: RandomState) -> Camera:
+    """Draw a sensor, a random mean of four measured ones, and an illuminant."""
+    weights = random.uniform(1e-8, 1e8, size=len(XYZ2CAM))
+    matrix = np.tensordot(weights / weights.sum(), XYZ2CAM, axes=1) @ RGB2XYZ
+    # Rows that sum to 1 keep white white: the white balance is in the gains alone.
+    matrix = matrix / matrix.sum(axis=1, keepdims=True)
+    return Camera(
+        rgb2cam=tuple(tuple(float(value) for value in row) for row in matrix),
+        red_gain=float(random.uniform(1.9, 2.4)),
+        blue_gain=float(random.uniform(1.5, 1.9)),
+    )
+
+
+def sample_rgb_gain(random: RandomState) -> float:
+    """Draw the exposure gain that the camera applied; RAW is darker than the photograph by this factor."""
+    return float(1.0 / random.normal(0.8, 0.1))
+
+
+def apply_matrix(image: Image, matrix: Sequence[Sequence[float]] | Image) -> Image:
+    """Multiply every pixel by a 3x3 matrix."""
+    return image @ np.asarray(matrix).T
+
+
+def invert_gains(image: Image, camera: Camera, rgb_gain: float) -> Image:
+    """Divide by the gains, except towards saturated grey, which stays as it is."""
+    gains = np.array([1.0 / camera.red_gain, 1.0, 1.0 / camera.blue_gain]) / rgb_gain
+    grey = image.mean(axis=-1, keepdims=True)
+    mask = (np.maximum(grey - HIGHLIGHT, 0.0) / (1.0 - HIGHLIGHT)) ** 2
+    return image * np.maximum(mask + (1.0 - mask) * gains, gains)
+
+
+def mosaic(image: Image) -> Image:
+    """Keep one colour per pixel, RGGB; height and width are even."""
+    plane = image[..., 1].copy()
+    plane[0::2, 0::2] = image[0::2, 0::2, 0]
+    plane[1::2, 1::2] = image[1::2, 1::2, 2]
+    return plane
+
+
+def unprocess(image: Image, camera: Camera, rgb_gain: float) -> Image:
+    """Return the noise-free mosaic that ``camera`` would have recorded for a display image."""
+    linear = apply_matrix(linearise(image), camera.rgb2cam)
+    return mosaic(np.clip(invert_gains(linear, camera, rgb_gain), 0.0, 1.0))
+
+
+def add_noise(plane: Image, noise: Noise, random: RandomState) -> Image:
+    """Return the mosaic with shot and read noise as one Gaussian; nothing is clipped."""
+    return plane + random.standard_normal(plane.shape) * np.sqrt(noise.shot * plane + noise.read)
+
+
+def demosaic(plane: Image) -> Image:
+    """Interpolate an RGGB mosaic bilinearly."""
+    # Reflection about the border pixel keeps the phase of the colour filter.
+    padded = np.pad(plane, 1, mode="reflect")
+    sides = (padded[:, :-2] + padded[:, 2:]) / 2.0
+    beside, above = sides[1:-1], (padded[:-2, 1:-1] + padded[2:, 1:-1]) / 2.0
+    diagonal, cross = (sides[:-2] + sides[2:]) / 2.0, (beside + above) / 2.0
+    image = np.empty((*plane.shape, 3))
+    for channel, row, column in ((0, 0, 0), (2, 1, 1)):
+        red_or_blue = image[..., channel]
+        red_or_blue[row::2, column::2] = plane[row::2, column::2]
+        red_or_blue[row::2, 1 - column :: 2] = beside[row::2, 1 - column :: 2]
+        red_or_blue[1 - row :: 2, column::2] = above[1 - row :: 2, column::2]
+        red_or_blue[1 - row :: 2, 1 - column :: 2] = diagonal[1 - row :: 2, 1 - column :: 2]
+        image[row::2, column::2, 1] = cross[row::2, column::2]
+        image[row::2, 1 - column :: 2, 1] = plane[row::2, 1 - column :: 2]
+    return image
+
+
+def process(plane: Image, camera: Camera, rgb_gain: float) -> Image:
+    """Return the display image of a mosaic: gains, bilinear demosaicing, colour matrix, gamma, tone curve."""
+    balanced = plane * rgb_gain
+    balanced[0::2, 0::2] *= camera.red_gain
+    balanced[1::2, 1::2] *= camera.blue_gain
+    linear = demosaic(np.clip(balanced, 0.0, 1.0))
+    return render(apply_matrix(linear, np.linalg.inv(np.array(camera.rgb2cam))))

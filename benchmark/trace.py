@@ -1,0 +1,187 @@
+"""Follow one forward pass operation by operation: what is computed, by which layer, what is alive.
+
+The pass runs on meta tensors, which have shapes but no data: a 12 MP image costs milliseconds and no memory.
+Because the model's own code runs, functional convolutions count like modules, and tensors die exactly where
+they would in a real run.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+aten = torch.ops.aten
+# Bookkeeping that moves no data and computes nothing.
+_FREE = {"aten.detach", "aten.alias", "aten.lift_fresh", "aten.empty", "aten.empty_like", "aten.new_empty"}
+
+
+@dataclass(frozen=True)
+class UncountedOp:
+    """An executed operation without a formula: how often, on how many elements (inputs or outputs)."""
+
+    op: str
+    calls: int
+    elements: int
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one forward pass does; bytes are those of the traced dtype."""
+
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    macs: int
+    layer_macs: dict[str, int]
+    uncounted_ops: tuple[UncountedOp, ...]
+    conv_output_bytes: int
+    peak_conv_bytes: int
+    peak_conv_layer: str
+    peak_activation_bytes: int
+    peak_activation_layer: str
+
+
+class _Tracer(TorchDispatchMode):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.layers = _LayerNames(model)
+        self.macs: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter()
+        self.elements: Counter[str] = Counter()
+        self.conv_output_bytes = 0
+        self.peak_conv: tuple[int, str] = (0, "")
+        self.live_bytes = 0
+        self.peak: tuple[int, str] = (0, "")
+        tensors = [*model.parameters(), *model.buffers()]
+        # Weights are not activations, whatever operation hands them on.
+        self._known = {tensor.untyped_storage()._cdata for tensor in tensors}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        packet = func._overloadpacket
+        if packet not in flop_registry and _is_composite(func):
+            # Composite operations (linear, matmul) are counted by the parts that they run.
+            with self:
+                return func.decompose(*args, **kwargs)
+        output = func(*args, **kwargs)
+        self._count(func, packet, args, kwargs, output)
+        self.watch(_tensors(output))
+        return output
+
+    def _count(self, func: Any, packet: Any, args: Any, kwargs: Any, output: Any) -> None:
+        layer = self.layers.current
+        if packet in flop_registry:
+            # torch's formulas count two operations per multiply-accumulate.
+            self.macs[layer] += flop_registry[packet](*args, **kwargs, out_val=output) // 2
+        elif not func.is_view and str(packet) not in _FREE:
+            inputs = [tensor.numel() for tensor in _tensors((args, kwargs))]
+            outputs = sum(tensor.numel() for tensor in _tensors(output))
+            self.calls[str(packet)] += 1
+            self.elements[str(packet)] += max([outputs, *inputs])
+        if packet is aten.convolution:
+            out_bytes = _bytes(output)
+            self.conv_output_bytes += out_bytes
+            self.peak_conv = max(self.peak_conv, (_bytes(args[0]) + _bytes(args[1]) + out_bytes, layer), key=_first)
+
+    def watch(self, tensors: Iterable[Tensor]) -> None:
+        """Count the storages of ``tensors`` as live until they are freed."""
+        for tensor in tensors:
+            storage = tensor.untyped_storage()
+            pointer, size = storage._cdata, storage.nbytes()
+            if pointer not in self._known:
+                self._known.add(pointer)
+                self.live_bytes += size
+                weakref.finalize(storage, self._free, pointer, size)
+        self.peak = max(self.peak, (self.live_bytes, self.layers.current), key=_first)
+
+    def _free(self, pointer: int, size: int) -> None:
+        self._known.discard(pointer)
+        self.live_bytes -= size
+
+
+class _LayerNames:
+    """Know which module is running: a stack of qualified names, kept by global hooks."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._names = {module: name or type(model).__name__ for name, module in model.named_modules()}
+        self._stack: list[str] = []
+
+    @property
+    def current(self) -> str:
+        return self._stack[-1] if self._stack else ""
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        def enter(module: nn.Module, args: Any) -> None:
+            self._stack.append(self._names.get(module, self.current))
+
+        def leave(module: nn.Module, args: Any, output: Any) -> None:
+            self._stack.pop()
+
+        hooks = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
+def trace(model: nn.Module, planes: Tensor, forward: Callable[[Tensor], Any] | None = None) -> Trace:
+    """Trace ``forward(planes)`` (default: the model itself) in evaluation mode, without gradients.
+
+    ``planes`` (N, C, H, W) and the model's weights should be on the meta device; on another device the pass
+    really runs. Raises what the model raises.
+    """
+    was_training = model.training
+    model.eval()
+    tracer = _Tracer(model)
+    try:
+        with torch.no_grad(), tracer.layers.following():
+            tracer.watch([planes])
+            with tracer:
+                output = (forward or model)(planes)
+    finally:
+        model.train(was_training)
+    shapes = [tuple(tensor.shape) for tensor in _tensors(output)]
+    if not shapes:
+        raise ValueError(f"the model returned {type(output).__name__}; expected a tensor")
+    uncounted = [UncountedOp(op, calls, tracer.elements[op]) for op, calls in tracer.calls.items()]
+    return Trace(
+        input_shape=tuple(planes.shape),
+        output_shape=shapes[0],
+        macs=sum(tracer.macs.values()),
+        layer_macs=dict(tracer.macs),
+        uncounted_ops=tuple(sorted(uncounted, key=lambda item: (-item.elements, item.op))),
+        conv_output_bytes=tracer.conv_output_bytes,
+        peak_conv_bytes=tracer.peak_conv[0],
+        peak_conv_layer=tracer.peak_conv[1],
+        peak_activation_bytes=tracer.peak[0],
+        peak_activation_layer=tracer.peak[1],
+    )
+
+
+def _is_composite(func: Any) -> bool:
+    """Whether torch has no kernel of its own for ``func``: it runs other operations."""
+    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"))
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _first(item: tuple[int, str]) -> int:
+    return item[0]

@@ -1,0 +1,78 @@
+"""Fixtures shared by the tests: a cache of their own, the tiny plug-in, the command line in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from zoo import plugins
+
+TINY = Path(__file__).parent / "plugins" / "tiny.py"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--slow"):
+        return
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="slow; runs with --slow"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the tests away from the user's cache and datasets; the stand-in is built once per session."""
+    before = dict(os.environ)
+    os.environ["ZOO_BENCH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    for name in ("ZOO_BENCH_DATA", "ZOO_BENCH_DEBUG"):
+        os.environ.pop(name, None)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    """Leave the number of threads as it was."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def tiny() -> Path:
+    """Load the tiny plug-in; return its path."""
+    plugins.load_file(TINY)
+    return TINY
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command printed and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def zoo_bench():
+    """Run the command line in this process and return its outcome."""
+    from benchmark.cli import cli
+
+    def call(*arguments: object) -> Outcome:
+        result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Outcome(result.exit_code, result.stdout, result.stderr)
+
+    return call

@@ -1,0 +1,113 @@
+"""The HyperConvolution against the paper's equations."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark.trace import trace
+from zoo.hyper import HyperConv2d, conv2d_per_sample, normalize_filters
+
+
+def slow_hyperconv(layer: HyperConv2d, x: Tensor, embedding: Tensor) -> Tensor:
+    """The block as the text defines it, one multiplication at a time."""
+    first, _, second, _, third = layer.mlp
+    outputs = []
+    for sample, code in zip(x, embedding):
+        pooled = F.adaptive_max_pool2d(code[None], layer.pool).flatten()
+        hidden = F.gelu(second(F.gelu(first(pooled))))
+        bank = third(hidden).reshape(layer.filter_shape)
+        c_out, c_in, k, _ = bank.shape
+        n = c_in * k * k
+        height, width = sample.shape[-2:]
+        result = torch.zeros(c_out, height, width)
+        for o in range(c_out):
+            filters = bank[o] / bank[o].abs().sum() * 2 * math.sqrt(n / math.pi)
+            for row in range(height):
+                for column in range(width):
+                    for i in range(c_in):
+                        for dy in range(k):
+                            for dx in range(k):
+                                y, z = row + dy - 1, column + dx - 1
+                                if 0 <= y < height and 0 <= z < width:
+                                    result[o, row, column] += filters[i, dy, dx] * sample[i, y, z]
+        outputs.append(result)
+    return torch.stack(outputs)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_hyperconv_equals_a_slow_loop(batch: int) -> None:
+    torch.manual_seed(batch)
+    layer = HyperConv2d(2, 3, embedding_channels=4, hidden=5)
+    x, embedding = torch.randn(batch, 2, 4, 5), torch.randn(batch, 4, 7, 6)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x, embedding), slow_hyperconv(layer, x, embedding), rtol=1e-4, atol=1e-5)
+
+
+def test_each_sample_has_filters_of_its_own() -> None:
+    torch.manual_seed(0)
+    layer = HyperConv2d(4, 8, embedding_channels=4, hidden=16)
+    filters = layer.predict_filters(torch.randn(2, 4, 8, 8))
+    assert (filters[0] - filters[1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("c_in", "constant"), [(3, 5.8632), (4, 6.7703), (8, 9.5746), (16, 13.5406), (32, 19.1492), (64, 27.0811)]
+)
+def test_filters_have_the_l1_norm_of_the_paper(c_in: int, constant: float) -> None:
+    filters = normalize_filters(torch.randn(2, 5, c_in, 3, 3))
+    torch.testing.assert_close(filters.abs().sum(dim=(-3, -2, -1)), torch.full((2, 5), constant), rtol=1e-4, atol=0)
+
+
+def test_normal_filters_get_the_variance_of_he() -> None:
+    torch.manual_seed(0)
+    filters = normalize_filters(7.0 * torch.randn(1, 512, 32, 3, 3))
+    assert filters.std().item() == pytest.approx(math.sqrt(2 / 288), rel=0.01)
+
+
+def test_filters_of_zero_stay_finite() -> None:
+    assert torch.equal(normalize_filters(torch.zeros(1, 2, 3, 3, 3)), torch.zeros(1, 2, 3, 3, 3))
+
+
+def test_activations_keep_their_size_through_20_layers() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(1, 32, 24, 24)
+    embedding = torch.randn(1, 8, 8, 8)
+    rms = []
+    with torch.no_grad():
+        for _ in range(20):
+            x = HyperConv2d(32, 32, embedding_channels=8, hidden=32)(x, embedding)
+            rms.append(x.square().mean().sqrt().item())
+            x = F.relu(x)
+    # Zero padding costs a little per layer; without the constant of Eq. 5 the last value is near 1e-25.
+    assert all(0.15 < value < 4.0 for value in rms), rms
+
+
+def test_a_single_sample_takes_the_plain_convolution() -> None:
+    filters = torch.randn(1, 5, 3, 3, 3)
+    x = torch.randn(1, 3, 8, 8)
+    torch.testing.assert_close(conv2d_per_sample(x, filters), F.conv2d(x, filters[0], padding=1), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 96)])
+def test_a_plain_convolution_costs_two_flops_per_parameter_and_pixel(height: int, width: int) -> None:
+    """Eq. 1: FLOPs / parameters of a convolution is 2 H W, whatever its width."""
+    for c_in, c_out in ((4, 8), (16, 16)):
+        conv = nn.Conv2d(c_in, c_out, 3, padding=1, bias=False)
+        result = trace(conv, torch.zeros(1, c_in, height, width))
+        assert 2 * result.macs / conv.weight.numel() == 2 * height * width
+
+
+def test_the_mlp_of_a_hyperconv_costs_two_flops_per_parameter() -> None:
+    """Eq. 2: parameters of the MLP cost 2 FLOPs each, whatever the image's size."""
+    layer = HyperConv2d(8, 8, embedding_channels=16, hidden=64)
+    weights = sum(module.weight.numel() for module in layer.mlp if isinstance(module, nn.Linear))
+    for size in (32, 128):
+        x = torch.zeros(1, 8, size, size)
+        result = trace(layer, x, forward=lambda planes: layer(planes, torch.zeros(1, 16, 8, 8)))
+        convolution = 8 * 8 * 9 * size * size
+        assert 2 * (result.macs - convolution) / weights == 2

@@ -1,0 +1,186 @@
+"""What every registered model must do; a new model is tested by existing."""
+
+from __future__ import annotations
+
+import fnmatch
+import gc
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from zoo import InputSpec, UserError, create_model, get_card, list_models
+from zoo.raw import apply_model, padded_size
+
+NAMES = list_models()
+SMALL = 2_000_000  # below this many parameters a network is built once and runs everything
+
+
+def side_of(spec: InputSpec) -> int:
+    """The smallest side that a network takes, a multiple of what it needs."""
+    return math.ceil(max(spec.min_size, spec.multiple, 16) / spec.multiple) * spec.multiple
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(name: str):
+    """One network per model, shared by the tests: the large ones take seconds to fill."""
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        network = create_model(name)
+    large = sum(p.numel() for p in network.parameters()) > 50_000_000
+    network = _fill_quickly(network) if large else create_model(name)
+    yield network
+    del network
+    gc.collect()
+
+
+def _fill_quickly(network: nn.Module) -> nn.Module:
+    """Give a network on meta small uniform weights: a normal draw of 275 M takes many times longer."""
+    network = network.to_empty(device="cpu")
+    for tensor in network.state_dict().values():
+        if not tensor.is_floating_point():
+            tensor.zero_()
+        elif tensor.ndim > 1:
+            bound = math.sqrt(3 / tensor[0].numel())
+            tensor.uniform_(-bound, bound)
+        else:
+            tensor.uniform_(0.9, 1.1)
+    return network
+
+
+def planes_for(name: str, *, count: int = 1, extra: tuple[int, int] = (0, 0)) -> Tensor:
+    spec = get_card(name).input
+    side = side_of(spec)
+    generator = torch.Generator().manual_seed(5)
+    return torch.rand(count, spec.channels, side + extra[0], side + extra[1], generator=generator)
+
+
+def test_parameters_equal_the_card(name: str) -> None:
+    with torch.device("meta"):
+        network = create_model(name)
+    assert sum(p.numel() for p in network.parameters()) == get_card(name).params
+
+
+def test_card_says_where_it_comes_from(name: str) -> None:
+    card = get_card(name)
+    assert card.summary
+    assert card.licence
+    assert card.params == 0 or card.paper
+    assert card.is_builtin
+
+
+def test_odd_sizes_go_through_the_adapter(name: str, model: nn.Module) -> None:
+    spec = get_card(name).input
+    planes = planes_for(name, extra=(1, 3))
+    with torch.inference_mode():
+        output = apply_model(model.eval(), planes, spec)
+    scale = int(spec.output_scale)
+    assert output.shape == (1, 3, planes.shape[-2] * scale, planes.shape[-1] * scale)
+    assert torch.isfinite(output).all()
+
+
+def test_a_batch_of_two_equals_two_singles(name: str, model: nn.Module) -> None:
+    planes = planes_for(name, count=2)
+    with torch.inference_mode():
+        both = model.eval()(planes)
+        singles = torch.cat([model(planes[:1]), model(planes[1:])])
+    scale = max(1.0, singles.abs().max().item())
+    torch.testing.assert_close(both / scale, singles / scale, rtol=1e-3, atol=2e-4)
+
+
+def test_input_is_left_untouched(name: str, model: nn.Module) -> None:
+    planes = planes_for(name)
+    before = planes.clone()
+    with torch.inference_mode():
+        model.eval()(planes)
+    assert torch.equal(planes, before)
+
+
+def test_every_parameter_gets_a_finite_gradient(name: str, model: nn.Module) -> None:
+    card = get_card(name)
+    if card.params == 0:
+        return
+    model.eval().zero_grad(set_to_none=True)
+    outputs = model.all_outputs if hasattr(model, "all_outputs") else lambda x: (model(x),)
+    sum(output.square().sum() for output in (*outputs(planes_for(name)),)).backward()
+    for key, parameter in model.named_parameters():
+        if any(fnmatch.fnmatch(key, pattern) for pattern in card.unused_params):
+            assert parameter.grad is None, f"{key} is on unused_params but is used"
+            continue
+        assert parameter.grad is not None, f"{key} gets no gradient"
+        assert torch.isfinite(parameter.grad).all(), key
+    model.zero_grad(set_to_none=True)
+
+
+def test_weights_survive_a_round_trip(name: str, model: nn.Module, tmp_path) -> None:
+    if get_card(name).params > 50_000_000:
+        pytest.skip("over 200 MB on disk; the same code as the smaller ones")
+    from zoo.weights import load_strictly, read_checkpoint, save_weights
+
+    file = tmp_path / "weights.safetensors"
+    if not model.state_dict():
+        return
+    save_weights(file, model, {"model": name})
+    checkpoint = read_checkpoint(file)
+    other = create_model(name).eval()
+    load_strictly(other, checkpoint.state, name=name, source=file)
+    planes = planes_for(name)
+    with torch.inference_mode():
+        assert torch.equal(model.eval()(planes), other(planes))
+    assert checkpoint.metadata == {"model": name}
+
+
+def test_a_size_below_the_least_is_refused(name: str, model: nn.Module) -> None:
+    spec = get_card(name).input
+    if spec.min_size < 2:
+        return
+    with pytest.raises(UserError, match="too small"):
+        padded_size(spec.min_size - 1, 4 * spec.min_size, spec)
+
+
+def test_the_bare_network_says_which_sizes_it_takes(name: str, model: nn.Module) -> None:
+    spec = get_card(name).input
+    if spec.multiple == 1:
+        return
+    side = side_of(spec)
+    with pytest.raises(ValueError, match=rf"\b{spec.multiple}\b"):
+        model(torch.zeros(1, spec.channels, side + 1, side))
+
+
+def test_the_same_seed_gives_the_same_network(name: str) -> None:
+    if get_card(name).params > SMALL:
+        return
+    states = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        states.append(create_model(name).state_dict())
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+
+
+def test_bilinear_returns_a_flat_grey_for_a_flat_grey() -> None:
+    planes = torch.full((1, 4, 8, 8), 0.25)
+    output = create_model("bilinear")(planes)
+    torch.testing.assert_close(output, torch.full((1, 3, 16, 16), 0.25 ** (1 / 2.2)))
+
+
+def test_bilinear_balances_to_grey_and_interpolates_at_the_sites() -> None:
+    # Blue and red are half as bright as green: grey-world makes all three equal.
+    planes = torch.tensor([0.2, 0.4, 0.2, 0.4])[None, :, None, None].expand(1, 4, 6, 6)
+    output = create_model("bilinear")(planes)
+    torch.testing.assert_close(output, torch.full((1, 3, 12, 12), 0.4 ** (1 / 2.2)))
+    ramp = torch.arange(6.0)[None, None, None, :].expand(1, 4, 6, 6) / 10
+    red = create_model("bilinear")(ramp)[0, 0, 0] ** 2.2
+    # Red sites stand at even columns; between two of them lies their mean.
+    torch.testing.assert_close(red[1:10:2], (red[0:9:2] + red[2:11:2]) / 2, rtol=1e-4, atol=1e-5)
+
+
+def test_plain_twins_are_hyperunets_without_predicted_filters() -> None:
+    assert create_model("plainunet_8")(torch.zeros(1, 4, 32, 32)).shape == (1, 3, 64, 64)
+    with pytest.raises(ValueError, match="multiples of 4, at least 32"):
+        create_model("hyperunet_8_8_64")(torch.zeros(1, 4, 28, 28))

@@ -1,0 +1,93 @@
+"""Packing, scaling, padding and cropping."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from zoo import InputSpec, UserError
+from zoo.errors import SizeError
+from zoo.raw import apply_model, pack, pad_planes, to_network, unpack
+
+RAW = InputSpec(layout="bayer_packed")
+
+
+def four_constants(height: int = 4, width: int = 6) -> torch.Tensor:
+    """An RGGB mosaic: red 10, green beside red 20, green beside blue 30, blue 40."""
+    return torch.tensor([[10.0, 20.0], [30.0, 40.0]]).repeat(height // 2, width // 2)[None, None]
+
+
+def test_packed_planes_are_blue_green_red_green() -> None:
+    planes = pack(four_constants())
+    assert planes.shape == (1, 4, 2, 3)
+    assert [plane.unique().tolist() for plane in planes[0]] == [[40.0], [20.0], [10.0], [30.0]]
+
+
+@pytest.mark.parametrize("red", [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_planes_are_the_same_wherever_red_stands(red: tuple[int, int]) -> None:
+    shifted = torch.roll(four_constants(), shifts=red, dims=(-2, -1))
+    torch.testing.assert_close(pack(shifted, red=red), pack(four_constants()))
+
+
+def test_unpack_is_the_inverse_of_pack() -> None:
+    mosaic = torch.rand(2, 1, 6, 8)
+    torch.testing.assert_close(unpack(pack(mosaic)), mosaic, rtol=0, atol=0)
+    torch.testing.assert_close(unpack(pack(mosaic, red=(1, 0)), red=(1, 0)), mosaic, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 5, 4), (1, 1, 4, 5)])
+def test_an_odd_mosaic_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match="even height and width; got"):
+        pack(torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        (RAW, 1023 / 1020),
+        (InputSpec(layout="bayer_packed", divisor=1023.0), 1.0),
+        (InputSpec(layout="bayer_packed", divisor=957.0, black_level=63.0), 960 / 957),
+        (InputSpec(layout="bayer_packed", divisor=1023.0, input_range=(-1.0, 1.0)), 1.0),
+        (InputSpec(layout="bayer_packed", divisor=None, black_level=None), (1023 - 60) / (1000 - 60)),
+    ],
+)
+def test_counts_are_scaled_as_the_card_says(spec: InputSpec, expected: float) -> None:
+    planes = to_network(torch.full((1, 1, 2, 2), 1023.0), spec, black=60.0, white=1000.0)
+    torch.testing.assert_close(planes, torch.full((1, 4, 1, 1), expected))
+
+
+def test_the_input_range_maps_zero_to_its_low_end() -> None:
+    spec = InputSpec(layout="rgb", input_range=(-1.0, 1.0), output_scale=1.0)
+    torch.testing.assert_close(to_network(torch.zeros(1, 3, 2, 2), spec), torch.full((1, 3, 2, 2), -1.0))
+
+
+def test_padding_reflects_at_the_right_and_bottom() -> None:
+    planes = torch.arange(15.0).reshape(1, 1, 3, 5)
+    padded = pad_planes(planes, InputSpec(layout="rgb", multiple=4))
+    assert padded.shape == (1, 1, 4, 8)
+    torch.testing.assert_close(padded[..., :3, :5], planes)
+    torch.testing.assert_close(padded[0, 0, 3, :5], planes[0, 0, 1])
+    torch.testing.assert_close(padded[0, 0, :3, 5:], planes[0, 0, :, [3, 2, 1]])
+
+
+@pytest.mark.parametrize(
+    ("size", "spec"),
+    [((31, 64), InputSpec(layout="rgb", multiple=4, min_size=32)), ((8, 64), InputSpec(layout="rgb", multiple=16))],
+)
+def test_planes_that_are_too_small_are_refused(size: tuple[int, int], spec: InputSpec) -> None:
+    with pytest.raises(SizeError, match=f"planes of {size[0]}x{size[1]} are too small: this network takes at least"):
+        pad_planes(torch.zeros(1, 3, *size), spec)
+
+
+def test_output_is_cropped_back_and_mapped_to_unit_range() -> None:
+    spec = InputSpec(layout="rgb", multiple=8, output_scale=1.0, output_range=(-1.0, 1.0))
+    planes = torch.rand(2, 3, 9, 13)
+    output = apply_model(nn.Identity(), planes * 2 - 1, spec)
+    torch.testing.assert_close(output, planes)
+
+
+@pytest.mark.parametrize("broken", [lambda x: x[..., :-1], lambda x: x[:, :2], lambda x: (x,)])
+def test_a_wrong_output_is_named(broken) -> None:
+    with pytest.raises(ValueError, match=r"the model returned .*; expected"):
+        apply_model(broken, torch.zeros(1, 3, 8, 8), InputSpec(layout="rgb", output_scale=1.0))

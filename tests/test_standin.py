@@ -1,0 +1,375 @@
+"""The stand-in: the pipeline's closed forms, the layout on disk, and a cache that survives crashes."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.random import RandomState
+from PIL import Image
+
+from benchmark.standin import cache, photographs, unprocess, zrr
+from zoo.errors import UserError
+
+TINY = zrr.Plan(train=2, test=2, size=64)
+
+
+@pytest.fixture(autouse=True)
+def cache_folder(tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    monkeypatch.setenv(cache.CACHE_VARIABLE, str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    root = tmp_path_factory.mktemp("tiny") / "zrr"
+    zrr.write_zrr_standin(root, plan=TINY)
+    return root
+
+
+@pytest.fixture(scope="module")
+def sample_of_default(tmp_path_factory):
+    """Return the default stand-in's test split and the first pairs of its train split."""
+    root = tmp_path_factory.mktemp("default")
+    zrr.write_zrr_standin(root, plan=zrr.Plan(train=5))
+    return root
+
+
+def contents(root):
+    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+def marker_of(root):
+    return json.loads((root / cache.MARKER).read_text())
+
+
+# --- the pipeline -------------------------------------------------------------------------------------------
+
+
+def test_inverse_smoothstep_is_exact():
+    x = np.linspace(0, 1, 1001)
+    np.testing.assert_allclose(unprocess.smoothstep(unprocess.inverse_smoothstep(x)), x, atol=1e-15)
+    np.testing.assert_allclose(unprocess.render(unprocess.linearise(x)), x, atol=2e-7)
+
+
+def test_camera_keeps_white_white():
+    camera = unprocess.sample_camera(RandomState(3))
+    np.testing.assert_allclose(np.sum(camera.rgb2cam, axis=1), 1, atol=1e-12)
+    assert 1.9 <= camera.red_gain <= 2.4
+    assert 1.5 <= camera.blue_gain <= 1.9
+
+
+def test_inverse_gains_spare_saturated_white_only():
+    camera = unprocess.Camera(((1, 0, 0), (0, 1, 0), (0, 0, 1)), red_gain=2.0, blue_gain=1.6)
+    white, grey = np.ones((1, 1, 3)), np.full((1, 1, 3), 0.5)
+    np.testing.assert_array_equal(unprocess.invert_gains(white, camera, 1.25), white)
+    np.testing.assert_allclose(unprocess.invert_gains(grey, camera, 1.25)[0, 0], [0.2, 0.4, 0.25])
+
+
+def test_noise_has_the_variance_of_its_formula():
+    noise = unprocess.Noise(shot=0.01, read=0.0005)
+    for level in (0.0, 0.3, 0.9):
+        noisy = unprocess.add_noise(np.full((400, 400), level), noise, RandomState(0))
+        assert noisy.mean() == pytest.approx(level, abs=1e-3)
+        assert noisy.var() == pytest.approx(0.01 * level + 0.0005, rel=0.02)
+
+
+def test_noise_levels_follow_the_published_line():
+    random = RandomState(0)
+    drawn = [unprocess.BROOKS_NOISE.sample(random) for _ in range(4000)]
+    shot, read = np.log([[n.shot, n.read] for n in drawn]).T
+    assert np.log(1e-4) <= shot.min() < shot.max() <= np.log(0.012)
+    residual = read - (2.18 * shot + 1.20)
+    assert residual.mean() == pytest.approx(0, abs=0.02)
+    assert residual.std() == pytest.approx(0.26, abs=0.01)
+    # The second fit is in decimal logarithms.
+    levels = [unprocess.SIDD_NOISE.sample(random) for _ in range(2000)]
+    residual = [np.log10(n.read) - 1.85 * np.log10(n.shot) - 0.30 for n in levels]
+    assert np.std(residual) == pytest.approx(0.20, abs=0.01)
+
+
+def test_rgb_gain_follows_the_published_distribution():
+    random = RandomState(0)
+    inverse = [1 / unprocess.sample_rgb_gain(random) for _ in range(2000)]
+    assert np.mean(inverse) == pytest.approx(0.8, abs=0.01)
+    assert np.std(inverse) == pytest.approx(0.1, abs=0.01)
+
+
+def test_mosaic_is_rggb():
+    image = np.broadcast_to([0.1, 0.2, 0.3], (4, 4, 3))
+    np.testing.assert_array_equal(unprocess.mosaic(image)[:2, :2], [[0.1, 0.2], [0.2, 0.3]])
+
+
+def test_demosaic_is_exact_on_constants_and_ramps():
+    constant = np.broadcast_to([0.1, 0.2, 0.3], (6, 8, 3))
+    np.testing.assert_allclose(unprocess.demosaic(unprocess.mosaic(constant)), constant, atol=1e-15)
+    row, column = np.mgrid[0:8, 0:10]
+    ramps = np.stack([row + 2.0 * column, 3.0 * row - column, 1.0 + row], axis=-1)
+    inner = (slice(1, -1), slice(1, -1))
+    np.testing.assert_allclose(unprocess.demosaic(unprocess.mosaic(ramps))[inner], ramps[inner], atol=1e-12)
+
+
+def test_round_trip_without_noise_loses_only_what_demosaicing_loses():
+    coffee = photographs.TEST_PHOTOGRAPHS[0].read() / 255.0
+    camera = zrr.fixed_camera()
+    again = unprocess.process(unprocess.unprocess(coffee, camera, 1.25), camera, 1.25)
+    assert -10 * np.log10(np.mean((again - coffee) ** 2)) == pytest.approx(26.2, abs=0.7)
+    flat = np.broadcast_to([0.3, 0.5, 0.6], (8, 8, 3))
+    again = unprocess.process(unprocess.unprocess(flat, camera, 1.1), camera, 1.1)
+    np.testing.assert_allclose(again, flat, atol=1e-9)
+
+
+# --- the photographs ----------------------------------------------------------------------------------------
+
+
+def test_photographs_need_neither_pooch_nor_network(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    monkeypatch.setattr("socket.socket", None)
+    shapes = {p.name: p.read().shape for p in (*photographs.TEST_PHOTOGRAPHS, *photographs.TRAIN_PHOTOGRAPHS)}
+    assert shapes == {
+        "coffee": (400, 600, 3),
+        "chelsea": (300, 451, 3),
+        "astronaut": (512, 512, 3),
+        "rocket": (427, 640, 3),
+        "hubble": (872, 1000, 3),
+        "retina": (1411, 1411, 3),
+        "ihc": (512, 512, 3),
+    }
+
+
+def test_missing_photograph_is_named():
+    with pytest.raises(UserError, match=r"nowhere\.png cannot be read.*Reinstall"):
+        photographs._read_wheel_file("nowhere.png")
+
+
+def test_padding_mirrors_shorter_sides_only():
+    image = RandomState(0).randint(0, 256, size=(3, 6, 3)).astype(np.uint8)
+    padded = photographs.pad_symmetric(image, 5)
+    assert padded.shape == (5, 6, 3)
+    np.testing.assert_array_equal(padded[1:4], image)
+    np.testing.assert_array_equal(padded[0], image[0])
+    assert photographs.pad_symmetric(image, 2) is image
+
+
+def test_procedural_images_are_seeded_and_differ():
+    first, again, second = (photographs.procedural_image(n, size=64) for n in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert first.shape == (64, 64, 3)
+    assert (first != second).any()
+    assert first.std() > 20
+
+
+# --- what is written ----------------------------------------------------------------------------------------
+
+
+def test_layout_and_integer_names(tiny):
+    files = {str(p.relative_to(tiny)) for p in tiny.rglob("*") if p.is_file()}
+    folders = {"huawei_raw": "png", "canon": "jpg", "huawei_visualized": "jpg"}
+    expected = {f"{s}/{f}/{i}.{x}" for s in ("train", "test") for f, x in folders.items() for i in (0, 1)}
+    assert files == expected | {cache.MARKER}
+
+
+def test_both_depths_occur_in_both_splits(sample_of_default):
+    for split in ("train", "test"):
+        bits = []
+        for path in sorted((sample_of_default / split / "huawei_raw").iterdir()):
+            with Image.open(path) as image:
+                counts = np.asarray(image)
+                assert image.size == (448, 448)
+            bits.append(8 if path.read_bytes()[24] == 8 else 16)
+            # Unscaled in both: 8 bits exactly when the counts fit, never above 10 bits.
+            assert (counts.max() <= 255) == (bits[-1] == 8)
+            assert counts.max() <= 1023
+            assert 40 < counts.mean() < 400
+        assert {8, 16} == set(bits)
+        assert sorted(bits) == sorted(image["bits"] for image in marker_of(sample_of_default)["images"][split])
+
+
+def test_every_third_pair_is_shaded_in_raw_and_target(sample_of_default):
+    images = marker_of(sample_of_default)["images"]["test"]
+    for index, image in enumerate(images):
+        with Image.open(sample_of_default / "test" / "canon" / f"{index}.jpg") as target:
+            mean = np.asarray(target).mean()
+        assert (image["shade"] < 1) == (index % 3 == 1)
+        assert (image["bits"] == 8) == (index % 3 == 1)
+        assert (mean < 60) == (index % 3 == 1)
+
+
+def test_brightest_8_bit_is_the_root_of_its_equation():
+    noise = unprocess.Noise(shot=0.002, read=5e-6)
+    x = zrr.brightest_8_bit(noise, deviations=6)
+    assert 64 + 959 * (x + 6 * np.sqrt(noise.shot * x + noise.read)) == pytest.approx(255)
+
+
+def test_splits_share_no_photograph():
+    names = {split: [p.name for p in zrr.DEFAULT_PLAN.photographs(split)] for split in zrr.SPLITS}
+    assert len(names["train"]) == 56
+    assert len(names["test"]) == 12
+    assert set(names["test"]) == {"coffee", "chelsea"}
+    assert not set(names["test"]) & set(names["train"])
+
+
+def test_marker_says_how_it_was_made(tiny):
+    marker = marker_of(tiny)
+    assert (marker["name"], marker["version"], marker["seed"]) == ("zrr-standin", zrr.GENERATOR_VERSION, 0)
+    assert marker["counts"] == {"train": 2, "test": 2}
+    assert set(marker["photographs"]) == {"coffee", "chelsea", "astronaut", "rocket"}
+    assert marker["photographs"]["coffee"]["licence"] == "CC0"
+    assert marker["camera"]["black"] == 64
+    assert len(marker["camera"]["rgb2cam"]) == 3
+    assert set(marker["images"]["test"][0]) == {
+        "photograph", "top", "left", "mirrored", "shade", "rgb_gain", "noise", "bits",
+    }  # fmt: skip
+    assert len(marker["files"]) == 12
+    for path, entry in marker["files"].items():
+        content = (tiny / path).read_bytes()
+        assert entry == {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+
+
+def test_same_seed_same_bytes_and_other_seed_other_bytes(tiny, tmp_path):
+    zrr.write_zrr_standin(tmp_path / "again", plan=TINY)
+    zrr.write_zrr_standin(tmp_path / "other", plan=TINY, seed=1)
+    assert contents(tmp_path / "again") == contents(tiny)
+    other, first = contents(tmp_path / "other"), contents(tiny)
+    assert all(other[name] != first[name] for name in first)
+    # One sensor, whatever the seed.
+    assert marker_of(tmp_path / "other")["camera"] == marker_of(tiny)["camera"]
+
+
+def test_a_pair_does_not_depend_on_the_number_of_pairs(tiny, tmp_path):
+    zrr.write_zrr_standin(tmp_path / "fewer", plan=zrr.Plan(train=0, test=1, size=64))
+    fewer = {name: content for name, content in contents(tmp_path / "fewer").items() if name != cache.MARKER}
+    assert fewer.items() <= contents(tiny).items()
+    assert len(fewer) == 3
+
+
+def test_writing_reports_progress_and_refuses_what_it_cannot_write(tmp_path):
+    calls = []
+    plan = zrr.Plan(train=0, test=2, size=16)
+    zrr.write_zrr_standin(tmp_path / "new", plan=plan, progress=lambda *call: calls.append(call))
+    assert calls == [(1, 2), (2, 2)]
+    with pytest.raises(UserError, match=r"new is not empty"):
+        zrr.write_zrr_standin(tmp_path / "new", plan=plan)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write to .*file"):
+        zrr.write_zrr_standin(tmp_path / "file", plan=plan)
+    with pytest.raises(UserError, match=r"seed -1 is out of range"):
+        zrr.write_zrr_standin(tmp_path / "negative", seed=-1)
+
+
+# --- the cache ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_default(monkeypatch):
+    monkeypatch.setattr(zrr, "DEFAULT_PLAN", zrr.Plan(train=1, test=2, size=16))
+
+
+@pytest.mark.usefixtures("small_default")
+def test_cache_is_built_once(cache_folder):
+    calls = []
+    root = zrr.cached_zrr_standin(progress=lambda *call: calls.append(call))
+    assert root.parent == cache_folder
+    assert root.name == f"zrr-standin-v{zrr.GENERATOR_VERSION}"
+    assert calls == [(1, 3), (2, 3), (3, 3)]
+    assert zrr.cached_zrr_standin(progress=lambda *call: calls.append(call)) == root
+    assert len(calls) == 3
+
+
+def test_cache_root_is_the_users_unless_overridden(monkeypatch, cache_folder):
+    assert cache.cache_root() == cache_folder
+    monkeypatch.delenv(cache.CACHE_VARIABLE)
+    assert "zoo-bench" in str(cache.cache_root())
+
+
+@pytest.mark.usefixtures("small_default")
+def test_an_exception_half_way_leaves_nothing_to_believe(cache_folder):
+    def stop(done, total):
+        if done == 2:
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        zrr.cached_zrr_standin(progress=stop)
+    assert [p for p in cache_folder.iterdir() if p.suffix != ".lock"] == []
+    root = zrr.cached_zrr_standin()
+    assert cache.is_complete(root, name=zrr.NAME, version=zrr.GENERATOR_VERSION)
+
+
+CHILD = """
+import functools, os, sys, time
+from pathlib import Path
+from benchmark.standin import cache, zrr
+log, die = Path(sys.argv[1]), sys.argv[2] == "die"
+def progress(done, total):
+    if die and done == 2:
+        os._exit(9)  # as kill -9: no clean-up runs
+    time.sleep(0.1)
+def build(folder):
+    with log.open("a") as stream:
+        stream.write("built\\n")
+    zrr.write_zrr_standin(folder, plan=zrr.Plan(train=1, test=2, size=16), progress=progress)
+complete = functools.partial(cache.is_complete, name=zrr.NAME, version=zrr.GENERATOR_VERSION)
+print(cache.build_once("small", build, complete))
+"""
+
+
+def start_child(log: Path, mode: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", CHILD, str(log), mode]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ.copy())
+
+
+def test_a_killed_build_is_swept_away_and_parallel_builds_do_not_fight(cache_folder, tmp_path):
+    log = tmp_path / "log"
+    killed = start_child(log, "die")
+    killed.communicate(timeout=60)
+    assert killed.returncode == 9
+    assert (cache_folder / ".small.partial" / "train").is_dir()
+    assert not (cache_folder / "small").exists()
+
+    children = [start_child(log, "live") for _ in range(2)]
+    outputs = [child.communicate(timeout=60)[0] for child in children]
+    assert [child.returncode for child in children] == [0, 0]
+    assert {output.strip() for output in outputs} == {str(cache_folder / "small")}
+    assert log.read_text().splitlines() == ["built"] * 2  # the killed one and one of the two
+    assert sorted(p.name for p in cache_folder.iterdir()) == [".small.lock", "small"]
+
+
+@pytest.mark.usefixtures("small_default")
+@pytest.mark.parametrize("damage", ["missing", "shorter", "marker", "version", "file"])
+def test_a_damaged_cache_is_built_again(damage):
+    root = zrr.cached_zrr_standin()
+    first = contents(root)
+    if damage == "missing":
+        (root / "test" / "canon" / "1.jpg").unlink()
+    elif damage == "shorter":
+        (root / "test" / "canon" / "1.jpg").write_bytes(b"short")
+    elif damage == "marker":
+        (root / cache.MARKER).write_text("{")
+    elif damage == "version":
+        cache.write_marker(root, {**marker_of(root), "version": 0})
+    else:
+        root.rename(root.with_name("elsewhere"))
+        root.write_text("not a folder")
+    assert contents(zrr.cached_zrr_standin()) == first
+
+
+def test_a_cache_that_cannot_be_written_is_named(cache_folder):
+    cache_folder.write_text("a file")
+    with pytest.raises(UserError, match=rf"cannot write to {cache_folder}.*set {cache.CACHE_VARIABLE}"):
+        zrr.cached_zrr_standin()
+
+
+def test_is_complete_never_raises(tmp_path):
+    complete = functools.partial(cache.is_complete, name="x", version=1)
+    assert not complete(tmp_path / "nowhere")
+    for content in ("[]", "{}", '{"name": "x", "version": 1}', '{"name": "x", "version": 1, "files": []}', "\x00"):
+        (tmp_path / cache.MARKER).write_text(content)
+        assert not complete(tmp_path)
