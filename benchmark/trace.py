@@ -42,9 +42,13 @@ class Trace:
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
     macs: int
+    # As ``macs``, but transposed convolutions too are counted once per output pixel, as some counters do.
+    output_pixel_macs: int
     layer_macs: dict[str, int]
     uncounted_ops: tuple[UncountedOp, ...]
     conv_output_bytes: int
+    # Elements that convolutions with a bias return.
+    conv_bias_elements: int
     peak_conv_bytes: int
     peak_conv_layer: str
     peak_activation_bytes: int
@@ -59,6 +63,8 @@ class _Tracer(TorchDispatchMode):
         self.calls: Counter[str] = Counter()
         self.elements: Counter[str] = Counter()
         self.conv_output_bytes = 0
+        self.conv_bias_elements = 0
+        self.excess_macs = 0
         self.peak_conv: tuple[int, str] = (0, "")
         self.live_bytes = 0
         self.peak: tuple[int, str] = (0, "")
@@ -82,7 +88,8 @@ class _Tracer(TorchDispatchMode):
         layer = self.layers.current
         if packet in flop_registry:
             # torch's formulas count two operations per multiply-accumulate.
-            self.macs[layer] += flop_registry[packet](*args, **kwargs, out_val=output) // 2
+            macs = flop_registry[packet](*args, **kwargs, out_val=output) // 2
+            self.macs[layer] += macs
         elif not func.is_view and str(packet) not in _FREE:
             inputs = [tensor.numel() for tensor in _tensors((args, kwargs))]
             outputs = sum(tensor.numel() for tensor in _tensors(output))
@@ -91,6 +98,9 @@ class _Tracer(TorchDispatchMode):
         if packet is aten.convolution:
             out_bytes = _bytes(output)
             self.conv_output_bytes += out_bytes
+            weight, bias = args[1:3]
+            self.conv_bias_elements += 0 if bias is None else output.numel()
+            self.excess_macs += weight.numel() * (output.numel() // output.shape[1]) - macs
             self.peak_conv = max(self.peak_conv, (_bytes(args[0]) + _bytes(args[1]) + out_bytes, layer), key=_first)
 
     def watch(self, tensors: Iterable[Tensor]) -> None:
@@ -160,9 +170,11 @@ def trace(model: nn.Module, planes: Tensor, forward: Callable[[Tensor], Any] | N
         input_shape=tuple(planes.shape),
         output_shape=shapes[0],
         macs=sum(tracer.macs.values()),
+        output_pixel_macs=sum(tracer.macs.values()) + tracer.excess_macs,
         layer_macs=dict(tracer.macs),
         uncounted_ops=tuple(sorted(uncounted, key=lambda item: (-item.elements, item.op))),
         conv_output_bytes=tracer.conv_output_bytes,
+        conv_bias_elements=tracer.conv_bias_elements,
         peak_conv_bytes=tracer.peak_conv[0],
         peak_conv_layer=tracer.peak_conv[1],
         peak_activation_bytes=tracer.peak[0],

@@ -1,0 +1,39 @@
+"""Costs of every model at 12 MP, each in a process of its own: seconds after imports, peak resident memory.
+
+    python speed/costs.py            # goal: under 2 s and under 1 GiB for any model
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+ONE = """
+import resource, sys, time
+from benchmark.profiling import profile
+from zoo import get_card, list_models
+list_models()
+card = get_card(sys.argv[1])
+start = time.perf_counter()
+document = profile(card.name, size=(1536, 2048) if card.task == "raw2rgb" else (3072, 4096))
+seconds = time.perf_counter() - start
+print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, document["macs"])
+"""
+
+
+def main() -> None:
+    """Print one line per model and the largest of each figure."""
+    from zoo import list_models
+
+    worst = [0.0, 0.0]
+    print(f"{'model':24} {'seconds':>8} {'GiB':>6} {'GMACs':>12}")
+    for name in list_models():
+        done = subprocess.run([sys.executable, "-c", ONE, name], capture_output=True, text=True, check=True)
+        seconds, gib, macs = map(float, done.stdout.split())
+        worst = [max(worst[0], seconds), max(worst[1], gib)]
+        print(f"{name:24} {seconds:8.2f} {gib:6.2f} {macs / 1e9:12.1f}", flush=True)
+    print(f"{'largest':24} {worst[0]:8.2f} {worst[1]:6.2f}")
+
+
+if __name__ == "__main__":
+    main()

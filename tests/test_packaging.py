@@ -1,0 +1,96 @@
+"""The built wheel, installed in a clean environment, works without the checkout."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PARTS = ("zoo", "benchmark", "pyproject.toml", "README.md", "LICENSE")
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel without network, install it into a new environment, return that one's Python."""
+    base = tmp_path_factory.mktemp("wheel")
+    for part in PARTS:
+        source = ROOT / part
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, base / part)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+    offline = ["--no-deps", "--no-index"]
+    build = [*pip, "wheel", "--no-build-isolation", *offline, "-w", str(base / "dist"), str(base)]
+    subprocess.run(build, check=True, timeout=120)
+    venv.create(base / "venv", with_pip=False)
+    python = base / "venv" / "bin" / "python"
+    (wheel,) = (base / "dist").glob("*.whl")
+    subprocess.run([*pip, "--python", str(python), "install", *offline, str(wheel)], check=True, timeout=120)
+    # What the wheel depends on comes from this environment; behind the new one's own packages on the path.
+    purelib = subprocess.run(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    (Path(purelib) / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return python
+
+
+def call(python: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    script = python.with_name("zoo-bench")
+    return subprocess.run([script, *arguments], capture_output=True, text=True, cwd=folder, timeout=180, check=False)
+
+
+def test_both_packages_and_nothing_else_are_in_the_wheel(python: Path, tmp_path) -> None:
+    code = "import zoo, benchmark, benchmark.datasets, zoo.models; print(zoo.__file__, benchmark.__file__)"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert all(str(python.parent.parent) in path for path in done.stdout.split())
+    listing = subprocess.run(
+        [sys.executable, "-m", "zipfile", "-l", next((python.parents[2] / "dist").glob("*.whl"))],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    names = {line.split()[0].split("/")[0] for line in listing.splitlines()[1:] if line.strip()}
+    assert {name for name in names if not name.endswith(".dist-info")} == {"zoo", "benchmark"}
+    assert "LICENSE" in listing
+
+
+def test_the_installed_command_lists_and_runs(python: Path, tmp_path) -> None:
+    names = [model["name"] for model in json.loads(call(python, tmp_path, "list", "models", "--json").stdout)]
+    assert {"bilinear", "unet", "hyperunet_32_16_2048"} <= set(names)
+    done = call(python, tmp_path, "run", "--dataset", "zrr", "--models", "bilinear", "--limit", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    (record,) = json.loads(done.stdout)["results"]
+    assert (record["dataset"], record["status"]) == ("zrr-standin", "ok")
+    assert Path(record["pictures"]).is_relative_to(tmp_path)
+    assert os.path.exists(tmp_path / "zoo-bench-out" / "leaderboards" / "zrr-standin.md")
+
+
+def test_an_entry_point_registers_a_model(python: Path, tmp_path) -> None:
+    site = tmp_path / "site"
+    (site / "their_zoo-1.0.dist-info").mkdir(parents=True)
+    (site / "their_zoo-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: their-zoo\nVersion: 1.0\n")
+    (site / "their_zoo-1.0.dist-info" / "entry_points.txt").write_text("[zoo_bench.plugins]\ntheirs = their_zoo\n")
+    (site / "their_zoo.py").write_text(
+        "from torch import nn\nfrom zoo import register_model\n\n"
+        "@register_model(task='denoise_rgb')\ndef their_net() -> nn.Module:\n    return nn.Conv2d(3, 3, 1)\n"
+    )
+    done = subprocess.run(
+        [python.with_name("zoo-bench"), "list", "models"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        cwd=tmp_path,
+        check=True,
+        timeout=120,
+    )
+    assert "their_net" in done.stdout
