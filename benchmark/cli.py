@@ -382,11 +382,18 @@ def leaderboard(ctx: click.Context, results: tuple[str, ...], out: str, check: b
     from benchmark.store import read_folders
 
     records = read_folders([Path(folder) for folder in results or ("leaderboards/results",)])
+    published = Path(out) / "published"
+    has_papers = any(published.glob("*.yaml"))
+    if has_papers:
+        from benchmark.paper_tables import stale_paper_tables, write_paper_tables
     if not check:
-        for path in write_pages(records, Path(out)):
+        written = write_pages(records, Path(out))
+        written += write_paper_tables(published, records, Path(out)) if has_papers else []
+        for path in written:
             click.echo(f"wrote {path}")
         return
     stale = stale_pages(records, Path(out))
+    stale += stale_paper_tables(published, records, Path(out)) if has_papers else []
     for path in stale:
         click.echo(f"stale: {path}; run `zoo-bench leaderboard` and commit the result.", err=True)
     if stale:

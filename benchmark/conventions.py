@@ -25,11 +25,12 @@ class Convention:
 
 
 def ptflops_2021(trace: Trace) -> int:
-    """Return what ptflops 0.6.4 calls MACs, with functional operations counted like modules.
+    """Return what ptflops 0.6.4 calls MACs, within 0.1 %, with functional operations counted like modules.
 
     Each multiply-accumulate counts once, but those of transposed convolutions are taken per output pixel (4 times
-    too many at stride 2); convolution biases and ReLU-like activations add one per element, batch and instance
-    norms two. Pooling and resizing add nothing here: that counter saw them only as modules.
+    too many at stride 2); convolution biases and ReLU-like activations add one per element, norms two. A trace shows
+    operations, not modules: pooling and resizing modules, which that counter adds, are left out here, and instance
+    norms, which its figures for PyNET seem to leave out, are in.
     """
     elements = {item.op: item.elements for item in trace.uncounted_ops}
     activations = sum(count for op, count in elements.items() if op in _ACTIVATIONS)
@@ -53,9 +54,9 @@ _ALL = (
     Convention(
         "ptflops-2021",
         "ptflops-2021",
-        "what the counter ptflops 0.6.4 printed: one per multiply-accumulate, transposed convolutions on their output"
+        "after the counter ptflops 0.6.4: one per multiply-accumulate, transposed convolutions on their output"
         " pixels (4 times too many at stride 2), plus one per element for convolution biases and ReLU-like activations"
-        " and two for batch and instance norms; functional convolutions, which it missed, are counted here",
+        " and two for norms; functional convolutions, which it missed, are counted here",
         ptflops_2021,
     ),
 )

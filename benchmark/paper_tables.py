@@ -168,8 +168,8 @@ def _time_board(table: PaperTable, results: Sequence[Result]) -> Board:
     letters = [f" {chr(ord('A') + index)}" for index in range(len(times))] if len(times) > 1 else [""]
     columns = {"paper": {row.model: (row.cpu_time.value, row.cpu_time.text) for row in table.rows if row.cpu_time}}
     for letter, found in zip(letters, times.values() or [{}]):
-        seconds = {model: _seconds(table, result) or math.nan for model, result in found.items()}
-        columns[f"zoo-bench{letter}"] = {model: (value, _three_digits(value)) for model, value in seconds.items()}
+        timed = {model: seconds for model, result in found.items() if (seconds := _seconds(table, result))}
+        columns[f"zoo-bench{letter}"] = {model: (seconds, _three_digits(seconds)) for model, seconds in timed.items()}
     headers = ["row", "model"]
     headers += [text for who in columns for text in (f"{who} [{unit}]", f"{who}: {reference.name} / row")]
     rows = []
@@ -306,8 +306,8 @@ def _page(publication: Publication, table: PaperTable, source: str, results: Seq
         f"{publication.source} (arXiv {publication.arxiv}).\n\n"
         f"Made by `zoo-bench leaderboard` from `published/{source}` and the records; do not edit. Columns marked"
         ' "paper" hold what the paper prints (evidence: published), copied and never measured here. Columns marked'
-        ' "zoo-bench" are counted or measured by this tool. Rows named "Ours" are the networks of the paper\'s own'
-        " author.\n\n"
+        ' "zoo-bench" are counted or measured by this tool. Sizes are height x width of the planes that a'
+        f" network receives. {publication.remark}\n\n"
         "† reconstruction: no source gives all the layers of this network. \\* the paper's author took or estimated"
         " the values from another source.\n"
     )

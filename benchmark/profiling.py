@@ -12,7 +12,7 @@ from benchmark.profilers import PROFILERS
 from benchmark.trace import Trace, trace
 from benchmark.types import Measurement
 from zoo.card import ModelCard, get_card
-from zoo.errors import UserError
+from zoo.errors import BuildError, UserError
 from zoo.options import resolve_options
 from zoo.raw import padded_size
 
@@ -25,15 +25,30 @@ class CostError(Exception):
 
 
 def meta_model(card: ModelCard, options: Mapping[str, Any]) -> nn.Module:
-    """Build a model without memory for its weights."""
+    """Build a model without memory for its weights.
+
+    Raises UserError for options that the model refuses, BuildError if its build function fails.
+    """
     resolved = resolve_options(card.name, card.options, options)
     try:
         with torch.device("meta"):
             model = card.build(**resolved)
-    except (NotImplementedError, RuntimeError, TypeError):
-        # A build function that reads its own tensors' values needs real ones; its own errors come again here.
-        model = card.build(**resolved)
+    except UserError:
+        raise
+    except Exception:
+        # A build function that reads its own tensors' values needs real ones; other errors come again here.
+        model = _build(card, resolved)
     return model.to("meta")
+
+
+def _build(card: ModelCard, options: Mapping[str, Any]) -> nn.Module:
+    try:
+        return card.build(**options)
+    except UserError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())[:200]
+        raise BuildError(f"{card.name} cannot be built: {type(error).__name__}: {text}") from error
 
 
 def trace_card(card: ModelCard, options: Mapping[str, Any], size: Size, model: nn.Module | None = None) -> Trace:

@@ -138,10 +138,11 @@ class PaperTable(_Part):
 
 
 class Publication(_Part):
-    """One paper: where the numbers come from, and its tables."""
+    """One paper: where the numbers come from, what a reader of its tables must know, and the tables."""
 
     source: str
     arxiv: str
+    remark: str
     tables: list[PaperTable]
 
 

@@ -31,7 +31,7 @@ from benchmark.reporting import Reporter
 from benchmark.selection import Entry, select
 from benchmark.store import Scores, Store
 from benchmark.types import Dataset, DatasetCard, Measurement, Result, RunSpec, Sample, Status
-from zoo.errors import SizeError, UserError
+from zoo.errors import BuildError, SizeError, UserError
 from zoo.raw import pad_planes
 
 SHEET_ROWS = 4
@@ -195,7 +195,7 @@ class _Measuring:
                 self._evaluate()
         except MemoryError as error:
             return "oom", f"out of memory: {_one_line(error)}"
-        except SizeError as error:
+        except (SizeError, BuildError) as error:
             return "error", str(error)
         except UserError:
             # A damaged file or weights that do not fit: the user mends it and runs again; nothing is recorded.

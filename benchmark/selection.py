@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from torch import nn
 from benchmark.profiling import meta_model
 from benchmark.types import DatasetCard, Evidence
 from zoo.card import MODELS, ModelCard, get_card
-from zoo.errors import UserError, nearest
+from zoo.errors import BuildError, UserError, nearest
 from zoo.options import resolve_options
 from zoo.weights import Checkpoint, check_fits, load_strictly, official_state, read_checkpoint
 
@@ -121,6 +122,9 @@ def _options_by_model(names: Sequence[str], options: Mapping[str, str], *, expli
 def _entry(dataset: DatasetCard, name: str, options: Mapping[str, str], weights: str | None, named: bool) -> Entry:
     card = get_card(name)
     resolved = resolve_options(name, card.options, options)
+    if resolved:
+        with contextlib.suppress(BuildError):
+            meta_model(card, resolved)  # refuses values that the model does not take before anything is measured
     checkpoint = None
     evidence: Evidence = "untrained"
     if weights is not None:
@@ -144,7 +148,10 @@ def target_scale(dataset: DatasetCard) -> float:
 def _is_parameter_free(card: ModelCard, options: Mapping[str, Any]) -> bool:
     if card.params is not None:
         return card.params == 0
-    return not any(True for _ in meta_model(card, options).parameters())
+    try:
+        return not any(True for _ in meta_model(card, options).parameters())
+    except BuildError:
+        return False  # becomes a record of its own when the model's turn comes
 
 
 def _with_weights(

@@ -125,6 +125,7 @@ def test_a_bad_suite_names_file_and_key(zoo_bench, tmp_path, text: str, message:
         (("run", "--dataset", "zr"), "no dataset called 'zr'; did you mean zrr"),
         (("run", "--dataset", "zrr", "--models", "pynett"), "no model called 'pynett'; did you mean pynet"),
         (("run", "--dataset", "zrr", "--models", "pynet", "--set", "level=2"), "Choose other options"),
+        (("run", "--dataset", "zrr", "--models", "pynet", "--set", "level=9"), "level"),
         (("run", "--dataset", "zrr", "--metrics", "psnr"), "no metric called 'psnr'"),
         (("run", "--dataset", "zrr", "--weights", "unet"), "--weights unet: expected MODEL=FILE"),
         (("run", "--dataset", "zrr", "--weights", "unet=none.pth"), "no file at none.pth"),

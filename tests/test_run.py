@@ -116,6 +116,7 @@ def test_weights_that_do_not_fit_stop_the_run_before_it_begins(tmp_path) -> None
         ("nan", "error", "the model returned NaN or infinite values"),
         ("shape", "error", r"the model returned shape \(1, 3, 64, 63\); expected \(1, 3, 64, 64\)"),
         ("memory", "oom", "out of memory: as if"),
+        ("build", "error", "tiny_broken cannot be built: RuntimeError: cannot be made"),
     ],
 )
 def test_a_failing_model_is_a_record_and_the_others_go_on(tmp_path, how: str, status: str, message: str) -> None:
@@ -126,7 +127,7 @@ def test_a_failing_model_is_a_record_and_the_others_go_on(tmp_path, how: str, st
     with pytest.raises(AssertionError, match=message):
         raise AssertionError(broken.error)
     # The costs that were counted before the failure are kept.
-    assert broken.measurements["params"].value == 60
+    assert how == "build" or broken.measurements["params"].value == 60
     assert not SCORES & set(broken.measurements)
     assert [record.status for record in Store(tmp_path).results()] == [status, "ok"]
 
@@ -240,7 +241,7 @@ def test_a_contact_sheet_shows_four_pictures_per_image(tmp_path) -> None:
     result = only(run("tiny", models="tiny_free", out=tmp_path))
     with Image.open(tmp_path / result.pictures) as sheet:
         assert sheet.format == "PNG"
-        assert sheet.width > 4 * 300
+        assert sheet.width > 4 * 250
         colours = sheet.convert("RGB").resize((8, 8)).getcolors()
     assert colours is not None
     assert len(colours) > 8

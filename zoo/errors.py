@@ -13,6 +13,10 @@ class UserError(Exception):
     """
 
 
+class BuildError(UserError):
+    """A model whose build function fails; raised with the failure's own words."""
+
+
 class SizeError(UserError):
     """An image that a network cannot take."""
 

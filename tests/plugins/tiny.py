@@ -73,6 +73,8 @@ class Broken(nn.Module):
 
     def __init__(self, how: str) -> None:
         super().__init__()
+        if how == "build":
+            raise RuntimeError("cannot be made")
         self.how = how
         self.conv = nn.Conv2d(4, 12, 1)
 
