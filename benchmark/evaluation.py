@@ -61,7 +61,7 @@ def run_sample(model: nn.Module, sample: Sample, spec: InputSpec) -> Tensor:
     Raises ValueError if the shape is not the target's or a value is NaN or infinite.
     """
     with torch.inference_mode():
-        output = apply_model(model, network_input(sample, spec), spec)
+        output = apply_model(model, network_input(sample, spec), spec, red=sample.red)
     if output.shape != sample.target.shape:
         raise ValueError(f"image {sample.id}: output is {tuple(output.shape)}, target {tuple(sample.target.shape)}")
     if not torch.isfinite(output).all():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from benchmark.types import Sample
-from zoo.raw import pack
+from zoo.raw import align_to_red, pack
 
 TILE = 280
 GAP = 8
@@ -37,7 +37,7 @@ def show_input(sample: Sample) -> Picture:
     """Return a sample's input as a person can see it: RAW as half-size RGB with gamma, else the image itself."""
     if sample.input.shape[1] == 3:
         return sample.input[0].permute(1, 2, 0).double().numpy().clip(0, 1)
-    red, green, other, blue = pack(sample.input, ((0, 0), (0, 1), (1, 0), (1, 1)), red=sample.red)[0].double()
+    red, green, other, blue = pack(align_to_red(sample.input, sample.red), ((0, 0), (0, 1), (1, 0), (1, 1)))[0].double()
     rgb = np.stack([red.numpy(), (green.numpy() + other.numpy()) / 2, blue.numpy()], axis=-1)
     return ((rgb - sample.black) / (sample.white - sample.black)).clip(0, 1) ** (1 / 2.2)
 

@@ -6,7 +6,6 @@ import datetime
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +27,7 @@ from benchmark.pictures import Row, save_sheet, show_input
 from benchmark.profilers import PROFILERS
 from benchmark.profiling import CostError, count_costs, meta_model, trace_card
 from benchmark.reporting import Reporter
-from benchmark.selection import Entry, select
+from benchmark.selection import Entry, jsonable_options, select
 from benchmark.store import Scores, Store
 from benchmark.types import Dataset, DatasetCard, Measurement, Result, RunSpec, Sample, Status
 from zoo.errors import BuildError, SizeError, UserError
@@ -113,7 +112,7 @@ class _Session:
         profilers = [p.name for p in PROFILERS if p.kind == "count" or entry.evaluate]
         return RunSpec(
             model=entry.card.name,
-            options=_jsonable(entry.options),
+            options=jsonable_options(entry.options),
             code=entry.card.code_digest,
             weights_digest=entry.checkpoint.digest if entry.checkpoint else None,
             dataset=self.data.name,
@@ -167,7 +166,7 @@ class _Measuring:
         return Result(
             key=self.spec.key(),
             model=entry.card.name,
-            options=_jsonable(entry.options),
+            options=jsonable_options(entry.options),
             dataset=session.data.name,
             split=session.data.split,
             n=self.n,
@@ -297,10 +296,6 @@ def _shown(count: int) -> list[int]:
     """Return the indices of the images on the contact sheet: first, last and evenly between."""
     rows = min(SHEET_ROWS, count)
     return [index * (count - 1) // max(rows - 1, 1) for index in range(rows)]
-
-
-def _jsonable(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
 
 
 def _file_name(label: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,15 @@ from benchmark.types import DatasetCard, Evidence
 from zoo.card import MODELS, ModelCard, get_card
 from zoo.errors import BuildError, UserError, nearest
 from zoo.options import resolve_options
-from zoo.weights import Checkpoint, check_fits, load_strictly, official_state, read_checkpoint
+from zoo.weights import (
+    Checkpoint,
+    check_fits,
+    is_official,
+    load_strictly,
+    official_state,
+    read_checkpoint,
+    save_state,
+)
 
 _WILDCARDS = "*?["
 
@@ -120,24 +128,31 @@ def _options_by_model(names: Sequence[str], options: Mapping[str, str], *, expli
 
 
 def _entry(dataset: DatasetCard, name: str, options: Mapping[str, str], weights: str | None, named: bool) -> Entry:
+    entry = entry_of(name, weights, options)
+    scale = entry.card.input_for(entry.options).output_scale
+    if scale != target_scale(dataset):
+        raise UserError(
+            f"{entry.label} returns images of {scale:g} times its planes; the targets of {dataset.name}"
+            f" have {target_scale(dataset):g} times. Choose other options."
+        )
+    return replace(entry, evaluate=named or entry.scored)
+
+
+def entry_of(name: str, weights: str | Path | None, options: Mapping[str, Any]) -> Entry:
+    """Return a model with its options and weights; both are checked without building the network.
+
+    Raises UserError for unknown names, options that the model refuses and weights that do not fit.
+    """
     card = get_card(name)
     resolved = resolve_options(name, card.options, options)
     if resolved:
         with contextlib.suppress(BuildError):
             meta_model(card, resolved)  # refuses values that the model does not take before anything is measured
-    checkpoint = None
-    evidence: Evidence = "untrained"
     if weights is not None:
         checkpoint, resolved, evidence = _with_weights(card, weights, resolved)
-    elif _is_parameter_free(card, resolved):
-        evidence = "parameter-free"
-    scale = card.input_for(resolved).output_scale
-    if scale != target_scale(dataset):
-        raise UserError(
-            f"{label_of(name, resolved)} returns images of {scale:g} times its planes; the targets of {dataset.name}"
-            f" have {target_scale(dataset):g} times. Choose other options."
-        )
-    return Entry(card, resolved, checkpoint, evidence, named or evidence != "untrained")
+        return Entry(card, resolved, checkpoint, evidence, evaluate=True)
+    free = _is_parameter_free(card, resolved)
+    return Entry(card, resolved, None, "parameter-free" if free else "untrained", evaluate=free)
 
 
 def target_scale(dataset: DatasetCard) -> float:
@@ -155,18 +170,51 @@ def _is_parameter_free(card: ModelCard, options: Mapping[str, Any]) -> bool:
 
 
 def _with_weights(
-    card: ModelCard, weights: str, options: dict[str, Any]
+    card: ModelCard, weights: str | Path, options: dict[str, Any]
 ) -> tuple[Checkpoint, dict[str, Any], Evidence]:
-    checkpoint = read_checkpoint(Path(weights))
+    checkpoint = read_checkpoint(weights)
     metadata = checkpoint.metadata
     if metadata.get("model", card.name) != card.name:
         raise UserError(f"--weights: {weights} was written for {metadata['model']}, not for {card.name}.")
     merged = merge_options(card, metadata, options, weights)
-    evidence: Evidence = "trained" if metadata.get("evidence") == "trained" else "weights-file"
     state = official_state(card, checkpoint)
     # Before anything is measured, and without building the network twice.
     check_fits(meta_model(card, merged), state, name=card.name, source=weights)
-    return Checkpoint(state, metadata, checkpoint.digest, checkpoint.path), merged, evidence
+    return replace(checkpoint, state=state), merged, _evidence_of(checkpoint)
+
+
+def _evidence_of(checkpoint: Checkpoint) -> Evidence:
+    """Return the evidence of a file: official by its digest, trained by its metadata, else just a file."""
+    if is_official(checkpoint):
+        return "official-weights"
+    return "trained" if checkpoint.metadata.get("evidence") == "trained" else "weights-file"
+
+
+def import_weights(model: str, source: str | Path, out: str | Path, *, options: Mapping[str, Any]) -> dict[str, str]:
+    """Convert a published checkpoint to safetensors under our keys, strictly; return the metadata written.
+
+    Raises UserError for unknown names and options, a file that is not one of tensors, and keys or shapes that
+    do not fit the model.
+    """
+    entry = entry_of(model, source, options)
+    assert entry.checkpoint is not None
+    metadata = {
+        "model": entry.card.name,
+        "options": json.dumps(jsonable_options(entry.options), sort_keys=True),
+        "evidence": entry.evidence,
+        "source": entry.checkpoint.metadata.get("source", entry.checkpoint.path.name),
+        "source_sha256": entry.checkpoint.metadata.get("source_sha256", entry.checkpoint.digest),
+    }
+    for name in ("recipe", "data_digest"):
+        if name in entry.checkpoint.metadata:
+            metadata[name] = entry.checkpoint.metadata[name]
+    save_state(out, entry.checkpoint.state, metadata)
+    return metadata
+
+
+def jsonable_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options as JSON takes them: tuples become lists."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
 
 
 def merge_options(

@@ -1,6 +1,6 @@
 """Costs of every model at 12 MP, each in a process of its own: seconds after imports, peak resident memory.
 
-    python speed/costs.py            # goal: under 2 s and under 1 GiB for any model
+python speed/costs.py            # goal: under 2 s and under 1 GiB for any model
 """
 
 from __future__ import annotations

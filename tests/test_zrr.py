@@ -96,7 +96,7 @@ def test_sample_has_counts_and_levels(root):
 
 def test_packed_planes_keep_cfa_order(root):
     sample = open_test(root)[5]
-    planes = pack(sample.input, red=sample.red)
+    planes = pack(sample.input)
     # Blue, green beside red, red, green beside blue.
     assert planes[0, :, 0, 0].tolist() == [120, 100, 75, 110]
     assert all(plane.unique().numel() == 1 for plane in planes[0])

@@ -14,13 +14,40 @@ from zoo.errors import SizeError, UserError
 Offset = tuple[int, int]
 
 
-def pack(mosaic: Tensor, planes: Sequence[Offset] = PYNET_PLANES, *, red: Offset = (0, 0)) -> Tensor:
-    """Split a Bayer mosaic (N, 1, H, W) into planes (N, len(planes), H/2, W/2).
+def pack(mosaic: Tensor, planes: Sequence[Offset] = PYNET_PLANES) -> Tensor:
+    """Split a Bayer mosaic (N, 1, H, W) whose first pixel is red into planes (N, len(planes), H/2, W/2).
 
-    ``planes`` are (row, column) offsets from a red pixel, ``red`` is the position of the red pixel in the
-    mosaic's first 2x2 block: (0, 0) for RGGB. Raises UserError if H or W is odd: cropping here would shift
-    the colour filter by one pixel.
+    ``planes`` are (row, column) offsets from a red pixel. For another colour filter call ``align_to_red``
+    first. Raises UserError if H or W is odd: cropping here would shift the colour filter by one pixel.
     """
+    _check_mosaic(mosaic)
+    return torch.cat([mosaic[..., row % 2 :: 2, column % 2 :: 2] for row, column in planes], dim=1)
+
+
+def unpack(planes: Tensor, offsets: Sequence[Offset] = PYNET_PLANES) -> Tensor:
+    """Put planes (N, 4, H, W) back into a mosaic (N, 1, 2H, 2W) whose first pixel is red; inverse of ``pack``."""
+    n, _, height, width = planes.shape
+    mosaic = planes.new_zeros(n, 1, 2 * height, 2 * width)
+    for index, (row, column) in enumerate(offsets):
+        mosaic[..., row % 2 :: 2, column % 2 :: 2] = planes[:, index : index + 1]
+    return mosaic
+
+
+def align_to_red(mosaic: Tensor, red: Offset) -> Tensor:
+    """Extend a mosaic (N, 1, H, W) by reflection so that its first pixel is red.
+
+    ``red`` is the position of the red pixel in the first 2x2 block: (0, 0) for RGGB, which changes nothing,
+    (1, 1) for BGGR. One row or column is added on both sides where it is 1, so that every network sees the
+    neighbourhood it was trained on; ``apply_model`` crops the output back. Reflection keeps the phase.
+    """
+    _check_mosaic(mosaic)
+    if red == (0, 0):
+        return mosaic
+    row, column = red
+    return F.pad(mosaic, (column, column, row, row), mode="reflect")
+
+
+def _check_mosaic(mosaic: Tensor) -> None:
     if mosaic.ndim != 4 or mosaic.shape[1] != 1:
         raise UserError(f"a mosaic has shape (N, 1, H, W); got {tuple(mosaic.shape)}.")
     height, width = mosaic.shape[-2:]
@@ -28,18 +55,6 @@ def pack(mosaic: Tensor, planes: Sequence[Offset] = PYNET_PLANES, *, red: Offset
         raise UserError(
             f"a Bayer mosaic needs an even height and width; got {height}x{width}. Crop it by whole 2x2 blocks."
         )
-    rows = [(red[0] + row) % 2 for row, _ in planes]
-    columns = [(red[1] + column) % 2 for _, column in planes]
-    return torch.cat([mosaic[..., r::2, c::2] for r, c in zip(rows, columns)], dim=1)
-
-
-def unpack(planes: Tensor, offsets: Sequence[Offset] = PYNET_PLANES, *, red: Offset = (0, 0)) -> Tensor:
-    """Put planes (N, 4, H, W) back into a mosaic (N, 1, 2H, 2W); the inverse of ``pack``."""
-    n, _, height, width = planes.shape
-    mosaic = planes.new_zeros(n, 1, 2 * height, 2 * width)
-    for index, (row, column) in enumerate(offsets):
-        mosaic[..., (red[0] + row) % 2 :: 2, (red[1] + column) % 2 :: 2] = planes[:, index : index + 1]
-    return mosaic
 
 
 def to_network(
@@ -47,12 +62,13 @@ def to_network(
 ) -> Tensor:
     """Return what the network receives: counts (N, 1, H, W) packed and scaled, or RGB (N, 3, H, W) mapped.
 
-    ``black`` and ``white`` are the sensor's levels; they matter where the convention asks for them.
+    ``black`` and ``white`` are the sensor's levels; they matter where the convention asks for them. ``red`` is
+    the position of the red pixel in the first 2x2 block.
     """
     if spec.layout == "bayer_packed":
         level = black if spec.black_level is None else spec.black_level
         divisor = white - black if spec.divisor is None else spec.divisor
-        image = (pack(image, spec.planes, red=red) - level) / divisor
+        image = (pack(align_to_red(image, red), spec.planes) - level) / divisor
     low, high = spec.input_range
     return image if (low, high) == (0.0, 1.0) else image * (high - low) + low
 
@@ -86,10 +102,11 @@ def pad_planes(planes: Tensor, spec: InputSpec) -> Tensor:
     return F.pad(planes, (0, columns - width, 0, rows - height), mode="reflect")
 
 
-def apply_model(model: nn.Module, planes: Tensor, spec: InputSpec) -> Tensor:
+def apply_model(model: nn.Module, planes: Tensor, spec: InputSpec, *, red: Offset = (0, 0)) -> Tensor:
     """Run ``model`` on what ``to_network`` returned; the output is (N, 3, H * scale, W * scale) in [0, 1].
 
-    Pads to the network's multiple, crops the output back and maps its range; nothing is clipped. Raises
+    Pads to the network's multiple, crops the output back (by what ``align_to_red`` added for ``red`` too) and
+    maps its range; nothing is clipped. Raises
     ValueError if the model does not return one image of the size that its convention promises.
     """
     height, width = planes.shape[-2:]
@@ -101,5 +118,10 @@ def apply_model(model: nn.Module, planes: Tensor, spec: InputSpec) -> Tensor:
     if tuple(output.shape) != expected:
         raise ValueError(f"the model returned shape {tuple(output.shape)}; expected {expected}")
     output = output[..., : round(height * spec.output_scale), : round(width * spec.output_scale)]
+    if red != (0, 0):
+        # Output pixels per pixel of the mosaic, whose first red[0] rows and red[1] columns were added.
+        top, left = (int(offset * spec.output_scale / 2) for offset in red)
+        rows, columns = (round((2 * n - 2 * o) * spec.output_scale / 2) for n, o in zip((height, width), red))
+        output = output[..., top : top + rows, left : left + columns]
     low, high = spec.output_range
     return output if (low, high) == (0.0, 1.0) else (output - low) / (high - low)

@@ -22,6 +22,15 @@ from zoo.errors import UserError
 
 # The largest published network of this field is near 1 GiB; a file beyond this is not one of them.
 MAX_BYTES = 8 << 30
+# sha256 of official checkpoints -> where they come from. None could be fetched and hashed so far; until then every
+# imported file is evidence `weights-file`, never `official-weights`.
+OFFICIAL: dict[str, str] = {}
+# Training scripts keep an epoch's PSNR beside the network, as a NumPy number: data, not code.
+_NUMPY_SCALARS = [
+    np.float64(0).__reduce__()[0],
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("float32", "float64", "int32", "int64", "bool")),
+]
 # Under which key training scripts keep the network inside a checkpoint.
 _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "params_ema", "params", "net", "generator")
 
@@ -87,7 +96,7 @@ def _read_npz(file: Path) -> dict[str, Tensor]:
 
 def _read_pickle(file: Path) -> dict[str, Tensor]:
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_NUMPY_SCALARS):
             # About pickle protocols; the file is read or refused either way.
             warnings.simplefilter("ignore")
             content = torch.load(file, map_location="cpu", weights_only=True)
@@ -178,12 +187,22 @@ def official_state(card: ModelCard, checkpoint: Checkpoint) -> dict[str, Tensor]
     return card.convert_checkpoint(state) if card.convert_checkpoint else state
 
 
+def is_official(checkpoint: Checkpoint) -> bool:
+    """Whether the file, or the one that it was converted from, is in the table of official checkpoints."""
+    return checkpoint.metadata.get("source_sha256", checkpoint.digest) in OFFICIAL
+
+
 def save_weights(path: str | Path, model: nn.Module, metadata: Mapping[str, str]) -> None:
     """Write a model's state_dict as safetensors, atomically, with ``metadata`` beside it."""
+    save_state(path, model.state_dict(), metadata)
+
+
+def save_state(path: str | Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors as safetensors, atomically, with ``metadata``; raises UserError if the file cannot be written."""
     file = Path(path)
     temporary = file.with_name(file.name + ".part")
     try:
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, temporary, metadata=dict(metadata))
+        save_file({key: value.contiguous() for key, value in state.items()}, temporary, metadata=dict(metadata))
         temporary.replace(file)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)

@@ -1,0 +1,40 @@
+"""The command line: parse, call, print. Heavy imports stay inside the commands, so that --help is fast."""
+
+from __future__ import annotations
+
+import click
+
+from benchmark.cli.errors import OneLineErrors
+from benchmark.cli.files import data, leaderboard, weights
+from benchmark.cli.images import infer, score
+from benchmark.cli.registered import list_command, profile, show
+from benchmark.cli.running import run
+
+
+@click.group(cls=OneLineErrors, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--plugin",
+    "plugins",
+    multiple=True,
+    metavar="FILE.py",
+    help="Register models, datasets or metrics of your own (repeatable).",
+)
+@click.option("--seed", type=int, default=None, help="Initialises untrained networks and other draws.  [default: 0]")
+@click.option("-v", "--verbose", count=True, help="More detail.")
+@click.option("-q", "--quiet", is_flag=True, help="Only errors.")
+@click.version_option(package_name="zoo-bench", prog_name="zoo-bench")
+@click.pass_context
+def cli(ctx: click.Context, plugins: tuple[str, ...], seed: int | None, verbose: int, quiet: bool) -> None:
+    """Compare networks for RAW-to-RGB and denoising: quality, FLOPs, memory and time."""
+    ctx.obj = {"seed": seed, "verbosity": -1 if quiet else verbose, "plugins": plugins}
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+for command in (list_command, show, profile, run, infer, score, data, weights, leaderboard):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Entry point of the ``zoo-bench`` script."""
+    cli()

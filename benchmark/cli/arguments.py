@@ -1,0 +1,84 @@
+"""What several commands share: starting up, parsing values, printing JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoo.errors import UserError
+
+if TYPE_CHECKING:
+    from benchmark.console import ConsoleReporter
+
+
+def start(ctx: click.Context) -> ConsoleReporter:
+    """Load the plug-ins; return what reports to the user."""
+    from benchmark.console import ConsoleReporter
+    from zoo import plugins
+
+    reporter = ConsoleReporter(ctx.obj["verbosity"])
+    for failure in plugins.load_entry_points():
+        reporter.note(f"warning: {failure}")
+    for path in ctx.obj["plugins"]:
+        plugins.load_file(path)
+    return reporter
+
+
+def seed_of(ctx: click.Context) -> int:
+    return ctx.obj["seed"] or 0
+
+
+def print_json(document: Any) -> None:
+    click.echo(json.dumps(_strict(document), indent=2, allow_nan=False))
+
+
+def _strict(value: Any) -> Any:
+    """Return ``value`` with non-finite numbers as the strings "inf", "-inf", "nan"."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _strict(item) for key, item in value.items()}
+    return [_strict(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def key_values(flag: str, values: Sequence[str], expected: str) -> dict[str, str]:
+    pairs = {}
+    for text in values:
+        key, sign, value = text.partition("=")
+        if not sign or not key:
+            raise UserError(f"{flag} {text}: expected {expected}.")
+        pairs[key] = value
+    return pairs
+
+
+def parse_size(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    height, sign, width = text.lower().partition("x")
+    if not sign or not height.isdecimal() or not width.isdecimal() or not int(height) or not int(width):
+        raise UserError(f"--size {text}: expected HxW, for example 224x224.")
+    return int(height), int(width)
+
+
+set_option = click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of the model (repeatable)."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+
+
+def comma_separated(text: str | None) -> list[str] | None:
+    """Split at commas that are not inside brackets: metric ids have commas of their own."""
+    if text is None:
+        return None
+    parts, depth = [""], 0
+    for sign in text:
+        depth += (sign == "[") - (sign == "]")
+        if sign == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += sign
+    return [part.strip() for part in parts if part.strip()]

@@ -1,0 +1,54 @@
+"""A user's mistake is one line on stderr and exit status 2, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from zoo.errors import UserError, nearest
+
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+class OneLineErrors(click.Group):
+    """A group that turns a user's mistake into one line on stderr and exit status 2."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command; never a traceback for a user's mistake, unless ZOO_BENCH_DEBUG is set."""
+        kwargs["standalone_mode"] = False
+        debug = bool(os.environ.get("ZOO_BENCH_DEBUG"))
+        try:
+            sys.exit(super().main(*args, **kwargs) or 0)
+        except click.UsageError as error:
+            context = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
+            self._fail(f"{_sentence(error.format_message())}{context}", EXIT_USAGE, debug)
+        except UserError as error:
+            self._fail(str(error), EXIT_USAGE, debug)
+        except (KeyboardInterrupt, click.Abort):
+            self._fail("interrupted.", EXIT_INTERRUPTED, False)
+        except BrokenPipeError:
+            # The reader (head, less) has gone; Python must not complain about that at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        except OSError as error:
+            self._fail(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "), 1, debug)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Find the command; the nearest names are suggested for an unknown one."""
+        if args and args[0] not in self.commands:
+            raise click.UsageError(f"no command called '{args[0]}'{nearest(args[0], self.commands)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def _fail(self, message: str, status: int, debug: bool) -> None:
+        if debug:
+            raise
+        click.echo(f"zoo-bench: {' '.join(message.split())}", err=True)
+        sys.exit(status)
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "?", "!")) else f"{text}."

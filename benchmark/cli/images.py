@@ -1,0 +1,68 @@
+"""Work on images of one's own: infer, score."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from benchmark.cli.arguments import comma_separated, json_option, key_values, print_json, seed_of, set_option, start
+
+
+@click.command()
+@click.argument("model")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("-o", "--out", required=True, metavar="DIR", help="Where the outputs go, under the inputs' names.")
+@click.option("--weights", metavar="FILE", help="Weights of the model.")
+@click.option("--cfa", default="RGGB", show_default=True, help="Colour filter array of a RAW PNG.")
+@click.option("--black", type=float, default=64.0, show_default=True, help="Black level of a RAW PNG in counts.")
+@click.option("--white", type=float, default=1023.0, show_default=True, help="White level of a RAW PNG in counts.")
+@set_option
+@click.pass_context
+def infer(
+    ctx: click.Context, model: str, inputs: tuple[str, ...], out: str, settings: tuple[str, ...], **flags: Any
+) -> None:
+    """Run MODEL on images: PNG (RAW mosaic or RGB) or .npy, float32 (N, C, H, W) for the bare network."""
+    reporter = start(ctx)
+    from benchmark.inference import infer as run_on
+
+    options = key_values("--set", settings, "KEY=VALUE")
+    for path in run_on(model, inputs, out, options=options, seed=seed_of(ctx), reporter=reporter, **flags):
+        click.echo(str(path))
+
+
+@click.command()
+@click.argument("output_dir")
+@click.argument("target_dir")
+@click.option("--protocol", default="zrr", show_default=True, help="Whose metrics: zrr or sidd.")
+@click.option("--all", "all_metrics", is_flag=True, help="Every metric id.")
+@click.option("--metrics", metavar="ID,..", help="These metric ids.")
+@json_option
+@click.pass_context
+def score(
+    ctx: click.Context,
+    output_dir: str,
+    target_dir: str,
+    protocol: str,
+    all_metrics: bool,
+    metrics: str | None,
+    as_json: bool,
+) -> None:
+    """Score the images in OUTPUT_DIR against those in TARGET_DIR, paired by stem."""
+    reporter = start(ctx)
+    from benchmark.scoring import score as compare
+
+    document = compare(
+        output_dir,
+        target_dir,
+        protocol=protocol,
+        all_metrics=all_metrics,
+        metrics=comma_separated(metrics),
+        reporter=reporter,
+    )
+    if as_json:
+        print_json(document)
+        return
+    click.echo(f"{document['n']} images")
+    for id, value in document["scores"].items():
+        click.echo(f"{id:40} {'-' if value is None else f'{value:.6f}'}")

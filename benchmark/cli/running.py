@@ -1,0 +1,113 @@
+"""Evaluate models on a dataset: run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmark.cli.arguments import comma_separated, json_option, key_values, print_json, start
+from benchmark.cli.errors import EXIT_INTERRUPTED
+from zoo.errors import UserError
+
+
+@click.command()
+@click.option("--dataset", help="Name of the dataset, see `zoo-bench list datasets`.")
+@click.option(
+    "--data-root",
+    metavar="DIR",
+    help="Folder of the dataset; default $ZOO_BENCH_DATA/NAME, else the embedded stand-in.",
+)
+@click.option(
+    "--models",
+    metavar="GLOB,..",
+    help="Names or patterns; default: all of the dataset's task, those without weights by cost only.",
+)
+@click.option("--split", help="Split of the dataset.")
+@click.option("--limit", type=int, metavar="N", help="Only the first N images.")
+@click.option("--metrics", metavar="ID,..", help="Metric ids; default: those of the dataset's protocol.")
+@click.option("--weights", multiple=True, metavar="MODEL=FILE", help="Weights of a model (repeatable).")
+@click.option(
+    "--set", "settings", multiple=True, metavar="[MODEL.]KEY=VALUE", help="An option of a model (repeatable)."
+)
+@click.option("--suite", metavar="FILE.yaml", help="These flags from a file; flags given here win.")
+@click.option(
+    "--out", default="zoo-bench-out", show_default=True, metavar="DIR", help="Where records, pictures and tables go."
+)
+@click.option(
+    "--rerun",
+    type=click.Choice(["never", "failed", "always"]),
+    default="failed",
+    show_default=True,
+    help="Which records to measure again.",
+)
+@click.option("--threads", type=click.IntRange(min=1), help="Threads that torch uses.")
+@json_option
+@click.pass_context
+def run(ctx: click.Context, out: str, rerun: str, suite: str | None, as_json: bool, **flags: Any) -> None:
+    """Evaluate and profile models on a dataset, store the records, print the table."""
+    reporter = start(ctx)
+    from benchmark import runner
+    from benchmark.leaderboard import write_pages
+    from benchmark.store import Store
+
+    arguments = _run_arguments(ctx, suite, flags)
+    try:
+        results = runner.run(out=out, rerun=rerun, reporter=reporter, **arguments)
+    except KeyboardInterrupt:
+        count = len(Store(out).results())
+        reporter.note(f"interrupted: {count} record(s) and the scores so far are in {out}; the same command continues.")
+        ctx.exit(EXIT_INTERRUPTED)
+    pages = write_pages(Store(out).results(), Path(out) / "leaderboards")
+    if as_json:
+        print_json({"results": [_with_paths(result.model_dump(mode="json"), Path(out)) for result in results]})
+    else:
+        _print_results(results, pages, Path(out))
+    if any(result.status != "ok" for result in results):
+        ctx.exit(1)
+
+
+def _run_arguments(ctx: click.Context, suite: str | None, flags: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of ``runner.run``: the suite's, replaced by the flags that were given."""
+    given = {
+        "dataset": flags["dataset"],
+        "data_root": flags["data_root"],
+        "models": comma_separated(flags["models"]),
+        "split": flags["split"],
+        "limit": flags["limit"],
+        "metrics": comma_separated(flags["metrics"]),
+        "weights": key_values("--weights", flags["weights"], "MODEL=FILE, for example unet=unet.safetensors") or None,
+        "options": key_values("--set", flags["settings"], "KEY=VALUE or MODEL.KEY=VALUE") or None,
+        "threads": flags["threads"],
+        "seed": ctx.obj["seed"],
+    }
+    arguments: dict[str, Any] = {}
+    if suite:
+        from benchmark.config import Suite, read_settings
+
+        arguments = read_settings(suite, Suite).model_dump(exclude_none=True)
+    arguments |= {key: value for key, value in given.items() if value is not None}
+    if "dataset" not in arguments:
+        raise UserError("run: no dataset named; pass --dataset NAME (see `zoo-bench list datasets`) or --suite FILE.")
+    return arguments
+
+
+def _with_paths(record: dict[str, Any], out: Path) -> dict[str, Any]:
+    for name in ("per_image", "pictures"):
+        if record[name]:
+            record[name] = str((out / record[name]).resolve())
+    return record
+
+
+def _print_results(results: Sequence[Any], pages: Sequence[Path], out: Path) -> None:
+    from benchmark.console import print_board
+    from benchmark.leaderboard import boards
+
+    for dataset in dict.fromkeys(result.dataset for result in results):
+        for board in boards(results, dataset):
+            print_board(board)
+    pictures = [out / result.pictures for result in results if result.pictures]
+    click.echo("\n".join([f"records    {out / 'results.jsonl'}", *(f"table      {path}" for path in pages)]))
+    click.echo("\n".join(f"pictures   {path}" for path in pictures))

@@ -1,0 +1,162 @@
+"""Run a model on a user's own images: RAW mosaics, RGB pictures, or arrays for the bare network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor, nn
+
+from benchmark.reporting import Reporter
+from benchmark.selection import entry_of
+from zoo.card import InputSpec
+from zoo.errors import UserError
+from zoo.raw import apply_model, to_network
+
+# The scale of counts that the RAW networks of this zoo were trained on: ZRR's sensor.
+ZRR_BLACK, ZRR_WHITE = 64.0, 1023.0
+# Position of the red pixel in the first 2x2 block, by the name of the colour filter array.
+CFA = {"RGGB": (0, 0), "GRBG": (0, 1), "GBRG": (1, 0), "BGGR": (1, 1)}
+
+
+def infer(
+    model: str,
+    inputs: Sequence[str | Path],
+    out: str | Path,
+    *,
+    weights: str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    cfa: str = "RGGB",
+    black: float = ZRR_BLACK,
+    white: float = ZRR_WHITE,
+    seed: int = 0,
+    reporter: Reporter | None = None,
+) -> list[Path]:
+    """Run a model on files and write ``out/<stem>.npy`` or ``out/<stem>.png``; return the paths.
+
+    ``.npy`` holds float32 (N, C, H, W) exactly as the bare network receives it and is answered in kind: no
+    padding, no mapping, no clamping. A PNG is a RAW mosaic for RAW models (grey, counts; ``cfa``, ``black`` and
+    ``white`` describe it, counts are brought to ZRR's scale) and an RGB picture for the others; the output is
+    clamped to 8 bits. Raises UserError for files that do not fit, before anything is written for them.
+    """
+    reporter = reporter or Reporter()
+    entry = entry_of(model, weights, options or {})
+    if cfa.upper() not in CFA:
+        raise UserError(f"--cfa {cfa}: expected one of {', '.join(CFA)}.")
+    if white <= black:
+        raise UserError(f"--white {white:g} must be above --black {black:g}.")
+    files = [Path(file) for file in inputs]
+    _refuse_equal_stems(files)
+    spec = entry.card.input_for(entry.options)
+    network = entry.build(seed=seed)
+    if not entry.scored:
+        reporter.note(f"{entry.label}: untrained, with random weights; its output means nothing. Pass --weights.")
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"-o {out}: cannot be made ({error.strerror}); name a folder that you may write to.") from None
+    written = []
+    with reporter.progress(f"infer {entry.label}", len(files)) as advance:
+        for file in files:
+            if file.suffix == ".npy":
+                written.append(_infer_array(network, spec, file, folder))
+            else:
+                red = CFA[cfa.upper()] if spec.layout == "bayer_packed" else (0, 0)
+                planes = _read_planes(file, spec, red, black, white)
+                written.append(_infer_image(network, spec, planes, red, folder / f"{file.stem}.png"))
+            advance()
+    return written
+
+
+def _refuse_equal_stems(files: Sequence[Path]) -> None:
+    seen: dict[str, Path] = {}
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"infer: no file at {file}; expected .png or .npy files.")
+        if file.stem in seen:
+            raise UserError(f"infer: {seen[file.stem]} and {file} would be written to the same name; rename one.")
+        seen[file.stem] = file
+
+
+def _infer_array(network: nn.Module, spec: InputSpec, file: Path, folder: Path) -> Path:
+    planes = _read_array(file, spec)
+    try:
+        with torch.inference_mode():
+            output = network(planes)
+    except (ValueError, RuntimeError) as error:
+        text = " ".join(str(error).split())[:300]
+        raise UserError(f"{file}: the bare network refuses {tuple(planes.shape)}: {text}") from error
+    path = folder / f"{file.stem}.npy"
+    temporary = path.with_suffix(".npy.part")
+    with temporary.open("wb") as stream:
+        np.save(stream, output.numpy(), allow_pickle=False)
+    os.replace(temporary, path)
+    return path
+
+
+def _read_array(file: Path, spec: InputSpec) -> Tensor:
+    try:
+        array = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{file}: not a complete .npy file ({error}).") from None
+    if array.dtype != np.float32 or array.ndim != 4 or array.shape[1] != spec.channels:
+        raise UserError(
+            f"{file}: expected float32 (N, {spec.channels}, H, W) as the bare network receives it,"
+            f" found {array.dtype} {array.shape}."
+        )
+    return torch.from_numpy(array)
+
+
+def _read_planes(file: Path, spec: InputSpec, red: tuple[int, int], black: float, white: float) -> Tensor:
+    """Return what the network receives for an image file, before padding."""
+    array = _read_image(file)
+    if spec.layout == "rgb":
+        if array.ndim != 3 or array.shape[2] != 3:
+            raise UserError(f"{file}: expected an RGB picture, found an array of shape {array.shape}.")
+        scale = 65535.0 if array.dtype == np.uint16 else 255.0
+        picture = torch.from_numpy(array.astype(np.float32) / np.float32(scale)).permute(2, 0, 1)[None]
+        return to_network(picture.contiguous(), spec)
+    if array.ndim != 2:
+        raise UserError(f"{file}: expected a RAW mosaic (grey, 8 or 16 bits), found an array of shape {array.shape}.")
+    counts = array.astype(np.float32)
+    if array.max() > white:
+        raise UserError(f"{file}: counts up to {array.max()}, above --white {white:g}; pass the sensor's white level.")
+    if (black, white) != (ZRR_BLACK, ZRR_WHITE):
+        counts = (counts - black) / (white - black) * (ZRR_WHITE - ZRR_BLACK) + ZRR_BLACK
+    mosaic = torch.from_numpy(counts.astype(np.float32))[None, None]
+    try:
+        return to_network(mosaic, spec, black=ZRR_BLACK, white=ZRR_WHITE, red=red)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
+
+
+def _read_image(file: Path) -> NDArray[Any]:
+    try:
+        with Image.open(file) as image:
+            image.load()
+            mode = image.mode
+            array = np.asarray(image)
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        raise UserError(f"{file}: unreadable or truncated image ({error}).") from None
+    if mode not in ("L", "I;16", "RGB"):
+        raise UserError(f"{file}: expected a grey or RGB image with 8 or 16 bits, found mode {mode}.")
+    return array
+
+
+def _infer_image(network: nn.Module, spec: InputSpec, planes: Tensor, red: tuple[int, int], path: Path) -> Path:
+    with torch.inference_mode():
+        output = apply_model(network, planes, spec, red=red)[0]
+    if not torch.isfinite(output).all():
+        raise UserError(f"{path.stem}: the model returned NaN or infinite values.")
+    pixels = (output.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    temporary = path.with_suffix(".png.part")
+    Image.fromarray(pixels).save(temporary, format="PNG", compress_level=1)
+    os.replace(temporary, path)
+    return path

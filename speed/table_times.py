@@ -1,0 +1,51 @@
+"""CPU time of the paper's tables: one pass over a full-scale image, each model in a process of its own.
+
+    python speed/table_times.py leaderboards/results/full-scale.jsonl [MODEL ...]
+
+Table 1: a whole sensor frame, packed 1488x1984. Table 2: 1 MPix, 1024x1024. About 20 minutes on two cores, most of
+it PyNET and PyNET-CA; nothing else should run. Records are appended; `zoo-bench leaderboard` puts them into the tables.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+RAW = ["plainunet_64", "plainunet_96", "hyperunet_8_32_4000", "hyperunet_32_16_2048", "hyperunet_32_32_2048"]
+RAW += ["hyperunet_64_32_2048", "dped", "unet", "awnet_4ch", "pynet", "pynet_ca"]
+SIZES = {**dict.fromkeys(RAW, (1488, 1984)), **dict.fromkeys(["vdn", "hypervdn_21", "hypervdn_32"], (1024, 1024))}
+
+ONE = """
+import sys
+from pathlib import Path
+from benchmark.fullscale import time_full_scale
+from benchmark.jsonl import append_line
+result = time_full_scale(sys.argv[2], (int(sys.argv[3]), int(sys.argv[4])))
+append_line(Path(sys.argv[1]), result.model_dump(mode="json"))
+"""
+
+
+def main() -> None:
+    """Time the models named, or all; print seconds, quartiles and GFLOP/s of each."""
+    out, *names = sys.argv[1:]
+    for name in names or SIZES:
+        height, width = map(str, SIZES[name])
+        done = subprocess.run([sys.executable, "-c", ONE, out, name, height, width], check=False)
+        if done.returncode:
+            print(f"{name:24} ended with status {done.returncode}", flush=True)
+            continue
+        with open(out, encoding="utf-8") as file:
+            record = json.loads(file.readlines()[-1])
+        time = record["measurements"].get("latency_ms@fullscale")
+        if time is None:
+            print(f"{name:24} {record['status']}: {record['error']}", flush=True)
+            continue
+        flops = record["measurements"]["flops@fullscale"]["value"]
+        seconds, n = time["value"] / 1000, time["n"]
+        spread = f"{time['q1'] / 1000:.2f}-{time['q3'] / 1000:.2f}"
+        print(f"{name:24} {seconds:9.2f} s ({spread}, n={n}) {flops / seconds / 1e9:8.1f} GFLOP/s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

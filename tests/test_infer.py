@@ -1,0 +1,136 @@
+"""Inference on a user's own files: arrays untouched, pictures adapted, mistakes named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from zoo import create_model
+from zoo.models.classical import BilinearPipeline
+from zoo.raw import unpack
+from zoo.weights import save_weights
+
+
+@pytest.fixture
+def weights(tmp_path):
+    torch.manual_seed(2)
+    save_weights(tmp_path / "w.safetensors", create_model("plainunet_8"), {"model": "plainunet_8"})
+    return tmp_path / "w.safetensors"
+
+
+def loaded(weights):
+    from zoo.weights import load_strictly, read_checkpoint
+
+    model = create_model("plainunet_8").eval()
+    load_strictly(model, read_checkpoint(weights).state, name="plainunet_8", source=weights)
+    return model
+
+
+def test_arrays_go_through_the_bare_network(zoo_bench, tmp_path, weights) -> None:
+    planes = np.random.RandomState(0).rand(2, 4, 36, 40).astype(np.float32) * 3 - 1
+    np.save(tmp_path / "x.npy", planes)
+    outcome = zoo_bench("infer", "plainunet_8", tmp_path / "x.npy", "--weights", weights, "-o", tmp_path / "out")
+    assert outcome.code == 0
+    with torch.inference_mode():
+        expected = loaded(weights)(torch.from_numpy(planes)).numpy()
+    output = np.load(tmp_path / "out" / "x.npy")
+    assert output.dtype == np.float32
+    np.testing.assert_array_equal(output, expected)
+
+
+def test_a_mosaic_of_any_even_size_becomes_a_picture(zoo_bench, tmp_path, weights) -> None:
+    counts = np.random.RandomState(0).randint(64, 1024, (70, 82)).astype(np.uint16)
+    Image.fromarray(counts).save(tmp_path / "raw.png")
+    assert zoo_bench("infer", "plainunet_8", tmp_path / "raw.png", "--weights", weights, "-o", tmp_path / "o").code == 0
+    picture = np.asarray(Image.open(tmp_path / "o" / "raw.png"))
+    assert picture.shape == (70, 82, 3)
+    planes = np.stack([counts[1::2, 1::2], counts[0::2, 1::2], counts[0::2, 0::2], counts[1::2, 0::2]])[None] / 1020
+    padded = np.pad(planes, ((0, 0), (0, 0), (0, 1), (0, 3)), mode="reflect").astype(np.float32)
+    with torch.inference_mode():
+        expected = loaded(weights)(torch.from_numpy(padded))[0, :, :70, :82].clamp(0, 1).permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(picture / 255, expected, atol=0.5 / 255 + 1e-5)
+
+
+def test_the_colour_filter_and_levels_of_another_sensor_are_adapted(zoo_bench, tmp_path, monkeypatch) -> None:
+    rggb = np.random.RandomState(1).randint(64, 1024, (64, 64))
+    Image.fromarray(rggb.astype(np.uint16)).save(tmp_path / "a.png")
+    # The same scene by a 12-bit BGGR sensor whose frame starts one row and one column later.
+    twelve_bit = np.rint((rggb[1:63, 1:63] - 64) / 959 * (4095 - 256) + 256)
+    Image.fromarray(twelve_bit.astype(np.uint16)).save(tmp_path / "b.png")
+    _no_white_balance(monkeypatch)
+    zoo_bench("infer", "bilinear", tmp_path / "a.png", "-o", tmp_path / "o")
+    levels = ("--cfa", "BGGR", "--black", "256", "--white", "4095")
+    assert zoo_bench("infer", "bilinear", tmp_path / "b.png", "-o", tmp_path / "o", *levels).code == 0
+    a, b = (np.asarray(Image.open(tmp_path / "o" / f"{name}.png")).astype(int) for name in "ab")
+    assert b.shape == (62, 62, 3)
+    # Equal inside, up to the rounding of the counts; at the border the two frames know different neighbours.
+    assert np.abs(a[1:63, 1:63] - b)[1:-1, 1:-1].max() <= 1
+
+
+def _no_white_balance(monkeypatch) -> None:
+    """Grey-world gains depend on the border; without them pixels can be compared one by one."""
+    monkeypatch.setattr(BilinearPipeline, "forward", _demosaic_only)
+
+
+def _demosaic_only(pipeline, x):
+    mosaic = unpack(x)
+    mask = pipeline.block.repeat(1, 1, x.shape[-2], x.shape[-1])
+    total = torch.nn.functional.conv2d(mosaic * mask, pipeline.kernel, padding=1, groups=3)
+    return total / torch.nn.functional.conv2d(mask, pipeline.kernel, padding=1, groups=3)
+
+
+def test_rgb_models_take_pictures_of_8_and_16_bits(zoo_bench, tmp_path) -> None:
+    pixels = np.random.RandomState(0).randint(0, 256, (16, 24, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "p.png")
+    assert zoo_bench("infer", "identity", tmp_path / "p.png", "-o", tmp_path / "o").code == 0
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "o" / "p.png")), pixels)
+
+
+def test_untrained_networks_are_announced(zoo_bench, tmp_path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((1, 4, 32, 32), np.float32))
+    outcome = zoo_bench("infer", "plainunet_8", tmp_path / "x.npy", "-o", tmp_path / "o")
+    assert "untrained, with random weights" in outcome.err
+
+
+def _save(folder, name: str, array: np.ndarray) -> None:
+    if name.endswith(".npy"):
+        np.save(folder / name, array)
+    else:
+        Image.fromarray(array).save(folder / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("x.npy", np.zeros((1, 4, 33, 32), np.float32), "the bare network refuses (1, 4, 33, 32): HyperUNet takes"),
+        ("x.npy", np.zeros((1, 4, 32, 32)), "expected float32 (N, 4, H, W)"),
+        ("x.npy", np.zeros((1, 3, 32, 32), np.float32), "found float32 (1, 3, 32, 32)"),
+        ("x.npy", np.zeros((4, 32, 32), np.float32), "found float32 (4, 32, 32)"),
+        ("x.png", np.zeros((65, 64), np.uint16), "even height and width; got 65x64"),
+        ("x.png", np.zeros((64, 64, 3), np.uint8), "expected a RAW mosaic"),
+        ("x.png", np.full((64, 64), 2000, np.uint16), "counts up to 2000, above --white 1023"),
+        ("x.png", np.zeros((32, 32), np.uint16), "too small"),
+        ("missing.png", None, "no file at"),
+    ],
+)
+def test_files_that_do_not_fit_are_named(zoo_bench, tmp_path, name: str, array, message: str) -> None:
+    if array is not None:
+        _save(tmp_path, name, array)
+    outcome = zoo_bench("infer", "plainunet_8", tmp_path / name, "-o", tmp_path / "o")
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert name in outcome.err or "too small" in message
+
+
+def test_equal_names_and_truncated_files_are_refused(zoo_bench, tmp_path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "x.npy", np.zeros((1, 4, 32, 32), np.float32))
+    outcome = zoo_bench("infer", "plainunet_8", tmp_path / "a/x.npy", tmp_path / "b/x.npy", "-o", tmp_path / "o")
+    assert (outcome.code, "the same name; rename one" in outcome.err) == (2, True)
+    content = (tmp_path / "a" / "x.npy").read_bytes()
+    (tmp_path / "a" / "x.npy").write_bytes(content[:-100])
+    outcome = zoo_bench("infer", "plainunet_8", tmp_path / "a/x.npy", "-o", tmp_path / "o")
+    assert (outcome.code, "not a complete .npy file" in outcome.err) == (2, True)
