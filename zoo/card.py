@@ -71,11 +71,12 @@ def default_input(task: str) -> InputSpec:
 class ModelCard:
     """One registered model: how to build it, what it expects, where it comes from.
 
-    ``params`` is the number of parameters with default options (None: not stated). ``differences`` lists
-    every deliberate difference from the paper; ``reconstruction`` marks layouts that the paper does not
-    give. ``global_ops`` names the operations that see the whole image: a model without any is exact under
-    tiling. ``unused_params`` are parameters that the official network has but does not use.
-    ``version`` is raised when a change moves the model's numbers.
+    ``params`` is the number of parameters with default options (None: not stated). ``licence`` is that of the
+    code here; ``official_weights`` names the published checkpoints and their licence. ``differences`` lists
+    every deliberate difference from the paper; ``reconstruction`` marks layouts that the paper does not give.
+    ``global_ops`` names the operations that see the whole image: a model without any is exact under tiling.
+    ``unused_params`` are parameters that the official network has but does not use. ``version`` is raised when
+    a change moves the model's numbers.
     """
 
     name: str
@@ -87,6 +88,7 @@ class ModelCard:
     params: int | None = None
     paper: str | None = None
     licence: str | None = None
+    official_weights: str | None = None
     differences: tuple[str, ...] = ()
     reconstruction: bool = False
     global_ops: tuple[str, ...] = ()
@@ -137,6 +139,7 @@ def register_model(
     params: int | None = None,
     paper: str | None = None,
     licence: str | None = None,
+    official_weights: str | None = None,
     differences: tuple[str, ...] = (),
     reconstruction: bool = False,
     global_ops: tuple[str, ...] = (),
@@ -167,6 +170,7 @@ def register_model(
             params=params,
             paper=paper,
             licence=licence,
+            official_weights=official_weights,
             differences=differences,
             reconstruction=reconstruction,
             global_ops=global_ops,

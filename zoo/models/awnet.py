@@ -312,6 +312,9 @@ class AWNet(nn.Module):
     params=52_205_436,
     paper="Dai et al., ECCVW 2020, arXiv 2008.09228",
     licence="Apache-2.0 (written from a specification)",
+    official_weights=(
+        "weight_4channel_best.pkl of Charlie0215/AWNet-Attentive-Wavelet-Network-for-Image-ISP; no licence file seen"
+    ),
     differences=(
         "forward returns the final image only; side outputs and latent come from all_outputs",
         "one pass: the official validation can average 8 rotations and flips",

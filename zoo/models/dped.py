@@ -127,6 +127,10 @@ def dped() -> nn.Module:
     params=401_475,
     paper=_PAPER,
     licence=_LICENCE,
+    official_weights=(
+        "TensorFlow 1 files iphone_orig, blackberry_orig, sony_orig of aiff22/DPED; no licence file "
+        "seen; import takes an .npz of their variables"
+    ),
     global_ops=_GLOBAL,
     convert_checkpoint=from_tensorflow,
 )

@@ -224,6 +224,10 @@ _DIFFERENCES = (
     params=47_554_738,
     paper="Ignatov et al. 2020, arXiv 2002.05509, CVPRW 2020",
     licence="Apache-2.0 (written from a specification)",
+    official_weights=(
+        "pynet_level_0.pth of aiff22/PyNET-PyTorch; the repository is CC BY-NC-SA, no other licence is "
+        "stated for the file"
+    ),
     differences=_DIFFERENCES,
     global_ops=("instance norm: statistics of the whole image",),
     scale_of=_scale_of,

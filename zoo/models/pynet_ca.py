@@ -249,6 +249,10 @@ _GLOBAL = ("instance norm: statistics of the whole image", "channel attention: g
     params=51_303_515,
     paper="Kim et al. 2020, arXiv 2104.03895, ECCVW 2020",
     licence="Apache-2.0 (written from a specification)",
+    official_weights=(
+        "model_final.pth, model_early_fidelity.pth, model_early_perceptual.pth of the PyNET-CA "
+        "repository, which is GPL-3.0; no other licence is stated for the files"
+    ),
     differences=_DIFFERENCES,
     global_ops=_GLOBAL,
     scale_of=_scale_of,

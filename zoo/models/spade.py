@@ -188,6 +188,7 @@ def convert_checkpoint(state: dict[str, Any]) -> dict[str, Any]:
     params=92_089_539,
     paper="Park et al., CVPR 2019, arXiv 1903.07291 (core); row of arXiv 2105.08470, Table 1",
     licence="Apache-2.0 (written from a specification)",
+    official_weights="none for RAW; the COCO-Stuff generators of NVlabs/SPADE (CC BY-NC-SA) have other input channels",
     differences=(
         "the packed RAW is the conditioning map (4 channels); the official networks take label maps",
         "the start size is 1/16 of the planes instead of fixed, so that the output is twice their size",

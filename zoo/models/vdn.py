@@ -26,7 +26,13 @@ _DIFFERENCES = (
 
 
 @register_model(
-    task="denoise_rgb", input=_INPUT, params=7_816_780, paper=_PAPER, licence=_LICENCE, differences=_DIFFERENCES
+    task="denoise_rgb",
+    input=_INPUT,
+    params=7_816_780,
+    paper=_PAPER,
+    licence=_LICENCE,
+    official_weights="model_state_SIDD, model_state_niidgauss of zsyOAOA/VDNet; no licence file seen",
+    differences=_DIFFERENCES,
 )
 def vdn(width: int = 64, noise_width: int = 64) -> nn.Module:
     """VDN denoiser for sRGB, 7.8 M parameters (both nets)."""
