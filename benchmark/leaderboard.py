@@ -156,9 +156,17 @@ def _board(title: str, rows: Sequence[Result], columns: Sequence[Column], notes:
     texts = []
     for result in rows:
         cells = [_cell(result, column, machines, len(_shapes(column, rows)) > 1) for column in columns]
-        state = result.evidence if result.status == "ok" else f"{result.evidence}, {result.status}"
+        state = _evidence(result) if result.status == "ok" else f"{_evidence(result)}, {result.status}"
         texts.append((label_of(result.model, result.options), state, *cells))
     return Board(title, headers, tuple(texts), tuple(notes), _definitions(rows, columns), _best(rows, columns))
+
+
+def _evidence(result: Result) -> str:
+    """Return the evidence; recipes and files are named, so that a score can be traced."""
+    if result.weights is None:
+        return result.evidence
+    recipe = result.weights.get("recipe")
+    return f"{result.evidence} ({recipe or result.weights['sha256'][:8]})"
 
 
 def _header(column: Column, rows: Sequence[Result]) -> str:

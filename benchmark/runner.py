@@ -75,11 +75,10 @@ def run(
         torch.set_num_threads(threads)
     data = open_dataset(card, data_root, split, reporter)
     session = _Session(card, data, store, reporter, ids, limit, seed)
-    known = store.latest()
     results = []
     for entry in entries:
         spec = session.spec_of(entry)
-        previous = known.get(spec.key())
+        previous = session.known().get(spec.key())
         if previous and (rerun == "never" or (rerun == "failed" and previous.status == "ok")):
             reporter.detail(f"{entry.label}: already in {store.results_file}")
             results.append(previous)
@@ -105,6 +104,13 @@ class _Session:
         self.metrics, self.limit, self.seed = metrics, limit, seed
         self.count = min(limit or len(data.ids), len(data.ids))
         self.digest = data.digest(limit)
+        self._stamp, self._known = (-1, -1), dict[str, Result]()
+
+    def known(self) -> dict[str, Result]:
+        """Return the newest record of each key; the file is read again only if somebody wrote to it."""
+        if (stamp := self.store.stamp()) != self._stamp:
+            self._stamp, self._known = stamp, self.store.latest()
+        return self._known
 
     def spec_of(self, entry: Entry) -> RunSpec:
         """Return what decides the numbers of ``entry``'s record."""
@@ -134,7 +140,7 @@ class _Session:
         journal = self.store.journal(spec.key())
         with journal.lock():
             # Another process may have finished this record while we waited for its lock.
-            done = self.store.latest().get(spec.key())
+            done = self.known().get(spec.key())
             if done and not fresh and done.status == "ok":
                 return done
             if fresh:
@@ -180,6 +186,7 @@ class _Measuring:
             pictures=self.pictures,
             phases={name: round(seconds, 4) for name, seconds in sorted(self.phases.seconds.items())},
             notes=self.notes,
+            weights=entry.weights_record(),
             spec=self.spec,
             protocol=session.card.protocol.record(),
             environment=describe_environment(),

@@ -54,6 +54,13 @@ class Entry:
             load_strictly(model, self.checkpoint.state, name=self.card.name, source=self.checkpoint.path)
         return model.eval()
 
+    def weights_record(self) -> dict[str, str] | None:
+        """Return name, sha256 and, where stated, recipe of the weights file."""
+        if self.checkpoint is None:
+            return None
+        stated = {key: self.checkpoint.metadata[key] for key in ("recipe", "source") if key in self.checkpoint.metadata}
+        return {"name": self.checkpoint.path.name, "sha256": self.checkpoint.digest, **stated}
+
     @property
     def label(self) -> str:
         """The model's name with the options that differ from the defaults."""

@@ -63,6 +63,13 @@ class Store:
         """Return every record, oldest first."""
         return read_results(self.results_file)
 
+    def stamp(self) -> tuple[int, int]:
+        """Return what changes whenever a record is added."""
+        if not self.results_file.exists():
+            return 0, 0
+        state = self.results_file.stat()
+        return state.st_size, state.st_mtime_ns
+
     def latest(self) -> dict[str, Result]:
         """Return the newest record of each key."""
         return {result.key: result for result in self.results()}

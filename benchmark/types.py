@@ -152,6 +152,8 @@ class Result(Record):
     # Seconds spent loading, in the network, in the metrics and in the store.
     phases: dict[str, Number] = {}
     notes: list[str] = []
+    # Of the weights file, where there is one: its name, sha256 and, if trained here, the recipe.
+    weights: dict[str, str] | None = None
     spec: RunSpec
     protocol: ProtocolRecord
     environment: Environment
@@ -224,6 +226,10 @@ class DatasetCard:
     standin: Callable[[Reporter], Path] | None = None
     # Writes a stand-in into an empty folder: (folder, seed, reporter).
     write_standin: Callable[[Path, int, Reporter], None] | None = None
+    # Writes one from a user's photographs, resumable: (folder, photographs, count, seed, reporter).
+    write_from_photos: Callable[[Path, Path, int | None, int, Reporter], None] | None = None
+    # Returns the card for options of the user's: pairs takes its rule and task so.
+    configure: Callable[[Mapping[str, str]], DatasetCard] | None = None
 
 
 class MetricFunction(Protocol):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +17,15 @@ if TYPE_CHECKING:
     from benchmark.console import ConsoleReporter
 
 
-def start(ctx: click.Context) -> ConsoleReporter:
-    """Load the plug-ins; return what reports to the user."""
+def start(ctx: click.Context, *, as_json: bool = False) -> ConsoleReporter:
+    """Load the plug-ins; return what reports to the user.
+
+    With ``as_json`` whatever else prints to stdout, a plug-in's network for instance, goes to stderr:
+    ``print_json`` alone writes there.
+    """
+    ctx.obj["stdout"] = sys.stdout
+    if as_json:
+        ctx.with_resource(contextlib.redirect_stdout(sys.stderr))
     from benchmark.console import ConsoleReporter
     from zoo import plugins
 
@@ -29,11 +38,13 @@ def start(ctx: click.Context) -> ConsoleReporter:
 
 
 def seed_of(ctx: click.Context) -> int:
+    """Return the seed of the command line, 0 by default."""
     return ctx.obj["seed"] or 0
 
 
-def print_json(document: Any) -> None:
-    click.echo(json.dumps(_strict(document), indent=2, allow_nan=False))
+def print_json(ctx: click.Context, document: Any) -> None:
+    """Print one strict JSON document on stdout."""
+    click.echo(json.dumps(_strict(document), indent=2, allow_nan=False), file=ctx.obj["stdout"])
 
 
 def _strict(value: Any) -> Any:
@@ -46,6 +57,7 @@ def _strict(value: Any) -> Any:
 
 
 def key_values(flag: str, values: Sequence[str], expected: str) -> dict[str, str]:
+    """Return ``KEY=VALUE`` texts as a mapping; raises UserError naming the flag."""
     pairs = {}
     for text in values:
         key, sign, value = text.partition("=")

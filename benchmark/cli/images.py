@@ -49,7 +49,7 @@ def score(
     as_json: bool,
 ) -> None:
     """Score the images in OUTPUT_DIR against those in TARGET_DIR, paired by stem."""
-    reporter = start(ctx)
+    reporter = start(ctx, as_json=as_json)
     from benchmark.scoring import score as compare
 
     document = compare(
@@ -61,7 +61,7 @@ def score(
         reporter=reporter,
     )
     if as_json:
-        print_json(document)
+        print_json(ctx, document)
         return
     click.echo(f"{document['n']} images")
     for id, value in document["scores"].items():

@@ -13,12 +13,12 @@ from benchmark.cli.arguments import json_option, key_values, parse_size, print_j
 @click.pass_context
 def list_command(ctx: click.Context, what: str, as_json: bool) -> None:
     """List what is registered."""
-    start(ctx)
+    start(ctx, as_json=as_json)
     from benchmark.catalogue import catalogue
 
     rows = catalogue(what)
     if as_json:
-        print_json(rows)
+        print_json(ctx, rows)
         return
     for row in rows:
         click.echo(f"{row['name']:32} {row.get('summary', '')}".rstrip())
@@ -30,11 +30,11 @@ def list_command(ctx: click.Context, what: str, as_json: bool) -> None:
 @click.pass_context
 def show(ctx: click.Context, model: str, as_json: bool) -> None:
     """Print the card of MODEL: input convention, parameters, paper, licence, differences."""
-    start(ctx)
+    start(ctx, as_json=as_json)
     from benchmark.catalogue import card_document, card_text
 
     if as_json:
-        print_json(card_document(model))
+        print_json(ctx, card_document(model))
     else:
         click.echo(card_text(model))
 
@@ -55,12 +55,12 @@ def profile(
     ctx: click.Context, model: str, size: tuple[int, int] | None, layers: bool, settings: tuple[str, ...], as_json: bool
 ) -> None:
     """Print what MODEL costs at a size, without running it."""
-    start(ctx)
+    start(ctx, as_json=as_json)
     from benchmark.catalogue import profile_text
     from benchmark.profiling import profile as measure
 
     document = measure(model, size=size, options=key_values("--set", settings, "KEY=VALUE"), layers=layers)
     if as_json:
-        print_json(document)
+        print_json(ctx, document)
     else:
         click.echo(profile_text(document))

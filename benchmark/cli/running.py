@@ -48,7 +48,7 @@ from zoo.errors import UserError
 @click.pass_context
 def run(ctx: click.Context, out: str, rerun: str, suite: str | None, as_json: bool, **flags: Any) -> None:
     """Evaluate and profile models on a dataset, store the records, print the table."""
-    reporter = start(ctx)
+    reporter = start(ctx, as_json=as_json)
     from benchmark import runner
     from benchmark.leaderboard import write_pages
     from benchmark.store import Store
@@ -62,7 +62,7 @@ def run(ctx: click.Context, out: str, rerun: str, suite: str | None, as_json: bo
         ctx.exit(EXIT_INTERRUPTED)
     pages = write_pages(Store(out).results(), Path(out) / "leaderboards")
     if as_json:
-        print_json({"results": [_with_paths(result.model_dump(mode="json"), Path(out)) for result in results]})
+        print_json(ctx, {"results": [_with_paths(result.model_dump(mode="json"), Path(out)) for result in results]})
     else:
         _print_results(results, pages, Path(out))
     if any(result.status != "ok" for result in results):

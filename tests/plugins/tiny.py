@@ -64,6 +64,7 @@ class Stretch(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         time.sleep(DELAY)
+        print("a network that talks")
         rgb = torch.stack([x[:, 2], (x[:, 1] + x[:, 3]) / 2, x[:, 0]], dim=1)
         return nn.functional.interpolate(rgb, scale_factor=2)
 
