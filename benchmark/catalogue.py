@@ -135,20 +135,53 @@ def profile_text(document: dict[str, Any]) -> str:
     lines += [f"    {o['op']:42} {o['calls']:6} calls {o['elements']:16,} elements" for o in document["uncounted_ops"]]
     if "layers" in document:
         lines += ["  MACs per layer:", *(f"    {o['layer']:42} {o['macs']:,}" for o in document["layers"])]
+    if "audit_details" in document:
+        lines += _audit_lines(document["audit_details"])
     return "\n".join(lines)
+
+
+def _audit_lines(audit: dict[str, Any]) -> list[str]:
+    record = audit["zoo-bench"]
+    lines = [
+        f"  other counters at input {_shape(audit['audit_input_shape'])}:",
+        f"    {'counter':14} {'MACs':>20} {'of record':>10}  why: difference in MACs",
+        f"    {'zoo-bench':14} {record:20,} {1:10.4f}  the count of record",
+    ]
+    for counter in ("thop", "ptflops", "ptflops-2021"):
+        value = audit[counter]
+        ratio = f"{value / record:.4f}" if value is not None and record else "-"
+        whys = [
+            r["because"] if r["difference"] is None else f"{r['difference']:+,} {r['because']}"
+            for r in audit["reasons"]
+            if r["counter"] == counter
+        ] or ["the same"]
+        lines.append(f"    {counter:14} {'-' if value is None else f'{value:,}':>20} {ratio:>10}  {whys[0]}")
+        lines += [f"    {'':14} {'':20} {'':10}  {why}" for why in whys[1:]]
+    return lines
 
 
 def _shape(shape: list[int]) -> str:
     return "x".join(map(str, shape))
 
 
-def make_standin(name: str, out: Path, *, seed: int, reporter: Reporter) -> None:
+def make_standin(
+    name: str, out: Path, *, seed: int, reporter: Reporter, photos: Path | None = None, count: int | None = None
+) -> None:
     """Write the stand-in of a dataset (named with or without ``-standin``) into ``out``.
 
-    Raises UserError for a dataset without one and for a folder that is not empty.
+    ``photos``: make it from the pictures in that folder, ``count`` pairs or scenes (default: one per picture).
+    Raises UserError for a dataset without one and for a folder that is not empty or, with ``photos``, holds
+    another stand-in than the one to continue.
     """
     card = DATASETS.get(name.removesuffix("-standin"))
     if card.write_standin is None:
         able = [other.name for other in DATASETS if other.write_standin]
         raise UserError(f"data make: {card.name} has no stand-in; expected one of {', '.join(able)}.")
+    if photos is not None:
+        if card.write_from_photos is None:
+            raise UserError(f"data make: {card.name} cannot be made from photographs; leave --photos out.")
+        card.write_from_photos(out, photos, count, seed, reporter)
+        return
+    if count is not None:
+        raise UserError(f"data make: --count {count} needs --photos; the embedded stand-in has a fixed size.")
     card.write_standin(out, seed, reporter)

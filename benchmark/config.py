@@ -20,6 +20,8 @@ class Suite(BaseModel):
 
     dataset: str
     data_root: str | None = None
+    pairs: str | None = None
+    task: str | None = None
     models: list[str] | None = None
     split: str | None = None
     limit: int | None = None

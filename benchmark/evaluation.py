@@ -16,9 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchmark.datasets import DATASETS
 from benchmark.metrics import METRICS
-from benchmark.opening import open_dataset
+from benchmark.opening import configured, open_dataset
 from benchmark.protocols import prepare_output
 from benchmark.reporting import Reporter
 from benchmark.selection import select
@@ -167,6 +166,7 @@ def evaluate(
     weights: str | Path | None = None,
     options: Mapping[str, Any] | None = None,
     input: InputSpec | None = None,
+    pairs: str | None = None,
     metrics: Sequence[str] | None = None,
     reporter: Reporter | None = None,
 ) -> list[dict[str, Any]]:
@@ -176,7 +176,7 @@ def evaluate(
     as it is with the ``input`` convention (default: that of the dataset's task). Nothing is stored. Raises
     UserError for bad input and for an untrained model, whose scores would mean nothing.
     """
-    card = DATASETS.get(dataset)
+    card = configured(dataset, rule=pairs)
     data = open_dataset(card, data_root, split, reporter)
     if isinstance(model, str):
         network, spec = _trained(card, model, weights, options or {})

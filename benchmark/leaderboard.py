@@ -47,8 +47,14 @@ _COSTS = (
     Column("flops@12mp", "FLOPs [T]", _significant(1e12)),
     Column("conv_output_bytes@12mp", "conv outputs [GiB]", _scaled(2**30, 2)),
     Column("peak_activation_bytes@12mp", "peak activations [GiB]", _scaled(2**30, 2)),
+    Column("flops@fullscale", "FLOPs [T]", _significant(1e12)),
+    Column("conv_output_bytes@fullscale", "conv outputs [GiB]", _scaled(2**30, 2)),
+    Column("peak_activation_bytes@fullscale", "peak activations [GiB]", _scaled(2**30, 2)),
 )
-_TIMES = (Column("latency_ms", "CPU time [ms]", _significant(1)),)
+_TIMES = (
+    Column("latency_ms", "CPU time [ms]", _significant(1)),
+    Column("latency_ms@fullscale", "CPU time [s]", _significant(1000)),
+)
 
 
 @dataclass(frozen=True)
@@ -126,17 +132,23 @@ def _quality_board(group: Sequence[Result]) -> Board:
     sign = -1 if higher else 1
     rows = sorted(group, key=lambda r: (sign * (_main_score(r) or 0), r.model, label_of(r.model, r.options)))
     scores = tuple(_score_column(first.measurements[id], id) for id in ids)
-    columns = (*scores, *_COSTS, *_TIMES)
+    columns = (*scores, *_present((*_COSTS, *_TIMES), rows))
     title = f"{first.dataset}, {first.split}: {first.n} images"
     return _board(title, rows, columns, _notes(rows))
 
 
 def _cost_board(results: Sequence[Result]) -> Board:
-    rows = sorted(results, key=lambda r: (_value(r, "flops@12mp"), r.model, label_of(r.model, r.options)))
-    columns = (*_COSTS, *_TIMES) if any("latency_ms" in r.measurements for r in rows) else _COSTS
+    flops = "flops@12mp" if any("flops@12mp" in r.measurements for r in results) else "flops@fullscale"
+    rows = sorted(results, key=lambda r: (_value(r, flops), r.model, label_of(r.model, r.options)))
+    columns = _present((*_COSTS, *_TIMES), rows)
     title = f"{rows[0].dataset}: costs of models without a quality score"
     lead = "No quality is shown for untrained weights; their costs do not depend on training."
     return _board(title, rows, columns, (lead, *_notes(rows)))
+
+
+def _present(columns: Sequence[Column], rows: Sequence[Result]) -> tuple[Column, ...]:
+    """Return the columns that any row has a value for."""
+    return tuple(column for column in columns if any(column.id in row.measurements for row in rows))
 
 
 def _value(result: Result, id: str) -> float:
@@ -222,7 +234,8 @@ def _machine_key(environment: Environment) -> str:
 
 def _machines(rows: Sequence[Result]) -> dict[str, str]:
     """Return a letter per machine and thread count that timed something, in a stable order."""
-    keys = sorted({_machine_key(r.environment) for r in rows if "latency_ms" in r.measurements})
+    timed = [r for r in rows if any(m.kind == "timing" for m in r.measurements.values())]
+    keys = sorted({_machine_key(r.environment) for r in timed})
     return {key: chr(ord("A") + index) for index, key in enumerate(keys)}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from benchmark.datasets import DATASETS
 from benchmark.reporting import Reporter
 from benchmark.types import Dataset, DatasetCard
 from zoo.errors import UserError
@@ -25,14 +26,35 @@ def open_dataset(
     if root is not None:
         if not root.is_dir():
             raise UserError(f"{card.name}: no folder at {root}; download the dataset and pass its root by --data-root.")
-        return card.open(root, split)
+        return _announced(card.open(root, split), reporter)
     if card.standin is None:
         raise UserError(f"{card.name}: no data; it has no embedded stand-in. Pass --data-root or set ZOO_BENCH_DATA.")
-    dataset = card.open(card.standin(reporter), split)
+    dataset = _announced(card.open(card.standin(reporter), split), reporter)
     reporter.note(
         f"{card.name}: no --data-root given; using the embedded stand-in {dataset.name}"
         f" ({len(dataset.ids)} {split} images). Its scores say nothing about {card.name}."
     )
+    return dataset
+
+
+def configured(name: str, **options: str | None) -> DatasetCard:
+    """Return the card called ``name``, bound to those ``options`` that are given (``rule``, ``task`` of pairs).
+
+    Raises UserError for unknown names, and for options of a dataset that has none.
+    """
+    card = DATASETS.get(name)
+    given = {key: value for key, value in options.items() if value is not None}
+    if not given:
+        return card
+    if card.configure is None:
+        raise UserError(f"{name} takes no {' or '.join(given)}; those are for --dataset pairs.")
+    return card.configure(given)
+
+
+def _announced(dataset: Dataset, reporter: Reporter) -> Dataset:
+    """Tell what a dataset has to say about itself, for instance that it is not complete."""
+    for note in getattr(dataset, "notes", ()):
+        reporter.note(note)
     return dataset
 
 

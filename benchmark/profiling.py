@@ -8,16 +8,21 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmark.audit import COUNTERS, audit_counters
 from benchmark.profilers import PROFILERS
 from benchmark.trace import Trace, trace
 from benchmark.types import Measurement
 from zoo.card import ModelCard, get_card
-from zoo.errors import BuildError, UserError
+from zoo.errors import BuildError, SizeError, UserError
 from zoo.options import resolve_options
 from zoo.raw import padded_size
 
 Size = tuple[int, int]
 _PATCH_OF_TASK = {"raw2rgb": (224, 224), "denoise_rgb": (256, 256), "enhance_rgb": (256, 256)}
+# An audit really runs the network: about a second, and memory that any machine has.
+AUDIT_PEAK_BYTES = 1 << 30
+AUDIT_MACS = 50_000_000_000
+_LEAST_AUDIT_SIDE = 32
 
 
 class CostError(Exception):
@@ -84,14 +89,48 @@ def default_size(card: ModelCard) -> Size:
     return _PATCH_OF_TASK[card.task]
 
 
+def audit_card(card: ModelCard, options: Mapping[str, Any], size: Size) -> dict[str, Any]:
+    """Return what other counters say about a model, and why; keys as in ``audit.audit_counters``.
+
+    They run the network, so the image has ``size`` only where that takes at most AUDIT_PEAK_BYTES and AUDIT_MACS;
+    else it is the dataset's patch, halved until both hold or a side would fall under 32. ``audit_input_shape`` says
+    which it was, ``zoo-bench`` the count of record there. Raises what ``trace_card`` raises at ``size``.
+    """
+    network = meta_model(card, options)
+    record = _audit_record(card, options, size, network)
+    return audit_counters(record, network, lambda: _build(card, resolve_options(card.name, card.options, options)))
+
+
+def _audit_record(card: ModelCard, options: Mapping[str, Any], size: Size, network: nn.Module) -> Trace:
+    record = trace_card(card, options, size, network)
+    height, width = default_size(card)
+    while record.peak_activation_bytes > AUDIT_PEAK_BYTES or record.macs > AUDIT_MACS:
+        if min(height, width) < _LEAST_AUDIT_SIDE:
+            break
+        if height * width < size[0] * size[1]:
+            try:
+                record = trace_card(card, options, (height, width), network)
+            except (CostError, SizeError):
+                # A network that takes no smaller image is audited at the smallest one that it took.
+                break
+        height, width = height // 2, width // 2
+    return record
+
+
 def profile(
-    model: str, *, size: Size | None = None, options: Mapping[str, Any] | None = None, layers: bool = False
+    model: str,
+    *,
+    size: Size | None = None,
+    options: Mapping[str, Any] | None = None,
+    layers: bool = False,
+    audit: bool = False,
 ) -> dict[str, Any]:
     """Return the costs of a model by name as JSON-ready values; keys as in ``zoo-bench profile --json``.
 
     ``size`` is that of the planes the network receives (default: the patch of its dataset); nothing is run
-    and no memory of that size is needed. ``layers`` adds the MACs per layer. Raises UserError for unknown
-    names, options and sizes that are too small, and for a model that cannot run on meta tensors.
+    and no memory of that size is needed. ``layers`` adds the MACs per layer, ``audit`` what other counters say
+    about a small image, which they run. Raises UserError for unknown names, options and sizes that are too small,
+    and for a model that cannot run on meta tensors.
     """
     card = get_card(model)
     given = options or {}
@@ -116,4 +155,8 @@ def profile(
     }
     if layers:
         document["layers"] = [{"layer": name, "macs": macs} for name, macs in result.layer_macs.items()]
+    if audit:
+        details = audit_card(card, given, size or default_size(card))
+        document["audit"] = {counter: details[counter] for counter in COUNTERS}
+        document["audit_details"] = details
     return document

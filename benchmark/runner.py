@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from benchmark.datasets import DATASETS
 from benchmark.environment import describe_environment
 from benchmark.evaluation import (
     Phases,
@@ -22,7 +21,7 @@ from benchmark.evaluation import (
     run_sample,
 )
 from benchmark.metrics import METRICS
-from benchmark.opening import open_dataset
+from benchmark.opening import configured, open_dataset
 from benchmark.pictures import Row, save_sheet, show_input
 from benchmark.profilers import PROFILERS
 from benchmark.profiling import CostError, count_costs, meta_model, trace_card
@@ -47,6 +46,8 @@ def run(
     weights: Mapping[str, str] | None = None,
     options: Mapping[str, str] | None = None,
     metrics: Sequence[str] | None = None,
+    pairs: str | None = None,
+    task: str | None = None,
     out: str | Path = "zoo-bench-out",
     rerun: str = "failed",
     threads: int | None = None,
@@ -57,14 +58,15 @@ def run(
 
     Records that ``out`` holds already are returned, not measured again, unless ``rerun`` says so ("never",
     "failed": those that failed, "always"). A model that fails becomes a record; the others go on. Raises
-    UserError for bad input before anything is measured.
+    UserError for bad input before anything is measured. ``pairs`` is the rule by which the dataset "pairs" finds
+    partners, ``task`` what is asked of its models (default denoise_rgb).
     """
     reporter = reporter or Reporter()
     if rerun not in RERUN:
         raise UserError(f"--rerun {rerun}: expected one of {', '.join(RERUN)}.")
     if limit is not None and limit < 1:
         raise UserError(f"--limit {limit}: expected at least 1 image.")
-    card = DATASETS.get(dataset)
+    card = configured(dataset, rule=pairs, task=task)
     patterns = [name for name in models.split(",") if name] if isinstance(models, str) else models
     entries = select(card, models=patterns, weights=weights or {}, options=options or {})
     ids = list(metrics or card.protocol.metrics)

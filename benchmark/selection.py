@@ -58,8 +58,11 @@ class Entry:
         """Return name, sha256 and, where stated, recipe of the weights file."""
         if self.checkpoint is None:
             return None
-        stated = {key: self.checkpoint.metadata[key] for key in ("recipe", "source") if key in self.checkpoint.metadata}
-        return {"name": self.checkpoint.path.name, "sha256": self.checkpoint.digest, **stated}
+        record = {"name": self.checkpoint.path.name, "sha256": self.checkpoint.digest}
+        for key in ("recipe", "source"):
+            if key in self.checkpoint.metadata:
+                record[key] = self.checkpoint.metadata[key]
+        return record
 
     @property
     def label(self) -> str:

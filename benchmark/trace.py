@@ -53,6 +53,10 @@ class Trace:
     peak_conv_layer: str
     peak_activation_bytes: int
     peak_activation_layer: str
+    # As ``peak_activation_bytes``, with an estimate of what the CPU's convolution library holds beside the tensors.
+    peak_workspace_bytes: int
+    # What all operations read and write, were nothing kept in a cache between them.
+    moved_bytes: int
 
 
 class _Tracer(TorchDispatchMode):
@@ -63,11 +67,13 @@ class _Tracer(TorchDispatchMode):
         self.calls: Counter[str] = Counter()
         self.elements: Counter[str] = Counter()
         self.conv_output_bytes = 0
+        self.moved_bytes = 0
         self.conv_bias_elements = 0
         self.excess_macs = 0
         self.peak_conv: tuple[int, str] = (0, "")
         self.live_bytes = 0
         self.peak: tuple[int, str] = (0, "")
+        self.peak_workspace = 0
         tensors = [*model.parameters(), *model.buffers()]
         # Weights are not activations, whatever operation hands them on.
         self._known = {tensor.untyped_storage()._cdata for tensor in tensors}
@@ -86,6 +92,8 @@ class _Tracer(TorchDispatchMode):
 
     def _count(self, func: Any, packet: Any, args: Any, kwargs: Any, output: Any) -> None:
         layer = self.layers.current
+        if not func.is_view and str(packet) not in _FREE:
+            self.moved_bytes += sum(_touched_bytes(tensor) for tensor in _tensors((args, kwargs, output)))
         if packet in flop_registry:
             # torch's formulas count two operations per multiply-accumulate.
             macs = flop_registry[packet](*args, **kwargs, out_val=output) // 2
@@ -99,6 +107,8 @@ class _Tracer(TorchDispatchMode):
             out_bytes = _bytes(output)
             self.conv_output_bytes += out_bytes
             weight, bias = args[1:3]
+            held = self.live_bytes + out_bytes + _workspace_bytes(args[0], output, transposed=args[6])
+            self.peak_workspace = max(self.peak_workspace, held)
             self.conv_bias_elements += 0 if bias is None else output.numel()
             self.excess_macs += weight.numel() * (output.numel() // output.shape[1]) - macs
             self.peak_conv = max(self.peak_conv, (_bytes(args[0]) + _bytes(args[1]) + out_bytes, layer), key=_first)
@@ -179,6 +189,8 @@ def trace(model: nn.Module, planes: Tensor, forward: Callable[[Tensor], Any] | N
         peak_conv_layer=tracer.peak_conv[1],
         peak_activation_bytes=tracer.peak[0],
         peak_activation_layer=tracer.peak[1],
+        peak_workspace_bytes=max(tracer.peak_workspace, tracer.peak[0]),
+        moved_bytes=tracer.moved_bytes,
     )
 
 
@@ -193,6 +205,30 @@ def _tensors(value: Any) -> list[Tensor]:
 
 def _bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
+
+
+def _workspace_bytes(planes: Tensor, output: Tensor, *, transposed: bool) -> int:
+    """Estimate what oneDNN holds beside the tensors of a convolution in the plain memory format.
+
+    Measured: it copies the input into blocks of 16 channels, computes into such blocks and copies them into the
+    output, which takes up memory only then, when the input's copy has gone. Transposed ones hold two copies of
+    the output.
+    """
+    source, target = _blocked_bytes(planes), _blocked_bytes(output)
+    if transposed:
+        return 2 * target
+    return max(source + target - _bytes(output), target)
+
+
+def _blocked_bytes(tensor: Tensor) -> int:
+    channels = tensor.shape[1]
+    # Few channels are read as they are, without a copy.
+    return _bytes(tensor) // max(channels, 1) * -(-channels // 16) * 16 if channels > 4 else 0
+
+
+def _touched_bytes(tensor: Tensor) -> int:
+    # An expanded tensor has more elements than memory behind it.
+    return min(_bytes(tensor), tensor.untyped_storage().nbytes())
 
 
 def _first(item: tuple[int, str]) -> int:

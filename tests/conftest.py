@@ -32,12 +32,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the tests away from the user's cache and datasets; the stand-in is built once per session."""
     before = dict(os.environ)
-    os.environ["ZOO_BENCH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    base = tmp_path_factory.getbasetemp()
+    # One cache for all worker processes; building the stand-in at the same time is part of what is tested.
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    os.environ["ZOO_BENCH_CACHE"] = str(shared / "cache")
     for name in ("ZOO_BENCH_DATA", "ZOO_BENCH_DEBUG"):
         os.environ.pop(name, None)
     yield
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _share_of_the_cores() -> None:
+    """Give each worker process its share: two that both use every core slow each other down several times."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
 
 
 @pytest.fixture(autouse=True)

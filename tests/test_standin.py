@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from numpy.random import RandomState
 from PIL import Image
+from scipy.io import loadmat
 
-from benchmark.standin import cache, photographs, unprocess, zrr
+from benchmark.reporting import Reporter
+from benchmark.standin import building, cache, photographs, sidd, unprocess, zrr
 from zoo.errors import UserError
 
 TINY = zrr.Plan(train=2, test=2, size=64)
@@ -263,6 +265,221 @@ def test_writing_reports_progress_and_refuses_what_it_cannot_write(tmp_path):
         zrr.write_zrr_standin(tmp_path / "file", plan=plan)
     with pytest.raises(UserError, match=r"seed -1 is out of range"):
         zrr.write_zrr_standin(tmp_path / "negative", seed=-1)
+
+
+# --- sidd ---------------------------------------------------------------------------------------------------
+
+COFFEE, CHELSEA = photographs.TEST_PHOTOGRAPHS
+SMALL_SIDD = sidd.Plan(photographs.TRAIN_PHOTOGRAPHS[:2], (COFFEE, CHELSEA), (COFFEE,), size=64, blocks=2)
+
+
+@pytest.fixture(scope="module")
+def small_sidd(tmp_path_factory):
+    root = tmp_path_factory.mktemp("small") / "sidd"
+    sidd.write_sidd_standin(root, plan=SMALL_SIDD)
+    return root
+
+
+def test_malvar_is_exact_on_constants_and_on_grey_ramps():
+    constant = np.broadcast_to([0.1, 0.2, 0.3], (8, 10, 3))
+    np.testing.assert_allclose(unprocess.demosaic_malvar(unprocess.mosaic(constant)), constant, atol=1e-15)
+    row, column = np.mgrid[0:10, 0:12]
+    ramp = np.repeat((row + 2.0 * column)[..., None], 3, axis=-1)
+    inner = (slice(2, -2), slice(2, -2))
+    np.testing.assert_allclose(unprocess.demosaic_malvar(unprocess.mosaic(ramp))[inner], ramp[inner], atol=1e-12)
+
+
+def test_sidd_layout_is_the_real_one(small_sidd):
+    files = {str(p.relative_to(small_sidd)) for p in small_sidd.rglob("*") if p.is_file()}
+    folders = sorted(p.name for p in (small_sidd / "SIDD_Medium_Srgb" / "Data").iterdir())
+    assert [name[:11] + name[17:] for name in folders] == ["9001_901_ZB_00100_5500_N", "9002_901_ZB_00100_5500_N"]
+    expected = {
+        f"SIDD_Medium_Srgb/Data/{folder}/{folder[:4]}_{side}_SRGB_{frame}.PNG"
+        for folder in folders
+        for side in ("NOISY", "GT")
+        for frame in ("010", "011")
+    }
+    mats = {sidd.VALIDATION_NOISY: 2, sidd.VALIDATION_TARGET: 2, sidd.BENCHMARK: 1}
+    assert files == expected | {f"{name}.mat" for name in mats} | {cache.MARKER}
+    for name, images in mats.items():
+        content = loadmat(small_sidd / f"{name}.mat")
+        assert (content[name].shape, content[name].dtype) == ((images, 2, 256, 256, 3), np.uint8)
+        assert b"synthetic" in content["__header__"]
+    assert marker_of(small_sidd)["counts"] == {"train": 4, "validation": 2, "benchmark": 1}
+    assert set(marker_of(small_sidd)["photographs"]) == {"coffee", "chelsea", "astronaut", "rocket"}
+
+
+def test_sidd_noise_is_that_of_a_camera(small_sidd):
+    noisy = loadmat(small_sidd / f"{sidd.VALIDATION_NOISY}.mat")[sidd.VALIDATION_NOISY][0, 0].astype(float)
+    clean = loadmat(small_sidd / f"{sidd.VALIDATION_TARGET}.mat")[sidd.VALIDATION_TARGET][0, 0].astype(float)
+    noise = noisy - clean - (noisy - clean).mean(axis=(0, 1))
+    assert 15 < -10 * np.log10(np.mean((noisy - clean) ** 2) / 255**2) < 35
+    # Real SIDD: 0.43 between neighbours, 0.05 two pixels apart, colours +0.3 to +0.5.
+    lags = [(noise[:, lag:] * noise[:, :-lag]).mean() / (noise**2).mean() for lag in (1, 2)]
+    assert 0.3 < lags[0] < 0.55
+    assert abs(lags[1]) < 0.15
+    assert (np.corrcoef(noise.reshape(-1, 3).T)[np.triu_indices(3, 1)] > 0.05).all()
+
+
+def test_two_shots_of_a_sidd_scene_differ_in_noise_only(small_sidd):
+    folder = next((small_sidd / "SIDD_Medium_Srgb" / "Data").iterdir())
+    pictures = {p.name[5:-4]: np.asarray(Image.open(p)) for p in folder.iterdir()}
+    np.testing.assert_array_equal(pictures["GT_SRGB_010"], pictures["GT_SRGB_011"])
+    assert (pictures["NOISY_SRGB_010"] != pictures["NOISY_SRGB_011"]).mean() > 0.5
+
+
+def test_sidd_same_seed_same_bytes(small_sidd, tmp_path):
+    sidd.write_sidd_standin(tmp_path / "again", plan=SMALL_SIDD)
+    assert contents(tmp_path / "again") == contents(small_sidd)
+    other = sidd.Plan(*[(COFFEE,)] * 3, size=32, blocks=1)
+    sidd.write_sidd_standin(tmp_path / "a", plan=other)
+    sidd.write_sidd_standin(tmp_path / "b", seed=1, plan=other)
+    one, two = contents(tmp_path / "a"), contents(tmp_path / "b")
+    assert not [name for name in set(one) & set(two) if one[name] == two[name]]
+
+
+def test_sidd_splits_share_no_photograph_and_isos_cover_the_range():
+    plan = sidd.DEFAULT_PLAN
+    assert not {p.name for p in plan.train} & {p.name for p in (*plan.validation, *plan.benchmark)}
+    isos = [sidd.draw_scene("x", i, 7, RandomState(0)).iso for i in range(7)]
+    assert (min(isos), max(isos)) == (100, 3200)
+    assert isos[0] != isos[1]
+
+
+# --- a user's own photographs -------------------------------------------------------------------------------
+
+
+class Notes(Reporter):
+    def __init__(self):
+        self.notes, self.steps = [], 0
+
+    def note(self, message):
+        self.notes.append(message)
+
+    def progress(self, label, total):
+        import contextlib
+
+        return contextlib.nullcontext(self.advance)
+
+    def advance(self):
+        self.steps += 1
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    (folder / "deep er").mkdir(parents=True)
+    for number in range(6):
+        path = folder / ("deep er" if number % 2 else ".") / f"bild ä {number}.png"
+        Image.fromarray(photographs.procedural_image(number, size=64 + 2 * number)).save(path)
+    (folder / "notes.txt").write_text("")
+    (folder / "loop").symlink_to(folder)
+    return folder
+
+
+@pytest.fixture
+def tiny_pairs(monkeypatch):
+    monkeypatch.setattr(zrr, "DEFAULT_PLAN", zrr.Plan(size=64))
+
+
+@pytest.mark.usefixtures("tiny_pairs")
+def test_zrr_from_photographs(photos, tmp_path):
+    notes = Notes()
+    zrr.write_zrr_photos(tmp_path / "out", photos, None, 0, notes)
+    marker = marker_of(tmp_path / "out")
+    assert (marker["name"], marker["counts"], notes.steps) == ("zrr-standin", {"train": 5, "test": 1}, 6)
+    names = [f"bild ä {n}.png" for n in (0, 2, 4)] + [f"deep er/bild ä {n}.png" for n in (1, 3, 5)]
+    assert set(marker["photographs"]) == set(names)
+    assert [image["photograph"] for image in marker["images"]["test"]] == names[-1:]
+    assert len(marker["sources"]) == 64
+    whole = contents(tmp_path / "out")
+    zrr.write_zrr_photos(tmp_path / "out", photos, None, 0, notes)
+    assert "nothing to do" in notes.notes[-1]
+    assert contents(tmp_path / "out") == whole
+
+
+@pytest.mark.usefixtures("tiny_pairs")
+def test_more_pairs_than_photographs_are_neighbours(photos, tmp_path):
+    zrr.write_zrr_photos(tmp_path / "out", photos, 12, 0, Reporter())
+    images = marker_of(tmp_path / "out")["images"]
+    assert (len(images["train"]), len(images["test"])) == (10, 2)
+    used = [image["photograph"] for image in images["train"]]
+    assert used == sorted(used)
+    assert len(set(used)) == 5
+    assert not set(used) & {image["photograph"] for image in images["test"]}
+
+
+@pytest.mark.usefixtures("tiny_pairs")
+def test_a_stopped_run_goes_on_and_gives_the_same_bytes(photos, tmp_path, monkeypatch):
+    zrr.write_zrr_photos(tmp_path / "whole", photos, None, 0, Reporter())
+    made, write = [], zrr.write_files
+
+    def stop_at_the_fourth(root, files):
+        made.append(sorted(files))
+        if len(made) == 4:
+            raise KeyboardInterrupt
+        return write(root, files)
+
+    monkeypatch.setattr(zrr, "write_files", stop_at_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        zrr.write_zrr_photos(tmp_path / "out", photos, None, 0, Reporter())
+    assert not (tmp_path / "out" / cache.MARKER).exists()
+    (tmp_path / "out" / "train" / "canon" / "1.jpg").write_bytes(b"torn")
+    notes = Notes()
+    zrr.write_zrr_photos(tmp_path / "out", photos, None, 0, notes)
+    assert "2 of 6 pairs are there already" in notes.notes[0]
+    assert (len(made), notes.steps) == (4 + 4, 6)
+    whole, resumed = (contents(tmp_path / name) for name in ("whole", "out"))
+    for files in (whole, resumed):
+        files.pop(building.JOURNAL)
+        files.pop(f".{building.JOURNAL}.lock", None)
+    assert resumed == whole
+
+
+@pytest.mark.usefixtures("tiny_pairs")
+def test_another_request_does_not_continue_a_folder(photos, tmp_path):
+    zrr.write_zrr_photos(tmp_path / "out", photos, 2, 0, Reporter())
+    with pytest.raises(UserError, match=r"holds a stand-in of seed 0, not of seed 1"):
+        zrr.write_zrr_photos(tmp_path / "out", photos, 2, 1, Reporter())
+    with pytest.raises(UserError, match=r"holds a stand-in of count 2, not of count 3"):
+        zrr.write_zrr_photos(tmp_path / "out", photos, 3, 0, Reporter())
+    with pytest.raises(UserError, match=r"is not empty and holds no stand-in to continue"):
+        zrr.write_zrr_photos(photos, photos, 2, 0, Reporter())
+
+
+def test_several_processes_give_the_same_bytes(photos, tmp_path):
+    make = functools.partial(zrr._make_piece, seed=0, size=16)
+    jobs = [building.Job("train", i, photo) for i, photo in enumerate(photographs.folder_photographs(photos))]
+    one = building.build_pieces(tmp_path / "one", jobs, make, workers=1)
+    two = building.build_pieces(tmp_path / "two", jobs, make, workers=2)
+    assert (one, list(one)) == (two, [job.key for job in jobs])
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_photographs_that_cannot_be_used_are_named(tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        photographs.folder_photographs(tmp_path / "none")
+    Image.new("RGB", (80, 20)).save(tmp_path / "small.png")
+    with pytest.raises(UserError, match="found 1 pictures"):
+        photographs.folder_photographs(tmp_path)
+    (tmp_path / "broken.jpg").write_bytes(b"x")
+    broken, small = photographs.folder_photographs(tmp_path)
+    with pytest.raises(UserError, match=r"broken\.jpg cannot be read"):
+        broken.read()
+    with pytest.raises(UserError, match=r"small\.png has 20x80 pixels; expected at least 64"):
+        small.read()
+
+
+def test_sidd_from_photographs_by_command(photos, tmp_path, zoo_bench, monkeypatch):
+    monkeypatch.setattr(sidd, "DEFAULT_PLAN", sidd.Plan(size=64, blocks=2))
+    outcome = zoo_bench("data", "make", "sidd", "--out", tmp_path / "out", "--photos", photos, "--count", 3)
+    assert outcome.code == 0, outcome.err
+    marker = marker_of(tmp_path / "out")
+    assert (marker["name"], marker["counts"]) == ("sidd-standin", {"train": 4, "validation": 1, "benchmark": 1})
+    assert not (tmp_path / "out" / sidd.SCRATCH).exists()
+    assert zoo_bench("data", "make", "sidd", "--out", tmp_path / "out", "--photos", photos, "--count", 3).code == 0
+    outcome = zoo_bench("data", "make", "sidd", "--out", tmp_path / "x", "--count", 3)
+    assert (outcome.code, "--count 3 needs --photos" in outcome.err) == (2, True)
 
 
 # --- the cache ----------------------------------------------------------------------------------------------

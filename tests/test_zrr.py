@@ -67,7 +67,7 @@ def refuse(root, *parts):
 
 def test_card_states_the_protocol():
     card = DATASETS.get("zrr")
-    assert (card.task, card.splits, card.default_split) == ("raw2rgb", ("train", "test"), "test")
+    assert (card.task, card.splits, card.default_split) == ("raw2rgb", loader.SPLITS, "test")
     assert (card.plane_size, card.full_size) == ((224, 224), (1536, 2048))
     assert (card.protocol.version, card.protocol.clamp, card.protocol.round_uint8) == (1, True, False)
     assert card.protocol.metrics == ("psnr[rgb]", "ssim[gaussian11,rgb]", "msssim[perchannel]")
@@ -134,6 +134,65 @@ def test_digest_covers_the_first_pairs_only(root):
     assert dataset.digest(COUNT + 5) == dataset.digest()
     write_jpeg(root / "test" / "canon" / "0.jpg", np.zeros((8, 8, 3), np.uint8) + 99)
     assert open_test(root).digest(3) != first
+
+
+# --- validation and full frames -----------------------------------------------------------------------------
+
+
+def test_validation_is_cut_from_train_in_blocks():
+    numbers = loader.validation_numbers(46839)
+    blocks = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
+    assert len(blocks) == 16
+    assert {len(block) for block in blocks} == {147}
+    # The last twentieth of each sixteenth, so the last pair of train too.
+    assert [int(block[-1]) for block in blocks] == [46839 * k // 16 - 1 for k in range(1, 17)]
+    assert numbers[0] == 46839 // 16 - 147
+    assert loader.validation_numbers(56) == [26, 27, 54, 55]
+    assert loader.validation_numbers(20) == [19]
+    assert loader.validation_numbers(19) == []
+
+
+def test_train_validation_and_trainval(root, monkeypatch):
+    monkeypatch.setattr(loader, "PUBLISHED_COUNTS", {"train": 40, "test": COUNT})
+    for index in range(40):
+        write_png(root / "train" / "huawei_raw" / f"{index}.png", mosaic(index))
+        write_jpeg(root / "train" / "canon" / f"{index}.jpg", np.zeros((8, 8, 3), np.uint8))
+    card = DATASETS.get("zrr")
+    train, validation, both = (card.open(root, split) for split in ("train", "validation", "trainval"))
+    assert list(validation.ids) == ["19", "39"]
+    assert (len(train), len(both), validation.split) == (38, 40, "validation")
+    assert set(train.ids) | set(validation.ids) == set(both.ids)
+    assert not set(train.ids) & set(validation.ids)
+    assert validation[1].input[0, 0, 0, 0].item() == 70 + 39
+    assert len({dataset.digest() for dataset in (train, validation, both)}) == 3
+
+
+def test_too_few_pairs_for_validation(root):
+    with pytest.raises(UserError, match="zrr: 2 train pairs are too few for a validation split; expected at least 20"):
+        DATASETS.get("zrr").open(root, "validation")
+
+
+def test_photographs_of_the_standins_validation_are_in_no_train_pair():
+    turns = standin.DEFAULT_PLAN.photographs("train")
+    held_out = loader.validation_numbers(len(turns))
+    names = {turns[number].name for number in held_out}
+    assert names == {"procedural-6", "procedural-7", "procedural-14", "procedural-15"}
+    assert not names & {source.name for number, source in enumerate(turns) if number not in held_out}
+
+
+def test_full_frames_are_found_in_numeric_order(root):
+    folder = root / "test" / "huawei_full_resolution"
+    folder.mkdir()
+    with pytest.raises(UserError, match=f"zrr: no full-resolution frames in {folder}"):
+        loader.full_frames(root)
+    for number in (1167, 252, 2978):
+        write_png(folder / f"{number}.png", mosaic(1))
+    assert [path.name for path in loader.full_frames(root)] == ["252.png", "1167.png", "2978.png"]
+    frame = loader.read_full_frame(folder / "252.png")
+    assert (frame.shape, frame.dtype, frame[0, 0, 0, 0].item()) == ((1, 1, 8, 8), torch.float32, 71)
+    (folder / "252.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"252\.png is not a complete PNG"):
+        loader.read_full_frame(folder / "252.png")
 
 
 # --- the stand-in -------------------------------------------------------------------------------------------
@@ -241,7 +300,7 @@ def test_other_files_and_hidden_files_are_no_part_of_the_dataset(root):
 
 
 def test_unknown_split(root):
-    with pytest.raises(UserError, match="unknown split 'val'; expected one of train, test"):
+    with pytest.raises(UserError, match="unknown split 'val'; expected one of train, validation, trainval, test"):
         DATASETS.get("zrr").open(root, "val")
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import click
 
+from benchmark.cli.checking import data_check
 from benchmark.cli.errors import OneLineErrors
 from benchmark.cli.files import data, leaderboard, weights
 from benchmark.cli.images import infer, score
+from benchmark.cli.machine import doctor
 from benchmark.cli.registered import list_command, profile, show
 from benchmark.cli.running import run
+from benchmark.cli.submitting import submit
 
 
 @click.group(cls=OneLineErrors, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -31,8 +34,9 @@ def cli(ctx: click.Context, plugins: tuple[str, ...], seed: int | None, verbose:
         click.echo(ctx.get_help())
 
 
-for command in (list_command, show, profile, run, infer, score, data, weights, leaderboard):
+for command in (list_command, show, profile, run, infer, score, data, weights, leaderboard, submit, doctor):
     cli.add_command(command)
+data.add_command(data_check)
 
 
 def main() -> None:

@@ -38,13 +38,22 @@ def data() -> None:
 @click.argument("name")
 @click.option("--out", required=True, metavar="DIR", help="An empty or new folder.")
 @click.option("--seed", type=int, default=None, help="Seed of the draws.  [default: 0]")
+@click.option("--photos", metavar="DIR", help="Make it from the pictures in this folder; a stopped run goes on.")
+@click.option("--count", type=click.IntRange(min=2), metavar="N", help="Pairs or scenes.  [default: one per picture]")
 @click.pass_context
-def data_make(ctx: click.Context, name: str, out: str, seed: int | None) -> None:
+def data_make(ctx: click.Context, name: str, out: str, seed: int | None, photos: str | None, count: int | None) -> None:
     """Write the stand-in of dataset NAME into DIR, in the real on-disk layout."""
     reporter = start(ctx)
     from benchmark.catalogue import make_standin
 
-    make_standin(name, Path(out), seed=seed_of(ctx) if seed is None else seed, reporter=reporter)
+    make_standin(
+        name,
+        Path(out),
+        seed=seed_of(ctx) if seed is None else seed,
+        photos=Path(photos) if photos else None,
+        count=count,
+        reporter=reporter,
+    )
     click.echo(f"wrote {out}")
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from benchmark.cli.arguments import json_option, key_values, parse_size, print_json, set_option, start
+from benchmark.cli.arguments import json_option, key_values, parse_size, print_json, seed_of, set_option, start
+from benchmark.cli.machine import condition_options
 
 
 @click.command("list")
@@ -48,19 +51,38 @@ def show(ctx: click.Context, model: str, as_json: bool) -> None:
     help="Size of the planes the network receives; default: its dataset's patch.",
 )
 @click.option("--layers", is_flag=True, help="MACs per layer.")
+@click.option("--audit", is_flag=True, help="What other counters say, and why; runs the network on a small image.")
+@click.option("--measure", "measured", is_flag=True, help="Also run it: latency and memory, in processes of their own.")
+@condition_options
 @set_option
 @json_option
 @click.pass_context
 def profile(
-    ctx: click.Context, model: str, size: tuple[int, int] | None, layers: bool, settings: tuple[str, ...], as_json: bool
+    ctx: click.Context,
+    model: str,
+    size: tuple[int, int] | None,
+    layers: bool,
+    audit: bool,
+    measured: bool,
+    settings: tuple[str, ...],
+    as_json: bool,
+    **conditions: Any,
 ) -> None:
-    """Print what MODEL costs at a size, without running it."""
-    start(ctx, as_json=as_json)
+    """Print what MODEL costs at a size; without --measure it is not run."""
+    reporter = start(ctx, as_json=as_json)
     from benchmark.catalogue import profile_text
     from benchmark.profiling import profile as measure
 
-    document = measure(model, size=size, options=key_values("--set", settings, "KEY=VALUE"), layers=layers)
+    options = key_values("--set", settings, "KEY=VALUE")
+    document = measure(model, size=size, options=options, layers=layers, audit=audit)
+    if measured:
+        from benchmark.measuring import Conditions, add_measurements, measured_text
+
+        how = Conditions(**conditions)
+        document = add_measurements(document, conditions=how, seed=seed_of(ctx), reporter=reporter)
     if as_json:
         print_json(ctx, document)
     else:
         click.echo(profile_text(document))
+        if measured:
+            click.echo(measured_text(document))

@@ -20,6 +20,8 @@ from zoo.errors import UserError
     metavar="DIR",
     help="Folder of the dataset; default $ZOO_BENCH_DATA/NAME, else the embedded stand-in.",
 )
+@click.option("--pairs", metavar="RULE", help="For --dataset pairs: partners by name, e.g. '*_real.* -> *_mean.*'.")
+@click.option("--task", metavar="TASK", help="For --dataset pairs: denoise_rgb (default) or enhance_rgb.")
 @click.option(
     "--models",
     metavar="GLOB,..",
@@ -74,6 +76,8 @@ def _run_arguments(ctx: click.Context, suite: str | None, flags: dict[str, Any])
     given = {
         "dataset": flags["dataset"],
         "data_root": flags["data_root"],
+        "pairs": flags["pairs"],
+        "task": flags["task"],
         "models": comma_separated(flags["models"]),
         "split": flags["split"],
         "limit": flags["limit"],

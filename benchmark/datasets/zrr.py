@@ -3,14 +3,16 @@
 Layout: ``<root>/{train,test}/huawei_raw/{i}.png`` and ``canon/{i}.jpg``. The mosaics are RGGB with 10-bit counts,
 unscaled in 8-bit and 16-bit files alike: a dark patch that fits into 8 bits is stored in 8 bits, so a reader
 that scales by the file's depth would make it four times too bright.
+
+The dataset has no validation split and does not say which frame a patch comes from. Neighbouring numbers may show
+one scene, so ``validation`` is cut from ``train`` in blocks, not in single pairs: train falls into 16 stretches of
+equal length (fewer where it is small, at least 20 pairs each) and the last twentieth of each is validation. That is
+spread over the whole set, and at most 31 borders can divide a scene. ``train`` is the rest, ``trainval`` all of it.
 """
 
 from __future__ import annotations
 
-import io
 import re
-import struct
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -19,25 +21,25 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from benchmark.datasets import register_dataset
+from benchmark.imagefiles import decode, read_content, read_rgb, size_of
 from benchmark.protocols import ZRR
 from benchmark.reporting import Reporter
 from benchmark.standin.cache import MARKER, read_marker, rebuild_advice
-from benchmark.standin.zrr import DEFAULT_PLAN, Progress, cached_zrr_standin, write_zrr_standin
+from benchmark.standin.zrr import DEFAULT_PLAN, Progress, cached_zrr_standin, write_zrr_photos, write_zrr_standin
 from benchmark.standin.zrr import NAME as STANDIN_NAME
 from benchmark.types import DatasetCard, Sample
 from zoo.errors import UserError
 
 NAME = "zrr"
 PUBLISHED_COUNTS = {"train": 46839, "test": 1204}
+SPLITS = ("train", "validation", "trainval", "test")
+FULL_FOLDER = "huawei_full_resolution"
+_STRETCHES, _VALIDATION_SHARE = 16, 20
 RAW_FOLDER, TARGET_FOLDER = "huawei_raw", "canon"
 BLACK, WHITE, RED = 64, 1023, (0, 0)
 
-# Everything that Pillow raises for a file that is cut off or damaged.
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
-_PNG_END = b"IEND\xaeB`\x82"
 # Colour types of the PNG header.
 _PNG_KINDS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey-and-alpha", 6: "RGB-and-alpha"}
 
@@ -50,22 +52,23 @@ class ZrrSplit:
 
         A root with a stand-in's marker is named ``zrr-standin`` and holds what its marker says.
         """
-        if split not in PUBLISHED_COUNTS:
-            raise UserError(f"{NAME}: unknown split '{split}'; expected one of {', '.join(PUBLISHED_COUNTS)}.")
+        if split not in SPLITS:
+            raise UserError(f"{NAME}: unknown split '{split}'; expected one of {', '.join(SPLITS)}.")
         marker = read_marker(root)
         self.name = NAME if marker is None else STANDIN_NAME
         self.split = split
         self.root = root
         self.provenance: Mapping[str, Any] = {"standin": False}
-        count = PUBLISHED_COUNTS[split]
+        self._part = "test" if split == "test" else "train"
+        count = PUBLISHED_COUNTS[self._part]
         advice = "Download the dataset and pass --data-root."
         if marker is not None:
-            self.provenance, count = _read_standin(root, marker, split)
+            self.provenance, count = _read_standin(root, marker, self._part)
             advice = rebuild_advice(root)
-        folders = {".png": root / split / RAW_FOLDER, ".jpg": root / split / TARGET_FOLDER}
+        folders = {".png": root / self._part / RAW_FOLDER, ".jpg": root / self._part / TARGET_FOLDER}
         _check_files(self.name, folders, count, advice)
         # Numbers, not strings: sorted names would give 0, 1, 10, 100.
-        self.ids: Sequence[str] = [str(number) for number in range(count)]
+        self.ids: Sequence[str] = [str(number) for number in _numbers(self.name, split, count)]
         self._digests: dict[int, str] = {}
 
     def __len__(self) -> int:
@@ -75,10 +78,10 @@ class ZrrSplit:
         """Return pair ``index``: counts (1, 1, H, W) and target (1, 3, H, W) in [0, 1], both float32."""
         raw_path, target_path = self.paths(self.ids[index])
         counts = _read_mosaic(self.name, raw_path)
-        target = _read_target(self.name, target_path)
+        target = read_rgb(self.name, target_path, formats=("JPEG",))
         if target.shape[:2] != counts.shape:
             raise UserError(
-                f"{self.name}: {target_path} has {_size(target)} pixels, its mosaic {raw_path} has {_size(counts)};"
+                f"{self.name}: {target_path} has {size_of(target)} pixels, its mosaic {raw_path} has {size_of(counts)};"
                 " expected the same size. Copy the pair again from the dataset."
             )
         return Sample(
@@ -92,7 +95,7 @@ class ZrrSplit:
 
     def paths(self, id: str) -> tuple[Path, Path]:
         """Return the files of a pair, mosaic and target."""
-        folder = self.root / self.split
+        folder = self.root / self._part
         return folder / RAW_FOLDER / f"{id}.png", folder / TARGET_FOLDER / f"{id}.jpg"
 
     def digest(self, limit: int | None = None) -> str:
@@ -102,7 +105,7 @@ class ZrrSplit:
             digest = sha256()
             for id in self.ids[:count]:
                 for path in self.paths(id):
-                    content = _read_file(self.name, path)
+                    content = read_content(self.name, path)
                     digest.update(f"{path.relative_to(self.root).as_posix()} {len(content)}\n".encode())
                     digest.update(content)
             self._digests[count] = digest.hexdigest()
@@ -130,15 +133,55 @@ CARD = register_dataset(
         task="raw2rgb",
         summary="Zurich RAW to RGB: 448x448 phone mosaics and DSLR photographs of the same scenes",
         protocol=ZRR,
-        splits=tuple(PUBLISHED_COUNTS),
+        splits=SPLITS,
         default_split="test",
         plane_size=(224, 224),
         full_size=(1536, 2048),
         open=ZrrSplit,
         standin=_cached,
         write_standin=_write,
+        write_from_photos=write_zrr_photos,
     )
 )
+
+
+def full_frames(root: Path) -> list[Path]:
+    """Return the whole mosaics, 2976x3968, that ``infer`` takes, in numeric order: test/huawei_full_resolution/*.png.
+
+    They are checked when ``read_full_frame`` or ``infer`` opens them, not here.
+    """
+    folder = root / "test" / FULL_FOLDER
+    stems = _read_stems(NAME, folder, ".png", 10, "Download the dataset and pass --data-root.")
+    if not stems:
+        raise UserError(f"{NAME}: no full-resolution frames in {folder}. Download the dataset and pass --data-root.")
+    return [folder / f"{number}.png" for number in sorted(int(stem) for stem in stems)]
+
+
+def read_full_frame(path: Path) -> torch.Tensor:
+    """Return a whole mosaic as counts (1, 1, H, W) float32; raises UserError naming a file that cannot be one."""
+    return torch.from_numpy(_read_mosaic(NAME, path).astype(np.float32))[None, None]
+
+
+def validation_numbers(count: int) -> list[int]:
+    """Return which of ``count`` train pairs are validation; none if there are fewer than 20."""
+    stretches = min(_STRETCHES, count // _VALIDATION_SHARE)
+    numbers: list[int] = []
+    for stretch in range(stretches):
+        start, stop = (count * number // stretches for number in (stretch, stretch + 1))
+        numbers += range(stop - -(-(stop - start) // _VALIDATION_SHARE), stop)
+    return numbers
+
+
+def _numbers(name: str, split: str, count: int) -> list[int]:
+    if split in ("test", "trainval"):
+        return list(range(count))
+    held_out = validation_numbers(count)
+    if split == "validation":
+        if not held_out:
+            raise UserError(f"{name}: {count} train pairs are too few for a validation split; expected at least 20.")
+        return held_out
+    skipped = set(held_out)
+    return [number for number in range(count) if number not in skipped]
 
 
 def _read_standin(root: Path, marker: dict[str, Any], split: str) -> tuple[dict[str, Any], int]:
@@ -205,34 +248,10 @@ def _first(numbers: Sequence[int], suffix: str, shown: int = 5) -> str:
     return names + (f" and {len(numbers) - shown} more" if len(numbers) > shown else "")
 
 
-def _read_file(name: str, path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{name}: {path} cannot be read ({error.strerror}). It was there a moment ago.") from error
-
-
-def _decode(name: str, path: Path, content: bytes, format: str) -> Image.Image:
-    """Return the decoded image; raises UserError if the file is damaged or of another format."""
-    try:
-        image = Image.open(io.BytesIO(content), formats=(format,))
-        image.load()
-        if format == "PNG" and _PNG_END not in content:  # Pillow is content when the pixels are there
-            raise EOFError("the last chunk is missing")
-    except UnidentifiedImageError:
-        raise UserError(f"{name}: {path} is not a complete {format} file. Copy it again from the dataset.") from None
-    except _DECODE_ERRORS as error:
-        raise UserError(
-            f"{name}: {path} is damaged or cut off ({error}); expected a complete {format} file."
-            " Copy it again from the dataset."
-        ) from error
-    return image
-
-
 def _read_mosaic(name: str, path: Path) -> NDArray[Any]:
     """Return the counts (H, W) as they are stored; raises UserError naming the file if they cannot be RAW."""
-    content = _read_file(name, path)
-    counts = np.asarray(_decode(name, path, content, "PNG"))
+    content = read_content(name, path)
+    counts = np.asarray(decode(name, path, content, ("PNG",)))
     # From the header: Pillow scales files of 1, 2 and 4 bits to 8 and does not tell.
     bits, kind = content[24], _PNG_KINDS.get(content[25], "unknown")
     if kind != "grey" or bits not in (8, 16):
@@ -244,20 +263,7 @@ def _read_mosaic(name: str, path: Path) -> NDArray[Any]:
         )
     if counts.shape[0] % 2 or counts.shape[1] % 2:
         raise UserError(
-            f"{name}: {path} has {_size(counts)} pixels; a Bayer mosaic has an even height and width."
+            f"{name}: {path} has {size_of(counts)} pixels; a Bayer mosaic has an even height and width."
             " Crop it by whole 2x2 blocks."
         )
     return counts
-
-
-def _read_target(name: str, path: Path) -> NDArray[np.uint8]:
-    """Return the photograph (H, W, 3); raises UserError naming the file if it is not an RGB JPEG."""
-    image = _decode(name, path, _read_file(name, path), "JPEG")
-    if image.mode != "RGB":
-        kind = {"L": "grey"}.get(image.mode, image.mode)
-        raise UserError(f"{name}: {path} is a {kind} JPEG; expected RGB. Copy it again from the dataset.")
-    return np.asarray(image)
-
-
-def _size(image: NDArray[Any]) -> str:
-    return f"{image.shape[0]}x{image.shape[1]}"

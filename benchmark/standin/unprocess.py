@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
+from scipy.ndimage import correlate
 
 Image = NDArray[np.float64]
 
@@ -164,10 +165,45 @@ def demosaic(plane: Image) -> Image:
     return image
 
 
+# Malvar, He and Cutler 2004, in eighths: green at red or blue, red between reds of its row, red at blue.
+_GREEN = np.array([[0, 0, -1, 0, 0], [0, 0, 2, 0, 0], [-1, 2, 4, 2, -1], [0, 0, 2, 0, 0], [0, 0, -1, 0, 0]]) / 8
+_BESIDE = np.array([[0, 0, 0.5, 0, 0], [0, -1, 0, -1, 0], [-1, 4, 5, 4, -1], [0, -1, 0, -1, 0], [0, 0, 0.5, 0, 0]]) / 8
+_ACROSS = np.array([[0, 0, -3, 0, 0], [0, 4, 0, 4, 0], [-3, 0, 12, 0, -3], [0, 4, 0, 4, 0], [0, 0, -3, 0, 0]]) / 16
+
+
+def demosaic_malvar(plane: Image) -> Image:
+    """Interpolate an RGGB mosaic linearly with the gradients of the colour that is there, as MATLAB's demosaic does."""
+    green, beside, above, across = (
+        correlate(plane, kernel, mode="mirror") for kernel in (_GREEN, _BESIDE, _BESIDE.T, _ACROSS)
+    )
+    image = np.empty((*plane.shape, 3))
+    for channel, row, column in ((0, 0, 0), (2, 1, 1)):
+        red_or_blue = image[..., channel]
+        red_or_blue[row::2, column::2] = plane[row::2, column::2]
+        red_or_blue[row::2, 1 - column :: 2] = beside[row::2, 1 - column :: 2]
+        red_or_blue[1 - row :: 2, column::2] = above[1 - row :: 2, column::2]
+        red_or_blue[1 - row :: 2, 1 - column :: 2] = across[1 - row :: 2, 1 - column :: 2]
+        image[row::2, column::2, 1] = green[row::2, column::2]
+        image[row::2, 1 - column :: 2, 1] = plane[row::2, 1 - column :: 2]
+    return image
+
+
 def process(plane: Image, camera: Camera, rgb_gain: float) -> Image:
     """Return the display image of a mosaic: gains, bilinear demosaicing, colour matrix, gamma, tone curve."""
-    balanced = plane * rgb_gain
-    balanced[0::2, 0::2] *= camera.red_gain
-    balanced[1::2, 1::2] *= camera.blue_gain
-    linear = demosaic(np.clip(balanced, 0.0, 1.0))
-    return render(apply_matrix(linear, np.linalg.inv(np.array(camera.rgb2cam))))
+    return render(_to_srgb(demosaic(_balance(plane * rgb_gain, camera)), camera))
+
+
+def develop(plane: Image, camera: Camera) -> Image:
+    """Return the image of a mosaic as SIDD renders its own: Malvar's demosaicing, no exposure gain, no tone curve."""
+    return np.clip(_to_srgb(demosaic_malvar(_balance(plane.copy(), camera)), camera), 0.0, 1.0) ** (1.0 / GAMMA)
+
+
+def _balance(plane: Image, camera: Camera) -> Image:
+    """Return the mosaic under the white-balance gains, clipped; ``plane`` is overwritten."""
+    plane[0::2, 0::2] *= camera.red_gain
+    plane[1::2, 1::2] *= camera.blue_gain
+    return np.clip(plane, 0.0, 1.0)
+
+
+def _to_srgb(linear: Image, camera: Camera) -> Image:
+    return apply_matrix(linear, np.linalg.inv(np.array(camera.rgb2cam)))

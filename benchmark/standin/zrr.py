@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,30 @@ from numpy.random import RandomState
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmark.reporting import Reporter
 from benchmark.standin import cache, unprocess
+from benchmark.standin.building import (
+    Job,
+    Piece,
+    Progress,
+    build_pieces,
+    check_seed,
+    is_finished,
+    new_folder,
+    request_of,
+    resume,
+    source_digest,
+    sources_of,
+    split_photographs,
+    spread,
+    write_files,
+)
 from benchmark.standin.photographs import (
     TEST_PHOTOGRAPHS,
     TRAIN_PHOTOGRAPHS,
     Photograph,
     Pixels,
+    folder_photographs,
     pad_symmetric,
     procedural_photograph,
     sources_digest,
@@ -44,8 +61,6 @@ BLACK, WHITE, LARGEST_8_BIT = 64, 1023, 255
 # A white object in the shade has at least this signal in the RAW (before a random factor down to 0.7).
 DIMMEST_WHITE = 0.11
 SPLITS = ("train", "test")
-
-Progress = Callable[[int, int], None]
 
 
 def _train_turns() -> tuple[Photograph, ...]:
@@ -102,13 +117,54 @@ def write_zrr_standin(root: Path, *, seed: int = 0, plan: Plan | None = None, pr
     The same seed gives the same bytes under the same versions of numpy, Pillow and its JPEG library. The marker
     comes last: a folder without it is not finished. Raises UserError if the folder is not empty or cannot be written.
     """
-    if not 0 <= seed < 2**32:
-        raise UserError(f"seed {seed} is out of range; expected 0 to {2**32 - 1}.")
-    with cache.explain_write_errors(root, "Give a folder that you can write to, on a disk with space."):
-        root.mkdir(parents=True, exist_ok=True)
-        if any(root.iterdir()):
-            raise UserError(f"{root} is not empty; a stand-in is written into a new or empty folder. Give another.")
+    check_seed(seed)
+    with new_folder(root):
         _write_standin(root, seed=seed, plan=plan or DEFAULT_PLAN, progress=progress)
+
+
+def write_zrr_photos(root: Path, photos: Path, count: int | None, seed: int, reporter: Reporter) -> None:
+    """Write a stand-in of ``count`` pairs (default: one per photograph) from the pictures in a user's folder.
+
+    Train and test share no photograph. Runs in several processes; a run that was stopped goes on with the same
+    arguments. Raises UserError for unreadable pictures, by name, and a folder that holds something else.
+    """
+    check_seed(seed)
+    photographs = folder_photographs(photos)
+    count = len(photographs) if count is None else count
+    if count < 2:
+        raise UserError(f"--count {count}: expected at least 2, a pair for train and one for test.")
+    request = request_of(NAME, GENERATOR_VERSION, seed, photographs, count)
+    if is_finished(root, request):
+        reporter.note(f"{root} holds this stand-in already; nothing to do.")
+        return
+    train, held_out = split_photographs(photographs)
+    tests = max(1, round(count / 6))
+    turns = {"train": spread(train, count - tests), "test": spread(held_out, tests)}
+    jobs = [Job(split, index, photograph) for split in SPLITS for index, photograph in enumerate(turns[split])]
+    kept = resume(root, request)
+    if kept:
+        reporter.note(f"{root}: {len(kept)} of {len(jobs)} pairs are there already and are kept.")
+    with reporter.progress(f"writing {NAME}", len(jobs)) as advance:
+        make = functools.partial(_make_piece, seed=seed, size=DEFAULT_PLAN.size)
+        pieces = build_pieces(root, jobs, make, kept=kept, progress=lambda done, total: advance())
+    marker = {
+        **_marker_head(seed, sources_of(pieces.values()), {job.photograph.name: job.photograph for job in jobs}),
+        "request": request,
+        "counts": {split: len(turns[split]) for split in SPLITS},
+        "images": {split: [pieces[job.key]["image"] for job in jobs if job.split == split] for split in SPLITS},
+        "files": {path: entry for piece in pieces.values() for path, entry in piece["files"].items()},
+    }
+    with cache.explain_write_errors(root, "Free some space."):
+        cache.write_marker(root, marker)
+
+
+def _make_piece(root: Path, job: Job, *, seed: int, size: int) -> Piece:
+    """Write the files of one pair from a user's photograph."""
+    pixels = job.photograph.read()
+    image = pad_symmetric(pixels, size)
+    files, entry = _encode_pair(job.split, job.index, job.photograph.name, image, seed=seed, size=size)
+    source = source_digest(job.photograph.name, pixels)
+    return {"files": write_files(root, files), "source": source, "image": entry}
 
 
 def cached_zrr_standin(progress: Progress | None = None) -> Path:
@@ -130,28 +186,42 @@ def _write_standin(root: Path, *, seed: int, plan: Plan, progress: Progress | No
             if photograph.name not in sources:
                 sources[photograph.name] = photograph.read()
             image = pad_symmetric(sources[photograph.name], plan.size)
-            # A stream per pair: a pair does not depend on how many others there are.
-            random = RandomState([seed, SPLITS.index(split), index])
-            pair = draw_pair(photograph.name, image, plan.size, shaded=index % 3 == 1, random=random)
-            raw, target, preview = make_pair(pair, image, plan.size, random)
-            files.update(_write(root, _encode(split, index, raw, target, preview)))
-            images[split].append({**asdict(pair), "bits": 8 * raw.itemsize})
+            encoded, entry = _encode_pair(split, index, photograph.name, image, seed=seed, size=plan.size)
+            files.update(write_files(root, encoded))
+            images[split].append(entry)
             done += 1
             if progress is not None:
                 progress(done, total)
     used = {photograph.name: photograph for split in SPLITS for photograph in plan.photographs(split)}
     marker = {
-        "name": NAME,
-        "version": GENERATOR_VERSION,
-        "seed": seed,
-        "sources": sources_digest(sorted(sources.items())),
-        "photographs": {p.name: {"licence": p.licence, "attribution": p.attribution} for p in used.values()},
+        **_marker_head(seed, sources_digest(sorted(sources.items())), used),
         "counts": {split: len(images[split]) for split in SPLITS},
-        "camera": {**asdict(fixed_camera()), "black": BLACK, "white": WHITE, "cfa": "RGGB"},
         "images": images,
         "files": files,
     }
     cache.write_marker(root, marker)
+
+
+def _marker_head(seed: int, sources: str, photographs: Mapping[str, Photograph]) -> dict[str, Any]:
+    return {
+        "name": NAME,
+        "version": GENERATOR_VERSION,
+        "seed": seed,
+        "sources": sources,
+        "photographs": {p.name: {"licence": p.licence, "attribution": p.attribution} for p in photographs.values()},
+        "camera": {**asdict(fixed_camera()), "black": BLACK, "white": WHITE, "cfa": "RGGB"},
+    }
+
+
+def _encode_pair(
+    split: str, index: int, name: str, image: Pixels, *, seed: int, size: int
+) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Return the files of one pair and what the marker says about it."""
+    # A stream per pair: a pair does not depend on how many others there are.
+    random = RandomState([seed, SPLITS.index(split), index])
+    pair = draw_pair(name, image, size, shaded=index % 3 == 1, random=random)
+    raw, target, preview = make_pair(pair, image, size, random)
+    return _encode(split, index, raw, target, preview), {**asdict(pair), "bits": 8 * raw.itemsize}
 
 
 def draw_pair(name: str, image: Pixels, size: int, *, shaded: bool, random: RandomState) -> Pair:
@@ -214,11 +284,3 @@ def _encode(split: str, index: int, raw: NDArray[Any], target: Pixels, preview: 
         f"{split}/canon/{index}.jpg": encode(target, format="JPEG", quality=95, subsampling=0),
         f"{split}/huawei_visualized/{index}.jpg": encode(preview, format="JPEG", quality=90),
     }
-
-
-def _write(root: Path, files: dict[str, bytes]) -> dict[str, dict[str, Any]]:
-    """Write files below ``root`` and return what the marker says about them."""
-    for path, content in files.items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_bytes(content)
-    return {path: {"sha256": sha256(content).hexdigest(), "size": len(content)} for path, content in files.items()}

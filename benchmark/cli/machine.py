@@ -1,0 +1,64 @@
+"""This machine: doctor; and the options of commands that measure on it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from benchmark.cli.arguments import json_option, print_json, start
+from zoo.errors import UserError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+_UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
+_UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def parse_bytes(ctx: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
+    """Return 4GiB, 512MiB, 1.5GB or plain bytes as a number of bytes."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Z]*)", text.strip().upper())
+    unit = _UNITS.get(match[2]) if match else None
+    if match is None or unit is None or not float(match[1]):
+        raise UserError(f"--memory-limit {text}: expected a size, for example 4GiB, 512MiB or a number of bytes.")
+    return int(float(match[1]) * unit)
+
+
+def condition_options(command: Command) -> Command:
+    """Add the options that say how a network runs while it is measured."""
+    options = (
+        click.option("--threads", type=click.IntRange(min=1), help="Threads that torch uses."),
+        click.option(
+            "--time-limit",
+            type=click.FloatRange(min=0, min_open=True),
+            metavar="SECONDS",
+            help="Stop timing after this.",
+        ),
+        click.option(
+            "--memory-limit", callback=parse_bytes, metavar="SIZE", help="Resident memory allowed: 4GiB, 512MiB, bytes."
+        ),
+        click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True),
+        click.option("--channels-last", is_flag=True, help="Memory format of planes and weights."),
+        click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command()
+@json_option
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool) -> None:
+    """Print what this machine and installation are, and whether timings here can be trusted."""
+    reporter = start(ctx, as_json=as_json)
+    from benchmark.doctor import doctor_text, examine
+
+    document = examine(reporter)
+    if as_json:
+        print_json(ctx, document)
+    else:
+        click.echo(doctor_text(document))

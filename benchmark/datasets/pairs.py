@@ -1,0 +1,212 @@
+"""Pictures of one's own: two folders paired by stem, or one folder with a rule such as ``*_real.* -> *_mean.*``.
+
+Without a rule the root has the folders ``input`` and ``target``. PNG, JPEG and TIFF, RGB with 8 or 16 bits.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmark.datasets import register_dataset
+from benchmark.imagefiles import SUFFIXES, read_content, read_rgb, size_of
+from benchmark.types import DatasetCard, EvaluationProtocol, Sample
+from zoo.errors import UserError
+
+NAME = "pairs"
+DEFAULT_RULE = "input/* -> target/*"
+TASKS = ("denoise_rgb", "enhance_rgb")
+_EXAMPLE = "'*_real.* -> *_mean.*' or 'noisy/* -> clean/*'"
+
+# Not rounded: 8 bits would take from 16-bit pictures what they are kept for.
+PAIRS = EvaluationProtocol(
+    name="pairs",
+    version=1,
+    text="output clamped to [0, 1], not rounded; target at its own 8 or 16 bits; one score per image, then the mean",
+    clamp=True,
+    round_uint8=False,
+    metrics=("psnr[rgb]", "ssim[gaussian11,rgb]"),
+)
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """One side of a rule: a folder below the root and the names in it, with the part that both sides share."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        """Raise UserError unless there is exactly one ``*`` in the file name beside a final ``.*``."""
+        if self._stem.count("*") != 1 or "*" in self.folder:
+            raise UserError(
+                f"--pairs: '{self.text}' has no single * in the file name for what both files share;"
+                f" expected a rule like {_EXAMPLE}."
+            )
+
+    @property
+    def folder(self) -> str:
+        """The folder, relative to the root, or an absolute one."""
+        return self.text.rpartition("/")[0] or ("/" if self.text.startswith("/") else ".")
+
+    @property
+    def _stem(self) -> str:
+        return self.text.rpartition("/")[2].removesuffix(".*")
+
+    def match(self, file: str) -> str | None:
+        """Return what ``*`` stands for in a file's name, without suffix where the pattern leaves it open."""
+        name = unicodedata.normalize("NFC", file)
+        stem, _, suffix = name.rpartition(".")
+        if f".{suffix.lower()}" not in SUFFIXES:
+            return None
+        is_open = self.text.endswith("*")
+        before, _, after = unicodedata.normalize("NFC", self._stem).partition("*")
+        found = re.fullmatch(f"{re.escape(before)}(.+){re.escape(after)}", stem if is_open else name)
+        return found[1] if found else None
+
+
+class PairsSplit:
+    """The pairs of a folder in the order of their names, numbers by their value; pictures are read when asked for."""
+
+    name = NAME
+    split = "test"
+
+    def __init__(self, root: Path, rule: str = DEFAULT_RULE) -> None:
+        """Pair the files; raises UserError for a bad rule, an empty folder and a picture without partner."""
+        sides = [Pattern(side.strip()) for side in rule.split("->")]
+        if len(sides) != 2:
+            raise UserError(f"--pairs '{rule}': expected two patterns joined by ->, like {_EXAMPLE}.")
+        self.root = root
+        input_paths, target_paths = _find(root, sides[0], not_as=sides[1]), _find(root, sides[1])
+        for found, side in ((input_paths, sides[0]), (target_paths, sides[1])):
+            if not found:
+                raise UserError(
+                    f"{NAME}: no picture ({', '.join(SUFFIXES)}) matches '{side.text}' in {root};"
+                    f" the rule is '{rule}'. Pass another --data-root or a rule by --pairs, like {_EXAMPLE}."
+                )
+        _refuse_singles(input_paths, target_paths, sides[1])
+        _refuse_singles(target_paths, input_paths, sides[0])
+        self._pairs = {key: (input_paths[key], target_paths[key]) for key in sorted(input_paths, key=_natural)}
+        self.ids: Sequence[str] = list(self._pairs)
+        self.provenance: Mapping[str, Any] = {"standin": False, "rule": rule, "folder": root.resolve().name}
+        self._digests: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return pair ``index``, both (1, 3, H, W) in [0, 1]; raises UserError naming a file that does not fit."""
+        id = self.ids[index]
+        input_path, target_path = self.paths(id)
+        picture, target = read_rgb(NAME, input_path), read_rgb(NAME, target_path)
+        if picture.shape != target.shape:
+            raise UserError(
+                f"{NAME}: {target_path} has {size_of(target)} pixels, its partner {input_path} has"
+                f" {size_of(picture)}; expected the same size. Sizes may differ between pairs only."
+            )
+        return Sample(id, _to_tensor(picture), _to_tensor(target))
+
+    def paths(self, id: str) -> tuple[Path, Path]:
+        """Return the files of a pair, input and target."""
+        return self._pairs[id]
+
+    def digest(self, limit: int | None = None) -> str:
+        """Return a sha256 over ids and content of the first ``limit`` pairs' files (all if None)."""
+        count = len(self) if limit is None else min(max(limit, 0), len(self))
+        if count not in self._digests:
+            digest = sha256()
+            for id in self.ids[:count]:
+                for path in self.paths(id):
+                    content = read_content(NAME, path)
+                    digest.update(f"{id} {len(content)}\n".encode())
+                    digest.update(content)
+            self._digests[count] = digest.hexdigest()
+        return self._digests[count]
+
+
+def open_pairs(root: Path, split: str = "test", *, rule: str = DEFAULT_RULE) -> PairsSplit:
+    """Open the pairs of a folder under a rule; ``test`` is the only split."""
+    if split != "test":
+        raise UserError(f"{NAME}: unknown split '{split}'; expected test.")
+    return PairsSplit(root, rule)
+
+
+def configure(options: Mapping[str, str]) -> DatasetCard:
+    """Return the card with a ``rule`` and a ``task`` of the user's (both may be left out)."""
+    unknown = sorted(set(options) - {"rule", "task"})
+    task = options.get("task", TASKS[0])
+    if unknown:
+        raise UserError(f"{NAME}: no option '{unknown[0]}'; expected rule or task.")
+    if task not in TASKS:
+        raise UserError(f"{NAME}: no task '{task}' for pairs of pictures; expected one of {', '.join(TASKS)}.")
+    return replace(CARD, task=task, open=functools.partial(open_pairs, rule=options.get("rule", DEFAULT_RULE)))
+
+
+def _find(root: Path, pattern: Pattern, not_as: Pattern | None = None) -> dict[str, Path]:
+    """Return the pictures that match, by what they share; those that match ``not_as`` too belong to it."""
+    folder = root / pattern.folder
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.name[0] != ".")
+    except OSError as error:
+        raise UserError(
+            f"{NAME}: {folder} cannot be listed ({error.strerror or error}); expected the pictures '{pattern.text}'."
+            f" Pass another --data-root or a rule by --pairs, like {_EXAMPLE}."
+        ) from error
+    found: dict[str, Path] = {}
+    for path in paths:
+        key = pattern.match(path.name)
+        if key is None or (not_as and (root / not_as.folder) == folder and not_as.match(path.name) is not None):
+            continue
+        if not path.is_file():
+            reason = "a link to nothing or to itself" if path.is_symlink() else "no file"
+            raise UserError(f"{NAME}: {path} is {reason}; expected a picture. Remove it.")
+        if key in found:
+            raise UserError(f"{NAME}: {found[key]} and {path} have the same name '{key}'; move one elsewhere.")
+        found[key] = path
+    return found
+
+
+def _refuse_singles(paths: Mapping[str, Path], others: Mapping[str, Path], pattern: Pattern) -> None:
+    single = [key for key in paths if key not in others]
+    if single:
+        more = f" (and {len(single) - 1} more)" if len(single) > 1 else ""
+        raise UserError(
+            f"{NAME}: {paths[single[0]]} has no partner{more}; expected"
+            f" '{pattern.text.replace('*', single[0], 1)}'. Add it or move the picture elsewhere."
+        )
+
+
+def _natural(key: str) -> list[tuple[int, str]]:
+    """Return a sort key under which 2 comes before 10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", key) if part]
+
+
+def _to_tensor(pixels: NDArray[Any]) -> Tensor:
+    scale = np.float32(np.iinfo(pixels.dtype).max)
+    return torch.from_numpy(pixels.astype(np.float32) / scale).permute(2, 0, 1)[None].contiguous()
+
+
+CARD = register_dataset(
+    DatasetCard(
+        name=NAME,
+        task=TASKS[0],
+        summary="pictures of your own: input and target folders, or --pairs '*_real.* -> *_mean.*'",
+        protocol=PAIRS,
+        splits=("test",),
+        default_split="test",
+        plane_size=(256, 256),
+        full_size=(3072, 4096),
+        open=open_pairs,
+        configure=configure,
+    )
+)

@@ -1,0 +1,342 @@
+"""SIDD (Smartphone Image Denoising Dataset), sRGB: noisy phone photographs beside the mean of many shots.
+
+``validation`` and the benchmark are blocks in MATLAB files, (40 images, 32 blocks, 256, 256, 3) uint8. ``train`` is
+SIDD-Medium, 160 folders ``<instance>_<scene>_<phone>_<ISO>_<1/shutter>_<illuminant>_<L|N|H>`` with two pairs
+``0001_NOISY_SRGB_010.PNG``, ``0001_GT_SRGB_010.PNG`` each, or SIDD-Small: one pair, no number before the name.
+The benchmark has no public targets: ``SiddBenchmark`` reads it, for submissions only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmark.datasets import register_dataset
+from benchmark.imagefiles import read_content, read_rgb, size_of
+from benchmark.matfiles import find_mat, read_variable
+from benchmark.protocols import SIDD
+from benchmark.reporting import Reporter
+from benchmark.standin.cache import MARKER, read_marker, rebuild_advice
+from benchmark.standin.sidd import (
+    BENCHMARK,
+    DEFAULT_PLAN,
+    VALIDATION_NOISY,
+    VALIDATION_TARGET,
+    cached_sidd_standin,
+    write_sidd_photos,
+    write_sidd_standin,
+)
+from benchmark.standin.sidd import NAME as STANDIN_NAME
+from benchmark.types import Dataset, DatasetCard, Sample
+from zoo.errors import UserError
+
+NAME = "sidd"
+SPLITS = ("validation", "train")
+BLOCKS, BLOCK = 32, (256, 256, 3)
+PUBLISHED_IMAGES = 40
+# Folders and pairs.
+PUBLISHED_MEDIUM, PUBLISHED_SMALL = (160, 320), (160, 160)
+
+_FOLDER = re.compile(r"(\d{4,})_\d{3}_[A-Z0-9]+_\d{5}_\d{5}_\d{4}_[LNH]")
+_FILE = re.compile(r"(?:(\d{4,})_)?(NOISY|GT)_SRGB_(\d{3})\.png", re.IGNORECASE)
+_ADVICE = "Download the dataset and pass its root by --data-root."
+
+
+class SiddBlocks:
+    """The validation blocks; sample ``32 i + k`` is block ``k`` of image ``i``."""
+
+    split = "validation"
+
+    def __init__(self, root: Path) -> None:
+        """Read both files; raises UserError unless all published blocks, or those of a stand-in, are there."""
+        self.root = root
+        self.provenance: Mapping[str, Any]
+        self.name, self.provenance, images = _identity(root, self.split, PUBLISHED_IMAGES)
+        self._noisy = read_blocks(self.name, root, VALIDATION_NOISY, images)
+        self._target = read_blocks(self.name, root, VALIDATION_TARGET, images)
+        self.ids: Sequence[str] = [str(number) for number in range(images * BLOCKS)]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return block ``index``, noisy and clean, both (1, 3, 256, 256) in [0, 1]."""
+        place = divmod(range(len(self))[index], BLOCKS)
+        return Sample(self.ids[index], to_tensor(self._noisy[place]), to_tensor(self._target[place]))
+
+    def digest(self, limit: int | None = None) -> str:
+        """Return a sha256 over the values of the first ``limit`` blocks: the same for v5 and v7.3 files."""
+        digest = sha256(self.name.encode())
+        for index in range(len(self) if limit is None else min(max(limit, 0), len(self))):
+            place = divmod(index, BLOCKS)
+            digest.update(self._noisy[place].tobytes() + self._target[place].tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class NoisyBlock:
+    """A block without a target. ``input``: (1, 3, 256, 256) in [0, 1]."""
+
+    id: str
+    input: Tensor
+
+
+class SiddBenchmark:
+    """The benchmark blocks, which have no public target: for submissions, never for scores."""
+
+    def __init__(self, root: Path) -> None:
+        """Read ``BenchmarkNoisyBlocksSrgb.mat``; raises UserError unless all its blocks are there."""
+        self.name, self.provenance, self.num_images = _identity(root, "benchmark", PUBLISHED_IMAGES)
+        self._noisy = read_blocks(self.name, root, BENCHMARK, self.num_images)
+
+    def __len__(self) -> int:
+        return self.num_images * BLOCKS
+
+    def __getitem__(self, index: int) -> NoisyBlock:
+        """Return block ``index``."""
+        number = range(len(self))[index]
+        return NoisyBlock(str(number), to_tensor(self._noisy[divmod(number, BLOCKS)]))
+
+
+class SiddFolders:
+    """The pairs of SIDD-Medium or SIDD-Small as whole pictures, in the order of their names."""
+
+    split = "train"
+
+    def __init__(self, root: Path) -> None:
+        """Find and pair the files; raises UserError for a picture without partner and for missing Medium folders.
+
+        A part of SIDD-Small is opened: no published number is computed on it and reduced copies of it are
+        common. How much there is of it stands in ``provenance`` and ``notes``.
+        """
+        self.root = root
+        self.name, provenance, count = _identity(root, self.split, 0)
+        self._folder = find_scenes(self.name, root)
+        self._pairs = _find_pairs(self.name, self._folder)
+        self.ids: Sequence[str] = list(self._pairs)
+        self.notes: list[str] = []
+        medium = all(re.match(r"\d", path.name) for pair in self._pairs.values() for path in pair)
+        layout = "medium" if medium else "small"
+        counts = self._check_count(layout, None if provenance["standin"] is False else count)
+        self.provenance: Mapping[str, Any] = {**provenance, "layout": layout, **counts}
+        self._digests: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return pair ``index``, both (1, 3, H, W) in [0, 1]; raises UserError naming a damaged file."""
+        id = self.ids[index]
+        noisy_path, target_path = self.paths(id)
+        noisy, target = (self._read(path) for path in (noisy_path, target_path))
+        if noisy.shape != target.shape:
+            raise UserError(
+                f"{self.name}: {target_path} has {size_of(target)} pixels, {noisy_path} has {size_of(noisy)};"
+                " expected the same size. Copy the pair again from the dataset."
+            )
+        return Sample(id, to_tensor(noisy), to_tensor(target))
+
+    def paths(self, id: str) -> tuple[Path, Path]:
+        """Return the files of a pair, noisy and clean."""
+        return self._pairs[id]
+
+    def digest(self, limit: int | None = None) -> str:
+        """Return a sha256 over names and content of the first ``limit`` pairs' files (all if None)."""
+        count = len(self) if limit is None else min(max(limit, 0), len(self))
+        if count not in self._digests:
+            digest = sha256()
+            for id in self.ids[:count]:
+                for path in self.paths(id):
+                    content = read_content(self.name, path)
+                    digest.update(f"{path.relative_to(self._folder).as_posix()} {len(content)}\n".encode())
+                    digest.update(content)
+            self._digests[count] = digest.hexdigest()
+        return self._digests[count]
+
+    def _read(self, path: Path) -> NDArray[Any]:
+        pixels = read_rgb(self.name, path, formats=("PNG",))
+        if pixels.dtype != np.uint8:
+            raise UserError(f"{self.name}: {path} has 16 bits a colour; SIDD's sRGB files have 8. Copy it again.")
+        return pixels
+
+    def _check_count(self, layout: str, standin_pairs: int | None) -> dict[str, int]:
+        """Return how many pairs there are and should be; raises UserError where that is no data set."""
+        pairs, folders = len(self.ids), len({path.parent for path, _ in self._pairs.values()})
+        if standin_pairs is not None:
+            if pairs != standin_pairs:
+                raise UserError(
+                    f"{self.name}: expected {standin_pairs} pairs in {self._folder}, found {pairs}."
+                    f" {rebuild_advice(self.root)}"
+                )
+            return {"pairs": pairs}
+        published = PUBLISHED_MEDIUM if layout == "medium" else PUBLISHED_SMALL
+        if (folders, pairs) != published:
+            if layout == "medium" or pairs > published[1]:
+                raise UserError(
+                    f"{self.name}: expected {published[1]} pairs in {published[0]} folders in {self._folder}, found"
+                    f" {pairs} in {folders}; SIDD-{layout.capitalize()} is not complete. {_ADVICE}"
+                )
+            self.notes.append(
+                f"{self.name}: a part of SIDD-Small: {pairs} of {published[1]} pairs in {self._folder};"
+                " the records say so (data.pairs)."
+            )
+        return {"pairs": pairs, "published_pairs": published[1]}
+
+
+def open_sidd(root: Path, split: str) -> Dataset:
+    """Open ``validation`` or ``train`` at ``root``; raises UserError for everything that is wrong with the files."""
+    if split == "validation":
+        return SiddBlocks(root)
+    if split == "train":
+        return SiddFolders(root)
+    if split == "benchmark":
+        raise UserError(f"{NAME}: the benchmark blocks have no public targets; write a file by `zoo-bench submit`.")
+    raise UserError(f"{NAME}: unknown split '{split}'; expected one of {', '.join(SPLITS)}.")
+
+
+def to_tensor(pixels: NDArray[Any]) -> Tensor:
+    """Return 8-bit pixels (H, W, 3) as float32 (1, 3, H, W) in [0, 1]."""
+    scaled = np.ascontiguousarray(pixels).astype(np.float32) / np.float32(255)
+    return torch.from_numpy(scaled).permute(2, 0, 1)[None].contiguous()
+
+
+def read_blocks(name: str, root: Path, stem: str, images: int) -> NDArray[np.uint8]:
+    """Return the blocks (images, 32, 256, 256, 3) of ``<stem>.mat``, which has a variable of that name.
+
+    The file may lie in ``root`` or one folder below. A v7.3 file that another tool wrote without turning the
+    axes round is recognised by its shape.
+    """
+    path = _find_blocks(name, root, stem)
+    blocks = read_variable(name, path, stem)
+    expected = (images, BLOCKS, *BLOCK)
+    if blocks.shape == expected[::-1] and blocks.shape != expected:
+        blocks = blocks.transpose()
+    if blocks.shape != expected or blocks.dtype != np.uint8:
+        raise UserError(
+            f"{name}: {path} holds {blocks.dtype} {'x'.join(map(str, blocks.shape))};"
+            f" expected uint8 {'x'.join(map(str, expected))}. Download it again."
+        )
+    return blocks
+
+
+def _find_blocks(name: str, root: Path, stem: str) -> Path:
+    below = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    for folder in (root, *below):
+        path = find_mat(folder, stem)
+        if path is not None:
+            return path
+    raise UserError(f"{name}: no {stem}.mat in {root} or a folder in it. {_ADVICE}")
+
+
+def find_scenes(name: str, root: Path) -> Path:
+    """Return the folder that holds the scene folders: ``root`` or one of the two levels below.
+
+    Raises UserError if there is none or if there are several, as where Medium and Small lie side by side.
+    """
+    level = [root]
+    for _ in range(3):
+        found = [folder for folder in level if any(_FOLDER.fullmatch(path.name) for path in _folders(folder))]
+        if len(found) > 1:
+            raise UserError(f"{name}: scenes in {found[0]} and in {found[1]}; pass one of the two by --data-root.")
+        if found:
+            return found[0]
+        level = [path for folder in level for path in _folders(folder)]
+    raise UserError(
+        f"{name}: no scene folders like 0001_001_S6_00100_00060_3200_L in {root} or up to two levels below. {_ADVICE}"
+    )
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+    except OSError:
+        return []
+
+
+def _find_pairs(name: str, scenes: Path) -> dict[str, tuple[Path, Path]]:
+    """Return the pairs by id, ``<instance>_<frame>``."""
+    pairs: dict[str, tuple[Path, Path]] = {}
+    for folder in _folders(scenes):
+        match = _FOLDER.fullmatch(folder.name)
+        if match is None:
+            continue
+        sides: dict[str, dict[str, Path]] = {"NOISY": {}, "GT": {}}
+        for path in sorted(folder.iterdir()):
+            named = _FILE.fullmatch(path.name)
+            if named is not None:
+                if named[1] not in (None, match[1]):
+                    raise UserError(f"{name}: {path} belongs to another scene: its folder begins with {match[1]}.")
+                sides[named[2].upper()][named[3]] = path
+        for frame in sorted({*sides["NOISY"], *sides["GT"]}):
+            there = [side for side in sides if frame in sides[side]]
+            if len(there) == 1:
+                raise UserError(
+                    f"{name}: {sides[there[0]][frame]} has no partner; expected a NOISY and a GT picture of the"
+                    " same number. Copy the folder again from the dataset."
+                )
+            pairs[f"{match[1]}_{frame}"] = (sides["NOISY"][frame], sides["GT"][frame])
+        if not sides["NOISY"]:
+            raise UserError(f"{name}: {folder} has no NOISY_SRGB pictures. Copy it again from the dataset.")
+    return pairs
+
+
+def _identity(root: Path, split: str, published: int) -> tuple[str, dict[str, Any], int]:
+    """Return name, provenance and count of a split: the published ones, or what a stand-in's marker says."""
+    marker = read_marker(root)
+    if marker is None:
+        return NAME, {"standin": False}, published
+    if marker.get("name") != STANDIN_NAME:
+        raise UserError(
+            f"{NAME}: {root} holds the stand-in {marker.get('name')!r}; expected '{STANDIN_NAME}'."
+            " Pass another --data-root."
+        )
+    try:
+        provenance = {
+            "standin": True,
+            "generator": int(marker["version"]),
+            "sources": str(marker["sources"]),
+            "seed": int(marker["seed"]),
+        }
+        return STANDIN_NAME, provenance, int(marker["counts"][split])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{NAME}: {root / MARKER} has no usable entry ({error!r}); expected version, sources, seed and counts."
+            f" {rebuild_advice(root)}"
+        ) from error
+
+
+def _cached(reporter: Reporter) -> Path:
+    with reporter.progress(f"writing {STANDIN_NAME}", DEFAULT_PLAN.pieces) as advance:
+        return cached_sidd_standin(lambda done, total: advance())
+
+
+def _write(folder: Path, seed: int, reporter: Reporter) -> None:
+    with reporter.progress(f"writing {STANDIN_NAME}", DEFAULT_PLAN.pieces) as advance:
+        write_sidd_standin(folder, seed=seed, progress=lambda done, total: advance())
+
+
+CARD = register_dataset(
+    DatasetCard(
+        name=NAME,
+        task="denoise_rgb",
+        summary="Smartphone Image Denoising Dataset, sRGB: 256x256 blocks of noisy photographs and their means",
+        protocol=SIDD,
+        splits=SPLITS,
+        default_split="validation",
+        plane_size=BLOCK[:2],
+        full_size=(3072, 4096),
+        open=open_sidd,
+        standin=_cached,
+        write_standin=_write,
+        write_from_photos=write_sidd_photos,
+    )
+)

@@ -1,0 +1,218 @@
+"""Many pieces of a stand-in, made by several processes, each written once: a stopped run goes on where it was."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from hashlib import sha256
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from benchmark.jsonl import append_line, read_lines
+from benchmark.standin import cache
+from benchmark.standin.photographs import Photograph, Pixels, sources_digest
+from zoo.errors import UserError
+
+JOURNAL = "zoo-bench-standin.jsonl"
+# The processes take seconds to start: a few pieces are made sooner without them.
+PIECES_WORTH_PROCESSES = 24
+MOST_WORKERS = 8
+
+Progress = Callable[[int, int], None]
+# What a finished piece says: "files" {path: {sha256, size}}, "source" (digest of its photograph) and details.
+Piece = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece to make: its split, its number in the split, and the photograph it is made of."""
+
+    split: str
+    index: int
+    photograph: Photograph
+
+    @property
+    def key(self) -> str:
+        """The name under which the journal knows it."""
+        return f"{self.split}/{self.index}"
+
+
+def split_photographs(photographs: Sequence[Photograph]) -> tuple[list[Photograph], list[Photograph]]:
+    """Return photographs for training and those held out, the last sixth in the order of their names.
+
+    A stretch and not every sixth: neighbours in a folder often show one scene.
+    """
+    held_out = max(1, round(len(photographs) / 6))
+    return list(photographs[:-held_out]), list(photographs[-held_out:])
+
+
+def spread(photographs: Sequence[Photograph], count: int) -> list[Photograph]:
+    """Return the photograph of each of ``count`` pieces, evenly; pieces of one photograph are neighbours."""
+    return [photographs[index * len(photographs) // count] for index in range(count)]
+
+
+def request_of(name: str, version: int, seed: int, photographs: Sequence[Photograph], count: int) -> dict[str, Any]:
+    """Return what must agree for an interrupted stand-in to be continued."""
+    names = "\n".join(photograph.name for photograph in photographs)
+    digest = sha256(names.encode()).hexdigest()[:16]
+    return {"name": name, "version": version, "seed": seed, "count": count, "photographs": digest}
+
+
+def check_seed(seed: int) -> None:
+    """Raise UserError for a seed that numpy does not take."""
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed {seed} is out of range; expected 0 to {2**32 - 1}.")
+
+
+@contextlib.contextmanager
+def new_folder(root: Path) -> Iterator[None]:
+    """Make ``root``, which must be new or empty, and explain what goes wrong with writing inside the block."""
+    with cache.explain_write_errors(root, "Give a folder that you can write to, on a disk with space."):
+        root.mkdir(parents=True, exist_ok=True)
+        if any(root.iterdir()):
+            raise UserError(f"{root} is not empty; a stand-in is written into a new or empty folder. Give another.")
+        yield
+
+
+def resume(root: Path, request: Mapping[str, Any]) -> dict[str, Piece]:
+    """Return the pieces that an earlier run with the same ``request`` left whole in ``root``.
+
+    Raises UserError if the folder holds anything else.
+    """
+    with cache.explain_write_errors(root, "Give a folder that you can write to, on a disk with space."):
+        root.mkdir(parents=True, exist_ok=True)
+        journal = root / JOURNAL
+        lines = read_lines(journal)
+        if not lines:
+            others = [path.name for path in root.iterdir() if not path.name.startswith(f".{JOURNAL}")]
+            if [name for name in others if name != JOURNAL]:
+                raise UserError(f"{root} is not empty and holds no stand-in to continue. Give a new or empty folder.")
+            append_line(journal, dict(request))
+            return {}
+    header, *entries = lines
+    different = [key for key in request if not isinstance(header, dict) or header.get(key) != request[key]]
+    if different:
+        held = ", ".join(f"{key} {header.get(key) if isinstance(header, dict) else '?'}" for key in different)
+        wanted = ", ".join(f"{key} {request[key]}" for key in different)
+        raise UserError(f"{root} holds a stand-in of {held}, not of {wanted}. Give another folder or the same request.")
+    return {entry["key"]: entry["piece"] for entry in entries if files_are_whole(root, entry["piece"]["files"])}
+
+
+def files_are_whole(root: Path, files: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Return whether every file is there at its size."""
+    try:
+        return all((root / path).stat().st_size == entry["size"] for path, entry in files.items())
+    except OSError:
+        return False
+
+
+def build_pieces(
+    root: Path,
+    jobs: Sequence[Job],
+    make: Callable[[Path, Job], Piece],
+    *,
+    kept: Mapping[str, Piece] | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Piece]:
+    """Return the piece of every job by key, those in ``kept`` as they are, the others made by ``make``.
+
+    With ``kept``, from ``resume``, each new piece is entered in the journal when its files are written. Only
+    this process writes the journal. ``workers``: processes; None decides by the number of jobs and cores.
+    """
+    pieces = dict(kept or {})
+    waiting = [job for job in jobs if job.key not in pieces]
+    done = len(jobs) - len(waiting)
+    if progress is not None:
+        for number in range(done):
+            progress(number + 1, len(jobs))
+    for job, piece in _make_all(root, waiting, make, workers):
+        pieces[job.key] = piece
+        if kept is not None:
+            append_line(root / JOURNAL, {"key": job.key, "piece": piece})
+        done += 1
+        if progress is not None:
+            progress(done, len(jobs))
+    return {job.key: pieces[job.key] for job in jobs}
+
+
+def _make_all(
+    root: Path, jobs: Sequence[Job], make: Callable[[Path, Job], Piece], workers: int | None
+) -> Iterator[tuple[Job, Piece]]:
+    if workers is None:
+        workers = min(_cores(), MOST_WORKERS) if len(jobs) >= PIECES_WORTH_PROCESSES else 1
+    if workers <= 1:
+        for job in jobs:
+            yield job, make(root, job)
+        return
+    # Not by fork: this process may have threads, whose locks a fork would copy.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_leave_interrupts) as pool:
+        running: dict[Future[Piece], Job] = {}
+        rest = iter(jobs)
+        try:
+            for job in rest:
+                running[pool.submit(make, root, job)] = job
+                # Few at once: a stop waits for what has begun and for nothing else.
+                if len(running) > workers:
+                    yield from _finished(running)
+            while running:
+                yield from _finished(running)
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _leave_interrupts() -> None:
+    """Leave Ctrl-C, which a terminal sends to every process, to the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _finished(running: dict[Future[Piece], Job]) -> Iterator[tuple[Job, Piece]]:
+    for future in wait(running, return_when=FIRST_COMPLETED).done:
+        yield running.pop(future), future.result()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def source_digest(name: str, pixels: Pixels) -> str:
+    """Return the digest of one decoded photograph."""
+    return sources_digest([(name, pixels)])
+
+
+def sources_of(pieces: Iterable[Piece]) -> str:
+    """Return a digest over the digests of all photographs: no two are in memory together."""
+    return sha256("\n".join(sorted({piece["source"] for piece in pieces})).encode()).hexdigest()
+
+
+def write_files(root: Path, files: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
+    """Write files below ``root``, each atomically, and return what the marker says about them."""
+    for path, content in files.items():
+        target = root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.part")
+        partial.write_bytes(content)
+        os.replace(partial, target)
+    return {path: {"sha256": sha256(content).hexdigest(), "size": len(content)} for path, content in files.items()}
+
+
+def remove_scratch(folder: Path) -> None:
+    """Remove a folder of intermediate files; it need not exist."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_finished(root: Path, request: Mapping[str, Any]) -> bool:
+    """Return whether ``root`` holds the finished stand-in of ``request`` with all its files."""
+    try:
+        marker = json.loads((root / cache.MARKER).read_text(encoding="utf-8"))
+        return marker.get("request") == dict(request) and files_are_whole(root, marker["files"])
+    except (OSError, ValueError, KeyError, AttributeError):
+        return False

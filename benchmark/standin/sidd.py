@@ -1,0 +1,292 @@
+"""``sidd-standin``: noisy and clean photographs in the exact on-disk layout of SIDD's sRGB parts.
+
+A photograph is unprocessed to the mosaic that one phone, the same for all, would have recorded; shot and read noise
+at the levels of SIDD's phones is added there, quantised to 10 bits and clipped. Noisy and noise-free mosaic are then
+rendered alike, as SIDD renders its own: white balance, Malvar's demosaicing, colour matrix, gamma, no tone curve. So
+noise is what a camera makes of it: correlated between pixels and colours, clipped in the dark, its strength following
+the light. Each scene has one ISO, spread over the range; validation and benchmark share no photograph with train.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.random import RandomState
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.io import savemat
+
+from benchmark.reporting import Reporter
+from benchmark.standin import cache, unprocess
+from benchmark.standin.building import (
+    Job,
+    Piece,
+    Progress,
+    build_pieces,
+    check_seed,
+    is_finished,
+    new_folder,
+    remove_scratch,
+    request_of,
+    resume,
+    source_digest,
+    sources_of,
+    split_photographs,
+    spread,
+    write_files,
+)
+from benchmark.standin.photographs import (
+    TEST_PHOTOGRAPHS,
+    TRAIN_PHOTOGRAPHS,
+    Photograph,
+    Pixels,
+    folder_photographs,
+    pad_symmetric,
+    procedural_photograph,
+)
+from zoo.errors import UserError
+
+NAME = "sidd-standin"
+# Raised with every change that moves a byte of the output.
+GENERATOR_VERSION = 1
+CAMERA_SEED = 2018
+BLACK, WHITE = 64, 1023
+BLOCKS, BLOCK = 32, 256
+SPLITS = ("train", "validation", "benchmark")
+VALIDATION_NOISY = "ValidationNoisyBlocksSrgb"
+VALIDATION_TARGET = "ValidationGtBlocksSrgb"
+BENCHMARK = "BenchmarkNoisyBlocksSrgb"
+TRAIN_FOLDER = "SIDD_Medium_Srgb/Data"
+SCRATCH = ".blocks"
+# As many images as the real files have: more would not fit into a MATLAB v5 file either.
+MOST_IMAGES = 40
+FRAMES = ("010", "011")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The photographs of each split, one per scene, and the longest side of a training picture."""
+
+    train: tuple[Photograph, ...] = (*TRAIN_PHOTOGRAPHS, procedural_photograph(0), procedural_photograph(1))
+    validation: tuple[Photograph, ...] = (*TEST_PHOTOGRAPHS, procedural_photograph(100))
+    benchmark: tuple[Photograph, ...] = (procedural_photograph(101),)
+    size: int = 448
+    blocks: int = BLOCKS
+
+    def jobs(self) -> list[Job]:
+        """Return one job per scene."""
+        return [Job(split, i, photo) for split in SPLITS for i, photo in enumerate(getattr(self, split))]
+
+    @property
+    def pieces(self) -> int:
+        """How many scenes there are."""
+        return len(self.jobs())
+
+
+DEFAULT_PLAN = Plan()
+
+
+@dataclass(frozen=True)
+class Scene:
+    """How one scene was taken."""
+
+    photograph: str
+    iso: int
+    rgb_gain: float
+    noise: unprocess.Noise
+
+
+def write_sidd_standin(
+    root: Path, *, seed: int = 0, plan: Plan | None = None, progress: Progress | None = None
+) -> None:
+    """Write a stand-in into ``root``, a new or empty folder; ``progress`` gets scenes done and scenes in all.
+
+    The same seed gives the same bytes under the same versions of numpy, Pillow, scipy and zlib. The marker comes
+    last: a folder without it is not finished. Raises UserError if the folder cannot be written.
+    """
+    check_seed(seed)
+    with new_folder(root):
+        _write_standin(root, seed=seed, plan=plan or DEFAULT_PLAN, progress=progress)
+
+
+def cached_sidd_standin(progress: Progress | None = None) -> Path:
+    """Return the stand-in in the user's cache, built there on first use or when it is damaged."""
+    return cache.build_once(
+        f"{NAME}-v{GENERATOR_VERSION}",
+        functools.partial(_write_standin, seed=0, plan=DEFAULT_PLAN, progress=progress),
+        functools.partial(cache.is_complete, name=NAME, version=GENERATOR_VERSION),
+    )
+
+
+def write_sidd_photos(root: Path, photos: Path, count: int | None, seed: int, reporter: Reporter) -> None:
+    """Write a stand-in of ``count`` scenes (default: one per photograph) from the pictures in a user's folder.
+
+    A sixth of the scenes, at most 40, gives validation images of 32 blocks each, the others train folders of two
+    pairs; they share no photograph. The benchmark is one held-out photograph more under new noise. Runs in several
+    processes; a run that was stopped goes on with the same arguments.
+    """
+    check_seed(seed)
+    photographs = folder_photographs(photos)
+    count = len(photographs) if count is None else count
+    if count < 2:
+        raise UserError(f"--count {count}: expected at least 2 scenes, one for train and one for validation.")
+    request = request_of(NAME, GENERATOR_VERSION, seed, photographs, count)
+    if is_finished(root, request):
+        reporter.note(f"{root} holds this stand-in already; nothing to do.")
+        return
+    train, held_out = split_photographs(photographs)
+    images = min(max(1, round(count / 6)), MOST_IMAGES)
+    plan = replace(
+        DEFAULT_PLAN,
+        train=tuple(spread(train, count - images)),
+        validation=tuple(spread(held_out, images)),
+        benchmark=tuple(held_out[-1:]),
+    )
+    kept = resume(root, request)
+    if kept:
+        reporter.note(f"{root}: {len(kept)} of {plan.pieces} scenes are there already and are kept.")
+    with (
+        cache.explain_write_errors(root, "Give a folder that you can write to, on a disk with space."),
+        reporter.progress(f"writing {NAME}", plan.pieces) as advance,
+    ):
+        _write_standin(
+            root, seed=seed, plan=plan, progress=lambda done, total: advance(), kept=kept, request=request, workers=None
+        )
+
+
+def _write_standin(
+    root: Path,
+    *,
+    seed: int,
+    plan: Plan,
+    progress: Progress | None,
+    kept: Mapping[str, Piece] | None = None,
+    request: Mapping[str, Any] | None = None,
+    workers: int | None = 1,
+) -> None:
+    jobs = plan.jobs()
+    totals = {split: len(getattr(plan, split)) for split in SPLITS}
+    make = functools.partial(_make_piece, seed=seed, plan_size=plan.size, blocks=plan.blocks, totals=totals)
+    pieces = build_pieces(root, jobs, make, kept=kept, workers=workers, progress=progress)
+    files = {path: e for job in jobs if job.split == "train" for path, e in pieces[job.key]["files"].items()}
+    sides = ((VALIDATION_NOISY, "validation", 0), (VALIDATION_TARGET, "validation", 1), (BENCHMARK, "benchmark", 0))
+    for stem, split, side in sides:
+        blocks = np.stack([np.load(_scratch(root, split, i), mmap_mode="r")[side] for i in range(totals[split])])
+        files |= write_files(root, {f"{stem}.mat": _encode_mat(stem, blocks)})
+    marker = {
+        "name": NAME,
+        "version": GENERATOR_VERSION,
+        "seed": seed,
+        "sources": sources_of(pieces.values()),
+        "photographs": {
+            job.photograph.name: {"licence": job.photograph.licence, "attribution": job.photograph.attribution}
+            for job in jobs
+        },
+        # Pairs of train, images of the block files.
+        "counts": {**totals, "train": totals["train"] * len(FRAMES)},
+        "camera": {**asdict(fixed_camera()), "black": BLACK, "white": WHITE, "cfa": "RGGB"},
+        "scenes": {job.key: pieces[job.key]["scene"] for job in jobs},
+        "files": files,
+        **({"request": dict(request)} if request else {}),
+    }
+    cache.write_marker(root, marker)
+    remove_scratch(root / SCRATCH)
+
+
+def fixed_camera() -> unprocess.Camera:
+    """Return the phone of all SIDD stand-ins, whatever their seed."""
+    return unprocess.sample_camera(RandomState(CAMERA_SEED))
+
+
+def draw_scene(name: str, index: int, total: int, random: RandomState) -> Scene:
+    """Draw exposure and noise of scene ``index``; ``total`` scenes share the range of levels evenly.
+
+    The golden ratio orders them: neighbouring scenes differ, and any first few cover the range.
+    """
+    low, high = (math.log10(shot) for shot in unprocess.SIDD_NOISE.shot_range)
+    place = ((index + 0.5) * (math.sqrt(5) - 1) / 2) % 1.0 if total > 1 else 0.5
+    shot = 10.0 ** (low + place * (high - low))
+    noise = replace(unprocess.SIDD_NOISE, shot_range=(shot, shot)).sample(random)
+    # ISO 100 is the weakest noise of the range; real ISO numbers double.
+    iso = 100 * 2 ** round(math.log2(noise.shot / unprocess.SIDD_NOISE.shot_range[0]))
+    return Scene(name, iso, unprocess.sample_rgb_gain(random), noise)
+
+
+def take(photograph: Pixels, scene: Scene, random: RandomState) -> tuple[Pixels, Pixels]:
+    """Return one shot of a picture (H, W, 3) with even sides, noisy and clean, both rendered."""
+    camera = fixed_camera()
+    clean = unprocess.unprocess(photograph / 255.0, camera, scene.rgb_gain)
+    counts = np.rint(BLACK + unprocess.add_noise(clean, scene.noise, random) * (WHITE - BLACK)).clip(0, WHITE)
+    noisy = (counts - BLACK) / (WHITE - BLACK)
+    return _to_uint8(unprocess.develop(noisy, camera)), _to_uint8(unprocess.develop(clean, camera))
+
+
+def _make_piece(root: Path, job: Job, *, seed: int, plan_size: int, blocks: int, totals: Mapping[str, int]) -> Piece:
+    """Make one scene: the folder of a train scene, or the blocks of an image, which wait in the scratch folder."""
+    pixels = job.photograph.read()
+    random = RandomState([seed, SPLITS.index(job.split), job.index])
+    scene = draw_scene(job.photograph.name, job.index, totals[job.split], random)
+    if job.split == "train":
+        files = write_files(root, _make_folder(job.index, pixels, scene, plan_size, random))
+    else:
+        stream = io.BytesIO()
+        np.save(stream, _make_blocks(pixels, scene, blocks, random))
+        path = _scratch(root, job.split, job.index).relative_to(root).as_posix()
+        files = write_files(root, {path: stream.getvalue()})
+    return {"files": files, "source": source_digest(job.photograph.name, pixels), "scene": asdict(scene)}
+
+
+def _make_folder(index: int, pixels: Pixels, scene: Scene, size: int, random: RandomState) -> dict[str, bytes]:
+    """Return the files of one train folder: two shots of one crop."""
+    height, width = (min(side, size) // 2 * 2 for side in pixels.shape[:2])
+    crop = _crop(pixels, height, width, random)
+    instance = f"{9001 + index}"
+    folder = f"{TRAIN_FOLDER}/{instance}_901_ZB_{scene.iso:05}_00100_5500_N"
+    files = {}
+    for frame in FRAMES:
+        for side, picture in zip(("NOISY", "GT"), take(crop, scene, random)):
+            files[f"{folder}/{instance}_{side}_SRGB_{frame}.PNG"] = _encode_png(picture)
+    return files
+
+
+def _make_blocks(pixels: Pixels, scene: Scene, count: int, random: RandomState) -> NDArray[np.uint8]:
+    """Return blocks (2, count, 256, 256, 3), noisy and clean: crops, some mirrored, each with noise of its own."""
+    image = pad_symmetric(pixels, BLOCK)
+    blocks = np.empty((2, count, BLOCK, BLOCK, 3), np.uint8)
+    for number in range(count):
+        crop = _crop(image, BLOCK, BLOCK, random)
+        blocks[:, number] = take(crop[:, ::-1] if random.randint(2) else crop, scene, random)
+    return blocks
+
+
+def _crop(image: Pixels, height: int, width: int, random: RandomState) -> Pixels:
+    top, left = (int(random.randint(side - size + 1)) for side, size in zip(image.shape[:2], (height, width)))
+    return image[top : top + height, left : left + width]
+
+
+def _scratch(root: Path, split: str, index: int) -> Path:
+    return root / SCRATCH / f"{split}-{index}.npy"
+
+
+def _to_uint8(image: unprocess.Image) -> Pixels:
+    return np.rint(image.clip(0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def _encode_png(picture: Pixels) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, format="PNG", compress_level=3)
+    return stream.getvalue()
+
+
+def _encode_mat(variable: str, blocks: NDArray[np.uint8]) -> bytes:
+    stream = io.BytesIO()
+    savemat(stream, {variable: blocks}, do_compression=True)
+    # The first 116 bytes are free text, in which scipy puts the time: the same seed should give the same bytes.
+    return b"MATLAB 5.0 MAT-file, synthetic, written by zoo-bench".ljust(116) + stream.getvalue()[116:]

@@ -1,0 +1,58 @@
+"""Five measurements of one model's relative latency: their spread, and whether the intervals cover it.
+
+    python speed/latency.py [MODEL] [HxW]     # goal: a spread under 5 % on a quiet machine of two cores
+
+Each measurement is a process of its own. A tainted one is printed and does not count; it is repeated, at most ten
+times in all.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from benchmark.measuring import Conditions, measure, predict
+from benchmark.profiling import default_size
+from zoo.card import get_card
+
+RUNS, MOST_TAINTED = 5, 10
+
+
+def main() -> None:
+    """Print relative latency with its interval run by run, then the spread of those that are not tainted."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "plainunet_8"
+    size = default_size(get_card(name))
+    if len(sys.argv) > 2:
+        height, width = map(int, sys.argv[2].split("x"))
+        size = height, width
+    predicted = predict(name, size, {})
+    print(f"{name} {'x'.join(map(str, predicted.shape))}")
+    print(f"{'run':>3} {'ms':>9} {'calibration ms':>15} {'relative':>9} {'interval':>15} {'n':>4}  tainted")
+    values, intervals, tainted = [], [], 0
+    while len(values) < RUNS and tainted < MOST_TAINTED:
+        document = measure(name, predicted, conditions=Conditions(threads=2))
+        latency, interval = document["latency_ms"], document["relative_latency_ci"]
+        if latency is None or interval is None:
+            print(document["measurement"]["error"])
+            return
+        if document["tainted"]:
+            tainted += 1
+        else:
+            values.append(document["relative_latency"])
+            intervals.append(interval)
+        print(
+            f"{'-' if document['tainted'] else len(values):>3} {latency['median']:9.3f}"
+            f" {document['calibration_ms']['median']:15.3f} {document['relative_latency']:9.4f}"
+            f" {interval[0]:7.4f}-{interval[1]:.4f} {latency['n']:4}  {'; '.join(document['taint_reasons']) or 'no'}",
+            flush=True,
+        )
+    if not values:
+        print("every run was tainted: nothing can be said on this machine now")
+        return
+    middle = sorted(values)[len(values) // 2]
+    covered = sum(low <= middle <= high for low, high in intervals)
+    print(f"spread {100 * (max(values) - min(values)) / middle:.1f} % of the median over {len(values)} runs")
+    print(f"{covered} of {len(values)} intervals cover the median of the runs; {tainted} tainted runs")
+
+
+if __name__ == "__main__":
+    main()

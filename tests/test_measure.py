@@ -1,0 +1,319 @@
+"""Timings and memory: statistics by hand, the taint rule, ratios, and what ``profile --measure`` prints."""
+
+from __future__ import annotations
+
+import json
+import statistics
+
+import pytest
+import torch
+
+from benchmark import measuring
+from benchmark.engine import Limits, Outcome, run_isolated
+from benchmark.machine import Snapshot
+from benchmark.measure import Job, measure_latency, measure_memory, stopwatch, summary_of
+from benchmark.measuring import Conditions, add_measurements, as_measurements, measured_text, predict
+from benchmark.profiling import profile
+from benchmark.roofline import ceilings, roofline
+from benchmark.sampling import is_steady, other_cores, quartiles, relative, summarize, taint_reasons
+from tests.conftest import TINY
+from zoo.errors import UserError
+
+CEILINGS = {"gemm_gflops": 100.0, "copy_gbs": 10.0}
+QUIET = [10.0, 10.1, 9.9, 10.0, 10.1, 9.9, 10.0, 10.0]
+
+
+def moment(clock: float, *, busy: float | None = 0.0, steal: float | None = 0.0, own: float = 0.0, mhz: float = 2000.0):
+    return Snapshot(clock, busy, steal, own, 0.0, mhz)
+
+
+# Statistics.
+
+
+def test_quartiles_are_those_of_linear_interpolation() -> None:
+    assert quartiles([1.0, 2.0, 3.0, 4.0, 10.0]) == (2.0, 3.0, 4.0)
+    assert quartiles([1.0, 2.0, 3.0, 4.0]) == (1.75, 2.5, 3.25)
+    assert quartiles([7.0]) == (7.0, 7.0, 7.0)
+
+
+def test_the_bootstrap_interval_contains_the_median_and_is_seeded() -> None:
+    samples = [float(value) for value in torch.randn(40, generator=torch.Generator().manual_seed(1)).exp()]
+    summary = summarize(samples)
+    assert summary.median == statistics.median(samples)
+    assert min(samples) <= summary.ci_low <= summary.median <= summary.ci_high <= max(samples)
+    assert summarize(samples) == summary
+    assert summarize(samples, seed=1) != summary
+    assert summarize([5.0] * 20) == summarize([5.0] * 20, seed=3)
+    assert (summarize([5.0]).ci_low, summarize([5.0]).ci_high) == (None, None)
+
+
+def test_a_wider_spread_has_a_wider_interval() -> None:
+    narrow, wide = ([100 + spread * (index % 7) for index in range(30)] for spread in (0.1, 5))
+    width = [summary.ci_high - summary.ci_low for summary in (summarize(narrow), summarize(wide))]
+    assert width[0] < width[1]
+
+
+def test_relative_latency_does_not_change_with_the_machine() -> None:
+    model, kernel = [20.0, 21.0, 19.0, 22.0, 20.5], [10.0, 10.2, 9.9, 10.4, 10.1]
+    ratio, low, high = relative(model, kernel)
+    assert ratio == statistics.median(model) / statistics.median(kernel)
+    assert low <= ratio <= high
+    assert relative([3 * m for m in model], [3 * k for k in kernel]) == pytest.approx((ratio, low, high))
+    assert relative([2 * m for m in model], kernel) == pytest.approx((2 * ratio, 2 * low, 2 * high))
+    assert relative(kernel, kernel) == (1.0, 1.0, 1.0)
+    with pytest.raises(ValueError, match="expected pairs"):
+        relative(model, kernel[:-1])
+
+
+def test_a_slow_spell_that_hits_both_cancels() -> None:
+    kernel = [10.0] * 10 + [20.0] * 10
+    assert relative([2 * value for value in kernel], kernel) == (2.0, 2.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("passes", "steady"),
+    [([9, 5, 4], False), ([9, 5, 4, 3], False), ([9, 5, 5, 5, 5], True), ([5, 5, 5, 4.8], True), ([], False)],
+)
+def test_a_warm_up_is_over_when_passes_stop_getting_faster(passes: list[float], steady: bool) -> None:
+    assert is_steady(passes) is steady
+
+
+# Disturbance.
+
+
+def test_a_quiet_machine_does_not_taint() -> None:
+    assert taint_reasons(moment(0), moment(10, busy=20.5, own=20), QUIET, threads=2, cores=2) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "calibration", "threads", "reason"),
+    [
+        ({"steal": 0.5}, QUIET, 2, r"the hypervisor took 2\.5 % of the machine's time \(limit 2 %\)"),
+        ({"busy": 23.0}, QUIET, 2, r"other processes kept 0\.30 cores busy \(limit 0\.20\)"),
+        ({"busy": 27.0}, QUIET, 1, r"other processes kept 0\.70 cores busy \(limit 0\.60\)"),
+        ({}, [10, 12.5, 7.5, 10, 12.5, 7.5, 10, 10], 2, r"quartiles are \d+ % of its median apart \(limit 10 %\)"),
+        ({}, [10, 10, 10, 10, 10.7, 10.7, 10.7, 10.7], 2, r"drifted by \+7 % \(limit 5 %\)"),
+        ({"mhz": 1700.0}, QUIET, 2, "the clock fell from 2000 to 1700 MHz"),
+        ({}, QUIET, 3, "3 threads on 2 usable cores"),
+    ],
+)
+def test_a_disturbed_machine_taints_with_a_reason(
+    change: dict, calibration: list[float], threads: int, reason: str
+) -> None:
+    after = moment(10, **{"busy": 20.0, "own": 20.0, **change})
+    (found,) = taint_reasons(moment(0), after, calibration, threads=threads, cores=2)
+    with pytest.raises(AssertionError, match=reason):
+        raise AssertionError(found)
+
+
+def test_what_the_system_does_not_tell_does_not_taint() -> None:
+    before, after = (Snapshot(clock, None, None, clock, None, None) for clock in (0.0, 10.0))
+    assert taint_reasons(before, after, QUIET, threads=2, cores=2) == []
+    assert other_cores(before, after) is None
+    # Ticks of 10 ms say nothing about a moment.
+    assert taint_reasons(moment(0), moment(0.1, busy=1.0, steal=1.0), QUIET, threads=2, cores=2) == []
+
+
+# Ceilings.
+
+
+def test_the_roofline_is_the_slower_of_arithmetic_and_traffic() -> None:
+    line = roofline(flops=2 * 10**9, moved_bytes=10**8, latency_ms=40.0, limits=CEILINGS)
+    assert (line["compute_ms"], line["bandwidth_ms"], line["allowed_ms"]) == (20.0, 10.0, 20.0)
+    assert (line["bound"], line["share_of_ceiling"]) == ("compute", 0.5)
+    assert roofline(10**9, 2 * 10**8, 40.0, CEILINGS)["bound"] == "bandwidth"
+
+
+def test_moved_bytes_are_what_operations_read_and_write(tiny) -> None:
+    pixels = 32 * 32
+    predicted = predict("tiny_net", (32, 32), {})
+    convs = 4 * (pixels * (4 + 4) + 4 * 4 * 9 + 4) + 4 * (pixels * (4 + 12) + 4 * 12 * 9 + 12)
+    others = 4 * pixels * (4 + 4) + 4 * pixels * (12 + 12)
+    assert predicted.moved_bytes == convs + others
+    assert predicted.flops == 2 * pixels * (4 * 4 * 9 + 4 * 12 * 9)
+    assert predicted.output_pixels == 64 * 64
+
+
+def test_the_workspace_is_what_onednn_holds_beside_the_tensors() -> None:
+    from torch import nn
+
+    from benchmark.trace import trace
+
+    planes = torch.empty(1, 64, 32, 32, device="meta")
+    plain = trace(nn.Conv2d(64, 64, 3, padding=1, device="meta"), planes)
+    size = planes.numel() * 4
+    assert plain.peak_activation_bytes == 2 * size
+    assert plain.peak_workspace_bytes == 3 * size
+    up = trace(nn.ConvTranspose2d(64, 64, 2, stride=2, device="meta"), planes)
+    assert up.peak_workspace_bytes == size + 3 * 4 * size
+
+
+@pytest.fixture
+def known_ceilings(monkeypatch) -> None:
+    """Spare the tests the measurement of this machine."""
+    monkeypatch.setattr(measuring, "ceilings", lambda threads, reporter: CEILINGS)
+
+
+def test_ceilings_are_measured_once(monkeypatch) -> None:
+    calls = []
+
+    def measured(function, arguments, *, limits):
+        calls.append(limits.threads)
+        return Outcome("ok", CEILINGS)
+
+    monkeypatch.setattr("benchmark.roofline.run_isolated", measured)
+    assert ceilings(77) == ceilings(77) == CEILINGS
+    assert calls == [77]
+
+
+# Measuring.
+
+
+def test_samples_come_in_pairs_and_are_kept(tiny) -> None:
+    events = []
+    job = vars(Job("tiny_net", [1, 4, 32, 32], options={"width": 2}))
+    document = measure_latency(job=job, budget_seconds=0.5, emit=events.append)
+    pairs = [event for event in events if "latency_ms" in event]
+    assert document["latency_ms"]["samples"] == [pair["latency_ms"] for pair in pairs]
+    assert document["calibration_ms"]["samples"] == [pair["calibration_ms"] for pair in pairs]
+    assert document["latency_ms"]["warm_up"] == [event["warm_up_ms"] for event in events if "warm_up_ms" in event]
+    assert document["latency_ms"]["n"] == len(pairs) >= 1
+
+
+def test_a_first_pass_longer_than_the_budget_is_the_only_sample(tiny) -> None:
+    job = vars(Job("tiny_net", [1, 4, 32, 32]))
+    latency = measure_latency(job=job, budget_seconds=1e-9, emit=lambda event: None)["latency_ms"]
+    assert (latency["n"], latency["cold"], latency["complete"]) == (1, True, False)
+
+
+def test_peak_memory_is_what_a_pass_adds(tiny) -> None:
+    document = measure_memory(job=vars(Job("tiny_net", [1, 4, 1024, 1024])), emit=lambda event: None)
+    assert document["peak_rss"]["input_bytes"] == 16 << 20
+    assert document["peak_rss"]["resting_bytes"] > 16 << 20
+    if document["peak_rss"]["method"].startswith("VmHWM"):
+        # At least the last convolution's input and output, without the network's input.
+        assert document["peak_rss_bytes"] > (16 << 20) + (48 << 20)
+
+
+@pytest.mark.parametrize(("precision", "channels_last"), [("bf16", False), ("fp32", True)])
+def test_precision_and_layout_reach_network_and_planes(tiny, precision: str, channels_last: bool) -> None:
+    job = Job("tiny_net", [1, 4, 8, 6], precision=precision, channels_last=channels_last)
+    planes = job.planes()
+    output = job.network()(planes)
+    assert output.dtype == planes.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    assert planes.is_contiguous(memory_format=torch.channels_last) is channels_last
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_is_timed_by_events() -> None:
+    planes = torch.rand(256, 256, device="cuda")
+    assert stopwatch("cuda")(lambda: planes @ planes) > 0
+
+
+def test_profile_measure_prints_its_keys(zoo_bench, known_ceilings) -> None:
+    done = zoo_bench(
+        *("--plugin", TINY, "profile", "tiny_net", "--size", "64x64", "--measure"),
+        *("--threads", 1, "--time-limit", 1, "--memory-limit", "4GiB", "--json"),
+    )
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
+    latency = document["latency_ms"]
+    assert {"median", "q1", "q3", "n", "threads", "ci_low", "ci_high", "samples", "complete"} <= set(latency)
+    assert latency["q1"] <= latency["median"] <= latency["q3"]
+    assert (latency["threads"], latency["n"]) == (1, len(latency["samples"]))
+    assert document["relative_latency"] == latency["median"] / document["calibration_ms"]["median"]
+    assert document["relative_latency_ci"][0] <= document["relative_latency"] <= document["relative_latency_ci"][1]
+    assert document["ms_per_mpix"] == pytest.approx(latency["median"] / (128 * 128 / 1e6))
+    assert document["tainted"] is bool(document["taint_reasons"])
+    assert document["roofline"]["gemm_gflops"] == 100.0
+    assert isinstance(document["peak_rss_bytes"], int)
+    assert document["measurement"]["status"] in ("ok", "timeout")
+    assert document["macs"] > 0
+    records = as_measurements(document, document["input_shape"])
+    assert set(records) == {"latency_ms", "relative_latency", "ms_per_mpix", "peak_rss_bytes"}
+    assert "relative latency" in measured_text(document)
+
+
+def fabricated(monkeypatch, *outcomes: Outcome) -> dict:
+    """Measure tiny_net with children that end as ``outcomes`` say."""
+    remaining = list(outcomes)
+    monkeypatch.setattr(measuring, "run_isolated", lambda *args, **kwargs: remaining.pop(0))
+    return add_measurements(profile("tiny_net"), conditions=Conditions(threads=2))
+
+
+def test_samples_sent_before_a_hard_end_are_kept(tiny, monkeypatch, known_ceilings) -> None:
+    events = [{"warm_up_ms": 5.0}, *({"latency_ms": 4.0 + i, "calibration_ms": 2.0} for i in range(3))]
+    timed = Outcome("timeout", error="stopped after the time limit of 3 s", events=events)
+    document = fabricated(monkeypatch, timed, Outcome("ok", {"peak_rss_bytes": 7, "peak_rss": {"method": "m"}}))
+    assert document["latency_ms"]["samples"] == [4.0, 5.0, 6.0]
+    assert (document["latency_ms"]["complete"], document["relative_latency"]) == (False, 2.5)
+    assert document["measurement"]["status"] == "timeout"
+    assert document["measurement"]["error"] == timed.error
+    assert document["peak_rss_bytes"] == 7
+
+
+def test_a_crash_leaves_the_counted_costs_and_the_reason(tiny, monkeypatch, known_ceilings) -> None:
+    crash = Outcome("error", error="killed by SIGSEGV")
+    document = fabricated(monkeypatch, crash, crash)
+    assert (document["latency_ms"], document["peak_rss_bytes"], document["roofline"]) == (None, None, None)
+    assert document["measurement"]["status"] == "error"
+    assert document["macs"] > 0
+    assert as_measurements(document, document["input_shape"]) == {}
+    assert "killed by SIGSEGV" in measured_text(document)
+
+
+def test_a_users_mistake_that_the_child_finds_is_one_here(tiny, monkeypatch, known_ceilings) -> None:
+    mistake = Outcome("error", error="weights do not fit", exception="UserError")
+    with pytest.raises(UserError, match="weights do not fit"):
+        fabricated(monkeypatch, mistake, mistake)
+
+
+def test_what_does_not_fit_is_not_run_and_says_how_much_it_needs(tiny) -> None:
+    document = add_measurements(profile("tiny_net", size=(3072, 4096)), conditions=Conditions(memory_limit=1 << 28))
+    measured = document["measurement"]
+    assert (measured["status"], document["latency_ms"]) == ("skipped", None)
+    assert measured["error"].startswith("not run: input 1x4x3072x4096 needs ")
+    assert measured["error"].endswith("GiB (predicted), 0.25 GiB are allowed by --memory-limit")
+    assert measured["predicted_bytes"] > 3072 * 4096 * 12 * 4
+
+
+def test_less_memory_is_predicted_where_less_is_held(tiny) -> None:
+    predicted = predict("tiny_net", (64, 64), {})
+    assert predicted.need(Conditions(precision="bf16")) == predicted.need(Conditions()) // 2
+    assert predicted.need(Conditions(channels_last=True)) < predicted.need(Conditions())
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--memory-limit", "lots"], "--memory-limit lots: expected a size, for example 4GiB"),
+        (["--memory-limit", "0"], "--memory-limit 0: expected a size"),
+        (["--time-limit", "0"], "--time-limit"),
+        (["--precision", "fp8"], "'fp8' is not one of"),
+        (["--threads", "0"], "--threads"),
+    ],
+)
+def test_bad_conditions_are_one_line(zoo_bench, flags: list[str], message: str) -> None:
+    done = zoo_bench("profile", "plainunet_8", "--measure", *flags)
+    assert done.code == 2
+    assert message in done.err
+    assert len(done.err.strip().splitlines()) == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there_is_a_mistake() -> None:
+    with pytest.raises(UserError, match="torch sees no CUDA device here"):
+        Conditions(device="cuda").check()
+
+
+def test_torch_in_a_child_keeps_to_the_memory_limit(tiny) -> None:
+    arguments = {"job": vars(Job("tiny_net", [1, 4, 4096, 8192]))}
+    outcome = run_isolated(
+        "benchmark.measure:measure_memory", arguments, limits=Limits(memory_bytes=1 << 30, seconds=60)
+    )
+    assert outcome.status == "oom"
+
+
+def test_summaries_say_when_they_are_not_complete() -> None:
+    assert not summary_of([1.0] * 19, [1.0] * 19, [1.0])["latency_ms"]["complete"]
+    assert summary_of([1.0] * 20, [1.0] * 20, [1.0])["latency_ms"]["complete"]
