@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from benchmark.filters import C1, C2, check_pair, gaussian_window
 from benchmark.metrics import METRICS
+from zoo.errors import UserError
 
 _WINDOW = gaussian_window(11, 1.5)
 _RADIUS = len(_WINDOW) // 2
@@ -196,8 +197,10 @@ def _halve(plane: Plane) -> Plane:
 @cache
 def _opencv() -> Any:
     """Return OpenCV without threads of its own: images are scored at the same time instead."""
-    import cv2
-
+    try:
+        import cv2
+    except ImportError:
+        raise UserError("the one-pass metrics need OpenCV. Install it: pip install 'zoo-bench[fast]'.") from None
     cv2.setNumThreads(1)
     return cv2
 
