@@ -12,7 +12,7 @@ import torch
 
 from benchmark.environment import describe_environment
 from benchmark.profiling import CostError, count_costs, meta_model, trace_card
-from benchmark.selection import entry_of, jsonable_options
+from benchmark.selection import Entry, entry_of, jsonable_options
 from benchmark.types import Measurement, ProtocolRecord, Result, RunSpec
 from zoo.errors import SizeError
 from zoo.raw import pad_planes
@@ -35,7 +35,6 @@ def time_full_scale(
     entry = entry_of(model, None, options or {})
     begin = time.perf_counter()
     measurements: dict[str, Measurement] = {}
-    notes: list[str] = []
     error = None
     try:
         network = meta_model(entry.card, entry.options)
@@ -43,7 +42,7 @@ def time_full_scale(
         shape = list(traced.input_shape)
         for id, cost in count_costs(network, traced).items():
             measurements[f"{id}@fullscale"] = cost.model_copy(update={"input_shape": shape})
-        measurements["latency_ms@fullscale"] = _time(entry, size).model_copy(update={"input_shape": shape})
+        measurements["latency_ms@fullscale"] = _time(entry, size, seed).model_copy(update={"input_shape": shape})
     except (CostError, SizeError) as failure:
         error = str(failure)
     except (RuntimeError, MemoryError) as failure:
@@ -64,16 +63,15 @@ def time_full_scale(
         measurements=measurements,
         per_image=None,
         pictures=None,
-        notes=notes,
         spec=spec,
         protocol=_PROTOCOL,
         environment=describe_environment(),
     )
 
 
-def _time(entry: Any, size: tuple[int, int]) -> Measurement:
+def _time(entry: Entry, size: tuple[int, int], seed: int) -> Measurement:
     spec = entry.card.input_for(entry.options)
-    network = entry.build()
+    network = entry.build(seed=seed)
     planes = pad_planes(torch.rand(1, spec.channels, *size), spec)
     samples: list[float] = []
     with torch.inference_mode():
@@ -100,7 +98,7 @@ def _time(entry: Any, size: tuple[int, int]) -> Measurement:
     )
 
 
-def _spec(entry: Any, size: tuple[int, int], seed: int) -> RunSpec:
+def _spec(entry: Entry, size: tuple[int, int], seed: int) -> RunSpec:
     return RunSpec(
         model=entry.card.name,
         options=jsonable_options(entry.options),
