@@ -130,11 +130,13 @@ def profile_text(document: dict[str, Any]) -> str:
         f"  largest convolution    {document['peak_conv_bytes'] / gib:.3f} GiB in {document['peak_conv_layer'] or '-'}",
         f"  peak of live tensors   {document['peak_activation_bytes'] / gib:.3f} GiB"
         f" in {document['peak_activation_layer'] or '-'}",
+        *(f"  note                   {note}" for note in document["notes"]),
         "  executed without a formula (not in MACs):",
     ]
     lines += [f"    {o['op']:42} {o['calls']:6} calls {o['elements']:16,} elements" for o in document["uncounted_ops"]]
     if "layers" in document:
-        lines += ["  MACs per layer:", *(f"    {o['layer']:42} {o['macs']:,}" for o in document["layers"])]
+        lines.append(f"  {'per layer':44} {'MACs':>20} {'FLOPs':>20}")
+        lines += [f"    {o['layer']:42} {o['macs']:20,} {o['flops']:20,}" for o in document["layers"]]
     if "audit_details" in document:
         lines += _audit_lines(document["audit_details"])
     return "\n".join(lines)

@@ -28,8 +28,16 @@ class Suite(BaseModel):
     metrics: list[str] | None = None
     weights: dict[str, str] = {}
     options: dict[str, str | int | float | bool | list[int]] = {}
-    threads: int | None = None
+    sizes: list[str] | None = None
+    exact: bool | None = None
+    skip_bad: bool | None = None
     seed: int | None = None
+    threads: int | None = None
+    device: str | None = None
+    precision: str | None = None
+    channels_last: bool | None = None
+    time_limit: float | None = None
+    memory_limit: int | str | None = None
 
 
 def read_settings(path: str | Path, kind: type[Settings]) -> Settings:

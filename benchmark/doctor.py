@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from benchmark import machine
-from benchmark.engine import timing_lock
 from benchmark.environment import describe_environment
 from benchmark.measure import CALIBRATION, calibration_kernel, stopwatch
 from benchmark.reporting import Reporter
 from benchmark.sampling import other_cores, summarize, taint_reasons
+from benchmark.turns import timing_turn
 
 GIB = 1 << 30
 PROBE_SECONDS = 1.0
@@ -31,7 +31,7 @@ def examine(reporter: Reporter | None = None, *, probe_seconds: float = PROBE_SE
     """
     here = describe_environment()
     threads = torch.get_num_threads()
-    with timing_lock(reporter or Reporter()):
+    with timing_turn(reporter or Reporter()):
         probe, reasons = _probe(threads, probe_seconds)
     advice = reasons + standing_reasons(
         governor=machine.frequency_governor(), available=machine.available_memory(), total=here.memory_bytes

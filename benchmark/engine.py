@@ -20,16 +20,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
 from benchmark import machine
-from benchmark.jsonl import lock_of
-from benchmark.reporting import Reporter
-from benchmark.standin.cache import cache_root, explain_write_errors
 from benchmark.types import Status
-from zoo import plugins as zoo_plugins
+from benchmark.worker import describe_failure
+from zoo import plugins
 from zoo.errors import UserError
 
 WATCH_SECONDS = 0.02
@@ -72,13 +70,13 @@ def run_isolated(
     arguments: Mapping[str, Any],
     *,
     limits: Limits | None = None,
-    plugins: Sequence[str] | None = None,
+    plugin_files: Sequence[str] | None = None,
     on_event: Callable[[Any], None] = lambda event: None,
 ) -> Outcome:
     """Call ``function`` ("package.module:name") with JSON-ready keyword ``arguments`` in a child process.
 
     The function also receives ``emit``, a callable that sends a JSON-ready value here at once: ``on_event`` sees
-    it, and it is kept in the outcome however the child ends. ``plugins`` are files to load there (default: those
+    it, and it is kept in the outcome however the child ends. ``plugin_files`` are loaded there (default: those
     loaded here). Raises UserError for limits that this system cannot keep; nothing that happens in the child
     raises here.
     """
@@ -88,7 +86,7 @@ def run_isolated(
     request = {
         "function": function,
         "arguments": dict(arguments),
-        "plugins": list(loaded_plugins() if plugins is None else plugins),
+        "plugins": list(plugins.loaded_files() if plugin_files is None else plugin_files),
         "threads": limits.threads,
         "memory_limit": limits.memory_bytes,
         "parent": os.getpid(),
@@ -97,33 +95,38 @@ def run_isolated(
         return _Child(request, limits, stderr, on_event).run()
 
 
-def loaded_plugins() -> list[str]:
-    """Return the files that ``--plugin`` has loaded into this process."""
-    modules = [module for name, module in list(sys.modules.items()) if name.startswith(zoo_plugins._PREFIX)]
-    return [module.__file__ for module in modules if module.__file__]
+def can_isolate(*pieces: Any) -> bool:
+    """Whether a child process would know what these functions or classes registered: ours, or a plug-in's."""
+    return all(plugins.is_provided(getattr(getattr(piece, "func", piece), "__module__", "")) for piece in pieces)
 
 
-def can_isolate(build: Callable[..., Any]) -> bool:
-    """Whether a child process would know what ``build`` registered: ours, or a plug-in file's."""
-    return build.__module__.startswith(("zoo.", zoo_plugins._PREFIX))
+def run_here(
+    function: Callable[..., Any], arguments: Mapping[str, Any], *, on_event: Callable[[Any], None] = lambda event: None
+) -> Outcome:
+    """Call ``function`` in this process as ``run_isolated`` does in a child: for what a child could not load.
 
+    An exception becomes an outcome; Ctrl-C does not, and nothing protects from a crash.
+    """
+    events: list[Any] = []
 
-@contextlib.contextmanager
-def timing_lock(reporter: Reporter) -> Iterator[None]:
-    """Hold the lock that lets one timing of this tool run at a time on this machine (per user's cache folder)."""
-    root = cache_root()
-    with explain_write_errors(root, "Set ZOO_BENCH_CACHE to a folder that you can write to."):
-        root.mkdir(parents=True, exist_ok=True)
-        lock = lock_of(root / "timing")
-        try:
-            lock.acquire(timeout=0)
-        except TimeoutError:
-            reporter.note("another timing runs on this machine; waiting until it has finished ...")
-            lock.acquire()
+    def emit(event: Any) -> None:
+        events.append(event)
+        on_event(event)
+
+    begin = time.perf_counter()
     try:
-        yield
-    finally:
-        lock.release()
+        value = function(**arguments, emit=emit)
+    except Exception as error:
+        # Whatever a model raises is a result about that model.
+        return _failed(describe_failure(error), events=events, seconds=time.perf_counter() - begin)
+    return Outcome("ok", value, events=events, seconds=time.perf_counter() - begin)
+
+
+def _failed(failure: Mapping[str, Any], **beside: Any) -> Outcome:
+    """Return the outcome of an exception that ``describe_failure`` described."""
+    plain = failure["type"].endswith(("UserError", "BuildError", "SizeError", "CostError"))
+    error = failure["message"] if plain else f"{failure['type']}: {failure['message']}"
+    return Outcome(failure["status"], error=error, exception=failure["type"], **beside)
 
 
 class _Child:
@@ -216,10 +219,7 @@ class _Child:
             elif kind == "done":
                 self.outcome = Outcome("ok", value)
             else:
-                error = f"{value['type']}: {value['message']}"
-                if value["type"].endswith(("UserError", "BuildError", "SizeError")):
-                    error = value["message"]
-                self.outcome = Outcome(value["status"], error=error, exception=value["type"])
+                self.outcome = _failed(value)
 
     def _exceeded(self, pid: int) -> Outcome | None:
         if time.perf_counter() > self.deadline:

@@ -53,8 +53,15 @@ _COSTS = (
 )
 _TIMES = (
     Column("latency_ms", "CPU time [ms]", _significant(1)),
+    Column("relative_latency", "x calibration", _significant(1)),
+    Column("ms_per_mpix@1mpix", "ms/MPix", _significant(1)),
+    Column("latency_ms@12mp", "CPU time [s]", _significant(1000)),
+    Column("ceiling_share@12mp", "of ceilings [%]", _scaled(0.01, 0)),
+    Column("peak_rss_bytes@12mp", "memory added [GiB]", _scaled(2**30, 2)),
     Column("latency_ms@fullscale", "CPU time [s]", _significant(1000)),
 )
+# Signs beside a timing; what they mean stands under the table.
+TAINTED, REMARKED = "†", "‡"
 
 
 @dataclass(frozen=True)
@@ -88,8 +95,8 @@ def boards(results: Iterable[Result], dataset: str) -> list[Board]:
         else:
             costs.append(result)
     tables = [_quality_board(group) for _, group in sorted(scored.items(), key=lambda item: str(item[0]))]
-    shown = {(result.model, label_of(result.model, result.options)) for group in scored.values() for result in group}
-    left = [r for r in costs if (r.model, label_of(r.model, r.options)) not in shown or r.status != "ok"]
+    shown = {row_name(result) for group in scored.values() for result in group}
+    left = [r for r in costs if row_name(r) not in shown or r.status != "ok"]
     if left:
         tables.append(_cost_board(_one_per_model(left)))
     return tables
@@ -98,14 +105,23 @@ def boards(results: Iterable[Result], dataset: str) -> list[Board]:
 def _images(result: Result) -> tuple[object, ...]:
     versions = sorted((id, m.version) for id, m in result.measurements.items() if m.kind == "score")
     spec = result.spec
-    return (result.split, result.n, spec.dataset_digest, spec.protocol, tuple(versions))
+    return (result.split, result.n, spec.dataset_digest, spec.protocol, spec.scoring, tuple(versions))
+
+
+def row_name(result: Result) -> str:
+    """Return model and options, with the conditions where they are not the usual ones."""
+    spec = result.spec
+    unusual = [spec.device] if spec.device != "cpu" else []
+    unusual += [spec.precision] if spec.precision not in ("fp32", "float32") else []
+    unusual += ["channels last"] if spec.channels_last else []
+    return ", ".join([label_of(result.model, result.options), *unusual])
 
 
 def _one_per_model(results: Sequence[Result]) -> list[Result]:
     """Keep one row per model and options: a run on the data before a row of costs, the newest before older."""
     best: dict[str, Result] = {}
     for result in results:
-        label = label_of(result.model, result.options)
+        label = row_name(result)
         if label not in best or result.n >= best[label].n or result.status != "ok":
             best[label] = result
     return list(best.values())
@@ -130,7 +146,7 @@ def _quality_board(group: Sequence[Result]) -> Board:
     first = group[0]
     higher = first.measurements[ids[0]].higher_is_better
     sign = -1 if higher else 1
-    rows = sorted(group, key=lambda r: (sign * (_main_score(r) or 0), r.model, label_of(r.model, r.options)))
+    rows = sorted(group, key=lambda r: (sign * (_main_score(r) or 0), row_name(r)))
     scores = tuple(_score_column(first.measurements[id], id) for id in ids)
     columns = (*scores, *_present((*_COSTS, *_TIMES), rows))
     title = f"{first.dataset}, {first.split}: {first.n} images"
@@ -139,7 +155,7 @@ def _quality_board(group: Sequence[Result]) -> Board:
 
 def _cost_board(results: Sequence[Result]) -> Board:
     flops = "flops@12mp" if any("flops@12mp" in r.measurements for r in results) else "flops@fullscale"
-    rows = sorted(results, key=lambda r: (_value(r, flops), r.model, label_of(r.model, r.options)))
+    rows = sorted(results, key=lambda r: (_value(r, flops), row_name(r)))
     columns = _present((*_COSTS, *_TIMES), rows)
     title = f"{rows[0].dataset}: costs of models without a quality score"
     lead = "No quality is shown for untrained weights; their costs do not depend on training."
@@ -169,7 +185,7 @@ def _board(title: str, rows: Sequence[Result], columns: Sequence[Column], notes:
     for result in rows:
         cells = [_cell(result, column, machines, len(_shapes(column, rows)) > 1) for column in columns]
         state = _evidence(result) if result.status == "ok" else f"{_evidence(result)}, {result.status}"
-        texts.append((label_of(result.model, result.options), state, *cells))
+        texts.append((row_name(result), state, *cells))
     return Board(title, headers, tuple(texts), tuple(notes), _definitions(rows, columns), _best(rows, columns))
 
 
@@ -187,7 +203,8 @@ def _header(column: Column, rows: Sequence[Result]) -> str:
         return column.title
     shapes = _shapes(column, rows)
     where = f" at {shapes[0]}" if len(shapes) == 1 else ""
-    return f"{column.title}{where} ↓"
+    measured = [r.measurements[column.id] for r in rows if column.id in r.measurements]
+    return f"{column.title}{where} {ARROWS[measured[0].higher_is_better]}"
 
 
 def _shapes(column: Column, rows: Sequence[Result]) -> list[str]:
@@ -202,12 +219,16 @@ def _shape_text(measurement: Measurement) -> str:
 
 def _cell(result: Result, column: Column, machines: Mapping[str, str], show_shape: bool) -> str:
     measurement = result.measurements.get(column.id)
-    if measurement is None or measurement.value is None:
+    if measurement is None:
         return "-"
+    if measurement.value is None:
+        return f"-{REMARKED}" if measurement.remark else "-"
     text = column.show(float(measurement.value))
     if measurement.kind == "timing":
         if measurement.q1 is not None and measurement.q3 is not None:
             text += f" ({column.show(measurement.q1)}-{column.show(measurement.q3)})"
+        text += TAINTED if measurement.tainted else ""
+        text += REMARKED if measurement.remark else ""
         if len(machines) > 1:
             text += f" {machines[_machine_key(result.environment)]}"
     return f"{text} at {_shape_text(measurement)}" if show_shape else text
@@ -265,10 +286,24 @@ def _notes(rows: Sequence[Result]) -> list[str]:
             f" torch {machine.torch}; median and quartiles."
         )
     for result in rows:
+        label = row_name(result)
         if result.error:
-            notes.append(f"{label_of(result.model, result.options)}: {result.status}: {result.error}")
-        notes += [f"{label_of(result.model, result.options)}: {note}" for note in result.notes]
+            notes.append(f"{label}: {result.status}: {result.error}")
+        notes += [f"{label}: {note}" for note in result.notes]
+        notes += [f"{label}: {text}" for text in _timing_remarks(result)]
     return notes
+
+
+def _timing_remarks(result: Result) -> list[str]:
+    """Return what the signs beside a record's timings mean; what stands in its notes is not said again."""
+    texts: dict[str, None] = {}
+    for measurement in result.measurements.values():
+        where = f"time at {_shape_text(measurement)}"
+        for reason in measurement.tainted or ():
+            texts[f"{TAINTED} {where} on a disturbed machine: {reason}"] = None
+        if measurement.remark and measurement.value is not None:
+            texts[f"{REMARKED} {where}: {measurement.remark}"] = None
+    return list(texts)
 
 
 def to_markdown(board: Board) -> str:

@@ -152,6 +152,18 @@ def return_free_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+def keep_free_memory() -> bool:
+    """Let the C library keep what is freed, for good; return whether this system's can be told so (glibc can).
+
+    Blocks under 1 GiB come from the heap and stay in it: no pass pays for pages that the last one gave back.
+    """
+    trim_threshold, mmap_threshold = -1, -3
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        return bool(library.mallopt(mmap_threshold, 1 << 30) and library.mallopt(trim_threshold, -1))
+    return False
+
+
 def instruction_sets() -> list[str]:
     """Return the vector extensions of the processor."""
     try:

@@ -1,14 +1,16 @@
-"""Time and memory of one network, measured in a child process of its own (see ``benchmark.engine``).
+"""Time and memory of one network at one or more sizes, measured in a child process (see ``benchmark.engine``).
 
-**Latency.** Passes warm up until the last three are no longer getting faster by 5 % (at least 4, at most 12, or a
-quarter of the budget). Then passes of the network and of a calibration kernel alternate: at least 20 pairs and
-3 seconds, at most 200 pairs, fewer when the budget is spent, which is marked. A first pass that takes the whole
-budget is the only sample, marked cold. The calibration kernel is a fixed 3x3 convolution of 64 channels in
+**Memory** comes first, size by size. What one pass adds to the resident memory of a process that holds the network and
+its input already: a small pass has loaded the libraries, freed heap is given back, the peak mark is reset, one pass
+runs. On a GPU what one pass adds to the allocator's bytes.
+
+**Latency.** From here on the C library keeps freed memory (where it is glibc): by default every pass returns its
+tensors to the system and takes them again page by page, which is up to two fifths of the time, varies between processes
+by a fifth, and is not the network. Passes warm up until the last three are no longer getting faster by 5 % (at least 4,
+at most 12, or a quarter of the budget). Then passes of the network and of a calibration kernel alternate: at least 20
+pairs and 3 seconds, at most 200 pairs, fewer when the budget is spent, which is marked. A first pass that takes the
+whole budget is the only sample, marked cold. The calibration kernel is a fixed 3x3 convolution of 64 channels in
 float32, on the CPU of about 10-30 ms: time relative to it can be compared between runs of a machine.
-
-**Memory.** What one pass adds to the resident memory of a process that holds the network and its input already: a
-small pass has loaded the libraries, freed heap is given back, the peak mark is reset, one pass runs. On a GPU
-what one pass adds to the allocator's bytes.
 """
 
 from __future__ import annotations
@@ -17,35 +19,34 @@ import contextlib
 import gc
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark import machine
+from benchmark.conditions import Conditions
 from benchmark.sampling import STEADY, is_steady, relative, summarize, taint_reasons
 from benchmark.selection import Entry, entry_of
 from zoo.errors import SizeError
 from zoo.raw import padded_size
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 MIN_PAIRS, MAX_PAIRS, MIN_SECONDS = 20, 200, 3.0
 MAX_WARM_UP = 12
 BUDGET_SECONDS = 60.0
-CALIBRATION = "conv2d 3x3, 64 -> 64 channels, float32, one image of 192x192 (CPU) or 2048x2048 (GPU); version 1"
+CALIBRATION = "conv2d 3x3, 64 -> 64 channels, float32, one image of 192x192 (CPU) or 2048x2048 (GPU); version 2"
 _CALIBRATION_SIZE = {"cpu": 192, "cuda": 2048}
 Emit = Callable[[Any], None]
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is measured: a model with its options and weights, planes of ``shape``, and how it runs."""
+    """What is measured: a model with its options and weights, and how it runs. JSON-ready by ``vars``."""
 
     model: str
-    shape: Sequence[int]
     options: dict[str, Any] = field(default_factory=dict)
     weights: str | None = None
     seed: int = 0
@@ -53,53 +54,94 @@ class Job:
     precision: str = "fp32"
     channels_last: bool = False
 
+    @property
+    def conditions(self) -> Conditions:
+        """Return device, precision and memory format."""
+        return Conditions(device=self.device, precision=self.precision, channels_last=self.channels_last)
+
     def entry(self) -> Entry:
         """Return the model with its options and weights."""
         return entry_of(self.model, self.weights, self.options)
 
-    def layout(self, tensor: Tensor) -> Tensor:
-        """Return ``tensor`` as the job wants its planes: device, precision, memory format."""
-        tensor = tensor.to(self.device, PRECISIONS[self.precision])
-        return tensor.contiguous(memory_format=torch.channels_last) if self.channels_last else tensor
+    def network(self) -> nn.Module:
+        """Build the network as its conditions say."""
+        return self.conditions.place(self.entry().build(seed=self.seed))
 
-    def network(self) -> Callable[[Tensor], Any]:
-        """Build the network; return a callable that runs one pass on planes, without gradients."""
-        model = self.entry().build(seed=self.seed).to(self.device, PRECISIONS[self.precision])
-        if self.channels_last:
-            model = model.to(memory_format=torch.channels_last)
-
-        def forward(planes: Tensor) -> Any:
-            with torch.inference_mode():
-                return model(planes)
-
-        return forward
-
-    def planes(self) -> Tensor:
-        """Return uniform noise in [0, 1] of the job's shape."""
+    def planes(self, shape: Sequence[int]) -> Tensor:
+        """Return uniform noise in [0, 1] of a shape (N, C, H, W), laid out as the network gets it."""
         generator = torch.Generator().manual_seed(self.seed)
-        return self.layout(torch.rand(*self.shape, generator=generator))
+        return self.conditions.layout(torch.rand(*shape, generator=generator))
 
 
-def measure_latency(*, job: dict[str, Any], budget_seconds: float | None, emit: Emit) -> dict[str, Any]:
-    """Time a job; return what ``summary_of`` returns.
+def measure_model(
+    *,
+    job: dict[str, Any],
+    sizes: Mapping[str, Sequence[int]],
+    budgets: Mapping[str, float | None],
+    keep_heap: bool = True,
+    emit: Emit,
+) -> dict[str, Any]:
+    """Measure memory, then latency of a job at several shapes by name; return what was measured by name.
 
-    Each pair of samples is emitted as it comes, as ``{"latency_ms", "calibration_ms"}``, each warm-up pass as
-    ``{"warm_up_ms"}``: what a hard end leaves.
+    ``budgets`` are seconds of timing (None: 60). Everything is emitted as it comes, with its ``size``: memory
+    as ``{"memory"}``, each pair of samples as ``{"latency_ms", "calibration_ms"}``, each warm-up pass as
+    ``{"warm_up_ms"}``, a finished timing as ``{"timing"}``: what a hard end leaves, and at which size it came.
+    ``keep_heap`` changes this process for good: only for a child of its own.
     """
     task = Job(**job)
-    budget = BUDGET_SECONDS if budget_seconds is None else budget_seconds
-    network, planes = task.network(), task.planes()
-    clock = stopwatch(task.device)
-    calibrate = calibration_kernel(task.device)
-    clock(calibrate)
+    network = task.network()
+    found: dict[str, Any] = {}
+    _load_libraries(task, network, min(shape[-2] * shape[-1] for shape in sizes.values()))
+    for size, shape in sizes.items():
+        emit({"size": size})
+        found[size] = measure_memory(network, task.planes(shape), emit=lambda event: None)
+        emit({"size": size, "memory": found[size]})
+    kept = keep_heap and machine.keep_free_memory()
+    for size, shape in sizes.items():
+        emit({"size": size})
+        send = _labelled(emit, size)
+        budget = budgets.get(size)
+        timing = measure_latency(
+            network,
+            task.planes(shape),
+            budget_seconds=BUDGET_SECONDS if budget is None else budget,
+            first_pass_ms=found[size]["pass_ms"],
+            emit=send,
+        )
+        timing["latency_ms"]["heap_kept"] = kept
+        send({"timing": timing})
+        found[size] = found[size] | timing
+    return found
+
+
+def _labelled(emit: Emit, size: str) -> Emit:
+    return lambda event: emit({"size": size, **event})
+
+
+def run_once(network: nn.Module, planes: Tensor) -> None:
+    """Run one pass without gradients."""
+    with torch.inference_mode():
+        network(planes)
+
+
+def measure_latency(
+    network: nn.Module, planes: Tensor, *, budget_seconds: float, first_pass_ms: float = 0.0, emit: Emit
+) -> dict[str, Any]:
+    """Time passes over ``planes``; return what ``summary_of`` returns. ``first_pass_ms``: a pass that has been."""
+    device = planes.device.type
+    clock, calibrate = stopwatch(device), calibration_kernel(device)
+    run = _pass_of(network, planes)
+    for _ in range(3):
+        clock(calibrate)
+    cold = first_pass_ms > 1000 * budget_seconds
     begin = time.perf_counter()
-    warm_up = _warm_up(lambda: clock(lambda: network(planes)), budget, emit)
+    warm_up = [first_pass_ms] if cold else _warm_up(lambda: clock(run), budget_seconds, emit)
     before = machine.snapshot()
+    cold = cold or time.perf_counter() - begin > budget_seconds
     samples: list[float] = []
     calibration: list[float] = []
-    cold = time.perf_counter() - begin > budget
-    while not cold and not _enough(samples, calibration, time.perf_counter() - begin, budget):
-        samples.append(clock(lambda: network(planes)))
+    while not cold and not _enough(samples, calibration, time.perf_counter() - begin, budget_seconds):
+        samples.append(clock(run))
         calibration.append(clock(calibrate))
         emit({"latency_ms": samples[-1], "calibration_ms": calibration[-1]})
     if cold:
@@ -112,6 +154,10 @@ def measure_latency(*, job: dict[str, Any], budget_seconds: float | None, emit: 
         cores=machine.usable_cores(),
     )
     return summary_of(samples, calibration, warm_up, cold=cold, reasons=reasons)
+
+
+def _pass_of(network: nn.Module, planes: Tensor) -> Callable[[], None]:
+    return lambda: run_once(network, planes)
 
 
 def _warm_up(run: Callable[[], float], budget: float, emit: Emit) -> list[float]:
@@ -201,16 +247,13 @@ def calibration_kernel(device: str = "cpu") -> Callable[[], Any]:
     return run
 
 
-def measure_memory(*, job: dict[str, Any], emit: Emit) -> dict[str, Any]:
-    """Return the peak of memory that one pass adds: ``peak_rss_bytes`` with how it was read, the GPU's beside it."""
-    task = Job(**job)
-    network, planes = task.network(), task.planes()
-    _load_libraries(task, network)
-    on_gpu = task.device != "cpu"
-    if on_gpu:
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        held = torch.cuda.memory_allocated()
+def measure_memory(network: nn.Module, planes: Tensor, *, emit: Emit) -> dict[str, Any]:
+    """Return the peak of memory that one pass adds: ``peak_rss_bytes`` with how it was read, the GPU's beside it.
+
+    ``pass_ms`` is how long that pass took, cold.
+    """
+    device = planes.device.type
+    held = _reset_gpu() if device != "cpu" else 0
     gc.collect()
     machine.return_free_memory()
     marked = machine.reset_peak_resident()
@@ -219,22 +262,27 @@ def measure_memory(*, job: dict[str, Any], emit: Emit) -> dict[str, Any]:
         # The mark since the process began: an upper bound where building the network took more than the pass.
         resting = _peak_since_start()
     emit({"resting_bytes": resting})
-    network(planes)
-    document: dict[str, Any] = {"cuda_peak_bytes": None}
-    if on_gpu:
-        torch.cuda.synchronize()
-        document["cuda_peak_bytes"] = torch.cuda.max_memory_allocated() - held
+    spent = stopwatch(device)(_pass_of(network, planes))
     peak = machine.peak_resident_bytes() if marked else _peak_since_start()
-    document["peak_rss_bytes"] = max(0, (peak or 0) - resting)
-    document["peak_rss"] = {
-        "resting_bytes": resting,
-        "input_bytes": planes.numel() * planes.element_size(),
-        "method": "VmHWM, reset before the pass" if marked else "ru_maxrss, which cannot be reset",
+    return {
+        "cuda_peak_bytes": torch.cuda.max_memory_allocated() - held if device != "cpu" else None,
+        "peak_rss_bytes": max(0, (peak or 0) - resting),
+        "peak_rss": {
+            "resting_bytes": resting,
+            "input_bytes": planes.numel() * planes.element_size(),
+            "method": "VmHWM, reset before the pass" if marked else "ru_maxrss, which cannot be reset",
+        },
+        "pass_ms": spent,
     }
-    return document
 
 
-def _load_libraries(task: Job, network: Callable[[Tensor], Any]) -> None:
+def _reset_gpu() -> int:
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    return torch.cuda.memory_allocated()
+
+
+def _load_libraries(task: Job, network: nn.Module, pixels: int) -> None:
     """Run a pass on the smallest planes that the network takes, so that thread pools and code are in memory."""
     entry = task.entry()
     spec = entry.card.input_for(entry.options)
@@ -242,8 +290,8 @@ def _load_libraries(task: Job, network: Callable[[Tensor], Any]) -> None:
     # A network that refuses small planes is measured with its libraries.
     with contextlib.suppress(SizeError, RuntimeError, ValueError):
         size = padded_size(least, least, spec)
-        if size[0] * size[1] < task.shape[-2] * task.shape[-1]:
-            network(task.layout(torch.rand(1, task.shape[1], *size)))
+        if size[0] * size[1] < pixels:
+            run_once(network, task.planes((1, spec.channels, *size)))
 
 
 def _peak_since_start() -> int:

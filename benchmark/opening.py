@@ -18,6 +18,13 @@ def open_dataset(
 
     Raises UserError for an unknown split and for everything that is wrong with the files.
     """
+    return open_with_root(card, data_root, split, reporter)[0]
+
+
+def open_with_root(
+    card: DatasetCard, data_root: str | Path | None = None, split: str | None = None, reporter: Reporter | None = None
+) -> tuple[Dataset, Path]:
+    """Open a split as ``open_dataset`` does; return it with the folder where it lies."""
     reporter = reporter or Reporter()
     split = split or card.default_split
     if split not in card.splits:
@@ -26,15 +33,16 @@ def open_dataset(
     if root is not None:
         if not root.is_dir():
             raise UserError(f"{card.name}: no folder at {root}; download the dataset and pass its root by --data-root.")
-        return _announced(card.open(root, split), reporter)
+        return _announced(card.open(root, split), reporter), root
     if card.standin is None:
         raise UserError(f"{card.name}: no data; it has no embedded stand-in. Pass --data-root or set ZOO_BENCH_DATA.")
-    dataset = _announced(card.open(card.standin(reporter), split), reporter)
+    root = card.standin(reporter)
+    dataset = _announced(card.open(root, split), reporter)
     reporter.note(
         f"{card.name}: no --data-root given; using the embedded stand-in {dataset.name}"
         f" ({len(dataset.ids)} {split} images). Its scores say nothing about {card.name}."
     )
-    return dataset
+    return dataset, root
 
 
 def configured(name: str, **options: str | None) -> DatasetCard:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -25,8 +26,12 @@ AUDIT_MACS = 50_000_000_000
 _LEAST_AUDIT_SIDE = 32
 
 
-class CostError(Exception):
-    """The model cannot be followed on meta tensors; the message says why."""
+class CostError(UserError):
+    """The model cannot be followed; the message says why, ``reason`` in a few words."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 def meta_model(card: ModelCard, options: Mapping[str, Any]) -> nn.Module:
@@ -52,8 +57,7 @@ def _build(card: ModelCard, options: Mapping[str, Any]) -> nn.Module:
     except UserError:
         raise
     except Exception as error:
-        text = " ".join(str(error).split())[:200]
-        raise BuildError(f"{card.name} cannot be built: {type(error).__name__}: {text}") from error
+        raise BuildError(f"{card.name} cannot be built: {_say(error)}") from error
 
 
 def trace_card(card: ModelCard, options: Mapping[str, Any], size: Size, model: nn.Module | None = None) -> Trace:
@@ -69,10 +73,57 @@ def trace_card(card: ModelCard, options: Mapping[str, Any], size: Size, model: n
         return trace(model, planes)
     except Exception as error:
         # Whatever a user's forward raises is a statement about that model, not about the tool.
-        text = " ".join(str(error).split())[:200]
+        raise CostError(f"costs of {card.name} at {height}x{width} not counted: {_say(error)}", _say(error)) from error
+
+
+def trace_or_run(
+    card: ModelCard, options: Mapping[str, Any], size: Size, model: nn.Module | None = None
+) -> tuple[Trace, str | None]:
+    """Trace one image; a model that cannot be followed on meta tensors really runs, on an image of at most its patch.
+
+    The second value says so then: why, and at which size. Raises SizeError if the size is too small, CostError if
+    the model does not run either.
+    """
+    try:
+        return trace_card(card, options, size, model), None
+    except CostError as error:
+        patch = default_size(card)
+        small = size if size[0] * size[1] <= patch[0] * patch[1] else patch
+        traced = _run_traced(card, options, small, error)
+        shape = "x".join(map(str, traced.input_shape))
+        why = f"{card.name} cannot be followed without running it ({error.reason})"
+        return traced, f"{why}; its costs are of a run at {shape}"
+
+
+def _run_traced(card: ModelCard, options: Mapping[str, Any], size: Size, error: CostError) -> Trace:
+    spec = card.input_for(options)
+    network = _build(card, resolve_options(card.name, card.options, options))
+    planes = torch.rand(1, spec.channels, *padded_size(*size, spec), generator=torch.Generator().manual_seed(0))
+    try:
+        with _plain_operations():
+            return trace(network, planes)
+    except Exception as failure:
         raise CostError(
-            f"costs of {card.name} at {height}x{width} not counted: {type(error).__name__}: {text}"
-        ) from error
+            f"costs of {card.name} not counted: neither on meta tensors ({error.reason})"
+            f" nor by a run at {size[0]}x{size[1]} ({_say(failure)})",
+            _say(failure),
+        ) from failure
+
+
+@contextlib.contextmanager
+def _plain_operations() -> Iterator[None]:
+    """Let torch run attention and recurrent layers by the operations that have formulas, not by fused ones."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.backends.mkldnn.flags(enabled=False):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _say(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def count_costs(model: nn.Module, result: Trace) -> dict[str, Measurement]:
@@ -129,16 +180,14 @@ def profile(
 
     ``size`` is that of the planes the network receives (default: the patch of its dataset); nothing is run
     and no memory of that size is needed. ``layers`` adds the MACs per layer, ``audit`` what other counters say
-    about a small image, which they run. Raises UserError for unknown names, options and sizes that are too small,
-    and for a model that cannot run on meta tensors.
+    about a small image, which they run. A model that cannot be followed on meta tensors is run on an image of at most
+    its dataset's patch; ``input_shape`` and ``notes`` say so. Raises UserError for unknown names, options and sizes
+    that are too small, and for a model that does not run at all.
     """
     card = get_card(model)
     given = options or {}
     network = meta_model(card, given)
-    try:
-        result = trace_card(card, given, size or default_size(card), network)
-    except CostError as error:
-        raise UserError(str(error)) from error
+    result, note = trace_or_run(card, given, size or default_size(card), network)
     costs = count_costs(network, result)
     document: dict[str, Any] = {
         "model": card.name,
@@ -152,11 +201,21 @@ def profile(
             {"op": item.op, "calls": item.calls, "elements": item.elements} for item in result.uncounted_ops
         ],
         "definitions": {name: measurement.definition for name, measurement in costs.items()},
+        "notes": [note] if note else [],
     }
     if layers:
-        document["layers"] = [{"layer": name, "macs": macs} for name, macs in result.layer_macs.items()]
+        document["layers"] = [
+            {"layer": name, "macs": macs, "flops": 2 * macs} for name, macs in result.layer_macs.items()
+        ]
     if audit:
-        details = audit_card(card, given, size or default_size(card))
-        document["audit"] = {counter: details[counter] for counter in COUNTERS}
-        document["audit_details"] = details
+        document |= _audit_part(card, given, size or default_size(card), document["notes"])
     return document
+
+
+def _audit_part(card: ModelCard, options: Mapping[str, Any], size: Size, notes: list[str]) -> dict[str, Any]:
+    try:
+        details = audit_card(card, options, size)
+    except CostError as error:
+        notes.append(f"no audit, which needs the layers of a pass on meta tensors ({error.reason})")
+        return {"audit": dict.fromkeys(COUNTERS)}
+    return {"audit": {counter: details[counter] for counter in COUNTERS}, "audit_details": details}

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ _MIN_RUNS, _SECONDS = 5, 1.5
 def ceilings(threads: int, reporter: Reporter | None = None) -> dict[str, float] | None:
     """Return ``gemm_gflops`` and ``copy_gbs`` of this machine with ``threads`` threads; None if not measurable.
 
-    Measured once (about five seconds), then read from the cache. The caller holds the timing lock.
+    Measured once (about five seconds), then read from the cache. The caller holds the machine for timing.
     """
     file = _cache_file(threads)
     known = _read(file)
@@ -69,7 +69,7 @@ def _fastest(run: Callable[[], Any]) -> float:
     return min(times)
 
 
-def roofline(flops: int, moved_bytes: int, latency_ms: float, limits: dict[str, float]) -> dict[str, Any]:
+def roofline(flops: int, moved_bytes: int, latency_ms: float, limits: Mapping[str, float]) -> dict[str, Any]:
     """Return the time that the ceilings allow against the time measured, and which ceiling is the nearer one."""
     compute = flops / limits["gemm_gflops"] / 1e6
     bandwidth = moved_bytes / limits["copy_gbs"] / 1e6

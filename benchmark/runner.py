@@ -6,34 +6,32 @@ import datetime
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
 
+from benchmark.conditions import Conditions
+from benchmark.engine import Limits, Outcome, can_isolate, run_here, run_isolated
 from benchmark.environment import describe_environment
-from benchmark.evaluation import (
-    Phases,
-    as_picture,
-    evaluate_images,
-    mean_scores,
-    network_input,
-    one_forward,
-    run_sample,
-)
+from benchmark.evaluation import mean_scores
+from benchmark.measuring import as_measurements, measure
 from benchmark.metrics import METRICS
-from benchmark.opening import configured, open_dataset
-from benchmark.pictures import Row, save_sheet, show_input
+from benchmark.opening import configured, open_with_root
+from benchmark.prediction import Predicted
 from benchmark.profilers import PROFILERS
-from benchmark.profiling import CostError, count_costs, meta_model, trace_card
 from benchmark.reporting import Reporter
-from benchmark.selection import Entry, jsonable_options, select
-from benchmark.store import Scores, Store
-from benchmark.types import Dataset, DatasetCard, Measurement, Result, RunSpec, Sample, Status
-from zoo.errors import BuildError, SizeError, UserError
-from zoo.raw import pad_planes
+from benchmark.selection import Entry, jsonable_options, select, target_scale
+from benchmark.store import Store
+from benchmark.types import Dataset, DatasetCard, Measurement, Result, RunSpec, Status
+from benchmark.work import Work, do_work
+from zoo.errors import UserError, nearest
 
-SHEET_ROWS = 4
 RERUN = ("never", "failed", "always")
+# Sizes at which costs are counted and time is measured, by their names on the command line: suffixes of the ids.
+SIZES = {"dataset": "", "1mpix": "@1mpix", "12mp": "@12mp"}
+NO_SIZE = "none"
+# Seconds of timing at the larger sizes, and the longest pass that is tried there without --time-limit.
+LARGE_BUDGET, LONGEST_PASS = 5.0, 60.0
 
 
 def run(
@@ -48,45 +46,51 @@ def run(
     metrics: Sequence[str] | None = None,
     pairs: str | None = None,
     task: str | None = None,
+    sizes: Sequence[str] = tuple(SIZES),
+    conditions: Conditions | None = None,
+    exact: bool = False,
+    skip_bad: bool = False,
     out: str | Path = "zoo-bench-out",
     rerun: str = "failed",
-    threads: int | None = None,
     seed: int = 0,
+    isolate: bool = True,
     reporter: Reporter | None = None,
 ) -> list[Result]:
     """Evaluate and profile models on a dataset and return one record per model; the same as ``zoo-bench run``.
 
     Records that ``out`` holds already are returned, not measured again, unless ``rerun`` says so ("never",
-    "failed": those that failed, "always"). A model that fails becomes a record; the others go on. Raises
-    UserError for bad input before anything is measured. ``pairs`` is the rule by which the dataset "pairs" finds
-    partners, ``task`` what is asked of its models (default denoise_rgb).
+    "failed": those that failed, "always"). Each model runs in child processes under ``conditions``: one that fails,
+    crashes or runs out of memory becomes a record; the others go on. ``isolate`` False keeps everything in this
+    process, as do models that are registered in this process only. ``sizes`` are those at which time is measured
+    ("dataset", "1mpix", "12mp", or only "none"). ``exact`` scores by the metrics' float64 definitions instead of one float32 pass;
+    ``skip_bad`` leaves out images with damaged files. ``pairs`` is the rule by which the dataset "pairs" finds
+    partners, ``task`` what is asked of its models (default denoise_rgb). Raises UserError for bad input before
+    anything is measured.
     """
-    reporter = reporter or Reporter()
+    reporter, conditions = reporter or Reporter(), conditions or Conditions()
     if rerun not in RERUN:
         raise UserError(f"--rerun {rerun}: expected one of {', '.join(RERUN)}.")
     if limit is not None and limit < 1:
         raise UserError(f"--limit {limit}: expected at least 1 image.")
-    card = configured(dataset, rule=pairs, task=task)
+    if list(sizes) == [NO_SIZE]:
+        sizes = ()
+    for size in sizes:
+        if size not in SIZES:
+            raise UserError(f"--sizes: no size '{size}'{nearest(size, [*SIZES, NO_SIZE])}")
+    conditions.check()
+    named = {name: value for name, value in (("rule", pairs), ("task", task)) if value is not None}
+    card = configured(dataset, **named)
     patterns = [name for name in models.split(",") if name] if isinstance(models, str) else models
     entries = select(card, models=patterns, weights=weights or {}, options=options or {})
     ids = list(metrics or card.protocol.metrics)
     for id in ids:
         METRICS.get(id)
     store = Store(out)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    data = open_dataset(card, data_root, split, reporter)
-    session = _Session(card, data, store, reporter, ids, limit, seed)
-    results = []
-    for entry in entries:
-        spec = session.spec_of(entry)
-        previous = session.known().get(spec.key())
-        if previous and (rerun == "never" or (rerun == "failed" and previous.status == "ok")):
-            reporter.detail(f"{entry.label}: already in {store.results_file}")
-            results.append(previous)
-            continue
-        results.append(session.measure(entry, spec, fresh=rerun == "always"))
-    return results
+    data, root = open_with_root(card, data_root, split, reporter)
+    session = _Session(
+        card, named, data, root, store, reporter, ids, limit, seed, sizes, conditions, exact, skip_bad, isolate
+    )
+    return [session.result_of(entry, rerun) for entry in entries]
 
 
 class _Session:
@@ -95,18 +99,36 @@ class _Session:
     def __init__(
         self,
         card: DatasetCard,
+        dataset_options: dict[str, str],
         data: Dataset,
+        root: Path,
         store: Store,
         reporter: Reporter,
         metrics: list[str],
         limit: int | None,
         seed: int,
+        sizes: Sequence[str],
+        conditions: Conditions,
+        exact: bool,
+        skip_bad: bool,
+        isolate: bool,
     ) -> None:
-        self.card, self.data, self.store, self.reporter = card, data, store, reporter
-        self.metrics, self.limit, self.seed = metrics, limit, seed
+        self.card, self.dataset_options, self.data, self.root = card, dataset_options, data, root
+        self.store, self.reporter = store, reporter
+        self.metrics, self.limit, self.seed, self.isolate = metrics, limit, seed, isolate
+        self.scoring, self.skip_bad = "float64" if exact else "one-pass", skip_bad
+        self.conditions, self.threads = conditions, conditions.threads or torch.get_num_threads()
+        self.timed = [SIZES[size] for size in SIZES if size in sizes]
         self.count = min(limit or len(data.ids), len(data.ids))
         self.digest = data.digest(limit)
         self._stamp, self._known = (-1, -1), dict[str, Result]()
+
+    @property
+    def sizes(self) -> dict[str, list[int]]:
+        """Return the sizes of planes at which costs are counted, by suffix."""
+        mpix = round(1024 / target_scale(self.card))
+        sizes = (self.card.plane_size, (mpix, mpix), self.card.full_size)
+        return {suffix: list(size) for suffix, size in zip(SIZES.values(), sizes)}
 
     def known(self) -> dict[str, Result]:
         """Return the newest record of each key; the file is read again only if somebody wrote to it."""
@@ -114,10 +136,21 @@ class _Session:
             self._stamp, self._known = stamp, self.store.latest()
         return self._known
 
+    def result_of(self, entry: Entry, rerun: str) -> Result:
+        """Return the record of one model, measured unless ``rerun`` lets an earlier one stand."""
+        spec = self.spec_of(entry)
+        previous = self.known().get(spec.key())
+        if previous and (rerun == "never" or (rerun == "failed" and previous.status == "ok")):
+            self.reporter.detail(f"{entry.label}: already in {self.store.results_file}")
+            return previous
+        return self.measure(entry, spec, fresh=rerun == "always")
+
     def spec_of(self, entry: Entry) -> RunSpec:
         """Return what decides the numbers of ``entry``'s record."""
         metrics = self.metrics if entry.evaluate and entry.scored else []
-        profilers = [p.name for p in PROFILERS if p.kind == "count" or entry.evaluate]
+        timed = self.timed if entry.evaluate else []
+        profilers = [p.name for p in PROFILERS if p.kind == "count"]
+        profilers += [p.name + suffix for p in PROFILERS if p.kind == "timing" for suffix in timed]
         return RunSpec(
             model=entry.card.name,
             options=jsonable_options(entry.options),
@@ -130,12 +163,28 @@ class _Session:
             protocol=f"{self.card.protocol.name}-v{self.card.protocol.version}",
             metrics={id: METRICS.get(id).version for id in metrics},
             profilers=profilers,
-            device="cpu",
-            precision="float32",
-            threads=torch.get_num_threads(),
+            device=self.conditions.device,
+            precision=self.conditions.precision,
+            channels_last=self.conditions.channels_last,
+            threads=self.threads,
             seed=self.seed,
             evaluate=entry.evaluate,
+            scoring=self.scoring,
+            skip_bad=self.skip_bad,
         )
+
+    def isolates(self, entry: Entry) -> bool:
+        """Whether ``entry`` runs in child processes; says so where it cannot."""
+        metrics = (METRICS.get(id).function for id in self.metrics)
+        if not self.isolate:
+            return False
+        if can_isolate(entry.card.build, self.card.open, *metrics):
+            return True
+        self.reporter.note(
+            f"{entry.label}: registered in this process only, so it runs here, without limits and protection from"
+            " crashes; a file given by --plugin runs in processes of its own."
+        )
+        return False
 
     def measure(self, entry: Entry, spec: RunSpec, *, fresh: bool) -> Result:
         """Measure one model and store its record; a failure becomes a record too."""
@@ -159,25 +208,32 @@ class _Measuring:
 
     def __init__(self, session: _Session, entry: Entry, spec: RunSpec) -> None:
         self.session, self.entry, self.spec = session, entry, spec
+        self.isolated = entry.evaluate and session.isolates(entry)
         self.measurements: dict[str, Measurement] = {}
+        self.predicted: dict[str, Predicted] = {}
         self.notes: list[str] = []
-        self.phases = Phases()
-        self.pictures: str | None = None
-        self.n = 0
+        self.timings: str | None = None
 
     def run(self) -> Result:
-        """Measure costs, then quality and time; return the record."""
+        """Measure costs and quality, then time; return the record."""
         begin = time.perf_counter()
-        status, error = self._guarded()
         entry, session = self.entry, self.session
+        outcome = self._work()
+        if outcome.exception == "UserError":
+            # A damaged file or weights that do not fit: the user mends it and runs again; nothing is recorded.
+            raise UserError(outcome.error)
+        status, error, done = outcome.status, outcome.error, outcome.value or {"n": 0, "phases": {}}
         journal = session.store.journal(self.spec.key())
+        if status == "ok" and entry.evaluate:
+            self._score(done)
+            status, error = self._time()
         return Result(
             key=self.spec.key(),
             model=entry.card.name,
             options=jsonable_options(entry.options),
             dataset=session.data.name,
             split=session.data.split,
-            n=self.n,
+            n=done["n"],
             evidence=entry.evidence,
             status=status,
             error=error,
@@ -185,137 +241,108 @@ class _Measuring:
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             measurements=self.measurements,
             per_image=str(journal.path.relative_to(session.store.root)) if journal.path.exists() else None,
-            pictures=self.pictures,
-            phases={name: round(seconds, 4) for name, seconds in sorted(self.phases.seconds.items())},
+            pictures=done.get("pictures"),
+            timings=self.timings,
+            phases={name: round(seconds, 4) for name, seconds in sorted(done["phases"].items())},
             notes=self.notes,
+            skipped=done.get("skipped", {}),
             weights=entry.weights_record(),
             spec=self.spec,
             protocol=session.card.protocol.record(),
-            environment=describe_environment(),
+            environment=describe_environment().model_copy(update={"threads": self.spec.threads}),
             data=dict(session.data.provenance),
         )
 
-    def _guarded(self) -> tuple[Status, str | None]:
-        try:
-            with self.phases.timing("costs"):
-                self._count_costs()
-            if self.entry.evaluate:
-                self._evaluate()
-        except MemoryError as error:
-            return "oom", f"out of memory: {_one_line(error)}"
-        except (SizeError, BuildError) as error:
-            return "error", str(error)
-        except UserError:
-            # A damaged file or weights that do not fit: the user mends it and runs again; nothing is recorded.
-            raise
-        except Exception as error:
-            # Whatever a model raises is a result about that model; the other models go on.
-            status: Status = "oom" if _is_out_of_memory(error) else "error"
-            return status, f"{type(error).__name__}: {_one_line(error)}"
-        return "ok", None
+    def _work(self) -> Outcome:
+        session, entry, limits = self.session, self.entry, self.session.conditions
+        arguments = {"work": vars(self._task())}
+        with session.reporter.progress(entry.label, session.count if entry.evaluate else 0) as advance:
 
-    def _count_costs(self) -> None:
-        entry = self.entry
-        model = meta_model(entry.card, entry.options)
-        for size, suffix in ((self.session.card.plane_size, ""), (self.session.card.full_size, "@12mp")):
-            try:
-                traced = trace_card(entry.card, entry.options, size, model)
-            except (CostError, SizeError) as error:
-                self.notes.append(str(error))
-                continue
-            for id, cost in count_costs(model, traced).items():
-                if id in _SIZELESS:
-                    self.measurements[id] = cost
+            def take(event: dict[str, Any]) -> None:
+                if "images" in event:
+                    advance()
                 else:
-                    self.measurements[id + suffix] = cost.model_copy(update={"input_shape": list(traced.input_shape)})
+                    self._take_costs(event)
 
-    def _evaluate(self) -> None:
-        session, entry = self.session, self.entry
-        with self.phases.timing("build"):
-            model = entry.build(seed=self.spec.seed)
-        spec = entry.card.input_for(entry.options)
+            # What ships with the package is trusted to be counted here, where torch is loaded already.
+            if self.isolated or (session.isolate and not entry.card.is_builtin and can_isolate(entry.card.build)):
+                allowed = Limits(limits.memory_limit, limits.time_limit, self.spec.threads)
+                return run_isolated("benchmark.work:do_work", arguments, limits=allowed, on_event=take)
+            return run_here(do_work, arguments, on_event=take)
+
+    def _task(self) -> Work:
+        session, entry, spec = self.session, self.entry, self.spec
+        return Work(
+            model=spec.model,
+            options=spec.options,
+            weights=str(entry.checkpoint.path) if entry.checkpoint else None,
+            seed=spec.seed,
+            sizes=session.sizes,
+            evaluate=spec.evaluate,
+            dataset=session.card.name,
+            dataset_options=session.dataset_options,
+            root=str(session.root),
+            split=spec.split,
+            count=session.count,
+            metrics=list(spec.metrics),
+            scoring=spec.scoring,
+            skip_bad=spec.skip_bad,
+            store=str(session.store.root),
+            key=spec.key(),
+            device=spec.device,
+            precision=spec.precision,
+            channels_last=spec.channels_last,
+        )
+
+    def _take_costs(self, event: Mapping[str, Any]) -> None:
+        self.measurements |= {id: Measurement.model_validate(cost) for id, cost in event["costs"].items()}
+        self.predicted = {suffix: Predicted(**one) for suffix, one in event["predicted"].items()}
+        self.notes += event["notes"]
+
+    def _score(self, done: Mapping[str, Any]) -> None:
+        session = self.session
+        if not done["n"]:
+            first = next(iter(done["skipped"].values()), "")
+            raise UserError(f"{session.data.name}: all {session.count} images were left out, the first one: {first}")
+        if done["skipped"]:
+            self.notes.append(f"{len(done['skipped'])} of {session.count} images left out, their files are bad")
+        scores = session.store.journal(self.spec.key()).read()
+        wanted = {id: scores[id] for id in session.data.ids[: session.count] if id in scores}
         metrics = list(self.spec.metrics)
-        journal = session.store.journal(self.spec.key())
-        wanted = {session.data.ids[index] for index in _shown(session.count)}
-        kept: dict[str, tuple[Sample, Tensor]] = {}
+        self.measurements |= mean_scores(wanted, metrics, session.card.protocol, self.spec.scoring)
 
-        def keep(sample: Sample, output: Tensor) -> None:
-            if sample.id in wanted:
-                kept[sample.id] = (sample, output)
-
-        with session.reporter.progress(entry.label, session.count) as advance:
-            scores = evaluate_images(
-                model,
-                spec,
-                session.data,
-                session.count,
-                protocol=session.card.protocol,
-                metrics=metrics,
-                journal=journal,
-                phases=self.phases,
-                advance=advance,
-                keep=keep,
-            )
-        self.n = len(scores)
-        self.measurements |= mean_scores(scores, metrics, session.card.protocol)
-        with self.phases.timing("pictures"):
-            self._save_sheet(model, scores, kept)
-        self._time(model, session.data[0])
-
-    def _time(self, model: nn.Module, sample: Sample) -> None:
-        spec = self.entry.card.input_for(self.entry.options)
-        forward = one_forward(model, sample, spec)
-        with self.phases.timing("forward"):
-            for profiler in PROFILERS:
-                if profiler.kind == "timing":
-                    timed = profiler.measure(forward, threads=self.spec.threads)
-                    shape = self._shape_of(sample)
-                    self.measurements |= {id: m.model_copy(update={"input_shape": shape}) for id, m in timed.items()}
-
-    def _shape_of(self, sample: Sample) -> list[int]:
-        spec = self.entry.card.input_for(self.entry.options)
-        return list(pad_planes(network_input(sample, spec), spec).shape)
-
-    def _save_sheet(
-        self, model: nn.Module, scores: Mapping[str, Scores], kept: Mapping[str, tuple[Sample, Tensor]]
-    ) -> None:
+    def _time(self) -> tuple[Status, str | None]:
+        """Measure time and memory; return the record's status, which larger sizes do not decide."""
         session, entry = self.session, self.entry
-        rows = []
-        for index in _shown(session.count):
-            id = session.data.ids[index]
-            # After a resumed run the picture is computed once more.
-            sample, output = kept.get(id) or self._again(model, index)
-            values = (f"{name} {value:.4g}" for name, value in scores[id].items())
-            caption = "   ".join([f"image {id}", *values])
-            rows.append(Row(caption, show_input(sample), as_picture(output), as_picture(sample.target)))
-        path = session.store.root / "images" / session.data.name / f"{_file_name(entry.label)}.png"
-        save_sheet(path, f"{entry.label} on {session.data.name} {session.data.split}: {entry.evidence}", rows)
-        self.pictures = str(path.relative_to(session.store.root))
-
-    def _again(self, model: nn.Module, index: int) -> tuple[Sample, Tensor]:
-        sample = self.session.data[index]
-        return sample, run_sample(model, sample, self.entry.card.input_for(self.entry.options))
-
-
-# The same whatever the image's size: listed once.
-_SIZELESS = {"params", "weight_bytes"}
-
-
-def _shown(count: int) -> list[int]:
-    """Return the indices of the images on the contact sheet: first, last and evenly between."""
-    rows = min(SHEET_ROWS, count)
-    return [index * (count - 1) // max(rows - 1, 1) for index in range(rows)]
-
-
-def _file_name(label: str) -> str:
-    return "".join(sign if sign.isalnum() or sign in "._-" else "_" for sign in label)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+        sizes = {suffix: self.predicted[suffix] for suffix in session.timed if suffix in self.predicted}
+        if not sizes:
+            return "ok", None
+        limit = session.conditions.time_limit
+        with session.reporter.progress(f"{entry.label}: time and memory", 0):
+            documents = measure(
+                entry.card.name,
+                sizes,
+                options=entry.options,
+                weights=str(entry.checkpoint.path) if entry.checkpoint else None,
+                seed=self.spec.seed,
+                conditions=session.conditions,
+                budgets={suffix: LARGE_BUDGET for suffix in sizes if suffix},
+                longest_pass=LONGEST_PASS if limit is None else max(limit, LONGEST_PASS),
+                isolate=self.isolated,
+                reporter=session.reporter,
+            )
+        samples = {}
+        for suffix, document in documents.items():
+            found = as_measurements(document, sizes[suffix].shape)
+            self.measurements |= {id + suffix: measurement for id, measurement in found.items()}
+            if document["latency_ms"]:
+                samples[suffix] = {name: document[name]["samples"] for name in ("latency_ms", "calibration_ms")}
+            state = document["measurement"]
+            if state["status"] != "ok":
+                self.notes.append(f"time at {'x'.join(map(str, sizes[suffix].shape[1:]))}: {state['error']}")
+        if samples:
+            self.timings = session.store.save_timings(self.spec.key(), samples)
+        first = documents.get("", {}).get("measurement", {"status": "ok"})
+        if first["status"] in ("oom", "error"):
+            return first["status"], first["error"]
+        return "ok", None

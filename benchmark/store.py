@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from pydantic import ValidationError
@@ -40,7 +43,7 @@ class Journal:
 
 
 class Store:
-    """A folder with ``results.jsonl``, ``scores/``, ``images/`` and ``leaderboards/``."""
+    """A folder with ``results.jsonl``, ``scores/``, ``timings/``, ``images/`` and ``leaderboards/``."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
@@ -73,6 +76,15 @@ class Store:
     def latest(self) -> dict[str, Result]:
         """Return the newest record of each key."""
         return {result.key: result for result in self.results()}
+
+    def save_timings(self, key: str, samples: Mapping[str, Any]) -> str:
+        """Write the raw samples of a record's timings, atomically; return the path, relative to the folder."""
+        path = self.root / "timings" / f"{key}.json"
+        path.parent.mkdir(exist_ok=True)
+        partial = path.with_suffix(".part")
+        partial.write_text(json.dumps(samples, allow_nan=False), encoding="utf-8")
+        os.replace(partial, path)
+        return str(path.relative_to(self.root))
 
     def journal(self, key: str) -> Journal:
         """Return the per-image journal of the record with ``key``."""

@@ -61,11 +61,17 @@ class Measurement(Record):
     kind: Kind
     higher_is_better: bool | None = None
     version: int = 1
-    # Beside a timing's median: quartiles, number of samples, threads.
+    # Beside a timing's median: quartiles, 95 % interval, number of samples, threads.
     q1: Number | None = None
     q3: Number | None = None
+    ci_low: Number | None = None
+    ci_high: Number | None = None
     n: int | None = None
     threads: int | None = None
+    # Beside a timing that should not be trusted: why.
+    tainted: tuple[str, ...] | None = None
+    # Beside a value that is not like the others of its column, or is not there: why.
+    remark: str | None = None
     # Beside a mean with infinite values: how many, and the mean of the others.
     n_inf: int | None = None
     finite_mean: Number | None = None
@@ -120,9 +126,13 @@ class RunSpec(Record):
     profilers: list[str]
     device: str
     precision: str
+    channels_last: bool = False
     threads: int
     seed: int
     evaluate: bool
+    # "one-pass": float32, within 1e-5 of the metrics' definitions; "float64": the definitions themselves.
+    scoring: str = "float64"
+    skip_bad: bool = False
 
     def key(self) -> str:
         """Return a digest of the spec: two runs with the same key measure the same thing."""
@@ -149,9 +159,13 @@ class Result(Record):
     # Paths relative to the folder of results.jsonl.
     per_image: str | None
     pictures: str | None
+    # The raw samples of the timings, by size.
+    timings: str | None = None
     # Seconds spent loading, in the network, in the metrics and in the store.
     phases: dict[str, Number] = {}
     notes: list[str] = []
+    # Images that were left out because their files are bad (--skip-bad): what is wrong with each.
+    skipped: dict[str, str] = {}
     # Of the weights file, where there is one: its name, sha256 and, if trained here, the recipe.
     weights: dict[str, str] | None = None
     spec: RunSpec

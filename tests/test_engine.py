@@ -12,12 +12,10 @@ from pathlib import Path
 import pytest
 
 from benchmark import machine
-from benchmark.engine import Limits, can_isolate, loaded_plugins, run_isolated, timing_lock
-from benchmark.jsonl import lock_of
-from benchmark.reporting import Reporter
-from benchmark.standin.cache import cache_root
+from benchmark.engine import Limits, can_isolate, run_here, run_isolated
 from benchmark.worker import describe_failure, is_out_of_memory
 from tests.conftest import TINY
+from zoo import plugins
 from zoo.errors import UserError
 
 HERE = "tests.children:"
@@ -80,7 +78,7 @@ def test_the_time_limit_ends_a_child_and_keeps_what_it_sent() -> None:
 def test_the_memory_limit_ends_a_child_and_keeps_what_it_sent(function: str) -> None:
     # Without the plug-ins that other tests have loaded: they import torch, which alone is as large.
     limits = Limits(memory_bytes=256 << 20, seconds=60)
-    outcome = run_isolated(HERE + function, {}, limits=limits, plugins=[])
+    outcome = run_isolated(HERE + function, {}, limits=limits, plugin_files=[])
     assert outcome.status == "oom"
     if function == "fill":
         # Which of the two limits is first depends on the machine's speed.
@@ -97,7 +95,7 @@ def test_memory_limits_need_a_system_that_tells(monkeypatch) -> None:
 
 
 def test_plug_ins_are_passed_on(tiny: Path) -> None:
-    assert str(TINY) in loaded_plugins()
+    assert str(TINY) in plugins.loaded_files()
     assert run_isolated(HERE + "names_of_models", {}).value is True
 
 
@@ -141,30 +139,16 @@ def _lives(pid: int) -> bool:
     return False
 
 
-def test_the_lock_lets_one_timing_run_at_a_time_and_waiting_is_announced() -> None:
-    notes: list[str] = []
-    order: list[str] = []
-    waiting = threading.Event()
+def test_in_this_process_exceptions_are_outcomes_too() -> None:
+    seen = []
 
-    class Notes(Reporter):
-        def note(self, message: str) -> None:
-            notes.append(message)
-            waiting.set()
+    def fail(*, value, emit):
+        emit(value)
+        raise MemoryError("as if")
 
-    def second() -> None:
-        with timing_lock(Notes()):
-            order.append("second")
-
-    with timing_lock(Reporter()):
-        with pytest.raises(TimeoutError):
-            lock_of(cache_root() / "timing").acquire(timeout=0)
-        thread = threading.Thread(target=second)
-        thread.start()
-        assert waiting.wait(20)
-        order.append("first")
-    thread.join(20)
-    assert order == ["first", "second"]
-    assert notes == ["another timing runs on this machine; waiting until it has finished ..."]
+    outcome = run_here(fail, {"value": 1}, on_event=seen.append)
+    assert (outcome.status, outcome.error, outcome.events, seen) == ("oom", "MemoryError: as if", [1], [1])
+    assert run_here(lambda *, emit: 5, {}).value == 5
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ LAYERS = [
         "benchmark.alignment",
         "benchmark.pipeline",
     },
+    {"benchmark.conditions"},
     {
         "benchmark.protocols",
         "benchmark.conventions",
@@ -35,6 +36,7 @@ LAYERS = [
         "benchmark.standin",
     },
     {"benchmark.datasets", "benchmark.metrics", "benchmark.profilers", "benchmark.audit", "benchmark.engine"},
+    {"benchmark.turns"},
     {
         "benchmark.store",
         "benchmark.profiling",
@@ -44,9 +46,9 @@ LAYERS = [
         "benchmark.shift_plots",
         "benchmark.fastmetrics",
     },
-    {"benchmark.selection", "benchmark.doctoring"},
+    {"benchmark.selection", "benchmark.doctoring", "benchmark.prediction"},
     {"benchmark.evaluation", "benchmark.leaderboard", "benchmark.measure"},
-    {"benchmark.measuring", "benchmark.doctor"},
+    {"benchmark.measuring", "benchmark.doctor", "benchmark.work"},
     {
         "benchmark.runner",
         "benchmark.scoring",

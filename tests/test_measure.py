@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from benchmark import measuring
+from benchmark.conditions import Conditions
 from benchmark.engine import Limits, Outcome, run_isolated
 from benchmark.machine import Snapshot
-from benchmark.measure import Job, measure_latency, measure_memory, stopwatch, summary_of
-from benchmark.measuring import Conditions, add_measurements, as_measurements, measured_text, predict
+from benchmark.measure import Job, measure_latency, measure_memory, measure_model, stopwatch, summary_of
+from benchmark.measuring import add_measurements, as_measurements, measure, measured_text
+from benchmark.prediction import predict
 from benchmark.profiling import profile
 from benchmark.roofline import ceilings, roofline
 from benchmark.sampling import is_steady, other_cores, quartiles, relative, summarize, taint_reasons
@@ -171,8 +173,8 @@ def test_ceilings_are_measured_once(monkeypatch) -> None:
 
 def test_samples_come_in_pairs_and_are_kept(tiny) -> None:
     events = []
-    job = vars(Job("tiny_net", [1, 4, 32, 32], options={"width": 2}))
-    document = measure_latency(job=job, budget_seconds=0.5, emit=events.append)
+    job = Job("tiny_net", options={"width": 2})
+    document = measure_latency(job.network(), job.planes([1, 4, 32, 32]), budget_seconds=0.5, emit=events.append)
     pairs = [event for event in events if "latency_ms" in event]
     assert document["latency_ms"]["samples"] == [pair["latency_ms"] for pair in pairs]
     assert document["calibration_ms"]["samples"] == [pair["calibration_ms"] for pair in pairs]
@@ -181,13 +183,37 @@ def test_samples_come_in_pairs_and_are_kept(tiny) -> None:
 
 
 def test_a_first_pass_longer_than_the_budget_is_the_only_sample(tiny) -> None:
-    job = vars(Job("tiny_net", [1, 4, 32, 32]))
-    latency = measure_latency(job=job, budget_seconds=1e-9, emit=lambda event: None)["latency_ms"]
+    job = Job("tiny_net")
+    network, planes = job.network(), job.planes([1, 4, 32, 32])
+    latency = measure_latency(network, planes, budget_seconds=1e-9, emit=lambda event: None)["latency_ms"]
     assert (latency["n"], latency["cold"], latency["complete"]) == (1, True, False)
 
 
+def test_a_pass_that_was_too_long_is_not_repeated(tiny) -> None:
+    passes = []
+    network = Job("tiny_net").network()
+    network.register_forward_hook(lambda *args: passes.append(1))
+    planes = Job("tiny_net").planes([1, 4, 32, 32])
+    timed = measure_latency(network, planes, budget_seconds=1.0, first_pass_ms=1500.0, emit=lambda event: None)
+    latency = timed["latency_ms"]
+    assert (latency["samples"], latency["cold"], passes) == ([1500.0], True, [])
+
+
+def test_every_size_gets_memory_before_time(tiny) -> None:
+    events = []
+    sizes = {"": [1, 4, 32, 32], "@large": [1, 4, 64, 64]}
+    budgets = {"": 0.05, "@large": 0.05}
+    arguments = {"job": vars(Job("tiny_net")), "sizes": sizes, "budgets": budgets}
+    found = measure_model(**arguments, keep_heap=False, emit=events.append)
+    order = [(event["size"], kind) for event in events for kind in ("memory", "timing") if kind in event]
+    assert order == [("", "memory"), ("@large", "memory"), ("", "timing"), ("@large", "timing")]
+    assert found["@large"]["latency_ms"]["n"] >= 1
+    assert found[""]["latency_ms"]["heap_kept"] is False
+
+
 def test_peak_memory_is_what_a_pass_adds(tiny) -> None:
-    document = measure_memory(job=vars(Job("tiny_net", [1, 4, 1024, 1024])), emit=lambda event: None)
+    job = Job("tiny_net")
+    document = measure_memory(job.network(), job.planes([1, 4, 1024, 1024]), emit=lambda event: None)
     assert document["peak_rss"]["input_bytes"] == 16 << 20
     assert document["peak_rss"]["resting_bytes"] > 16 << 20
     if document["peak_rss"]["method"].startswith("VmHWM"):
@@ -197,9 +223,10 @@ def test_peak_memory_is_what_a_pass_adds(tiny) -> None:
 
 @pytest.mark.parametrize(("precision", "channels_last"), [("bf16", False), ("fp32", True)])
 def test_precision_and_layout_reach_network_and_planes(tiny, precision: str, channels_last: bool) -> None:
-    job = Job("tiny_net", [1, 4, 8, 6], precision=precision, channels_last=channels_last)
-    planes = job.planes()
-    output = job.network()(planes)
+    job = Job("tiny_net", precision=precision, channels_last=channels_last)
+    planes = job.planes([1, 4, 8, 6])
+    with torch.inference_mode():
+        output = job.network()(planes)
     assert output.dtype == planes.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     assert planes.is_contiguous(memory_format=torch.channels_last) is channels_last
 
@@ -230,7 +257,9 @@ def test_profile_measure_prints_its_keys(zoo_bench, known_ceilings) -> None:
     assert document["measurement"]["status"] in ("ok", "timeout")
     assert document["macs"] > 0
     records = as_measurements(document, document["input_shape"])
-    assert set(records) == {"latency_ms", "relative_latency", "ms_per_mpix", "peak_rss_bytes"}
+    assert set(records) == {"latency_ms", "relative_latency", "ms_per_mpix", "ceiling_share", "peak_rss_bytes"}
+    assert records["ceiling_share"].higher_is_better
+    assert records["latency_ms"].ci_low <= records["latency_ms"].value <= records["latency_ms"].ci_high
     assert "relative latency" in measured_text(document)
 
 
@@ -242,30 +271,67 @@ def fabricated(monkeypatch, *outcomes: Outcome) -> dict:
 
 
 def test_samples_sent_before_a_hard_end_are_kept(tiny, monkeypatch, known_ceilings) -> None:
-    events = [{"warm_up_ms": 5.0}, *({"latency_ms": 4.0 + i, "calibration_ms": 2.0} for i in range(3))]
+    events = [{"memory": {"peak_rss_bytes": 7, "peak_rss": {"method": "m"}}}, {"warm_up_ms": 5.0}]
+    events += [{"latency_ms": 4.0 + i, "calibration_ms": 2.0} for i in range(3)]
+    events = [{"size": "", **event} for event in events]
     timed = Outcome("timeout", error="stopped after the time limit of 3 s", events=events)
-    document = fabricated(monkeypatch, timed, Outcome("ok", {"peak_rss_bytes": 7, "peak_rss": {"method": "m"}}))
+    document = fabricated(monkeypatch, timed)
     assert document["latency_ms"]["samples"] == [4.0, 5.0, 6.0]
     assert (document["latency_ms"]["complete"], document["relative_latency"]) == (False, 2.5)
     assert document["measurement"]["status"] == "timeout"
     assert document["measurement"]["error"] == timed.error
     assert document["peak_rss_bytes"] == 7
+    assert as_measurements(document, [1])["latency_ms"].remark == f"timeout: {timed.error}"
+
+
+def timed_event(size: str) -> list[dict]:
+    return [{"size": size}, {"size": size, "timing": summary_of([2.0] * 20, [1.0] * 20, [2.0])}]
+
+
+def test_a_size_that_ends_the_child_is_marked_and_the_others_are_measured(tiny, monkeypatch, known_ceilings) -> None:
+    sizes = {"": predict("tiny_net", (32, 32), {}), "@12mp": predict("tiny_net", (64, 64), {})}
+    asked = []
+    ends = [
+        Outcome("oom", error="killed by the system", events=[{"size": ""}, {"size": "@12mp"}]),
+        Outcome("ok", {}, events=timed_event("")),
+    ]
+
+    def child(function, arguments, **how):
+        asked.append(list(arguments["sizes"]))
+        return ends.pop(0)
+
+    monkeypatch.setattr(measuring, "run_isolated", child)
+    documents = measure("tiny_net", sizes)
+    assert asked == [["", "@12mp"], [""]]
+    assert documents[""]["measurement"]["status"] == "ok"
+    assert documents[""]["relative_latency"] == 2.0
+    assert documents["@12mp"]["measurement"]["status"] == "oom"
+    empty = as_measurements(documents["@12mp"], [1])["latency_ms"]
+    assert (empty.value, empty.remark) == (None, "oom: killed by the system")
+
+
+def test_a_pass_that_the_ceilings_make_too_long_is_not_run(tiny, known_ceilings) -> None:
+    sizes = {"": predict("tiny_net", (1536, 2048), {})}
+    document = measure("tiny_net", sizes, longest_pass=0.01)[""]
+    assert document["measurement"]["status"] == "skipped"
+    assert "one pass over 1x4x1536x2048 takes at least" in document["measurement"]["error"]
 
 
 def test_a_crash_leaves_the_counted_costs_and_the_reason(tiny, monkeypatch, known_ceilings) -> None:
     crash = Outcome("error", error="killed by SIGSEGV")
-    document = fabricated(monkeypatch, crash, crash)
+    document = fabricated(monkeypatch, crash)
     assert (document["latency_ms"], document["peak_rss_bytes"], document["roofline"]) == (None, None, None)
     assert document["measurement"]["status"] == "error"
     assert document["macs"] > 0
-    assert as_measurements(document, document["input_shape"]) == {}
+    (empty,) = as_measurements(document, document["input_shape"]).values()
+    assert (empty.value, empty.remark) == (None, "error: killed by SIGSEGV")
     assert "killed by SIGSEGV" in measured_text(document)
 
 
 def test_a_users_mistake_that_the_child_finds_is_one_here(tiny, monkeypatch, known_ceilings) -> None:
     mistake = Outcome("error", error="weights do not fit", exception="UserError")
     with pytest.raises(UserError, match="weights do not fit"):
-        fabricated(monkeypatch, mistake, mistake)
+        fabricated(monkeypatch, mistake)
 
 
 def test_what_does_not_fit_is_not_run_and_says_how_much_it_needs(tiny) -> None:
@@ -307,9 +373,9 @@ def test_a_device_that_is_not_there_is_a_mistake() -> None:
 
 
 def test_torch_in_a_child_keeps_to_the_memory_limit(tiny) -> None:
-    arguments = {"job": vars(Job("tiny_net", [1, 4, 4096, 8192]))}
+    arguments = {"job": vars(Job("tiny_net")), "sizes": {"": [1, 4, 4096, 8192]}, "budgets": {}}
     outcome = run_isolated(
-        "benchmark.measure:measure_memory", arguments, limits=Limits(memory_bytes=1 << 30, seconds=60)
+        "benchmark.measure:measure_model", arguments, limits=Limits(memory_bytes=1 << 30, seconds=60)
     )
     assert outcome.status == "oom"
 

@@ -16,7 +16,9 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmark import evaluate, run
+from benchmark import evaluate
+from benchmark import run as run_as_users_do
+from benchmark.conditions import Conditions
 from benchmark.datasets import DATASETS
 from benchmark.evaluation import mean_scores
 from benchmark.protocols import ZRR
@@ -28,6 +30,12 @@ from zoo.weights import save_weights
 
 pytestmark = pytest.mark.usefixtures("tiny")
 SCORES = {"psnr[rgb]", "ssim[gaussian11,rgb]"}
+
+
+def run(*arguments, **more):
+    """Run in this process, with short timings at one size; what processes add is in test_isolation.py."""
+    quick = {"isolate": False, "sizes": ["dataset"], "conditions": Conditions(time_limit=0.4)}
+    return run_as_users_do(*arguments, **{**quick, **more})
 
 
 def only(results):
@@ -64,7 +72,8 @@ def test_measurements_have_units_definitions_and_sizes(tmp_path) -> None:
     assert measurements["conv_output_bytes"].value == 4 * (4 + 12) * 32 * 32
     latency = measurements["latency_ms"]
     assert latency.q1 <= latency.value <= latency.q3
-    assert latency.n >= 5
+    assert latency.n >= 1
+    assert "in the tool's own process" in latency.definition
     assert latency.threads == torch.get_num_threads()
     assert all(m.definition for m in measurements.values())
 
@@ -115,7 +124,7 @@ def test_weights_that_do_not_fit_stop_the_run_before_it_begins(tmp_path) -> None
     [
         ("nan", "error", "the model returned NaN or infinite values"),
         ("shape", "error", r"the model returned shape \(1, 3, 64, 63\); expected \(1, 3, 64, 64\)"),
-        ("memory", "oom", "out of memory: as if"),
+        ("memory", "oom", "MemoryError: as if"),
         ("build", "error", "tiny_broken cannot be built: RuntimeError: cannot be made"),
     ],
 )
@@ -156,12 +165,17 @@ def test_failed_records_are_tried_again_when_asked(tmp_path, rerun: str, records
         {"seed": 1},
         {"metrics": ["psnr[rgb]"]},
         {"metrics": ["mae[rgb]"]},
-        {"threads": torch.get_num_threads() + 1},
+        {"conditions": Conditions(threads=torch.get_num_threads() + 1, time_limit=0.4)},
+        {"conditions": Conditions(precision="bf16", time_limit=0.4)},
+        {"conditions": Conditions(channels_last=True, time_limit=0.4)},
+        {"sizes": ["dataset", "1mpix"]},
+        {"exact": True},
+        {"skip_bad": True},
     ],
 )
 def test_what_decides_a_number_decides_the_key(tmp_path, change: dict) -> None:
-    plain = only(run("tiny", models="tiny_free", out=tmp_path))
-    changed = only(run("tiny", models="tiny_free", out=tmp_path, **change))
+    plain = only(run("tiny", models="tiny_free", out=tmp_path, limit=1))
+    changed = only(run("tiny", models="tiny_free", out=tmp_path, **{"limit": 1, **change}))
     assert changed.key != plain.key
     assert set(change.get("metrics", SCORES)) <= set(changed.measurements)
 
@@ -197,6 +211,7 @@ def test_a_run_continues_behind_the_images_it_has(tmp_path, monkeypatch) -> None
 
 def _command(out: Path, *more: str) -> list[str]:
     run_it = ["run", "--dataset", "tiny", "--models", "tiny_free", "--out", str(out), *more]
+    run_it += ["--sizes", "dataset", "--time-limit", "20"]
     return [sys.executable, "-m", "benchmark.cli", "--plugin", str(TINY), *run_it]
 
 
@@ -280,6 +295,9 @@ def test_infinite_scores_are_counted_not_averaged_away() -> None:
         ({"models": "tiny_net", "weights": {"tiny_free": "x"}}, "'tiny_free' is not part of this run"),
         ({"data_root": "/nowhere"}, "no folder at /nowhere"),
         ({"rerun": "sometimes"}, "expected one of never, failed, always"),
+        ({"sizes": ["12mpx"]}, "--sizes: no size '12mpx'; did you mean 12mp"),
+        ({"conditions": Conditions(precision="fp8")}, "--precision fp8: expected one of fp32, bf16"),
+        ({"conditions": Conditions(memory_limit=0)}, "--memory-limit 0: expected a number of bytes above 0"),
     ],
 )
 def test_bad_input_is_named_before_anything_is_measured(tmp_path, arguments: dict, message: str) -> None:

@@ -13,6 +13,9 @@ from zoo.errors import UserError
 
 GROUP = "zoo_bench.plugins"
 _PREFIX = "zoo_bench_plugin_"
+# Modules that plug-ins brought with them, and the files that were named.
+_provided: set[str] = set()
+_files: list[str] = []
 
 
 def load_file(path: str | Path) -> None:
@@ -31,12 +34,25 @@ def load_file(path: str | Path) -> None:
     if spec is None or spec.loader is None:
         raise UserError(f"--plugin: {path} cannot be imported; expected a file that ends in .py.")
     module = importlib.util.module_from_spec(spec)
+    before = set(sys.modules)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
         raise UserError(f"--plugin: {path}{_line(error, file)}: {type(error).__name__}: {error}") from error
+    _provided.update(set(sys.modules) - before)
+    _files.append(str(file))
+
+
+def loaded_files() -> list[str]:
+    """Return the files that ``load_file`` has loaded, in that order."""
+    return list(_files)
+
+
+def is_provided(module: str) -> bool:
+    """Whether another process that loads the same plug-ins has this module: ours, or one that a plug-in brought."""
+    return module.partition(".")[0] in ("zoo", "benchmark") or module in _provided
 
 
 def load_entry_points() -> list[str]:
@@ -46,10 +62,13 @@ def load_entry_points() -> list[str]:
     """
     failures = []
     for point in entry_points(group=GROUP):
+        before = set(sys.modules)
         try:
             point.load()
         except Exception as error:
             failures.append(f"plug-in '{point.name}' ({point.value}) did not load: {type(error).__name__}: {error}")
+        else:
+            _provided.update({*(set(sys.modules) - before), point.module})
     return failures
 
 

@@ -16,10 +16,13 @@ _UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 
 _UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
-def parse_bytes(ctx: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
+def parse_limit(ctx: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
+    """Return what ``--memory-limit`` says, in bytes."""
+    return None if text is None else parse_bytes(text)
+
+
+def parse_bytes(text: str) -> int:
     """Return 4GiB, 512MiB, 1.5GB or plain bytes as a number of bytes."""
-    if text is None:
-        return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Z]*)", text.strip().upper())
     unit = _UNITS.get(match[2]) if match else None
     if match is None or unit is None or not float(match[1]):
@@ -35,18 +38,25 @@ def condition_options(command: Command) -> Command:
             "--time-limit",
             type=click.FloatRange(min=0, min_open=True),
             metavar="SECONDS",
-            help="Stop timing after this.",
+            help="What one model may take for its images, and for its timing at each size.",
         ),
         click.option(
-            "--memory-limit", callback=parse_bytes, metavar="SIZE", help="Resident memory allowed: 4GiB, 512MiB, bytes."
+            "--memory-limit", callback=parse_limit, metavar="SIZE", help="Resident memory allowed: 4GiB, 512MiB, bytes."
         ),
-        click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True),
+        click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Of planes, weights.  [default: fp32]"),
         click.option("--channels-last", is_flag=True, help="Memory format of planes and weights."),
-        click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True),
+        click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where the network runs.  [default: cpu]"),
     )
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def given_conditions(flags: dict[str, Any]) -> dict[str, Any]:
+    """Take the conditions out of a command's ``flags``; return those that were given."""
+    names = ("threads", "time_limit", "memory_limit", "precision", "channels_last", "device")
+    found = {name: flags.pop(name) for name in names}
+    return {name: value for name, value in found.items() if value not in (None, False)}
 
 
 @click.command()

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from benchmark.cli.arguments import json_option, key_values, parse_size, print_json, seed_of, set_option, start
-from benchmark.cli.machine import condition_options
+from benchmark.cli.machine import condition_options, given_conditions
 
 
 @click.command("list")
@@ -66,7 +66,7 @@ def profile(
     measured: bool,
     settings: tuple[str, ...],
     as_json: bool,
-    **conditions: Any,
+    **flags: Any,
 ) -> None:
     """Print what MODEL costs at a size; without --measure it is not run."""
     reporter = start(ctx, as_json=as_json)
@@ -76,9 +76,10 @@ def profile(
     options = key_values("--set", settings, "KEY=VALUE")
     document = measure(model, size=size, options=options, layers=layers, audit=audit)
     if measured:
-        from benchmark.measuring import Conditions, add_measurements, measured_text
+        from benchmark.conditions import Conditions
+        from benchmark.measuring import add_measurements, measured_text
 
-        how = Conditions(**conditions)
+        how = Conditions(**given_conditions(flags))
         document = add_measurements(document, conditions=how, seed=seed_of(ctx), reporter=reporter)
     if as_json:
         print_json(ctx, document)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import click
 
 from benchmark.cli.arguments import comma_separated, json_option, key_values, print_json, start
 from benchmark.cli.errors import EXIT_INTERRUPTED
+from benchmark.cli.machine import condition_options, given_conditions, parse_bytes
 from zoo.errors import UserError
 
 
@@ -45,7 +47,14 @@ from zoo.errors import UserError
     show_default=True,
     help="Which records to measure again.",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="Threads that torch uses.")
+@click.option(
+    "--sizes",
+    metavar="SIZE,..",
+    help="Sizes at which time and memory are measured: dataset, 1mpix, 12mp, or none.  [default: all]",
+)
+@click.option("--exact", is_flag=True, help="Score by the float64 definitions instead of one float32 pass (1e-5).")
+@click.option("--skip-bad", is_flag=True, help="Leave out images with bad files instead of refusing them.")
+@condition_options
 @json_option
 @click.pass_context
 def run(ctx: click.Context, out: str, rerun: str, suite: str | None, as_json: bool, **flags: Any) -> None:
@@ -84,15 +93,25 @@ def _run_arguments(ctx: click.Context, suite: str | None, flags: dict[str, Any])
         "metrics": comma_separated(flags["metrics"]),
         "weights": key_values("--weights", flags["weights"], "MODEL=FILE, for example unet=unet.safetensors") or None,
         "options": key_values("--set", flags["settings"], "KEY=VALUE or MODEL.KEY=VALUE") or None,
-        "threads": flags["threads"],
+        "sizes": comma_separated(flags["sizes"]),
+        "exact": flags["exact"] or None,
+        "skip_bad": flags["skip_bad"] or None,
         "seed": ctx.obj["seed"],
     }
+    from benchmark.conditions import Conditions
+
     arguments: dict[str, Any] = {}
+    conditions: dict[str, Any] = {}
     if suite:
         from benchmark.config import Suite, read_settings
 
         arguments = read_settings(suite, Suite).model_dump(exclude_none=True)
+        fields = [field.name for field in dataclasses.fields(Conditions) if field.name in arguments]
+        conditions = {name: arguments.pop(name) for name in fields}
+        if isinstance(limit := conditions.get("memory_limit"), str):
+            conditions["memory_limit"] = parse_bytes(limit)
     arguments |= {key: value for key, value in given.items() if value is not None}
+    arguments["conditions"] = Conditions(**conditions | given_conditions(flags))
     if "dataset" not in arguments:
         raise UserError("run: no dataset named; pass --dataset NAME (see `zoo-bench list datasets`) or --suite FILE.")
     return arguments

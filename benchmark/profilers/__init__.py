@@ -19,7 +19,8 @@ class ProfilerCard:
     """A registered cost.
 
     ``count`` profilers are exact: ``measure(model, trace)`` with the model on the meta device. ``timing``
-    profilers run: ``measure(forward, threads=...)`` with a callable that does one forward pass.
+    profilers read what the measuring process returned for one size: ``measure(document)``, keys as in
+    ``zoo-bench profile --measure --json``.
     """
 
     name: str
@@ -50,3 +51,10 @@ def register_profiler(name: str, *, kind: Kind) -> Callable[[Measure], Measure]:
 def count(value: int, unit: str, definition: str, **beside: Any) -> Measurement:
     """Return an exact cost; lower is better."""
     return Measurement(value=value, unit=unit, definition=definition, kind="count", higher_is_better=False, **beside)
+
+
+def timing(value: float | None, unit: str, definition: str, **beside: Any) -> Measurement:
+    """Return a measured cost of this machine; lower is better unless said otherwise."""
+    return Measurement(
+        value=value, unit=unit, definition=definition, kind="timing", **({"higher_is_better": False} | beside)
+    )

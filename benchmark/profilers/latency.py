@@ -1,51 +1,83 @@
-"""Time of one forward pass on this machine."""
+"""Time of one forward pass on this machine, from what ``measure.measure_model`` returned."""
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
 
-from benchmark.profilers import register_profiler
+from benchmark.profilers import register_profiler, timing
 from benchmark.types import Measurement
-
-WARM_UP = 2
-MAX_SAMPLES = 20
-MIN_SAMPLES = 5
-BUDGET_SECONDS = 10.0
 
 
 @register_profiler("latency", kind="timing")
-def measure_latency(
-    forward: Callable[[], object], *, threads: int, budget_seconds: float = BUDGET_SECONDS
-) -> dict[str, Measurement]:
-    """Median time of one forward pass on the CPU, with quartiles.
-
-    Two passes warm up; then 20 are timed, fewer (but at least 5) when ``budget_seconds`` is spent.
-    """
-    for _ in range(WARM_UP):
-        forward()
-    samples: list[float] = []
-    begin = time.perf_counter()
-    while len(samples) < MAX_SAMPLES:
-        start = time.perf_counter()
-        forward()
-        end = time.perf_counter()
-        samples.append(1000 * (end - start))
-        if len(samples) >= MIN_SAMPLES and end - begin > budget_seconds:
-            break
-    q1, median, q3 = statistics.quantiles(samples, n=4, method="inclusive")
-    return {
-        "latency_ms": Measurement(
-            value=median,
-            unit="ms",
-            definition=f"median wall-clock time of one forward pass of one image on the CPU after {WARM_UP} warm-up"
-            " passes, in the tool's own process",
-            kind="timing",
-            higher_is_better=False,
-            q1=q1,
-            q3=q3,
-            n=len(samples),
-            threads=threads,
-        )
+def latency_of(document: Mapping[str, Any]) -> dict[str, Measurement]:
+    """Time of one forward pass: median, relative to the calibration kernel, per megapixel, against the ceilings."""
+    latency, how = document["latency_ms"], document["measurement"]["conditions"]
+    if latency is None:
+        return _not_measured(document)
+    beside: dict[str, Any] = {
+        "n": latency["n"],
+        "threads": latency["threads"],
+        "tainted": tuple(document["taint_reasons"]) or None,
+        "remark": _remark(document),
     }
+    low, high = document["relative_latency_ci"] or (None, None)
+    found = {
+        "latency_ms": timing(
+            latency["median"],
+            "ms",
+            f"median time of one forward pass of one image {_where(document)}; {how}",
+            q1=latency["q1"],
+            q3=latency["q3"],
+            ci_low=latency["ci_low"],
+            ci_high=latency["ci_high"],
+            **beside,
+        ),
+        "relative_latency": timing(
+            document["relative_latency"],
+            "",
+            f"latency_ms over the median time of a calibration kernel, timed in turn"
+            f" ({document['calibration_ms']['kernel']}), with its 95 % interval; {how}",
+            ci_low=low,
+            ci_high=high,
+            **beside,
+        ),
+        "ms_per_mpix": timing(
+            document["ms_per_mpix"], "ms/MPix", f"latency_ms per million pixels of the output image; {how}", **beside
+        ),
+    }
+    if document["roofline"]:
+        found["ceiling_share"] = timing(
+            document["roofline"]["share_of_ceiling"],
+            "",
+            "time that this machine's measured ceilings (a matrix product's GFLOP/s, a copy's GB/s) allow for the"
+            f" FLOPs and the tensors moved, over latency_ms; {how}",
+            higher_is_better=True,
+            **beside,
+        )
+    return found
+
+
+def _not_measured(document: Mapping[str, Any]) -> dict[str, Measurement]:
+    """Return an empty measurement that says why, where there should have been one."""
+    state = document["measurement"]
+    if state["status"] == "ok":
+        return {}
+    definition = f"median time of one forward pass of one image; {state['conditions']}"
+    return {"latency_ms": timing(None, "ms", definition, remark=f"{state['status']}: {state['error']}")}
+
+
+def _where(document: Mapping[str, Any]) -> str:
+    if not document["measurement"]["isolated"]:
+        return "in the tool's own process, after a warm-up"
+    kept = document["latency_ms"]["heap_kept"]
+    return "in a process of its own, after a warm-up" + (", with a heap that keeps freed memory" if kept else "")
+
+
+def _remark(document: Mapping[str, Any]) -> str | None:
+    latency, state = document["latency_ms"], document["measurement"]
+    if latency["cold"]:
+        return "one cold pass"
+    if state["status"] in ("timeout", "oom", "error"):
+        return f"{state['status']}: {state['error']}"
+    return None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -69,6 +71,21 @@ class Stretch(nn.Module):
         return nn.functional.interpolate(rgb, scale_factor=2)
 
 
+def misbehave(how: str) -> None:
+    """End or fill this process."""
+    if how == "crash":
+        ctypes.string_at(0)
+    elif how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif how == "leave":
+        os._exit(3)
+    elif how == "hoard":
+        hoard = [torch.ones(16 << 20) for _ in range(200)]
+        del hoard
+    elif how == "sleep":
+        time.sleep(60)
+
+
 class Broken(nn.Module):
     """A learned layer whose output is then spoilt."""
 
@@ -80,6 +97,10 @@ class Broken(nn.Module):
         self.conv = nn.Conv2d(4, 12, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.how == "crash_when_traced":
+            ctypes.string_at(0)
+        if not x.is_meta:
+            misbehave(self.how)
         y = nn.functional.pixel_shuffle(self.conv(x), 2)
         if self.how == "nan":
             return y * float("nan")

@@ -1,0 +1,83 @@
+"""How a network runs: device, precision, memory format, threads, limits. Part of a record's key."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmark import machine
+from zoo.errors import UserError
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DEVICES = ("cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How a model runs: these decide the numbers. ``threads`` None: as many as torch uses here.
+
+    The limits (seconds, bytes) do not: they decide whether there is a number.
+    """
+
+    threads: int | None = None
+    device: str = "cpu"
+    precision: str = "fp32"
+    channels_last: bool = False
+    time_limit: float | None = None
+    memory_limit: int | None = None
+
+    def check(self) -> None:
+        """Raise UserError for a device or precision that is not there, and for limits that mean nothing."""
+        if self.precision not in PRECISIONS:
+            raise UserError(f"--precision {self.precision}: expected one of {', '.join(PRECISIONS)}.")
+        if self.device not in DEVICES:
+            raise UserError(f"--device {self.device}: expected {' or '.join(DEVICES)}.")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise UserError("--device cuda: torch sees no CUDA device here; leave the option out.")
+        if self.time_limit is not None and not (math.isfinite(self.time_limit) and self.time_limit > 0):
+            raise UserError(f"--time-limit {self.time_limit:g}: expected a number of seconds above 0.")
+        if self.memory_limit is not None and self.memory_limit <= 0:
+            raise UserError(f"--memory-limit {self.memory_limit}: expected a number of bytes above 0.")
+        if self.memory_limit is not None and not machine.has_process_memory():
+            raise UserError("--memory-limit needs /proc, which this system does not have; leave the option out.")
+
+    @property
+    def text(self) -> str:
+        """What stands in definitions: device, precision, memory format."""
+        return ", ".join([self.device, self.precision, *(["channels last"] if self.channels_last else [])])
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a network runs as it is built: on the CPU, in float32, in the plain memory format."""
+        return (self.device, self.precision, self.channels_last) == ("cpu", "fp32", False)
+
+    def layout(self, tensor: Tensor) -> Tensor:
+        """Return planes (N, C, H, W) as the network gets them: device, precision, memory format."""
+        tensor = tensor.to(self.device, PRECISIONS[self.precision])
+        return tensor.contiguous(memory_format=torch.channels_last) if self.channels_last else tensor
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """Return ``model``, moved and converted in place."""
+        if self.is_plain:
+            return model
+        model = model.to(self.device, PRECISIONS[self.precision])
+        return model.to(memory_format=torch.channels_last) if self.channels_last else model
+
+
+class Placed(nn.Module):
+    """A network under its conditions that takes and returns float32 planes on the CPU."""
+
+    def __init__(self, model: nn.Module, conditions: Conditions) -> None:
+        super().__init__()
+        self.model = conditions.place(model)
+        self._layout: Callable[[Tensor], Tensor] = conditions.layout
+
+    def forward(self, planes: Tensor) -> Any:
+        """Run the network on planes (N, C, H, W)."""
+        output = self.model(self._layout(planes))
+        return output.to("cpu", torch.float32).contiguous() if isinstance(output, Tensor) else output

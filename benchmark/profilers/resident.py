@@ -1,0 +1,30 @@
+"""Memory that one forward pass takes on this machine, from what ``measure.measure_model`` returned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmark.profilers import register_profiler, timing
+from benchmark.types import Measurement
+
+
+@register_profiler("resident", kind="timing")
+def resident_of(document: Mapping[str, Any]) -> dict[str, Measurement]:
+    """Memory that a pass adds to a process, beside the predicted ``peak_activation_bytes``."""
+    how = document["measurement"]["conditions"]
+    found = {}
+    if document["peak_rss_bytes"] is not None:
+        found["peak_rss_bytes"] = timing(
+            document["peak_rss_bytes"],
+            "B",
+            "what one pass adds to the resident memory of a process that holds network and input"
+            f" ({document['peak_rss']['method']}); {how}",
+        )
+    if document["cuda_peak_bytes"] is not None:
+        found["cuda_peak_bytes"] = timing(
+            document["cuda_peak_bytes"],
+            "B",
+            f"what one pass adds to the bytes of the GPU's allocator that holds network and input; {how}",
+        )
+    return found

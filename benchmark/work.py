@@ -1,0 +1,185 @@
+"""What one model's process does for a record: count its costs, pass the images through it, score them.
+
+``do_work`` runs in a child process (or here, for models that a child could not load). It sends what it has as it comes,
+so that a model that crashes half-way leaves its costs, and scores go to the store's journal image by image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from benchmark.conditions import Conditions, Placed
+from benchmark.evaluation import Phases, as_picture, evaluate_images, run_sample
+from benchmark.opening import configured
+from benchmark.pictures import Row, save_sheet, show_input
+from benchmark.prediction import predicted_of
+from benchmark.profiling import CostError, count_costs, meta_model, trace_card, trace_or_run
+from benchmark.selection import Entry, entry_of
+from benchmark.store import Scores, Store
+from benchmark.types import Dataset, DatasetCard, Sample
+from zoo.card import InputSpec
+from zoo.errors import SizeError
+
+SHEET_ROWS = 4
+Emit = Callable[[Any], None]
+# The same whatever the image's size: listed once.
+_SIZELESS = {"params", "weight_bytes"}
+
+
+@dataclass(frozen=True)
+class Work:
+    """One model's work, JSON-ready by ``vars``. ``sizes`` by suffix of the ids, the dataset's own ("") first."""
+
+    model: str
+    options: dict[str, Any]
+    weights: str | None
+    seed: int
+    sizes: dict[str, list[int]]
+    # Of the evaluation; without ``metrics`` outputs are checked, not scored.
+    evaluate: bool
+    dataset: str
+    dataset_options: dict[str, str]
+    root: str
+    split: str
+    count: int
+    metrics: list[str]
+    scoring: str
+    skip_bad: bool
+    store: str
+    key: str
+    device: str = "cpu"
+    precision: str = "fp32"
+    channels_last: bool = False
+
+
+def do_work(*, work: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """Count and evaluate; return number of images, seconds by phase, the sheet's path and the images left out.
+
+    Emits ``{"costs", "predicted", "notes"}`` (by id, by suffix), then ``{"images": 1}`` per image.
+    """
+    task = Work(**work)
+    entry = entry_of(task.model, task.weights, task.options)
+    phases = Phases()
+    with phases.timing("costs"):
+        emit(count_at_sizes(entry, task.sizes))
+    done: dict[str, Any] = {"n": 0, "pictures": None, "skipped": {}}
+    if task.evaluate:
+        done = _Evaluation(task, entry, phases, lambda: emit({"images": 1})).run()
+    return done | {"phases": dict(phases.seconds)}
+
+
+def count_at_sizes(entry: Entry, sizes: Mapping[str, list[int]]) -> dict[str, Any]:
+    """Return ``costs`` (measurements by id, JSON-ready), ``predicted`` (by suffix) and ``notes`` at several sizes.
+
+    A size that the model does not take, or cannot be followed at, is a note.
+    """
+    costs: dict[str, Any] = {}
+    predicted: dict[str, Any] = {}
+    notes: list[str] = []
+    model = meta_model(entry.card, entry.options)
+    for suffix, (height, width) in sizes.items():
+        try:
+            if suffix:
+                traced = trace_card(entry.card, entry.options, (height, width), model)
+            else:
+                traced, note = trace_or_run(entry.card, entry.options, (height, width), model)
+                notes += [note] if note else []
+        except (CostError, SizeError) as error:
+            notes.append(str(error))
+            continue
+        predicted[suffix] = vars(predicted_of(traced, model))
+        for id, cost in count_costs(model, traced).items():
+            if id in _SIZELESS:
+                costs[id] = cost
+            else:
+                costs[id + suffix] = cost.model_copy(update={"input_shape": list(traced.input_shape)})
+    return {
+        "costs": {id: cost.model_dump(mode="json") for id, cost in costs.items()},
+        "predicted": predicted,
+        "notes": notes,
+    }
+
+
+class _Evaluation:
+    """One model over the images of one record."""
+
+    def __init__(self, task: Work, entry: Entry, phases: Phases, advance: Callable[[], None]) -> None:
+        self.task, self.entry, self.phases, self.advance = task, entry, phases, advance
+        self.card: DatasetCard = configured(task.dataset, **task.dataset_options)
+        self.data: Dataset = self.card.open(Path(task.root), task.split)
+        self.spec: InputSpec = entry.card.input_for(entry.options)
+        self.store = Store(task.store)
+
+    def run(self) -> dict[str, Any]:
+        task = self.task
+        with self.phases.timing("build"):
+            model = self._network()
+        shown = {self.data.ids[index] for index in _shown(task.count)}
+        kept: dict[str, tuple[Sample, Tensor]] = {}
+
+        def keep(sample: Sample, output: Tensor) -> None:
+            if sample.id in shown:
+                kept[sample.id] = (sample, output)
+
+        scores, skipped = evaluate_images(
+            model,
+            self.spec,
+            self.data,
+            task.count,
+            protocol=self.card.protocol,
+            metrics=task.metrics,
+            scoring=task.scoring,
+            skip_bad=task.skip_bad,
+            journal=self.store.journal(task.key),
+            phases=self.phases,
+            advance=self.advance,
+            keep=keep,
+        )
+        with self.phases.timing("pictures"):
+            pictures = self._save_sheet(model, scores, kept)
+        return {"n": len(scores), "pictures": pictures, "skipped": skipped}
+
+    def _network(self) -> nn.Module:
+        task = self.task
+        conditions = Conditions(device=task.device, precision=task.precision, channels_last=task.channels_last)
+        model = self.entry.build(seed=task.seed)
+        return model if conditions.is_plain else Placed(model, conditions).eval()
+
+    def _save_sheet(
+        self, model: nn.Module, scores: Mapping[str, Scores], kept: Mapping[str, tuple[Sample, Tensor]]
+    ) -> str | None:
+        rows = []
+        for index in _shown(self.task.count):
+            id = self.data.ids[index]
+            if id not in scores:
+                continue
+            # After a resumed run the picture is computed once more.
+            sample, output = kept.get(id) or self._again(model, index)
+            values = (f"{name} {value:.4g}" for name, value in scores[id].items())
+            caption = "   ".join([f"image {id}", *values])
+            rows.append(Row(caption, show_input(sample), as_picture(output), as_picture(sample.target)))
+        if not rows:
+            return None
+        label = self.entry.label
+        path = self.store.root / "images" / self.data.name / f"{_file_name(label)}.png"
+        save_sheet(path, f"{label} on {self.data.name} {self.data.split}: {self.entry.evidence}", rows)
+        return str(path.relative_to(self.store.root))
+
+    def _again(self, model: nn.Module, index: int) -> tuple[Sample, Tensor]:
+        sample = self.data[index]
+        return sample, run_sample(model, sample, self.spec)
+
+
+def _shown(count: int) -> list[int]:
+    """Return the indices of the images on the contact sheet: first, last and evenly between."""
+    rows = min(SHEET_ROWS, count)
+    return [index * (count - 1) // max(rows - 1, 1) for index in range(rows)]
+
+
+def _file_name(label: str) -> str:
+    return "".join(sign if sign.isalnum() or sign in "._-" else "_" for sign in label)
