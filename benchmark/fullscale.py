@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import datetime
-import statistics
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
+from benchmark.engine import can_isolate
 from benchmark.environment import describe_environment
-from benchmark.profiling import CostError, count_costs, meta_model, trace_card
+from benchmark.measuring import as_measurements, measure
+from benchmark.prediction import Predicted, predicted_of
+from benchmark.profiling import count_costs, meta_model, trace_card
 from benchmark.selection import Entry, entry_of, jsonable_options
 from benchmark.types import Measurement, ProtocolRecord, Result, RunSpec
-from zoo.errors import SizeError
-from zoo.raw import pad_planes
+from zoo.errors import UserError
 
 NAME = "full-scale"
-# A pass that takes longer than this is its own warm-up: a second one would not be faster, only later.
-LONG_SECONDS = 20.0
-SAMPLES = 5
+BUDGET_SECONDS = 20.0
 _PROTOCOL = ProtocolRecord(name=NAME, version=1, text="one image of uniform noise in [0, 1]; nothing is scored")
 
 
@@ -29,8 +28,8 @@ def time_full_scale(
 ) -> Result:
     """Return a record with ``latency_ms@fullscale`` and the costs of one pass over planes of ``size``.
 
-    The weights are random: time does not depend on them. The first pass warms up; passes of over 20 s are timed
-    once and cold, which the definition says. A failure becomes the record's status.
+    The weights are random: time does not depend on them. It is measured in a process of its own for 20 seconds; a
+    pass that takes longer is the only one, cold, and marked so. A failure becomes the record's status.
     """
     entry = entry_of(model, None, options or {})
     begin = time.perf_counter()
@@ -42,11 +41,9 @@ def time_full_scale(
         shape = list(traced.input_shape)
         for id, cost in count_costs(network, traced).items():
             measurements[f"{id}@fullscale"] = cost.model_copy(update={"input_shape": shape})
-        measurements["latency_ms@fullscale"] = _time(entry, size, seed).model_copy(update={"input_shape": shape})
-    except (CostError, SizeError) as failure:
+        measurements["latency_ms@fullscale"] = _time(entry, predicted_of(traced, network), seed)
+    except UserError as failure:
         error = str(failure)
-    except (RuntimeError, MemoryError) as failure:
-        error = " ".join(f"{type(failure).__name__}: {failure}".split())[:300]
     spec = _spec(entry, size, seed)
     return Result(
         key=spec.key(),
@@ -69,33 +66,19 @@ def time_full_scale(
     )
 
 
-def _time(entry: Entry, size: tuple[int, int], seed: int) -> Measurement:
-    spec = entry.card.input_for(entry.options)
-    network = entry.build(seed=seed)
-    planes = pad_planes(torch.rand(1, spec.channels, *size), spec)
-    samples: list[float] = []
-    with torch.inference_mode():
-        start = time.perf_counter()
-        network(planes)
-        first = time.perf_counter() - start
-        while first <= LONG_SECONDS and len(samples) < SAMPLES:
-            start = time.perf_counter()
-            network(planes)
-            samples.append(time.perf_counter() - start)
-    how = "one cold pass" if not samples else f"median of {len(samples)} passes after a warm-up"
-    times = [1000 * value for value in samples or [first]]
-    q1, median, q3 = statistics.quantiles(times, n=4, method="inclusive") if len(times) > 1 else times * 3
-    return Measurement(
-        value=median,
-        unit="ms",
-        definition=f"wall-clock time of one forward pass over one whole image on the CPU: {how}",
-        kind="timing",
-        higher_is_better=False,
-        q1=q1,
-        q3=q3,
-        n=len(times),
-        threads=torch.get_num_threads(),
-    )
+def _time(entry: Entry, predicted: Predicted, seed: int) -> Measurement:
+    document = measure(
+        entry.card.name,
+        {"": predicted},
+        options=entry.options,
+        seed=seed,
+        budgets={"": BUDGET_SECONDS},
+        isolate=can_isolate(entry.card.build),
+    )[""]
+    state = document["measurement"]
+    if document["latency_ms"] is None:
+        raise UserError(f"{state['status']}: {state['error']}")
+    return as_measurements(document, predicted.shape)["latency_ms"]
 
 
 def _spec(entry: Entry, size: tuple[int, int], seed: int) -> RunSpec:
@@ -112,7 +95,7 @@ def _spec(entry: Entry, size: tuple[int, int], seed: int) -> RunSpec:
         metrics={},
         profilers=["macs", "memory", "params", "latency@fullscale"],
         device="cpu",
-        precision="float32",
+        precision="fp32",
         threads=torch.get_num_threads(),
         seed=seed,
         evaluate=False,

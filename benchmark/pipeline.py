@@ -104,8 +104,9 @@ class _Pipeline(Generic[Loaded, Output, Score]):
                 loaded, load_seconds = self.loading.popleft().result()
                 begin = time.perf_counter()
                 output = self.forward(loaded)
-            except Exception:
-                # A failure of scoring in here is of an earlier image, and takes the place of this one.
+            except BaseException:
+                # A failure of scoring in here is of an earlier image, and takes the place of this one. Ctrl-C too
+                # leaves what is done delivered.
                 self._drain()
                 raise
             seconds = (load_seconds, time.perf_counter() - begin)

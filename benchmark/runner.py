@@ -62,9 +62,9 @@ def run(
     "failed": those that failed, "always"). Each model runs in child processes under ``conditions``: one that fails,
     crashes or runs out of memory becomes a record; the others go on. ``isolate`` False keeps everything in this
     process, as do models that are registered in this process only. ``sizes`` are those at which time is measured
-    ("dataset", "1mpix", "12mp", or only "none"). ``exact`` scores by the metrics' float64 definitions instead of one float32 pass;
-    ``skip_bad`` leaves out images with damaged files. ``pairs`` is the rule by which the dataset "pairs" finds
-    partners, ``task`` what is asked of its models (default denoise_rgb). Raises UserError for bad input before
+    ("dataset", "1mpix", "12mp", or only "none"). ``exact`` scores by the metrics' float64 definitions instead of one
+    float32 pass; ``skip_bad`` leaves out images with damaged files. ``pairs`` is the rule by which the dataset "pairs"
+    finds partners, ``task`` what is asked of its models (default denoise_rgb). Raises UserError for bad input before
     anything is measured.
     """
     reporter, conditions = reporter or Reporter(), conditions or Conditions()

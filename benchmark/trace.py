@@ -22,6 +22,18 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 aten = torch.ops.aten
+
+
+def _attention_flops(query: Any, key: Any, value: Any, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
+    batch, heads, length, width = query.shape
+    return int(2 * batch * heads * length * key.shape[-2] * (width + value.shape[-1]))
+
+
+# Two operations per multiply-accumulate; torch's own formulas win where it has them, which depends on its version.
+_FORMULAS: dict[Any, Callable[..., Any]] = {
+    aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+    **flop_registry,
+}
 # Bookkeeping that moves no data and computes nothing.
 _FREE = {"aten.detach", "aten.alias", "aten.lift_fresh", "aten.empty", "aten.empty_like", "aten.new_empty"}
 
@@ -81,7 +93,7 @@ class _Tracer(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         packet = func._overloadpacket
-        if packet not in flop_registry and _is_composite(func):
+        if packet not in _FORMULAS and _is_composite(func):
             # Composite operations (linear, matmul) are counted by the parts that they run.
             with self:
                 return func.decompose(*args, **kwargs)
@@ -94,9 +106,8 @@ class _Tracer(TorchDispatchMode):
         layer = self.layers.current
         if not func.is_view and str(packet) not in _FREE:
             self.moved_bytes += sum(_touched_bytes(tensor) for tensor in _tensors((args, kwargs, output)))
-        if packet in flop_registry:
-            # torch's formulas count two operations per multiply-accumulate.
-            macs = flop_registry[packet](*args, **kwargs, out_val=output) // 2
+        if packet in _FORMULAS:
+            macs = _FORMULAS[packet](*args, **kwargs, out_val=output) // 2
             self.macs[layer] += macs
         elif not func.is_view and str(packet) not in _FREE:
             inputs = [tensor.numel() for tensor in _tensors((args, kwargs))]

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import sys
 
-from benchmark.measuring import Conditions, measure, predict
+from benchmark.conditions import Conditions
+from benchmark.measuring import measure
+from benchmark.prediction import predict
 from benchmark.profiling import default_size
 from zoo.card import get_card
 
@@ -29,7 +31,7 @@ def main() -> None:
     print(f"{'run':>3} {'ms':>9} {'calibration ms':>15} {'relative':>9} {'interval':>15} {'n':>4}  tainted")
     values, intervals, tainted = [], [], 0
     while len(values) < RUNS and tainted < MOST_TAINTED:
-        document = measure(name, predicted, conditions=Conditions(threads=2))
+        document = measure(name, {"": predicted}, conditions=Conditions(threads=2))[""]
         latency, interval = document["latency_ms"], document["relative_latency_ci"]
         if latency is None or interval is None:
             print(document["measurement"]["error"])

@@ -25,11 +25,11 @@ from __future__ import annotations
 import math
 import os
 import sys
-from typing import Any
+from collections.abc import Sequence
 
 from benchmark.engine import Limits, run_isolated
 from benchmark.measure import Job
-from benchmark.measuring import predict
+from benchmark.prediction import predict
 from benchmark.profiling import default_size
 from zoo.card import get_card
 
@@ -46,10 +46,9 @@ def main() -> None:
         size = default_size(get_card(name))
         side = 32 * round(size[0] * math.sqrt(TARGET_BYTES / predict(name, size, {}).peak_activation_bytes) / 32)
         predicted = predict(name, (side, side), {})
-        job = vars(Job(name, list(predicted.shape)))
-        measured = added_by_a_pass(job)
+        measured = added_by_a_pass(name, predicted.shape)
         os.environ["MALLOC_MMAP_THRESHOLD_"] = str(1 << 17)
-        fixed = added_by_a_pass(job)
+        fixed = added_by_a_pass(name, predicted.shape)
         del os.environ["MALLOC_MMAP_THRESHOLD_"]
         tensors, held = predicted.peak_activation_bytes / 1e6, predicted.peak_workspace_bytes / 1e6
         print(
@@ -59,13 +58,15 @@ def main() -> None:
         )
 
 
-def added_by_a_pass(job: dict[str, Any]) -> float:
+def added_by_a_pass(name: str, shape: Sequence[int]) -> float:
     """Return input and what one pass adds in MB; nan if it failed, which is printed."""
-    outcome = run_isolated("benchmark.measure:measure_memory", {"job": job}, limits=Limits(threads=2))
+    # With a budget that the pass which measures memory exceeds, there is no other.
+    arguments = {"job": vars(Job(name)), "sizes": {"": list(shape)}, "budgets": {"": 1e-9}}
+    outcome = run_isolated("benchmark.measure:measure_model", arguments, limits=Limits(threads=2))
     if outcome.status != "ok":
-        print(f"{job['model']}: {outcome.status}: {outcome.error}", file=sys.stderr)
+        print(f"{name}: {outcome.status}: {outcome.error}", file=sys.stderr)
         return math.nan
-    return float(outcome.value["peak_rss_bytes"] + outcome.value["peak_rss"]["input_bytes"]) / 1e6
+    return float(outcome.value[""]["peak_rss_bytes"] + outcome.value[""]["peak_rss"]["input_bytes"]) / 1e6
 
 
 if __name__ == "__main__":

@@ -109,7 +109,8 @@ def test_tracing_leaves_the_model_as_it_was() -> None:
 def test_layers_sum_to_the_total() -> None:
     document = profile("unet_w8", size=(32, 48), layers=True)
     assert sum(layer["macs"] for layer in document["layers"]) == document["macs"]
-    assert {"layer": "inc.double_conv.0", "macs": 4 * 8 * 9 * 32 * 48} in document["layers"]
+    macs = 4 * 8 * 9 * 32 * 48
+    assert {"layer": "inc.double_conv.0", "macs": macs, "flops": 2 * macs} in document["layers"]
     assert document["flops"] == 2 * document["macs"]
 
 
@@ -167,15 +168,70 @@ def test_weights_take_no_memory_on_meta() -> None:
     assert all(parameter.is_meta for parameter in model.parameters())
 
 
-def test_a_model_that_reads_values_says_so(tmp_path) -> None:
+@pytest.fixture
+def stubborn(tmp_path, monkeypatch):
+    """Register models that cannot be followed on meta tensors."""
     from zoo import plugins
+    from zoo.card import MODELS
 
+    monkeypatch.setattr(MODELS, "_items", dict(MODELS._items))
     file = tmp_path / "reads.py"
     file.write_text(
-        "from torch import nn\nfrom zoo import register_model\n"
-        "class Reads(nn.Module):\n    def forward(self, x):\n        return x if x.sum().item() > 0 else -x\n"
-        "@register_model(task='denoise_rgb')\ndef reads_values() -> nn.Module:\n    return Reads()\n"
+        "import torch\nfrom torch import nn\nfrom zoo import register_model\n"
+        "class Reads(nn.Module):\n"
+        "    def __init__(self, inner):\n        super().__init__()\n        self.inner = inner\n"
+        "    def forward(self, x):\n"
+        "        rows = x.mean(dim=2).transpose(1, 2)\n"
+        "        y = self.inner(rows) if self.inner else None\n"
+        "        if x.shape[-1] == 50: raise ValueError('fifty')\n"
+        "        return x if x.sum().item() > 0 else -x\n"
+        "class Attention(nn.MultiheadAttention):\n"
+        "    def forward(self, x):\n        return super().forward(x, x, x, need_weights=False)\n"
+        "@register_model(task='denoise_rgb')\ndef reads_values() -> nn.Module:\n    return Reads(None)\n"
+        "@register_model(task='denoise_rgb')\ndef reads_lstm() -> nn.Module:\n"
+        "    return Reads(nn.LSTM(3, 5, batch_first=True))\n"
+        "@register_model(task='denoise_rgb')\ndef reads_attention() -> nn.Module:\n"
+        "    return Reads(Attention(3, 1, batch_first=True))\n"
     )
     plugins.load_file(file)
-    with pytest.raises(UserError, match="costs of reads_values at 256x256 not counted"):
-        profile("reads_values")
+
+
+@pytest.mark.parametrize(
+    ("model", "macs"),
+    [
+        ("reads_values", 0),
+        ("reads_lstm", 48 * 4 * 5 * (3 + 5)),
+        ("reads_attention", 48 * 3 * 3 * 4 + 2 * 48 * 48 * 3),
+    ],
+)
+def test_what_cannot_be_followed_is_run_at_a_small_size_and_says_so(stubborn, model: str, macs: int) -> None:
+    document = profile(model, size=(32, 48), audit=True)
+    assert (document["macs"], document["input_shape"]) == (macs, [1, 3, 32, 48])
+    assert (
+        "Tensor.item() cannot be called on meta tensors); its costs are of a run at 1x3x32x48" in document["notes"][0]
+    )
+    assert document["notes"][1].startswith("no audit")
+    assert document["audit"] == {"thop": None, "ptflops": None, "ptflops-2021": None}
+
+
+def test_what_cannot_be_followed_is_not_run_at_a_large_size(stubborn) -> None:
+    assert profile("reads_values", size=(3072, 4096))["input_shape"] == [1, 3, 256, 256]
+
+
+def test_what_does_not_run_either_is_one_line(stubborn) -> None:
+    message = r"neither on meta tensors \(ValueError: fifty\) nor by a run at 40x50 \(ValueError: fifty\)"
+    with pytest.raises(UserError, match=message):
+        profile("reads_values", size=(40, 50))
+
+
+def test_a_size_that_no_memory_holds_is_counted() -> None:
+    document = profile("plainunet_8", size=(1 << 17, 1 << 17))
+    small = profile("plainunet_8", size=(1 << 8, 1 << 8))
+    assert document["macs"] == small["macs"] << 18
+    assert document["peak_activation_bytes"] == small["peak_activation_bytes"] << 18
+
+
+def test_a_model_without_parameters_has_costs() -> None:
+    document = profile("bilinear", size=(32, 32))
+    assert (document["params"], document["weight_bytes"]) == (0, 0)
+    assert document["peak_activation_bytes"] > 0
