@@ -130,6 +130,7 @@ def profile_text(document: dict[str, Any]) -> str:
         f"  largest convolution    {document['peak_conv_bytes'] / gib:.3f} GiB in {document['peak_conv_layer'] or '-'}",
         f"  peak of live tensors   {document['peak_activation_bytes'] / gib:.3f} GiB"
         f" in {document['peak_activation_layer'] or '-'}",
+        f"  a pass adds, predicted {document['predicted_rss_bytes'] / gib:.3f} GiB (CPU, plain memory format)",
         *(f"  note                   {note}" for note in document["notes"]),
         "  executed without a formula (not in MACs):",
     ]

@@ -14,7 +14,7 @@ from benchmark import machine
 from benchmark.environment import describe_environment
 from benchmark.measure import CALIBRATION, calibration_kernel, stopwatch
 from benchmark.reporting import Reporter
-from benchmark.sampling import other_cores, summarize, taint_reasons
+from benchmark.sampling import observed, summarize, taint_reasons
 from benchmark.turns import timing_turn
 
 GIB = 1 << 30
@@ -72,15 +72,11 @@ def _probe(threads: int, seconds: float) -> tuple[dict[str, Any], list[str]]:
     while len(samples) < _MIN_PROBES or (sum(samples) < 1000 * seconds and len(samples) < _MAX_PROBES):
         samples.append(clock(kernel))
     after = machine.snapshot()
-    passed = after.clock - before.clock
     cores = machine.usable_cores()
-    stolen = None if before.steal is None or after.steal is None else (after.steal - before.steal) / (passed * cores)
     probe = {
         "kernel": CALIBRATION,
         "calibration_ms": vars(summarize(samples)),
-        "seconds": passed,
-        "steal_share": stolen,
-        "others_busy_cores": other_cores(before, after),
+        **observed(before, after, cores=cores),
     }
     return probe, taint_reasons(before, after, samples, threads=threads, cores=cores)
 

@@ -57,6 +57,10 @@ def as_picture(image: Tensor) -> NDArray[np.float64]:
     return image[0].permute(1, 2, 0).double().numpy()
 
 
+def _in_float32(image: Tensor) -> NDArray[Any]:
+    return image[0].permute(1, 2, 0).numpy()
+
+
 def run_sample(model: nn.Module, sample: Sample, spec: InputSpec) -> Tensor:
     """Return the model's output (1, 3, H, W) in [0, 1], not clipped.
 
@@ -80,10 +84,12 @@ def score_pair(
     """
     if not metrics:
         return {}
-    prepared, reference = prepare_output(as_picture(output), protocol), as_picture(target)
-    if scoring == "one-pass":
-        return score_fast(prepared, reference, metrics)
-    return {id: float(METRICS.get(id).function(prepared, reference)) for id in metrics}
+    if scoring == "float64":
+        prepared, reference = prepare_output(as_picture(output), protocol), as_picture(target)
+        return {id: float(METRICS.get(id).function(prepared, reference)) for id in metrics}
+    # Rounding to 8 bits is decided in float64: a float32 value may lie on the other side of a half.
+    picture = as_picture(output) if protocol.round_uint8 else _in_float32(output)
+    return score_fast(prepare_output(picture, protocol), _in_float32(target), metrics)
 
 
 @dataclass(frozen=True)

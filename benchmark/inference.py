@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from benchmark.reporting import Reporter
 from benchmark.selection import entry_of
+from benchmark.turns import work_turns
 from zoo.card import InputSpec
 from zoo.errors import UserError
 from zoo.raw import apply_model, to_network
@@ -63,14 +64,16 @@ def infer(
     except OSError as error:
         raise UserError(f"-o {out}: cannot be made ({error.strerror}); name a folder that you may write to.") from None
     written = []
-    with reporter.progress(f"infer {entry.label}", len(files)) as advance:
+    with reporter.progress(f"infer {entry.label}", len(files)) as advance, work_turns() as turn:
         for file in files:
             if file.suffix == ".npy":
-                written.append(_infer_array(network, spec, file, folder))
+                with turn():
+                    written.append(_infer_array(network, spec, file, folder))
             else:
                 red = CFA[cfa.upper()] if spec.layout == "bayer_packed" else (0, 0)
                 planes = _read_planes(file, spec, red, black, white)
-                written.append(_infer_image(network, spec, planes, red, folder / f"{file.stem}.png"))
+                with turn():
+                    written.append(_infer_image(network, spec, planes, red, folder / f"{file.stem}.png"))
             advance()
     return written
 

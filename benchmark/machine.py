@@ -157,10 +157,24 @@ def keep_free_memory() -> bool:
 
     Blocks under 1 GiB come from the heap and stay in it: no pass pays for pages that the last one gave back.
     """
-    trim_threshold, mmap_threshold = -1, -3
+    return _set_malloc(_MMAP_THRESHOLD, 1 << 30) and _set_malloc(_TRIM_THRESHOLD, -1)
+
+
+def give_memory_back() -> bool:
+    """Let the C library give blocks of 128 KiB and more back when they are freed; return whether it can be told so.
+
+    glibc begins like that, but moves larger and larger blocks into its heap, where freed ones lie between live ones.
+    """
+    return _set_malloc(_MMAP_THRESHOLD, 128 << 10)
+
+
+# Parameters of glibc's mallopt.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+
+
+def _set_malloc(parameter: int, value: int) -> bool:
     with contextlib.suppress(OSError, AttributeError):
-        library = ctypes.CDLL(None)
-        return bool(library.mallopt(mmap_threshold, 1 << 30) and library.mallopt(trim_threshold, -1))
+        return bool(ctypes.CDLL(None).mallopt(parameter, value))
     return False
 
 

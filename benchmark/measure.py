@@ -2,7 +2,8 @@
 
 **Memory** comes first, size by size. What one pass adds to the resident memory of a process that holds the network and
 its input already: a small pass has loaded the libraries, freed heap is given back, the peak mark is reset, one pass
-runs. On a GPU what one pass adds to the allocator's bytes.
+runs. Freed tensors go back to the system at once (where the C library is glibc, whose heap would keep some between
+live ones, more or less of them from run to run). On a GPU what one pass adds to the allocator's bytes.
 
 **Latency.** From here on the C library keeps freed memory (where it is glibc): by default every pass returns its
 tensors to the system and takes them again page by page, which is up to two fifths of the time, varies between processes
@@ -29,7 +30,7 @@ from torch import Tensor, nn
 
 from benchmark import machine
 from benchmark.conditions import Conditions
-from benchmark.sampling import STEADY, is_steady, relative, summarize, taint_reasons
+from benchmark.sampling import STEADY, is_steady, observed, relative, summarize, taint_reasons
 from benchmark.selection import Entry, entry_of
 from zoo.errors import SizeError
 from zoo.raw import padded_size
@@ -78,7 +79,7 @@ def measure_model(
     job: dict[str, Any],
     sizes: Mapping[str, Sequence[int]],
     budgets: Mapping[str, float | None],
-    keep_heap: bool = True,
+    own_process: bool = True,
     emit: Emit,
 ) -> dict[str, Any]:
     """Measure memory, then latency of a job at several shapes by name; return what was measured by name.
@@ -86,17 +87,19 @@ def measure_model(
     ``budgets`` are seconds of timing (None: 60). Everything is emitted as it comes, with its ``size``: memory
     as ``{"memory"}``, each pair of samples as ``{"latency_ms", "calibration_ms"}``, each warm-up pass as
     ``{"warm_up_ms"}``, a finished timing as ``{"timing"}``: what a hard end leaves, and at which size it came.
-    ``keep_heap`` changes this process for good: only for a child of its own.
+    ``own_process`` says that this one may be told, for good, how to handle freed memory.
     """
     task = Job(**job)
     network = task.network()
     found: dict[str, Any] = {}
+    given_back = own_process and machine.give_memory_back()
     _load_libraries(task, network, min(shape[-2] * shape[-1] for shape in sizes.values()))
     for size, shape in sizes.items():
         emit({"size": size})
-        found[size] = measure_memory(network, task.planes(shape), emit=lambda event: None)
+        found[size] = measure_memory(network, task.planes(shape))
+        found[size]["peak_rss"]["given_back"] = given_back
         emit({"size": size, "memory": found[size]})
-    kept = keep_heap and machine.keep_free_memory()
+    kept = own_process and machine.keep_free_memory()
     for size, shape in sizes.items():
         emit({"size": size})
         send = _labelled(emit, size)
@@ -146,14 +149,10 @@ def measure_latency(
         emit({"latency_ms": samples[-1], "calibration_ms": calibration[-1]})
     if cold:
         samples, calibration = warm_up[:1], [clock(calibrate)]
-    reasons = taint_reasons(
-        before,
-        machine.snapshot(),
-        calibration,
-        threads=torch.get_num_threads(),
-        cores=machine.usable_cores(),
-    )
-    return summary_of(samples, calibration, warm_up, cold=cold, reasons=reasons)
+    after, cores = machine.snapshot(), machine.usable_cores()
+    reasons = taint_reasons(before, after, calibration, threads=torch.get_num_threads(), cores=cores)
+    summary = summary_of(samples, calibration, warm_up, cold=cold, reasons=reasons)
+    return summary | {"observed": observed(before, after, cores=cores)}
 
 
 def _pass_of(network: nn.Module, planes: Tensor) -> Callable[[], None]:
@@ -247,7 +246,7 @@ def calibration_kernel(device: str = "cpu") -> Callable[[], Any]:
     return run
 
 
-def measure_memory(network: nn.Module, planes: Tensor, *, emit: Emit) -> dict[str, Any]:
+def measure_memory(network: nn.Module, planes: Tensor) -> dict[str, Any]:
     """Return the peak of memory that one pass adds: ``peak_rss_bytes`` with how it was read, the GPU's beside it.
 
     ``pass_ms`` is how long that pass took, cold.
@@ -261,7 +260,6 @@ def measure_memory(network: nn.Module, planes: Tensor, *, emit: Emit) -> dict[st
     if resting is None or not marked:
         # The mark since the process began: an upper bound where building the network took more than the pass.
         resting = _peak_since_start()
-    emit({"resting_bytes": resting})
     spent = stopwatch(device)(_pass_of(network, planes))
     peak = machine.peak_resident_bytes() if marked else _peak_since_start()
     return {

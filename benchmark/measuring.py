@@ -130,7 +130,7 @@ class _Run:
             "budgets": budgets,
         }
         if not self.isolate:
-            return run_here(measure_model, arguments | {"keep_heap": False})
+            return run_here(measure_model, arguments | {"own_process": False})
         seconds = None if limit is None else (1.5 * limit + GRACE_SECONDS) * one_after_another
         limits = Limits(self.conditions.memory_limit, seconds, self.threads)
         return run_isolated("benchmark.measure:measure_model", arguments, limits=limits)
@@ -166,6 +166,7 @@ def _nothing(conditions: Conditions, threads: int, predicted: Predicted, isolate
         "calibration_ms": None,
         "tainted": None,
         "taint_reasons": [],
+        "observed": None,
         "peak_rss_bytes": None,
         "peak_rss": None,
         "cuda_peak_bytes": None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,8 +36,8 @@ def get_protocol(name: str) -> EvaluationProtocol:
     return PROTOCOLS[name]
 
 
-def prepare_output(image: NDArray[np.float64], protocol: EvaluationProtocol) -> NDArray[np.float64]:
-    """Return an output (H, W, 3) as the protocol compares it."""
+def prepare_output(image: NDArray[Any], protocol: EvaluationProtocol) -> NDArray[Any]:
+    """Return an output (H, W, 3), float32 or float64, as the protocol compares it."""
     if protocol.clamp:
         image = image.clip(0.0, 1.0)
     if protocol.round_uint8:

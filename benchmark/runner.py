@@ -337,6 +337,7 @@ class _Measuring:
             self.measurements |= {id + suffix: measurement for id, measurement in found.items()}
             if document["latency_ms"]:
                 samples[suffix] = {name: document[name]["samples"] for name in ("latency_ms", "calibration_ms")}
+                samples[suffix] |= {"warm_up_ms": document["latency_ms"]["warm_up"], "observed": document["observed"]}
             state = document["measurement"]
             if state["status"] != "ok":
                 self.notes.append(f"time at {'x'.join(map(str, sizes[suffix].shape[1:]))}: {state['error']}")

@@ -114,6 +114,20 @@ def taint_reasons(
     return reasons
 
 
+def observed(before: Snapshot, after: Snapshot, *, cores: int) -> dict[str, float | None]:
+    """Return what the machine did between two snapshots: load, steal (share of its time), others' cores, clock."""
+    seconds = after.clock - before.clock
+    stolen = None if before.steal is None or after.steal is None else (after.steal - before.steal) / (seconds * cores)
+    return {
+        "seconds": seconds,
+        "load": after.load,
+        "steal_share": stolen,
+        "others_busy_cores": other_cores(before, after),
+        "mhz_before": before.mhz,
+        "mhz_after": after.mhz,
+    }
+
+
 def _disturbances(before: Snapshot, after: Snapshot, seconds: float, threads: int, cores: int) -> list[str]:
     reasons = []
     if before.steal is not None and after.steal is not None:

@@ -118,7 +118,7 @@ class _Tracer(TorchDispatchMode):
             out_bytes = _bytes(output)
             self.conv_output_bytes += out_bytes
             weight, bias = args[1:3]
-            held = self.live_bytes + out_bytes + _workspace_bytes(args[0], output, transposed=args[6])
+            held = self.live_bytes + out_bytes + _workspace_bytes(args[0], output, transposed=args[6], groups=args[8])
             self.peak_workspace = max(self.peak_workspace, held)
             self.conv_bias_elements += 0 if bias is None else output.numel()
             self.excess_macs += weight.numel() * (output.numel() // output.shape[1]) - macs
@@ -218,23 +218,23 @@ def _bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def _workspace_bytes(planes: Tensor, output: Tensor, *, transposed: bool) -> int:
+def _workspace_bytes(planes: Tensor, output: Tensor, *, transposed: bool, groups: int) -> int:
     """Estimate what oneDNN holds beside the tensors of a convolution in the plain memory format.
 
     Measured: it copies the input into blocks of 16 channels, computes into such blocks and copies them into the
     output, which takes up memory only then, when the input's copy has gone. Transposed ones hold two copies of
-    the output.
+    the output. Up to 4 channels are read and written as they are, but not where channels are convolved one by one.
     """
-    source, target = _blocked_bytes(planes), _blocked_bytes(output)
+    fewest = 4 if groups == 1 else 0
+    source, target = _blocked_bytes(planes, fewest), _blocked_bytes(output, fewest)
     if transposed:
         return 2 * target
     return max(source + target - _bytes(output), target)
 
 
-def _blocked_bytes(tensor: Tensor) -> int:
+def _blocked_bytes(tensor: Tensor, fewest: int) -> int:
     channels = tensor.shape[1]
-    # Few channels are read as they are, without a copy.
-    return _bytes(tensor) // max(channels, 1) * -(-channels // 16) * 16 if channels > 4 else 0
+    return _bytes(tensor) // max(channels, 1) * -(-channels // 16) * 16 if channels > fewest else 0
 
 
 def _touched_bytes(tensor: Tensor) -> int:

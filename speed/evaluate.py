@@ -9,19 +9,18 @@ of the whole process; turns are interleaved.
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from benchmark.datasets import DATASETS
-from benchmark.evaluation import as_picture, run_sample, score_pair
-from benchmark.fastmetrics import score_fast
+from benchmark.evaluation import evaluate_images
 from benchmark.opening import open_dataset
-from benchmark.pipeline import run_pipeline
-from benchmark.protocols import ZRR, prepare_output
+from benchmark.protocols import ZRR
 from benchmark.types import Sample
 from zoo import create_model
 from zoo.card import get_card
@@ -37,34 +36,29 @@ def main() -> None:
     model, spec = create_model("bilinear").eval(), get_card("bilinear").input
     ids = [f"{data.ids[index % len(data.ids)]} ({index})" for index in range(count)]
 
-    def load(index: int) -> Sample:
-        return data[index % len(data.ids)]
+    class Repeated:
+        """The split again and again."""
 
-    def fast(sample: Sample, output: torch.Tensor) -> dict[str, float]:
-        pictures = (image[0].permute(1, 2, 0).numpy() for image in (output, sample.target))
-        prepared, target = next(pictures), next(pictures)
-        return score_fast(prepare_output(prepared, ZRR), target, ZRR.metrics)
+        name, split, provenance = data.name, data.split, data.provenance
 
-    def slow(sample: Sample, output: torch.Tensor) -> dict[str, float]:
-        return score_pair(as_picture(output), as_picture(sample.target), ZRR, ZRR.metrics)
+        def __init__(self) -> None:
+            self.ids = ids
 
-    def way(score: Callable[[Sample, torch.Tensor], dict[str, float]], workers: int | None) -> list[dict[str, float]]:
-        scores: list[dict[str, float]] = []
-        run_pipeline(
-            ids,
-            load=load,
-            forward=lambda sample: run_sample(model, sample, spec),
-            score=score,
-            deliver=lambda done: scores.append(done.score),
-            workers=workers,
-        )
-        return scores
+        def __getitem__(self, index: int) -> Sample:
+            return dataclasses.replace(data[index % len(data.ids)], id=ids[index])
+
+        def digest(self, limit: int | None = None) -> str:
+            return data.digest(limit)
+
+    def way(scoring: str, workers: int | None) -> dict[str, dict[str, float]]:
+        how: dict[str, Any] = {"protocol": ZRR, "metrics": ZRR.metrics, "scoring": scoring, "workers": workers}
+        return evaluate_images(model, spec, Repeated(), count, **how)[0]
 
     ways = {
-        "serial, float64 reference": lambda: way(slow, 0),
-        "serial, one pass": lambda: way(fast, 0),
-        "2 threads, one pass": lambda: way(fast, 2),
-        "3 threads, one pass": lambda: way(fast, 3),
+        "serial, float64 reference": lambda: way("float64", 0),
+        "serial, one pass": lambda: way("one-pass", 0),
+        "2 threads, one pass": lambda: way("one-pass", 2),
+        "3 threads, one pass": lambda: way("one-pass", 3),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     cores: dict[str, list[float]] = {name: [] for name in ways}

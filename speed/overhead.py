@@ -2,6 +2,9 @@
 
     python speed/overhead.py [MODEL ...]      # goal: under 10 %
 
+Loading and scoring run beside the network in threads, so that seconds of work may exceed those of the clock. All in one
+process, without timings.
+
 Two shares: of the whole run on the 12 images of the stand-in, where counting costs and drawing the contact sheet
 weigh most, and per image (loading and storing against network and metrics), which is what a long run tends to.
 The networks get random weights, stored as a file, so that they are scored like trained ones.
@@ -19,7 +22,7 @@ from benchmark import run
 from zoo import create_model
 from zoo.weights import save_weights
 
-WORK = ("forward", "metrics")
+WORK = ("forward", "score")
 PER_IMAGE = ("load", "store")
 
 
@@ -34,8 +37,10 @@ def main() -> None:
             if model.state_dict():
                 weights[name] = str(Path(out) / f"{name}.safetensors")
                 save_weights(weights[name], model, {"model": name})
-        run("zrr", models="bilinear", limit=1, out=out)  # what is loaded once per process
-        results = run("zrr", models=names, weights=weights, out=out, rerun="always")
+        run(
+            "zrr", models="bilinear", limit=1, out=out, isolate=False, sizes=["none"]
+        )  # what is loaded once per process
+        results = run("zrr", models=names, weights=weights, out=out, rerun="always", isolate=False, sizes=["none"])
     print(f"{'model':24} {'total s':>8} {'work s':>8} {'of the run':>11} {'per image':>10}")
     for result in results:
         work = sum(result.phases.get(name, 0.0) for name in WORK)

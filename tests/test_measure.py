@@ -204,7 +204,7 @@ def test_every_size_gets_memory_before_time(tiny) -> None:
     sizes = {"": [1, 4, 32, 32], "@large": [1, 4, 64, 64]}
     budgets = {"": 0.05, "@large": 0.05}
     arguments = {"job": vars(Job("tiny_net")), "sizes": sizes, "budgets": budgets}
-    found = measure_model(**arguments, keep_heap=False, emit=events.append)
+    found = measure_model(**arguments, own_process=False, emit=events.append)
     order = [(event["size"], kind) for event in events for kind in ("memory", "timing") if kind in event]
     assert order == [("", "memory"), ("@large", "memory"), ("", "timing"), ("@large", "timing")]
     assert found["@large"]["latency_ms"]["n"] >= 1
@@ -213,7 +213,7 @@ def test_every_size_gets_memory_before_time(tiny) -> None:
 
 def test_peak_memory_is_what_a_pass_adds(tiny) -> None:
     job = Job("tiny_net")
-    document = measure_memory(job.network(), job.planes([1, 4, 1024, 1024]), emit=lambda event: None)
+    document = measure_memory(job.network(), job.planes([1, 4, 1024, 1024]))
     assert document["peak_rss"]["input_bytes"] == 16 << 20
     assert document["peak_rss"]["resting_bytes"] > 16 << 20
     if document["peak_rss"]["method"].startswith("VmHWM"):

@@ -175,6 +175,7 @@ def stubborn(tmp_path, monkeypatch):
     from zoo.card import MODELS
 
     monkeypatch.setattr(MODELS, "_items", dict(MODELS._items))
+    monkeypatch.setattr(plugins, "_files", list(plugins._files))
     file = tmp_path / "reads.py"
     file.write_text(
         "import torch\nfrom torch import nn\nfrom zoo import register_model\n"

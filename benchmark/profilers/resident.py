@@ -15,11 +15,12 @@ def resident_of(document: Mapping[str, Any]) -> dict[str, Measurement]:
     how = document["measurement"]["conditions"]
     found = {}
     if document["peak_rss_bytes"] is not None:
+        read = document["peak_rss"]["method"]
+        read += "; freed tensors given back at once" if document["peak_rss"].get("given_back") else ""
         found["peak_rss_bytes"] = timing(
             document["peak_rss_bytes"],
             "B",
-            "what one pass adds to the resident memory of a process that holds network and input"
-            f" ({document['peak_rss']['method']}); {how}",
+            f"what one pass adds to the resident memory of a process that holds network and input ({read}); {how}",
         )
     if document["cuda_peak_bytes"] is not None:
         found["cuda_peak_bytes"] = timing(
