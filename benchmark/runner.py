@@ -339,7 +339,8 @@ class _Measuring:
                 samples[suffix] = {name: document[name]["samples"] for name in ("latency_ms", "calibration_ms")}
                 samples[suffix] |= {"warm_up_ms": document["latency_ms"]["warm_up"], "observed": document["observed"]}
             state = document["measurement"]
-            if state["status"] != "ok":
+            # Where there are samples, the measurement says itself what is wrong with them.
+            if state["status"] != "ok" and document["latency_ms"] is None:
                 self.notes.append(f"time at {'x'.join(map(str, sizes[suffix].shape[1:]))}: {state['error']}")
         if samples:
             self.timings = session.store.save_timings(self.spec.key(), samples)

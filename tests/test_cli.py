@@ -74,6 +74,14 @@ def test_run_prints_a_table_and_says_where_things_are(zoo_bench, tmp_path) -> No
         assert path in outcome.out.replace("\n", "")
 
 
+def test_a_table_is_cut_into_pieces_that_fit_and_repeat_the_names() -> None:
+    from benchmark.console import _pieces
+
+    assert _pieces([5, 5, 10, 10], 100) == [[0, 1, 2, 3]]
+    assert _pieces([5, 5, 10, 10, 10], 45) == [[0, 1, 2, 3], [0, 1, 4]]
+    assert _pieces([50, 50, 10, 10], 40) == [[0, 1, 2], [0, 1, 3]]
+
+
 def test_run_exits_1_when_a_model_fails_and_keeps_the_others(zoo_bench, tmp_path) -> None:
     outcome = zoo_bench(*RUN, "--models", "tiny_broken,tiny_free", "--out", tmp_path, "--json")
     assert outcome.code == 1

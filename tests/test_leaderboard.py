@@ -125,6 +125,37 @@ def test_timings_of_two_machines_are_told_apart() -> None:
     assert not any(x == board.headers.index("CPU time [ms] at 4x224x224 ↓") for _, x in board.best)
 
 
+def marked(result: Result, id: str, **beside) -> Result:
+    timing = measurement(beside.pop("value", 5.0), kind="timing", higher=False, input_shape=[1, 4, 8, 8], **beside)
+    return result.model_copy(update={"measurements": {**result.measurements, id: timing}})
+
+
+def test_timings_that_are_not_like_the_others_are_marked_and_explained() -> None:
+    first = marked(result("a", 20.0), "latency_ms", tainted=("others were busy",), remark="one cold pass")
+    second = marked(result("b", 19.0), "latency_ms@12mp", value=None, remark="skipped: needs 33 GiB")
+    (board,) = boards([first, second], "zrr-standin")
+    row = dict(zip(board.headers, board.rows[0]))
+    assert "5.00†‡" in row.values()
+    assert "a: † time at 4x8x8 on a disturbed machine: others were busy" in board.notes
+    assert "a: ‡ time at 4x8x8: one cold pass" in board.notes
+    assert "-‡" in board.rows[1]
+
+
+def test_columns_say_which_way_is_better() -> None:
+    share = measurement(0.5, kind="timing", higher=True, input_shape=[1, 4, 8, 8])
+    record = result("a", 20.0)
+    record = record.model_copy(update={"measurements": {**record.measurements, "ceiling_share@12mp": share}})
+    (board,) = boards([record], "zrr-standin")
+    assert dict(zip(board.headers, board.rows[0]))["of ceilings [%] at 4x8x8 ↑"] == "50"
+
+
+def test_conditions_that_are_not_the_usual_ones_stand_in_the_name() -> None:
+    record = result("a", 20.0)
+    spec = record.spec.model_copy(update={"precision": "bf16", "channels_last": True})
+    (board,) = boards([record.model_copy(update={"spec": spec, "key": "other"}), record], "zrr-standin")
+    assert sorted(row[0] for row in board.rows) == ["a", "a, bf16, channels last"]
+
+
 def test_a_failed_record_says_why() -> None:
     tables = boards([result("a", None, status="error", error="ValueError: no")], "zrr-standin")
     assert tables[0].rows[0][1] == "untrained, error"
