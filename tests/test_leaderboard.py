@@ -126,7 +126,7 @@ def test_timings_of_two_machines_are_told_apart() -> None:
 
 
 def marked(result: Result, id: str, **beside) -> Result:
-    timing = measurement(beside.pop("value", 5.0), kind="timing", higher=False, input_shape=[1, 4, 8, 8], **beside)
+    timing = measurement(beside.pop("value", 5.0), kind="timing", higher=False, input_shape=[1, 4, 224, 224], **beside)
     return result.model_copy(update={"measurements": {**result.measurements, id: timing}})
 
 
@@ -136,8 +136,8 @@ def test_timings_that_are_not_like_the_others_are_marked_and_explained() -> None
     (board,) = boards([first, second], "zrr-standin")
     row = dict(zip(board.headers, board.rows[0]))
     assert "5.00†‡" in row.values()
-    assert "a: † time at 4x8x8 on a disturbed machine: others were busy" in board.notes
-    assert "a: ‡ time at 4x8x8: one cold pass" in board.notes
+    assert "a: † time at 4x224x224 on a disturbed machine: others were busy" in board.notes
+    assert "a: ‡ time at 4x224x224: one cold pass" in board.notes
     assert "-‡" in board.rows[1]
 
 
