@@ -109,6 +109,7 @@ def evaluate_images(
     metrics: Sequence[str],
     scoring: str = "one-pass",
     skip_bad: bool = False,
+    leave_out: Mapping[str, str] | None = None,
     workers: int | None = None,
     journal: Journal | None = None,
     phases: Phases | None = None,
@@ -120,14 +121,15 @@ def evaluate_images(
     Images are loaded ahead and scored behind the network in ``workers`` threads (0: none), with the same results
     for any number. Images that ``journal`` holds are not run again. Without metrics the model still runs on every
     image, and shapes and values are checked. ``keep`` sees each sample with its output, in order. A damaged file is
-    a UserError, or with ``skip_bad`` an image left out. The network waits for timings of this tool.
+    a UserError, or with ``skip_bad`` an image left out, as are those that ``leave_out`` names with a reason. The
+    network waits for timings of this tool.
     """
     phases = phases or Phases()
     done = journal.read() if journal else {}
     done = {id: scores for id, scores in done.items() if set(scores) == set(metrics)}
     ids = list(dataset.ids[:count])
-    pending = [index for index, id in enumerate(ids) if id not in done]
-    skipped: dict[str, str] = {}
+    skipped = {id: why for id, why in (leave_out or {}).items() if id in ids}
+    pending = [index for index, id in enumerate(ids) if id not in done and id not in skipped]
     model.eval()
     for _ in range(count - len(pending)):
         advance()
@@ -169,7 +171,7 @@ def evaluate_images(
         run_pipeline(
             [ids[index] for index in pending], load=load, forward=forward, score=score, deliver=deliver, workers=workers
         )
-    return {id: done[id] for id in ids if id in done}, skipped
+    return {id: done[id] for id in ids if id in done and id not in skipped}, skipped
 
 
 def mean_scores(

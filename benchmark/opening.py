@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from pathlib import Path
 
@@ -21,8 +22,20 @@ def open_dataset(
     return open_with_root(card, data_root, split, reporter)[0]
 
 
+def open_split(card: DatasetCard, root: Path, split: str, *, skip_bad: bool = False) -> Dataset:
+    """Open a split at ``root``; with ``skip_bad`` without what is incomplete there, where the dataset can do so."""
+    if skip_bad and "skip_bad" in inspect.signature(card.open).parameters:
+        return card.open(root, split, skip_bad=True)
+    return card.open(root, split)
+
+
 def open_with_root(
-    card: DatasetCard, data_root: str | Path | None = None, split: str | None = None, reporter: Reporter | None = None
+    card: DatasetCard,
+    data_root: str | Path | None = None,
+    split: str | None = None,
+    reporter: Reporter | None = None,
+    *,
+    skip_bad: bool = False,
 ) -> tuple[Dataset, Path]:
     """Open a split as ``open_dataset`` does; return it with the folder where it lies."""
     reporter = reporter or Reporter()
@@ -33,7 +46,7 @@ def open_with_root(
     if root is not None:
         if not root.is_dir():
             raise UserError(f"{card.name}: no folder at {root}; download the dataset and pass its root by --data-root.")
-        return _announced(card.open(root, split), reporter), root
+        return _announced(open_split(card, root, split, skip_bad=skip_bad), reporter), root
     if card.standin is None:
         raise UserError(f"{card.name}: no data; it has no embedded stand-in. Pass --data-root or set ZOO_BENCH_DATA.")
     root = card.standin(reporter)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from benchmark.conditions import Conditions
+from benchmark.doctoring.screening import screen
 from benchmark.engine import Limits, Outcome, can_isolate, run_here, run_isolated
 from benchmark.environment import describe_environment
 from benchmark.evaluation import mean_scores
@@ -86,10 +87,12 @@ def run(
     for id in ids:
         METRICS.get(id)
     store = Store(out)
-    data, root = open_with_root(card, data_root, split, reporter)
+    data, root = open_with_root(card, data_root, split, reporter, skip_bad=skip_bad)
     session = _Session(
         card, named, data, root, store, reporter, ids, limit, seed, sizes, conditions, exact, skip_bad, isolate
     )
+    if any(entry.evaluate for entry in entries):
+        session.screen()
     return [session.result_of(entry, rerun) for entry in entries]
 
 
@@ -120,7 +123,9 @@ class _Session:
         self.conditions, self.threads = conditions, conditions.threads or torch.get_num_threads()
         self.timed = [SIZES[size] for size in SIZES if size in sizes]
         self.count = min(limit or len(data.ids), len(data.ids))
-        self.digest = data.digest(limit)
+        self.left_out: dict[str, str] = dict(getattr(data, "left_out", {}))
+        self.remarks: list[str] = []
+        self._digest: str | None = None
         self._stamp, self._known = (-1, -1), dict[str, Result]()
 
     @property
@@ -129,6 +134,27 @@ class _Session:
         mpix = round(1024 / target_scale(self.card))
         sizes = (self.card.plane_size, (mpix, mpix), self.card.full_size)
         return {suffix: list(size) for suffix, size in zip(SIZES.values(), sizes)}
+
+    @property
+    def digest(self) -> str:
+        """Return the digest of the images' files."""
+        if self._digest is None:
+            self._digest = self.data.digest(self.limit)
+        return self._digest
+
+    def screen(self) -> None:
+        """Find the images whose files are bad; raises UserError for them unless they are to be left out."""
+        screening = screen(self.card, self.data, self.root, self.data.ids[: self.count])
+        if screening.bad and not self.skip_bad:
+            first = next(iter(screening.bad.values()))[0]
+            raise UserError(
+                f"{self.data.name}: {len(screening.bad)} of {self.count} images are bad, the first one: {first.line()}."
+                " `zoo-bench data check` lists all; --skip-bad leaves them out."
+            )
+        self.left_out |= {id: problems[0].line() for id, problems in screening.bad.items()}
+        self.remarks = [problem.line() for problem in screening.remarks]
+        for remark in self.remarks:
+            self.reporter.note(f"{self.data.name}: {remark}")
 
     def known(self) -> dict[str, Result]:
         """Return the newest record of each key; the file is read again only if somebody wrote to it."""
@@ -245,7 +271,7 @@ class _Measuring:
             timings=self.timings,
             phases={name: round(seconds, 4) for name, seconds in sorted(done["phases"].items())},
             notes=self.notes,
-            skipped=done.get("skipped", {}),
+            skipped=self._left_out(done) if entry.evaluate else {},
             weights=entry.weights_record(),
             spec=self.spec,
             protocol=session.card.protocol.record(),
@@ -287,6 +313,7 @@ class _Measuring:
             metrics=list(spec.metrics),
             scoring=spec.scoring,
             skip_bad=spec.skip_bad,
+            leave_out=session.left_out,
             store=str(session.store.root),
             key=spec.key(),
             device=spec.device,
@@ -299,17 +326,23 @@ class _Measuring:
         self.predicted = {suffix: Predicted(**one) for suffix, one in event["predicted"].items()}
         self.notes += event["notes"]
 
+    def _left_out(self, done: Mapping[str, Any]) -> dict[str, str]:
+        return self.session.left_out | done.get("skipped", {})
+
     def _score(self, done: Mapping[str, Any]) -> None:
         session = self.session
         if not done["n"]:
-            first = next(iter(done["skipped"].values()), "")
+            first = next(iter(self._left_out(done).values()), "")
             raise UserError(f"{session.data.name}: all {session.count} images were left out, the first one: {first}")
-        if done["skipped"]:
-            self.notes.append(f"{len(done['skipped'])} of {session.count} images left out, their files are bad")
+        if left_out := self._left_out(done):
+            self.notes.append(f"{len(left_out)} images left out, their files are bad")
+        self.notes += session.remarks
         scores = session.store.journal(self.spec.key()).read()
-        wanted = {id: scores[id] for id in session.data.ids[: session.count] if id in scores}
+        wanted = [id for id in session.data.ids[: session.count] if id not in self._left_out(done)]
         metrics = list(self.spec.metrics)
-        self.measurements |= mean_scores(wanted, metrics, session.card.protocol, self.spec.scoring)
+        self.measurements |= mean_scores(
+            {id: scores[id] for id in wanted}, metrics, session.card.protocol, self.spec.scoring
+        )
 
     def _time(self) -> tuple[Status, str | None]:
         """Measure time and memory; return the record's status, which larger sizes do not decide."""

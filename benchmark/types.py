@@ -234,8 +234,9 @@ class DatasetCard:
     default_split: str
     plane_size: tuple[int, int]
     full_size: tuple[int, int]
-    # Opens a split at a root; raises UserError for everything that is wrong with the files.
-    open: Callable[[Path, str], Dataset]
+    # Opens a split at a root: (root, split). Raises UserError for everything that is wrong with the files; one that also
+    # takes ``skip_bad=True`` leaves those images out instead and says so in ``left_out`` {id: what is wrong}.
+    open: Callable[..., Dataset]
     # Returns the root of the embedded stand-in, building it first where needed; None: there is none.
     standin: Callable[[Reporter], Path] | None = None
     # Writes a stand-in into an empty folder: (folder, seed, reporter).

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from benchmark.conditions import Conditions, Placed
 from benchmark.evaluation import Phases, as_picture, evaluate_images, run_sample
-from benchmark.opening import configured
+from benchmark.opening import configured, open_split
 from benchmark.pictures import Row, save_sheet, show_input
 from benchmark.prediction import predicted_of
 from benchmark.profiling import CostError, count_costs, meta_model, trace_card, trace_or_run
@@ -50,6 +50,8 @@ class Work:
     metrics: list[str]
     scoring: str
     skip_bad: bool
+    # Images to leave out, and why.
+    leave_out: dict[str, str]
     store: str
     key: str
     device: str = "cpu"
@@ -111,7 +113,7 @@ class _Evaluation:
     def __init__(self, task: Work, entry: Entry, phases: Phases, advance: Callable[[], None]) -> None:
         self.task, self.entry, self.phases, self.advance = task, entry, phases, advance
         self.card: DatasetCard = configured(task.dataset, **task.dataset_options)
-        self.data: Dataset = self.card.open(Path(task.root), task.split)
+        self.data: Dataset = open_split(self.card, Path(task.root), task.split, skip_bad=task.skip_bad)
         self.spec: InputSpec = entry.card.input_for(entry.options)
         self.store = Store(task.store)
 
@@ -135,6 +137,7 @@ class _Evaluation:
             metrics=task.metrics,
             scoring=task.scoring,
             skip_bad=task.skip_bad,
+            leave_out=task.leave_out,
             journal=self.store.journal(task.key),
             phases=self.phases,
             advance=self.advance,
