@@ -20,11 +20,11 @@ from PIL import Image
 from benchmark.doctoring.duplicates import perceptual_hash
 from benchmark.doctoring.plans import Rule
 from benchmark.doctoring.views import GRID, compare_views
-from benchmark.imagefiles import decode
+from benchmark.imagefiles import check_end, decode
 from zoo.errors import UserError
 
 # Part of the key of what is remembered; raised when a fact changes its meaning.
-VERSION = 1
+VERSION = 2
 
 Facts = dict[str, Any]
 Grid = NDArray[np.float32]
@@ -100,12 +100,13 @@ def _draft(content: bytes) -> tuple[Any, tuple[int, int] | None]:
     """
     try:
         image = Image.open(io.BytesIO(content), formats=("JPEG",))
+        check_end(image, content)
         size = image.size
         if min(size) < _DRAFT_SIDE:
             return None, None
         image.draft(None, (size[0] // 8, size[1] // 8))
         image.load()
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, EOFError):
         return None, None
     return image, size
 
