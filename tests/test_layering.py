@@ -34,6 +34,7 @@ LAYERS = [
         "benchmark.worker",
         "benchmark.standin",
     },
+    {"benchmark.layout"},
     {"benchmark.datasets", "benchmark.metrics", "benchmark.profilers", "benchmark.audit", "benchmark.engine"},
     {
         "benchmark.store",

@@ -206,7 +206,7 @@ def test_medium_folders_are_read_from_any_level(medium):
 def test_incomplete_medium_is_refused(medium):
     for path in (medium / "Data" / FOLDERS[1]).glob("*_011.PNG"):
         path.unlink()
-    refuse(medium, "train", "expected 4 pairs in 2 folders", "found 3 in 2", "SIDD-Medium is not complete")
+    refuse(medium, "train", "has 3 pairs in 2 folders", "expected 4 pairs in 2 folders, the whole of SIDD-Medium")
 
 
 def test_a_part_of_small_is_opened_and_says_so(small_folders):
