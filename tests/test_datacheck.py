@@ -7,12 +7,16 @@ import os
 import shutil
 import subprocess
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import savemat
 
+from benchmark.datasets import sidd
 from benchmark.datasets import zrr as loader
+from benchmark.datasets.pairs import open_pairs
 from benchmark.doctoring.checking import check_dataset
 from benchmark.doctoring.duplicates import MAX_BITS, MIN_CORRELATION, Fingerprints, near_duplicates, perceptual_hash
 from benchmark.doctoring.views import compare_views
@@ -161,7 +165,7 @@ def test_file_without_partner(root):
         ("count", str(root / "test" / "canon")),
         ("partner", str(raw(root, 3))),
     ]
-    assert problems[0]["what"] == "3 files"
+    assert problems[0]["what"] == "3 files, without 3.jpg"
     assert problems[1]["expected"] == str(target(root, 3))
 
 
@@ -335,10 +339,37 @@ def test_pairs_are_checked(tmp_path):
     assert check_dataset("pairs", tmp_path / "mine")["files"] == 6
     save(tmp_path / "mine" / "target" / "1.png", np.zeros((40, 50, 3), np.uint8))
     only(tmp_path / "mine", "black", tmp_path / "mine" / "target" / "1.png", "every pixel is 0", name="pairs")
-    (tmp_path / "mine" / "input" / "1.png").unlink()
-    (problem,) = check_dataset("pairs", tmp_path / "mine")["problems"]
-    assert problem["kind"] == "layout"
-    assert "1.png has no partner" in problem["what"]
+
+
+def test_every_defect_of_pairs_is_listed(tmp_path):
+    """One file without partner does not hide what is wrong with the others."""
+    root = tmp_path / "mine"
+    random = np.random.default_rng(0)
+    for folder in ("input", "target"):
+        (root / folder).mkdir(parents=True)
+        for number in range(6):
+            save(root / folder / f"{number}.png", random.integers(0, 255, (40, 50, 3), np.uint8))
+    (root / "target" / "0.png").unlink()
+    (root / "input" / "1.png").unlink()
+    (root / "target" / "2.png").write_bytes(b"")
+    save(root / "input" / "3.png", np.zeros((40, 50, 3), np.uint8))
+    save(root / "target" / "4.png", np.zeros((40, 50), np.uint8))
+    os.symlink("7.png", root / "input" / "7.png")
+    shutil.copy(root / "target" / "5.png", root / "target" / "5.jpg")
+    Path(os.fsdecode(os.fsencode(root / "input") + b"/\xff.png")).write_bytes(b"")
+    problems = check_dataset("pairs", root)["problems"]
+    assert {(problem["kind"], problem["file"].removeprefix(f"{root}/")) for problem in problems} == {
+        ("partner", "input/0.png"),
+        ("partner", "target/1.png"),
+        ("damaged", "target/2.png"),
+        ("black", "input/3.png"),
+        ("depth", "target/4.png"),
+        ("name", "input/7.png"),
+        ("name", "target/5.jpg"),
+        ("name", "input/\\xff.png"),
+    }
+    with pytest.raises(UserError, match=r"is a link to nothing or to itself \(and 4 more\); expected a picture"):
+        open_pairs(root)
 
 
 def test_sidd_folders_are_checked(tmp_path):
@@ -351,6 +382,70 @@ def test_sidd_folders_are_checked(tmp_path):
     assert [(p["kind"], p["expected"]) for p in problems] == [("count", "160")]
     (scene / "GT_SRGB_010.PNG").write_bytes(b"")
     assert "damaged" in {p["kind"] for p in check_dataset("sidd", tmp_path / "sidd")["problems"]}
+
+
+def test_every_defect_of_sidd_folders_is_listed(tmp_path):
+    random = np.random.default_rng(0)
+    for number in (1, 2, 3):
+        scene = tmp_path / "sidd" / "Data" / f"{number:04}_001_S6_00100_00060_3200_L"
+        scene.mkdir(parents=True)
+        for side in ("NOISY", "GT"):
+            for frame in ("010", "011"):
+                path = scene / f"{number:04}_{side}_SRGB_{frame}.PNG"
+                save(path, random.integers(0, 255, (64, 48, 3), np.uint8))
+    (scene / "0003_GT_SRGB_010.PNG").unlink()
+    (scene / "0003_NOISY_SRGB_011.PNG").rename(scene / "0004_NOISY_SRGB_011.PNG")
+    black = tmp_path / "sidd" / "Data" / "0001_001_S6_00100_00060_3200_L" / "0001_GT_SRGB_010.PNG"
+    save(black, np.zeros((64, 48, 3), np.uint8))
+    problems = check_dataset("sidd", tmp_path / "sidd")["problems"]
+    assert sorted((problem["kind"], Path(problem["file"]).name) for problem in problems) == [
+        ("black", "0001_GT_SRGB_010.PNG"),
+        ("count", "Data"),
+        ("name", "0004_NOISY_SRGB_011.PNG"),
+        ("partner", "0003_GT_SRGB_011.PNG"),
+        ("partner", "0003_NOISY_SRGB_010.PNG"),
+    ]
+
+
+def test_black_blocks_and_blocks_without_noise_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(sidd, "PUBLISHED_IMAGES", 2)
+    monkeypatch.setattr(sidd, "BLOCKS", 2)
+    monkeypatch.setattr(sidd, "BLOCK", (8, 8, 3))
+    blocks = np.random.default_rng(0).integers(1, 255, (2, 2, 2, 8, 8, 3), np.uint8)
+    blocks[0, 1, 0], blocks[0, 0, 1] = 0, blocks[1, 0, 1]
+    for stem, side in zip(("ValidationNoisyBlocksSrgb", "ValidationGtBlocksSrgb"), blocks):
+        savemat(tmp_path / f"{stem}.mat", {stem: side})
+    noisy = str(tmp_path / "ValidationNoisyBlocksSrgb.mat")
+    assert [(p["kind"], p["file"], p["what"]) for p in check_dataset("sidd", tmp_path)["problems"]] == [
+        ("mismatch", noisy, "block 1 of image 0: the same pixels as its target"),
+        ("black", noisy, "block 0 of image 1: every pixel is 0"),
+    ]
+
+
+def test_jpeg_whose_end_is_zeros_is_damaged(root):
+    path = target(root, 1)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+    only(root, "damaged", path, "the end marker is missing")
+
+
+def test_file_of_the_same_size_and_time_is_read_again(root):
+    """As copying tools leave it that set times."""
+    path = target(root, 1)
+    check_dataset("zrr", root)
+    before, content = path.stat(), path.read_bytes()
+    path.write_bytes(content[:-2] + b"\0\0")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    only(root, "damaged", path)
+
+
+def test_names_that_are_no_utf8_are_named(root, zoo_bench):
+    Path(os.fsdecode(os.fsencode(root / "test" / "canon") + b"/\xff.jpg")).write_bytes(b"")
+    for options in ((), ("--json",)):
+        outcome = zoo_bench("data", "check", "zrr", "--data-root", root, *options)
+        assert outcome.code == 1
+        assert "canon/\\xff.jpg" in outcome.out.replace("\\\\", "\\")
 
 
 def test_command_lists_problems_and_exits_with_1(root, zoo_bench):

@@ -16,6 +16,7 @@ from benchmark.doctoring.inspection import VERSION, Facts, inspect_unit
 from benchmark.doctoring.judging import Judge
 from benchmark.doctoring.memory import Memory
 from benchmark.doctoring.plans import Plan, Unit, make_plan
+from benchmark.layout import printable
 from benchmark.opening import configured
 from benchmark.reporting import Reporter
 from benchmark.types import DatasetCard
@@ -52,12 +53,12 @@ def check_dataset(
             judge.take(unit, facts)
             totals.take(unit, facts, remembered, lines)
             advance()
-    problems = judge.finish()
+    problems = [problem._replace(file=printable(problem.file)) for problem in judge.finish()]
     if not plan.units and not problems:
         raise UserError(f"{plan.name}: no files of the dataset in {root}. Pass another --data-root.")
     document = {
         "dataset": plan.name,
-        "root": str(root),
+        "root": printable(root),
         "ok": not problems,
         "files": totals.files,
         "bytes": totals.bytes,
@@ -122,7 +123,7 @@ class _Job:
         self.unit = unit
         self.files = [(path, plan.rules[role]) for role, path in unit.files]
         # The role is part of it: the same file is measured differently as a mosaic and as a picture.
-        self.key = f"{plan.name} " + " ".join(f"{role} {path}" for role, path in unit.files)
+        self.key = f"{plan.name} " + " ".join(f"{role} {printable(path)}" for role, path in unit.files)
         self.state = memory.state([path for path, _ in self.files])
         self.known: Facts | None = memory.recall(self.key, self.state)
 

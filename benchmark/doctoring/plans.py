@@ -9,7 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from benchmark.datasets import pairs, sidd, zrr
+from benchmark.layout import DefectsError, check_standin, printable
 from benchmark.matfiles import find_mat
 from benchmark.standin.cache import MARKER, read_marker, rebuild_advice
 from benchmark.standin.sidd import VALIDATION_NOISY, VALIDATION_TARGET
@@ -88,6 +91,8 @@ PHOTOGRAPH = Rule(formats=("JPEG",), kinds=("RGB",), black_up_to=1.0)
 PICTURE = Rule(formats=("PNG", "JPEG", "TIFF"), kinds=("RGB",), bits=(8, 16), black_up_to=1.0)
 SIDD_PICTURE = Rule(formats=("PNG",), kinds=("RGB",), black_up_to=1.0)
 ZRR_PATCH = (448, 448)
+# Missing files that are named one by one.
+_SHOWN = 20
 
 
 def make_plan(card: DatasetCard, root: Path) -> Plan:
@@ -129,7 +134,9 @@ def _plan_sidd(card: DatasetCard, root: Path) -> Plan:
     blocks = [path for path in found if path is not None]
     plan.units = [Unit("validation", path.stem, (("blocks", path),)) for path in blocks]
     if blocks:
-        _opened(plan, root, lambda: sidd.SiddBlocks(root))
+        opened = _opened(plan, root, lambda: sidd.SiddBlocks(root))
+        if opened is not None:
+            plan.problems += _block_problems(opened, blocks)
     try:
         sidd.find_scenes(sidd.NAME, root)
     except UserError as error:
@@ -137,18 +144,32 @@ def _plan_sidd(card: DatasetCard, root: Path) -> Plan:
             plan.problems.append(Problem(str(root), "layout", str(error), ""))
         return plan
     split = _opened(plan, root, lambda: sidd.SiddFolders(root))
-    if split is not None:
-        plan.units = [*plan.units, *_loader_units(split)]
-        if "published_pairs" in split.provenance and split.provenance["pairs"] != split.provenance["published_pairs"]:
-            what = f"{split.provenance['pairs']} pairs of SIDD-Small"
-            plan.problems.append(Problem(str(root), "count", what, str(split.provenance["published_pairs"])))
+    if split is None:
+        return plan
+    plan.units = [*plan.units, *_loader_units(split)]
+    if "published_pairs" in split.provenance and split.provenance["pairs"] != split.provenance["published_pairs"]:
+        what = f"{split.provenance['pairs']} pairs of SIDD-Small"
+        plan.problems.append(Problem(str(root), "count", what, str(split.provenance["published_pairs"])))
     return plan
+
+
+def _block_problems(split: sidd.SiddBlocks, paths: Sequence[Path]) -> Iterator[Problem]:
+    """Yield the blocks that are black and those that are not noisy at all."""
+    for image, block in np.ndindex(*split.noisy.shape[:2]):
+        noisy, target = split.noisy[image, block], split.target[image, block]
+        where = f"block {block} of image {image}"
+        for path, pixels in zip(paths, (noisy, target)):
+            if not pixels.any():
+                yield Problem(str(path), "black", f"{where}: every pixel is 0", "a picture")
+        if noisy.any() and np.array_equal(noisy, target):
+            yield Problem(str(paths[0]), "mismatch", f"{where}: the same pixels as its target", "a noisy picture")
 
 
 def _plan_pairs(card: DatasetCard, root: Path) -> Plan:
     plan = Plan(pairs.NAME, {"input": PICTURE, "target": PICTURE})
     split = _opened(plan, root, lambda: card.open(root, card.default_split))
-    plan.units = _loader_units(split) if split is not None else []
+    if split is not None:
+        plan.units = _loader_units(split)
     return plan
 
 
@@ -169,11 +190,7 @@ def _counts(
     """Return the number of pairs by split; a stand-in's marker renames the plan and gives counts and digests."""
     if marker is None:
         return published
-    if marker.get("name") != standin:
-        raise UserError(
-            f"{plan.name}: {root} holds the stand-in {marker.get('name')!r}; expected '{standin}'."
-            " Pass another --data-root."
-        )
+    check_standin(root, marker, name=plan.name, standin=standin)
     plan.name = standin
     try:
         plan.digests = {path: str(entry["sha256"]) for path, entry in marker.get("files", {}).items()}
@@ -185,12 +202,15 @@ def _counts(
 
 
 def _opened(plan: Plan, root: Path, open_split: Callable[[], Any]) -> Any | None:
-    """Return an opened split; what its loader refuses is a problem of the layout."""
+    """Return an opened split; what its loader refuses are problems, and what files are there become units."""
     try:
         return open_split()
+    except DefectsError as error:
+        plan.problems += [Problem(printable(d.path), d.kind, d.what, d.expected) for d in error.defects]
+        plan.units = [*plan.units, *(Unit("files", id, files) for id, files in error.files.items())]
     except UserError as error:
         plan.problems.append(Problem(str(root), "layout", str(error), ""))
-        return None
+    return None
 
 
 def _loader_units(split: Any) -> list[Unit]:
@@ -217,7 +237,7 @@ def _files(plan: Plan, folder: Path) -> Iterator[Path]:
         except OSError as error:  # links that point at each other
             what = f"cannot be followed ({error.strerror})"
         if Path(entry.name).suffix:
-            plan.problems.append(Problem(entry.path, "name", what, "a file"))
+            plan.problems.append(Problem(printable(entry.path), "name", what, "a file"))
 
 
 def _numbered(plan: Plan, folder: Path, suffix: str, count: int) -> set[int]:
@@ -231,9 +251,13 @@ def _numbered(plan: Plan, folder: Path, suffix: str, count: int) -> set[int]:
             numbers.add(int(path.stem))
             continue
         others += 1
-        plan.problems.append(Problem(str(path), "name", "not one of the names", f"0{suffix} to {count - 1}{suffix}"))
+        plan.problems.append(
+            Problem(printable(path), "name", "not one of the names", f"0{suffix} to {count - 1}{suffix}")
+        )
     if len(numbers) + others != count:
-        what = f"{len(numbers) + others} files"
+        missing = [f"{number}{suffix}" for number in range(count) if number not in numbers]
+        listed = ", ".join(missing[:_SHOWN]) + (f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else "")
+        what = f"{len(numbers) + others} files" + (f", without {listed}" if numbers and missing else "")
         plan.problems.append(Problem(str(folder), "count", what, f"{count} files, 0{suffix} to {count - 1}{suffix}"))
     return numbers
 
