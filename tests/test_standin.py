@@ -6,8 +6,10 @@ import functools
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -455,6 +457,52 @@ def test_several_processes_give_the_same_bytes(photos, tmp_path):
     two = building.build_pieces(tmp_path / "two", jobs, make, workers=2)
     assert (one, list(one)) == (two, [job.key for job in jobs])
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def _write_own_id(root, job):
+    """Make a piece that takes a minute; the id of the process stands beside it."""
+    (root / f"{os.getpid()}.pid").touch()
+    time.sleep(60)
+
+
+def _end_own_process(root, job):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _jobs(count):
+    return [building.Job("train", index, photographs.procedural_photograph(index)) for index in range(count)]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads the state of processes from /proc")
+def test_workers_do_not_outlive_a_killed_parent(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from benchmark.standin import building;"
+        "from tests import test_standin as t;"
+        "building.build_pieces(Path(sys.argv[1]), t._jobs(4), t._write_own_id, workers=2)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, tmp_path])
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("*.pid"))) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    ids = [path.stem for path in tmp_path.glob("*.pid")]
+    while any(_runs(id) for id in ids):
+        assert time.monotonic() < deadline, "a worker is still there"
+        time.sleep(0.05)
+
+
+def _runs(id):
+    try:
+        return Path(f"/proc/{id}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def test_killed_worker_is_told_in_a_line(tmp_path):
+    with pytest.raises(UserError, match="a worker process was ended from outside"):
+        building.build_pieces(tmp_path, _jobs(3), _end_own_process, workers=2)
 
 
 def test_photographs_that_cannot_be_used_are_named(tmp_path):

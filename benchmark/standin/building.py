@@ -8,11 +8,12 @@ import json
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from hashlib import sha256
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -237,7 +238,7 @@ def _make_all(
             yield job, make(root, job)
         return
     # Not by fork: this process may have threads, whose locks a fork would copy.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_leave_interrupts) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker) as pool:
         running: dict[Future[Piece], Job] = {}
         rest = iter(jobs)
         try:
@@ -248,14 +249,28 @@ def _make_all(
                     yield from _finished(running)
             while running:
                 yield from _finished(running)
+        except BrokenExecutor:
+            raise UserError(
+                f"{root}: a worker process was ended from outside, perhaps for lack of memory."
+                " Give the same command again: what is finished is kept."
+            ) from None
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 
 
-def _leave_interrupts() -> None:
-    """Leave Ctrl-C, which a terminal sends to every process, to the parent."""
+def _start_worker() -> None:
+    """Leave Ctrl-C, which a terminal sends to every process, to the parent, and do not outlive it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent has ended; kill -9 leaves it no time to say so to its workers."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _finished(running: dict[Future[Piece], Job]) -> Iterator[tuple[Job, Piece]]:
