@@ -72,6 +72,19 @@ def save(path, array, **options):
     Image.fromarray(np.ascontiguousarray(array)).save(path, **options)
 
 
+def no_utf8(folder, suffix=b""):
+    """Return a path in ``folder`` whose name is no UTF-8."""
+    return Path(os.fsdecode(os.fsencode(folder) + b"/\xff" + suffix))
+
+
+def make_file(path):
+    """Make an empty file, or skip the test where the file system takes no such name."""
+    try:
+        path.write_bytes(b"")
+    except OSError:
+        pytest.skip("the file system takes UTF-8 names only")
+
+
 def found(root):
     """Return the kind and file of every problem."""
     return [(problem["kind"], problem["file"]) for problem in check_dataset("zrr", root)["problems"]]
@@ -265,6 +278,27 @@ def test_shifted_colour_filter_is_seen(root, row, column, phase):
     only(root, "cfa", root, f"looks like {phase} in", "expected RGGB")
 
 
+def test_a_single_mosaic_with_another_filter_is_named_but_no_problem(root, zoo_bench):
+    path = raw(root, 0)
+    save(path, np.roll(read(path), 1, axis=1))
+    document = check_dataset("zrr", root)
+    assert document["ok"]
+    assert document["cfa"]["others"] == [{"file": str(path), "phase": "GRBG"}]
+    outcome = zoo_bench("data", "check", "zrr", "--data-root", root)
+    assert (outcome.code, outcome.out.startswith(f"{path}: looks like GRBG; no problem by itself")) == (0, True)
+
+
+def test_a_root_that_is_no_utf8_is_printed(root, tmp_path, zoo_bench):
+    other = no_utf8(tmp_path)
+    make_file(other)
+    other.unlink()
+    root.rename(other)
+    shutil.copy(target(other, 0, "train"), target(other, 1))
+    shutil.copy(raw(other, 0, "train"), raw(other, 1))
+    outcome = zoo_bench("data", "check", "zrr", "--data-root", other)
+    assert (outcome.code, "the same bytes as" in outcome.out) == (1, True)
+
+
 def test_turned_targets_are_seen(root):
     for split, count in COUNTS.items():
         for number in range(count):
@@ -356,7 +390,7 @@ def test_every_defect_of_pairs_is_listed(tmp_path):
     save(root / "target" / "4.png", np.zeros((40, 50), np.uint8))
     os.symlink("7.png", root / "input" / "7.png")
     shutil.copy(root / "target" / "5.png", root / "target" / "5.jpg")
-    Path(os.fsdecode(os.fsencode(root / "input") + b"/\xff.png")).write_bytes(b"")
+    make_file(no_utf8(root / "input", b".png"))
     problems = check_dataset("pairs", root)["problems"]
     assert {(problem["kind"], problem["file"].removeprefix(f"{root}/")) for problem in problems} == {
         ("partner", "input/0.png"),
@@ -441,7 +475,7 @@ def test_file_of_the_same_size_and_time_is_read_again(root):
 
 
 def test_names_that_are_no_utf8_are_named(root, zoo_bench):
-    Path(os.fsdecode(os.fsencode(root / "test" / "canon") + b"/\xff.jpg")).write_bytes(b"")
+    make_file(no_utf8(root / "test" / "canon", b".jpg"))
     for options in ((), ("--json",)):
         outcome = zoo_bench("data", "check", "zrr", "--data-root", root, *options)
         assert outcome.code == 1

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from benchmark.doctoring.inspection import VERSION, Facts, inspect_unit
 from benchmark.doctoring.judging import Judge
 from benchmark.doctoring.memory import Memory
-from benchmark.doctoring.plans import Plan, Unit, make_plan
+from benchmark.doctoring.plans import Plan, Problem, Unit, make_plan
 from benchmark.layout import printable
 from benchmark.opening import configured
 from benchmark.reporting import Reporter
@@ -53,7 +53,7 @@ def check_dataset(
             judge.take(unit, facts)
             totals.take(unit, facts, remembered, lines)
             advance()
-    problems = [problem._replace(file=printable(problem.file)) for problem in judge.finish()]
+    problems = [Problem(*map(printable, problem)) for problem in judge.finish()]
     if not plan.units and not problems:
         raise UserError(f"{plan.name}: no files of the dataset in {root}. Pass another --data-root.")
     document = {
@@ -67,7 +67,12 @@ def check_dataset(
         "manifest_digest": totals.digest.hexdigest(),
     }
     if plan.cfa:
-        document["cfa"] = {"expected": plan.cfa, "votes": dict(judge.phases), "pairs": judge.pairs}
+        document["cfa"] = {
+            "expected": plan.cfa,
+            "votes": dict(judge.phases),
+            "pairs": judge.pairs,
+            "others": judge.others,
+        }
         document["orientation"] = {"votes": dict(judge.orientations)}
     return document
 
