@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import warnings
 import zlib
@@ -95,6 +96,11 @@ def read_content(name: str, path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"{name}: {path} cannot be read ({error.strerror or error}). Check the file.") from error
+
+
+def printable(path: Path | str) -> str:
+    """Return a path as text: bytes that are no UTF-8 as ``\\xff``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def size_of(image: NDArray[Any]) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmark.imagefiles import read_content
+from benchmark.imagefiles import printable, read_content
 from benchmark.standin.cache import MARKER, read_marker, rebuild_advice
 from zoo.errors import UserError
 
@@ -39,11 +38,6 @@ class DefectsError(UserError):
     def __reduce__(self) -> tuple[Any, ...]:
         """Be made again from what it was made of, in another process."""
         return type(self), (self.name, self.defects, self.files)
-
-
-def printable(path: Path | str) -> str:
-    """Return a path as text: bytes that are no UTF-8 as ``\\xff``."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def identify(root: Path, split: str, *, name: str, standin: str, published: int) -> tuple[str, dict[str, Any], int]:

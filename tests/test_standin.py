@@ -20,6 +20,7 @@ from scipy.io import loadmat
 
 from benchmark.reporting import Reporter
 from benchmark.standin import building, cache, photographs, sidd, unprocess, zrr
+from tests.deep_images import png16
 from zoo.errors import UserError
 
 TINY = zrr.Plan(train=2, test=2, size=64)
@@ -447,7 +448,9 @@ def test_another_request_does_not_continue_a_folder(photos, tmp_path):
     with pytest.raises(UserError, match=r"holds a stand-in of count 2, not of count 3"):
         zrr.write_zrr_photos(tmp_path / "out", photos, 3, 0, Reporter())
     with pytest.raises(UserError, match=r"is not empty and holds no stand-in to continue"):
-        zrr.write_zrr_photos(photos, photos, 2, 0, Reporter())
+        zrr.write_zrr_photos(photos.parent, photos, 2, 0, Reporter())
+    with pytest.raises(UserError, match=r"--out .* lies in --photos"):
+        zrr.write_zrr_photos(photos / "out", photos, 2, 0, Reporter())
 
 
 def test_several_processes_give_the_same_bytes(photos, tmp_path):
@@ -513,10 +516,20 @@ def test_photographs_that_cannot_be_used_are_named(tmp_path):
         photographs.folder_photographs(tmp_path)
     (tmp_path / "broken.jpg").write_bytes(b"x")
     broken, small = photographs.folder_photographs(tmp_path)
-    with pytest.raises(UserError, match=r"broken\.jpg cannot be read"):
+    with pytest.raises(UserError, match=r"broken\.jpg is not a complete"):
         broken.read()
     with pytest.raises(UserError, match=r"small\.png has 20x80 pixels; expected at least 64"):
         small.read()
+
+
+def test_photographs_of_other_kinds_become_rgb(tmp_path):
+    grey = np.tile(np.linspace(0, 255, 80).astype(np.uint8), (70, 1))
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "1.png")
+    Image.fromarray(grey).convert("P").save(tmp_path / "2.png", transparency=bytes(range(256)))
+    Image.fromarray(grey).convert("RGBA").save(tmp_path / "3.png")
+    (tmp_path / "4.png").write_bytes(png16(np.stack([grey] * 3, axis=2).astype(np.uint16) * 257))
+    for photograph in photographs.folder_photographs(tmp_path):
+        np.testing.assert_array_equal(photograph.read(), np.stack([grey] * 3, axis=2), photograph.name)
 
 
 def test_sidd_from_photographs_by_command(photos, tmp_path, zoo_bench, monkeypatch):

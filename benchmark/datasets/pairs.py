@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.datasets import register_dataset
-from benchmark.imagefiles import SUFFIXES, read_rgb, size_of
-from benchmark.layout import Defect, DefectsError, Files, PairDigest, printable
+from benchmark.imagefiles import SUFFIXES, printable, read_rgb, size_of
+from benchmark.layout import Defect, DefectsError, Files, PairDigest
 from benchmark.types import DatasetCard, EvaluationProtocol, Sample
 from zoo.errors import UserError
 

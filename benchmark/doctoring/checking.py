@@ -16,7 +16,7 @@ from benchmark.doctoring.inspection import VERSION, Facts, inspect_unit
 from benchmark.doctoring.judging import Judge
 from benchmark.doctoring.memory import Memory
 from benchmark.doctoring.plans import Plan, Problem, Unit, make_plan
-from benchmark.layout import printable
+from benchmark.imagefiles import printable
 from benchmark.opening import configured
 from benchmark.reporting import Reporter
 from benchmark.types import DatasetCard

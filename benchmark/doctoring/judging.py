@@ -12,7 +12,7 @@ from typing import Any
 from benchmark.doctoring.duplicates import MAX_BITS, MIN_CORRELATION, Fingerprints, near_duplicates
 from benchmark.doctoring.plans import Plan, Problem, Rule, Unit
 from benchmark.doctoring.views import ORIENTATIONS, PHASES
-from benchmark.layout import printable
+from benchmark.imagefiles import printable
 
 # Brightness of a mosaic and its photograph, correlated over 32x32 blocks, below which they show different things.
 _LEAST_LIKENESS = 0.3

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmark.datasets import pairs, sidd, zrr
-from benchmark.layout import DefectsError, check_standin, printable
+from benchmark.imagefiles import printable
+from benchmark.layout import DefectsError, check_standin
 from benchmark.matfiles import find_mat
 from benchmark.standin.cache import MARKER, read_marker, rebuild_advice
 from benchmark.standin.sidd import VALIDATION_NOISY, VALIDATION_TARGET

@@ -101,6 +101,9 @@ def plan_photos(
     Raises UserError for a seed or count out of range, a folder without pictures, and a root that holds something else.
     """
     check_seed(seed)
+    if root.resolve().is_relative_to(photos.resolve()):
+        # What is written would be found as photographs when the command is given again.
+        raise UserError(f"--out {root} lies in --photos {photos}; expected another folder. Give one beside it.")
     photographs = folder_photographs(photos)
     count = len(photographs) if count is None else count
     if count < 2:
