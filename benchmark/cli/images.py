@@ -48,7 +48,7 @@ def score(
     metrics: str | None,
     as_json: bool,
 ) -> None:
-    """Score the images in OUTPUT_DIR against those in TARGET_DIR, paired by stem."""
+    """Score the images in OUTPUT_DIR against those in TARGET_DIR, paired by stem: RGB, each at its own 8 or 16 bits."""
     reporter = start(ctx, as_json=as_json)
     from benchmark.scoring import score as compare
 
