@@ -43,7 +43,7 @@ def is_hdf5(name: str, path: Path) -> bool:
         with path.open("rb") as stream:
             head = stream.read(512 + len(_HDF5))
     except OSError as error:
-        raise UserError(f"{name}: {path} cannot be read ({error.strerror or error}).") from error
+        raise UserError(f"{name}: {path} cannot be read ({error.strerror or error}). Copy it again.") from error
     return head.startswith(_HDF5) or head[512:] == _HDF5
 
 
@@ -66,6 +66,10 @@ def _read_hdf5(name: str, path: Path, variable: str) -> NDArray[Any]:
         with h5py.File(path, "r") as file:
             inside = {key: getattr(file[key], "shape", ()) for key in file if not key.startswith("#")}
             node = file[_match(name, path, variable, inside)]
+            if not hasattr(node, "shape"):
+                raise UserError(
+                    f"{name}: {path} holds a structure called '{variable}'; expected numbers. Copy it again."
+                )
             # MATLAB's axes run the other way round in HDF5.
             return np.asarray(node[()]).transpose()
     except _READ_ERRORS as error:

@@ -451,9 +451,22 @@ def test_black_blocks_and_blocks_without_noise_are_named(tmp_path, monkeypatch):
         savemat(tmp_path / f"{stem}.mat", {stem: side})
     noisy = str(tmp_path / "ValidationNoisyBlocksSrgb.mat")
     assert [(p["kind"], p["file"], p["what"]) for p in check_dataset("sidd", tmp_path)["problems"]] == [
-        ("mismatch", noisy, "block 1 of image 0: the same pixels as its target"),
         ("black", noisy, "block 0 of image 1: every pixel is 0"),
+        ("mismatch", noisy, "block 1 of image 0: the same pixels as its target"),
     ]
+
+
+def test_damaged_and_missing_block_files_are_named(tmp_path):
+    (tmp_path / "validationnoisyblockssrgb.mat").write_bytes(b"no MATLAB file, but long enough" * 9)
+    savemat(tmp_path / "BenchmarkNoisyBlocksSrgb.mat", {"BenchmarkNoisyBlocksSrgb": np.zeros((2, 2), np.uint8)})
+    problems = check_dataset("sidd", tmp_path)["problems"]
+    assert [(problem["kind"], Path(problem["file"]).name) for problem in problems] == [
+        ("damaged", "validationnoisyblockssrgb.mat"),
+        ("damaged", "BenchmarkNoisyBlocksSrgb.mat"),
+        ("partner", "validationnoisyblockssrgb.mat"),
+    ]
+    assert problems[0]["what"].startswith("is damaged or no MATLAB file")
+    assert problems[1]["what"].startswith("holds uint8 2x2; expected uint8 40x32x256x256x3")
 
 
 def test_jpeg_whose_end_is_zeros_is_damaged(root):

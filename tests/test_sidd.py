@@ -117,6 +117,9 @@ def test_wrong_variable_names_what_is_inside(root):
     with h5py.File(root / f"{NOISY}.mat", "w") as file:
         file["im_noisy"] = np.zeros((3, 5, 4))
     refuse(root, "validation", f"has no variable '{NOISY}'", "it holds im_noisy 3x5x4")
+    with h5py.File(root / f"{NOISY}.mat", "w") as file:
+        file.create_group(NOISY)
+    refuse(root, "validation", f"{NOISY}.mat holds a structure called '{NOISY}'; expected numbers")
 
 
 @pytest.mark.parametrize("keep", [0, 60, 200, 300, -40])

@@ -62,8 +62,8 @@ class SiddBlocks:
         self.root = root
         self.provenance: Mapping[str, Any]
         self.name, self.provenance, images = _identity(root, self.split, PUBLISHED_IMAGES)
-        self.noisy = read_blocks(self.name, root, VALIDATION_NOISY, images)
-        self.target = read_blocks(self.name, root, VALIDATION_TARGET, images)
+        self._noisy = read_blocks(self.name, root, VALIDATION_NOISY, images)
+        self._target = read_blocks(self.name, root, VALIDATION_TARGET, images)
         self.ids: Sequence[str] = [str(number) for number in range(images * BLOCKS)]
 
     def __len__(self) -> int:
@@ -72,14 +72,14 @@ class SiddBlocks:
     def __getitem__(self, index: int) -> Sample:
         """Return block ``index``, noisy and clean, both (1, 3, 256, 256) in [0, 1]."""
         place = divmod(range(len(self))[index], BLOCKS)
-        return Sample(self.ids[index], to_tensor(self.noisy[place]), to_tensor(self.target[place]))
+        return Sample(self.ids[index], to_tensor(self._noisy[place]), to_tensor(self._target[place]))
 
     def digest(self, limit: int | None = None) -> str:
         """Return a sha256 over the values of the first ``limit`` blocks: the same for v5 and v7.3 files."""
         digest = sha256(self.name.encode())
         for index in range(len(self) if limit is None else min(max(limit, 0), len(self))):
             place = divmod(index, BLOCKS)
-            digest.update(self.noisy[place].tobytes() + self.target[place].tobytes())
+            digest.update(self._noisy[place].tobytes() + self._target[place].tobytes())
         return digest.hexdigest()
 
 

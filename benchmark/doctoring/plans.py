@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,13 +11,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmark.datasets import pairs, sidd, zrr
 from benchmark.imagefiles import printable
 from benchmark.layout import DefectsError, check_standin
 from benchmark.matfiles import find_mat
 from benchmark.standin.cache import MARKER, read_marker, rebuild_advice
-from benchmark.standin.sidd import VALIDATION_NOISY, VALIDATION_TARGET
+from benchmark.standin.sidd import BENCHMARK, VALIDATION_NOISY, VALIDATION_TARGET
 from benchmark.types import DatasetCard
 from zoo.errors import UserError
 
@@ -128,16 +130,8 @@ def _plan_zrr(card: DatasetCard, root: Path) -> Plan:
 def _plan_sidd(card: DatasetCard, root: Path) -> Plan:
     marker = read_marker(root)
     plan = Plan(sidd.NAME, {"input": SIDD_PICTURE, "target": SIDD_PICTURE, "blocks": None})
-    if marker is not None:
-        _counts(plan, root, marker, sidd.STANDIN_NAME, {})
-    folders = (root, *(path for path in sorted(root.iterdir()) if path.is_dir()))
-    found = (find_mat(folder, stem) for stem in (VALIDATION_NOISY, VALIDATION_TARGET) for folder in folders)
-    blocks = [path for path in found if path is not None]
-    plan.units = [Unit("validation", path.stem, (("blocks", path),)) for path in blocks]
-    if blocks:
-        opened = _opened(plan, root, lambda: sidd.SiddBlocks(root))
-        if opened is not None:
-            plan.problems += _block_problems(opened, blocks)
+    counts = _counts(plan, root, marker, sidd.STANDIN_NAME, {})
+    blocks = _plan_blocks(plan, root, counts)
     try:
         sidd.find_scenes(sidd.NAME, root)
     except UserError as error:
@@ -154,16 +148,41 @@ def _plan_sidd(card: DatasetCard, root: Path) -> Plan:
     return plan
 
 
-def _block_problems(split: sidd.SiddBlocks, paths: Sequence[Path]) -> Iterator[Problem]:
-    """Yield the blocks that are black and those that are not noisy at all."""
-    for image, block in np.ndindex(*split.noisy.shape[:2]):
-        noisy, target = split.noisy[image, block], split.target[image, block]
-        where = f"block {block} of image {image}"
-        for path, pixels in zip(paths, (noisy, target)):
-            if not pixels.any():
-                yield Problem(str(path), "black", f"{where}: every pixel is 0", "a picture")
-        if noisy.any() and np.array_equal(noisy, target):
-            yield Problem(str(paths[0]), "mismatch", f"{where}: the same pixels as its target", "a noisy picture")
+def _plan_blocks(plan: Plan, root: Path, counts: Mapping[str, int]) -> list[Path]:
+    """Return the files of blocks, having read them: they must have the published shape and hold pictures."""
+    folders = (root, *(path for path in sorted(root.iterdir()) if path.is_dir()))
+    stems = (VALIDATION_NOISY, VALIDATION_TARGET, BENCHMARK)
+    found = {stem: [path for folder in folders if (path := find_mat(folder, stem))] for stem in stems}
+    paths = {stem: files[0] for stem, files in found.items() if files}
+    plan.units = [Unit("blocks", path.stem, (("blocks", path),)) for path in paths.values()]
+    arrays: dict[str, NDArray[np.uint8]] = {}
+    for stem, path in paths.items():
+        images = counts.get("benchmark" if stem == BENCHMARK else "validation", sidd.PUBLISHED_IMAGES)
+        blocks = _opened(plan, path, functools.partial(sidd.read_blocks, plan.name, root, stem, images))
+        if blocks is not None:
+            arrays[stem] = blocks
+            plan.problems += _black_blocks(path, blocks)
+    sides = (VALIDATION_NOISY, VALIDATION_TARGET)
+    for stem, other in (sides, sides[::-1]):
+        if stem in paths and other not in paths:
+            plan.problems.append(Problem(str(paths[stem]), "partner", "no partner", f"{other}.mat"))
+    noisy, target = (arrays.get(stem) for stem in sides)
+    if noisy is not None and target is not None:
+        plan.problems += _noiseless_blocks(paths[VALIDATION_NOISY], noisy, target)
+    return list(paths.values())
+
+
+def _black_blocks(path: Path, blocks: NDArray[np.uint8]) -> Iterator[Problem]:
+    for image, block in np.ndindex(*blocks.shape[:2]):
+        if not blocks[image, block].any():
+            yield Problem(str(path), "black", f"block {block} of image {image}: every pixel is 0", "a picture")
+
+
+def _noiseless_blocks(path: Path, noisy: NDArray[np.uint8], target: NDArray[np.uint8]) -> Iterator[Problem]:
+    for image, block in np.ndindex(*noisy.shape[:2]):
+        if noisy[image, block].any() and np.array_equal(noisy[image, block], target[image, block]):
+            what = f"block {block} of image {image}: the same pixels as its target"
+            yield Problem(str(path), "mismatch", what, "a noisy picture")
 
 
 def _plan_pairs(card: DatasetCard, root: Path) -> Plan:
@@ -210,7 +229,8 @@ def _opened(plan: Plan, root: Path, open_split: Callable[[], Any]) -> Any | None
         plan.problems += [Problem(printable(d.path), d.kind, d.what, d.expected) for d in error.defects]
         plan.units = [*plan.units, *(Unit("files", id, files) for id, files in error.files.items())]
     except UserError as error:
-        plan.problems.append(Problem(str(root), "layout", str(error), ""))
+        what = str(error).removeprefix(f"{plan.name}: ").removeprefix(f"{root} ")
+        plan.problems.append(Problem(str(root), "layout" if root.is_dir() else "damaged", what, ""))
     return None
 
 
