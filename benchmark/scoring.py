@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.alignment import find_shift
 from benchmark.imagefiles import MORE_FORMATS, SUFFIXES, size_of, to_unit_range
 from benchmark.imagefiles import read_rgb as read_pixels
 from benchmark.metrics import METRICS
@@ -33,10 +34,11 @@ def score(
 ) -> dict[str, Any]:
     """Score the images of ``output_dir`` against those of ``target_dir``, paired by stem.
 
-    Returns ``n``, ``scores`` {metric id: mean} and ``per_image`` [{id, scores}]. By default the protocol's
-    metrics; ``all_metrics`` gives every id, and None for MS-SSIM of images that are too small. Values are those
-    of the files, each at its own depth of 8 or 16 bits, float64, neither rounded nor clamped further. Raises
-    UserError for missing partners, unequal sizes and files that are not RGB images.
+    Returns ``n``, ``scores`` {metric id: mean} and ``per_image`` [{id, scores}], with aligned ids also the found
+    ``shift`` {dy, dx} of each image, in pixels by which the output lies below and right of its target. By default
+    the protocol's metrics; ``all_metrics`` gives every id, and None for MS-SSIM of images that are too small. Values
+    are those of the files, each at its own depth of 8 or 16 bits, float64, neither rounded nor clamped further.
+    Raises UserError for missing partners, unequal sizes and files that are not RGB images.
     """
     reporter = reporter or Reporter()
     ids = list(metrics or (METRICS.names() if all_metrics else get_protocol(protocol).metrics))
@@ -57,7 +59,10 @@ def score(
                     f"score: {output_file} is {size_of(output)}: no MS-SSIM under {_MSSSIM_LEAST} pixels a side."
                 )
             used = {id: None if too_small and id.startswith("msssim") else card for id, card in cards.items()}
-            per_image.append({"id": stem, "scores": _scores_of(used, output_file, output, target)})
+            image: dict[str, Any] = {"id": stem, "scores": _scores_of(used, output_file, output, target)}
+            if any("aligned" in id for id in ids):  # known already: those metrics have searched
+                image["shift"] = dict(find_shift(output, target)._asdict())
+            per_image.append(image)
             advance()
     means = {id: _mean([image["scores"][id] for image in per_image]) for id in ids}
     infinite = {id: _finite_part([image["scores"][id] for image in per_image]) for id in ids}

@@ -93,3 +93,32 @@ def test_image_that_is_too_small_is_named(folders, zoo_bench) -> None:
     assert outcome.code == 0
     scores = json.loads(outcome.out)["scores"]
     assert (scores["msssim[pynet]"], scores["psnr[rgb]"]) == (None, "inf")
+
+
+def test_found_shifts_are_reported(folders, zoo_bench) -> None:
+    outputs, targets = folders
+    scene = np.kron(picture(0, (40, 40)), np.ones((5, 5, 1), np.uint8))
+    Image.fromarray(scene[20:148, 20:148]).save(targets / "1.png")
+    Image.fromarray(scene[17:145, 22:150]).save(outputs / "1.png")
+    document = score(outputs, targets, metrics=["psnr[rgb]", "psnr[rgb,aligned]"])
+    assert document["per_image"][0]["shift"] == {"dy": 3, "dx": -2}
+    assert document["scores"]["psnr[rgb,aligned]"] == np.inf
+    assert "shift" not in score(outputs, targets, metrics=["psnr[rgb]"])["per_image"][0]
+    outcome = zoo_bench("score", outputs, targets, "--metrics", "psnr[rgb,aligned]")
+    assert outcome.out.splitlines()[-1] == "1 images shifted, by up to 3.00 pixels"
+    plot = outputs.parent / "plots" / "shifts.png"
+    assert zoo_bench("score", outputs, targets, "--metrics", "psnr[rgb,aligned]", "--shift-plot", plot).code == 0
+    with Image.open(plot) as image:
+        assert image.format == "PNG"
+    outcome = zoo_bench("score", outputs, targets, "--metrics", "psnr[rgb]", "--shift-plot", plot)
+    assert (outcome.code, "no shifts were searched" in outcome.err) == (2, True)
+
+
+def test_identical_images_are_counted_beside_the_mean(folders, zoo_bench) -> None:
+    outputs, targets = folders
+    for number in (0, 1):
+        Image.fromarray(picture(0)).save(targets / f"{number}.png")
+        Image.fromarray(picture(number)).save(outputs / f"{number}.png")
+    outcome = zoo_bench("score", outputs, targets, "--metrics", "psnr[rgb]")
+    finite = psnr(picture(0) / 255, picture(1) / 255)
+    assert outcome.out.splitlines()[1].split(maxsplit=1)[1] == f"inf (1 of 2 images; {finite:.6f} over the others)"
