@@ -53,7 +53,7 @@ def read_rgb(name: str, path: Path, *, formats: tuple[str, ...] = FORMATS) -> ND
     if image.mode != "RGB" or "transparency" in image.info:
         kind = kind_of(image)
         raise UserError(f"{name}: {path} is a {kind}; expected RGB. Convert it without alpha to RGB.")
-    return _rgb_pixels(name, path, content, formats, image)
+    return rgb_pixels(name, path, content, formats, image)
 
 
 def read_picture(name: str, path: Path, *, formats: tuple[str, ...] = MORE_FORMATS) -> NDArray[Any]:
@@ -64,7 +64,7 @@ def read_picture(name: str, path: Path, *, formats: tuple[str, ...] = MORE_FORMA
         return np.asarray(image).astype(_GREY[image.mode], copy=False)
     if image.mode != "RGB" or "transparency" in image.info:
         raise UserError(f"{name}: {path} is a {kind_of(image)}; expected grey or RGB with 8 or 16 bits. Convert it.")
-    return _rgb_pixels(name, path, content, formats, image)
+    return rgb_pixels(name, path, content, formats, image)
 
 
 def to_unit_range(pixels: NDArray[Any]) -> NDArray[np.float64]:
@@ -79,10 +79,11 @@ def kind_of(image: ImageFile.ImageFile) -> str:
     return f"{kind} {image.format}"
 
 
-def _rgb_pixels(
+def rgb_pixels(
     name: str, path: Path, content: bytes, formats: tuple[str, ...], image: ImageFile.ImageFile
 ) -> NDArray[Any]:
-    bits = _bits_of(image, content)
+    """Return the pixels of a decoded image of mode RGB, uint8 or uint16: Pillow itself keeps the upper bytes only."""
+    bits = bits_of(image, content)
     if bits == 8:
         return np.asarray(image)
     if bits != 16:
@@ -182,7 +183,8 @@ def _tiff_bits(image: ImageFile.ImageFile) -> int:
     return int(max(depths))
 
 
-def _bits_of(image: ImageFile.ImageFile, content: bytes) -> int:
+def bits_of(image: ImageFile.ImageFile, content: bytes) -> int:
+    """Return the bits per colour that a file says it has."""
     if image.format == "PNG":
         return content[24]
     return _tiff_bits(image) if image.format == "TIFF" else 8

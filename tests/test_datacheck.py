@@ -23,6 +23,7 @@ from benchmark.doctoring.views import compare_views
 from benchmark.standin import zrr as standin
 from benchmark.standin.cache import MARKER
 from benchmark.standin.photographs import TEST_PHOTOGRAPHS, TRAIN_PHOTOGRAPHS
+from tests.deep_images import png16, tiff16
 from zoo.errors import UserError
 
 COUNTS = {"train": 5, "test": 4}
@@ -373,6 +374,19 @@ def test_pairs_are_checked(tmp_path):
     assert check_dataset("pairs", tmp_path / "mine")["files"] == 6
     save(tmp_path / "mine" / "target" / "1.png", np.zeros((40, 50, 3), np.uint8))
     only(tmp_path / "mine", "black", tmp_path / "mine" / "target" / "1.png", "every pixel is 0", name="pairs")
+
+
+def test_sixteen_bit_pairs_are_judged_by_their_own_scale(tmp_path):
+    """Their upper bytes alone, against a limit of 16 bits, made every one of them a black frame."""
+    array = np.random.default_rng(0).integers(0, 65536, (40, 50, 3)).astype(np.uint16)
+    for folder in ("input", "target"):
+        (tmp_path / "mine" / folder).mkdir(parents=True)
+        (tmp_path / "mine" / folder / "1.png").write_bytes(png16(array))
+        (tmp_path / "mine" / folder / "2.tif").write_bytes(tiff16(array))
+    assert check_dataset("pairs", tmp_path / "mine")["problems"] == []
+    path = tmp_path / "mine" / "target" / "2.tif"
+    path.write_bytes(tiff16(array // 400))
+    only(tmp_path / "mine", "black", path, "a black frame", name="pairs")
 
 
 def test_every_defect_of_pairs_is_listed(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import pickle
 import unicodedata
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from PIL import Image
 from benchmark.datasets import DATASETS
 from benchmark.datasets import pairs as loader
 from benchmark.imagefiles import read_rgb
+from benchmark.layout import DefectsError
 from tests.deep_images import png16, tiff16
 from zoo.errors import UserError
 
@@ -223,6 +225,14 @@ def test_missing_partner_is_named(root):
     save(root / "target" / "7.png")
     (root / "input" / "2.png").unlink()
     refuse(root, f"{root}/target/7.png has no partner; expected 'input/7'")
+
+
+def test_defects_come_whole_out_of_another_process(root):
+    (root / "target" / "2.png").unlink()
+    with pytest.raises(DefectsError) as caught:
+        loader.open_pairs(root)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (str(again), again.defects, again.files) == (str(caught.value), caught.value.defects, caught.value.files)
 
 
 def test_one_stem_twice(root):
