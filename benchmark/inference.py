@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor, nn
 
+from benchmark.imagefiles import read_picture
 from benchmark.reporting import Reporter
 from benchmark.selection import entry_of
 from benchmark.turns import work_turns
@@ -119,12 +119,12 @@ def _read_array(file: Path, spec: InputSpec) -> Tensor:
 
 def _read_planes(file: Path, spec: InputSpec, red: tuple[int, int], black: float, white: float) -> Tensor:
     """Return what the network receives for an image file, before padding."""
-    array = _read_image(file)
+    array = read_picture("infer", file)
     if spec.layout == "rgb":
         if array.ndim != 3 or array.shape[2] != 3:
             raise UserError(f"{file}: expected an RGB picture, found an array of shape {array.shape}.")
-        scale = 65535.0 if array.dtype == np.uint16 else 255.0
-        picture = torch.from_numpy(array.astype(np.float32) / np.float32(scale)).permute(2, 0, 1)[None]
+        scale = np.float32(np.iinfo(array.dtype).max)
+        picture = torch.from_numpy(array.astype(np.float32) / scale).permute(2, 0, 1)[None]
         return to_network(picture.contiguous(), spec)
     if array.ndim != 2:
         raise UserError(f"{file}: expected a RAW mosaic (grey, 8 or 16 bits), found an array of shape {array.shape}.")
@@ -138,19 +138,6 @@ def _read_planes(file: Path, spec: InputSpec, red: tuple[int, int], black: float
         return to_network(mosaic, spec, black=ZRR_BLACK, white=ZRR_WHITE, red=red)
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
-
-
-def _read_image(file: Path) -> NDArray[Any]:
-    try:
-        with Image.open(file) as image:
-            image.load()
-            mode = image.mode
-            array = np.asarray(image)
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        raise UserError(f"{file}: unreadable or truncated image ({error}).") from None
-    if mode not in ("L", "I;16", "RGB"):
-        raise UserError(f"{file}: expected a grey or RGB image with 8 or 16 bits, found mode {mode}.")
-    return array
 
 
 def _infer_image(network: nn.Module, spec: InputSpec, planes: Tensor, red: tuple[int, int], path: Path) -> Path:

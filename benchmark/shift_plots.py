@@ -68,5 +68,6 @@ def _draw_lengths(draw: ImageDraw.ImageDraw, left: int, lengths: np.ndarray) -> 
         x = left + index * _CELL
         draw.rectangle((x, bottom - height, x + _CELL - 2, bottom), fill=_BAR)
     draw.rectangle((left, _HEADER, left + _SIDE, bottom), outline=_PALE)
-    caption = f"length in bins of 0.5 px, 0 to {bins / 2:g}; tallest bar: {counts.max()}"
+    last = bins / 2 - 0.5
+    caption = f"length in bins of 0.5 px, from {last:g} on in the last; tallest bar: {counts.max()}"
     draw.text((left, bottom + 6), caption, fill=_PALE, font=ImageFont.load_default(12))

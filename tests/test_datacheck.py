@@ -7,18 +7,23 @@ import os
 import shutil
 import subprocess
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import savemat
 
+from benchmark.datasets import sidd
 from benchmark.datasets import zrr as loader
+from benchmark.datasets.pairs import open_pairs
 from benchmark.doctoring.checking import check_dataset
 from benchmark.doctoring.duplicates import MAX_BITS, MIN_CORRELATION, Fingerprints, near_duplicates, perceptual_hash
 from benchmark.doctoring.views import compare_views
 from benchmark.standin import zrr as standin
 from benchmark.standin.cache import MARKER
 from benchmark.standin.photographs import TEST_PHOTOGRAPHS, TRAIN_PHOTOGRAPHS
+from tests.deep_images import png16, tiff16
 from zoo.errors import UserError
 
 COUNTS = {"train": 5, "test": 4}
@@ -66,6 +71,19 @@ def read(path):
 
 def save(path, array, **options):
     Image.fromarray(np.ascontiguousarray(array)).save(path, **options)
+
+
+def no_utf8(folder, suffix=b""):
+    """Return a path in ``folder`` whose name is no UTF-8."""
+    return Path(os.fsdecode(os.fsencode(folder) + b"/\xff" + suffix))
+
+
+def make_file(path):
+    """Make an empty file, or skip the test where the file system takes no such name."""
+    try:
+        path.write_bytes(b"")
+    except OSError:
+        pytest.skip("the file system takes UTF-8 names only")
 
 
 def found(root):
@@ -161,7 +179,7 @@ def test_file_without_partner(root):
         ("count", str(root / "test" / "canon")),
         ("partner", str(raw(root, 3))),
     ]
-    assert problems[0]["what"] == "3 files"
+    assert problems[0]["what"] == "3 files, without 3.jpg"
     assert problems[1]["expected"] == str(target(root, 3))
 
 
@@ -261,6 +279,27 @@ def test_shifted_colour_filter_is_seen(root, row, column, phase):
     only(root, "cfa", root, f"looks like {phase} in", "expected RGGB")
 
 
+def test_a_single_mosaic_with_another_filter_is_named_but_no_problem(root, zoo_bench):
+    path = raw(root, 0)
+    save(path, np.roll(read(path), 1, axis=1))
+    document = check_dataset("zrr", root)
+    assert document["ok"]
+    assert document["cfa"]["others"] == [{"file": str(path), "phase": "GRBG"}]
+    outcome = zoo_bench("data", "check", "zrr", "--data-root", root)
+    assert (outcome.code, outcome.out.startswith(f"{path}: looks like GRBG; no problem by itself")) == (0, True)
+
+
+def test_a_root_that_is_no_utf8_is_printed(root, tmp_path, zoo_bench):
+    other = no_utf8(tmp_path)
+    make_file(other)
+    other.unlink()
+    root.rename(other)
+    shutil.copy(target(other, 0, "train"), target(other, 1))
+    shutil.copy(raw(other, 0, "train"), raw(other, 1))
+    outcome = zoo_bench("data", "check", "zrr", "--data-root", other)
+    assert (outcome.code, "the same bytes as" in outcome.out) == (1, True)
+
+
 def test_turned_targets_are_seen(root):
     for split, count in COUNTS.items():
         for number in range(count):
@@ -335,10 +374,50 @@ def test_pairs_are_checked(tmp_path):
     assert check_dataset("pairs", tmp_path / "mine")["files"] == 6
     save(tmp_path / "mine" / "target" / "1.png", np.zeros((40, 50, 3), np.uint8))
     only(tmp_path / "mine", "black", tmp_path / "mine" / "target" / "1.png", "every pixel is 0", name="pairs")
-    (tmp_path / "mine" / "input" / "1.png").unlink()
-    (problem,) = check_dataset("pairs", tmp_path / "mine")["problems"]
-    assert problem["kind"] == "layout"
-    assert "1.png has no partner" in problem["what"]
+
+
+def test_sixteen_bit_pairs_are_judged_by_their_own_scale(tmp_path):
+    """Their upper bytes alone, against a limit of 16 bits, made every one of them a black frame."""
+    array = np.random.default_rng(0).integers(0, 65536, (40, 50, 3)).astype(np.uint16)
+    for folder in ("input", "target"):
+        (tmp_path / "mine" / folder).mkdir(parents=True)
+        (tmp_path / "mine" / folder / "1.png").write_bytes(png16(array))
+        (tmp_path / "mine" / folder / "2.tif").write_bytes(tiff16(array))
+    assert check_dataset("pairs", tmp_path / "mine")["problems"] == []
+    path = tmp_path / "mine" / "target" / "2.tif"
+    path.write_bytes(tiff16(array // 400))
+    only(tmp_path / "mine", "black", path, "a black frame", name="pairs")
+
+
+def test_every_defect_of_pairs_is_listed(tmp_path):
+    """One file without partner does not hide what is wrong with the others."""
+    root = tmp_path / "mine"
+    random = np.random.default_rng(0)
+    for folder in ("input", "target"):
+        (root / folder).mkdir(parents=True)
+        for number in range(6):
+            save(root / folder / f"{number}.png", random.integers(0, 255, (40, 50, 3), np.uint8))
+    (root / "target" / "0.png").unlink()
+    (root / "input" / "1.png").unlink()
+    (root / "target" / "2.png").write_bytes(b"")
+    save(root / "input" / "3.png", np.zeros((40, 50, 3), np.uint8))
+    save(root / "target" / "4.png", np.zeros((40, 50), np.uint8))
+    os.symlink("7.png", root / "input" / "7.png")
+    shutil.copy(root / "target" / "5.png", root / "target" / "5.jpg")
+    make_file(no_utf8(root / "input", b".png"))
+    problems = check_dataset("pairs", root)["problems"]
+    assert {(problem["kind"], problem["file"].removeprefix(f"{root}/")) for problem in problems} == {
+        ("partner", "input/0.png"),
+        ("partner", "target/1.png"),
+        ("damaged", "target/2.png"),
+        ("black", "input/3.png"),
+        ("depth", "target/4.png"),
+        ("name", "input/7.png"),
+        ("name", "target/5.jpg"),
+        ("name", "input/\\xff.png"),
+    }
+    with pytest.raises(UserError, match=r"is a link to nothing or to itself \(and 4 more\); expected a picture"):
+        open_pairs(root)
 
 
 def test_sidd_folders_are_checked(tmp_path):
@@ -351,6 +430,83 @@ def test_sidd_folders_are_checked(tmp_path):
     assert [(p["kind"], p["expected"]) for p in problems] == [("count", "160")]
     (scene / "GT_SRGB_010.PNG").write_bytes(b"")
     assert "damaged" in {p["kind"] for p in check_dataset("sidd", tmp_path / "sidd")["problems"]}
+
+
+def test_every_defect_of_sidd_folders_is_listed(tmp_path):
+    random = np.random.default_rng(0)
+    for number in (1, 2, 3):
+        scene = tmp_path / "sidd" / "Data" / f"{number:04}_001_S6_00100_00060_3200_L"
+        scene.mkdir(parents=True)
+        for side in ("NOISY", "GT"):
+            for frame in ("010", "011"):
+                path = scene / f"{number:04}_{side}_SRGB_{frame}.PNG"
+                save(path, random.integers(0, 255, (64, 48, 3), np.uint8))
+    (scene / "0003_GT_SRGB_010.PNG").unlink()
+    (scene / "0003_NOISY_SRGB_011.PNG").rename(scene / "0004_NOISY_SRGB_011.PNG")
+    black = tmp_path / "sidd" / "Data" / "0001_001_S6_00100_00060_3200_L" / "0001_GT_SRGB_010.PNG"
+    save(black, np.zeros((64, 48, 3), np.uint8))
+    problems = check_dataset("sidd", tmp_path / "sidd")["problems"]
+    assert sorted((problem["kind"], Path(problem["file"]).name) for problem in problems) == [
+        ("black", "0001_GT_SRGB_010.PNG"),
+        ("count", "Data"),
+        ("name", "0004_NOISY_SRGB_011.PNG"),
+        ("partner", "0003_GT_SRGB_011.PNG"),
+        ("partner", "0003_NOISY_SRGB_010.PNG"),
+    ]
+
+
+def test_black_blocks_and_blocks_without_noise_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(sidd, "PUBLISHED_IMAGES", 2)
+    monkeypatch.setattr(sidd, "BLOCKS", 2)
+    monkeypatch.setattr(sidd, "BLOCK", (8, 8, 3))
+    blocks = np.random.default_rng(0).integers(1, 255, (2, 2, 2, 8, 8, 3), np.uint8)
+    blocks[0, 1, 0], blocks[0, 0, 1] = 0, blocks[1, 0, 1]
+    for stem, side in zip(("ValidationNoisyBlocksSrgb", "ValidationGtBlocksSrgb"), blocks):
+        savemat(tmp_path / f"{stem}.mat", {stem: side})
+    noisy = str(tmp_path / "ValidationNoisyBlocksSrgb.mat")
+    assert [(p["kind"], p["file"], p["what"]) for p in check_dataset("sidd", tmp_path)["problems"]] == [
+        ("black", noisy, "block 0 of image 1: every pixel is 0"),
+        ("mismatch", noisy, "block 1 of image 0: the same pixels as its target"),
+    ]
+
+
+def test_damaged_and_missing_block_files_are_named(tmp_path):
+    (tmp_path / "validationnoisyblockssrgb.mat").write_bytes(b"no MATLAB file, but long enough" * 9)
+    savemat(tmp_path / "BenchmarkNoisyBlocksSrgb.mat", {"BenchmarkNoisyBlocksSrgb": np.zeros((2, 2), np.uint8)})
+    problems = check_dataset("sidd", tmp_path)["problems"]
+    assert [(problem["kind"], Path(problem["file"]).name) for problem in problems] == [
+        ("damaged", "validationnoisyblockssrgb.mat"),
+        ("damaged", "BenchmarkNoisyBlocksSrgb.mat"),
+        ("partner", "validationnoisyblockssrgb.mat"),
+    ]
+    assert problems[0]["what"].startswith("is damaged or no MATLAB file")
+    assert problems[1]["what"].startswith("holds uint8 2x2; expected uint8 40x32x256x256x3")
+
+
+def test_jpeg_whose_end_is_zeros_is_damaged(root):
+    path = target(root, 1)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+    only(root, "damaged", path, "the end marker is missing")
+
+
+def test_file_of_the_same_size_and_time_is_read_again(root):
+    """As copying tools leave it that set times."""
+    path = target(root, 1)
+    check_dataset("zrr", root)
+    before, content = path.stat(), path.read_bytes()
+    path.write_bytes(content[:-2] + b"\0\0")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    only(root, "damaged", path)
+
+
+def test_names_that_are_no_utf8_are_named(root, zoo_bench):
+    make_file(no_utf8(root / "test" / "canon", b".jpg"))
+    for options in ((), ("--json",)):
+        outcome = zoo_bench("data", "check", "zrr", "--data-root", root, *options)
+        assert outcome.code == 1
+        assert "canon/\\xff.jpg" in outcome.out.replace("\\\\", "\\")
 
 
 def test_command_lists_problems_and_exits_with_1(root, zoo_bench):

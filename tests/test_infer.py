@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.deep_images import png16
 from zoo import create_model
 from zoo.models.classical import BilinearPipeline
 from zoo.raw import unpack
@@ -134,3 +135,18 @@ def test_equal_names_and_truncated_files_are_refused(zoo_bench, tmp_path) -> Non
     (tmp_path / "a" / "x.npy").write_bytes(content[:-100])
     outcome = zoo_bench("infer", "plainunet_8", tmp_path / "a/x.npy", "-o", tmp_path / "o")
     assert (outcome.code, "not a complete .npy file" in outcome.err) == (2, True)
+
+
+def test_sixteen_bit_pictures_are_read_whole(zoo_bench, tmp_path) -> None:
+    """Their lower bytes decide: 64.7 of 255, its upper byte alone is 64."""
+    (tmp_path / "x.png").write_bytes(png16(np.full((16, 16, 3), 0x40FF, np.uint16)))
+    assert zoo_bench("infer", "identity", tmp_path / "x.png", "-o", tmp_path / "out").code == 0
+    assert (np.asarray(Image.open(tmp_path / "out" / "x.png")) == round(0x40FF / 65535 * 255)).all()
+
+
+@pytest.mark.parametrize(("mode", "words"), [("RGBA", "RGB with alpha PNG"), ("P", "palette PNG"), ("LA", "grey with")])
+def test_pictures_of_other_kinds_are_named(zoo_bench, tmp_path, mode, words) -> None:
+    Image.new(mode, (16, 16)).save(tmp_path / "x.png")
+    outcome = zoo_bench("infer", "identity", tmp_path / "x.png", "-o", tmp_path / "out")
+    assert outcome.code == 2
+    assert f"{tmp_path / 'x.png'} is a {words}" in outcome.err

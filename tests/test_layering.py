@@ -35,6 +35,7 @@ LAYERS = [
         "benchmark.worker",
         "benchmark.standin",
     },
+    {"benchmark.layout"},
     {"benchmark.datasets", "benchmark.metrics", "benchmark.profilers", "benchmark.audit", "benchmark.engine"},
     {"benchmark.turns"},
     {

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
-import struct
+import pickle
 import unicodedata
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,8 @@ from PIL import Image
 from benchmark.datasets import DATASETS
 from benchmark.datasets import pairs as loader
 from benchmark.imagefiles import read_rgb
+from benchmark.layout import DefectsError
+from tests.deep_images import png16, tiff16
 from zoo.errors import UserError
 
 
@@ -25,44 +27,6 @@ def picture(seed=0, size=(6, 8), dtype=np.uint8):
 def save(path, array=None, **options):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(picture() if array is None else array).save(path, **options)
-
-
-def png16(array, kind=0):
-    """Return a 16-bit RGB PNG, which Pillow does not write, with rows filtered by ``kind``."""
-    height, width, _ = array.shape
-    rows, before = b"", np.zeros(6 * width, np.uint8)
-    for row in array.astype(">u2").reshape(height, -1).view(np.uint8):
-        left = np.concatenate([np.zeros(6, np.uint8), row[:-6]])
-        rows += bytes([kind]) + (row - {0: 0, 1: left, 2: before}[kind]).astype(np.uint8).tobytes()
-        before = row
-    chunks = ((b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(rows)))
-    pack = (
-        struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d)) for t, d in (*chunks, (b"IEND", b""))
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(pack)
-
-
-def tiff16(array, order="<", planar=1):
-    """Return a 16-bit RGB TIFF without compression."""
-    height, width, _ = array.shape
-    data = array.astype(f"{order}u2")
-    data = (data if planar == 1 else data.transpose(2, 0, 1)).tobytes()
-    extra = 8 + 2 + 9 * 12 + 4
-    strips = 1 if planar == 1 else 3
-    tables = struct.pack(f"{order}3H", 16, 16, 16)
-    start = extra + len(tables) + 8 * strips
-    offsets = [start + index * len(data) // strips for index in range(strips)]
-    tables += struct.pack(f"{order}{strips}I", *offsets) + struct.pack(
-        f"{order}{strips}I", *[len(data) // strips] * strips
-    )
-    entries = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, extra), (259, 3, 1, 1), (262, 3, 1, 2)]
-    first = (offsets[0], len(data)) if strips == 1 else (extra + 6, extra + 6 + 4 * strips)
-    entries += [(273, 4, strips, first[0]), (277, 3, 1, 3), (279, 4, strips, first[1]), (284, 3, 1, planar)]
-    content = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}IH", 8, len(entries))
-    for tag, type, count, value in entries:
-        form = "HH" if type == 3 and count == 1 else "I"
-        content += struct.pack(f"{order}HHI{form}", tag, type, count, value, *([0] if form == "HH" else []))
-    return content + bytes(4) + tables + data
 
 
 def refuse(root, *parts, rule=loader.DEFAULT_RULE):
@@ -215,6 +179,38 @@ def test_truncated_file_is_named(root, format, keep):
     refuse(root, f"pairs: {path}", "complete", "Copy it again")
 
 
+def test_jpeg_whose_end_is_zeros_is_cut_off(root):
+    """As downloads leave it that reserve the whole file; a decoder makes pixels of zeros, and says nothing."""
+    path = root / "input" / "1.png"
+    thumbnail = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(thumbnail, "JPEG")
+    save(path, picture(size=(160, 160)), format="JPEG", exif=b"Exif\0\0" + thumbnail.getvalue())
+    content = path.read_bytes()
+    assert read_rgb("pairs", path).shape == (160, 160, 3)
+    path.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+    refuse(root, f"pairs: {path} is damaged or cut off (the end marker is missing)", "Copy it again")
+
+
+def test_cut_off_compressed_tiff_gives_one_line(tmp_path, capfd):
+    tifffile = pytest.importorskip("tifffile")
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(path, picture(size=(64, 64)), photometric="rgb", compression="zlib")
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(UserError, match="a strip lies beyond the end of the file"):
+        read_rgb("pairs", path)
+    assert capfd.readouterr().err == "", "libtiff printed a line of its own"
+
+
+def test_sound_files_of_other_kinds_are_not_called_damaged(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "x.tif", np.zeros((8, 8, 3), np.float32), photometric="rgb")
+    with pytest.raises(UserError, match=r"x\.tif is a TIFF of a kind that is not read"):
+        read_rgb("pairs", tmp_path / "x.tif")
+    Image.new("1", (16000, 12000)).save(tmp_path / "x.png")
+    with pytest.raises(UserError, match="more than 178 megapixels"):
+        read_rgb("pairs", tmp_path / "x.png")
+
+
 # --- folders that do not fit --------------------------------------------------------------------------------
 
 
@@ -229,6 +225,14 @@ def test_missing_partner_is_named(root):
     save(root / "target" / "7.png")
     (root / "input" / "2.png").unlink()
     refuse(root, f"{root}/target/7.png has no partner; expected 'input/7'")
+
+
+def test_defects_come_whole_out_of_another_process(root):
+    (root / "target" / "2.png").unlink()
+    with pytest.raises(DefectsError) as caught:
+        loader.open_pairs(root)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (str(again), again.defects, again.files) == (str(caught.value), caught.value.defects, caught.value.files)
 
 
 def test_one_stem_twice(root):

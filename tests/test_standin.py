@@ -6,8 +6,10 @@ import functools
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from scipy.io import loadmat
 
 from benchmark.reporting import Reporter
 from benchmark.standin import building, cache, photographs, sidd, unprocess, zrr
+from tests.deep_images import png16
 from zoo.errors import UserError
 
 TINY = zrr.Plan(train=2, test=2, size=64)
@@ -430,10 +433,11 @@ def test_a_stopped_run_goes_on_and_gives_the_same_bytes(photos, tmp_path, monkey
     assert "2 of 6 pairs are there already" in notes.notes[0]
     assert (len(made), notes.steps) == (4 + 4, 6)
     whole, resumed = (contents(tmp_path / name) for name in ("whole", "out"))
-    for files in (whole, resumed):
-        files.pop(building.JOURNAL)
-        files.pop(f".{building.JOURNAL}.lock", None)
-    assert resumed == whole
+    assert resumed == whole, "the journal, too"
+    assert building.JOURNAL in whole
+    (tmp_path / "out" / "train" / "canon" / "1.jpg").unlink()
+    zrr.write_zrr_photos(tmp_path / "out", photos, None, 0, Reporter())
+    assert contents(tmp_path / "out") == whole, "a finished one that lost a file is mended"
 
 
 @pytest.mark.usefixtures("tiny_pairs")
@@ -444,7 +448,9 @@ def test_another_request_does_not_continue_a_folder(photos, tmp_path):
     with pytest.raises(UserError, match=r"holds a stand-in of count 2, not of count 3"):
         zrr.write_zrr_photos(tmp_path / "out", photos, 3, 0, Reporter())
     with pytest.raises(UserError, match=r"is not empty and holds no stand-in to continue"):
-        zrr.write_zrr_photos(photos, photos, 2, 0, Reporter())
+        zrr.write_zrr_photos(photos.parent, photos, 2, 0, Reporter())
+    with pytest.raises(UserError, match=r"--out .* lies in --photos"):
+        zrr.write_zrr_photos(photos / "out", photos, 2, 0, Reporter())
 
 
 def test_several_processes_give_the_same_bytes(photos, tmp_path):
@@ -456,6 +462,52 @@ def test_several_processes_give_the_same_bytes(photos, tmp_path):
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
+def _write_own_id(root, job):
+    """Make a piece that takes a minute; the id of the process stands beside it."""
+    (root / f"{os.getpid()}.pid").touch()
+    time.sleep(60)
+
+
+def _end_own_process(root, job):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _jobs(count):
+    return [building.Job("train", index, photographs.procedural_photograph(index)) for index in range(count)]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads the state of processes from /proc")
+def test_workers_do_not_outlive_a_killed_parent(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from benchmark.standin import building;"
+        "from tests import test_standin as t;"
+        "building.build_pieces(Path(sys.argv[1]), t._jobs(4), t._write_own_id, workers=2)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, tmp_path])
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("*.pid"))) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    ids = [path.stem for path in tmp_path.glob("*.pid")]
+    while any(_runs(id) for id in ids):
+        assert time.monotonic() < deadline, "a worker is still there"
+        time.sleep(0.05)
+
+
+def _runs(id):
+    try:
+        return Path(f"/proc/{id}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def test_killed_worker_is_told_in_a_line(tmp_path):
+    with pytest.raises(UserError, match="a worker process was ended from outside"):
+        building.build_pieces(tmp_path, _jobs(3), _end_own_process, workers=2)
+
+
 def test_photographs_that_cannot_be_used_are_named(tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         photographs.folder_photographs(tmp_path / "none")
@@ -464,10 +516,20 @@ def test_photographs_that_cannot_be_used_are_named(tmp_path):
         photographs.folder_photographs(tmp_path)
     (tmp_path / "broken.jpg").write_bytes(b"x")
     broken, small = photographs.folder_photographs(tmp_path)
-    with pytest.raises(UserError, match=r"broken\.jpg cannot be read"):
+    with pytest.raises(UserError, match=r"broken\.jpg is not a complete"):
         broken.read()
     with pytest.raises(UserError, match=r"small\.png has 20x80 pixels; expected at least 64"):
         small.read()
+
+
+def test_photographs_of_other_kinds_become_rgb(tmp_path):
+    grey = np.tile(np.linspace(0, 255, 80).astype(np.uint8), (70, 1))
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "1.png")
+    Image.fromarray(grey).convert("P").save(tmp_path / "2.png", transparency=bytes(range(256)))
+    Image.fromarray(grey).convert("RGBA").save(tmp_path / "3.png")
+    (tmp_path / "4.png").write_bytes(png16(np.stack([grey] * 3, axis=2).astype(np.uint16) * 257))
+    for photograph in photographs.folder_photographs(tmp_path):
+        np.testing.assert_array_equal(photograph.read(), np.stack([grey] * 3, axis=2), photograph.name)
 
 
 def test_sidd_from_photographs_by_command(photos, tmp_path, zoo_bench, monkeypatch):

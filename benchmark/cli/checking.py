@@ -55,6 +55,9 @@ def _print_text(document: dict[str, Any]) -> None:
     for kind, count in shown.items():
         if count > _SHOWN:
             click.echo(f"... and {count - _SHOWN} more of this kind ({kind}); --json lists all")
+    if "cfa" in document and "cfa" not in shown:
+        for other in document["cfa"]["others"]:
+            click.echo(f"{other['file']}: looks like {other['phase']}; no problem by itself, but look at it")
     files = f"{document['files']:,} files, {document['bytes'] / 1e6:,.1f} MB"
     if "cfa" in document:
         votes = ", ".join(f"{name} {count}" for name, count in sorted(document["cfa"]["votes"].items())) or "none"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -37,6 +38,7 @@ def infer(
 @click.option("--protocol", default="zrr", show_default=True, help="Whose metrics: zrr or sidd.")
 @click.option("--all", "all_metrics", is_flag=True, help="Every metric id.")
 @click.option("--metrics", metavar="ID,..", help="These metric ids.")
+@click.option("--shift-plot", metavar="FILE.png", help="A histogram of the shifts that the aligned ids find.")
 @json_option
 @click.pass_context
 def score(
@@ -46,9 +48,10 @@ def score(
     protocol: str,
     all_metrics: bool,
     metrics: str | None,
+    shift_plot: str | None,
     as_json: bool,
 ) -> None:
-    """Score the images in OUTPUT_DIR against those in TARGET_DIR, paired by stem."""
+    """Score the images in OUTPUT_DIR against those in TARGET_DIR, paired by stem: RGB, each at its own 8 or 16 bits."""
     reporter = start(ctx, as_json=as_json)
     from benchmark.scoring import score as compare
 
@@ -60,9 +63,36 @@ def score(
         metrics=comma_separated(metrics),
         reporter=reporter,
     )
+    if shift_plot:
+        _plot_shifts(Path(shift_plot), document)
     if as_json:
         print_json(ctx, document)
-        return
+    else:
+        _print_scores(document)
+
+
+def _print_scores(document: dict[str, Any]) -> None:
     click.echo(f"{document['n']} images")
     for id, value in document["scores"].items():
-        click.echo(f"{id:40} {'-' if value is None else f'{value:.6f}'}")
+        part = document.get("infinite", {}).get(id)
+        finite = (
+            "" if part is None else f" ({part['n_inf']} of {document['n']} images; {_mean_of(part)} over the others)"
+        )
+        click.echo(f"{id:40} {'-' if value is None else f'{value:.6f}'}{finite}")
+    shifts = [max(map(abs, image["shift"].values())) for image in document["per_image"] if "shift" in image]
+    if shifts:
+        click.echo(f"{sum(shift > 0 for shift in shifts)} images shifted, by up to {max(shifts):.2f} pixels")
+
+
+def _mean_of(part: dict[str, Any]) -> str:
+    return "-" if part["finite_mean"] is None else f"{part['finite_mean']:.6f}"
+
+
+def _plot_shifts(path: Path, document: dict[str, Any]) -> None:
+    from benchmark.alignment import Shift
+    from benchmark.shift_plots import save_shift_histogram
+
+    shifts = [Shift(**image["shift"]) for image in document["per_image"] if "shift" in image]
+    if not shifts:
+        raise click.UsageError("--shift-plot: no shifts were searched; give --all or an aligned id by --metrics.")
+    save_shift_histogram(path, "Shifts of the outputs against their targets", shifts)

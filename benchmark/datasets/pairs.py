@@ -10,7 +10,6 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.datasets import register_dataset
-from benchmark.imagefiles import SUFFIXES, read_content, read_rgb, size_of
+from benchmark.imagefiles import SUFFIXES, printable, read_rgb, size_of
+from benchmark.layout import Defect, DefectsError, Files, PairDigest
 from benchmark.types import DatasetCard, EvaluationProtocol, Sample
 from zoo.errors import UserError
 
@@ -71,7 +71,7 @@ class Pattern:
             return None
         is_open = self.text.endswith("*")
         before, _, after = unicodedata.normalize("NFC", self._stem).partition("*")
-        found = re.fullmatch(f"{re.escape(before)}(.+){re.escape(after)}", stem if is_open else name)
+        found = re.fullmatch(f"{re.escape(before)}(.+){re.escape(after)}", stem if is_open else name, re.DOTALL)
         return found[1] if found else None
 
 
@@ -87,19 +87,21 @@ class PairsSplit:
         if len(sides) != 2:
             raise UserError(f"--pairs '{rule}': expected two patterns joined by ->, like {_EXAMPLE}.")
         self.root = root
-        input_paths, target_paths = _find(root, sides[0], not_as=sides[1]), _find(root, sides[1])
-        for found, side in ((input_paths, sides[0]), (target_paths, sides[1])):
-            if not found:
+        defects: list[Defect] = []
+        inputs, targets = _find(root, sides[0], defects, not_as=sides[1]), _find(root, sides[1], defects)
+        for found, side in ((inputs, sides[0]), (targets, sides[1])):
+            if not found and not defects:
                 raise UserError(
                     f"{NAME}: no picture ({', '.join(SUFFIXES)}) matches '{side.text}' in {root};"
                     f" the rule is '{rule}'. Pass another --data-root or a rule by --pairs, like {_EXAMPLE}."
                 )
-        _refuse_singles(input_paths, target_paths, sides[1])
-        _refuse_singles(target_paths, input_paths, sides[0])
-        self._pairs = {key: (input_paths[key], target_paths[key]) for key in sorted(input_paths, key=_natural)}
+        defects += [*_singles(inputs, targets, sides[1]), *_singles(targets, inputs, sides[0])]
+        if defects:
+            raise DefectsError(NAME, defects, _files(inputs, targets))
+        self._pairs = {key: (inputs[key], targets[key]) for key in sorted(inputs, key=_natural)}
         self.ids: Sequence[str] = list(self._pairs)
-        self.provenance: Mapping[str, Any] = {"standin": False, "rule": rule, "folder": root.resolve().name}
-        self._digests: dict[int, str] = {}
+        self.provenance: Mapping[str, Any] = {"standin": False, "rule": rule, "folder": printable(root.resolve().name)}
+        self._digest = PairDigest(NAME, self.ids, self.paths, lambda id, path: id)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -122,16 +124,7 @@ class PairsSplit:
 
     def digest(self, limit: int | None = None) -> str:
         """Return a sha256 over ids and content of the first ``limit`` pairs' files (all if None)."""
-        count = len(self) if limit is None else min(max(limit, 0), len(self))
-        if count not in self._digests:
-            digest = sha256()
-            for id in self.ids[:count]:
-                for path in self.paths(id):
-                    content = read_content(NAME, path)
-                    digest.update(f"{id} {len(content)}\n".encode())
-                    digest.update(content)
-            self._digests[count] = digest.hexdigest()
-        return self._digests[count]
+        return self._digest(limit)
 
 
 def open_pairs(root: Path, split: str = "test", *, rule: str = DEFAULT_RULE) -> PairsSplit:
@@ -152,8 +145,11 @@ def configure(options: Mapping[str, str]) -> DatasetCard:
     return replace(CARD, task=task, open=functools.partial(open_pairs, rule=options.get("rule", DEFAULT_RULE)))
 
 
-def _find(root: Path, pattern: Pattern, not_as: Pattern | None = None) -> dict[str, Path]:
-    """Return the pictures that match, by what they share; those that match ``not_as`` too belong to it."""
+def _find(root: Path, pattern: Pattern, defects: list[Defect], not_as: Pattern | None = None) -> dict[str, Path]:
+    """Return the pictures that match, by what they share; those that match ``not_as`` too belong to it.
+
+    What matches and is no picture of its own is added to ``defects``. Raises UserError for a folder that is not there.
+    """
     folder = root / pattern.folder
     try:
         paths = sorted(path for path in folder.iterdir() if path.name[0] != ".")
@@ -169,21 +165,31 @@ def _find(root: Path, pattern: Pattern, not_as: Pattern | None = None) -> dict[s
             continue
         if not path.is_file():
             reason = "a link to nothing or to itself" if path.is_symlink() else "no file"
-            raise UserError(f"{NAME}: {path} is {reason}; expected a picture. Remove it.")
-        if key in found:
-            raise UserError(f"{NAME}: {found[key]} and {path} have the same name '{key}'; move one elsewhere.")
-        found[key] = path
+            defects.append(Defect(path, "name", f"is {reason}", "a picture", "Remove it."))
+        elif printable(path.name) != path.name:
+            defects.append(Defect(path, "name", "has a name that is no UTF-8", "a name in UTF-8", "Rename it."))
+        elif key in found:
+            what = f"and {path} have the same name '{key}'"
+            defects.append(Defect(found[key], "name", what, "one of them", "Move the other elsewhere."))
+        else:
+            found[key] = path
     return found
 
 
-def _refuse_singles(paths: Mapping[str, Path], others: Mapping[str, Path], pattern: Pattern) -> None:
-    single = [key for key in paths if key not in others]
-    if single:
-        more = f" (and {len(single) - 1} more)" if len(single) > 1 else ""
-        raise UserError(
-            f"{NAME}: {paths[single[0]]} has no partner{more}; expected"
-            f" '{pattern.text.replace('*', single[0], 1)}'. Add it or move the picture elsewhere."
-        )
+def _singles(paths: Mapping[str, Path], others: Mapping[str, Path], pattern: Pattern) -> list[Defect]:
+    advice = "Add it or move the picture elsewhere."
+    return [
+        Defect(path, "partner", "has no partner", f"'{pattern.text.replace('*', key, 1)}'", advice)
+        for key, path in paths.items()
+        if key not in others
+    ]
+
+
+def _files(inputs: Mapping[str, Path], targets: Mapping[str, Path]) -> dict[str, Files]:
+    """Return the files that are there by id."""
+    sides = (("input", inputs), ("target", targets))
+    keys = sorted({*inputs, *targets}, key=_natural)
+    return {key: tuple((role, paths[key]) for role, paths in sides if key in paths) for key in keys}
 
 
 def _natural(key: str) -> list[tuple[int, str]]:

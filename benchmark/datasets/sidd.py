@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.datasets import register_dataset
-from benchmark.imagefiles import read_content, read_rgb, size_of
+from benchmark.imagefiles import read_rgb, size_of
+from benchmark.layout import Defect, DefectsError, Files, PairDigest, identify
 from benchmark.matfiles import find_mat, read_variable
 from benchmark.protocols import SIDD
 from benchmark.reporting import Reporter
-from benchmark.standin.cache import MARKER, read_marker, rebuild_advice
+from benchmark.standin.cache import rebuild_advice
 from benchmark.standin.sidd import (
     BENCHMARK,
     DEFAULT_PLAN,
@@ -120,15 +121,19 @@ class SiddFolders:
         """
         self.root = root
         self.name, provenance, count = _identity(root, self.split, 0)
-        self._folder = find_scenes(self.name, root)
-        self._pairs = _find_pairs(self.name, self._folder)
+        self._folder = folder = find_scenes(self.name, root)
+        files, defects = _find_pairs(folder)
+        self._pairs = {id: (pair[0][1], pair[1][1]) for id, pair in files.items() if len(pair) == 2}
         self.ids: Sequence[str] = list(self._pairs)
         self.notes: list[str] = []
         medium = all(re.match(r"\d", path.name) for pair in self._pairs.values() for path in pair)
         layout = "medium" if medium else "small"
-        counts = self._check_count(layout, None if provenance["standin"] is False else count)
+        counts, wrong = self._check_count(layout, None if provenance["standin"] is False else count)
+        defects += wrong
+        if defects:
+            raise DefectsError(self.name, defects, files)
         self.provenance: Mapping[str, Any] = {**provenance, "layout": layout, **counts}
-        self._digests: dict[int, str] = {}
+        self._digest = PairDigest(self.name, self.ids, self.paths, lambda id, path: path.relative_to(folder).as_posix())
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -151,16 +156,7 @@ class SiddFolders:
 
     def digest(self, limit: int | None = None) -> str:
         """Return a sha256 over names and content of the first ``limit`` pairs' files (all if None)."""
-        count = len(self) if limit is None else min(max(limit, 0), len(self))
-        if count not in self._digests:
-            digest = sha256()
-            for id in self.ids[:count]:
-                for path in self.paths(id):
-                    content = read_content(self.name, path)
-                    digest.update(f"{path.relative_to(self._folder).as_posix()} {len(content)}\n".encode())
-                    digest.update(content)
-            self._digests[count] = digest.hexdigest()
-        return self._digests[count]
+        return self._digest(limit)
 
     def _read(self, path: Path) -> NDArray[Any]:
         pixels = read_rgb(self.name, path, formats=("PNG",))
@@ -168,28 +164,26 @@ class SiddFolders:
             raise UserError(f"{self.name}: {path} has 16 bits a colour; SIDD's sRGB files have 8. Copy it again.")
         return pixels
 
-    def _check_count(self, layout: str, standin_pairs: int | None) -> dict[str, int]:
-        """Return how many pairs there are and should be; raises UserError where that is no data set."""
+    def _check_count(self, layout: str, standin_pairs: int | None) -> tuple[dict[str, int], list[Defect]]:
+        """Return how many pairs there are and should be, and what is wrong where that is no dataset."""
         pairs, folders = len(self.ids), len({path.parent for path, _ in self._pairs.values()})
         if standin_pairs is not None:
-            if pairs != standin_pairs:
-                raise UserError(
-                    f"{self.name}: expected {standin_pairs} pairs in {self._folder}, found {pairs}."
-                    f" {rebuild_advice(self.root)}"
-                )
-            return {"pairs": pairs}
+            expected = f"the {standin_pairs} of its marker"
+            wrong = [Defect(self._folder, "count", f"has {pairs} pairs", expected, rebuild_advice(self.root))]
+            return {"pairs": pairs}, wrong if pairs != standin_pairs else []
         published = PUBLISHED_MEDIUM if layout == "medium" else PUBLISHED_SMALL
-        if (folders, pairs) != published:
-            if layout == "medium" or pairs > published[1]:
-                raise UserError(
-                    f"{self.name}: expected {published[1]} pairs in {published[0]} folders in {self._folder}, found"
-                    f" {pairs} in {folders}; SIDD-{layout.capitalize()} is not complete. {_ADVICE}"
-                )
-            self.notes.append(
-                f"{self.name}: a part of SIDD-Small: {pairs} of {published[1]} pairs in {self._folder};"
-                " the records say so (data.pairs)."
-            )
-        return {"pairs": pairs, "published_pairs": published[1]}
+        counts = {"pairs": pairs, "published_pairs": published[1]}
+        if (folders, pairs) == published:
+            return counts, []
+        if layout == "medium" or pairs > published[1]:
+            found = f"has {pairs} pairs in {folders} folders"
+            expected = f"{published[1]} pairs in {published[0]} folders, the whole of SIDD-{layout.capitalize()}"
+            return counts, [Defect(self._folder, "count", found, expected, _ADVICE)]
+        self.notes.append(
+            f"{self.name}: a part of SIDD-Small: {pairs} of {published[1]} pairs in {self._folder};"
+            " the records say so (data.pairs)."
+        )
+        return counts, []
 
 
 def open_sidd(root: Path, split: str) -> Dataset:
@@ -262,9 +256,11 @@ def _folders(folder: Path) -> list[Path]:
         return []
 
 
-def _find_pairs(name: str, scenes: Path) -> dict[str, tuple[Path, Path]]:
-    """Return the pairs by id, ``<instance>_<frame>``."""
-    pairs: dict[str, tuple[Path, Path]] = {}
+def _find_pairs(scenes: Path) -> tuple[dict[str, Files], list[Defect]]:
+    """Return by id, ``<instance>_<frame>``, the files that are there, noisy one first, and what does not fit."""
+    files: dict[str, Files] = {}
+    defects: list[Defect] = []
+    again = "Copy the folder again from the dataset."
     for folder in _folders(scenes):
         match = _FOLDER.fullmatch(folder.name)
         if match is None:
@@ -272,46 +268,25 @@ def _find_pairs(name: str, scenes: Path) -> dict[str, tuple[Path, Path]]:
         sides: dict[str, dict[str, Path]] = {"NOISY": {}, "GT": {}}
         for path in sorted(folder.iterdir()):
             named = _FILE.fullmatch(path.name)
-            if named is not None:
-                if named[1] not in (None, match[1]):
-                    raise UserError(f"{name}: {path} belongs to another scene: its folder begins with {match[1]}.")
+            if named is not None and named[1] not in (None, match[1]):
+                expected = f"{match[1]}, as its folder begins"
+                defects.append(Defect(path, "name", "belongs to another scene", expected, again))
+            elif named is not None:
                 sides[named[2].upper()][named[3]] = path
         for frame in sorted({*sides["NOISY"], *sides["GT"]}):
-            there = [side for side in sides if frame in sides[side]]
+            roles = (("input", "NOISY"), ("target", "GT"))
+            there = tuple((role, sides[side][frame]) for role, side in roles if frame in sides[side])
+            files[f"{match[1]}_{frame}"] = there
             if len(there) == 1:
-                raise UserError(
-                    f"{name}: {sides[there[0]][frame]} has no partner; expected a NOISY and a GT picture of the"
-                    " same number. Copy the folder again from the dataset."
-                )
-            pairs[f"{match[1]}_{frame}"] = (sides["NOISY"][frame], sides["GT"][frame])
-        if not sides["NOISY"]:
-            raise UserError(f"{name}: {folder} has no NOISY_SRGB pictures. Copy it again from the dataset.")
-    return pairs
+                expected = "a NOISY and a GT picture of the same number"
+                defects.append(Defect(there[0][1], "partner", "has no partner", expected, again))
+        if not sides["NOISY"] and not sides["GT"]:
+            defects.append(Defect(folder, "folder", "has no NOISY_SRGB pictures", "one or two pairs", again))
+    return files, defects
 
 
 def _identity(root: Path, split: str, published: int) -> tuple[str, dict[str, Any], int]:
-    """Return name, provenance and count of a split: the published ones, or what a stand-in's marker says."""
-    marker = read_marker(root)
-    if marker is None:
-        return NAME, {"standin": False}, published
-    if marker.get("name") != STANDIN_NAME:
-        raise UserError(
-            f"{NAME}: {root} holds the stand-in {marker.get('name')!r}; expected '{STANDIN_NAME}'."
-            " Pass another --data-root."
-        )
-    try:
-        provenance = {
-            "standin": True,
-            "generator": int(marker["version"]),
-            "sources": str(marker["sources"]),
-            "seed": int(marker["seed"]),
-        }
-        return STANDIN_NAME, provenance, int(marker["counts"][split])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{NAME}: {root / MARKER} has no usable entry ({error!r}); expected version, sources, seed and counts."
-            f" {rebuild_advice(root)}"
-        ) from error
+    return identify(root, split, name=NAME, standin=STANDIN_NAME, published=published)
 
 
 def _cached(reporter: Reporter) -> Path:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,10 @@ from numpy.typing import NDArray
 
 from benchmark.datasets import register_dataset
 from benchmark.imagefiles import decode, read_content, read_rgb, size_of
+from benchmark.layout import PairDigest, identify
 from benchmark.protocols import ZRR
 from benchmark.reporting import Reporter
-from benchmark.standin.cache import MARKER, read_marker, rebuild_advice
+from benchmark.standin.cache import rebuild_advice
 from benchmark.standin.zrr import DEFAULT_PLAN, Progress, cached_zrr_standin, write_zrr_photos, write_zrr_standin
 from benchmark.standin.zrr import NAME as STANDIN_NAME
 from benchmark.types import DatasetCard, Sample
@@ -54,22 +54,21 @@ class ZrrSplit:
         """
         if split not in SPLITS:
             raise UserError(f"{NAME}: unknown split '{split}'; expected one of {', '.join(SPLITS)}.")
-        marker = read_marker(root)
-        self.name = NAME if marker is None else STANDIN_NAME
         self.split = split
         self.root = root
-        self.provenance: Mapping[str, Any] = {"standin": False}
         self._part = "test" if split == "test" else "train"
-        count = PUBLISHED_COUNTS[self._part]
+        self.provenance: Mapping[str, Any]
+        self.name, self.provenance, count = identify(
+            root, self._part, name=NAME, standin=STANDIN_NAME, published=PUBLISHED_COUNTS[self._part]
+        )
         advice = "Download the dataset and pass --data-root."
-        if marker is not None:
-            self.provenance, count = _read_standin(root, marker, self._part)
+        if self.name == STANDIN_NAME:
             advice = rebuild_advice(root)
         folders = {".png": root / self._part / RAW_FOLDER, ".jpg": root / self._part / TARGET_FOLDER}
         _check_files(self.name, folders, count, advice)
         # Numbers, not strings: sorted names would give 0, 1, 10, 100.
         self.ids: Sequence[str] = [str(number) for number in _numbers(self.name, split, count)]
-        self._digests: dict[int, str] = {}
+        self._digest = PairDigest(self.name, self.ids, self.paths, lambda id, path: path.relative_to(root).as_posix())
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -100,16 +99,7 @@ class ZrrSplit:
 
     def digest(self, limit: int | None = None) -> str:
         """Return a sha256 over names and content of the first ``limit`` pairs' files (all if None)."""
-        count = len(self) if limit is None else min(max(limit, 0), len(self))
-        if count not in self._digests:
-            digest = sha256()
-            for id in self.ids[:count]:
-                for path in self.paths(id):
-                    content = read_content(self.name, path)
-                    digest.update(f"{path.relative_to(self.root).as_posix()} {len(content)}\n".encode())
-                    digest.update(content)
-            self._digests[count] = digest.hexdigest()
-        return self._digests[count]
+        return self._digest(limit)
 
 
 def _building(reporter: Reporter, build: Callable[[Progress], Any]) -> Any:
@@ -182,28 +172,6 @@ def _numbers(name: str, split: str, count: int) -> list[int]:
         return held_out
     skipped = set(held_out)
     return [number for number in range(count) if number not in skipped]
-
-
-def _read_standin(root: Path, marker: dict[str, Any], split: str) -> tuple[dict[str, Any], int]:
-    """Return provenance and number of pairs of a stand-in; raises UserError if it is not one of ZRR."""
-    if marker.get("name") != STANDIN_NAME:
-        raise UserError(
-            f"{NAME}: {root} holds the stand-in {marker.get('name')!r}; expected '{STANDIN_NAME}'."
-            " Pass another --data-root."
-        )
-    try:
-        provenance = {
-            "standin": True,
-            "generator": int(marker["version"]),
-            "sources": str(marker["sources"]),
-            "seed": int(marker["seed"]),
-        }
-        return provenance, int(marker["counts"][split])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{NAME}: {root / MARKER} has no usable entry ({error!r}); expected version, sources, seed and"
-            f" the counts of train and test. {rebuild_advice(root)}"
-        ) from error
 
 
 def _check_files(name: str, folders: Mapping[str, Path], count: int, advice: str) -> None:

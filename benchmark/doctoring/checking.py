@@ -15,7 +15,8 @@ from typing import Any, TextIO
 from benchmark.doctoring.inspection import VERSION, Facts, inspect_unit
 from benchmark.doctoring.judging import Judge
 from benchmark.doctoring.memory import Memory
-from benchmark.doctoring.plans import Plan, Unit, make_plan
+from benchmark.doctoring.plans import Plan, Problem, Unit, make_plan
+from benchmark.imagefiles import printable
 from benchmark.opening import configured
 from benchmark.reporting import Reporter
 from benchmark.types import DatasetCard
@@ -52,12 +53,12 @@ def check_dataset(
             judge.take(unit, facts)
             totals.take(unit, facts, remembered, lines)
             advance()
-    problems = judge.finish()
+    problems = [Problem(*map(printable, problem)) for problem in judge.finish()]
     if not plan.units and not problems:
         raise UserError(f"{plan.name}: no files of the dataset in {root}. Pass another --data-root.")
     document = {
         "dataset": plan.name,
-        "root": str(root),
+        "root": printable(root),
         "ok": not problems,
         "files": totals.files,
         "bytes": totals.bytes,
@@ -66,7 +67,12 @@ def check_dataset(
         "manifest_digest": totals.digest.hexdigest(),
     }
     if plan.cfa:
-        document["cfa"] = {"expected": plan.cfa, "votes": dict(judge.phases), "pairs": judge.pairs}
+        document["cfa"] = {
+            "expected": plan.cfa,
+            "votes": dict(judge.phases),
+            "pairs": judge.pairs,
+            "others": judge.others,
+        }
         document["orientation"] = {"votes": dict(judge.orientations)}
     return document
 
@@ -122,7 +128,7 @@ class _Job:
         self.unit = unit
         self.files = [(path, plan.rules[role]) for role, path in unit.files]
         # The role is part of it: the same file is measured differently as a mosaic and as a picture.
-        self.key = f"{plan.name} " + " ".join(f"{role} {path}" for role, path in unit.files)
+        self.key = f"{plan.name} " + " ".join(f"{role} {printable(path)}" for role, path in unit.files)
         self.state = memory.state([path for path, _ in self.files])
         self.known: Facts | None = memory.recall(self.key, self.state)
 

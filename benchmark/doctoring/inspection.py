@@ -20,11 +20,11 @@ from PIL import Image
 from benchmark.doctoring.duplicates import perceptual_hash
 from benchmark.doctoring.plans import Rule
 from benchmark.doctoring.views import GRID, compare_views
-from benchmark.imagefiles import decode
+from benchmark.imagefiles import bits_of, check_end, decode, rgb_pixels
 from zoo.errors import UserError
 
 # Part of the key of what is remembered; raised when a fact changes its meaning.
-VERSION = 1
+VERSION = 3
 
 Facts = dict[str, Any]
 Grid = NDArray[np.float32]
@@ -89,7 +89,9 @@ def _pixels(facts: Facts, path: Path, content: bytes, rule: Rule) -> NDArray[Any
         # From the header: Pillow scales files of 1, 2 and 4 bits to 8 and does not tell.
         facts["bits"], facts["kind"] = content[24], _PNG_KINDS.get(content[25], "unknown")
     else:
-        facts["bits"], facts["kind"] = 16 if "16" in image.mode else 8, _MODES.get(image.mode, image.mode)
+        facts["bits"], facts["kind"] = bits_of(image, content), _MODES.get(image.mode, image.mode)
+    if image.mode == "RGB" and facts["bits"] == 16:
+        return rgb_pixels("check", path, content, rule.formats, image)
     return np.asarray(image)
 
 
@@ -100,12 +102,13 @@ def _draft(content: bytes) -> tuple[Any, tuple[int, int] | None]:
     """
     try:
         image = Image.open(io.BytesIO(content), formats=("JPEG",))
+        check_end(image, content)
         size = image.size
         if min(size) < _DRAFT_SIDE:
             return None, None
         image.draft(None, (size[0] // 8, size[1] // 8))
         image.load()
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, EOFError):
         return None, None
     return image, size
 

@@ -12,6 +12,7 @@ from typing import Any
 from benchmark.doctoring.duplicates import MAX_BITS, MIN_CORRELATION, Fingerprints, near_duplicates
 from benchmark.doctoring.plans import Plan, Problem, Rule, Unit
 from benchmark.doctoring.views import ORIENTATIONS, PHASES
+from benchmark.imagefiles import printable
 
 # Brightness of a mosaic and its photograph, correlated over 32x32 blocks, below which they show different things.
 _LEAST_LIKENESS = 0.3
@@ -19,6 +20,7 @@ _LEAST_LIKENESS = 0.3
 _CUT_SHARE = 0.001
 # Votes for a phase or an orientation mean something from this many pairs.
 _LEAST_VOTES = 3
+_NAMED = 20
 
 
 @dataclass
@@ -31,6 +33,8 @@ class Judge:
     phases: Counter[str] = field(default_factory=Counter)
     orientations: Counter[str] = field(default_factory=Counter)
     pairs: int = 0
+    # The first mosaics that vote for another phase than expected; one alone may err and is no problem.
+    others: list[dict[str, str]] = field(default_factory=list)
     prints: dict[str, Fingerprints] = field(default_factory=dict)
     digests: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -91,6 +95,8 @@ class Judge:
     def _take_views(self, unit: Unit, views: dict[str, Any]) -> None:
         self.pairs += 1
         self.phases[views["phase"] or "unclear"] += 1
+        if views["phase"] not in (None, self.plan.cfa) and len(self.others) < _NAMED:
+            self.others.append({"file": printable(unit.files[0][1]), "phase": views["phase"]})
         self.orientations[views["orientation"] or "unclear"] += 1
         if views["likeness"] is not None and views["likeness"] < _LEAST_LIKENESS:
             (_, raw), (_, target) = unit.files

@@ -17,14 +17,17 @@ _TABLE = "CREATE TABLE IF NOT EXISTS facts (unit TEXT PRIMARY KEY, state TEXT NO
 
 
 class Memory:
-    """Facts by unit, valid while size and time of change (in ns) of every file stay the same."""
+    """Facts by unit, valid while size and both times (in ns) of every file stay the same.
+
+    The time of the last change of content can be set back, and copying tools do so; that of the inode cannot.
+    """
 
     def __init__(self, root: Path, version: int) -> None:
         """Open the database of a folder; one that cannot be opened, or is damaged, is done without."""
         self.version = version
         self.connection: sqlite3.Connection | None = None
         folder = cache_root() / "data-check"
-        file = folder / f"{sha256(str(root.resolve()).encode()).hexdigest()[:20]}.sqlite"
+        file = folder / f"{sha256(os.fsencode(root.resolve())).hexdigest()[:20]}.sqlite"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self.connection = sqlite3.connect(file, timeout=10)
@@ -38,7 +41,7 @@ class Memory:
             stats = [os.stat(file) for file in files]
         except OSError:
             return None
-        return f"v{self.version} " + " ".join(f"{stat.st_size}:{stat.st_mtime_ns}" for stat in stats)
+        return f"v{self.version} " + " ".join(f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}" for stat in stats)
 
     def recall(self, unit: str, state: str | None) -> Any | None:
         """Return the facts of a unit if they are known for this state of its files."""

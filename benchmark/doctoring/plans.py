@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,10 +10,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from benchmark.datasets import pairs, sidd, zrr
+from benchmark.imagefiles import printable
+from benchmark.layout import DefectsError, check_standin
 from benchmark.matfiles import find_mat
 from benchmark.standin.cache import MARKER, read_marker, rebuild_advice
-from benchmark.standin.sidd import VALIDATION_NOISY, VALIDATION_TARGET
+from benchmark.standin.sidd import BENCHMARK, VALIDATION_NOISY, VALIDATION_TARGET
 from benchmark.types import DatasetCard
 from zoo.errors import UserError
 
@@ -88,6 +94,8 @@ PHOTOGRAPH = Rule(formats=("JPEG",), kinds=("RGB",), black_up_to=1.0)
 PICTURE = Rule(formats=("PNG", "JPEG", "TIFF"), kinds=("RGB",), bits=(8, 16), black_up_to=1.0)
 SIDD_PICTURE = Rule(formats=("PNG",), kinds=("RGB",), black_up_to=1.0)
 ZRR_PATCH = (448, 448)
+# Missing files that are named one by one.
+_SHOWN = 20
 
 
 def make_plan(card: DatasetCard, root: Path) -> Plan:
@@ -122,14 +130,8 @@ def _plan_zrr(card: DatasetCard, root: Path) -> Plan:
 def _plan_sidd(card: DatasetCard, root: Path) -> Plan:
     marker = read_marker(root)
     plan = Plan(sidd.NAME, {"input": SIDD_PICTURE, "target": SIDD_PICTURE, "blocks": None})
-    if marker is not None:
-        _counts(plan, root, marker, sidd.STANDIN_NAME, {})
-    folders = (root, *(path for path in sorted(root.iterdir()) if path.is_dir()))
-    found = (find_mat(folder, stem) for stem in (VALIDATION_NOISY, VALIDATION_TARGET) for folder in folders)
-    blocks = [path for path in found if path is not None]
-    plan.units = [Unit("validation", path.stem, (("blocks", path),)) for path in blocks]
-    if blocks:
-        _opened(plan, root, lambda: sidd.SiddBlocks(root))
+    counts = _counts(plan, root, marker, sidd.STANDIN_NAME, {})
+    blocks = _plan_blocks(plan, root, counts)
     try:
         sidd.find_scenes(sidd.NAME, root)
     except UserError as error:
@@ -137,18 +139,57 @@ def _plan_sidd(card: DatasetCard, root: Path) -> Plan:
             plan.problems.append(Problem(str(root), "layout", str(error), ""))
         return plan
     split = _opened(plan, root, lambda: sidd.SiddFolders(root))
-    if split is not None:
-        plan.units = [*plan.units, *_loader_units(split)]
-        if "published_pairs" in split.provenance and split.provenance["pairs"] != split.provenance["published_pairs"]:
-            what = f"{split.provenance['pairs']} pairs of SIDD-Small"
-            plan.problems.append(Problem(str(root), "count", what, str(split.provenance["published_pairs"])))
+    if split is None:
+        return plan
+    plan.units = [*plan.units, *_loader_units(split)]
+    if "published_pairs" in split.provenance and split.provenance["pairs"] != split.provenance["published_pairs"]:
+        what = f"{split.provenance['pairs']} pairs of SIDD-Small"
+        plan.problems.append(Problem(str(root), "count", what, str(split.provenance["published_pairs"])))
     return plan
+
+
+def _plan_blocks(plan: Plan, root: Path, counts: Mapping[str, int]) -> list[Path]:
+    """Return the files of blocks, having read them: they must have the published shape and hold pictures."""
+    folders = (root, *(path for path in sorted(root.iterdir()) if path.is_dir()))
+    stems = (VALIDATION_NOISY, VALIDATION_TARGET, BENCHMARK)
+    found = {stem: [path for folder in folders if (path := find_mat(folder, stem))] for stem in stems}
+    paths = {stem: files[0] for stem, files in found.items() if files}
+    plan.units = [Unit("blocks", path.stem, (("blocks", path),)) for path in paths.values()]
+    arrays: dict[str, NDArray[np.uint8]] = {}
+    for stem, path in paths.items():
+        images = counts.get("benchmark" if stem == BENCHMARK else "validation", sidd.PUBLISHED_IMAGES)
+        blocks = _opened(plan, path, functools.partial(sidd.read_blocks, plan.name, root, stem, images))
+        if blocks is not None:
+            arrays[stem] = blocks
+            plan.problems += _black_blocks(path, blocks)
+    sides = (VALIDATION_NOISY, VALIDATION_TARGET)
+    for stem, other in (sides, sides[::-1]):
+        if stem in paths and other not in paths:
+            plan.problems.append(Problem(str(paths[stem]), "partner", "no partner", f"{other}.mat"))
+    noisy, target = (arrays.get(stem) for stem in sides)
+    if noisy is not None and target is not None:
+        plan.problems += _noiseless_blocks(paths[VALIDATION_NOISY], noisy, target)
+    return list(paths.values())
+
+
+def _black_blocks(path: Path, blocks: NDArray[np.uint8]) -> Iterator[Problem]:
+    for image, block in np.ndindex(*blocks.shape[:2]):
+        if not blocks[image, block].any():
+            yield Problem(str(path), "black", f"block {block} of image {image}: every pixel is 0", "a picture")
+
+
+def _noiseless_blocks(path: Path, noisy: NDArray[np.uint8], target: NDArray[np.uint8]) -> Iterator[Problem]:
+    for image, block in np.ndindex(*noisy.shape[:2]):
+        if noisy[image, block].any() and np.array_equal(noisy[image, block], target[image, block]):
+            what = f"block {block} of image {image}: the same pixels as its target"
+            yield Problem(str(path), "mismatch", what, "a noisy picture")
 
 
 def _plan_pairs(card: DatasetCard, root: Path) -> Plan:
     plan = Plan(pairs.NAME, {"input": PICTURE, "target": PICTURE})
     split = _opened(plan, root, lambda: card.open(root, card.default_split))
-    plan.units = _loader_units(split) if split is not None else []
+    if split is not None:
+        plan.units = _loader_units(split)
     return plan
 
 
@@ -169,11 +210,7 @@ def _counts(
     """Return the number of pairs by split; a stand-in's marker renames the plan and gives counts and digests."""
     if marker is None:
         return published
-    if marker.get("name") != standin:
-        raise UserError(
-            f"{plan.name}: {root} holds the stand-in {marker.get('name')!r}; expected '{standin}'."
-            " Pass another --data-root."
-        )
+    check_standin(root, marker, name=plan.name, standin=standin)
     plan.name = standin
     try:
         plan.digests = {path: str(entry["sha256"]) for path, entry in marker.get("files", {}).items()}
@@ -185,12 +222,16 @@ def _counts(
 
 
 def _opened(plan: Plan, root: Path, open_split: Callable[[], Any]) -> Any | None:
-    """Return an opened split; what its loader refuses is a problem of the layout."""
+    """Return an opened split; what its loader refuses are problems, and what files are there become units."""
     try:
         return open_split()
+    except DefectsError as error:
+        plan.problems += [Problem(printable(d.path), d.kind, d.what, d.expected) for d in error.defects]
+        plan.units = [*plan.units, *(Unit("files", id, files) for id, files in error.files.items())]
     except UserError as error:
-        plan.problems.append(Problem(str(root), "layout", str(error), ""))
-        return None
+        what = str(error).removeprefix(f"{plan.name}: ").removeprefix(f"{root} ")
+        plan.problems.append(Problem(str(root), "layout" if root.is_dir() else "damaged", what, ""))
+    return None
 
 
 def _loader_units(split: Any) -> list[Unit]:
@@ -217,7 +258,7 @@ def _files(plan: Plan, folder: Path) -> Iterator[Path]:
         except OSError as error:  # links that point at each other
             what = f"cannot be followed ({error.strerror})"
         if Path(entry.name).suffix:
-            plan.problems.append(Problem(entry.path, "name", what, "a file"))
+            plan.problems.append(Problem(printable(entry.path), "name", what, "a file"))
 
 
 def _numbered(plan: Plan, folder: Path, suffix: str, count: int) -> set[int]:
@@ -231,9 +272,13 @@ def _numbered(plan: Plan, folder: Path, suffix: str, count: int) -> set[int]:
             numbers.add(int(path.stem))
             continue
         others += 1
-        plan.problems.append(Problem(str(path), "name", "not one of the names", f"0{suffix} to {count - 1}{suffix}"))
+        plan.problems.append(
+            Problem(printable(path), "name", "not one of the names", f"0{suffix} to {count - 1}{suffix}")
+        )
     if len(numbers) + others != count:
-        what = f"{len(numbers) + others} files"
+        missing = [f"{number}{suffix}" for number in range(count) if number not in numbers]
+        listed = ", ".join(missing[:_SHOWN]) + (f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else "")
+        what = f"{len(numbers) + others} files" + (f", without {listed}" if numbers and missing else "")
         plan.problems.append(Problem(str(folder), "count", what, f"{count} files, 0{suffix} to {count - 1}{suffix}"))
     return numbers
 

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from hashlib import sha256
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
-from benchmark.jsonl import append_line, read_lines
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from benchmark.jsonl import append_line, lock_of, read_lines
+from benchmark.reporting import Reporter
 from benchmark.standin import cache
-from benchmark.standin.photographs import Photograph, Pixels, sources_digest
+from benchmark.standin.photographs import Photograph, Pixels, folder_photographs, sources_digest
 from zoo.errors import UserError
 
 JOURNAL = "zoo-bench-standin.jsonl"
@@ -63,6 +70,87 @@ def request_of(name: str, version: int, seed: int, photographs: Sequence[Photogr
     names = "\n".join(photograph.name for photograph in photographs)
     digest = sha256(names.encode()).hexdigest()[:16]
     return {"name": name, "version": version, "seed": seed, "count": count, "photographs": digest}
+
+
+@dataclass(frozen=True)
+class PhotoPlan:
+    """What to make of a user's photographs: those for training, those held out, and what earlier runs left."""
+
+    train: list[Photograph]
+    held_out: list[Photograph]
+    count: int
+    request: dict[str, Any]
+    kept: dict[str, Piece]
+
+    @property
+    def num_held_out(self) -> int:
+        """How many pieces are made of the photographs held out: a sixth."""
+        return max(1, round(self.count / 6))
+
+    def tell_kept(self, reporter: Reporter, root: Path, total: int, what: str) -> None:
+        """Note how much of ``total`` is there already."""
+        if self.kept:
+            reporter.note(f"{root}: {len(self.kept)} of {total} {what} are there already and are kept.")
+
+
+def plan_photos(
+    root: Path, photos: Path, count: int | None, seed: int, *, name: str, version: int, reporter: Reporter
+) -> PhotoPlan | None:
+    """Return what to make in ``root`` (``count`` None: a piece per photograph); None if it is there already.
+
+    Raises UserError for a seed or count out of range, a folder without pictures, and a root that holds something else.
+    """
+    check_seed(seed)
+    if root.resolve().is_relative_to(photos.resolve()):
+        # What is written would be found as photographs when the command is given again.
+        raise UserError(f"--out {root} lies in --photos {photos}; expected another folder. Give one beside it.")
+    photographs = folder_photographs(photos)
+    count = len(photographs) if count is None else count
+    if count < 2:
+        raise UserError(f"--count {count}: expected at least 2, one for train and one held out.")
+    request = request_of(name, version, seed, photographs, count)
+    if is_finished(root, request):
+        reporter.note(f"{root} holds this stand-in already; nothing to do.")
+        return None
+    train, held_out = split_photographs(photographs)
+    return PhotoPlan(train, held_out, count, request, resume(root, request))
+
+
+def marker_head(
+    name: str, version: int, seed: int, sources: str, photographs: Iterable[Photograph], camera: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what the markers of all stand-ins say."""
+    return {
+        "name": name,
+        "version": version,
+        "seed": seed,
+        "sources": sources,
+        "photographs": {p.name: {"licence": p.licence, "attribution": p.attribution} for p in photographs},
+        "camera": dict(camera),
+    }
+
+
+def finish(root: Path, marker: Mapping[str, Any], jobs: Sequence[Job], pieces: Mapping[str, Piece]) -> None:
+    """Put the journal, if there is one, into the order of the jobs, then write the marker.
+
+    The order in which several processes were done is no part of a stand-in: it has the same bytes each time.
+    """
+    journal = root / JOURNAL
+    if journal.exists():
+        partial = journal.with_name(f".{JOURNAL}.part")
+        entries = ({"key": job.key, "piece": pieces[job.key]} for job in jobs)
+        lines = [json.dumps(line, allow_nan=False, ensure_ascii=False) for line in (marker["request"], *entries)]
+        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        os.replace(partial, journal)
+        Path(lock_of(journal).lock_file).unlink(missing_ok=True)
+    cache.write_marker(root, dict(marker))
+
+
+def encode_image(pixels: NDArray[Any], **options: Any) -> bytes:
+    """Return the content of an image file; ``options`` are Pillow's."""
+    stream = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(stream, **options)
+    return stream.getvalue()
 
 
 def check_seed(seed: int) -> None:
@@ -153,7 +241,7 @@ def _make_all(
             yield job, make(root, job)
         return
     # Not by fork: this process may have threads, whose locks a fork would copy.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_leave_interrupts) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker) as pool:
         running: dict[Future[Piece], Job] = {}
         rest = iter(jobs)
         try:
@@ -164,14 +252,28 @@ def _make_all(
                     yield from _finished(running)
             while running:
                 yield from _finished(running)
+        except BrokenExecutor:
+            raise UserError(
+                f"{root}: a worker process was ended from outside, perhaps for lack of memory."
+                " Give the same command again: what is finished is kept."
+            ) from None
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 
 
-def _leave_interrupts() -> None:
-    """Leave Ctrl-C, which a terminal sends to every process, to the parent."""
+def _start_worker() -> None:
+    """Leave Ctrl-C, which a terminal sends to every process, to the parent, and do not outlive it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent has ended; kill -9 leaves it no time to say so to its workers."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _finished(running: dict[Future[Piece], Job]) -> Iterator[tuple[Job, Piece]]:

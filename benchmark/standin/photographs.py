@@ -18,6 +18,7 @@ from numpy.random import RandomState
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmark.imagefiles import MORE_FORMATS, decode, kind_of, printable, read_content
 from zoo.errors import UserError
 
 Pixels = NDArray[np.uint8]
@@ -94,16 +95,21 @@ def folder_photographs(folder: Path) -> list[Photograph]:
             f"--photos {folder}: found {len(paths)} pictures ({', '.join(PHOTO_SUFFIXES)}); expected at least 2,"
             " one for training and one held out."
         )
-    named = sorted((path.relative_to(folder).as_posix(), path) for path in paths)
+    named = sorted((printable(path.relative_to(folder).as_posix()), path) for path in paths)
     return [Photograph(name, "the user's", "the user", functools.partial(_read_photo, path)) for name, path in named]
 
 
 def _read_photo(path: Path) -> Pixels:
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"--photos: {path} cannot be read ({error}). Mend it or move it elsewhere.") from error
+    """Return a user's picture as RGB with 8 bits; alpha is dropped, grey and CMYK are converted."""
+    image = decode("--photos", path, read_content("--photos", path), MORE_FORMATS)
+    if image.mode in ("I", "F"):
+        raise UserError(f"--photos: {path} is a {kind_of(image)}; expected 8 or 16 bits a colour. Convert it.")
+    if image.mode.startswith("I;16"):
+        # Pillow would cut everything above 255 to white.
+        pixels = np.stack([(np.asarray(image) >> 8).astype(np.uint8)] * 3, axis=2)
+    else:
+        # By way of RGBA: a palette may have transparent colours.
+        pixels = np.asarray((image.convert("RGBA") if image.mode == "P" else image).convert("RGB"))
     if min(pixels.shape[:2]) < SMALLEST_PHOTO:
         raise UserError(
             f"--photos: {path} has {pixels.shape[0]}x{pixels.shape[1]} pixels; expected at least {SMALLEST_PHOTO}"

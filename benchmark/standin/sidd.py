@@ -15,30 +15,29 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
-from PIL import Image
 from scipy.io import savemat
 
 from benchmark.reporting import Reporter
 from benchmark.standin import cache, unprocess
 from benchmark.standin.building import (
     Job,
+    PhotoPlan,
     Piece,
     Progress,
     build_pieces,
     check_seed,
-    is_finished,
+    encode_image,
+    finish,
+    marker_head,
     new_folder,
+    plan_photos,
     remove_scratch,
-    request_of,
-    resume,
     source_digest,
     sources_of,
-    split_photographs,
     spread,
     write_files,
 )
@@ -47,11 +46,9 @@ from benchmark.standin.photographs import (
     TRAIN_PHOTOGRAPHS,
     Photograph,
     Pixels,
-    folder_photographs,
     pad_symmetric,
     procedural_photograph,
 )
-from zoo.errors import UserError
 
 NAME = "sidd-standin"
 # Raised with every change that moves a byte of the output.
@@ -132,33 +129,22 @@ def write_sidd_photos(root: Path, photos: Path, count: int | None, seed: int, re
     pairs; they share no photograph. The benchmark is one held-out photograph more under new noise. Runs in several
     processes; a run that was stopped goes on with the same arguments.
     """
-    check_seed(seed)
-    photographs = folder_photographs(photos)
-    count = len(photographs) if count is None else count
-    if count < 2:
-        raise UserError(f"--count {count}: expected at least 2 scenes, one for train and one for validation.")
-    request = request_of(NAME, GENERATOR_VERSION, seed, photographs, count)
-    if is_finished(root, request):
-        reporter.note(f"{root} holds this stand-in already; nothing to do.")
+    made = plan_photos(root, photos, count, seed, name=NAME, version=GENERATOR_VERSION, reporter=reporter)
+    if made is None:
         return
-    train, held_out = split_photographs(photographs)
-    images = min(max(1, round(count / 6)), MOST_IMAGES)
+    images = min(made.num_held_out, MOST_IMAGES)
     plan = replace(
         DEFAULT_PLAN,
-        train=tuple(spread(train, count - images)),
-        validation=tuple(spread(held_out, images)),
-        benchmark=tuple(held_out[-1:]),
+        train=tuple(spread(made.train, made.count - images)),
+        validation=tuple(spread(made.held_out, images)),
+        benchmark=tuple(made.held_out[-1:]),
     )
-    kept = resume(root, request)
-    if kept:
-        reporter.note(f"{root}: {len(kept)} of {plan.pieces} scenes are there already and are kept.")
+    made.tell_kept(reporter, root, plan.pieces, "scenes")
     with (
         cache.explain_write_errors(root, "Give a folder that you can write to, on a disk with space."),
         reporter.progress(f"writing {NAME}", plan.pieces) as advance,
     ):
-        _write_standin(
-            root, seed=seed, plan=plan, progress=lambda done, total: advance(), kept=kept, request=request, workers=None
-        )
+        _write_standin(root, seed=seed, plan=plan, progress=lambda done, total: advance(), made=made, workers=None)
 
 
 def _write_standin(
@@ -167,36 +153,34 @@ def _write_standin(
     seed: int,
     plan: Plan,
     progress: Progress | None,
-    kept: Mapping[str, Piece] | None = None,
-    request: Mapping[str, Any] | None = None,
+    made: PhotoPlan | None = None,
     workers: int | None = 1,
 ) -> None:
     jobs = plan.jobs()
     totals = {split: len(getattr(plan, split)) for split in SPLITS}
     make = functools.partial(_make_piece, seed=seed, plan_size=plan.size, blocks=plan.blocks, totals=totals)
-    pieces = build_pieces(root, jobs, make, kept=kept, workers=workers, progress=progress)
+    pieces = build_pieces(root, jobs, make, kept=made.kept if made else None, workers=workers, progress=progress)
     files = {path: e for job in jobs if job.split == "train" for path, e in pieces[job.key]["files"].items()}
     sides = ((VALIDATION_NOISY, "validation", 0), (VALIDATION_TARGET, "validation", 1), (BENCHMARK, "benchmark", 0))
     for stem, split, side in sides:
         blocks = np.stack([np.load(_scratch(root, split, i), mmap_mode="r")[side] for i in range(totals[split])])
         files |= write_files(root, {f"{stem}.mat": _encode_mat(stem, blocks)})
     marker = {
-        "name": NAME,
-        "version": GENERATOR_VERSION,
-        "seed": seed,
-        "sources": sources_of(pieces.values()),
-        "photographs": {
-            job.photograph.name: {"licence": job.photograph.licence, "attribution": job.photograph.attribution}
-            for job in jobs
-        },
+        **marker_head(
+            NAME,
+            GENERATOR_VERSION,
+            seed,
+            sources_of(pieces.values()),
+            [job.photograph for job in jobs],
+            {**asdict(fixed_camera()), "black": BLACK, "white": WHITE, "cfa": "RGGB"},
+        ),
         # Pairs of train, images of the block files.
         "counts": {**totals, "train": totals["train"] * len(FRAMES)},
-        "camera": {**asdict(fixed_camera()), "black": BLACK, "white": WHITE, "cfa": "RGGB"},
         "scenes": {job.key: pieces[job.key]["scene"] for job in jobs},
         "files": files,
-        **({"request": dict(request)} if request else {}),
+        **({"request": made.request} if made else {}),
     }
-    cache.write_marker(root, marker)
+    finish(root, marker, jobs, pieces)
     remove_scratch(root / SCRATCH)
 
 
@@ -225,7 +209,7 @@ def take(photograph: Pixels, scene: Scene, random: RandomState) -> tuple[Pixels,
     clean = unprocess.unprocess(photograph / 255.0, camera, scene.rgb_gain)
     counts = np.rint(BLACK + unprocess.add_noise(clean, scene.noise, random) * (WHITE - BLACK)).clip(0, WHITE)
     noisy = (counts - BLACK) / (WHITE - BLACK)
-    return _to_uint8(unprocess.develop(noisy, camera)), _to_uint8(unprocess.develop(clean, camera))
+    return unprocess.to_uint8(unprocess.develop(noisy, camera)), unprocess.to_uint8(unprocess.develop(clean, camera))
 
 
 def _make_piece(root: Path, job: Job, *, seed: int, plan_size: int, blocks: int, totals: Mapping[str, int]) -> Piece:
@@ -252,7 +236,9 @@ def _make_folder(index: int, pixels: Pixels, scene: Scene, size: int, random: Ra
     files = {}
     for frame in FRAMES:
         for side, picture in zip(("NOISY", "GT"), take(crop, scene, random)):
-            files[f"{folder}/{instance}_{side}_SRGB_{frame}.PNG"] = _encode_png(picture)
+            files[f"{folder}/{instance}_{side}_SRGB_{frame}.PNG"] = encode_image(
+                picture, format="PNG", compress_level=3
+            )
     return files
 
 
@@ -273,16 +259,6 @@ def _crop(image: Pixels, height: int, width: int, random: RandomState) -> Pixels
 
 def _scratch(root: Path, split: str, index: int) -> Path:
     return root / SCRATCH / f"{split}-{index}.npy"
-
-
-def _to_uint8(image: unprocess.Image) -> Pixels:
-    return np.rint(image.clip(0.0, 1.0) * 255.0).astype(np.uint8)
-
-
-def _encode_png(picture: Pixels) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, format="PNG", compress_level=3)
-    return stream.getvalue()
 
 
 def _encode_mat(variable: str, blocks: NDArray[np.uint8]) -> bytes:

@@ -96,6 +96,11 @@ def render(linear: Image) -> Image:
     return smoothstep(np.clip(linear, 1e-8, 1.0) ** (1.0 / GAMMA))
 
 
+def to_uint8(image: Image) -> NDArray[np.uint8]:
+    """Return values in [0, 1], clipped, as 0..255."""
+    return np.rint(image.clip(0.0, 1.0) * 255.0).astype(np.uint8)
+
+
 def sample_camera(random: RandomState) -> Camera:
     """Draw a sensor, a random mean of four measured ones, and an illuminant."""
     weights = random.uniform(1e-8, 1e8, size=len(XYZ2CAM))

@@ -11,8 +11,7 @@ RAW are dark together. Pairs are aligned to the pixel, which those of ZRR are no
 from __future__ import annotations
 
 import functools
-import io
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import sqrt
 from pathlib import Path
@@ -21,7 +20,6 @@ from typing import Any
 import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
-from PIL import Image
 
 from benchmark.reporting import Reporter
 from benchmark.standin import cache, unprocess
@@ -31,13 +29,13 @@ from benchmark.standin.building import (
     Progress,
     build_pieces,
     check_seed,
-    is_finished,
+    encode_image,
+    finish,
+    marker_head,
     new_folder,
-    request_of,
-    resume,
+    plan_photos,
     source_digest,
     sources_of,
-    split_photographs,
     spread,
     write_files,
 )
@@ -46,12 +44,10 @@ from benchmark.standin.photographs import (
     TRAIN_PHOTOGRAPHS,
     Photograph,
     Pixels,
-    folder_photographs,
     pad_symmetric,
     procedural_photograph,
     sources_digest,
 )
-from zoo.errors import UserError
 
 NAME = "zrr-standin"
 # Raised with every change that moves a byte of the output.
@@ -128,34 +124,27 @@ def write_zrr_photos(root: Path, photos: Path, count: int | None, seed: int, rep
     Train and test share no photograph. Runs in several processes; a run that was stopped goes on with the same
     arguments. Raises UserError for unreadable pictures, by name, and a folder that holds something else.
     """
-    check_seed(seed)
-    photographs = folder_photographs(photos)
-    count = len(photographs) if count is None else count
-    if count < 2:
-        raise UserError(f"--count {count}: expected at least 2, a pair for train and one for test.")
-    request = request_of(NAME, GENERATOR_VERSION, seed, photographs, count)
-    if is_finished(root, request):
-        reporter.note(f"{root} holds this stand-in already; nothing to do.")
+    made = plan_photos(root, photos, count, seed, name=NAME, version=GENERATOR_VERSION, reporter=reporter)
+    if made is None:
         return
-    train, held_out = split_photographs(photographs)
-    tests = max(1, round(count / 6))
-    turns = {"train": spread(train, count - tests), "test": spread(held_out, tests)}
+    tests = made.num_held_out
+    turns = {"train": spread(made.train, made.count - tests), "test": spread(made.held_out, tests)}
     jobs = [Job(split, index, photograph) for split in SPLITS for index, photograph in enumerate(turns[split])]
-    kept = resume(root, request)
-    if kept:
-        reporter.note(f"{root}: {len(kept)} of {len(jobs)} pairs are there already and are kept.")
-    with reporter.progress(f"writing {NAME}", len(jobs)) as advance:
+    made.tell_kept(reporter, root, len(jobs), "pairs")
+    with (
+        cache.explain_write_errors(root, "Give a folder that you can write to, on a disk with space."),
+        reporter.progress(f"writing {NAME}", len(jobs)) as advance,
+    ):
         make = functools.partial(_make_piece, seed=seed, size=DEFAULT_PLAN.size)
-        pieces = build_pieces(root, jobs, make, kept=kept, progress=lambda done, total: advance())
-    marker = {
-        **_marker_head(seed, sources_of(pieces.values()), {job.photograph.name: job.photograph for job in jobs}),
-        "request": request,
-        "counts": {split: len(turns[split]) for split in SPLITS},
-        "images": {split: [pieces[job.key]["image"] for job in jobs if job.split == split] for split in SPLITS},
-        "files": {path: entry for piece in pieces.values() for path, entry in piece["files"].items()},
-    }
-    with cache.explain_write_errors(root, "Free some space."):
-        cache.write_marker(root, marker)
+        pieces = build_pieces(root, jobs, make, kept=made.kept, progress=lambda done, total: advance())
+        marker = {
+            **_marker_head(seed, sources_of(pieces.values()), [job.photograph for job in jobs]),
+            "request": made.request,
+            "counts": {split: len(turns[split]) for split in SPLITS},
+            "images": {split: [pieces[job.key]["image"] for job in jobs if job.split == split] for split in SPLITS},
+            "files": {path: entry for piece in pieces.values() for path, entry in piece["files"].items()},
+        }
+        finish(root, marker, jobs, pieces)
 
 
 def _make_piece(root: Path, job: Job, *, seed: int, size: int) -> Piece:
@@ -192,7 +181,7 @@ def _write_standin(root: Path, *, seed: int, plan: Plan, progress: Progress | No
             done += 1
             if progress is not None:
                 progress(done, total)
-    used = {photograph.name: photograph for split in SPLITS for photograph in plan.photographs(split)}
+    used = [photograph for split in SPLITS for photograph in plan.photographs(split)]
     marker = {
         **_marker_head(seed, sources_digest(sorted(sources.items())), used),
         "counts": {split: len(images[split]) for split in SPLITS},
@@ -202,15 +191,9 @@ def _write_standin(root: Path, *, seed: int, plan: Plan, progress: Progress | No
     cache.write_marker(root, marker)
 
 
-def _marker_head(seed: int, sources: str, photographs: Mapping[str, Photograph]) -> dict[str, Any]:
-    return {
-        "name": NAME,
-        "version": GENERATOR_VERSION,
-        "seed": seed,
-        "sources": sources,
-        "photographs": {p.name: {"licence": p.licence, "attribution": p.attribution} for p in photographs.values()},
-        "camera": {**asdict(fixed_camera()), "black": BLACK, "white": WHITE, "cfa": "RGGB"},
-    }
+def _marker_head(seed: int, sources: str, photographs: Sequence[Photograph]) -> dict[str, Any]:
+    camera = {**asdict(fixed_camera()), "black": BLACK, "white": WHITE, "cfa": "RGGB"}
+    return marker_head(NAME, GENERATOR_VERSION, seed, sources, photographs, camera)
 
 
 def _encode_pair(
@@ -256,31 +239,21 @@ def make_pair(pair: Pair, image: Pixels, size: int, random: RandomState) -> tupl
     crop = image[pair.top : pair.top + size, pair.left : pair.left + size]
     target = crop[:, ::-1] if pair.mirrored else crop
     if pair.shade < 1.0:
-        target = _to_uint8(unprocess.render(pair.shade * unprocess.linearise(target / 255.0)))
+        target = unprocess.to_uint8(unprocess.render(pair.shade * unprocess.linearise(target / 255.0)))
     camera = fixed_camera()
     clean = unprocess.unprocess(target / 255.0, camera, pair.rgb_gain)
     signal = unprocess.add_noise(clean, pair.noise, random)
     counts = np.rint(BLACK + signal * (WHITE - BLACK)).clip(0, WHITE)
     raw = counts.astype(np.uint8 if counts.max() <= LARGEST_8_BIT else np.uint16)
     preview = unprocess.process((counts - BLACK) / (WHITE - BLACK), camera, pair.rgb_gain)
-    return raw, target, _to_uint8(preview)
-
-
-def _to_uint8(image: unprocess.Image) -> Pixels:
-    return np.rint(image.clip(0.0, 1.0) * 255.0).astype(np.uint8)
+    return raw, target, unprocess.to_uint8(preview)
 
 
 def _encode(split: str, index: int, raw: NDArray[Any], target: Pixels, preview: Pixels) -> dict[str, bytes]:
     """Return path and content of the files of one pair."""
-
-    def encode(pixels: NDArray[Any], **options: Any) -> bytes:
-        stream = io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(pixels)).save(stream, **options)
-        return stream.getvalue()
-
     return {
-        f"{split}/huawei_raw/{index}.png": encode(raw, format="PNG", compress_level=3),
+        f"{split}/huawei_raw/{index}.png": encode_image(raw, format="PNG", compress_level=3),
         # 4:4:4 and a high quality: the targets should be limited by the photographs, not by their coding.
-        f"{split}/canon/{index}.jpg": encode(target, format="JPEG", quality=95, subsampling=0),
-        f"{split}/huawei_visualized/{index}.jpg": encode(preview, format="JPEG", quality=90),
+        f"{split}/canon/{index}.jpg": encode_image(target, format="JPEG", quality=95, subsampling=0),
+        f"{split}/huawei_visualized/{index}.jpg": encode_image(preview, format="JPEG", quality=90),
     }

@@ -1,0 +1,96 @@
+"""What datasets share about their folders: whose they are, what does not fit, and a digest over pairs of files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmark.imagefiles import printable, read_content
+from benchmark.standin.cache import MARKER, read_marker, rebuild_advice
+from zoo.errors import UserError
+
+# The files of one pair, or what is there of them: (role, path) each.
+Files = tuple[tuple[str, Path], ...]
+
+
+class Defect(NamedTuple):
+    """A file or folder that does not fit: a word for the kind, what was found, what was expected, the next step."""
+
+    path: Path
+    kind: str
+    what: str
+    expected: str
+    advice: str
+
+
+class DefectsError(UserError):
+    """Files that make no dataset: all ``defects``, and by id the files that are there. The message is the first one."""
+
+    def __init__(self, name: str, defects: Sequence[Defect], files: Mapping[str, Files]) -> None:
+        """``name`` is the dataset; there must be a defect."""
+        path, _, what, expected, advice = defects[0]
+        more = f" (and {len(defects) - 1} more)" if len(defects) > 1 else ""
+        super().__init__(f"{name}: {printable(path)} {what}{more}; expected {expected}. {advice}")
+        self.name, self.defects, self.files = name, tuple(defects), dict(files)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be made again from what it was made of, in another process."""
+        return type(self), (self.name, self.defects, self.files)
+
+
+def identify(root: Path, split: str, *, name: str, standin: str, published: int) -> tuple[str, dict[str, Any], int]:
+    """Return name, provenance and count of a split: the published ones, or what a stand-in's marker says.
+
+    Raises UserError for the marker of another stand-in and for a damaged one.
+    """
+    marker = read_marker(root)
+    if marker is None:
+        return name, {"standin": False}, published
+    check_standin(root, marker, name=name, standin=standin)
+    try:
+        provenance = {
+            "standin": True,
+            "generator": int(marker["version"]),
+            "sources": str(marker["sources"]),
+            "seed": int(marker["seed"]),
+        }
+        return standin, provenance, int(marker["counts"][split])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{name}: {root / MARKER} has no usable entry ({error!r}); expected version, sources, seed and counts"
+            f" by split. {rebuild_advice(root)}"
+        ) from error
+
+
+def check_standin(root: Path, marker: Mapping[str, Any], *, name: str, standin: str) -> None:
+    """Raise UserError unless a marker is that of the stand-in of dataset ``name``."""
+    if marker.get("name") != standin:
+        raise UserError(
+            f"{name}: {root} holds the stand-in {marker.get('name')!r}; expected '{standin}'. Pass another --data-root."
+        )
+
+
+class PairDigest:
+    """The digest of a dataset of files, counted once for each number of pairs."""
+
+    def __init__(
+        self, name: str, ids: Sequence[str], paths: Callable[[str], Sequence[Path]], label: Callable[[str, Path], str]
+    ) -> None:
+        """``label`` names a file of a pair in the digest, the same wherever the dataset lies."""
+        self._name, self._ids, self._paths, self._label = name, ids, paths, label
+        self._known: dict[int, str] = {}
+
+    def __call__(self, limit: int | None = None) -> str:
+        """Return a sha256 over names and content of the first ``limit`` pairs' files (all if None)."""
+        count = len(self._ids) if limit is None else min(max(limit, 0), len(self._ids))
+        if count not in self._known:
+            digest = sha256()
+            for id in self._ids[:count]:
+                for path in self._paths(id):
+                    content = read_content(self._name, path)
+                    digest.update(f"{self._label(id, path)} {len(content)}\n".encode())
+                    digest.update(content)
+            self._known[count] = digest.hexdigest()
+        return self._known[count]
