@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from benchmark.alignment import Shift, find_shift
 from benchmark.fastmetrics import SHARED_IDS, score_fast
 from benchmark.metrics import METRICS
 from benchmark.opening import configured, open_dataset
@@ -92,6 +93,11 @@ def score_pair(
     return score_fast(prepare_output(picture, protocol), _in_float32(target), metrics)
 
 
+def shift_of(output: Tensor, target: Tensor, protocol: EvaluationProtocol) -> Shift:
+    """Return the shift (dy, dx) in pixels by which an output lies below and right of its target."""
+    return find_shift(prepare_output(as_picture(output), protocol), as_picture(target))
+
+
 @dataclass(frozen=True)
 class Unreadable:
     """A sample whose files are bad, and what is wrong with them."""
@@ -148,21 +154,24 @@ def evaluate_images(
         with turn():
             return run_sample(model, sample, spec)
 
-    def score(sample: Sample | Unreadable, output: Tensor | None) -> Scores | None:
+    aligned = any("aligned" in id for id in metrics)
+
+    def score(sample: Sample | Unreadable, output: Tensor | None) -> tuple[Scores, Shift | None] | None:
         if output is None or isinstance(sample, Unreadable):
             return None
-        return score_pair(output, sample.target, protocol, metrics, scoring)
+        scores = score_pair(output, sample.target, protocol, metrics, scoring)
+        return scores, shift_of(output, sample.target, protocol) if aligned else None
 
-    def deliver(image: Finished[Sample | Unreadable, Tensor | None, Scores | None]) -> None:
+    def deliver(image: Finished[Sample | Unreadable, Tensor | None, tuple[Scores, Shift | None] | None]) -> None:
         for phase in ("load", "forward", "score"):
             phases.seconds[phase] += getattr(image, f"{phase}_seconds")
         if isinstance(image.loaded, Unreadable):
             skipped[image.id] = image.loaded.error
         elif image.score is not None and image.output is not None:
             with phases.timing("store"):
-                done[image.id] = image.score
+                done[image.id], shift = image.score
                 if journal:
-                    journal.append(image.id, image.score)
+                    journal.append(image.id, done[image.id], shift)
             with phases.timing("pictures"):
                 keep(image.loaded, image.output)
         advance()

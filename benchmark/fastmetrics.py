@@ -200,7 +200,7 @@ def _opencv() -> Any:
     try:
         import cv2
     except ImportError:
-        raise UserError("the one-pass metrics need OpenCV. Install it: pip install 'zoo-bench[fast]'.") from None
+        raise UserError("the one-pass metrics need OpenCV. Install it: pip install opencv-python-headless.") from None
     cv2.setNumThreads(1)
     return cv2
 

@@ -72,14 +72,28 @@ def check_standin(root: Path, marker: Mapping[str, Any], *, name: str, standin: 
         )
 
 
+def left_out(defects: Sequence[Defect]) -> dict[str, str]:
+    """Return what is wrong with each file or folder of ``defects``, by its path."""
+    return {printable(d.path): f"{d.what}; expected {d.expected}" for d in defects}
+
+
 class PairDigest:
     """The digest of a dataset of files, counted once for each number of pairs."""
 
     def __init__(
-        self, name: str, ids: Sequence[str], paths: Callable[[str], Sequence[Path]], label: Callable[[str, Path], str]
+        self,
+        name: str,
+        ids: Sequence[str],
+        paths: Callable[[str], Sequence[Path]],
+        label: Callable[[str, Path], str],
+        *,
+        skip_bad: bool = False,
     ) -> None:
-        """``label`` names a file of a pair in the digest, the same wherever the dataset lies."""
-        self._name, self._ids, self._paths, self._label = name, ids, paths, label
+        """``label`` names a file of a pair in the digest, the same wherever the dataset lies.
+
+        With ``skip_bad`` a file that cannot be read is no error: it is left out where it is read as an image.
+        """
+        self._name, self._ids, self._paths, self._label, self._skip_bad = name, ids, paths, label, skip_bad
         self._known: dict[int, str] = {}
 
     def __call__(self, limit: int | None = None) -> str:
@@ -89,8 +103,16 @@ class PairDigest:
             digest = sha256()
             for id in self._ids[:count]:
                 for path in self._paths(id):
-                    content = read_content(self._name, path)
+                    content = self._content(path)
                     digest.update(f"{self._label(id, path)} {len(content)}\n".encode())
                     digest.update(content)
             self._known[count] = digest.hexdigest()
         return self._known[count]
+
+    def _content(self, path: Path) -> bytes:
+        try:
+            return read_content(self._name, path)
+        except UserError:
+            if not self._skip_bad:
+                raise
+            return b"unreadable"

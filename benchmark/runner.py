@@ -31,6 +31,7 @@ RERUN = ("never", "failed", "always")
 # Sizes at which costs are counted and time is measured, by their names on the command line: suffixes of the ids.
 SIZES = {"dataset": "", "1mpix": "@1mpix", "12mp": "@12mp"}
 NO_SIZE = "none"
+SKIPPED_LISTED = 100
 # Seconds of timing at the larger sizes, and the longest pass that is tried there without --time-limit.
 LARGE_BUDGET, LONGEST_PASS = 5.0, 60.0
 
@@ -250,6 +251,7 @@ class _Measuring:
             raise UserError(outcome.error)
         status, error, done = outcome.status, outcome.error, outcome.value or {"n": 0, "phases": {}}
         journal = session.store.journal(self.spec.key())
+        left_out = self._left_out(done) if entry.evaluate else {}
         if status == "ok" and entry.evaluate:
             self._score(done)
             status, error = self._time()
@@ -271,7 +273,9 @@ class _Measuring:
             timings=self.timings,
             phases={name: round(seconds, 4) for name, seconds in sorted(done["phases"].items())},
             notes=self.notes,
-            skipped=self._left_out(done) if entry.evaluate else {},
+            num_skipped=len(left_out),
+            skipped=dict(list(left_out.items())[:SKIPPED_LISTED]),
+            shift_plot=done.get("shift_plot"),
             weights=entry.weights_record(),
             spec=self.spec,
             protocol=session.card.protocol.record(),
@@ -335,7 +339,9 @@ class _Measuring:
             first = next(iter(self._left_out(done).values()), "")
             raise UserError(f"{session.data.name}: all {session.count} images were left out, the first one: {first}")
         if left_out := self._left_out(done):
-            self.notes.append(f"{len(left_out)} images left out, their files are bad")
+            self.notes.append(f"{len(left_out)} images or files left out because they are bad")
+        if "shifts" in done:
+            self.notes.append(done["shifts"])
         self.notes += session.remarks
         scores = session.store.journal(self.spec.key()).read()
         wanted = [id for id in session.data.ids[: session.count] if id not in self._left_out(done)]

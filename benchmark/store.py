@@ -29,9 +29,14 @@ class Journal:
         lines = read_lines(self.path)
         return {line["id"]: {k: decode_number(v) for k, v in line["scores"].items()} for line in lines}
 
-    def append(self, id: str, scores: Scores) -> None:
-        """Write one image's scores; they are on disk when this returns."""
-        append_line(self.path, {"id": id, "scores": {k: encode_number(v) for k, v in scores.items()}})
+    def shifts(self) -> dict[str, tuple[float, float]]:
+        """Return by image id the shifts (dy, dx) that were found, where scores align the output first."""
+        return {line["id"]: (line["shift"][0], line["shift"][1]) for line in read_lines(self.path) if "shift" in line}
+
+    def append(self, id: str, scores: Scores, shift: tuple[float, float] | None = None) -> None:
+        """Write one image's scores, and the shift (dy, dx) behind aligned ones; they are on disk when this returns."""
+        line: dict[str, Any] = {"id": id, "scores": {k: encode_number(v) for k, v in scores.items()}}
+        append_line(self.path, line if shift is None else {**line, "shift": list(shift)})
 
     def lock(self) -> FileLock:
         """Return the lock that one evaluation of this record holds."""

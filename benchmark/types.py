@@ -164,8 +164,11 @@ class Result(Record):
     # Seconds spent loading, in the network, in the metrics and in the store.
     phases: dict[str, Number] = {}
     notes: list[str] = []
-    # Images that were left out because their files are bad (--skip-bad): what is wrong with each.
+    # Images or files that were left out because they are bad (--skip-bad): how many, and what is wrong with the first.
+    num_skipped: int = 0
     skipped: dict[str, str] = {}
+    # Where the scores align the output first: a plot of the shifts that were found.
+    shift_plot: str | None = None
     # Of the weights file, where there is one: its name, sha256 and, if trained here, the recipe.
     weights: dict[str, str] | None = None
     spec: RunSpec
@@ -234,8 +237,8 @@ class DatasetCard:
     default_split: str
     plane_size: tuple[int, int]
     full_size: tuple[int, int]
-    # Opens a split at a root: (root, split). Raises UserError for everything that is wrong with the files; one that also
-    # takes ``skip_bad=True`` leaves those images out instead and says so in ``left_out`` {id: what is wrong}.
+    # Opens a split: (root, split). Raises UserError for everything that is wrong with the files; one that also takes
+    # ``skip_bad=True`` leaves those images out instead and says so in ``left_out`` {image or file: what is wrong}.
     open: Callable[..., Dataset]
     # Returns the root of the embedded stand-in, building it first where needed; None: there is none.
     standin: Callable[[Reporter], Path] | None = None

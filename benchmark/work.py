@@ -6,6 +6,7 @@ so that a model that crashes half-way leaves its costs, and scores go to the sto
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from benchmark.alignment import Shift
 from benchmark.conditions import Conditions, Placed
 from benchmark.evaluation import Phases, as_picture, evaluate_images, run_sample
 from benchmark.opening import configured, open_split
@@ -20,6 +22,7 @@ from benchmark.pictures import Row, save_sheet, show_input
 from benchmark.prediction import predicted_of
 from benchmark.profiling import CostError, count_costs, meta_model, trace_card, trace_or_run
 from benchmark.selection import Entry, entry_of
+from benchmark.shift_plots import save_shift_histogram
 from benchmark.store import Scores, Store
 from benchmark.types import Dataset, DatasetCard, Sample
 from zoo.card import InputSpec
@@ -145,7 +148,19 @@ class _Evaluation:
         )
         with self.phases.timing("pictures"):
             pictures = self._save_sheet(model, scores, kept)
-        return {"n": len(scores), "pictures": pictures, "skipped": skipped}
+        return {"n": len(scores), "pictures": pictures, "skipped": skipped} | self._plot_shifts()
+
+    def _plot_shifts(self) -> dict[str, str]:
+        """Draw the shifts that aligned scores found; return the path and a summary, nothing if there are none."""
+        shifts = [Shift(*shift) for shift in self.store.journal(self.task.key).shifts().values()]
+        if not shifts:
+            return {}
+        label = self.entry.label
+        path = self.store.root / "images" / self.data.name / f"{_file_name(label)}_shifts.png"
+        save_shift_histogram(path, f"{label} on {self.data.name} {self.data.split}", shifts)
+        lengths = sorted(math.hypot(*shift) for shift in shifts)
+        text = f"shifts found: median {lengths[len(lengths) // 2]:.2f} px, largest {lengths[-1]:.2f} px"
+        return {"shift_plot": str(path.relative_to(self.store.root)), "shifts": text}
 
     def _network(self) -> nn.Module:
         task = self.task

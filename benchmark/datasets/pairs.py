@@ -20,7 +20,7 @@ from torch import Tensor
 
 from benchmark.datasets import register_dataset
 from benchmark.imagefiles import SUFFIXES, printable, read_rgb, size_of
-from benchmark.layout import Defect, DefectsError, Files, PairDigest
+from benchmark.layout import Defect, DefectsError, Files, PairDigest, left_out
 from benchmark.types import DatasetCard, EvaluationProtocol, Sample
 from zoo.errors import UserError
 
@@ -81,8 +81,11 @@ class PairsSplit:
     name = NAME
     split = "test"
 
-    def __init__(self, root: Path, rule: str = DEFAULT_RULE) -> None:
-        """Pair the files; raises UserError for a bad rule, an empty folder and a picture without partner."""
+    def __init__(self, root: Path, rule: str = DEFAULT_RULE, *, skip_bad: bool = False) -> None:
+        """Pair the files; raises UserError for a bad rule, an empty folder and a picture without partner.
+
+        With ``skip_bad`` what has no partner is left out, and stands in ``left_out``.
+        """
         sides = [Pattern(side.strip()) for side in rule.split("->")]
         if len(sides) != 2:
             raise UserError(f"--pairs '{rule}': expected two patterns joined by ->, like {_EXAMPLE}.")
@@ -96,12 +99,14 @@ class PairsSplit:
                     f" the rule is '{rule}'. Pass another --data-root or a rule by --pairs, like {_EXAMPLE}."
                 )
         defects += [*_singles(inputs, targets, sides[1]), *_singles(targets, inputs, sides[0])]
-        if defects:
+        both = inputs.keys() & targets.keys()
+        if defects and not (skip_bad and both):
             raise DefectsError(NAME, defects, _files(inputs, targets))
-        self._pairs = {key: (inputs[key], targets[key]) for key in sorted(inputs, key=_natural)}
+        self.left_out = left_out(defects)
+        self._pairs = {key: (inputs[key], targets[key]) for key in sorted(both, key=_natural)}
         self.ids: Sequence[str] = list(self._pairs)
         self.provenance: Mapping[str, Any] = {"standin": False, "rule": rule, "folder": printable(root.resolve().name)}
-        self._digest = PairDigest(NAME, self.ids, self.paths, lambda id, path: id)
+        self._digest = PairDigest(NAME, self.ids, self.paths, lambda id, path: id, skip_bad=skip_bad)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -127,11 +132,11 @@ class PairsSplit:
         return self._digest(limit)
 
 
-def open_pairs(root: Path, split: str = "test", *, rule: str = DEFAULT_RULE) -> PairsSplit:
+def open_pairs(root: Path, split: str = "test", *, rule: str = DEFAULT_RULE, skip_bad: bool = False) -> PairsSplit:
     """Open the pairs of a folder under a rule; ``test`` is the only split."""
     if split != "test":
         raise UserError(f"{NAME}: unknown split '{split}'; expected test.")
-    return PairsSplit(root, rule)
+    return PairsSplit(root, rule, skip_bad=skip_bad)
 
 
 def configure(options: Mapping[str, str]) -> DatasetCard:

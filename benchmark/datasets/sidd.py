@@ -22,7 +22,7 @@ from torch import Tensor
 
 from benchmark.datasets import register_dataset
 from benchmark.imagefiles import read_rgb, size_of
-from benchmark.layout import Defect, DefectsError, Files, PairDigest, identify
+from benchmark.layout import Defect, DefectsError, Files, PairDigest, identify, left_out
 from benchmark.matfiles import find_mat, read_variable
 from benchmark.protocols import SIDD
 from benchmark.reporting import Reporter
@@ -69,10 +69,15 @@ class SiddBlocks:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def pixels(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return the pixels (256, 256, 3) of block ``index`` as they are stored, noisy and clean."""
+        place = divmod(range(len(self))[index], BLOCKS)
+        return self._noisy[place], self._target[place]
+
     def __getitem__(self, index: int) -> Sample:
         """Return block ``index``, noisy and clean, both (1, 3, 256, 256) in [0, 1]."""
-        place = divmod(range(len(self))[index], BLOCKS)
-        return Sample(self.ids[index], to_tensor(self._noisy[place]), to_tensor(self._target[place]))
+        noisy, target = self.pixels(index)
+        return Sample(self.ids[index], to_tensor(noisy), to_tensor(target))
 
     def digest(self, limit: int | None = None) -> str:
         """Return a sha256 over the values of the first ``limit`` blocks: the same for v5 and v7.3 files."""
@@ -113,9 +118,10 @@ class SiddFolders:
 
     split = "train"
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, skip_bad: bool = False) -> None:
         """Find and pair the files; raises UserError for a picture without partner and for missing Medium folders.
 
+        With ``skip_bad`` what is incomplete is left out, and stands in ``left_out``.
         A part of SIDD-Small is opened: no published number is computed on it and reduced copies of it are
         common. How much there is of it stands in ``provenance`` and ``notes``.
         """
@@ -130,10 +136,13 @@ class SiddFolders:
         layout = "medium" if medium else "small"
         counts, wrong = self._check_count(layout, None if provenance["standin"] is False else count)
         defects += wrong
-        if defects:
+        if defects and not (skip_bad and self.ids):
             raise DefectsError(self.name, defects, files)
+        self.left_out = left_out(defects)
         self.provenance: Mapping[str, Any] = {**provenance, "layout": layout, **counts}
-        self._digest = PairDigest(self.name, self.ids, self.paths, lambda id, path: path.relative_to(folder).as_posix())
+        self._digest = PairDigest(
+            self.name, self.ids, self.paths, lambda id, path: path.relative_to(folder).as_posix(), skip_bad=skip_bad
+        )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -186,12 +195,12 @@ class SiddFolders:
         return counts, []
 
 
-def open_sidd(root: Path, split: str) -> Dataset:
+def open_sidd(root: Path, split: str, *, skip_bad: bool = False) -> Dataset:
     """Open ``validation`` or ``train`` at ``root``; raises UserError for everything that is wrong with the files."""
     if split == "validation":
         return SiddBlocks(root)
     if split == "train":
-        return SiddFolders(root)
+        return SiddFolders(root, skip_bad=skip_bad)
     if split == "benchmark":
         raise UserError(f"{NAME}: the benchmark blocks have no public targets; write a file by `zoo-bench submit`.")
     raise UserError(f"{NAME}: unknown split '{split}'; expected one of {', '.join(SPLITS)}.")

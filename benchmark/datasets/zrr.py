@@ -47,10 +47,11 @@ _PNG_KINDS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey-and-alpha", 6: "RGB-an
 class ZrrSplit:
     """One opened split of ZRR or of its stand-in; samples are read when they are asked for."""
 
-    def __init__(self, root: Path, split: str) -> None:
+    def __init__(self, root: Path, split: str, *, skip_bad: bool = False) -> None:
         """Open ``root``/``split`` and pair its files; raises UserError unless all published files are there.
 
-        A root with a stand-in's marker is named ``zrr-standin`` and holds what its marker says.
+        A root with a stand-in's marker is named ``zrr-standin`` and holds what its marker says. With ``skip_bad`` pairs
+        that are not complete are left out, and stand in ``left_out``.
         """
         if split not in SPLITS:
             raise UserError(f"{NAME}: unknown split '{split}'; expected one of {', '.join(SPLITS)}.")
@@ -65,10 +66,19 @@ class ZrrSplit:
         if self.name == STANDIN_NAME:
             advice = rebuild_advice(root)
         folders = {".png": root / self._part / RAW_FOLDER, ".jpg": root / self._part / TARGET_FOLDER}
-        _check_files(self.name, folders, count, advice)
         # Numbers, not strings: sorted names would give 0, 1, 10, 100.
-        self.ids: Sequence[str] = [str(number) for number in _numbers(self.name, split, count)]
-        self._digest = PairDigest(self.name, self.ids, self.paths, lambda id, path: path.relative_to(root).as_posix())
+        ids = [str(number) for number in _numbers(self.name, split, count)]
+        self.left_out: dict[str, str] = {}
+        try:
+            _check_files(self.name, folders, count, advice)
+        except UserError:
+            self.left_out = _incomplete(folders, ids)
+            if not skip_bad or len(self.left_out) == len(ids):
+                raise
+        self.ids: Sequence[str] = [id for id in ids if id not in self.left_out]
+        self._digest = PairDigest(
+            self.name, self.ids, self.paths, lambda id, path: path.relative_to(root).as_posix(), skip_bad=skip_bad
+        )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -190,6 +200,14 @@ def _check_files(name: str, folders: Mapping[str, Path], count: int, advice: str
         if extra:
             details += f"; unexpected {_first(extra, suffix)}"
         raise UserError(f"{name}: expected {count} files in {folder}, found {len(found[suffix])}{details}. {advice}")
+
+
+def _incomplete(folders: Mapping[str, Path], ids: Sequence[str]) -> dict[str, str]:
+    """Return the pairs that miss a file, and which."""
+    missing = {
+        id: [folder / f"{id}{s}" for s, folder in folders.items() if not (folder / f"{id}{s}").is_file()] for id in ids
+    }
+    return {id: f"no file {' and no file '.join(map(str, paths))}" for id, paths in missing.items() if paths}
 
 
 def _read_stems(name: str, folder: Path, suffix: str, count: int, advice: str) -> set[str]:

@@ -49,7 +49,7 @@ def check_dataset(
     judge = Judge(plan, root)
     totals = _Totals(root)
     with _manifest(manifest) as lines, reporter.progress(f"checking {plan.name}", len(plan.units)) as advance:
-        for unit, facts, remembered in _facts_of(plan, root, workers):
+        for unit, facts, remembered in facts_of(plan, root, workers):
             judge.take(unit, facts)
             totals.take(unit, facts, remembered, lines)
             advance()
@@ -100,7 +100,7 @@ class _Totals:
                 lines.write(line)
 
 
-def _facts_of(plan: Plan, root: Path, workers: int | None) -> Iterator[tuple[Unit, Facts, bool]]:
+def facts_of(plan: Plan, root: Path, workers: int | None) -> Iterator[tuple[Unit, Facts, bool]]:
     """Yield each unit with its facts, in order: remembered ones, or measured in threads a few chunks ahead."""
     count = workers or max(1, min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4, 16))
     waiting: deque[tuple[list[_Job], Future[list[Facts]]]] = deque()

@@ -105,12 +105,34 @@ def make_plan(card: DatasetCard, root: Path) -> Plan:
     return PLANS[card.name](card, root)
 
 
-def _plan_zrr(card: DatasetCard, root: Path) -> Plan:
+def rules_at(card: DatasetCard, root: Path) -> Plan:
+    """Return the plan of a dataset without looking for its files: rules, name, and a stand-in's digests."""
+    if card.name == zrr.NAME:
+        return _zrr_rules(root)[0]
+    if card.name == sidd.NAME:
+        return _sidd_rules(root)[0]
+    return _pairs_rules()
+
+
+def _zrr_rules(root: Path) -> tuple[Plan, Mapping[str, int]]:
     marker = read_marker(root)
     size = ZRR_PATCH if marker is None else None
     rules = {"raw": _sized(RAW, size), "target": _sized(PHOTOGRAPH, size), "frame": RAW}
     plan = Plan(zrr.NAME, rules, cfa="RGGB", separate=(("train", "test"),))
-    counts = _counts(plan, root, marker, zrr.STANDIN_NAME, zrr.PUBLISHED_COUNTS)
+    return plan, _counts(plan, root, marker, zrr.STANDIN_NAME, zrr.PUBLISHED_COUNTS)
+
+
+def _sidd_rules(root: Path) -> tuple[Plan, Mapping[str, int]]:
+    plan = Plan(sidd.NAME, {"input": SIDD_PICTURE, "target": SIDD_PICTURE, "blocks": None})
+    return plan, _counts(plan, root, read_marker(root), sidd.STANDIN_NAME, {})
+
+
+def _pairs_rules() -> Plan:
+    return Plan(pairs.NAME, {"input": PICTURE, "target": PICTURE})
+
+
+def _plan_zrr(card: DatasetCard, root: Path) -> Plan:
+    plan, counts = _zrr_rules(root)
     units: list[Unit] = []
     for split, count in counts.items():
         found = {
@@ -128,9 +150,7 @@ def _plan_zrr(card: DatasetCard, root: Path) -> Plan:
 
 
 def _plan_sidd(card: DatasetCard, root: Path) -> Plan:
-    marker = read_marker(root)
-    plan = Plan(sidd.NAME, {"input": SIDD_PICTURE, "target": SIDD_PICTURE, "blocks": None})
-    counts = _counts(plan, root, marker, sidd.STANDIN_NAME, {})
+    plan, counts = _sidd_rules(root)
     blocks = _plan_blocks(plan, root, counts)
     try:
         sidd.find_scenes(sidd.NAME, root)
@@ -186,7 +206,7 @@ def _noiseless_blocks(path: Path, noisy: NDArray[np.uint8], target: NDArray[np.u
 
 
 def _plan_pairs(card: DatasetCard, root: Path) -> Plan:
-    plan = Plan(pairs.NAME, {"input": PICTURE, "target": PICTURE})
+    plan = _pairs_rules()
     split = _opened(plan, root, lambda: card.open(root, card.default_split))
     if split is not None:
         plan.units = _loader_units(split)

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from benchmark.datasets.sidd import SiddBlocks
 from benchmark.doctoring.checking import facts_of
 from benchmark.doctoring.judging import Judge
 from benchmark.doctoring.plans import PLANS, Plan, Problem, Unit, rules_at
@@ -30,6 +33,8 @@ class Screening:
 
 def screen(card: DatasetCard, dataset: Dataset, root: Path, ids: Sequence[str]) -> Screening:
     """Judge the files of the images ``ids``; a dataset without files per image, or without a check, has none."""
+    if isinstance(dataset, SiddBlocks):
+        return _screen_blocks(dataset, ids)
     paths: Any = getattr(dataset, "paths", None)
     if card.name not in PLANS or paths is None:
         return Screening({}, [])
@@ -48,4 +53,17 @@ def screen(card: DatasetCard, dataset: Dataset, root: Path, ids: Sequence[str]) 
             remarks.append(problem)
         else:
             bad.setdefault(id, []).append(problem)
+    return Screening(bad, remarks)
+
+
+def _screen_blocks(dataset: SiddBlocks, ids: Sequence[str]) -> Screening:
+    """Judge blocks: black ones are bad, those without noise a remark."""
+    bad: dict[str, list[Problem]] = {}
+    remarks = []
+    for index, id in enumerate(ids):
+        noisy, target = dataset.pixels(index)
+        if not noisy.any() or not target.any():
+            bad[id] = [Problem(f"block {id}", "black", "every pixel is 0", "a picture")]
+        elif np.array_equal(noisy, target):
+            remarks.append(Problem(f"block {id}", "mismatch", "the same pixels as its target", "a noisy picture"))
     return Screening(bad, remarks)
