@@ -21,7 +21,7 @@ from benchmark.opening import configured, open_with_root
 from benchmark.prediction import Predicted
 from benchmark.profilers import PROFILERS
 from benchmark.reporting import Reporter
-from benchmark.selection import Entry, jsonable_options, select, target_scale
+from benchmark.selection import Entry, jsonable_options, select, target_scale, with_shipped_weights
 from benchmark.store import Store
 from benchmark.types import Dataset, DatasetCard, Measurement, Result, RunSpec, Status
 from benchmark.work import Work, do_work
@@ -89,6 +89,8 @@ def run(
         METRICS.get(id)
     store = Store(out)
     data, root = open_with_root(card, data_root, split, reporter, skip_bad=skip_bad)
+    if data.provenance.get("standin"):
+        entries = [with_shipped_weights(entry) for entry in entries]
     session = _Session(
         card, named, data, root, store, reporter, ids, limit, seed, sizes, conditions, exact, skip_bad, isolate
     )

@@ -17,6 +17,7 @@ from benchmark.types import DatasetCard, Evidence
 from zoo.card import MODELS, ModelCard, get_card
 from zoo.errors import BuildError, UserError, nearest
 from zoo.options import resolve_options
+from zoo.trained import shipped_weights
 from zoo.weights import (
     Checkpoint,
     check_fits,
@@ -163,6 +164,17 @@ def entry_of(name: str, weights: str | Path | None, options: Mapping[str, Any]) 
         return Entry(card, resolved, checkpoint, evidence, evaluate=True)
     free = _is_parameter_free(card, resolved)
     return Entry(card, resolved, None, "parameter-free" if free else "untrained", evaluate=free)
+
+
+def with_shipped_weights(entry: Entry) -> Entry:
+    """Return a model of this package with the weights that ship with it, if there are any and it has no others.
+
+    They were trained on stand-ins: only for those.
+    """
+    file = shipped_weights(entry.card.name) if entry.card.is_builtin else None
+    if entry.checkpoint or entry.options or file is None:
+        return entry
+    return entry_of(entry.card.name, file, {})
 
 
 def target_scale(dataset: DatasetCard) -> float:
