@@ -62,14 +62,15 @@ def _kept_bytes(
 ) -> int:
     batch = Batch(*(_like(tensor, count) for tensor in (planes, target)))
     known = {tensor.untyped_storage()._cdata for tensor in [*model.parameters(), *model.buffers()]}
-    sizes: dict[int, int] = {}
-    held: list[Any] = []
+    # Held until the end, or a storage's address could be taken again.
+    held: list[Any] = [tensor.untyped_storage() for tensor in (batch.planes, batch.target)]
+    sizes = {storage._cdata: storage.nbytes() for storage in held}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage._cdata not in known:
             sizes[storage._cdata] = storage.nbytes()
-            held.append(storage)  # or its address could be taken again
+            held.append(storage)
         return tensor
 
     busiest = max(
@@ -78,8 +79,7 @@ def _kept_bytes(
     )
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         total(objective(model, batch, epoch=epoch, step=busiest))
-    inputs = sum(tensor.numel() * tensor.element_size() for tensor in (batch.planes, batch.target))
-    return sum(sizes.values()) + inputs
+    return sum(sizes.values())
 
 
 def _like(tensor: Tensor, count: int) -> Tensor:

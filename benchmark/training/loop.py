@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -188,36 +189,23 @@ def _open_log(run: Run, state: State | None, *, resume: bool) -> None:
 
 def fit(run: Run) -> None:
     """Run the remaining steps: load, loss, backward, clip, step; log, validate and save on the way."""
-    recipe, plan = run.recipe, run.data.plan
-    source = batches(
-        run.data.cache,
-        plan,
-        run.data.cut,
-        start=run.step,
-        stop=run.total_steps,
-        process=run.fabric.global_rank,
-        workers=recipe.workers,
-    )
-    begun = time.perf_counter()
-    while run.step < run.total_steps:
-        before = time.perf_counter()
-        batch = next(source)
-        run.wait_seconds += time.perf_counter() - before
+    plan, span = run.data.plan, {"start": run.step, "stop": run.total_steps}
+    process, workers = run.fabric.global_rank, run.recipe.workers
+    with closing(batches(run.data.cache, plan, run.data.cut, process=process, workers=workers, **span)) as source:
+        while run.step < run.total_steps:
+            begun = time.perf_counter()
+            batch = next(source)
+            run.wait_seconds += time.perf_counter() - begun
 
-        epoch = run.step // plan.steps_per_epoch
-        lr = learning_rate(recipe, run.step, epoch=epoch, total_steps=run.total_steps)
-        loss = train_step(run, batch, epoch=epoch, lr=lr)
-
-        run.step += 1
-        run.trained_steps += 1
-        run.losses.append(loss)
-        if run.step % plan.steps_per_epoch == 0:
-            run.clipper.end_epoch()
-        now = time.perf_counter()
-        run.seconds, begun = run.seconds + now - begun, now
-        follow(run, epoch=epoch, lr=lr)
-        begun = time.perf_counter()
-    source.close()
+            epoch = run.step // plan.steps_per_epoch
+            lr = learning_rate(run.recipe, run.step, epoch=epoch, total_steps=run.total_steps)
+            run.losses.append(train_step(run, batch, epoch=epoch, lr=lr))
+            run.step += 1
+            run.trained_steps += 1
+            if run.step % plan.steps_per_epoch == 0:
+                run.clipper.end_epoch()
+            run.seconds += time.perf_counter() - begun
+            follow(run, epoch=epoch, lr=lr)
 
 
 def train_step(run: Run, batch: Batch, *, epoch: int, lr: float) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from benchmark.config import read_settings
 from zoo.errors import UserError, nearest
@@ -146,6 +146,12 @@ class Recipe(_Strict):
     workers: int = Field(default=1, ge=0)
     cache_gib: float = Field(default=2.0, ge=0)
     tensorboard: bool = False
+
+    @field_validator("perceptual", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, value: Any) -> Any:
+        # YAML reads a bare `off` as false.
+        return "off" if value is False else value
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
