@@ -116,7 +116,16 @@ def test_a_resumed_run_equals_an_uninterrupted_one(recipe, tmp_path) -> None:
 
 
 def test_kill_9_and_resume_equal_an_uninterrupted_run(recipe, tmp_path) -> None:
-    settings = ["--set", "epochs=100", "--set", "log_every=50", "--set", "validation.every=100"]
+    settings = [
+        "--set",
+        "epochs=60",
+        "--set",
+        "log_every=50",
+        "--set",
+        "validation.every=120",
+        "--set",
+        "checkpoint_every=20",
+    ]
     command = [sys.executable, "-m", "benchmark.cli", "--plugin", str(TINY), "train", str(recipe), *settings]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
 
@@ -131,9 +140,13 @@ def test_kill_9_and_resume_equal_an_uninterrupted_run(recipe, tmp_path) -> None:
         time.sleep(0.01)
     child.send_signal(signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
-    assert checkpoints.read_state(tmp_path / "killed").step < 400
+    assert checkpoints.read_state(tmp_path / "killed").step < 240
     assert start(tmp_path / "killed", "--resume").wait() == 0
-    train(recipe, tmp_path / "whole", overrides={"epochs": 100, "log_every": 50, "validation.every": 100})
+    train(
+        recipe,
+        tmp_path / "whole",
+        overrides={"epochs": 60, "log_every": 50, "validation.every": 120, "checkpoint_every": 20},
+    )
     assert_same_run(tmp_path / "killed", tmp_path / "whole")
 
 
