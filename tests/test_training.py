@@ -245,7 +245,7 @@ def test_weights_that_are_not_finite_are_never_kept(recipe, tmp_path, monkeypatc
 
 
 def test_a_batch_that_does_not_fit_names_the_largest_that_does(recipe, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(fitting, "available_memory", lambda: 330_000)
+    monkeypatch.setattr(fitting, "available_memory", lambda: 365_000)
     with pytest.raises(
         UserError, match=r"batch_size 8 of 4x16x16 needs about .* the largest that fits is (\d+)"
     ) as error:
