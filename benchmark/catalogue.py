@@ -10,6 +10,7 @@ from benchmark.datasets import DATASETS
 from benchmark.metrics import METRICS
 from benchmark.profilers import PROFILERS
 from benchmark.reporting import Reporter
+from benchmark.training.recipe import recipe_rows
 from zoo.card import MODELS, InputSpec, ModelCard, get_card
 from zoo.errors import UserError
 
@@ -34,7 +35,7 @@ def catalogue(what: str) -> list[dict[str, Any]]:
             for c in METRICS
         ],
         "profilers": lambda: [{"name": c.name, "kind": c.kind, "summary": c.summary} for c in PROFILERS],
-        "recipes": list,
+        "recipes": recipe_rows,
     }
     return rows[what]()
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -40,15 +41,33 @@ class Suite(BaseModel):
     memory_limit: int | str | None = None
 
 
-def read_settings(path: str | Path, kind: type[Settings]) -> Settings:
-    """Read a YAML file as ``kind``.
+def read_settings(
+    path: str | Path, kind: type[Settings], overrides: Mapping[str, Any] | None = None, *, flag: str = "--set"
+) -> Settings:
+    """Read a YAML file as ``kind``; ``overrides`` by dotted key replace what the file says.
 
     Raises UserError naming the file and, for YAML errors, the line; for an unknown key the nearest valid one;
-    for a wrong value what was expected.
+    for a wrong value what was expected. A key of ``overrides`` is named with ``flag`` in place of the file.
     """
-    file = Path(path)
+    values = read_yaml(path)
+    _check_keys(values, kind, str(path))
+    given = overrides or {}
+    for key, value in given.items():
+        values = _replaced(values, key.split("."), value, kind, f"{flag} {key}={value}")
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        named = next((key for key in given if where == key or where.startswith(f"{key}.")), None)
+        source = f"{path}: {where}" if named is None else f"{flag} {named}={given[named]}"
+        raise UserError(f"{source}: {first['msg'].removeprefix('Value error, ')}; found {first['input']!r}.") from None
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Return the keys and values of a YAML file; raises UserError naming the file and the line."""
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); expected a YAML file.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -57,12 +76,44 @@ def read_settings(path: str | Path, kind: type[Settings]) -> Settings:
         raise UserError(f"{path}{where}: not YAML ({getattr(error, 'problem', error)}).") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected keys and values, e.g. `dataset: zrr`; found {type(values).__name__}.")
-    for key in values:
-        if key not in kind.model_fields:
-            raise UserError(f"{path}: unknown key '{key}'{nearest(str(key), kind.model_fields)}")
+    return values
+
+
+def parse_value(text: str) -> Any:
+    """Return the value of ``--set key=TEXT`` as YAML reads it: numbers, lists, true, null, else the text."""
     try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path}: {where}: {first['msg']}; found {first['input']!r}.") from None
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _check_keys(values: Mapping[Any, Any], kind: type[BaseModel], source: str, prefix: str = "") -> None:
+    """Raise UserError for a key that ``kind``, or a model inside it, does not have."""
+    for key, value in values.items():
+        if key not in kind.model_fields:
+            raise UserError(f"{source}: unknown key '{prefix}{key}'{nearest(str(key), kind.model_fields)}")
+        inner = _model_in(kind.model_fields[key].annotation)
+        if inner is None:
+            continue
+        items = value if isinstance(value, list) else [value]
+        for item in items:
+            if isinstance(item, dict):
+                _check_keys(item, inner, source, f"{prefix}{key}.")
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the one settings model in an annotation such as ``Kind``, ``list[Kind]`` or ``Kind | None``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_model_in, get_args(annotation))), None)
+
+
+def _replaced(values: Any, keys: list[str], value: Any, kind: type[BaseModel] | None, source: str) -> dict[str, Any]:
+    """Return ``values`` with the value at a path of keys replaced; raises UserError for an unknown key."""
+    key, *rest = keys
+    if kind is not None and key not in kind.model_fields:
+        raise UserError(f"{source}: unknown key '{key}'{nearest(key, kind.model_fields)}")
+    values = dict(values) if isinstance(values, Mapping) else {}
+    inner = None if kind is None else _model_in(kind.model_fields[key].annotation)
+    values[key] = _replaced(values.get(key), rest, value, inner, source) if rest else value
+    return values

@@ -56,11 +56,11 @@ class Entry:
         return model.eval()
 
     def weights_record(self) -> dict[str, str] | None:
-        """Return name, sha256 and, where stated, recipe of the weights file."""
+        """Return name, sha256 and, where stated, recipe, seed and data of the weights file."""
         if self.checkpoint is None:
             return None
         record = {"name": self.checkpoint.path.name, "sha256": self.checkpoint.digest}
-        for key in ("recipe", "source"):
+        for key in ("recipe", "seed", "data_digest", "source"):
             if key in self.checkpoint.metadata:
                 record[key] = self.checkpoint.metadata[key]
         return record

@@ -36,7 +36,14 @@ LAYERS = [
         "benchmark.standin",
     },
     {"benchmark.layout"},
-    {"benchmark.datasets", "benchmark.metrics", "benchmark.profilers", "benchmark.audit", "benchmark.engine"},
+    {
+        "benchmark.datasets",
+        "benchmark.metrics",
+        "benchmark.profilers",
+        "benchmark.audit",
+        "benchmark.engine",
+        "benchmark.losses",
+    },
     {"benchmark.turns"},
     {
         "benchmark.store",
@@ -49,7 +56,7 @@ LAYERS = [
     },
     {"benchmark.selection", "benchmark.doctoring", "benchmark.prediction"},
     {"benchmark.evaluation", "benchmark.leaderboard", "benchmark.measure"},
-    {"benchmark.measuring", "benchmark.doctor", "benchmark.work"},
+    {"benchmark.measuring", "benchmark.doctor", "benchmark.work", "benchmark.training"},
     {
         "benchmark.runner",
         "benchmark.scoring",
@@ -68,7 +75,13 @@ DOORS = {
     "pandas": {"benchmark.leaderboard"},
     "tabulate": {"benchmark.leaderboard"},
     "rich": {"benchmark.console"},
-    "pydantic": {"benchmark.types", "benchmark.config", "benchmark.store", "benchmark.published"},
+    "pydantic": {
+        "benchmark.types",
+        "benchmark.config",
+        "benchmark.store",
+        "benchmark.published",
+        "benchmark.training.recipe",
+    },
     "filelock": {"benchmark.jsonl", "benchmark.store", "benchmark.standin.cache"},
     "platformdirs": {"benchmark.standin.cache"},
     "safetensors": {"zoo.weights"},
@@ -78,6 +91,9 @@ DOORS = {
     "pytorch_msssim": {"benchmark.losses"},
     "skimage": {"benchmark.standin.photographs"},
     "h5py": {"benchmark.matfiles"},
+    "lightning_fabric": {"benchmark.training"},
+    "matplotlib": {"benchmark.training.logbook"},
+    "timm": {"benchmark.losses", "benchmark.training"},
     "cv2": {"benchmark.fastmetrics"},
 }
 PIECES = ("zoo.models", "benchmark.datasets", "benchmark.metrics", "benchmark.profilers")

@@ -12,6 +12,7 @@ from benchmark.cli.machine import doctor
 from benchmark.cli.registered import list_command, profile, show
 from benchmark.cli.running import run
 from benchmark.cli.submitting import submit
+from benchmark.cli.training import train
 
 
 @click.group(cls=OneLineErrors, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -34,7 +35,7 @@ def cli(ctx: click.Context, plugins: tuple[str, ...], seed: int | None, verbose:
         click.echo(ctx.get_help())
 
 
-for command in (list_command, show, profile, run, infer, score, data, weights, leaderboard, submit, doctor):
+for command in (list_command, show, profile, run, infer, score, data, weights, leaderboard, submit, doctor, train):
     cli.add_command(command)
 data.add_command(data_check)
 

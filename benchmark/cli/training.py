@@ -1,0 +1,51 @@
+"""Train by a recipe: train."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from benchmark.cli.arguments import json_option, key_values, print_json, start
+from benchmark.cli.errors import EXIT_INTERRUPTED
+
+
+@click.command()
+@click.argument("recipe", metavar="RECIPE.yaml")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A key of the recipe, a.b inside it (repeatable)."
+)
+@click.option("-o", "--out", metavar="DIR", help="Weights, checkpoint, log, curves, samples.  [default: runs/RECIPE]")
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint in DIR, or begin where there is none.")
+@json_option
+@click.pass_context
+def train(
+    ctx: click.Context, recipe: str, settings: tuple[str, ...], out: str | None, resume: bool, as_json: bool
+) -> None:
+    """Train a model by a recipe: a file, or the name of a shipped one (see `zoo-bench list recipes`)."""
+    reporter = start(ctx, as_json=as_json)
+    from benchmark.config import parse_value
+    from benchmark.training.divergence import DivergedError
+    from benchmark.training.loop import train as run_on
+
+    given = key_values("--set", settings, "KEY=VALUE, a key of the recipe")
+    overrides: dict[str, Any] = {key: parse_value(value) for key, value in given.items()}
+    if ctx.obj["seed"] is not None:
+        overrides["seed"] = ctx.obj["seed"]
+    try:
+        document = run_on(recipe, out, overrides=overrides, resume=resume, reporter=reporter)
+    except DivergedError as error:
+        click.echo(f"zoo-bench: {error}", err=True)
+        ctx.exit(1)
+    except KeyboardInterrupt:
+        reporter.note("interrupted; the same command with --resume goes on from the last checkpoint.")
+        ctx.exit(EXIT_INTERRUPTED)
+    if document["process"] != 0:
+        return
+    if as_json:
+        print_json(ctx, document)
+        return
+    scores = document["scores"].get("scores", {})
+    reached = "".join(f", {id} {value:.4f}" for id, value in scores.items() if isinstance(value, float))
+    click.echo(f"{document['model']}: {document['steps']} steps{reached}")
+    click.echo("\n".join(f"{name:8} {document[name]}" for name in ("weights", "curves", "log")))

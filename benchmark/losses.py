@@ -1,0 +1,200 @@
+"""What training minimises: fidelity, structure, VGG-19 features, VDN's evidence lower bound, PyNET's levels.
+
+Images are (N, 3, H, W) in [0, 1], each loss is a scalar tensor. The only door to pytorch_msssim.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import timm
+import torch
+import torch.nn.functional as F
+from pytorch_msssim import ms_ssim
+from torch import Tensor, nn
+
+from zoo.errors import UserError
+from zoo.weights import read_checkpoint
+
+# The side that four halvings take to the 11 pixels of the window.
+MSSSIM_SMALLEST_SIDE = 176
+# VDN clamps the logarithms that its networks return to these.
+LOG_RANGE = (math.log(1e-8), math.log(1e4))
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def mse(output: Tensor, target: Tensor) -> Tensor:
+    """Return the mean squared error."""
+    return F.mse_loss(output, target)
+
+
+def msssim_loss(output: Tensor, target: Tensor) -> Tensor:
+    """Return 1 - MS-SSIM, per channel and image, negative contrasts set to 0, then the mean.
+
+    Raises UserError for a side under 176 pixels, which five scales of an 11-pixel window do not fit into.
+    """
+    check_msssim_side(min(target.shape[-2:]))
+    return 1.0 - ms_ssim(output, target, data_range=1.0)
+
+
+def check_msssim_side(side: int) -> None:
+    """Raise UserError unless targets with this smaller side are large enough for MS-SSIM."""
+    if side < MSSSIM_SMALLEST_SIDE:
+        raise UserError(
+            f"loss msssim: targets of {side} pixels are too small; expected sides of at least {MSSSIM_SMALLEST_SIDE}"
+            " (five scales, window of 11). Choose a larger crop or the loss mse alone."
+        )
+
+
+class PerceptualLoss(nn.Module):
+    """MSE of VGG-19 features after the last convolution of block 5 and its ReLU (relu5_4), as PyNET uses.
+
+    Images in [0, 1] are normalised by ImageNet's mean and standard deviation; sides of at least 16.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, features: nn.Module) -> None:
+        super().__init__()
+        self.features = features.eval().requires_grad_(False)
+        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(1, 3, 1, 1))
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the mean squared difference of the features."""
+        with torch.no_grad():
+            wanted = self._embed(target)
+        return F.mse_loss(self._embed(output), wanted)
+
+    def _embed(self, image: Tensor) -> Tensor:
+        return self.features((image - self.mean) / self.std)
+
+
+def vgg19_features() -> nn.Module:
+    """Return timm's VGG-19 without weights, cut behind relu5_4: (N, 3, H, W) to (N, 512, H / 16, W / 16)."""
+    layers = timm.create_model("vgg19", pretrained=False).get_submodule("features")
+    # The last layer is the pooling of block 5.
+    return nn.Sequential(*list(layers.children())[:-1])
+
+
+def load_perceptual(weights: str) -> PerceptualLoss:
+    """Return the perceptual loss with ``weights``: ``pretrained`` (timm fetches them) or a file of VGG-19's.
+
+    Raises UserError where they cannot be had; the term is never left out in silence.
+    """
+    features = vgg19_features()
+    state = _fetched_state() if weights == "pretrained" else _state_of(Path(weights))
+    own = features.state_dict()
+    found = {key.removeprefix("features."): value for key, value in state.items()}
+    wrong = [key for key in own if key not in found or found[key].shape != own[key].shape]
+    if wrong:
+        raise UserError(
+            f"loss vgg: {weights} does not fit VGG-19: no features.{wrong[0]} of shape {tuple(own[wrong[0]].shape)};"
+            " expected the state_dict of timm's or torchvision's vgg19."
+        )
+    features.load_state_dict({key: found[key] for key in own})
+    return PerceptualLoss(features)
+
+
+def _fetched_state() -> Mapping[str, Tensor]:
+    try:
+        return timm.create_model("vgg19", pretrained=True).state_dict()
+    except Exception as error:
+        # Whatever the hub, the network or the disk raises means the same here.
+        reason = " ".join(str(error).split())[:100]
+        raise UserError(
+            f"loss vgg: the pretrained weights of timm's vgg19 cannot be fetched ({type(error).__name__}: {reason})."
+            " Give a file by --set perceptual=vgg19.safetensors, or train without the term by --set perceptual=off."
+        ) from error
+
+
+def _state_of(path: Path) -> Mapping[str, Tensor]:
+    if not path.is_file():
+        raise UserError(
+            f"loss vgg: perceptual: no file at {path}; expected pretrained, off, or a file with VGG-19's weights."
+        )
+    return read_checkpoint(path).state
+
+
+class EvidenceBound(NamedTuple):
+    """The three parts of VDN's negative evidence lower bound, each the mean over pixels and channels."""
+
+    likelihood: Tensor
+    kl_gauss: Tensor
+    kl_inverse_gamma: Tensor
+
+    def total(self) -> Tensor:
+        """Return what is minimised."""
+        return self.likelihood + self.kl_gauss + self.kl_inverse_gamma
+
+
+def vdn_bound(
+    phi_z: Tensor, phi_sigma: Tensor, noisy: Tensor, clean: Tensor, *, eps2: float = 1e-6, window: int = 7
+) -> EvidenceBound:
+    """Return the negative evidence lower bound of VDN (arXiv 1908.11314) for images (N, 3, H, W).
+
+    ``phi_z`` (N, 6, H, W): the predicted noise and the log variance of the clean image. ``phi_sigma``: log alpha
+    and log beta of the noise variance's inverse gamma. The prior of the clean image is normal about ``clean`` with
+    variance ``eps2``; that of the noise variance is inverse gamma with alpha0 = (window^2 - 2) / 2 and
+    beta0 = window^2 xi / 2, where xi is the local mean of the squared noise (``noise_variance``).
+    """
+    low, high = LOG_RANGE
+    noise, log_variance = phi_z[:, :3], phi_z[:, 3:].clamp(low, high)
+    log_alpha, log_beta = phi_sigma[:, :3].clamp(low, high), phi_sigma[:, 3:].clamp(low, high)
+    alpha, variance = log_alpha.exp(), log_variance.exp()
+    # alpha / beta as one exponential: beta may be 1e-8.
+    precision = (log_alpha - log_beta).exp()
+    alpha0 = torch.tensor((window**2 - 2) / 2, dtype=phi_z.dtype, device=phi_z.device)
+    beta0 = window**2 / 2 * noise_variance(noisy, clean, window=window)
+    digamma = torch.digamma(alpha)
+
+    likelihood = 0.5 * math.log(2 * math.pi) + 0.5 * torch.mean(
+        log_beta - digamma + (noise.square() + variance) * precision
+    )
+    error = noise - (noisy - clean)
+    kl_gauss = 0.5 * torch.mean(error.square() / eps2 + variance / eps2 - 1 - log_variance + math.log(eps2))
+    kl_inverse_gamma = torch.mean(
+        (alpha - alpha0) * digamma
+        + torch.lgamma(alpha0)
+        - torch.lgamma(alpha)
+        + alpha0 * (log_beta - beta0.log())
+        + beta0 * precision
+        - alpha
+    )
+    return EvidenceBound(likelihood, kl_gauss, kl_inverse_gamma)
+
+
+def noise_variance(noisy: Tensor, clean: Tensor, *, window: int = 7, sigma: float = 3.0) -> Tensor:
+    """Return the local mean of the squared noise (N, C, H, W): Gaussian window, border mirrored, at least 1e-10."""
+    radius = window // 2
+    offsets = torch.arange(-radius, radius + 1, dtype=noisy.dtype, device=noisy.device)
+    kernel = torch.exp(-offsets.square() / (2 * sigma**2))
+    kernel = kernel / kernel.sum()
+    channels = noisy.shape[1]
+    squares = F.pad((noisy - clean).square(), (radius,) * 4, mode="reflect")
+    rows = F.conv2d(squares, kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
+    smooth = F.conv2d(rows, kernel.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
+    return smooth.clamp(min=1e-10)
+
+
+def levels_loss(outputs: Sequence[Tensor], target: Tensor, weights: Sequence[float]) -> Tensor:
+    """Return the weighted sum of the MSEs of several resolutions, coarse to fine, each against the resized target.
+
+    Raises ValueError unless there are as many ``weights`` as outputs.
+    """
+    if len(outputs) != len(weights):
+        raise ValueError(f"{len(outputs)} outputs, {len(weights)} weights")
+    losses = [weight * mse(image, resize_target(target, image)) for image, weight in zip(outputs, weights) if weight]
+    return torch.stack(losses).sum()
+
+
+def resize_target(target: Tensor, output: Tensor) -> Tensor:
+    """Return ``target`` at the size of ``output``, by area: a smaller size averages whole blocks."""
+    if target.shape[-2:] == output.shape[-2:]:
+        return target
+    return F.interpolate(target, size=output.shape[-2:], mode="area")

@@ -1,0 +1,186 @@
+"""Batches for training: which samples, in which order, cut and turned how.
+
+The order is a pure function of (seed, epoch), a sample's window of (seed, epoch, place in the epoch): a resumed run
+needs no state of the loader, and threads change nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections import deque
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.training.windows import draw_window
+from benchmark.types import Dataset, Sample
+from zoo.card import InputSpec
+from zoo.errors import UserError
+from zoo.raw import to_network
+
+_ORDER, _WINDOW = 1, 2  # one stream of random numbers each
+_AHEAD = 3  # batches that wait at most
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step takes: ``planes`` (N, C, h, w) as the network receives them, ``target`` (N, 3, H, W)."""
+
+    planes: Tensor
+    target: Tensor
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A sample whose images may be integers: values times their scale, where that is not 0."""
+
+    sample: Sample
+    input_scale: float = 0.0
+    target_scale: float = 0.0
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How samples become batches. ``side``: of the planes that the network receives; None: whole images."""
+
+    spec: InputSpec
+    side: int | None
+    augment: bool
+    seed: int
+
+    def apply(self, stored: Stored, epoch: int, place: int) -> Batch:
+        """Return one sample's window as a batch of one; raises UserError naming a sample that is too small."""
+        sample = stored.sample
+        rng = np.random.default_rng([self.seed, _WINDOW, epoch, place])
+        is_raw = self.spec.layout == "bayer_packed"
+        side = None if self.side is None else self.side * (2 if is_raw else 1)
+        height, width = sample.input.shape[-2:]
+        try:
+            window = draw_window(
+                rng, (height, width), side=side, augment=self.augment, red=sample.red if is_raw else None
+            )
+        except ValueError:
+            raise UserError(
+                f"recipe: crop: {self.side} needs {side}x{side} pixels, image {sample.id} has {height}x{width};"
+                " choose a smaller crop."
+            ) from None
+        # Windows begin with red, whatever the sensor's filter.
+        image = _restore(window.take(sample.input), stored.input_scale)
+        planes = to_network(image, self.spec, black=sample.black, white=sample.white)
+        return Batch(planes, _restore(window.take(sample.target), stored.target_scale))
+
+
+class SampleCache:
+    """Decoded samples in memory up to a budget; those beyond it are decoded again. Safe for threads.
+
+    Counts and 8-bit pixels are kept as integers where that loses nothing: a quarter or half of the memory.
+    """
+
+    def __init__(self, dataset: Dataset, *, budget_bytes: int) -> None:
+        self.dataset = dataset
+        self._left = budget_bytes
+        self._kept: dict[int, Stored] = {}
+        self._lock = threading.Lock()
+
+    def __getitem__(self, index: int) -> Stored:
+        """Return sample ``index``."""
+        return self._kept.get(index) or self._load(index)
+
+    def _load(self, index: int) -> Stored:
+        sample = self.dataset[index]
+        (image, input_scale), (target, target_scale) = _compact(sample.input), _compact(sample.target)
+        size = sum(tensor.numel() * tensor.element_size() for tensor in (image, target))
+        stored = Stored(replace(sample, input=image, target=target), input_scale, target_scale)
+        with self._lock:
+            if index not in self._kept and size <= self._left:
+                self._left -= size
+                self._kept[index] = stored
+        return stored
+
+
+def _compact(image: Tensor) -> tuple[Tensor, float]:
+    """Return the image as integers and their scale (0: as it is) where ``_restore`` gives every bit back."""
+    for kind, scale, most in ((torch.uint8, 255.0, 255), (torch.int16, 1.0, 32767)):
+        counts = (image * scale).round()
+        if counts.min() >= 0 and counts.max() <= most and torch.equal(counts / scale, image):
+            return counts.to(kind), scale
+    return image, 0.0
+
+
+def _restore(image: Tensor, scale: float) -> Tensor:
+    return image.float() / scale if scale else image
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many steps an epoch has and which samples each takes, over all processes.
+
+    An epoch shows every sample ``crops`` times, in windows of its own; what does not fill a batch is left out.
+    """
+
+    samples: int
+    crops: int
+    batch_size: int
+    seed: int
+    processes: int = 1
+
+    def __post_init__(self) -> None:
+        """Raise UserError if there is not one whole batch."""
+        if not self.steps_per_epoch:
+            raise UserError(
+                f"recipe: batch_size: {self.batch_size} x {self.processes} process(es) is more than the"
+                f" {self.samples * self.crops} windows of an epoch; choose a smaller batch or more crops_per_image."
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of whole batches in an epoch."""
+        return self.samples * self.crops // (self.batch_size * self.processes)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Return the places of an epoch in the order in which they are shown; place p is sample p mod samples."""
+        return _order(self.seed, epoch, self.samples * self.crops)
+
+    def places(self, step: int, process: int = 0) -> tuple[int, list[int]]:
+        """Return the epoch of ``step`` (from 0) and the places that a process takes in it."""
+        epoch, within = divmod(step, self.steps_per_epoch)
+        start = (within * self.processes + process) * self.batch_size
+        return epoch, [int(place) for place in self.order(epoch)[start : start + self.batch_size]]
+
+
+@functools.lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, count: int) -> np.ndarray:
+    return np.random.default_rng([seed, _ORDER, epoch]).permutation(count)
+
+
+def make_batch(cache: SampleCache, plan: Plan, cut: Cut, step: int, process: int = 0) -> Batch:
+    """Return the batch of a step; raises UserError if its images have different sizes."""
+    epoch, places = plan.places(step, process)
+    parts = [cut.apply(cache[place % plan.samples], epoch, place) for place in places]
+    if len({part.planes.shape for part in parts}) > 1:
+        raise UserError("recipe: the images have different sizes; set crop, the side of the planes in a batch.")
+    return Batch(torch.cat([part.planes for part in parts]), torch.cat([part.target for part in parts]).contiguous())
+
+
+def batches(
+    cache: SampleCache, plan: Plan, cut: Cut, *, start: int, stop: int, process: int = 0, workers: int = 1
+) -> Generator[Batch, None, None]:
+    """Yield the batches of steps ``start`` to ``stop`` - 1, made ahead by ``workers`` threads (0: when asked for)."""
+    if workers == 0:
+        for step in range(start, stop):
+            yield make_batch(cache, plan, cut, step, process)
+        return
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="batches")
+    waiting: deque[Future[Batch]] = deque()
+    try:
+        for step in range(start, stop):
+            while len(waiting) < min(_AHEAD * workers, stop - step):
+                waiting.append(pool.submit(make_batch, cache, plan, cut, step + len(waiting), process))
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

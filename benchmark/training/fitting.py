@@ -1,0 +1,107 @@
+"""Whether a batch fits in memory, before the first step: followed on tensors without data.
+
+One forward pass of the loss runs on the meta device. What autograd keeps for the backward pass is counted exactly,
+storage by storage; the rest are the weights, their gradients, the optimiser's two copies and one more copy of what
+the largest operation works on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.machine import available_memory
+from benchmark.training.batches import Batch
+from benchmark.training.objective import Objective, total
+from zoo.errors import UserError
+
+GIB = 1 << 30
+# Gradients of activations and the convolutions' work space live beside what is kept. On a CPU the peak was 1.3 to 1.9
+# times what is kept for six networks with MSE and MS-SSIM, or VDN's bound (speed/train.py measures two of them).
+BACKWARD_FACTOR = 2.0
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What training needs: ``fixed_bytes`` whatever the batch, ``sample_bytes`` for each sample in it."""
+
+    fixed_bytes: int
+    sample_bytes: int
+
+    def bytes(self, batch_size: int) -> int:
+        """Return the bytes at a batch size."""
+        return self.fixed_bytes + batch_size * self.sample_bytes
+
+    def largest_batch(self, available: int) -> int:
+        """Return the largest batch that fits, 0 if none does."""
+        return max(0, (available - self.fixed_bytes) // self.sample_bytes)
+
+
+def footprint(
+    build: Callable[[], nn.Module], objective: Objective, planes: Tensor, target: Tensor, *, epoch: int
+) -> Footprint:
+    """Return what a step of ``objective`` in an epoch needs for samples shaped like ``planes`` and ``target`` (1, ...).
+
+    ``build`` makes the network; it is called on the meta device. Raises what the network raises at this size.
+    """
+    with torch.device("meta"):
+        model = build().to("meta").train()
+    kept = [_kept_bytes(model, objective, planes, target, epoch=epoch, count=count) for count in (2, 3)]
+    per_sample = max(1, kept[1] - kept[0])
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+    # Weights, gradients, two moments and the update's temporary copy; a kept mean of the weights is one more.
+    fixed = 6 * weights + max(0, kept[0] - 2 * per_sample)
+    return Footprint(int(fixed), int(per_sample * BACKWARD_FACTOR))
+
+
+def _kept_bytes(
+    model: nn.Module, objective: Objective, planes: Tensor, target: Tensor, *, epoch: int, count: int
+) -> int:
+    batch = Batch(*(_like(tensor, count) for tensor in (planes, target)))
+    known = {tensor.untyped_storage()._cdata for tensor in [*model.parameters(), *model.buffers()]}
+    # Held until the end, or a storage's address could be taken again.
+    held: list[Any] = [tensor.untyped_storage() for tensor in (batch.planes, batch.target)]
+    sizes = {storage._cdata: storage.nbytes() for storage in held}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in known:
+            sizes[storage._cdata] = storage.nbytes()
+            held.append(storage)
+        return tensor
+
+    busiest = max(
+        range(max(term.every for term in objective.terms)),
+        key=lambda step: sum(term.active(epoch, step) for term in objective.terms),
+    )
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        total(objective(model, batch, epoch=epoch, step=busiest))
+    return sum(sizes.values())
+
+
+def _like(tensor: Tensor, count: int) -> Tensor:
+    return torch.empty(count, *tensor.shape[1:], device="meta")
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Return the bytes that a device has left, None where that cannot be known."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return available_memory()
+
+
+def check_batch_fits(need: Footprint, batch_size: int, available: int | None, shape: tuple[int, ...]) -> None:
+    """Raise UserError, naming the largest batch that would fit, if a batch does not."""
+    if available is None or need.bytes(batch_size) <= available:
+        return
+    largest = need.largest_batch(available)
+    advice = f"the largest that fits is {largest}: --set batch_size={largest}" if largest else "not even 1 fits"
+    raise UserError(
+        f"train: batch_size {batch_size} of {'x'.join(map(str, shape[1:]))} needs about"
+        f" {need.bytes(batch_size) / GIB:.2f} GiB, {available / GIB:.2f} GiB are free; {advice},"
+        " or choose a smaller crop."
+    )

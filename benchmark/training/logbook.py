@@ -1,0 +1,122 @@
+"""What a run leaves to look at: JSON lines, progress lines, curves, and TensorBoard's files where asked for."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmark.jsonl import append_line, read_lines
+from benchmark.reporting import Reporter
+from zoo.errors import UserError
+
+LOG, CURVES = "log.jsonl", "curves.png"
+# Seconds between two progress lines.
+_PAUSE = 10.0
+
+
+class Logbook:
+    """Appends to ``log.jsonl`` and tells the reporter; nothing that it does moves a weight."""
+
+    def __init__(self, folder: Path, reporter: Reporter, *, total_steps: int, tensorboard: bool) -> None:
+        self.path = folder / LOG
+        self.reporter = reporter
+        self.total_steps = total_steps
+        self._last_line = -_PAUSE
+        self._board = _board(folder) if tensorboard else None
+
+    def rewind(self, step: int) -> None:
+        """Drop the lines behind the checkpoint of ``step``: a resumed run writes them again.
+
+        Its own line may be missing: a run can be killed right after it saved.
+        """
+        lines = read_lines(self.path)
+        kept = [line for line in lines if line.get("step", 0) <= step]
+        if kept and not any(line["kind"] == "checkpoint" and line["step"] == step for line in kept):
+            kept.append({"kind": "checkpoint", "step": step})
+        if kept == lines:
+            return
+        temporary = self.path.with_name(LOG + ".part")
+        temporary.unlink(missing_ok=True)
+        for line in kept:
+            append_line(temporary, line)
+        os.replace(temporary, self.path)
+
+    def write(self, kind: str, step: int, **values: Any) -> None:
+        """Append one line of a kind: start, train, validation, checkpoint, end."""
+        append_line(self.path, {"kind": kind, "step": step, **values})
+        if self._board is not None:
+            for key, value in values.items():
+                if isinstance(value, float):
+                    self._board.add_scalar(f"{kind}/{key}", value, step)
+
+    def progress(self, step: int, *, loss: float, epoch: int, lr: float, rate: float, seconds_left: float) -> None:
+        """Say how far the run is, at most every ten seconds."""
+        now = time.monotonic()
+        if now - self._last_line < _PAUSE and step != self.total_steps:
+            return
+        self._last_line = now
+        self.reporter.note(
+            f"step {step}/{self.total_steps}  epoch {epoch}  loss {loss:.5g}  lr {lr:.3g}"
+            f"  {rate:.1f} images/s  {_clock(seconds_left)} left"
+        )
+
+    def scored(self, step: int, scores: dict[str, float]) -> None:
+        """Say what a validation found."""
+        text = "  ".join(f"{id} {value:.4f}" for id, value in scores.items())
+        self.reporter.note(f"step {step}/{self.total_steps}  validation  {text}")
+
+    def draw_curves(self) -> None:
+        """Write loss, learning rate and scores over the steps as a PNG, from the log."""
+        lines = read_lines(self.path)
+        draw_curves(self.path.with_name(CURVES), lines)
+
+    def close(self) -> None:
+        """Finish TensorBoard's file."""
+        if self._board is not None:
+            self._board.close()
+
+
+def _board(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError(
+            "recipe: tensorboard: the package is not installed; pip install tensorboard, or leave the key out."
+        ) from None
+    return SummaryWriter(str(folder / "tensorboard"))
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def draw_curves(path: Path, lines: Sequence[dict[str, Any]]) -> None:
+    """Draw the training loss and each score of the log's ``lines`` over the steps, atomically."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    train = [line for line in lines if line["kind"] == "train"]
+    scored = [line for line in lines if line["kind"] == "validation"]
+    ids = list(scored[0]["scores"]) if scored else []
+    figure = Figure(figsize=(7, 2.6 * (1 + len(ids))), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1 + len(ids), 1, sharex=True, squeeze=False)[:, 0]
+    axes[0].plot([line["step"] for line in train], [line["loss"] for line in train], color="#2a6fbb", lw=1)
+    if train and min(line["loss"] for line in train) > 0:
+        axes[0].set_yscale("log")
+    axes[0].set_ylabel("training loss")
+    for axis, id in zip(axes[1:], ids):
+        points = [(line["step"], line["scores"][id]) for line in scored if not isinstance(line["scores"][id], str)]
+        axis.plot(*zip(*points), color="#b5482a", marker="o", ms=3, lw=1)
+        axis.set_ylabel(id)
+    for axis in axes:
+        axis.grid(alpha=0.3)
+    axes[-1].set_xlabel("step")
+    temporary = path.with_name(path.name + ".part")
+    figure.savefig(temporary, dpi=110, format="png")
+    os.replace(temporary, path)

@@ -1,0 +1,90 @@
+"""Optimisers by epoch, the learning rate by step, and clipped gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from benchmark.training.recipe import Clip, Recipe
+from benchmark.training.recipe import Optimizer as Settings
+from zoo.errors import UserError, nearest
+
+
+def settings_at(recipe: Recipe, epoch: int) -> tuple[int, Settings]:
+    """Return which optimiser is in force in an epoch: its place in the recipe and its settings."""
+    place = max(i for i, settings in enumerate(recipe.optimizers) if settings.from_epoch <= epoch)
+    return place, recipe.optimizers[place]
+
+
+def make_optimizer(settings: Settings, params: Iterable[nn.Parameter], lr: float) -> Optimizer:
+    """Return a fresh optimiser; the rate is set again at each step."""
+    if settings.name == "sgd":
+        return torch.optim.SGD(params, lr=lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
+    kind = torch.optim.Adam if settings.name == "adam" else torch.optim.AdamW
+    return kind(params, lr=lr, betas=settings.betas, weight_decay=settings.weight_decay)
+
+
+def learning_rate(recipe: Recipe, step: int, *, epoch: int, total_steps: int) -> float:
+    """Return the learning rate of a step (from 0) in an epoch (from 0)."""
+    schedule = recipe.schedule
+    rate = settings_at(recipe, epoch)[1].lr or recipe.lr
+    # A rate that starts below the floor stays what it is.
+    floor = min(schedule.floor, rate)
+    if schedule.cosine:
+        rate = floor + (rate - floor) * 0.5 * (1.0 + math.cos(math.pi * step / total_steps))
+    rate *= schedule.gamma ** sum(epoch >= milestone for milestone in schedule.milestones)
+    rate = max(rate, floor)
+    return rate * (step + 1) / schedule.warmup if step < schedule.warmup else rate
+
+
+class Clipper:
+    """Scales gradients down to a largest norm, for the whole network or by part; may tighten after each epoch."""
+
+    def __init__(self, model: nn.Module, clip: Clip | None) -> None:
+        """Find the parts; raises UserError for a part that the network does not have."""
+        self.tighten = clip is not None and clip.tighten
+        self.limits: dict[str, float] = dict(clip.norms) if clip else {}
+        self._parts: dict[str, list[nn.Parameter]] = {}
+        for name in self.limits:
+            parts = dict(model.named_children())
+            if name != "*" and name not in parts:
+                raise UserError(f"recipe: clip.norms: the network has no part '{name}'{nearest(name, ['*', *parts])}")
+            self._parts[name] = list((model if name == "*" else parts[name]).parameters())
+        self._sums = dict.fromkeys(self.limits, 0.0)
+        self._count = 0
+
+    def __call__(self) -> dict[str, float]:
+        """Clip the gradients; return the norm of each part before that."""
+        norms: dict[str, float] = {}
+        for name, params in self._parts.items():
+            norms[name] = float(nn.utils.clip_grad_norm_(params, self.limits[name]))
+        self._count += 1
+        for name, norm in norms.items():
+            self._sums[name] += norm
+        return norms
+
+    def end_epoch(self) -> None:
+        """Tighten the limits to the mean norms of the epoch where the recipe says so."""
+        if self.tighten and self._count:
+            self.limits = {name: min(limit, self._sums[name] / self._count) for name, limit in self.limits.items()}
+        self._sums = dict.fromkeys(self.limits, 0.0)
+        self._count = 0
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed run needs."""
+        return {"limits": dict(self.limits), "sums": dict(self._sums), "count": self._count}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take what ``state`` returned."""
+        self.limits, self._sums = dict(state["limits"]), dict(state["sums"])
+        self._count = int(state["count"])
+
+
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether no tensor holds NaN or infinity."""
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors if tensor.is_floating_point())

@@ -1,0 +1,191 @@
+"""From a recipe to everything that the loop needs; whatever can be wrong is found here, before the first step."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmark.losses import PerceptualLoss, load_perceptual, vgg19_features
+from benchmark.opening import configured, open_dataset
+from benchmark.reporting import Reporter
+from benchmark.selection import jsonable_options
+from benchmark.training.batches import Batch, Cut, Plan, SampleCache, make_batch
+from benchmark.training.fitting import GIB, check_batch_fits, footprint, free_bytes
+from benchmark.training.objective import Objective
+from benchmark.training.recipe import Recipe
+from benchmark.training.validating import Validator
+from benchmark.types import DatasetCard
+from zoo.card import ModelCard
+from zoo.errors import UserError
+from zoo.options import resolve_options
+from zoo.weights import load_strictly, official_state, read_checkpoint
+
+
+@dataclass(frozen=True)
+class Data:
+    """The training samples, how they become batches, and what scores the network."""
+
+    card: DatasetCard
+    cache: SampleCache
+    cut: Cut
+    plan: Plan
+    validator: Validator
+    digest: str
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of a step of the first process."""
+        return make_batch(self.cache, self.plan, self.cut, step)
+
+
+def total_steps(recipe: Recipe, plan: Plan) -> int:
+    """Return how many steps the run has: ``epochs`` or ``max_steps``, whichever is reached first."""
+    limits = [recipe.max_steps, recipe.epochs and recipe.epochs * plan.steps_per_epoch]
+    return min(limit for limit in limits if limit is not None)
+
+
+def open_data(recipe: Recipe, card: ModelCard, device: torch.device, processes: int, reporter: Reporter) -> Data:
+    """Open the training and validation splits; raises UserError for everything that is wrong with them."""
+    dataset_card = configured(recipe.dataset, rule=recipe.pairs, task=recipe.task)
+    if card.task != dataset_card.task:
+        raise UserError(
+            f"recipe: model: {card.name} is a {card.task} model, {dataset_card.name} needs {dataset_card.task}."
+        )
+    fallback = "train" if "train" in dataset_card.splits else dataset_card.default_split
+    samples = open_dataset(dataset_card, recipe.data_root, recipe.split or fallback, reporter)
+    held_out = open_dataset(dataset_card, recipe.data_root, recipe.validation.split, Reporter())
+    spec = card.input_for(resolve_options(card.name, card.options, recipe.options))
+    plan = Plan(len(samples.ids), recipe.crops_per_image, recipe.batch_size, recipe.seed, processes)
+    return Data(
+        card=dataset_card,
+        cache=SampleCache(samples, budget_bytes=int(recipe.cache_gib * GIB)),
+        cut=Cut(spec, recipe.crop, recipe.augment, recipe.seed),
+        plan=plan,
+        validator=Validator(held_out, spec, dataset_card.protocol, recipe.validation, device),
+        digest=samples.digest(),
+    )
+
+
+def build_model(recipe: Recipe, card: ModelCard) -> nn.Module:
+    """Build the network with the weights that the seed gives, or those of ``init``; raises UserError if they misfit."""
+    torch.manual_seed(recipe.seed)
+    model = card.build(**resolve_options(card.name, card.options, recipe.options))
+    if not any(True for _ in model.parameters()):
+        raise UserError(f"recipe: model: {card.name} has no parameters; there is nothing to train.")
+    if recipe.init is not None:
+        checkpoint = read_checkpoint(recipe.init)
+        load_strictly(model, official_state(card, checkpoint), name=card.name, source=recipe.init)
+    return model
+
+
+def make_objective(recipe: Recipe, data: Data, reporter: Reporter) -> Objective:
+    """Return the loss; VGG-19's weights are found now or never. Says which terms the recipe left out."""
+    wanted = any(term.name == "vgg" for term in recipe.loss) and recipe.perceptual != "off"
+    perceptual = load_perceptual(recipe.perceptual) if wanted else None
+    objective = Objective(recipe, data.cut.spec, perceptual)
+    if objective.dropped:
+        reporter.note(f"train: without the term {', '.join(objective.dropped)} (perceptual: off); the weights say so.")
+    return objective
+
+
+def check_step(
+    recipe: Recipe, card: ModelCard, objective: Objective, data: Data, device: torch.device, reporter: Reporter
+) -> None:
+    """Follow one step without data; raises UserError for a size that the network refuses or a batch that is too big."""
+    options = resolve_options(card.name, card.options, recipe.options)
+    batch = data.batch(0)
+    shadow = Objective(recipe, data.cut.spec, _meta_perceptual() if objective.perceptual is not None else None)
+    epoch = max(term.from_epoch for term in objective.terms)
+    try:
+        need = footprint(lambda: card.build(**options), shadow, batch.planes[:1], batch.target[:1], epoch=epoch)
+    except ValueError as error:
+        raise UserError(
+            f"train: {card.name} cannot be trained on {_size(batch)}: {error}; choose another crop."
+        ) from None
+    except UserError:
+        raise
+    except Exception as error:
+        # A user's network may need real tensors; the batch is then tried as it is.
+        reporter.note(f"warning: memory not predicted: {type(error).__name__}: {' '.join(str(error).split())[:120]}")
+        return
+    reporter.detail(f"train: a step needs about {need.bytes(recipe.batch_size) / GIB:.2f} GiB")
+    check_batch_fits(need, recipe.batch_size, free_bytes(device), tuple(batch.planes.shape))
+
+
+def _size(batch: Batch) -> str:
+    return "x".join(map(str, batch.planes.shape[-2:]))
+
+
+def _meta_perceptual() -> PerceptualLoss:
+    with torch.device("meta"):
+        return PerceptualLoss(vgg19_features()).to("meta")
+
+
+def metadata_of(recipe: Recipe, name: str, card: ModelCard, data: Data, objective: Objective) -> dict[str, str]:
+    """Return what the weights' file says about where it comes from, without step and scores."""
+    options = resolve_options(card.name, card.options, recipe.options)
+    metadata = {
+        "model": card.name,
+        "options": json.dumps(jsonable_options(options), sort_keys=True),
+        "evidence": "trained",
+        "recipe": name,
+        "seed": str(recipe.seed),
+        "dataset": data.cache.dataset.name,
+        "data_digest": data.digest,
+    }
+    return metadata | ({"dropped_terms": ",".join(objective.dropped)} if objective.dropped else {})
+
+
+@contextmanager
+def conditions(recipe: Recipe) -> Iterator[None]:
+    """Set threads and deterministic kernels for the run; leave them afterwards as they were."""
+    threads = torch.get_num_threads()
+    flags = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    rng = torch.get_rng_state()
+    torch.set_num_threads(recipe.threads or threads)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = flags
+        torch.set_rng_state(rng)
+
+
+def make_fabric(recipe: Recipe) -> Any:
+    """Return Lightning's Fabric: where processes and devices come from. Under torchrun or Slurm it takes theirs."""
+    from lightning_fabric import Fabric
+
+    if recipe.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("recipe: device: cuda is not available here; use --set device=cpu.")
+    cuda = torch.cuda.is_available() if recipe.device == "auto" else recipe.device == "cuda"
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("SLURM_NTASKS_PER_NODE", recipe.devices)))
+    world = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", local)))
+    return Fabric(
+        accelerator="cuda" if cuda else "cpu",
+        devices=local,
+        num_nodes=max(1, world // local),
+        # Levels of PyNET and unused heads have no gradient.
+        strategy="ddp_find_unused_parameters_true" if world > 1 else "auto",
+        precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
+    )
+
+
+def check_folder(folder: Path) -> None:
+    """Make the run's folder; raises UserError if it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"-o: cannot write to {folder} ({error.strerror}); name a folder that you may write to."
+        ) from None

@@ -1,0 +1,238 @@
+"""A recipe: everything that decides a training's numbers, as strict data from a YAML file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from benchmark.config import read_settings
+from zoo.errors import UserError, nearest
+
+# Where they lie in an installed package, and in a checkout that has no links.
+_FOLDERS = (Path(__file__).parent.parent / "recipes", Path(__file__).parents[2] / "configs" / "recipes")
+# Keys that may change between the parts of one run: they move no weight.
+FREE_KEYS = (
+    "data_root",
+    "checkpoint_every",
+    "log_every",
+    "validation",
+    "workers",
+    "cache_gib",
+    "threads",
+    "tensorboard",
+    "device",
+)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Term(_Strict):
+    """One term of the loss: ``weight`` times it, from an epoch on, until another (excluded), on every n-th step.
+
+    ``eps2`` belongs to ``elbo``, ``levels`` (weights, coarse to fine) to ``levels``.
+    """
+
+    name: Literal["mse", "msssim", "vgg", "elbo", "levels"]
+    weight: float = Field(default=1.0, ge=0)
+    from_epoch: int = Field(default=0, ge=0)
+    until_epoch: int | None = Field(default=None, ge=1)
+    every: int = Field(default=1, ge=1)
+    eps2: float = Field(default=1e-6, gt=0)
+    levels: list[float] | None = None
+
+    @model_validator(mode="after")
+    def _levels_belong_to_levels(self) -> Term:
+        if (self.name == "levels") != (self.levels is not None):
+            raise ValueError("the term levels needs one weight per output in `levels`, and no other term has them")
+        return self
+
+    def active(self, epoch: int, step: int) -> bool:
+        """Whether the term counts at a step of an epoch, both from 0."""
+        return (
+            self.from_epoch <= epoch
+            and (self.until_epoch is None or epoch < self.until_epoch)
+            and step % self.every == self.every - 1
+        )
+
+
+class Optimizer(_Strict):
+    """Adam, AdamW or SGD from an epoch on; ``lr`` as the recipe's where left out."""
+
+    name: Literal["adam", "adamw", "sgd"] = "adam"
+    from_epoch: int = Field(default=0, ge=0)
+    lr: float | None = Field(default=None, gt=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+
+
+class Schedule(_Strict):
+    """The learning rate over time, never below ``floor``.
+
+    ``milestones``: epochs at which it is multiplied by ``gamma``. ``cosine``: from the full rate to the floor over
+    the whole run. ``warmup``: steps of a linear start.
+    """
+
+    milestones: list[int] = []
+    gamma: float = Field(default=0.1, gt=0, le=1)
+    cosine: bool = False
+    floor: float = Field(default=0.0, ge=0)
+    warmup: int = Field(default=0, ge=0)
+
+
+class Clip(_Strict):
+    """The largest gradient norm, by the name of a part of the network (``*``: all of it).
+
+    ``tighten``: after each epoch the limit is the smaller of itself and the mean norm of that epoch, as VDN does.
+    """
+
+    norms: dict[str, float]
+    tighten: bool = False
+
+
+class Validation(_Strict):
+    """Scores during training: ``limit`` images (null: all) of a split, every so many steps and at the end."""
+
+    split: str | None = None
+    every: int | None = Field(default=None, ge=1)
+    limit: int | None = Field(default=16, ge=1)
+    metrics: list[str] = ["psnr[rgb]"]
+    pictures: int = Field(default=4, ge=0)
+
+
+class Recipe(_Strict):
+    """The keys of a recipe file; see configs/recipes for examples.
+
+    ``crop``: side of the planes that the network receives (a mosaic's window is twice as large); null: whole images.
+    ``init``: weights to start from, a file. ``perceptual``: VGG-19's weights for the term vgg: ``pretrained``, a
+    file, or ``off`` to leave the term out, which is recorded. ``ema``: decay of a running mean of the weights, which
+    is then what is scored and written. ``workers``: threads that make batches ahead; ``cache_gib``: memory for decoded
+    images. ``divergence_factor``: a loss that many times the largest of the first 20 steps ends the run.
+    """
+
+    model: str
+    options: dict[str, Any] = {}
+    dataset: str
+    data_root: str | None = None
+    pairs: str | None = None
+    task: str | None = None
+    split: str | None = None
+    init: str | None = None
+    epochs: int | None = Field(default=None, ge=1)
+    max_steps: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(..., ge=1)
+    crop: int | None = Field(default=None, ge=1)
+    crops_per_image: int = Field(default=1, ge=1)
+    augment: bool = True
+    lr: float = Field(..., gt=0)
+    optimizers: list[Optimizer] = [Optimizer()]
+    schedule: Schedule = Schedule()
+    loss: list[Term] = Field(default=[Term(name="mse")], min_length=1)
+    perceptual: str = "pretrained"
+    clip: Clip | None = None
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    precision: Literal["32", "bf16"] = "32"
+    seed: int = Field(default=0, ge=0)
+    checkpoint_every: int = Field(default=500, ge=1)
+    log_every: int = Field(default=20, ge=1)
+    divergence_factor: float = Field(default=100.0, gt=1)
+    validation: Validation = Validation()
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = Field(default=1, ge=1)
+    threads: int | None = Field(default=None, ge=1)
+    workers: int = Field(default=1, ge=0)
+    cache_gib: float = Field(default=2.0, ge=0)
+    tensorboard: bool = False
+
+    @field_validator("perceptual", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, value: Any) -> Any:
+        # YAML reads a bare `off` as false.
+        return "off" if value is False else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        if self.epochs is None and self.max_steps is None:
+            raise ValueError("epochs or max_steps is needed: when does the training end?")
+        if not any(term.every == 1 and term.from_epoch == 0 and term.until_epoch is None for term in self.loss):
+            raise ValueError("loss: at least one term must count at every step of every epoch")
+        starts = [optimizer.from_epoch for optimizer in self.optimizers]
+        if not starts or starts[0] != 0 or starts != sorted(set(starts)):
+            raise ValueError("optimizers: the first begins at epoch 0, each other one later than the one before it")
+        return self
+
+    def flat(self) -> dict[str, Any]:
+        """Return every value by dotted key, as JSON takes it; lists stay whole."""
+        return _flatten(self.model_dump(mode="json"))
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def load_recipe(recipe: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Return the recipe in a file, or of a shipped name, with ``overrides`` by dotted key.
+
+    Raises UserError naming file and key for what is unknown or wrong.
+    """
+    return read_settings(find_recipe(recipe), Recipe, overrides)
+
+
+def find_recipe(recipe: str | Path) -> Path:
+    """Return the file of a recipe: a path, or a shipped recipe's name; raises UserError with the nearest names."""
+    path = Path(recipe)
+    if path.is_file():
+        return path
+    shipped = {file.stem: file for file in recipe_files()}
+    name = path.name.removesuffix(".yaml")
+    if name in shipped and path.parent in (Path(), Path("configs/recipes")):
+        return shipped[name]
+    raise UserError(f"train: no recipe file at {recipe}, and none shipped under that name{nearest(name, shipped)}")
+
+
+def recipe_files() -> list[Path]:
+    """Return the shipped recipes, sorted by name."""
+    folder = next((folder for folder in _FOLDERS if folder.is_dir()), None)
+    return sorted(folder.glob("*.yaml")) if folder else []
+
+
+def recipe_rows() -> list[dict[str, Any]]:
+    """Return name, model, dataset and summary (the second line of the comment) of each shipped recipe."""
+    rows = []
+    for file in recipe_files():
+        recipe = load_recipe(file)
+        comments = [line[1:].strip() for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+        rows.append(
+            {
+                "name": file.stem,
+                "model": recipe.model,
+                "dataset": recipe.dataset,
+                "summary": comments[1] if len(comments) > 1 else "",
+                "command": comments[0] if comments else "",
+            }
+        )
+    return rows
+
+
+def first_difference(old: Mapping[str, Any], recipe: Recipe) -> tuple[str, Any, Any] | None:
+    """Return the first key whose value would move the weights of a run that began with ``old`` (flat), if any.
+
+    A run may be made longer, unless its learning rate depends on its length.
+    """
+    new = recipe.flat()
+    free = {*FREE_KEYS} if recipe.schedule.cosine else {*FREE_KEYS, "epochs", "max_steps"}
+    for key in [*new, *(key for key in old if key not in new)]:
+        if key.split(".")[0] not in free and old.get(key) != new.get(key):
+            return key, old.get(key), new.get(key)
+    return None

@@ -1,0 +1,128 @@
+"""Training: is the network or the data what a step waits for, and what does a filter bank per sample cost?
+
+    python speed/train.py [STEPS]     # goals: over 90 % in the network; HyperConv's convolution within 1.3x;
+                                      # the predicted memory covers what is used, less than twice
+
+The first part trains `hyperunet_8_8_64` at batch 8 on the embedded stand-in of ZRR, 96x96 planes, and prints which
+share of the steps was spent waiting for a batch. The second times forward and backward of HyperConv's batched
+convolution, one filter bank per sample, beside a plain grouped convolution of the same sizes with the same number
+of groups, at the three resolutions of that network; turns are interleaved, medians and quartiles are printed. The
+third compares the memory predicted for a step with the growth of the process's resident peak.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional as F
+
+from benchmark import machine
+from benchmark.training.batches import Batch
+from benchmark.training.fitting import footprint
+from benchmark.training.loop import train
+from benchmark.training.objective import Objective, total
+from benchmark.training.recipe import load_recipe
+from zoo.card import get_card
+from zoo.hyper import conv2d_per_sample
+
+TURNS = 30
+BATCH, CHANNELS = 8, 8
+
+
+def main() -> None:
+    """Print both figures with their goals."""
+    steps = int(sys.argv[1]) if len(sys.argv) > 1 else 40
+    print(f"threads {torch.get_num_threads()}, torch {torch.__version__}")
+    measure_waiting(steps)
+    for side in (96, 48, 24):
+        measure_convolution(side)
+    for model in ("hyperunet_8_8_64", "unet_w8"):
+        measure_memory(model)
+
+
+def measure_waiting(steps: int) -> None:
+    """Train some steps; the first load of each sample is part of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        overrides = {
+            "max_steps": steps,
+            "batch_size": 8,
+            "checkpoint_every": 10 * steps,
+            "validation.every": 10 * steps,
+            "validation.limit": 1,
+        }
+        done = train("standin_hyperunet_8_8_64", folder, overrides=overrides)
+    print(
+        f"hyperunet_8_8_64 at batch 8: {1 - done['wait_share']:.1%} of {steps} steps in the network"
+        f" ({done['images_per_s']:.1f} images/s); goal over 90 %"
+    )
+
+
+def measure_convolution(side: int) -> None:
+    """Time both convolutions on planes of ``side``, forward and backward."""
+    torch.manual_seed(0)
+    planes = torch.randn(BATCH, CHANNELS, side, side, requires_grad=True)
+    filters = torch.randn(BATCH, CHANNELS, CHANNELS, 3, 3, requires_grad=True)
+    merged = planes.detach().reshape(1, BATCH * CHANNELS, side, side).requires_grad_()
+    grouped = filters.detach().flatten(0, 1).requires_grad_()
+
+    def hyper() -> None:
+        conv2d_per_sample(planes, filters).sum().backward()
+
+    def plain() -> None:
+        F.conv2d(merged, grouped, padding=1, groups=BATCH).sum().backward()
+
+    hyper(), plain()
+    ratios, seconds = [], []
+    for _ in range(TURNS):
+        plain_time, hyper_time = timed(plain), timed(hyper)
+        ratios.append(hyper_time / plain_time)
+        seconds.append(hyper_time)
+    low, median, high = statistics.quantiles(ratios, n=4)
+    print(
+        f"HyperConv {BATCH}x{CHANNELS}x{side}x{side}: {median:.2f} times a grouped convolution ({low:.2f}-{high:.2f}),"
+        f" {statistics.median(seconds) * 1e3:.2f} ms; goal at most 1.3"
+    )
+
+
+def measure_memory(model: str, *, batch_size: int = 8, side: int = 192) -> None:
+    """Take two steps after a small one has loaded the libraries; Linux only."""
+    recipe, card = load_recipe(f"standin_{model}"), get_card(model)
+    objective = Objective(recipe, card.input, None)
+    batch = Batch(torch.rand(batch_size, 4, side, side), torch.rand(batch_size, 3, 2 * side, 2 * side))
+    need = footprint(card.build, objective, batch.planes[:1], batch.target[:1], epoch=0).bytes(batch_size)
+    network = card.build()
+    optimizer = torch.optim.Adam(network.parameters())
+
+    def step(part: Batch) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        total(objective(network, part, epoch=0, step=0)).backward()
+        optimizer.step()
+
+    step(Batch(batch.planes[:1, :, :96, :96], batch.target[:1, :, :192, :192]))
+    machine.return_free_memory()
+    before = machine.resident_bytes()
+    if before is None or not machine.reset_peak_resident():
+        print(f"{model}: memory cannot be measured here")
+        return
+    step(batch), step(batch)
+    used = (machine.peak_resident_bytes() or before) - before
+    print(
+        f"{model} at batch {batch_size} of {side}x{side}: predicted {need / 2**20:.0f} MiB,"
+        f" used {used / 2**20:.0f} MiB, {need / used:.2f} times; goal between 1 and 2"
+    )
+
+
+def timed(call: Callable[[], None]) -> float:
+    """Return the seconds of one call."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
