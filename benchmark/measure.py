@@ -9,9 +9,10 @@ live ones, more or less of them from run to run). On a GPU what one pass adds to
 tensors to the system and takes them again page by page, which is up to two fifths of the time, varies between processes
 by a fifth, and is not the network. Passes warm up until the last three are no longer getting faster by 5 % (at least 4,
 at most 12, or a quarter of the budget). Then passes of the network and of a calibration kernel alternate: at least 20
-pairs and 3 seconds, at most 200 pairs, fewer when the budget is spent, which is marked. A first pass that takes the
-whole budget is the only sample, marked cold. The calibration kernel is a fixed 3x3 convolution of 64 channels in
-float32, on the CPU of about 10-30 ms: time relative to it can be compared between runs of a machine.
+pairs and 3 seconds, at most 200 pairs, fewer when the budget is spent, which is marked; at least one pair after one
+warm-up pass, unless the very first pass took longer than allowed for that: then it is the only sample, marked cold. The
+calibration kernel is a fixed 3x3 convolution of 64 channels in float32, on the CPU of about 10-30 ms: time relative to
+it can be compared between runs of a machine.
 """
 
 from __future__ import annotations
@@ -79,12 +80,14 @@ def measure_model(
     job: dict[str, Any],
     sizes: Mapping[str, Sequence[int]],
     budgets: Mapping[str, float | None],
+    cold_after: float | None = None,
     own_process: bool = True,
     emit: Emit,
 ) -> dict[str, Any]:
     """Measure memory, then latency of a job at several shapes by name; return what was measured by name.
 
-    ``budgets`` are seconds of timing (None: 60). Everything is emitted as it comes, with its ``size``: memory
+    ``budgets`` are seconds of timing (None: 60); a first pass of more than ``cold_after`` seconds (None: the budget) is
+    not repeated. Everything is emitted as it comes, with its ``size``: memory
     as ``{"memory"}``, each pair of samples as ``{"latency_ms", "calibration_ms"}``, each warm-up pass as
     ``{"warm_up_ms"}``, a finished timing as ``{"timing"}``: what a hard end leaves, and at which size it came.
     ``own_process`` says that this one may be told, for good, how to handle freed memory.
@@ -108,6 +111,7 @@ def measure_model(
             network,
             task.planes(shape),
             budget_seconds=BUDGET_SECONDS if budget is None else budget,
+            cold_after=cold_after,
             first_pass_ms=found[size]["pass_ms"],
             emit=send,
         )
@@ -128,19 +132,26 @@ def run_once(network: nn.Module, planes: Tensor) -> None:
 
 
 def measure_latency(
-    network: nn.Module, planes: Tensor, *, budget_seconds: float, first_pass_ms: float = 0.0, emit: Emit
+    network: nn.Module,
+    planes: Tensor,
+    *,
+    budget_seconds: float,
+    cold_after: float | None = None,
+    first_pass_ms: float = 0.0,
+    emit: Emit,
 ) -> dict[str, Any]:
     """Time passes over ``planes``; return what ``summary_of`` returns. ``first_pass_ms``: a pass that has been."""
+    longest = budget_seconds if cold_after is None else max(cold_after, budget_seconds)
     device = planes.device.type
     clock, calibrate = stopwatch(device), calibration_kernel(device)
     run = _pass_of(network, planes)
     for _ in range(3):
         clock(calibrate)
-    cold = first_pass_ms > 1000 * budget_seconds
+    cold = first_pass_ms > 1000 * longest
     begin = time.perf_counter()
     warm_up = [first_pass_ms] if cold else _warm_up(lambda: clock(run), budget_seconds, emit)
     before = machine.snapshot()
-    cold = cold or time.perf_counter() - begin > budget_seconds
+    cold = cold or time.perf_counter() - begin > longest
     samples: list[float] = []
     calibration: list[float] = []
     while not cold and not _enough(samples, calibration, time.perf_counter() - begin, budget_seconds):

@@ -35,6 +35,8 @@ HEAP_FACTOR = 1.4
 # Sampling keeps to --time-limit itself; after this many seconds more (building the network, the pass that is under
 # way) and half as long again the child is ended.
 GRACE_SECONDS = 10.0
+# A pass of up to this many seconds is timed once more after a warm-up, whatever the budget.
+COLD_AFTER = 60.0
 
 
 def measure(
@@ -128,6 +130,8 @@ class _Run:
             "job": vars(self.job),
             "sizes": {size: list(self.predicted[size].shape) for size in self.open},
             "budgets": budgets,
+            # Asked to keep to a time, a slow network is not run twice.
+            "cold_after": COLD_AFTER if limit is None else None,
         }
         if not self.isolate:
             return run_here(measure_model, arguments | {"own_process": False})

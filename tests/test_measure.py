@@ -199,6 +199,15 @@ def test_a_pass_that_was_too_long_is_not_repeated(tiny) -> None:
     assert (latency["samples"], latency["cold"], passes) == ([1500.0], True, [])
 
 
+def test_a_slow_pass_is_timed_once_after_a_warm_up_where_that_is_allowed(tiny) -> None:
+    network, planes = Job("tiny_net").network(), Job("tiny_net").planes([1, 4, 32, 32])
+    arguments = {"budget_seconds": 1e-9, "first_pass_ms": 1500.0, "emit": lambda event: None}
+    latency = measure_latency(network, planes, cold_after=60.0, **arguments)["latency_ms"]
+    assert (latency["n"], len(latency["warm_up"]), latency["cold"], latency["complete"]) == (1, 1, False, False)
+    assert latency["median"] < 1500.0
+    assert measure_latency(network, planes, cold_after=1.0, **arguments)["latency_ms"]["cold"]
+
+
 def test_every_size_gets_memory_before_time(tiny) -> None:
     events = []
     sizes = {"": [1, 4, 32, 32], "@large": [1, 4, 64, 64]}

@@ -8,6 +8,9 @@ from typing import Any
 from benchmark.profilers import register_profiler, timing
 from benchmark.types import Measurement
 
+# Fewer samples than this are said to be few.
+FEW = 5
+
 
 @register_profiler("latency", kind="timing")
 def latency_of(document: Mapping[str, Any]) -> dict[str, Measurement]:
@@ -80,4 +83,4 @@ def _remark(document: Mapping[str, Any]) -> str | None:
         return "one cold pass"
     if state["status"] in ("timeout", "oom", "error"):
         return f"{state['status']}: {state['error']}"
-    return None
+    return f"{latency['n']} sample{'s' if latency['n'] > 1 else ''}" if latency["n"] < FEW else None
