@@ -25,7 +25,7 @@ from benchmark.protocols import prepare_output
 from benchmark.reporting import Reporter
 from benchmark.selection import select
 from benchmark.store import Journal, Scores
-from benchmark.turns import work_turns
+from benchmark.turns import Turn, work_turns
 from benchmark.types import Dataset, DatasetCard, EvaluationProtocol, Measurement, Sample
 from zoo.card import InputSpec, default_input
 from zoo.errors import UserError
@@ -130,39 +130,78 @@ def evaluate_images(
     a UserError, or with ``skip_bad`` an image left out, as are those that ``leave_out`` names with a reason. The
     network waits for timings of this tool.
     """
-    phases = phases or Phases()
-    done = journal.read() if journal else {}
-    done = {id: scores for id, scores in done.items() if set(scores) == set(metrics)}
     ids = list(dataset.ids[:count])
     skipped = {id: why for id, why in (leave_out or {}).items() if id in ids}
+    done = journal.read() if journal else {}
+    done = {id: scores for id, scores in done.items() if set(scores) == set(metrics)}
     pending = [index for index, id in enumerate(ids) if id not in done and id not in skipped]
-    model.eval()
     for _ in range(count - len(pending)):
         advance()
+    with work_turns() as turn:
+        steps = _Steps(model.eval(), spec, dataset, pending, protocol, metrics, scoring, skip_bad, turn)
 
-    def load(position: int) -> Sample | Unreadable:
+        def deliver(image: Done) -> None:
+            steps.deliver(image, done, skipped, journal, phases or Phases(), keep)
+            advance()
+
+        run_pipeline(
+            [ids[index] for index in pending],
+            load=steps.load,
+            forward=steps.forward,
+            score=steps.score,
+            deliver=deliver,
+            workers=workers,
+        )
+    return {id: done[id] for id in ids if id in done and id not in skipped}, skipped
+
+
+Done = Finished["Sample | Unreadable", "Tensor | None", "tuple[Scores, Shift | None] | None"]
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """What happens to each image: ``load`` and ``score`` in threads, the others in the caller's."""
+
+    model: nn.Module
+    spec: InputSpec
+    dataset: Dataset
+    pending: Sequence[int]
+    protocol: EvaluationProtocol
+    metrics: Sequence[str]
+    scoring: str
+    skip_bad: bool
+    turn: Turn
+
+    def load(self, position: int) -> Sample | Unreadable:
         try:
-            return dataset[pending[position]]
+            return self.dataset[self.pending[position]]
         except UserError as error:
-            if not skip_bad:
+            if not self.skip_bad:
                 raise
             return Unreadable(str(error))
 
-    def forward(sample: Sample | Unreadable) -> Tensor | None:
+    def forward(self, sample: Sample | Unreadable) -> Tensor | None:
         if isinstance(sample, Unreadable):
             return None
-        with turn():
-            return run_sample(model, sample, spec)
+        with self.turn():
+            return run_sample(self.model, sample, self.spec)
 
-    aligned = any("aligned" in id for id in metrics)
-
-    def score(sample: Sample | Unreadable, output: Tensor | None) -> tuple[Scores, Shift | None] | None:
+    def score(self, sample: Sample | Unreadable, output: Tensor | None) -> tuple[Scores, Shift | None] | None:
         if output is None or isinstance(sample, Unreadable):
             return None
-        scores = score_pair(output, sample.target, protocol, metrics, scoring)
-        return scores, shift_of(output, sample.target, protocol) if aligned else None
+        scores = score_pair(output, sample.target, self.protocol, self.metrics, self.scoring)
+        aligned = any("aligned" in id for id in self.metrics)
+        return scores, shift_of(output, sample.target, self.protocol) if aligned else None
 
-    def deliver(image: Finished[Sample | Unreadable, Tensor | None, tuple[Scores, Shift | None] | None]) -> None:
+    @staticmethod
+    def deliver(
+        image: Done,
+        done: dict[str, Scores],
+        skipped: dict[str, str],
+        journal: Journal | None,
+        phases: Phases,
+        keep: Callable[[Sample, Tensor], None],
+    ) -> None:
         for phase in ("load", "forward", "score"):
             phases.seconds[phase] += getattr(image, f"{phase}_seconds")
         if isinstance(image.loaded, Unreadable):
@@ -174,13 +213,6 @@ def evaluate_images(
                     journal.append(image.id, done[image.id], shift)
             with phases.timing("pictures"):
                 keep(image.loaded, image.output)
-        advance()
-
-    with work_turns() as turn:
-        run_pipeline(
-            [ids[index] for index in pending], load=load, forward=forward, score=score, deliver=deliver, workers=workers
-        )
-    return {id: done[id] for id in ids if id in done and id not in skipped}, skipped
 
 
 def mean_scores(

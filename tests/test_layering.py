@@ -57,6 +57,7 @@ LAYERS = [
     {"benchmark.selection", "benchmark.doctoring", "benchmark.prediction"},
     {"benchmark.evaluation", "benchmark.leaderboard", "benchmark.measure"},
     {"benchmark.measuring", "benchmark.doctor", "benchmark.work", "benchmark.training"},
+    {"benchmark.recording"},
     {
         "benchmark.runner",
         "benchmark.scoring",
