@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from benchmark.engine import Limits, Outcome, loaded_plugins, run_isolated
 from benchmark.sweeping.working import Task
+from benchmark.worker import describe_failure
 from zoo.errors import UserError
 
 WORK = "benchmark.sweeping.working:run_point"
@@ -73,8 +74,12 @@ class LocalEngine:
 
         try:
             return run_isolated(WORK, {"task": vars(task)}, limits=Limits(threads=self.threads), on_event=take)
-        except OSError as error:
-            return Outcome("error", error=f"no process for it: {error.strerror or error}")
+        except _Stopped:
+            raise
+        except Exception as error:
+            # No process, or one that does not speak as agreed: the point's failure, and the others go on.
+            failure = describe_failure(error)
+            return Outcome(failure["status"], error=f"{failure['type']}: {failure['message']}")
 
 
 def run_remote(task: dict[str, Any], threads: int, plugins: list[str]) -> Outcome:

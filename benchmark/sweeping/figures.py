@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -149,9 +150,9 @@ def _save(path: Path, figure: Figure) -> list[Path]:
     for kind in ("png", "svg"):
         file = path.with_name(f"{path.name}.{kind}")
         temporary = file.with_name(f".{file.name}.part")
-        # Without the date, and with ids that are not random, the same data give the same file.
-        metadata = {"Date": None} if kind == "svg" else None
-        figure.savefig(temporary, dpi=150, format=kind, metadata=metadata)
+        # Text stays text; without the date, and with ids that are not random, the same data give the same file.
+        with rc_context({"svg.fonttype": "none", "svg.hashsalt": "zoo-bench"}):
+            figure.savefig(temporary, dpi=150, format=kind, metadata={"Date": None} if kind == "svg" else None)
         os.replace(temporary, file)
         written.append(file)
     return written

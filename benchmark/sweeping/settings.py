@@ -71,7 +71,8 @@ class Sweep(_Strict):
 
     ``recipe``: a file, the name of a shipped recipe, or the keys themselves; ``overrides`` replace keys of it, a.b
     inside it. Families and seeds replace its model, options and seed. ``threads`` of a point decide its last bits,
-    so they belong to the file, not to the machine. ``gpus``: what Ray sets aside for a point.
+    so they belong to the file, not to the machine. ``gpus``: what Ray sets aside for a point; with 0
+    it sees none.
     """
 
     recipe: str | dict[str, Any]
