@@ -1,6 +1,6 @@
 """The harness: datasets, metrics, profilers, runs, stores, tables; built on the networks of ``zoo``.
 
-``run``, ``evaluate``, ``profile`` and ``score`` mean what the commands of these names mean;
+``run``, ``evaluate``, ``profile``, ``score`` and ``train`` mean what the commands of these names mean;
 ``register_dataset`` and ``register_metric`` are for plug-ins. They are imported when first used.
 """
 
@@ -13,6 +13,7 @@ _WHERE = {
     "run": "benchmark.runner",
     "evaluate": "benchmark.evaluation",
     "profile": "benchmark.profiling",
+    "train": "benchmark.training.loop",
     "score": "benchmark.scoring",
     "register_dataset": "benchmark.datasets",
     "register_metric": "benchmark.metrics",

@@ -1,11 +1,13 @@
 """Training: is the network or the data what a step waits for, and what does a filter bank per sample cost?
 
-    python speed/train.py [STEPS]     # goals: over 90 % in the network; HyperConv's convolution within 1.3x
+    python speed/train.py [STEPS]     # goals: over 90 % in the network; HyperConv's convolution within 1.3x;
+                                      # the predicted memory covers what is used, less than twice
 
 The first part trains `hyperunet_8_8_64` at batch 8 on the embedded stand-in of ZRR, 96x96 planes, and prints which
 share of the steps was spent waiting for a batch. The second times forward and backward of HyperConv's batched
 convolution, one filter bank per sample, beside a plain grouped convolution of the same sizes with the same number
-of groups, at the three resolutions of that network; turns are interleaved, medians and quartiles are printed.
+of groups, at the three resolutions of that network; turns are interleaved, medians and quartiles are printed. The
+third compares the memory predicted for a step with the growth of the process's resident peak.
 """
 
 from __future__ import annotations
@@ -19,7 +21,13 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional as F
 
+from benchmark import machine
+from benchmark.training.batches import Batch
+from benchmark.training.fitting import footprint
 from benchmark.training.loop import train
+from benchmark.training.objective import Objective, total
+from benchmark.training.recipe import load_recipe
+from zoo.card import get_card
 from zoo.hyper import conv2d_per_sample
 
 TURNS = 30
@@ -33,6 +41,8 @@ def main() -> None:
     measure_waiting(steps)
     for side in (96, 48, 24):
         measure_convolution(side)
+    for model in ("hyperunet_8_8_64", "unet_w8"):
+        measure_memory(model)
 
 
 def measure_waiting(steps: int) -> None:
@@ -76,6 +86,34 @@ def measure_convolution(side: int) -> None:
     print(
         f"HyperConv {BATCH}x{CHANNELS}x{side}x{side}: {median:.2f} times a grouped convolution ({low:.2f}-{high:.2f}),"
         f" {statistics.median(seconds) * 1e3:.2f} ms; goal at most 1.3"
+    )
+
+
+def measure_memory(model: str, *, batch_size: int = 8, side: int = 192) -> None:
+    """Take two steps after a small one has loaded the libraries; Linux only."""
+    recipe, card = load_recipe(f"standin_{model}"), get_card(model)
+    objective = Objective(recipe, card.input, None)
+    batch = Batch(torch.rand(batch_size, 4, side, side), torch.rand(batch_size, 3, 2 * side, 2 * side))
+    need = footprint(card.build, objective, batch.planes[:1], batch.target[:1], epoch=0).bytes(batch_size)
+    network = card.build()
+    optimizer = torch.optim.Adam(network.parameters())
+
+    def step(part: Batch) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        total(objective(network, part, epoch=0, step=0)).backward()
+        optimizer.step()
+
+    step(Batch(batch.planes[:1, :, :96, :96], batch.target[:1, :, :192, :192]))
+    machine.return_free_memory()
+    before = machine.resident_bytes()
+    if before is None or not machine.reset_peak_resident():
+        print(f"{model}: memory cannot be measured here")
+        return
+    step(batch), step(batch)
+    used = (machine.peak_resident_bytes() or before) - before
+    print(
+        f"{model} at batch {batch_size} of {side}x{side}: predicted {need / 2**20:.0f} MiB,"
+        f" used {used / 2**20:.0f} MiB, {need / used:.2f} times; goal between 1 and 2"
     )
 
 

@@ -40,6 +40,8 @@ def train(
     except KeyboardInterrupt:
         reporter.note("interrupted; the same command with --resume goes on from the last checkpoint.")
         ctx.exit(EXIT_INTERRUPTED)
+    if document["process"] != 0:
+        return
     if as_json:
         print_json(ctx, document)
         return

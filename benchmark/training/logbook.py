@@ -28,10 +28,15 @@ class Logbook:
         self._board = _board(folder) if tensorboard else None
 
     def rewind(self, step: int) -> None:
-        """Drop the lines behind ``step``: a resumed run writes them again."""
+        """Drop the lines behind the checkpoint of ``step``: a resumed run writes them again.
+
+        Its own line may be missing: a run can be killed right after it saved.
+        """
         lines = read_lines(self.path)
         kept = [line for line in lines if line.get("step", 0) <= step]
-        if len(kept) == len(lines):
+        if kept and not any(line["kind"] == "checkpoint" and line["step"] == step for line in kept):
+            kept.append({"kind": "checkpoint", "step": step})
+        if kept == lines:
             return
         temporary = self.path.with_name(LOG + ".part")
         temporary.unlink(missing_ok=True)

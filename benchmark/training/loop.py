@@ -113,6 +113,8 @@ def prepare(recipe: Recipe, name: str, folder: Path, *, resume: bool, reporter: 
     card = get_card(recipe.model)
     fabric = make_fabric(recipe)
     fabric.launch()
+    if not fabric.is_global_zero:
+        reporter = Reporter()
     data = open_data(recipe, card, fabric.device, fabric.world_size, reporter)
     objective = make_objective(recipe, data, reporter)
     module = build_model(recipe, card)
@@ -218,7 +220,8 @@ def train_step(run: Run, batch: Batch, *, epoch: int, lr: float) -> float:
     batch = Batch(*run.fabric.to_device((batch.planes, batch.target)))
     run.optimizer.zero_grad(set_to_none=True)
     loss = total(run.objective(run.model, batch, epoch=epoch, step=run.step))
-    value = float(loss.detach())
+    # The mean over the processes: all of them stop, or none.
+    value = float(run.fabric.all_reduce(loss.detach(), reduce_op="mean"))
     run.watch.check(value, step=run.step, lr=lr, kept=_kept(run))
     run.fabric.backward(loss)
     run.clipper()
@@ -321,6 +324,7 @@ def outcome(run: Run) -> dict[str, Any]:
         "model": run.recipe.model,
         "dataset": run.data.cache.dataset.name,
         "seed": run.recipe.seed,
+        "process": run.fabric.global_rank,
         "steps": run.step,
         "steps_of_this_call": run.trained_steps,
         "epochs": run.step / run.data.plan.steps_per_epoch,

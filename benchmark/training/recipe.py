@@ -110,7 +110,9 @@ class Recipe(_Strict):
 
     ``crop``: side of the planes that the network receives (a mosaic's window is twice as large); null: whole images.
     ``init``: weights to start from, a file. ``perceptual``: VGG-19's weights for the term vgg: ``pretrained``, a
-    file, or ``off`` to leave the term out, which is recorded.
+    file, or ``off`` to leave the term out, which is recorded. ``ema``: decay of a running mean of the weights, which
+    is then what is scored and written. ``workers``: threads that make batches ahead; ``cache_gib``: memory for decoded
+    images. ``divergence_factor``: a loss that many times the largest of the first 20 steps ends the run.
     """
 
     model: str
