@@ -211,5 +211,5 @@ def _found(plan: Plan, result: Result) -> str:
     if result.status != "ok":
         return f"{result.status}: {result.error}"
     id, label = ERROR_IDS[plan.sweep.plot.error], ERROR_LABELS[plan.sweep.plot.error]
-    test, train = (result.measurements[name].value for name in (id, id + ON_TRAIN))
-    return f"{label} {test:.4f} on test, {train:.4f} on train images, {result.seconds:.0f} s"
+    test, train, seconds = (result.measurements[name].value for name in (id, id + ON_TRAIN, "train_seconds"))
+    return f"{label} {test:.4f} on test, {train:.4f} on train images, trained {seconds:.0f} s"

@@ -345,6 +345,18 @@ def test_kill_9_of_the_whole_sweep_and_the_same_command_goes_on(settings, here, 
     assert numbers(tmp_path / "out") == numbers(tmp_path / "whole")
 
 
+def test_a_point_killed_before_its_first_checkpoint_begins_again(settings, here, undrawn, tmp_path) -> None:
+    one = {"families": [{"name": "wide", "model": "tiny_net", "option": "width", "values": [2]}], "seeds": [0]}
+    first = sweep(settings, tmp_path / "out", overrides=one, workers=1)
+    # What such a kill leaves: a log that has begun, neither checkpoint nor record.
+    (tmp_path / "out" / "results.jsonl").unlink()
+    (state,) = (tmp_path / "out").glob("points/*/state.pt")
+    state.unlink()
+    again = sweep(settings, tmp_path / "out", overrides=one, workers=1)
+    assert again["points"][0]["failure"] is None
+    assert again["points"][0]["test_error"] == first["points"][0]["test_error"]
+
+
 @pytest.mark.slow
 def test_ray_gives_what_processes_give(settings, tmp_path) -> None:
     pytest.importorskip("ray")
