@@ -316,7 +316,7 @@ def environment() -> dict[str, str]:
 def test_kill_9_of_the_whole_sweep_and_the_same_command_goes_on(settings, here, undrawn, tmp_path) -> None:
     long = {
         "families": [{"name": "wide", "model": "tiny_net", "option": "width", "values": [2]}],
-        "recipe.max_steps": 600,
+        "recipe.max_steps": 300,
         "recipe.checkpoint_every": 10,
         "seeds": [0],
     }
@@ -333,7 +333,7 @@ def test_kill_9_of_the_whole_sweep_and_the_same_command_goes_on(settings, here, 
     # The point's process ends with the sweep's: its step stays where it is.
     time.sleep(0.3)
     step = read_state(states[0].parent).step
-    assert 0 < step < 600
+    assert 0 < step < 300
     assert not (tmp_path / "out" / "results.jsonl").exists()
     time.sleep(0.2)
     assert read_state(states[0].parent).step == step

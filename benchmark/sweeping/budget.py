@@ -153,10 +153,21 @@ def _predict(
         _on_line([(x, document[id]) for x, document in timed], params) for id in ("step_seconds", "image_seconds")
     )
     images = about["validation_images"] + splits.test_images + splits.train_images
-    # The first probe's: a later one finds the memory of those before it.
-    resident, own = next(iter(found.values())).get("resident_bytes"), costs[point.member].step_bytes
-    memory = None if resident is None or own is None else resident + own
+    memory = _memory(costs[point.member].step_bytes, probes, found, costs)
     return start + about["steps"] * step + images * image, memory
+
+
+def _memory(
+    step_bytes: int | None,
+    probes: Mapping[str, Point],
+    found: Mapping[str, dict[str, Any]],
+    costs: Mapping[tuple[str, str], Costs],
+) -> int | None:
+    """Return the peak of a point: that of the first probe, with the counted bytes of its own step in their place."""
+    # The first: a later one finds the memory of those before it in use.
+    name = next(iter(found))
+    peak, counted = found[name].get("peak_bytes"), costs[probes[name].member].step_bytes
+    return None if peak is None or counted is None or step_bytes is None else peak - counted + step_bytes
 
 
 def _on_line(pairs: Sequence[tuple[int, float]], x: float) -> float:

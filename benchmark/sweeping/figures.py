@@ -11,7 +11,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 # Colours that differ in lightness too, and a marker each: legible without colour.
 _STYLES = (("#1f5fa8", "o"), ("#c2571a", "s"), ("#3b7d3b", "^"), ("#7a4fa3", "D"), ("#555555", "v"))
@@ -64,7 +64,7 @@ def _draw_flops(summary: dict[str, Any]) -> Figure:
             label = f"{member['value']}"
             place = (member["params"], member["flops"] / 1e9)
             axis.annotate(
-                label, place, xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8, color=colour
+                label, place, xytext=(-6, 5), textcoords="offset points", ha="right", fontsize=8, color=colour
             )
     axis.set_yscale("log")
     axis.margins(y=0.12)
@@ -86,7 +86,7 @@ def _figure(summary: dict[str, Any]) -> tuple[Figure, Axes]:
     axis.grid(which="major", alpha=0.25, lw=0.6)
     what = f"{summary['dataset']}, a stand-in" if summary["standin"] else summary["dataset"]
     axis.set_title(
-        f"{summary['title']}\n{what}: {summary['train_images']} {summary['trained_on']} and"
+        f"{summary['title']}\n{what}: errors on {summary['train_images']} {summary['trained_on']} and"
         f" {summary['test_images']} {summary['tested_on']} images",
         fontsize=11,
     )
@@ -135,12 +135,13 @@ def _below(figure: Figure, axis: Axes, lines: Sequence[str]) -> None:
 
 
 def _plain_numbers(axis: Axes) -> None:
-    """Label a logarithmic axis that spans little more than one decade, at 1, 2 and 5, without exponents."""
+    """Label a logarithmic axis without exponents, densely enough for less than a decade."""
     low, high = axis.get_ylim()
-    many = high / low > 200
-    axis.yaxis.set_major_locator(
-        LogLocator(subs=(1.0,) if many else (1.0, 2.0, 5.0) if high / low > 8 else range(1, 10))
-    )
+    if high / low < 8:
+        axis.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
+        axis.yaxis.set_minor_locator(NullLocator())
+    else:
+        axis.yaxis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 200 else (1.0, 2.0, 5.0)))
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.yaxis.set_minor_formatter(NullFormatter())
 

@@ -140,8 +140,8 @@ def time_steps(*, recipes: dict[str, dict[str, Any]], emit: Emit) -> None:
     """Take a few training steps by each recipe and score one image; emits one document per name.
 
     ``step_seconds``: median of the steps after the first; ``image_seconds``: one held-out image through network and
-    metrics; ``steps``: of the whole run; ``validation_images``: scored during the whole run; ``resident_bytes``:
-    before the network was built. Where a recipe fails: ``error`` and ``type``.
+    metrics; ``steps``: of the whole run; ``validation_images``: scored during the whole run; ``peak_bytes``: of this
+    process so far. Where a recipe fails: ``error`` and ``type``.
     """
     for name, values in recipes.items():
         recipe = Recipe.model_validate(values)
@@ -155,7 +155,6 @@ def time_steps(*, recipes: dict[str, dict[str, Any]], emit: Emit) -> None:
 
 
 def _time_recipe(recipe: Recipe, folder: Path) -> dict[str, Any]:
-    resident = machine.resident_bytes()
     run = prepare(recipe, "timing", folder, resume=False, reporter=Reporter())
     seconds = []
     for step in range(_WARMUP_STEPS + _TIMED_STEPS):
@@ -179,5 +178,5 @@ def _time_recipe(recipe: Recipe, folder: Path) -> dict[str, Any]:
         "image_seconds": image,
         "steps": run.total_steps,
         "validation_images": rounds * held_out,
-        "resident_bytes": resident,
+        "peak_bytes": machine.peak_resident_bytes(),
     }
