@@ -377,6 +377,14 @@ def test_without_ray_the_engine_is_refused_in_one_line(settings, tmp_path, zoo_b
     assert outcome.err.splitlines()[-1].endswith("pip install 'zoo-bench[ray]', or use --engine local.")
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
+def test_a_cluster_that_does_not_answer_is_one_line(settings, tmp_path, zoo_bench, monkeypatch, address: str) -> None:
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace())
+    outcome = zoo_bench("sweep", settings, "-o", tmp_path / "out", "--engine", "ray", "--address", address)
+    assert outcome.code == 2
+    assert f"--address {address}: no Ray cluster answers (" in outcome.err.splitlines()[-1]
+
+
 def test_two_sweeps_in_one_folder_are_refused(settings, tmp_path, zoo_bench) -> None:
     (tmp_path / "out").mkdir()
     with lock_of(tmp_path / "out" / "sweep"):

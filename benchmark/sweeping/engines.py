@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import queue
+import socket
 import threading
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol
@@ -103,11 +104,14 @@ class RayEngine:
             # A cluster that begins and ends with this sweep.
             settings |= {"include_dashboard": False, "num_cpus": workers and workers * threads}
         try:
+            if address is not None:
+                _check_reachable(address)
             self.ray.init(address=address, **settings)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             reason = " ".join(str(error).split())[:160]
+            where = "--engine ray" if address is None else f"--address {address}"
             raise UserError(
-                f"--address {address}: no Ray cluster answers there ({reason}); start one by `ray start --head`."
+                f"{where}: no Ray cluster answers ({reason}); start one by `ray start --head`, or use --engine local."
             ) from None
         cores = int(self.ray.cluster_resources().get("CPU", 1))
         self.workers = min(workers or cores, max(1, cores // threads))
@@ -135,6 +139,13 @@ class RayEngine:
         except self.ray.exceptions.RayError as error:
             return Outcome("error", error=f"Ray lost it: {' '.join(str(error).split())[:200]}")
         return outcome
+
+
+def _check_reachable(address: str) -> None:
+    """Raise OSError unless something listens at HOST:PORT: Ray itself tries for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _import_ray() -> Any:
