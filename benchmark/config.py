@@ -49,8 +49,19 @@ def read_settings(
     Raises UserError naming the file and, for YAML errors, the line; for an unknown key the nearest valid one;
     for a wrong value what was expected. A key of ``overrides`` is named with ``flag`` in place of the file.
     """
-    values = read_yaml(path)
-    _check_keys(values, kind, str(path))
+    return settings_of(read_yaml(path), kind, str(path), overrides, flag=flag)
+
+
+def settings_of(
+    values: Mapping[str, Any],
+    kind: type[Settings],
+    source: str,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    flag: str = "--set",
+) -> Settings:
+    """Return keys and values that come from ``source`` as ``kind``; overrides and errors as in ``read_settings``."""
+    _check_keys(values, kind, source)
     given = overrides or {}
     for key, value in given.items():
         values = _replaced(values, key.split("."), value, kind, f"{flag} {key}={value}")
@@ -60,8 +71,8 @@ def read_settings(
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         named = next((key for key in given if where == key or where.startswith(f"{key}.")), None)
-        source = f"{path}: {where}" if named is None else f"{flag} {named}={given[named]}"
-        raise UserError(f"{source}: {first['msg'].removeprefix('Value error, ')}; found {first['input']!r}.") from None
+        place = f"{source}: {where}" if named is None else f"{flag} {named}={given[named]}"
+        raise UserError(f"{place}: {first['msg'].removeprefix('Value error, ')}; found {first['input']!r}.") from None
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

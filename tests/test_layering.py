@@ -67,7 +67,9 @@ LAYERS = [
         "benchmark.catalogue",
         "benchmark.submission",
         "benchmark.console",
+        "benchmark.sweeping",
     },
+    {"benchmark.sweep"},
     {"benchmark.cli"},
 ]
 DOORS = {
@@ -82,8 +84,9 @@ DOORS = {
         "benchmark.store",
         "benchmark.published",
         "benchmark.training.recipe",
+        "benchmark.sweeping.settings",
     },
-    "filelock": {"benchmark.jsonl", "benchmark.store", "benchmark.standin.cache"},
+    "filelock": {"benchmark.jsonl", "benchmark.store", "benchmark.standin.cache", "benchmark.sweep"},
     "platformdirs": {"benchmark.standin.cache"},
     "safetensors": {"zoo.weights"},
     "thop": {"benchmark.audit"},
@@ -93,7 +96,8 @@ DOORS = {
     "skimage": {"benchmark.standin.photographs"},
     "h5py": {"benchmark.matfiles"},
     "lightning_fabric": {"benchmark.training"},
-    "matplotlib": {"benchmark.training.logbook"},
+    "matplotlib": {"benchmark.training.logbook", "benchmark.sweeping.figures"},
+    "ray": {"benchmark.sweeping.engines"},
     "timm": {"benchmark.losses", "benchmark.training"},
     "cv2": {"benchmark.fastmetrics"},
 }

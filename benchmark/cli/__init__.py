@@ -12,6 +12,7 @@ from benchmark.cli.machine import doctor
 from benchmark.cli.registered import list_command, profile, show
 from benchmark.cli.running import run
 from benchmark.cli.submitting import submit
+from benchmark.cli.sweeping import sweep
 from benchmark.cli.training import train
 
 
@@ -35,7 +36,21 @@ def cli(ctx: click.Context, plugins: tuple[str, ...], seed: int | None, verbose:
         click.echo(ctx.get_help())
 
 
-for command in (list_command, show, profile, run, infer, score, data, weights, leaderboard, submit, doctor, train):
+for command in (
+    list_command,
+    show,
+    profile,
+    run,
+    infer,
+    score,
+    data,
+    weights,
+    leaderboard,
+    submit,
+    doctor,
+    train,
+    sweep,
+):
     cli.add_command(command)
 data.add_command(data_check)
 

@@ -38,6 +38,10 @@ class Logbook:
             kept.append({"kind": "checkpoint", "step": step})
         if kept == lines:
             return
+        if not kept:
+            # Killed before the first checkpoint: the run begins again.
+            self.path.unlink()
+            return
         temporary = self.path.with_name(LOG + ".part")
         temporary.unlink(missing_ok=True)
         for line in kept:

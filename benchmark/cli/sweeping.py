@@ -1,0 +1,99 @@
+"""Experiment grids: sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from benchmark.cli.arguments import json_option, key_values, print_json, start
+from benchmark.cli.errors import EXIT_INTERRUPTED
+
+
+@click.command()
+@click.argument("sweep", metavar="SWEEP.yaml")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A key of the sweep, recipe.KEY of its recipe (repeatable).",
+)
+@click.option("-o", "--out", metavar="DIR", help="Records, figures, checkpoints of the points.  [default: runs/SWEEP]")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Processes of this machine, or Ray; results are the same.",
+)
+@click.option("--address", metavar="ADDR", help="Of a Ray cluster; default: one of its own on this machine.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Points at a time.  [default: as many as there are cores for their threads]",
+)
+@click.option("--dry-run", is_flag=True, help="Print what it would take, and train nothing.")
+@json_option
+@click.pass_context
+def sweep(
+    ctx: click.Context,
+    sweep: str,
+    settings: tuple[str, ...],
+    out: str | None,
+    engine: str,
+    address: str | None,
+    workers: int | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Train and test a grid of networks: a file, or the name of a shipped one (configs/sweeps).
+
+    The same command goes on where an interrupted one stopped; points that failed are tried again.
+    """
+    reporter = start(ctx, as_json=as_json)
+    from benchmark import sweep as sweeps
+    from benchmark.config import parse_value
+    from benchmark.sweeping.budget import budget_lines
+
+    given = key_values("--set", settings, "KEY=VALUE, a key of the sweep, or recipe.KEY=VALUE")
+    overrides: dict[str, Any] = {key: parse_value(value) for key, value in given.items()}
+    if ctx.obj["seed"] is not None:
+        overrides["seeds"] = [ctx.obj["seed"]]
+    if dry_run:
+        document = sweeps.budget(sweep, out, overrides=overrides, workers=workers, reporter=reporter)
+        if as_json:
+            print_json(ctx, document)
+        else:
+            click.echo("\n".join(budget_lines(document)))
+        return
+    try:
+        document = sweeps.sweep(
+            sweep, out, overrides=overrides, engine=engine, address=address, workers=workers, reporter=reporter
+        )
+    except KeyboardInterrupt:
+        reporter.note("interrupted; the same command goes on where it stopped.")
+        ctx.exit(EXIT_INTERRUPTED)
+    if as_json:
+        print_json(ctx, document)
+    else:
+        _print_summary(document)
+    if document["failed"]:
+        click.echo(f"zoo-bench: {len(document['failed'])} point(s) failed: {', '.join(document['failed'])}", err=True)
+        ctx.exit(1)
+
+
+def _print_summary(document: Mapping[str, Any]) -> None:
+    click.echo(f"{document['title']} on {document['dataset']}: {document['error']}, mean over seeds")
+    click.echo(f"{'family':12} {'value':>8} {'params':>12} {'FLOPs [G]':>10} {'seeds':>5} {'test':>8} {'train':>8}")
+    for member in document["members"]:
+        click.echo(
+            f"{member['family']:12} {member['value']!s:>8} {member['params']:>12,} {member['flops'] / 1e9:>10.3f}"
+            f" {member['seeds']:>5} {member['test_error']:>8.4f} {member['train_error']:>8.4f}"
+        )
+    for family, threshold in document["thresholds"].items():
+        where = "not reached" if threshold is None else f"{threshold['option']} {threshold['value']}"
+        click.echo(f"training error under {document['vanished']:g}, {family}: {where}")
+    click.echo("\n".join(document["files"]))

@@ -1,0 +1,249 @@
+"""What a sweep will take, before it starts: costs of every member, and its time from a few steps of two of them.
+
+The smallest and the largest member of each family are timed; the seconds per step of the others are read off the
+line between them over the parameters, which both a wider network and a wider hyper-network follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from benchmark.engine import Limits, Outcome, run_isolated
+from benchmark.profiling import CostError, count_costs, meta_model, trace_card
+from benchmark.sweeping.points import Point, Splits
+from benchmark.training.fitting import footprint
+from benchmark.training.objective import Objective
+from benchmark.types import Measurement
+from zoo.errors import UserError
+
+_TIMING = "benchmark.sweeping.working:time_steps"
+# What a checkpoint holds of each parameter: weights twice, two moments; float32.
+_CHECKPOINT_BYTES_PER_PARAM = 16
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a member costs without running: measurements by id, and the bytes of one training step."""
+
+    measurements: dict[str, Measurement]
+    step_bytes: int | None
+    error: str | None = None
+
+    def value(self, id: str) -> int | None:
+        """Return a count, None where the member could not be followed."""
+        value = self.measurements[id].value if id in self.measurements else None
+        return None if value is None else int(value)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is left to do for a point: predicted ``seconds`` and peak ``memory_bytes``, None where not predicted."""
+
+    point: Point
+    costs: Costs
+    seconds: float | None
+    memory_bytes: int | None
+
+
+def count_members(points: Sequence[Point], splits: Splits) -> dict[tuple[str, str], Costs]:
+    """Return the costs of each member, at the dataset's plane size, by family and value."""
+    members = {point.member: point for point in points}
+    return {member: _count(point, splits) for member, point in members.items()}
+
+
+def _count(point: Point, splits: Splits) -> Costs:
+    try:
+        model = meta_model(point.card, point.options)
+        traced = trace_card(point.card, point.options, splits.card.plane_size, model)
+        costs = count_costs(model, traced)
+    except (CostError, UserError) as error:
+        # The point fails in its turn and becomes a record; the others go on.
+        return Costs({}, None, str(error))
+    shape = list(traced.input_shape)
+    sized = {
+        id: cost if id in ("params", "weight_bytes") else cost.model_copy(update={"input_shape": shape})
+        for id, cost in costs.items()
+    }
+    return Costs(sized, _step_bytes(point, splits))
+
+
+def _step_bytes(point: Point, splits: Splits) -> int | None:
+    recipe, spec = point.recipe, point.card.input_for(point.options)
+    if any(term.name == "vgg" for term in recipe.loss):
+        return None
+    height, width = (recipe.crop, recipe.crop) if recipe.crop else splits.card.plane_size
+    planes = torch.empty(1, spec.channels, height, width, device="meta")
+    scale = round(spec.output_scale)
+    target = torch.empty(1, 3, height * scale, width * scale, device="meta")
+    try:
+        need = footprint(
+            lambda: point.card.build(**point.options), Objective(recipe, spec, None), planes, target, epoch=0
+        )
+    except Exception:
+        # A network may need real tensors; then the memory is not predicted, which the table says.
+        return None
+    return need.bytes(recipe.batch_size)
+
+
+def estimate(
+    points: Sequence[Point], costs: Mapping[tuple[str, str], Costs], splits: Splits, *, threads: int
+) -> list[Estimate]:
+    """Return the predictions for ``points`` in their order, from steps timed in one child process.
+
+    Raises UserError, in the words of the first, if no network of any family can be trained by the recipe.
+    """
+    probes = _probes(points, costs)
+    if not probes:
+        return []
+    found, outcome = _timed(probes, threads)
+    broken = [document for document in found.values() if "error" in document]
+    if len(broken) == len(probes) and all(document["type"] == "UserError" for document in broken):
+        raise UserError(broken[0]["error"])
+    start = _start_seconds(outcome, found)
+    return [
+        Estimate(point, costs[point.member], *_predict(point, probes, found, costs, splits, start)) for point in points
+    ]
+
+
+def _probes(points: Sequence[Point], costs: Mapping[tuple[str, str], Costs]) -> dict[str, Point]:
+    """Return the smallest and the largest point of each family, by name."""
+    chosen: dict[str, Point] = {}
+    for family in dict.fromkeys(point.family.name for point in points):
+        known = [p for p in points if p.family.name == family and costs[p.member].value("params") is not None]
+        known.sort(key=lambda point: costs[point.member].value("params") or 0)
+        chosen |= {point.name: point for point in (known[:1] + known[-1:])}
+    return chosen
+
+
+def _timed(probes: Mapping[str, Point], threads: int) -> tuple[dict[str, dict[str, Any]], Outcome]:
+    recipes = {name: point.recipe.model_dump(mode="json") for name, point in probes.items()}
+    outcome = run_isolated(_TIMING, {"recipes": recipes}, limits=Limits(threads=threads))
+    return {event["name"]: event for event in outcome.events}, outcome
+
+
+def _start_seconds(outcome: Outcome, found: Mapping[str, dict[str, Any]]) -> float:
+    """Return what a child needs before its first step: what the timed steps leave of this child's time."""
+    worked = sum(4 * document.get("step_seconds", 0.0) for document in found.values())
+    return max(0.0, outcome.seconds - worked)
+
+
+def _predict(
+    point: Point,
+    probes: Mapping[str, Point],
+    found: Mapping[str, dict[str, Any]],
+    costs: Mapping[tuple[str, str], Costs],
+    splits: Splits,
+    start: float,
+) -> tuple[float | None, int | None]:
+    """Return seconds and bytes of a point."""
+    timed = [
+        (costs[probe.member].value("params") or 0, found[name])
+        for name, probe in probes.items()
+        if probe.family.name == point.family.name and "step_seconds" in found.get(name, {})
+    ]
+    params = costs[point.member].value("params")
+    if not timed or params is None:
+        return None, None
+    about = timed[0][1]
+    step, image = (
+        _on_line([(x, document[id]) for x, document in timed], params) for id in ("step_seconds", "image_seconds")
+    )
+    images = about["validation_images"] + splits.test_images + splits.train_images
+    memory = _memory(costs[point.member].step_bytes, probes, found, costs)
+    return start + about["steps"] * step + images * image, memory
+
+
+def _memory(
+    step_bytes: int | None,
+    probes: Mapping[str, Point],
+    found: Mapping[str, dict[str, Any]],
+    costs: Mapping[tuple[str, str], Costs],
+) -> int | None:
+    """Return the peak of a point: that of the first probe, with the counted bytes of its own step in their place."""
+    # The first: a later one finds the memory of those before it in use.
+    name = next(iter(found))
+    peak, counted = found[name].get("peak_bytes"), costs[probes[name].member].step_bytes
+    return None if peak is None or counted is None or step_bytes is None else peak - counted + step_bytes
+
+
+def _on_line(pairs: Sequence[tuple[int, float]], x: float) -> float:
+    """Return y at ``x`` on the line through the first and the last (x, y)."""
+    (x0, y0), (x1, y1) = pairs[0], pairs[-1]
+    return y0 if x1 == x0 else y0 + (y1 - y0) * (x - x0) / (x1 - x0)
+
+
+def wall_seconds(estimates: Sequence[Estimate], workers: int) -> float | None:
+    """Return how long the points take with ``workers``, the longest first, each to whom is free first."""
+    free = [0.0] * max(1, workers)
+    for seconds in sorted((one.seconds or 0.0 for one in estimates), reverse=True):
+        free.sort()
+        free[0] += seconds
+    known = any(one.seconds is not None for one in estimates)
+    return max(free) if known else None
+
+
+def budget_document(estimates: Sequence[Estimate], *, total: int, workers: int, shape: Sequence[int]) -> dict[str, Any]:
+    """Return the budget as JSON takes it; costs at an input of ``shape``."""
+    rows = [
+        {
+            "point": one.point.name,
+            "family": one.point.family.name,
+            "option": one.point.family.option,
+            "value": one.point.value,
+            "seed": one.point.seed,
+            "params": one.costs.value("params"),
+            "macs": one.costs.value("macs"),
+            "flops": one.costs.value("flops"),
+            "seconds": one.seconds,
+            "memory_bytes": one.memory_bytes,
+            "error": one.costs.error,
+        }
+        for one in estimates
+    ]
+    return {
+        "points": total,
+        "points_left": len(rows),
+        "workers": workers,
+        "input_shape": list(shape),
+        "seconds": wall_seconds(estimates, workers),
+        "core_seconds": sum(one.seconds or 0.0 for one in estimates),
+        "memory_bytes": sum(sorted((one.memory_bytes or 0 for one in estimates), reverse=True)[:workers]),
+        "disk_bytes": sum(_CHECKPOINT_BYTES_PER_PARAM * (one.costs.value("params") or 0) for one in estimates),
+        "estimates": rows,
+    }
+
+
+def budget_lines(document: Mapping[str, Any]) -> list[str]:
+    """Return the budget as lines for people."""
+    shape = "x".join(map(str, document["input_shape"]))
+    lines = [
+        f"{document['points_left']} of {document['points']} points to do; costs of one image of {shape};"
+        f" time and memory predicted",
+        f"{'point':28} {'params':>12} {'FLOPs [G]':>10} {'time':>9} {'memory':>9}",
+    ]
+    for row in document["estimates"]:
+        flops = "?" if row["flops"] is None else f"{row['flops'] / 1e9:.3f}"
+        params = "?" if row["params"] is None else f"{row['params']:,}"
+        memory = "?" if row["memory_bytes"] is None else f"{row['memory_bytes'] / (1 << 30):.2f} GiB"
+        lines.append(f"{row['point']:28} {params:>12} {flops:>10} {clock(row['seconds']):>9} {memory:>9}")
+        if row["error"]:
+            lines.append(f"  {row['error']}")
+    lines.append(
+        f"about {clock(document['seconds'])} with {document['workers']} worker(s), {clock(document['core_seconds'])} of"
+        f" points in all; {document['memory_bytes'] / (1 << 30):.2f} GiB at once;"
+        f" {document['disk_bytes'] / (1 << 30):.2f} GiB of checkpoints"
+    )
+    return lines
+
+
+def clock(seconds: float | None) -> str:
+    """Return seconds as h:mm:ss, ``?`` for None."""
+    if seconds is None:
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"

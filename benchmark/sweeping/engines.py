@@ -1,0 +1,161 @@
+"""Where the points of a sweep run: in child processes of this machine, or through Ray on many.
+
+Either way a point is one call of ``run_point`` in a process of its own with the threads that the sweep's file says,
+so results depend neither on the engine nor on how many points run at once.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import threading
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Protocol
+
+from benchmark.engine import Limits, Outcome, run_isolated
+from benchmark.sweeping.working import Task
+from benchmark.worker import describe_failure
+from zoo.errors import UserError
+from zoo.plugins import loaded_files
+
+WORK = "benchmark.sweeping.working:run_point"
+Listen = Callable[[Task, str], None]
+Ended = Generator[tuple[Task, Outcome], None, None]
+
+
+class Engine(Protocol):
+    """Runs tasks; what it yields comes in the order in which they end. Closing the generator stops the others."""
+
+    workers: int
+
+    def run(self, tasks: Sequence[Task], listen: Listen) -> Ended:
+        """Yield each task with how it ended; ``listen`` gets the lines that tasks say meanwhile."""
+
+
+class _Stopped(Exception):  # noqa: N818
+    """The sweep ends before its points."""
+
+
+class LocalEngine:
+    """``workers`` child processes of this machine at a time, of ``threads`` each."""
+
+    def __init__(self, workers: int, threads: int) -> None:
+        self.workers, self.threads = workers, threads
+
+    def run(self, tasks: Sequence[Task], listen: Listen) -> Ended:
+        """Yield each task with how it ended, in the order in which they end."""
+        waiting: queue.SimpleQueue[Task] = queue.SimpleQueue()
+        ended: queue.SimpleQueue[tuple[Task, Outcome]] = queue.SimpleQueue()
+        stopping = threading.Event()
+        for task in tasks:
+            waiting.put(task)
+
+        def work() -> None:
+            while not stopping.is_set():
+                try:
+                    task = waiting.get_nowait()
+                    ended.put((task, self._run_one(task, listen, stopping)))
+                except (queue.Empty, _Stopped):
+                    return
+
+        # Daemons: after Ctrl-C this process may end at once, and its children end with it.
+        for _ in range(min(self.workers, len(tasks))):
+            threading.Thread(target=work, daemon=True, name="sweep").start()
+        try:
+            for _ in tasks:
+                yield ended.get()
+        finally:
+            stopping.set()
+
+    def _run_one(self, task: Task, listen: Listen, stopping: threading.Event) -> Outcome:
+        def take(event: dict[str, Any]) -> None:
+            if stopping.is_set():
+                raise _Stopped
+            listen(task, event["note"])
+
+        try:
+            return run_isolated(WORK, {"task": vars(task)}, limits=Limits(threads=self.threads), on_event=take)
+        except _Stopped:
+            raise
+        except Exception as error:
+            # No process, or one that does not speak as agreed: the point's failure, and the others go on.
+            failure = describe_failure(error)
+            return Outcome(failure["status"], error=f"{failure['type']}: {failure['message']}")
+
+
+def run_remote(task: dict[str, Any], threads: int, plugins: list[str]) -> Outcome:
+    """Run a point in a child process of a Ray worker; what it said stays there."""
+    return run_isolated(WORK, {"task": task}, limits=Limits(threads=threads), plugin_files=plugins)
+
+
+class RayEngine:
+    """Points as Ray tasks, on the cluster at ``address`` or on this machine; ``workers`` limits how many at a time.
+
+    The folders of the sweep and of the data, plug-in files and the stand-in's cache are read under the same paths
+    on every node.
+    """
+
+    def __init__(self, address: str | None, workers: int | None, threads: int, gpus: float) -> None:
+        """Connect; raises UserError where Ray is not installed or the cluster does not answer."""
+        self.ray = _import_ray()
+        self.threads, self.gpus = threads, gpus
+        settings: dict[str, Any] = {"log_to_driver": False}
+        if address is None:
+            # A cluster that begins and ends with this sweep.
+            settings |= {"include_dashboard": False, "num_cpus": workers and workers * threads}
+        try:
+            if address is not None:
+                _check_reachable(address)
+            self.ray.init(address=address, **settings)
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            reason = " ".join(str(error).split())[:160]
+            where = "--engine ray" if address is None else f"--address {address}"
+            raise UserError(
+                f"{where}: no Ray cluster answers ({reason}); start one by `ray start --head`, or use --engine local."
+            ) from None
+        cores = int(self.ray.cluster_resources().get("CPU", 1))
+        self.workers = min(workers or cores, max(1, cores // threads))
+
+    def run(self, tasks: Sequence[Task], listen: Listen) -> Ended:
+        """Yield each task with how it ended, in the order in which they end."""
+        remote = self.ray.remote(num_cpus=self.threads, num_gpus=self.gpus, max_retries=0)(run_remote)
+        plugins = loaded_files()
+        waiting, running = list(tasks), dict[Any, Task]()
+        try:
+            while waiting or running:
+                while waiting and len(running) < self.workers:
+                    task = waiting.pop(0)
+                    running[remote.remote(vars(task), self.threads, plugins)] = task
+                (reference, *_), _ = self.ray.wait(list(running), num_returns=1)
+                yield running.pop(reference), self._outcome(reference)
+        finally:
+            for reference in running:
+                self.ray.cancel(reference, force=True)
+            self.ray.shutdown()
+
+    def _outcome(self, reference: Any) -> Outcome:
+        try:
+            outcome: Outcome = self.ray.get(reference)
+        except self.ray.exceptions.RayError as error:
+            return Outcome("error", error=f"Ray lost it: {' '.join(str(error).split())[:200]}")
+        return outcome
+
+
+def _check_reachable(address: str) -> None:
+    """Raise OSError unless something listens at HOST:PORT: Ray itself tries for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=10).close()
+
+
+def _import_ray() -> Any:
+    # A benchmark reports to nobody.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError:
+        raise UserError(
+            "--engine ray: Ray is not installed; pip install 'zoo-bench[ray]', or use --engine local."
+        ) from None
+    return ray

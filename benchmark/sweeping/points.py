@@ -1,0 +1,119 @@
+"""The points of a sweep: every member of every family with every seed, each a training run with a key of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.config import settings_of
+from benchmark.metrics import METRICS
+from benchmark.opening import configured, open_dataset
+from benchmark.reporting import Reporter
+from benchmark.selection import jsonable_options
+from benchmark.sweeping.settings import Family, Plan
+from benchmark.training.recipe import FREE_KEYS, Recipe
+from benchmark.types import Dataset, DatasetCard
+from zoo.card import ModelCard, get_card
+from zoo.errors import UserError
+from zoo.options import resolve_options
+
+
+@dataclass(frozen=True)
+class Point:
+    """One network of a family, trained with one seed. ``options``: all that the network is built with."""
+
+    family: Family
+    value: Any
+    seed: int
+    card: ModelCard
+    options: dict[str, Any]
+    recipe: Recipe
+
+    @property
+    def member(self) -> tuple[str, str]:
+        """Family and value: what seeds have in common."""
+        return self.family.name, str(self.value)
+
+    @property
+    def name(self) -> str:
+        """The point's name, fit for a folder."""
+        value = "".join(sign if sign.isalnum() or sign in ".-" else "-" for sign in str(self.value))
+        return f"{self.family.name}_{value}_seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The images of a sweep: those trained on and those tested on, with how many of each give an error."""
+
+    card: DatasetCard
+    train: Dataset
+    test: Dataset
+    train_images: int
+    test_images: int
+
+
+def expand(plan: Plan) -> list[Point]:
+    """Return the points in the order of the file: family by family, value by value, seed by seed.
+
+    Raises UserError for unknown models and options and for a recipe that is wrong.
+    """
+    points = []
+    for family in plan.sweep.families:
+        card = get_card(family.model)
+        for value in family.values:
+            options = resolve_options(card.name, card.options, {**family.options, family.option: value})
+            for seed in plan.sweep.seeds:
+                points.append(Point(family, value, seed, card, options, _recipe_of(plan, card, options, seed)))
+    return points
+
+
+def _recipe_of(plan: Plan, card: ModelCard, options: Mapping[str, Any], seed: int) -> Recipe:
+    own = {"model": card.name, "options": jsonable_options(options), "seed": seed, "threads": plan.sweep.threads}
+    flag = f"{plan.name}.yaml: overrides"
+    base = settings_of({**plan.recipe, **own}, Recipe, plan.recipe_source, plan.sweep.overrides, flag=flag)
+    if not plan.recipe_overrides:
+        return base
+    taken = sorted(own.keys() & {key.split(".")[0] for key in plan.recipe_overrides})
+    if taken:
+        raise UserError(f"--set recipe.{taken[0]}: that is what families, seeds or threads of the sweep decide.")
+    return settings_of(base.model_dump(), Recipe, plan.recipe_source, plan.recipe_overrides, flag="--set: recipe key")
+
+
+def open_splits(plan: Plan, points: list[Point], reporter: Reporter) -> Splits:
+    """Open what the points are trained and tested on; raises UserError for data, metrics and tasks that are wrong."""
+    recipe, evaluation = points[0].recipe, plan.sweep.evaluation
+    card = configured(recipe.dataset, rule=recipe.pairs, task=recipe.task)
+    for point in points:
+        if point.card.task != card.task:
+            raise UserError(
+                f"sweep: family {point.family.name}: {point.card.name} is a {point.card.task} model,"
+                f" {card.name} needs {card.task}."
+            )
+    for id in evaluation.metrics:
+        METRICS.get(id)
+    fallback = "train" if "train" in card.splits else card.default_split
+    train = open_dataset(card, recipe.data_root, recipe.split or fallback, reporter)
+    test = open_dataset(card, recipe.data_root, evaluation.test_split, Reporter())
+    counts = (
+        min(limit or len(data.ids), len(data.ids))
+        for limit, data in ((evaluation.train_images, train), (evaluation.test_images, test))
+    )
+    return Splits(card, train, test, *counts)
+
+
+def point_key(plan: Plan, point: Point, splits: Splits) -> str:
+    """Return a digest of everything that decides a point's numbers; engine, workers and machine are not part of it."""
+    recipe = {key: value for key, value in point.recipe.flat().items() if key.split(".")[0] not in FREE_KEYS}
+    decides = {
+        "recipe": recipe,
+        "threads": plan.sweep.threads,
+        "code": point.card.code_digest,
+        "train": [splits.train.name, splits.train.split, splits.train.digest(), splits.train_images],
+        "test": [splits.test.name, splits.test.split, splits.test.digest(splits.test_images), splits.test_images],
+        "protocol": [splits.card.protocol.name, splits.card.protocol.version],
+        "metrics": {id: METRICS.get(id).version for id in plan.sweep.evaluation.metrics},
+    }
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:20]

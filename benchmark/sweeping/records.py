@@ -1,0 +1,99 @@
+"""Points as tasks for an engine, and their outcomes as records of the store."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmark.engine import Outcome
+from benchmark.environment import describe_environment
+from benchmark.metrics import METRICS
+from benchmark.profilers import PROFILERS
+from benchmark.selection import jsonable_options
+from benchmark.sweeping.budget import Costs
+from benchmark.sweeping.points import Point, Splits
+from benchmark.sweeping.settings import Plan
+from benchmark.sweeping.working import SCORING, Task
+from benchmark.types import Environment, Measurement, Result, RunSpec
+
+POINTS = "points"
+
+
+def task_of(plan: Plan, point: Point, key: str, splits: Splits, out: Path) -> Task:
+    """Return a point as a child process takes it; its checkpoints lie in a folder that its key names."""
+    return Task(
+        key=key,
+        name=f"{plan.name}/{point.name}",
+        recipe=point.recipe.model_dump(mode="json"),
+        folder=str((out / POINTS / f"{point.name}_{key[:8]}").resolve()),
+        store=str(out.resolve()),
+        test_split=splits.test.split,
+        train_images=splits.train_images,
+        test_images=splits.test_images,
+        metrics=list(plan.sweep.evaluation.metrics),
+    )
+
+
+def result_of(plan: Plan, point: Point, task: Task, splits: Splits, costs: Costs, outcome: Outcome) -> Result:
+    """Return the record of a point, however it ended; its options say family and seed beside those of the network."""
+    done: Mapping[str, Any] = outcome.value or {}
+    measured = {id: Measurement.model_validate(value) for id, value in done.get("measurements", {}).items()}
+    environment = (
+        Environment.model_validate(done["environment"])
+        if done
+        else describe_environment().model_copy(update={"threads": plan.sweep.threads})
+    )
+    weights = done.get("weights")
+    return Result(
+        key=task.key,
+        model=point.card.name,
+        options={**jsonable_options(point.options), "family": point.family.name, "seed": point.seed},
+        dataset=splits.test.name,
+        split=splits.test.split,
+        n=done.get("n", 0),
+        evidence="trained" if done else "untrained",
+        status=outcome.status,
+        error=outcome.error,
+        seconds=round(outcome.seconds, 3),
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        measurements=costs.measurements | measured,
+        per_image=done.get("per_image"),
+        pictures=None,
+        phases=done.get("phases", {}),
+        notes=[f"sweep {plan.name}, recipe {plan.recipe_name}", f"trained on {splits.train.name} {splits.train.split}"],
+        weights={**weights, "recipe": plan.recipe_name} if weights else None,
+        spec=_spec_of(point, task, splits, done, environment),
+        protocol=splits.card.protocol.record(),
+        environment=environment,
+        data=dict(splits.test.provenance),
+    )
+
+
+def _spec_of(point: Point, task: Task, splits: Splits, done: Mapping[str, Any], environment: Environment) -> RunSpec:
+    whole = task.test_images == len(splits.test.ids)
+    return RunSpec(
+        model=point.card.name,
+        options=jsonable_options(point.options),
+        code=point.card.code_digest,
+        weights_digest=done["weights"]["sha256"] if done else None,
+        dataset=splits.test.name,
+        dataset_digest=splits.test.digest(None if whole else task.test_images),
+        split=splits.test.split,
+        limit=None if whole else task.test_images,
+        protocol=f"{splits.card.protocol.name}-v{splits.card.protocol.version}",
+        metrics={id: METRICS.get(id).version for id in task.metrics},
+        profilers=[profiler.name for profiler in PROFILERS if profiler.kind == "count"],
+        device=done.get("device", "cpu"),
+        precision="fp32",
+        threads=environment.threads,
+        seed=point.seed,
+        evaluate=True,
+        scoring=SCORING,
+    )
+
+
+def in_order(points: Sequence[Point], keys: Sequence[str], known: Mapping[str, Result]) -> list[tuple[Point, Result]]:
+    """Return the points that have a record, in the sweep's order, with it."""
+    return [(point, known[key]) for point, key in zip(points, keys) if key in known]

@@ -1,0 +1,146 @@
+"""A sweep: families of networks, seeds and a recipe, as strict data from a YAML file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from benchmark.config import read_settings, read_yaml
+from benchmark.training.recipe import find_recipe
+from zoo.errors import UserError, nearest
+
+# Where they lie in an installed package, and in a checkout that has no links.
+_FOLDERS = (Path(__file__).parent.parent / "sweeps", Path(__file__).parents[2] / "configs" / "sweeps")
+# ``--set recipe.KEY=VALUE`` is a key of the recipe, whether that has a file of its own or not.
+RECIPE_PREFIX = "recipe."
+# The metric that each plotted error comes from.
+METRIC_OF_ERROR = {"msssim": "msssim[perchannel]", "mse": "psnr[rgb]"}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Family(_Strict):
+    """Networks that differ in one ``option``: a member for each of ``values``; ``options`` are the same for all."""
+
+    name: str = Field(..., pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$")
+    model: str
+    option: str
+    values: list[Any] = Field(..., min_length=1)
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _members_differ(self) -> Family:
+        if len({str(value) for value in self.values}) < len(self.values):
+            raise ValueError(f"values of {self.name}: a value stands there twice")
+        if self.option in self.options:
+            raise ValueError(f"options of {self.name}: {self.option} is the option that varies; leave it out")
+        return self
+
+
+class Evaluation(_Strict):
+    """What the errors are measured on: whole images, the first ones of a split (null: all of it).
+
+    ``train_images`` of the recipe's training split; ``test_images`` of ``test_split`` (null: the dataset's default).
+    """
+
+    train_images: int | None = Field(default=None, ge=1)
+    test_images: int | None = Field(default=None, ge=1)
+    test_split: str | None = None
+    metrics: list[str] = ["psnr[rgb]", "msssim[perchannel]"]
+
+
+class Plot(_Strict):
+    """What is drawn. ``error``: 1 - MS-SSIM or the mean squared error.
+
+    ``vanished``: the training error below which a network is said to interpolate its training data.
+    """
+
+    title: str | None = None
+    error: Literal["msssim", "mse"] = "msssim"
+    vanished: float = Field(default=0.01, gt=0)
+
+
+class Sweep(_Strict):
+    """The keys of a sweep file; see configs/sweeps for examples.
+
+    ``recipe``: a file, the name of a shipped recipe, or the keys themselves; ``overrides`` replace keys of it, a.b
+    inside it. Families and seeds replace its model, options and seed. ``threads`` of a point decide its last bits,
+    so they belong to the file, not to the machine. ``gpus``: what Ray sets aside for a point; with 0
+    it sees none.
+    """
+
+    recipe: str | dict[str, Any]
+    overrides: dict[str, Any] = {}
+    families: list[Family] = Field(..., min_length=1)
+    seeds: list[int] = Field(default=[0], min_length=1)
+    threads: int = Field(default=1, ge=1)
+    gpus: float = Field(default=0.0, ge=0)
+    evaluation: Evaluation = Evaluation()
+    plot: Plot = Plot()
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+            raise ValueError("expected different seeds, 0 or more")
+        return seeds
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Sweep:
+        names = [family.name for family in self.families]
+        if len(set(names)) < len(names):
+            raise ValueError("families: two have the same name")
+        taken = {"model", "options", "seed", "threads"} & {key.split(".")[0] for key in self.overrides}
+        if taken:
+            raise ValueError(f"overrides: {sorted(taken)[0]} is what families, seeds or threads of the sweep decide")
+        needed = METRIC_OF_ERROR[self.plot.error]
+        if needed not in self.evaluation.metrics:
+            raise ValueError(f"plot.error {self.plot.error} needs {needed} among evaluation.metrics")
+        return self
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep as read: its settings, and the recipe's keys with where they come from."""
+
+    name: str
+    sweep: Sweep
+    recipe: Mapping[str, Any]
+    recipe_name: str
+    recipe_source: str
+    # Keys of the recipe given on the command line.
+    recipe_overrides: Mapping[str, Any]
+
+
+def load_sweep(sweep: str | Path, overrides: Mapping[str, Any] | None = None) -> Plan:
+    """Return the sweep in a file, or of a shipped name, with ``overrides`` by dotted key, ``recipe.KEY`` in its recipe.
+
+    Raises UserError naming file and key for what is unknown or wrong.
+    """
+    path = _find_sweep(sweep)
+    given = overrides or {}
+    of_recipe = {k.removeprefix(RECIPE_PREFIX): v for k, v in given.items() if k.startswith(RECIPE_PREFIX)}
+    settings = read_settings(path, Sweep, {k: v for k, v in given.items() if not k.startswith(RECIPE_PREFIX)})
+    if isinstance(settings.recipe, str):
+        beside = path.parent / settings.recipe
+        file = beside if beside.is_file() else find_recipe(settings.recipe)
+        return Plan(path.stem, settings, read_yaml(file), file.stem, str(file), of_recipe)
+    return Plan(path.stem, settings, settings.recipe, path.stem, f"{path}: recipe", of_recipe)
+
+
+def _find_sweep(sweep: str | Path) -> Path:
+    path = Path(sweep)
+    if path.is_file():
+        return path
+    folder = next((folder for folder in _FOLDERS if folder.is_dir()), None)
+    shipped = {file.stem: file for file in folder.glob("*.yaml")} if folder else {}
+    name = path.name.removesuffix(".yaml")
+    if name in shipped and path.parent in (Path(), Path("configs/sweeps")):
+        return shipped[name]
+    raise UserError(f"sweep: no file at {sweep}, and none shipped under that name{nearest(name, shipped)}")

@@ -1,0 +1,119 @@
+"""The numbers behind a sweep's figures: a row per point, a row per member over its seeds, and the thresholds."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmark.sweeping.points import Point, Splits
+from benchmark.sweeping.settings import Plan
+from benchmark.sweeping.working import ON_TRAIN
+from benchmark.types import Result, encode_number
+
+ERROR_IDS = {"msssim": "one_minus_msssim[perchannel]", "mse": "mse[rgb]"}
+ERROR_LABELS = {"msssim": "1 - MS-SSIM", "mse": "mean squared error"}
+
+
+def summarise(
+    plan: Plan, splits: Splits, recorded: Sequence[tuple[Point, Result]], shape: Sequence[int]
+) -> dict[str, Any]:
+    """Return everything that the figures show, as JSON takes it; ``shape``: of the input that costs are for."""
+    plot = plan.sweep.plot
+    rows = [_row(plot.error, point, result) for point, result in recorded]
+    members = _members(rows)
+    return {
+        "sweep": plan.name,
+        "title": plot.title or plan.name,
+        "recipe": plan.recipe_name,
+        "dataset": splits.test.name,
+        "standin": bool(splits.test.provenance.get("standin")) or splits.test.name.endswith("-standin"),
+        "trained_on": splits.train.split,
+        "tested_on": splits.test.split,
+        "train_images": splits.train_images,
+        "test_images": splits.test_images,
+        "input_shape": list(shape),
+        "error": ERROR_LABELS[plot.error],
+        "vanished": plot.vanished,
+        "thresholds": thresholds(members, plot.vanished),
+        "members": members,
+        "points": rows,
+    }
+
+
+def _row(error: str, point: Point, result: Result) -> dict[str, Any]:
+    def value(id: str) -> Any:
+        found = result.measurements.get(id)
+        return None if found is None else encode_number(found.value) if isinstance(found.value, float) else found.value
+
+    id = ERROR_IDS[error]
+    scores = {name: value(name) for name in sorted(result.measurements) if result.measurements[name].kind == "score"}
+    return {
+        "family": point.family.name,
+        "model": point.card.name,
+        "option": point.family.option,
+        "value": point.value,
+        "seed": point.seed,
+        "status": result.status,
+        "params": value("params"),
+        "macs": value("macs"),
+        "flops": value("flops"),
+        "test_error": value(id),
+        "train_error": value(id + ON_TRAIN),
+        **scores,
+        "train_seconds": value("train_seconds"),
+        "failure": result.error,
+    }
+
+
+def _members(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the mean and the sample standard deviation of the errors over the seeds of each member."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["status"] == "ok":
+            groups.setdefault((row["family"], str(row["value"])), []).append(row)
+    members = []
+    for group in groups.values():
+        shared = {key: group[0][key] for key in ("family", "model", "option", "value", "params", "macs", "flops")}
+        member = {**shared, "seeds": len(group)}
+        for name in ("test_error", "train_error"):
+            values = [float(row[name]) for row in group]
+            member[name] = math.fsum(values) / len(values)
+            member[f"{name}_std"] = statistics.stdev(values) if len(values) > 1 else None
+        members.append(member)
+    return members
+
+
+def thresholds(members: Sequence[dict[str, Any]], vanished: float) -> dict[str, Any]:
+    """Return each family's interpolation threshold: its smallest member whose training error is under ``vanished``.
+
+    None where no member's is: the threshold was not reached.
+    """
+    found: dict[str, Any] = {}
+    for family in dict.fromkeys(member["family"] for member in members):
+        own = sorted((m for m in members if m["family"] == family), key=lambda member: member["params"])
+        first = next((m for m in own if m["train_error"] < vanished), None)
+        found[family] = first and {key: first[key] for key in ("option", "value", "params", "train_error")}
+    return found
+
+
+def write_data(folder: Path, summary: dict[str, Any]) -> list[Path]:
+    """Write the points as CSV and the whole summary as JSON, atomically."""
+    rows = summary["points"]
+    text = io.StringIO()
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    contents = {"points.csv": text.getvalue(), "points.json": json.dumps(summary, indent=2, allow_nan=False) + "\n"}
+    for name, content in contents.items():
+        temporary = folder / f".{name}.part"
+        temporary.write_text(content, encoding="utf-8")
+        os.replace(temporary, folder / name)
+    return [folder / name for name in contents]

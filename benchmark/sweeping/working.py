@@ -1,0 +1,186 @@
+"""What a child process of a sweep does: train one point and measure its errors, or take a few steps to time them."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark import machine
+from benchmark.environment import describe_environment
+from benchmark.evaluation import Phases, evaluate_images, mean_scores
+from benchmark.opening import open_dataset
+from benchmark.reporting import Reporter
+from benchmark.selection import entry_of
+from benchmark.store import Scores, Store
+from benchmark.sweeping.settings import METRIC_OF_ERROR
+from benchmark.training.checkpoints import WEIGHTS
+from benchmark.training.loop import Run, fit, prepare, train_step
+from benchmark.training.optimizing import learning_rate
+from benchmark.training.preparing import conditions
+from benchmark.training.recipe import Recipe
+from benchmark.types import DatasetCard, Measurement
+
+Emit = Callable[[Any], None]
+# The first step loads code and allocates.
+_WARMUP_STEPS, _TIMED_STEPS = 1, 3
+ON_TRAIN = "@train"
+# By the metrics' definitions, not the fast pass: part of the numbers.
+SCORING = "float64"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One point as a child takes it, JSON-ready. ``name``: of sweep and point; ``folder``: of its checkpoints."""
+
+    key: str
+    name: str
+    recipe: dict[str, Any]
+    folder: str
+    store: str
+    test_split: str
+    train_images: int
+    test_images: int
+    metrics: list[str]
+
+
+class EmittingReporter(Reporter):
+    """Sends every line to the parent."""
+
+    def __init__(self, emit: Emit) -> None:
+        self.emit = emit
+
+    def note(self, message: str) -> None:
+        """Send a line."""
+        self.emit({"note": message})
+
+
+def run_point(*, task: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """Train a point from where it stands, then measure its errors; returns what its record needs, JSON-ready."""
+    work = Task(**task)
+    recipe = Recipe.model_validate(work.recipe)
+    with conditions(recipe):
+        run = prepare(recipe, work.name, Path(work.folder), resume=True, reporter=EmittingReporter(emit))
+        try:
+            fit(run)
+        finally:
+            if run.log is not None:
+                run.log.close()
+        return _measure(work, run)
+
+
+def _measure(work: Task, run: Run) -> dict[str, Any]:
+    entry = entry_of(run.recipe.model, Path(work.folder) / WEIGHTS, {})
+    assert entry.checkpoint is not None
+    model, spec, phases = entry.build(), entry.card.input_for(entry.options), Phases()
+    phases.seconds["train"] = run.seconds
+    test = open_dataset(run.data.card, run.recipe.data_root, work.test_split)
+    measurements: dict[str, Measurement] = {}
+    for data, count, suffix in (
+        (test, work.test_images, ""),
+        (run.data.cache.dataset, work.train_images, ON_TRAIN),
+    ):
+        # The name holds the weights' digest: scores of other weights are never taken for these.
+        journal = Store(work.store).journal(f"{work.key}{suffix}-{entry.checkpoint.digest[:8]}")
+        # No threads beside the network's: a point keeps to those that the sweep gives it.
+        settings: dict[str, Any] = {"protocol": run.data.card.protocol, "metrics": work.metrics, "workers": 0}
+        settings |= {"scoring": SCORING, "journal": journal, "phases": phases}
+        scores, _ = evaluate_images(model, spec, data, count, **settings)
+        found = mean_scores(scores, work.metrics, run.data.card.protocol, SCORING)
+        found |= errors(scores, found, run.data.card)
+        where = f"the first {count} images of {data.name} {data.split}"
+        measurements |= {id + suffix: _located(measurement, where) for id, measurement in found.items()}
+    measurements |= _costs_of_training(run)
+    return {
+        "measurements": {id: measurement.model_dump(mode="json") for id, measurement in measurements.items()},
+        "n": work.test_images,
+        "per_image": f"scores/{work.key}-{entry.checkpoint.digest[:8]}.jsonl",
+        "phases": {name: round(seconds, 4) for name, seconds in sorted(phases.seconds.items())},
+        "weights": entry.weights_record(),
+        "device": run.fabric.device.type,
+        "environment": describe_environment().model_dump(mode="json"),
+    }
+
+
+def errors(scores: dict[str, Scores], means: dict[str, Measurement], card: DatasetCard) -> dict[str, Measurement]:
+    """Return the errors that follow from the scores, lower is better: ``mse[rgb]``, ``one_minus_msssim[perchannel]``.
+
+    The mean squared error is that of one image, from its PSNR: 10 ** (-PSNR / 10).
+    """
+    found: dict[str, Measurement] = {}
+    psnr, msssim = METRIC_OF_ERROR["mse"], METRIC_OF_ERROR["msssim"]
+    common: dict[str, Any] = {"unit": "", "kind": "score", "higher_is_better": False, "n": len(scores)}
+    if psnr in means:
+        values = [10.0 ** (-image[psnr] / 10.0) for image in scores.values()]
+        text = f"mean squared error over pixels and channels of one image, peak 1; {card.protocol.text}"
+        found["mse[rgb]"] = Measurement(value=statistics.fmean(values), definition=text, **common)
+    if msssim in means:
+        value = means[msssim].value
+        assert value is not None
+        text = f"1 - {msssim}: {means[msssim].definition}"
+        found["one_minus_msssim[perchannel]"] = Measurement(value=1.0 - value, definition=text, **common)
+    return found
+
+
+def _located(measurement: Measurement, where: str) -> Measurement:
+    return measurement.model_copy(update={"definition": f"{measurement.definition}; {where}"})
+
+
+def _costs_of_training(run: Run) -> dict[str, Measurement]:
+    threads = run.recipe.threads
+    text = f"seconds of {run.step} training steps of batch {run.recipe.batch_size}, validation and checkpoints apart"
+    seconds = Measurement(value=run.seconds, unit="s", definition=text, kind="timing", threads=threads)
+    peak = machine.peak_resident_bytes()
+    text = "largest resident memory of the process that trained and evaluated (its last one, if it was resumed)"
+    memory = Measurement(value=peak, unit="B", definition=text, kind="timing", threads=threads)
+    return {"train_seconds": seconds} | ({"peak_rss_bytes": memory} if peak is not None else {})
+
+
+def time_steps(*, recipes: dict[str, dict[str, Any]], emit: Emit) -> None:
+    """Take a few training steps by each recipe and score one image; emits one document per name.
+
+    ``step_seconds``: median of the steps after the first; ``image_seconds``: one held-out image through network and
+    metrics; ``steps``: of the whole run; ``validation_images``: scored during the whole run; ``peak_bytes``: of this
+    process so far. Where a recipe fails: ``error`` and ``type``.
+    """
+    for name, values in recipes.items():
+        recipe = Recipe.model_validate(values)
+        try:
+            with conditions(recipe), tempfile.TemporaryDirectory() as folder:
+                emit({"name": name, **_time_recipe(recipe, Path(folder))})
+        except Exception as error:
+            # Whatever a point raises here, it raises again in its own turn and becomes its record.
+            text = " ".join(str(error).split())[:300]
+            emit({"name": name, "error": text, "type": type(error).__name__})
+
+
+def _time_recipe(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    run = prepare(recipe, "timing", folder, resume=False, reporter=Reporter())
+    seconds = []
+    for step in range(_WARMUP_STEPS + _TIMED_STEPS):
+        begin = time.perf_counter()
+        rate = learning_rate(recipe, step, epoch=0, total_steps=run.total_steps)
+        train_step(run, run.data.batch(step), epoch=0, lr=rate)
+        run.step += 1
+        seconds.append(time.perf_counter() - begin)
+    run.module.eval().cpu()
+    validation, settings = run.data.validator, recipe.validation
+    protocol = run.data.card.protocol
+    begin = time.perf_counter()
+    evaluate_images(
+        run.module, validation.spec, validation.dataset, 1, protocol=protocol, metrics=list(protocol.metrics)
+    )
+    image = time.perf_counter() - begin
+    rounds = -(-run.total_steps // (settings.every or recipe.checkpoint_every))
+    held_out = min(settings.limit or len(validation.dataset.ids), len(validation.dataset.ids))
+    return {
+        "step_seconds": statistics.median(seconds[_WARMUP_STEPS:]),
+        "image_seconds": image,
+        "steps": run.total_steps,
+        "validation_images": rounds * held_out,
+        "peak_bytes": machine.peak_resident_bytes(),
+    }

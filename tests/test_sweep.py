@@ -1,0 +1,470 @@
+"""Sweeps: points, budget, records, figures; interrupted ones go on, engines and workers change nothing."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+
+from benchmark.engine import Outcome, run_isolated
+from benchmark.evaluation import evaluate
+from benchmark.jsonl import lock_of, read_lines
+from benchmark.opening import configured
+from benchmark.reporting import Reporter
+from benchmark.store import Store, read_results
+from benchmark.sweep import budget, sweep
+from benchmark.sweeping import budget as budgeting
+from benchmark.sweeping import engines, figures
+from benchmark.sweeping.budget import Costs, Estimate, count_members, wall_seconds
+from benchmark.sweeping.points import expand, open_splits, point_key
+from benchmark.sweeping.settings import load_sweep
+from benchmark.sweeping.summary import thresholds
+from benchmark.training.checkpoints import read_state
+from benchmark.worker import describe_failure
+from tests.conftest import TINY
+from zoo.errors import UserError
+from zoo.weights import read_checkpoint
+
+ROOT = Path(__file__).parent.parent
+SHIPPED = ROOT / "configs" / "sweeps"
+BASE = """
+recipe:
+  dataset: tiny
+  max_steps: 12
+  batch_size: 2
+  crop: 16
+  lr: 1e-2
+  device: cpu
+  checkpoint_every: 4
+  validation: {every: 1000}
+families:
+  - {name: wide, model: tiny_net, option: width, values: [4, 2]}
+  - {name: narrow, model: tiny_net, option: width, values: [1]}
+seeds: [3, 0]
+evaluation: {metrics: ["psnr[rgb]"], train_images: 3}
+plot: {title: Widths, error: mse, vanished: 1e-3}
+"""
+BROKEN = "  - {name: broken, model: tiny_broken, option: how, values: [nan]}\nseeds"
+
+
+@pytest.fixture
+def settings(tiny, tmp_path) -> Path:
+    path = tmp_path / "widths.yaml"
+    path.write_text(BASE)
+    return path
+
+
+@pytest.fixture
+def here(monkeypatch) -> list[str]:
+    """Let children run in this process, which takes no start; return the list of what they were asked for."""
+    calls = []
+
+    def run(function, arguments, *, limits=None, plugin_files=None, on_event=lambda event: None) -> Outcome:
+        module, _, name = function.partition(":")
+        arguments = json.loads(json.dumps(arguments))
+        calls.append(arguments["task"]["name"] if "task" in arguments else name)
+        events = []
+
+        def emit(event) -> None:
+            events.append(event)
+            on_event(event)
+
+        torch.set_num_threads(limits.threads)
+        try:
+            value = getattr(importlib.import_module(module), name)(**arguments, emit=emit)
+        except Exception as error:
+            failure = describe_failure(error)
+            return Outcome(failure["status"], error=failure["message"], exception=failure["type"], events=events)
+        return Outcome("ok", json.loads(json.dumps(value)), events=events, seconds=1.0)
+
+    monkeypatch.setattr(engines, "run_isolated", run)
+    monkeypatch.setattr(budgeting, "run_isolated", run)
+    return calls
+
+
+@pytest.fixture
+def undrawn(monkeypatch) -> None:
+    """Draw nothing: half a second each time."""
+    monkeypatch.setattr(figures, "draw_figures", lambda folder, summary: [])
+
+
+def numbers(folder: Path) -> dict[str, dict]:
+    """The scores and the weights' digest of each record by key: what no engine may change."""
+    found = {}
+    for key, result in Store(folder).latest().items():
+        scores = {id: m.value for id, m in result.measurements.items() if m.kind == "score"}
+        found[key] = {"scores": scores, "state": weights_of(folder, key)}
+    return found
+
+
+def weights_of(folder: Path, key: str) -> dict[str, list]:
+    (place,) = (folder / "points").glob(f"*_{key[:8]}")
+    return {name: value.tolist() for name, value in read_checkpoint(place / "weights.safetensors").state.items()}
+
+
+def test_points_come_in_the_order_of_the_file(settings) -> None:
+    points = expand(load_sweep(settings))
+    assert [point.name for point in points] == [
+        "wide_4_seed3",
+        "wide_4_seed0",
+        "wide_2_seed3",
+        "wide_2_seed0",
+        "narrow_1_seed3",
+        "narrow_1_seed0",
+    ]
+    recipe = points[2].recipe
+    assert (recipe.model, recipe.options, recipe.seed, recipe.threads) == ("tiny_net", {"width": 2}, 3, 1)
+    assert recipe.max_steps == 12
+
+
+def test_the_shipped_sweeps_are_the_papers() -> None:
+    toy, paper = (expand(load_sweep(SHIPPED / f"{name}.yaml")) for name in ("double_descent_toy", "double_descent"))
+    assert (len(toy), {point.seed for point in toy}) == (12, {0})
+    assert len(paper) == 3 * (13 + 10)
+    for point in paper:
+        recipe = point.recipe
+        assert (recipe.batch_size, recipe.epochs, recipe.optimizers[0].name) == (8, 30, "adam")
+        assert [(term.name, term.weight) for term in recipe.loss] == [("mse", 1.0), ("msssim", 1.0)]
+    assert {point.options.get("embedding_width") for point in paper} == {8, None}
+    assert {point.options["width"] for point in paper if point.family.name == "hyper"} == {8}
+
+
+def test_overparametrising_is_nearly_free_in_flops_and_widening_is_not() -> None:
+    points = {point.member: point for point in expand(load_sweep(SHIPPED / "double_descent_toy.yaml"))}
+    ends = [("hyper", "2"), ("hyper", "1024"), ("plain", "4"), ("plain", "48")]
+    costs = count_members([points[member] for member in ends], SimpleNamespace(card=configured("zrr")))
+    ratio = {
+        (small[0], id): costs[large].value(id) / costs[small].value(id)
+        for small, large in (ends[:2], ends[2:])
+        for id in ("params", "flops")
+    }
+    assert ratio["hyper", "params"] > 200
+    assert ratio["hyper", "flops"] < 1.1
+    assert ratio["plain", "flops"] > 0.7 * ratio["plain", "params"]
+
+
+def test_the_key_holds_what_decides_the_numbers_and_nothing_else(settings) -> None:
+    def key(**overrides) -> str:
+        plan = load_sweep(settings, {name.replace("__", "."): value for name, value in overrides.items()})
+        points = expand(plan)
+        return point_key(plan, points[0], open_splits(plan, points, Reporter()))
+
+    first = key()
+    for same in ({"recipe__checkpoint_every": 7}, {"recipe__workers": 0}, {"plot__vanished": 0.5}, {"seeds": [3]}):
+        assert key(**same) == first
+    for other in ({"recipe__lr": 0.02}, {"seeds": [4]}, {"threads": 2}, {"evaluation__train_images": 2}):
+        assert key(**other) != first
+
+
+def test_every_point_becomes_a_record(settings, here, tmp_path) -> None:
+    out = tmp_path / "out"
+    document = sweep(settings, out, workers=1)
+    assert document["failed"] == []
+    results = read_results(out / "results.jsonl")
+    assert len(results) == 6
+    by_name = {f"{r.options['family']}_{r.options['width']}_seed{r.options['seed']}": r for r in results}
+    result = by_name["wide_2_seed0"]
+    assert (result.model, result.dataset, result.evidence, result.status) == ("tiny_net", "tiny", "trained", "ok")
+    assert (result.n, result.spec.seed, result.weights["recipe"]) == (4, 0, "widths")
+    assert result.measurements["params"].value == 4 * 2 * 9 + 2 + 2 * 12 * 9 + 12
+    assert result.measurements["flops"].value == 2 * 32 * 32 * 9 * (4 * 2 + 2 * 12)
+    # The scores are those of the weights, by another way; the error follows from them image by image.
+    (folder,) = (out / "points").glob("wide_2_seed0_*")
+    scores = evaluate(
+        "tiny_net", "tiny", weights=folder / "weights.safetensors", options={"width": 2}, metrics=["psnr[rgb]"]
+    )
+    errors = [10 ** (-image["scores"]["psnr[rgb]"] / 10) for image in scores]
+    assert result.measurements["mse[rgb]"].value == pytest.approx(sum(errors) / 4, rel=1e-6)
+    assert result.measurements["mse[rgb]@train"].value == pytest.approx(sum(errors[:3]) / 3, rel=1e-6)
+    assert "first 3 images of tiny test" in result.measurements["mse[rgb]@train"].definition
+    assert len(read_lines(out / result.per_image)) == 4
+
+
+def test_figures_stand_beside_the_data_that_they_show(settings, here, tmp_path) -> None:
+    document = sweep(settings, tmp_path / "out", workers=1)
+    assert len(document["files"]) == 6
+    for name in ("error_over_params", "flops_over_params"):
+        with Image.open(tmp_path / "out" / f"{name}.png") as image:
+            assert min(image.size) > 600
+            assert len(image.convert("RGB").getcolors(1 << 24)) > 20
+        text = (tmp_path / "out" / f"{name}.svg").read_text()
+        assert all(word in text for word in ("Widths", "tiny, a stand-in", "wide", "narrow", "parameters"))
+    text = (tmp_path / "out" / "error_over_params.svg").read_text()
+    assert "training error under 0.001" in text
+    assert "wide not reached; narrow not reached" in text
+    assert "mean of 2 seeds" in text
+    rows = list(csv.DictReader((tmp_path / "out" / "points.csv").read_text().splitlines()))
+    data = json.loads((tmp_path / "out" / "points.json").read_text())
+    assert len(rows) == len(data["points"]) == 6
+    pair = [float(row["test_error"]) for row in rows if (row["family"], row["value"]) == ("wide", "2")]
+    member = next(m for m in data["members"] if (m["family"], m["value"]) == ("wide", 2))
+    assert member["test_error"] == pytest.approx(sum(pair) / 2)
+    assert member["test_error_std"] == pytest.approx(abs(pair[0] - pair[1]) / 2**0.5)
+    assert data["input_shape"] == [1, 4, 32, 32]
+
+
+def test_the_threshold_is_the_smallest_member_whose_training_error_vanishes() -> None:
+    def member(family: str, params: int, error: float) -> dict:
+        return {"family": family, "option": "w", "value": params, "params": params, "train_error": error}
+
+    members = [member("a", 30, 0.001), member("a", 10, 0.5), member("a", 20, 0.009), member("b", 5, 0.2)]
+    found = thresholds(members, 0.01)
+    assert (found["a"]["params"], found["b"]) == (20, None)
+
+
+def test_finished_points_are_not_run_again(settings, here, undrawn, tmp_path) -> None:
+    first = sweep(settings, tmp_path / "out", overrides={"seeds": [0]}, workers=1)
+    assert len(here) == 1 + 3
+    again = sweep(settings, tmp_path / "out", overrides={"seeds": [0]}, workers=1)
+    assert len(here) == 4
+    assert again == first
+    # Another seed: its points only; another recipe in the same folder: all, and the figures show the new ones.
+    sweep(settings, tmp_path / "out", workers=1)
+    assert [name for name in here[4:] if "seed0" in name] == []
+    other = sweep(settings, tmp_path / "out", overrides={"seeds": [0], "recipe.lr": 1e-6}, workers=1)
+    assert other["points"][0]["test_error"] != first["points"][0]["test_error"]
+    assert len(Store(tmp_path / "out").results()) == 3 + 3 + 3
+
+
+def test_a_point_that_fails_is_recorded_and_the_others_go_on(settings, here, tmp_path, zoo_bench) -> None:
+    settings.write_text(BASE.replace("seeds", BROKEN))
+    flags = ("sweep", settings, "-o", tmp_path / "out", "--set", "seeds=[0]", "--workers", 1)
+    outcome = zoo_bench(*flags)
+    assert outcome.code == 1
+    assert outcome.err.splitlines()[-1] == "zoo-bench: 1 point(s) failed: broken_nan_seed0"
+    results = {r.options["family"]: r for r in read_results(tmp_path / "out" / "results.jsonl")}
+    assert results["broken"].status == "error"
+    assert "the loss is nan at step 0" in results["broken"].error
+    assert results["broken"].evidence == "untrained"
+    assert {r.status for name, r in results.items() if name != "broken"} == {"ok"}
+    assert (tmp_path / "out" / "error_over_params.png").exists()
+    # The same command tries the failed one alone.
+    before = len(here)
+    assert zoo_bench(*flags, "--json").code == 1
+    assert [name for name in here[before:] if name.startswith("widths/")] == ["widths/broken_nan_seed0"]
+
+
+def test_a_network_that_cannot_be_counted_is_a_point_that_fails(settings, here, undrawn, tmp_path) -> None:
+    settings.write_text(BASE.replace("seeds", BROKEN.replace("[nan]", "[build, memory]")))
+    document = sweep(settings, tmp_path / "out", overrides={"seeds": [0]}, workers=1)
+    assert document["failed"] == ["broken_build_seed0", "broken_memory_seed0"]
+    results = {str(r.options.get("how")): r for r in read_results(tmp_path / "out" / "results.jsonl")}
+    assert "cannot be made" in results["build"].error
+    assert (results["memory"].status, results["memory"].measurements["params"].value) == ("oom", 4 * 12 + 12)
+
+
+def test_the_budget_is_printed_and_nothing_is_trained(settings, here, undrawn, tmp_path, zoo_bench) -> None:
+    out = tmp_path / "out"
+    outcome = zoo_bench("sweep", settings, "-o", out, "--dry-run", "--workers", 2)
+    assert outcome.code == 0
+    lines = outcome.out.splitlines()
+    assert lines[0].startswith("6 of 6 points to do; costs of one image of 1x4x32x32")
+    assert [line.split()[0] for line in lines[2:8]] == [p.name for p in expand(load_sweep(settings))]
+    assert "with 2 worker(s)" in lines[-1]
+    assert here == ["time_steps"]
+    assert not out.exists()
+    document = json.loads(zoo_bench("sweep", settings, "-o", out, "--dry-run", "--json").out)
+    row = document["estimates"][2]
+    assert (row["point"], row["params"], row["macs"]) == ("wide_2_seed3", 302, 32 * 32 * 9 * 32)
+    assert row["seconds"] > 0
+    assert row["memory_bytes"] > 1 << 20
+    assert document["core_seconds"] == pytest.approx(sum(one["seconds"] for one in document["estimates"]))
+    # What is done needs no budget.
+    sweep(settings, out, overrides={"seeds": [0]}, workers=1)
+    assert budget(settings, out)["points_left"] == 3
+
+
+def test_times_lie_on_a_line_and_workers_share_them() -> None:
+    assert budgeting._on_line([(10, 1.0), (30, 3.0)], 20) == pytest.approx(2.0)
+    assert budgeting._on_line([(10, 1.0)], 20) == 1.0
+    estimates = [Estimate(None, Costs({}, None), seconds, None) for seconds in (2.0, 3.0, 2.0, 1.0)]
+    assert [wall_seconds(estimates, workers) for workers in (1, 2, 4, 9)] == [8.0, 4.0, 3.0, 3.0]
+
+
+def test_two_workers_in_processes_of_their_own_give_what_one_here_gives(
+    settings, here, undrawn, tmp_path, monkeypatch
+) -> None:
+    overrides = {"families": [{"name": "wide", "model": "tiny_net", "option": "width", "values": [2, 4]}], "seeds": [0]}
+    sweep(settings, tmp_path / "one", overrides=overrides, workers=1)
+    monkeypatch.setattr(engines, "run_isolated", run_isolated)
+    sweep(settings, tmp_path / "two", overrides=overrides, workers=2)
+    one, two = numbers(tmp_path / "one"), numbers(tmp_path / "two")
+    assert len(one) == 2
+    assert one == two
+
+
+def command(settings: Path, out: Path, *flags: str) -> list[str]:
+    base = [sys.executable, "-m", "benchmark.cli", "--plugin", str(TINY), "sweep", str(settings), "-o", str(out)]
+    return [*base, "--set", "seeds=[0]", *flags]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def test_kill_9_of_the_whole_sweep_and_the_same_command_goes_on(settings, here, undrawn, tmp_path) -> None:
+    long = {
+        "families": [{"name": "wide", "model": "tiny_net", "option": "width", "values": [2]}],
+        "recipe.max_steps": 300,
+        "recipe.checkpoint_every": 10,
+        "seeds": [0],
+    }
+    flags = [f"{key}={json.dumps(value)}" for key, value in long.items()]
+    flags = [part for flag in flags for part in ("--set", flag)]
+    with subprocess.Popen(
+        command(settings, tmp_path / "out", *flags), env=environment(), stderr=subprocess.DEVNULL
+    ) as child:
+        deadline = time.monotonic() + 90
+        while not (states := list((tmp_path / "out").glob("points/*/state.pt"))) and time.monotonic() < deadline:
+            assert child.poll() is None
+            time.sleep(0.01)
+        child.send_signal(signal.SIGKILL)
+    # The point's process ends with the sweep's: its step stays where it is.
+    time.sleep(0.3)
+    step = read_state(states[0].parent).step
+    assert 0 < step < 300
+    assert not (tmp_path / "out" / "results.jsonl").exists()
+    time.sleep(0.2)
+    assert read_state(states[0].parent).step == step
+
+    sweep(settings, tmp_path / "out", overrides=long, workers=1)
+    log = read_lines(states[0].parent / "log.jsonl")
+    assert [line["kind"] for line in log].count("start") == 1
+    sweep(settings, tmp_path / "whole", overrides=long, workers=1)
+    assert numbers(tmp_path / "out") == numbers(tmp_path / "whole")
+
+
+def test_a_point_killed_before_its_first_checkpoint_begins_again(settings, here, undrawn, tmp_path) -> None:
+    one = {"families": [{"name": "wide", "model": "tiny_net", "option": "width", "values": [2]}], "seeds": [0]}
+    first = sweep(settings, tmp_path / "out", overrides=one, workers=1)
+    # What such a kill leaves: a log that has begun, neither checkpoint nor record.
+    (tmp_path / "out" / "results.jsonl").unlink()
+    (state,) = (tmp_path / "out").glob("points/*/state.pt")
+    state.unlink()
+    again = sweep(settings, tmp_path / "out", overrides=one, workers=1)
+    assert again["points"][0]["failure"] is None
+    assert again["points"][0]["test_error"] == first["points"][0]["test_error"]
+
+
+@pytest.mark.slow
+def test_ray_gives_what_processes_give(settings, tmp_path) -> None:
+    pytest.importorskip("ray")
+    for name, flags in (("local", ["--workers", "1"]), ("ray", ["--engine", "ray", "--workers", "2"])):
+        done = subprocess.run(
+            command(settings, tmp_path / name, *flags), env=environment(), capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+    local, ray = numbers(tmp_path / "local"), numbers(tmp_path / "ray")
+    assert len(local) == 3
+    assert local == ray
+
+
+def test_without_ray_the_engine_is_refused_in_one_line(settings, tmp_path, zoo_bench, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    outcome = zoo_bench("sweep", settings, "-o", tmp_path / "out", "--engine", "ray")
+    assert outcome.code == 2
+    assert outcome.err.splitlines()[-1].endswith("pip install 'zoo-bench[ray]', or use --engine local.")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
+def test_a_cluster_that_does_not_answer_is_one_line(settings, tmp_path, zoo_bench, monkeypatch, address: str) -> None:
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace())
+    outcome = zoo_bench("sweep", settings, "-o", tmp_path / "out", "--engine", "ray", "--address", address)
+    assert outcome.code == 2
+    assert f"--address {address}: no Ray cluster answers (" in outcome.err.splitlines()[-1]
+
+
+def test_two_sweeps_in_one_folder_are_refused(settings, tmp_path, zoo_bench) -> None:
+    (tmp_path / "out").mkdir()
+    with lock_of(tmp_path / "out" / "sweep"):
+        outcome = zoo_bench("sweep", settings, "-o", tmp_path / "out")
+    assert outcome.code == 2
+    assert "another sweep is running" in outcome.err
+
+
+def test_a_named_recipe_and_overrides_of_it(settings, tmp_path) -> None:
+    (tmp_path / "short.yaml").write_text("{model: unet, dataset: tiny, max_steps: 5, batch_size: 2, lr: 1e-2}")
+    families = BASE[BASE.index("families") :]
+    settings.write_text(f"recipe: short.yaml\noverrides: {{loss: [{{name: mse}}], schedule.warmup: 2}}\n{families}")
+    plan = load_sweep(settings, {"recipe.schedule.warmup": 4})
+    assert plan.recipe_name == "short"
+    recipe = expand(plan)[0].recipe
+    assert (recipe.model, recipe.max_steps, recipe.schedule.warmup) == ("tiny_net", 5, 4)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("seeds:", "seed:", "widths.yaml: unknown key 'seed'; did you mean seeds?"),
+        ("option: width, values: [4, 2]", "optoin: width, values: [4]", "unknown key 'families.optoin'; did you mean"),
+        ("max_steps: 12", "max_stps: 12", "widths.yaml: recipe: unknown key 'max_stps'; did you mean max_steps?"),
+        ("lr: 1e-2", "lr: fast", "widths.yaml: recipe: lr: Input should be a valid number"),
+        ("values: [1]", "values: []", "widths.yaml: families.1.values: List should have at least 1 item"),
+        ("values: [4, 2]", "values: [4, 4]", "a value stands there twice"),
+        ("option: width, values: [4, 2]", "option: widht, values: [4]", "no option 'widht'; did you mean width?"),
+        ("values: [1]", "values: [one]", "tiny_net: option width='one' does not fit; expected width: int"),
+        ("model: tiny_net, option: width, values: [1]", "model: vdn_w8, option: width, values: [1]", "vdn_w8"),
+        ("name: narrow", "name: wide", "two have the same name"),
+        ("seeds: [3, 0]", "seeds: [3, 3]", "expected different seeds"),
+        ("error: mse", "error: msssim", "plot.error msssim needs msssim[perchannel] among evaluation.metrics"),
+        ('["psnr[rgb]"]', '["psnr[rgb]", "psnrr"]', "no metric called 'psnrr'"),
+        ("  dataset: tiny", "  dataset: tinny", "tinny"),
+        ("seeds:", "overrides: {seed: 1}\nseeds:", "seed is what families, seeds or threads of the sweep decide"),
+        ("crop: 16", "crop: 400", "crop: 400 needs 800x800 pixels"),
+        ("vanished: 1e-3", "vanished: 0", "plot.vanished: Input should be greater than 0"),
+    ],
+)
+def test_bad_input_is_one_line(settings, here, tmp_path, zoo_bench, old: str, new: str, message: str) -> None:
+    assert old in BASE
+    settings.write_text(BASE.replace(old, new, 1))
+    outcome = zoo_bench("sweep", settings, "-o", tmp_path / "out")
+    assert (outcome.code, outcome.out) == (2, ""), outcome.err
+    assert message in outcome.err.splitlines()[-1]
+    assert not (tmp_path / "out" / "results.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--set", "recipe.max_stps=4"], "unknown key 'max_stps'; did you mean max_steps?"),
+        (["--set", "recipe.lr=fast"], "--set: recipe key lr=fast: Input should be a valid number"),
+        (["--set", "recipe.seed=4"], "--set recipe.seed: that is what families, seeds"),
+        (["--set", "threads=none"], "--set threads=none"),
+        (["--set", "plot.eror=mse"], "unknown key 'eror'; did you mean error?"),
+        (["--set", "nonsense"], "--set nonsense: expected KEY=VALUE"),
+        (["--address", "auto"], "--address auto: only --engine ray has an address"),
+        (["--engine", "dask"], "'dask' is not one of"),
+        (["--workers", "0"], "0 is not in the range"),
+    ],
+)
+def test_bad_flags_are_one_line(settings, here, tmp_path, zoo_bench, flags: list[str], message: str) -> None:
+    outcome = zoo_bench("sweep", settings, "-o", tmp_path / "out", *flags)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert message in outcome.err.splitlines()[-1]
+
+
+def test_a_missing_sweep_names_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"no file at double_descent_tyo.*did you mean double_descent_toy"):
+        load_sweep("double_descent_tyo")
+    assert load_sweep("double_descent_toy").name == "double_descent_toy"
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom click.testing import CliRunner\nfrom benchmark.cli import cli\n"
+        "assert 'Train and test a grid' in CliRunner().invoke(cli, ['sweep', '--help']).output\n"
+        "heavy = {'torch', 'numpy', 'pydantic', 'matplotlib', 'ray', 'yaml', 'rich'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], env=environment(), check=True)
