@@ -155,9 +155,9 @@ def return_free_memory() -> None:
 def keep_free_memory() -> bool:
     """Let the C library keep what is freed, for good; return whether this system's can be told so (glibc can).
 
-    Blocks under 1 GiB come from the heap and stay in it: no pass pays for pages that the last one gave back.
+    Blocks under 2 GiB come from the heap and stay in it: no pass pays for pages that the last one gave back.
     """
-    return _set_malloc(_MMAP_THRESHOLD, 1 << 30) and _set_malloc(_TRIM_THRESHOLD, -1)
+    return _set_malloc(_MMAP_THRESHOLD, (1 << 31) - 1) and _set_malloc(_TRIM_THRESHOLD, -1)
 
 
 def give_memory_back() -> bool:
