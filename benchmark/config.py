@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -106,10 +106,19 @@ def _check_keys(values: Mapping[Any, Any], kind: type[BaseModel], source: str, p
         inner = _model_in(kind.model_fields[key].annotation)
         if inner is None:
             continue
-        items = value if isinstance(value, list) else [value]
+        if _is_mapping(kind.model_fields[key].annotation) and isinstance(value, dict):
+            # Its keys are names of the user's; the models are its values.
+            items = list(value.values())
+        else:
+            items = value if isinstance(value, list) else [value]
         for item in items:
             if isinstance(item, dict):
                 _check_keys(item, inner, source, f"{prefix}{key}.")
+
+
+def _is_mapping(annotation: Any) -> bool:
+    origin = get_origin(annotation)
+    return isinstance(origin, type) and issubclass(origin, Mapping)
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

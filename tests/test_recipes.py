@@ -112,3 +112,19 @@ def test_a_term_counts_on_every_nth_step_of_its_epochs() -> None:
 def test_every_key_is_documented_where_a_user_looks() -> None:
     assert Recipe.__doc__ is not None
     assert all(name in Recipe.__doc__ for name in ("crop", "init", "perceptual"))
+
+
+def test_the_keys_of_a_mapping_are_names_and_its_values_are_checked() -> None:
+    from pydantic import BaseModel
+
+    from benchmark.config import settings_of
+
+    class Column(BaseModel):
+        unit: str
+
+    class Table(BaseModel):
+        columns: dict[str, Column]
+
+    assert settings_of({"columns": {"params": {"unit": "M"}}}, Table, "t.yaml").columns["params"].unit == "M"
+    with pytest.raises(UserError, match=r"t\.yaml: unknown key 'columns\.unti'; did you mean unit"):
+        settings_of({"columns": {"params": {"unti": "M"}}}, Table, "t.yaml")
