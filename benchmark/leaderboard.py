@@ -225,7 +225,7 @@ def _cell(result: Result, column: Column, machines: Mapping[str, str], show_shap
         return f"-{REMARKED}" if measurement.remark else "-"
     text = column.show(float(measurement.value))
     if measurement.kind == "timing":
-        if measurement.q1 is not None and measurement.q3 is not None:
+        if measurement.q1 is not None and measurement.q3 is not None and measurement.n != 1:
             text += f" ({column.show(measurement.q1)}-{column.show(measurement.q3)})"
         text += TAINTED if measurement.tainted else ""
         text += REMARKED if measurement.remark else ""

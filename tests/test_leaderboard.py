@@ -136,6 +136,8 @@ def test_timings_that_are_not_like_the_others_are_marked_and_explained() -> None
     (board,) = boards([first, second], "zrr-standin")
     row = dict(zip(board.headers, board.rows[0]))
     assert "5.00†‡" in row.values()
+    alone = marked(result("c", 18.0), "latency_ms", q1=5.0, q3=5.0, n=1)
+    assert "5.00" in boards([alone], "zrr-standin")[0].rows[0]
     assert "a: † time at 4x224x224 on a disturbed machine: others were busy" in board.notes
     assert "a: ‡ time at 4x224x224: one cold pass" in board.notes
     assert "-‡" in board.rows[1]
