@@ -27,6 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.conventions import ptflops_2021
 from benchmark.trace import Trace
+from zoo.errors import in_one_line
 
 COUNTERS = ("thop", "ptflops", "ptflops-2021")
 Parts = list[tuple[str, int]]
@@ -96,7 +97,7 @@ class _Watched(nn.Module):
             output = self.network(planes)
         except Exception as error:
             # ptflops prints what it catches and returns None.
-            self._tally.failure = _say(error)
+            self._tally.failure = in_one_line(error)
             raise
         for name, module in _named(self.network).items():
             self._tally.layers[name] = int(getattr(module, self._attribute, 0))
@@ -142,7 +143,7 @@ def _run(count: Callable[[nn.Module, Tensor, _Tally], None], make: Callable[[], 
     except ImportError as error:
         tally.failure = f"not available ({error}); it comes with pip install 'zoo-bench[audit]'"
     except Exception as error:
-        tally.failure = tally.failure or _say(error)
+        tally.failure = tally.failure or in_one_line(error)
     if tally.total is None and not tally.failure:
         tally.failure = "the counter returned nothing"
     return tally
@@ -289,7 +290,3 @@ def _named(model: nn.Module) -> dict[str, nn.Module]:
 
 def _listed(names: list[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _say(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -15,7 +15,7 @@ from benchmark.profilers import PROFILERS
 from benchmark.trace import Trace, trace
 from benchmark.types import Measurement
 from zoo.card import ModelCard, get_card
-from zoo.errors import BuildError, SizeError, UserError
+from zoo.errors import BuildError, SizeError, UserError, in_one_line
 from zoo.options import resolve_options
 from zoo.raw import padded_size
 
@@ -58,7 +58,7 @@ def _build(card: ModelCard, options: Mapping[str, Any]) -> nn.Module:
     except UserError:
         raise
     except Exception as error:
-        raise BuildError(f"{card.name} cannot be built: {_say(error)}") from error
+        raise BuildError(f"{card.name} cannot be built: {in_one_line(error)}") from error
 
 
 def trace_card(card: ModelCard, options: Mapping[str, Any], size: Size, model: nn.Module | None = None) -> Trace:
@@ -74,7 +74,9 @@ def trace_card(card: ModelCard, options: Mapping[str, Any], size: Size, model: n
         return trace(model, planes)
     except Exception as error:
         # Whatever a user's forward raises is a statement about that model, not about the tool.
-        raise CostError(f"costs of {card.name} at {height}x{width} not counted: {_say(error)}", _say(error)) from error
+        raise CostError(
+            f"costs of {card.name} at {height}x{width} not counted: {in_one_line(error)}", in_one_line(error)
+        ) from error
 
 
 def trace_or_run(
@@ -106,8 +108,8 @@ def _run_traced(card: ModelCard, options: Mapping[str, Any], size: Size, error: 
     except Exception as failure:
         raise CostError(
             f"costs of {card.name} not counted: neither on meta tensors ({error.reason})"
-            f" nor by a run at {size[0]}x{size[1]} ({_say(failure)})",
-            _say(failure),
+            f" nor by a run at {size[0]}x{size[1]} ({in_one_line(failure)})",
+            in_one_line(failure),
         ) from failure
 
 
@@ -124,10 +126,6 @@ def _plain_operations() -> Iterator[None]:
                 yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-
-
-def _say(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def count_costs(model: nn.Module, result: Trace) -> dict[str, Measurement]:

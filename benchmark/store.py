@@ -47,21 +47,27 @@ class Journal:
         self.path.unlink(missing_ok=True)
 
 
+def make_writable(folder: Path, flag: str) -> None:
+    """Make a folder; raises UserError naming the ``flag`` that asked for it if it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"{flag}: cannot write to {folder} ({error.strerror}); name a folder that you may write to."
+        ) from None
+
+
 class Store:
     """A folder with ``results.jsonl``, ``scores/``, ``timings/``, ``images/`` and ``leaderboards/``."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         self.results_file = self.root / "results.jsonl"
-        try:
-            (self.root / "scores").mkdir(parents=True, exist_ok=True)
-            probe = self.root / ".writable"
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise UserError(
-                f"--out: cannot write to {root} ({error.strerror}); name a folder that you may write to."
-            ) from None
+        make_writable(self.root, "--out")
+        (self.root / "scores").mkdir(exist_ok=True)
 
     def append(self, result: Result) -> None:
         """Add one record; it is on disk when this returns. Raises ValueError for NaN."""

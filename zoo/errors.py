@@ -21,6 +21,11 @@ class SizeError(UserError):
     """An image that a network cannot take."""
 
 
+def in_one_line(error: BaseException, most: int = 200) -> str:
+    """Return ``Class: message`` without line breaks, the message cut off after ``most`` characters."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:most]}"
+
+
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     """Return ``"; did you mean a, b?"`` for the closest known names, else a list of what is known."""
     names = sorted(known)

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from benchmark.reporting import Reporter
+from benchmark.store import make_writable
 from benchmark.training.batches import Batch, batches
 from benchmark.training.checkpoints import WEIGHTS, State, check_resumable, read_state, save_checkpoint
 from benchmark.training.divergence import DivergedError, Watch
@@ -29,7 +30,6 @@ from benchmark.training.optimizing import Clipper, all_finite, learning_rate, ma
 from benchmark.training.preparing import (
     Data,
     build_model,
-    check_folder,
     check_step,
     conditions,
     make_fabric,
@@ -120,7 +120,7 @@ def prepare(recipe: Recipe, name: str, folder: Path, *, resume: bool, reporter: 
     objective = make_objective(recipe, data, reporter)
     module = build_model(recipe, card)
     objective.check(module, data.batch(0))
-    check_folder(folder)
+    make_writable(folder, "-o")
     state = read_state(folder)
     check_resumable(folder, state, recipe, data.digest, resume=resume)
     check_step(recipe, card, objective, data, fabric.device, reporter)

@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,7 +24,7 @@ from benchmark.training.recipe import Recipe
 from benchmark.training.validating import Validator
 from benchmark.types import DatasetCard
 from zoo.card import ModelCard
-from zoo.errors import UserError
+from zoo.errors import UserError, in_one_line
 from zoo.options import resolve_options
 from zoo.weights import load_strictly, official_state, read_checkpoint
 
@@ -114,7 +113,7 @@ def check_step(
         raise
     except Exception as error:
         # A user's network may need real tensors; the batch is then tried as it is.
-        reporter.note(f"warning: memory not predicted: {type(error).__name__}: {' '.join(str(error).split())[:120]}")
+        reporter.note(f"warning: memory not predicted: {in_one_line(error, 120)}")
         return
     reporter.detail(f"train: a step needs about {need.bytes(recipe.batch_size) / GIB:.2f} GiB")
     check_batch_fits(need, recipe.batch_size, free_bytes(device), tuple(batch.planes.shape))
@@ -182,16 +181,3 @@ def make_fabric(recipe: Recipe) -> Any:
         strategy="ddp_find_unused_parameters_true" if world > 1 else "auto",
         precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
     )
-
-
-def check_folder(folder: Path) -> None:
-    """Make the run's folder; raises UserError if it cannot be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(
-            f"-o: cannot write to {folder} ({error.strerror}); name a folder that you may write to."
-        ) from None
