@@ -48,13 +48,13 @@ class Validator:
             sample = self.dataset[index]
             output = self._run(model, sample)
             sample = replace(sample, target=resize_target(sample.target, output))
-            picture, target = as_picture(output), as_picture(sample.target)
             values = score_pair(output, sample.target, self.protocol, self.settings.metrics)
             for id, value in values.items():
                 scores[id].append(value)
             if sheet is not None and len(rows) < self.settings.pictures:
                 caption = f"{sample.id}  " + "  ".join(f"{id} {value:.4g}" for id, value in values.items())
-                rows.append(Row(caption, show_input(sample), picture.clip(0, 1), target))
+                picture = as_picture(output).clip(0, 1)
+                rows.append(Row(caption, show_input(sample), picture, as_picture(sample.target)))
         model.train(was_training)
         if sheet is not None and rows:
             save_sheet(sheet, title, rows)
