@@ -130,8 +130,10 @@ def evaluate_images(
     a UserError, or with ``skip_bad`` an image left out, as are those that ``leave_out`` names with a reason. The
     network waits for timings of this tool.
     """
+    phases = phases or Phases()
     ids = list(dataset.ids[:count])
-    skipped = {id: why for id, why in (leave_out or {}).items() if id in ids}
+    left_out = leave_out or {}
+    skipped = {id: left_out[id] for id in ids if id in left_out}
     done = journal.read() if journal else {}
     done = {id: scores for id, scores in done.items() if set(scores) == set(metrics)}
     pending = [index for index, id in enumerate(ids) if id not in done and id not in skipped]
@@ -141,7 +143,7 @@ def evaluate_images(
         steps = _Steps(model.eval(), spec, dataset, pending, protocol, metrics, scoring, skip_bad, turn)
 
         def deliver(image: Done) -> None:
-            steps.deliver(image, done, skipped, journal, phases or Phases(), keep)
+            steps.deliver(image, done, skipped, journal, phases, keep)
             advance()
 
         run_pipeline(
@@ -173,6 +175,7 @@ class _Steps:
     turn: Turn
 
     def load(self, position: int) -> Sample | Unreadable:
+        """Return a sample, or what is wrong with its files where bad ones are left out."""
         try:
             return self.dataset[self.pending[position]]
         except UserError as error:
@@ -181,12 +184,14 @@ class _Steps:
             return Unreadable(str(error))
 
     def forward(self, sample: Sample | Unreadable) -> Tensor | None:
+        """Run the network, in its turn on this machine."""
         if isinstance(sample, Unreadable):
             return None
         with self.turn():
             return run_sample(self.model, sample, self.spec)
 
     def score(self, sample: Sample | Unreadable, output: Tensor | None) -> tuple[Scores, Shift | None] | None:
+        """Return the scores, and the shift behind aligned ones."""
         if output is None or isinstance(sample, Unreadable):
             return None
         scores = score_pair(output, sample.target, self.protocol, self.metrics, self.scoring)
@@ -202,6 +207,7 @@ class _Steps:
         phases: Phases,
         keep: Callable[[Sample, Tensor], None],
     ) -> None:
+        """Write one image down: its scores, or why it has none."""
         for phase in ("load", "forward", "score"):
             phases.seconds[phase] += getattr(image, f"{phase}_seconds")
         if isinstance(image.loaded, Unreadable):

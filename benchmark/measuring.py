@@ -103,11 +103,13 @@ class _Run:
         self.open = list(predicted)
 
     def skip_what_does_not_fit(self) -> None:
+        """Close the sizes whose predicted memory is not there."""
         for size in list(self.open):
             if short := _shortage(self.predicted[size], self.conditions):
                 self._close(size, "skipped", short)
 
     def skip_what_takes_long(self, limit: Mapping[str, float], longest: float) -> None:
+        """Close the sizes at which one pass takes more than ``longest`` seconds at the machine's ceilings."""
         for size in list(self.open):
             one = self.predicted[size]
             seconds = roofline(one.flops, one.moved_bytes, math.inf, limit)["allowed_ms"] / 1000
@@ -117,6 +119,7 @@ class _Run:
                 self._close(size, "skipped", f"{text} (limit {longest:g} s; --time-limit raises it)")
 
     def measure_the_rest(self) -> None:
+        """Run children until every size is closed; raises UserError for a user's mistake that one found."""
         while self.open:
             outcome = self._run_child()
             if outcome.exception == "UserError":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,51 +35,46 @@ SKIPPED_LISTED = 100
 LARGE_BUDGET, LONGEST_PASS = 5.0, 60.0
 
 
+@dataclass(eq=False)
 class Session:
-    """What is common to the models of one run."""
+    """What is common to the models of one run. ``sizes``: names of those at which time is measured."""
 
-    def __init__(
-        self,
-        card: DatasetCard,
-        dataset_options: dict[str, str],
-        data: Dataset,
-        root: Path,
-        store: Store,
-        reporter: Reporter,
-        metrics: list[str],
-        limit: int | None,
-        seed: int,
-        sizes: Sequence[str],
-        conditions: Conditions,
-        exact: bool,
-        skip_bad: bool,
-        isolate: bool,
-    ) -> None:
-        self.card, self.dataset_options, self.data, self.root = card, dataset_options, data, root
-        self.store, self.reporter = store, reporter
-        self.metrics, self.limit, self.seed, self.isolate = metrics, limit, seed, isolate
-        self.scoring, self.skip_bad = "float64" if exact else "one-pass", skip_bad
-        self.conditions, self.threads = conditions, conditions.threads or torch.get_num_threads()
-        self.timed = [SIZES[size] for size in SIZES if size in sizes]
-        self.count = min(limit or len(data.ids), len(data.ids))
-        self.left_out: dict[str, str] = dict(getattr(data, "left_out", {}))
+    card: DatasetCard
+    dataset_options: dict[str, str]
+    data: Dataset
+    root: Path
+    store: Store
+    reporter: Reporter
+    metrics: list[str]
+    limit: int | None
+    seed: int
+    sizes: Sequence[str]
+    conditions: Conditions
+    exact: bool
+    skip_bad: bool
+    isolate: bool
+
+    def __post_init__(self) -> None:
+        """Derive what several models need; nothing is read yet."""
+        self.scoring = "float64" if self.exact else "one-pass"
+        self.threads = self.conditions.threads or torch.get_num_threads()
+        self.timed = [suffix for size, suffix in SIZES.items() if size in self.sizes]
+        self.count = min(self.limit or len(self.data.ids), len(self.data.ids))
+        self.left_out: dict[str, str] = dict(getattr(self.data, "left_out", {}))
         self.remarks: list[str] = []
-        self._digest: str | None = None
         self._stamp, self._known = (-1, -1), dict[str, Result]()
 
     @property
-    def sizes(self) -> dict[str, list[int]]:
+    def plane_sizes(self) -> dict[str, list[int]]:
         """Return the sizes of planes at which costs are counted, by suffix."""
         mpix = round(1024 / target_scale(self.card))
         sizes = (self.card.plane_size, (mpix, mpix), self.card.full_size)
         return {suffix: list(size) for suffix, size in zip(SIZES.values(), sizes)}
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Return the digest of the images' files."""
-        if self._digest is None:
-            self._digest = self.data.digest(self.limit)
-        return self._digest
+        return self.data.digest(self.limit)
 
     def screen(self) -> None:
         """Find the images whose files are bad; raises UserError for them unless they are to be left out."""
@@ -187,9 +184,9 @@ class _Recording:
             raise UserError(outcome.error)
         status, error, done = outcome.status, outcome.error, outcome.value or {"n": 0, "phases": {}}
         journal = session.store.journal(self.spec.key())
-        left_out = self._left_out(done) if entry.evaluate else {}
+        left_out = session.left_out | done.get("skipped", {}) if entry.evaluate else {}
         if status == "ok" and entry.evaluate:
-            self._score(done)
+            self._score(done, left_out)
             status, error = self._time()
         return Result(
             key=self.spec.key(),
@@ -241,9 +238,9 @@ class _Recording:
         return Work(
             model=spec.model,
             options=spec.options,
-            weights=str(entry.checkpoint.path) if entry.checkpoint else None,
+            weights=entry.weights_file,
             seed=spec.seed,
-            sizes=session.sizes,
+            sizes=session.plane_sizes,
             evaluate=spec.evaluate,
             dataset=session.card.name,
             dataset_options=session.dataset_options,
@@ -266,25 +263,19 @@ class _Recording:
         self.predicted = {suffix: Predicted(**one) for suffix, one in event["predicted"].items()}
         self.notes += event["notes"]
 
-    def _left_out(self, done: Mapping[str, Any]) -> dict[str, str]:
-        return self.session.left_out | done.get("skipped", {})
-
-    def _score(self, done: Mapping[str, Any]) -> None:
+    def _score(self, done: Mapping[str, Any], left_out: Mapping[str, str]) -> None:
         session = self.session
         if not done["n"]:
-            first = next(iter(self._left_out(done).values()), "")
+            first = next(iter(left_out.values()), "")
             raise UserError(f"{session.data.name}: all {session.count} images were left out, the first one: {first}")
-        if left_out := self._left_out(done):
+        if left_out:
             self.notes.append(f"{len(left_out)} images or files left out because they are bad")
         if "shifts" in done:
             self.notes.append(done["shifts"])
         self.notes += session.remarks
         scores = session.store.journal(self.spec.key()).read()
-        wanted = [id for id in session.data.ids[: session.count] if id not in self._left_out(done)]
-        metrics = list(self.spec.metrics)
-        self.measurements |= mean_scores(
-            {id: scores[id] for id in wanted}, metrics, session.card.protocol, self.spec.scoring
-        )
+        wanted = {id: scores[id] for id in session.data.ids[: session.count] if id not in left_out}
+        self.measurements |= mean_scores(wanted, list(self.spec.metrics), session.card.protocol, self.spec.scoring)
 
     def _time(self) -> tuple[Status, str | None]:
         """Measure time and memory; return the record's status, which larger sizes do not decide."""
@@ -298,7 +289,7 @@ class _Recording:
                 entry.card.name,
                 sizes,
                 options=entry.options,
-                weights=str(entry.checkpoint.path) if entry.checkpoint else None,
+                weights=entry.weights_file,
                 seed=self.spec.seed,
                 conditions=session.conditions,
                 budgets={suffix: LARGE_BUDGET for suffix in sizes if suffix},

@@ -75,7 +75,20 @@ def run(
     if data.provenance.get("standin"):
         entries = [with_shipped_weights(entry) for entry in entries]
     session = Session(
-        card, named, data, root, store, reporter, ids, limit, seed, sizes, conditions, exact, skip_bad, isolate
+        card=card,
+        dataset_options=named,
+        data=data,
+        root=root,
+        store=store,
+        reporter=reporter,
+        metrics=ids,
+        limit=limit,
+        seed=seed,
+        sizes=sizes,
+        conditions=conditions,
+        exact=exact,
+        skip_bad=skip_bad,
+        isolate=isolate,
     )
     if any(entry.evaluate for entry in entries):
         session.screen()

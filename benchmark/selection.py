@@ -66,6 +66,11 @@ class Entry:
         return record
 
     @property
+    def weights_file(self) -> str | None:
+        """The path of the weights, if there are any."""
+        return str(self.checkpoint.path) if self.checkpoint else None
+
+    @property
     def label(self) -> str:
         """The model's name with the options that differ from the defaults."""
         return label_of(self.card.name, self.options)
