@@ -25,6 +25,7 @@ LAYERS = [
         "benchmark.matfiles",
         "benchmark.alignment",
         "benchmark.pipeline",
+        "benchmark.paired",
     },
     {"benchmark.conditions"},
     {
