@@ -62,7 +62,6 @@ class Session:
         self.count = min(self.limit or len(self.data.ids), len(self.data.ids))
         self.left_out: dict[str, str] = dict(getattr(self.data, "left_out", {}))
         self.remarks: list[str] = []
-        self._stamp, self._known = (-1, -1), dict[str, Result]()
 
     @property
     def plane_sizes(self) -> dict[str, list[int]]:
@@ -90,17 +89,13 @@ class Session:
         for remark in self.remarks:
             self.reporter.note(f"{self.data.name}: {remark}")
 
-    def known(self) -> dict[str, Result]:
-        """Return the newest record of each key; the file is read again only if somebody wrote to it."""
-        if (stamp := self.store.stamp()) != self._stamp:
-            self._stamp, self._known = stamp, self.store.latest()
-        return self._known
-
     def result_of(self, entry: Entry, rerun: str) -> Result:
         """Return the record of one model, measured unless ``rerun`` lets an earlier one stand."""
         spec = self.spec_of(entry)
-        previous = self.known().get(spec.key())
-        if previous and (rerun == "never" or (rerun == "failed" and previous.status == "ok")):
+        previous = self.store.latest().get(spec.key())
+        if previous and previous.is_edited and rerun != "never":
+            self.reporter.note(f"{entry.label}: {previous.source} was edited by hand; measured again.")
+        elif previous and (rerun == "never" or (rerun == "failed" and previous.status == "ok")):
             self.reporter.detail(f"{entry.label}: already in {self.store.results_file}")
             return previous
         return self.measure(entry, spec, fresh=rerun == "always")
@@ -151,13 +146,12 @@ class Session:
         journal = self.store.journal(spec.key())
         with journal.lock():
             # Another process may have finished this record while we waited for its lock.
-            done = self.known().get(spec.key())
-            if done and not fresh and done.status == "ok":
+            done = self.store.latest().get(spec.key())
+            if done and not fresh and done.status == "ok" and not done.is_edited:
                 return done
             if fresh:
                 journal.clear()
-            result = _Recording(self, entry, spec).run()
-            self.store.append(result)
+            result = self.store.append(_Recording(self, entry, spec).run())
         if result.error:
             self.reporter.note(f"{entry.label}: {result.status}: {result.error}")
         return result

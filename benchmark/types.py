@@ -5,12 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, model_serializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    PrivateAttr,
+    model_serializer,
+)
 from pydantic.functional_serializers import SerializerFunctionWrapHandler
 
 if TYPE_CHECKING:
@@ -19,7 +28,8 @@ if TYPE_CHECKING:
 
     from benchmark.reporting import Reporter
 
-SCHEMA = 1
+# 2: a line of results.jsonl ends with a digest of its other content; 1 had none.
+SCHEMA = 2
 
 Evidence = Literal["published", "official-weights", "trained", "weights-file", "parameter-free", "untrained"]
 Status = Literal["ok", "oom", "error", "timeout"]
@@ -44,6 +54,8 @@ def decode_number(value: Any) -> Any:
 
 
 Number = Annotated[float, BeforeValidator(decode_number), PlainSerializer(encode_number)]
+# Thousands of records repeat the same definitions: one copy of each.
+Shared = Annotated[str, AfterValidator(sys.intern)]
 
 
 class Record(BaseModel):
@@ -56,8 +68,8 @@ class Measurement(Record):
     """One number with its full definition."""
 
     value: int | Number | None
-    unit: str
-    definition: str
+    unit: Shared
+    definition: Shared
     kind: Kind
     higher_is_better: bool | None = None
     version: int = 1
@@ -140,6 +152,18 @@ class RunSpec(Record):
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where a record is stored: file, its number there (None: just added), what its digest says (None: has none)."""
+
+    file: Path
+    number: int | None
+    is_intact: bool | None
+
+    def __str__(self) -> str:
+        return f"{self.file.name}, record {self.number}" if self.number else self.file.name
+
+
 class Result(Record):
     """One line of results.jsonl: a model on a dataset, or why there is no number."""
 
@@ -176,6 +200,29 @@ class Result(Record):
     environment: Environment
     # About the data: for a stand-in, the generator, its version and the digest of its sources.
     data: dict[str, Any] = {}
+    _source: Source | None = PrivateAttr(None)
+
+    @property
+    def source(self) -> Source | None:
+        """Where this record was read or written; None: it has not been stored."""
+        return self._source
+
+    @property
+    def is_edited(self) -> bool:
+        """Whether the line that this record was read from is not the one that was written."""
+        return self._source is not None and self._source.is_intact is False
+
+    def found_at(self, source: Source) -> Result:
+        """Note where this record is stored; return it."""
+        self._source = source
+        return self
+
+
+def label_of(model: str, options: Mapping[str, Any]) -> str:
+    """Return ``name`` or ``name[key=value,...]``."""
+    if not options:
+        return model
+    return f"{model}[{','.join(f'{key}={value}' for key, value in sorted(options.items()))}]"
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ LAYERS = [
         "benchmark.pipeline",
         "benchmark.paired",
     },
-    {"benchmark.conditions"},
+    {"benchmark.conditions", "benchmark.records"},
     {
         "benchmark.protocols",
         "benchmark.conventions",
@@ -36,7 +36,7 @@ LAYERS = [
         "benchmark.worker",
         "benchmark.standin",
     },
-    {"benchmark.layout"},
+    {"benchmark.layout", "benchmark.conflicts"},
     {
         "benchmark.datasets",
         "benchmark.metrics",
@@ -55,7 +55,7 @@ LAYERS = [
         "benchmark.shift_plots",
         "benchmark.fastmetrics",
     },
-    {"benchmark.selection", "benchmark.doctoring", "benchmark.prediction"},
+    {"benchmark.selection", "benchmark.doctoring", "benchmark.prediction", "benchmark.upkeep"},
     {"benchmark.evaluation", "benchmark.leaderboard", "benchmark.measure"},
     {"benchmark.measuring", "benchmark.doctor", "benchmark.work", "benchmark.training"},
     {"benchmark.recording"},
@@ -70,19 +70,18 @@ LAYERS = [
         "benchmark.console",
         "benchmark.sweeping",
     },
-    {"benchmark.sweep"},
+    {"benchmark.sweep", "benchmark.publishing"},
     {"benchmark.cli"},
 ]
 DOORS = {
     "click": {"benchmark.cli"},
     "yaml": {"benchmark.config"},
-    "pandas": {"benchmark.leaderboard"},
     "tabulate": {"benchmark.leaderboard"},
     "rich": {"benchmark.console"},
     "pydantic": {
         "benchmark.types",
         "benchmark.config",
-        "benchmark.store",
+        "benchmark.records",
         "benchmark.published",
         "benchmark.training.recipe",
         "benchmark.sweeping.settings",

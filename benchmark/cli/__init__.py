@@ -8,6 +8,7 @@ from benchmark.cli.checking import data_check
 from benchmark.cli.errors import OneLineErrors
 from benchmark.cli.files import data, leaderboard, weights
 from benchmark.cli.images import infer, score
+from benchmark.cli.keeping import results
 from benchmark.cli.machine import doctor
 from benchmark.cli.registered import list_command, profile, show
 from benchmark.cli.running import run
@@ -46,6 +47,7 @@ for command in (
     data,
     weights,
     leaderboard,
+    results,
     submit,
     doctor,
     train,

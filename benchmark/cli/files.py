@@ -70,22 +70,18 @@ def data_make(ctx: click.Context, name: str, out: str, seed: int | None, photos:
 def leaderboard(ctx: click.Context, results: tuple[str, ...], out: str, check: bool) -> None:
     """Regenerate the Markdown tables from the records."""
     start(ctx)
-    from benchmark.leaderboard import stale_pages, write_pages
+    from benchmark.conflicts import warnings
+    from benchmark.publishing import stale_tables, write_tables
     from benchmark.store import read_folders
 
     records = read_folders([Path(folder) for folder in results or ("leaderboards/results",)])
-    published = Path(out) / "published"
-    has_papers = any(published.glob("*.yaml"))
-    if has_papers:
-        from benchmark.paper_tables import stale_paper_tables, write_paper_tables
+    for line in warnings(records):
+        click.echo(f"warning: {line}", err=True)
     if not check:
-        written = write_pages(records, Path(out))
-        written += write_paper_tables(published, records, Path(out)) if has_papers else []
-        for path in written:
+        for path in write_tables(records, Path(out)):
             click.echo(f"wrote {path}")
         return
-    stale = stale_pages(records, Path(out))
-    stale += stale_paper_tables(published, records, Path(out)) if has_papers else []
+    stale = stale_tables(records, Path(out))
     for path in stale:
         click.echo(f"stale: {path}; run `zoo-bench leaderboard` and commit the result.", err=True)
     if stale:
