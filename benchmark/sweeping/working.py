@@ -17,6 +17,7 @@ from benchmark.opening import open_dataset
 from benchmark.reporting import Reporter
 from benchmark.selection import entry_of
 from benchmark.store import Scores, Store
+from benchmark.sweeping.points import SCORING
 from benchmark.sweeping.settings import METRIC_OF_ERROR
 from benchmark.training.checkpoints import WEIGHTS
 from benchmark.training.loop import Run, fit, prepare, train_step
@@ -29,8 +30,6 @@ Emit = Callable[[Any], None]
 # The first step loads code and allocates.
 _WARMUP_STEPS, _TIMED_STEPS = 1, 3
 ON_TRAIN = "@train"
-# By the metrics' definitions, not the fast pass: part of the numbers.
-SCORING = "float64"
 
 
 @dataclass(frozen=True)
