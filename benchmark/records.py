@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import hashlib
 import json
 import re
@@ -87,6 +89,18 @@ def _other_schema(schema: object) -> str:
     if schema > SCHEMA:
         return f"schema {schema} is newer than this version, which reads schema {_OLDEST} and {SCHEMA}; update it."
     return f"schema {schema} is too old, {reads}; run again with --rerun always into a new folder."
+
+
+@contextlib.contextmanager
+def without_gc() -> Iterator[None]:
+    """Handle many records without the search for cycles: they have none, and looking takes longer than reading."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def newest(results: Iterable[Result]) -> list[Result]:

@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock
 
 from benchmark.jsonl import append_line, lock_of, read_lines
-from benchmark.records import content_of, keep_newest, read_records
+from benchmark.records import content_of, keep_newest, without_gc, read_records
 from benchmark.types import Result, Source, decode_number, encode_number
 from zoo.errors import UserError
 
@@ -122,16 +122,18 @@ class _Tail:
         if file != self._file or state.st_size < self._end:
             self._forget()
             self._file = file
-        for record, end in read_records(self.path, self._end, before=len(self.records)):
-            self.records.append(record)
-            keep_newest(self.latest, record)
-            self._end = end
+        with without_gc():
+            for record, end in read_records(self.path, self._end, before=len(self.records)):
+                self.records.append(record)
+                keep_newest(self.latest, record)
+                self._end = end
         return self
 
 
 def read_results(path: Path) -> list[Result]:
     """Return the records in one file; raises UserError naming the line of another schema or a damaged one."""
-    return [record for record, _ in read_records(path)]
+    with without_gc():
+        return [record for record, _ in read_records(path)]
 
 
 def read_folders(folders: Iterable[Path]) -> list[Result]:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     PlainSerializer,
     PrivateAttr,
@@ -53,7 +52,8 @@ def decode_number(value: Any) -> Any:
     return {"inf": math.inf, "-inf": -math.inf}.get(value, value) if isinstance(value, str) else value
 
 
-Number = Annotated[float, BeforeValidator(decode_number), PlainSerializer(encode_number)]
+# Read back by pydantic itself: a float may be the string "inf".
+Number = Annotated[float, PlainSerializer(encode_number)]
 # Thousands of records repeat the same definitions: one copy of each.
 Shared = Annotated[str, AfterValidator(sys.intern)]
 

@@ -28,8 +28,13 @@ def machine_of(result: Result) -> str:
 
 def machines_of(rows: Sequence[Result]) -> dict[str, str]:
     """Return a letter per machine that timed something, in a stable order."""
-    keys = sorted({machine_of(r) for r in rows if any(m.kind == "timing" for m in r.measurements.values())})
+    keys = sorted({machine_of(r) for r in rows if is_timed(r)})
     return {key: _letter(index) for index, key in enumerate(keys)}
+
+
+def is_timed(result: Result) -> bool:
+    """Whether a record has a timing; they come last."""
+    return any(m.kind == "timing" for m in reversed(result.measurements.values()))
 
 
 def _letter(index: int) -> str:
@@ -68,6 +73,8 @@ class Cells:
 
     def _signs(self, measurement: Measurement) -> str:
         """Return the signs and numbers beside a value, their meanings into the footnotes."""
+        if not measurement.tainted and not measurement.remark:
+            return ""
         disturbed = [f"on a disturbed machine: {reason}" for reason in measurement.tainted or ()]
         remarks = [measurement.remark] if measurement.remark else []
         return self.footnotes.mark(TAINTED, disturbed) + self.footnotes.mark(REMARKED, remarks)

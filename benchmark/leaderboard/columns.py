@@ -87,8 +87,8 @@ def header(column: Column, rows: Sequence[Result]) -> str:
 
 def input_sizes(column: Column, rows: Sequence[Result]) -> list[str]:
     """Return the input shapes at which a column was measured, as CxHxW."""
-    found = {size_text(r.measurements[column.id]) for r in rows if column.id in r.measurements}
-    return sorted(found - {""})
+    shapes = {tuple(m.input_shape) for r in rows if (m := r.measurements.get(column.id)) and m.input_shape}
+    return sorted({"x".join(map(str, shape[1:])) for shape in shapes})
 
 
 def size_text(measurement: Measurement) -> str:

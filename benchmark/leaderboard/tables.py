@@ -153,9 +153,9 @@ def _best(rows: Sequence[Result], columns: Sequence[Column]) -> frozenset[tuple[
     """Return (row, column) of the best value in each column; timings of several machines have none."""
     best = set()
     several = len(machines_of(rows)) > 1
+    fair = [(y, row.measurements) for y, row in enumerate(rows) if not row.is_edited]
     for index, column in enumerate(columns):
-        found = [(y, r.measurements[column.id]) for y, r in enumerate(rows) if column.id in r.measurements]
-        found = [(y, m) for y, m in found if m.value is not None and not rows[y].is_edited]
+        found = [(y, m) for y, row in fair if (m := row.get(column.id)) and m.value is not None]
         if len(found) < 2 or (several and found[0][1].kind == "timing"):
             continue
         pick = max if found[0][1].higher_is_better else min
