@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from benchmark.records import newest
+from benchmark.records import newest, without_gc
 from benchmark.types import Result
 
 # Of two runs of one key: counts are equal, scores agree as float32 on two machines does.
 SCORE_TOLERANCE = 1e-4
 
 
+@without_gc()
 def conflicts(results: Iterable[Result]) -> dict[str, str]:
     """Return by key what differs between the newest record and an older one that measured the same thing.
 
@@ -52,6 +53,7 @@ def _text(value: float | None) -> str:
     return "missing" if value is None else f"{value:.10g}"
 
 
+@without_gc()
 def warnings(results: Sequence[Result]) -> list[str]:
     """Return a line for every record edited by hand and every conflict, with what to do."""
     lines = [

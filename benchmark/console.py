@@ -89,7 +89,7 @@ def _width(board: Board, column: int) -> int:
     return max(len(text) for text in [*_header_lines(board.headers[column]), *(row[column] for row in board.rows)])
 
 
-def _pieces(widths: list[int], room: int, num_labels: int) -> list[list[int]]:
+def _pieces(widths: list[int], room: int, num_labels: int = 2) -> list[list[int]]:
     """Return which columns stand side by side, the labels first in each piece; at least one other per piece."""
     labels = list(range(num_labels))
     used = sum(widths[:num_labels]) + 3 * num_labels + 1

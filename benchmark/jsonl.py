@@ -66,7 +66,7 @@ def raw_lines(path: Path, start: int = 0) -> Iterator[RawLine]:
 def parse(line: RawLine, path: Path) -> Any:
     """Return the value of a line; raises UserError naming file and line if it is not JSON."""
     try:
-        return json.loads(line.text)
+        return json.loads(line.text.decode())  # as text: for bytes json looks for the encoding first
     except ValueError:
         raise UserError(
             f"{path}, line {line.number}: not JSON; was it edited? Remove the line or restore it."

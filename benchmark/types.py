@@ -202,6 +202,10 @@ class Result(Record):
     data: dict[str, Any] = {}
     _source: Source | None = PrivateAttr(None)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether two records say the same, wherever they are stored."""
+        return isinstance(other, Result) and self.__dict__ == other.__dict__
+
     @property
     def source(self) -> Source | None:
         """Where this record was read or written; None: it has not been stored."""
