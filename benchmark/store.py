@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock
 
 from benchmark.jsonl import append_line, lock_of, read_lines
-from benchmark.records import content_of, keep_newest, without_gc, read_records
+from benchmark.records import content_of, keep_newest, read_records, without_gc
 from benchmark.types import Result, Source, decode_number, encode_number
 from zoo.errors import UserError
 
