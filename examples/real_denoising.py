@@ -1,6 +1,6 @@
 """Do small VDN and HyperVDN learn to denoise real photographs? Train on half of the scenes, test on the other half.
 
-    python examples/real_denoising.py SIDD_SMALL_OR_POLYU [--steps 1500] [--out runs/real]
+    python examples/real_denoising.py SIDD_SMALL_OR_POLYU [--steps 5000] [--out runs/real]
 
 The folder holds scene folders of SIDD-Small sRGB (``0001_001_S6_.../NOISY_SRGB_010.PNG``, ``GT_SRGB_010.PNG``) or the
 pairs of PolyU (``*_real.JPG``, ``*_mean.JPG``). No scene is in both halves: shots of one scene are nearly the same
@@ -98,7 +98,7 @@ def main() -> None:
     """Run the experiment and print one line per network."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="folder of SIDD-Small sRGB or PolyU")
-    parser.add_argument("--steps", type=int, default=1500, help="training steps of each network")
+    parser.add_argument("--steps", type=int, default=5000, help="training steps of each network")
     parser.add_argument("--out", type=Path, default=Path("runs/real"))
     given = parser.parse_args()
     for result in experiment(given.data, given.out, given.steps, Reporter()):
