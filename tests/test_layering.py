@@ -54,6 +54,7 @@ LAYERS = [
         "benchmark.pictures",
         "benchmark.shift_plots",
         "benchmark.fastmetrics",
+        "benchmark.fingerprint",
     },
     {"benchmark.selection", "benchmark.doctoring", "benchmark.prediction"},
     {"benchmark.evaluation", "benchmark.leaderboard", "benchmark.measure"},
