@@ -67,16 +67,3 @@ def _summary(flat: np.ndarray) -> dict[str, float]:
     }
     projections = signs @ (flat - flat.mean()) / math.sqrt(flat.size)
     return values | {f"projection_{index}": float(value) for index, value in enumerate(projections)}
-
-
-def deviation(a: Fingerprint, b: Fingerprint) -> float:
-    """Return the largest difference of two fingerprints' numbers as a share of the first output's spread.
-
-    The spread is its standard deviation and a hundredth of its root mean square: an output that is all but constant
-    has float32's rounding for a pattern. Infinite where one output is all zero and the other is not.
-    """
-    largest = max(abs(b.values[name] - value) for name, value in a.values.items())
-    if largest == 0:
-        return 0.0
-    spread = a.values["std"] + 0.01 * a.values["rms"]
-    return largest / spread if spread else math.inf

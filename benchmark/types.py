@@ -46,6 +46,13 @@ def decode_number(value: Any) -> Any:
 Number = Annotated[float, BeforeValidator(decode_number), PlainSerializer(encode_number)]
 
 
+def label_of(model: str, options: Mapping[str, Any]) -> str:
+    """Return ``name`` or ``name[key=value,...]``."""
+    if not options:
+        return model
+    return f"{model}[{','.join(f'{key}={value}' for key, value in sorted(options.items()))}]"
+
+
 class Record(BaseModel):
     """A frozen record that refuses unknown fields."""
 
