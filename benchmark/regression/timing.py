@@ -1,8 +1,10 @@
 """Is a network slower than it was? The ratio of two relative latencies, with everything that makes it uncertain.
 
-Each run timed the network and a calibration kernel in turn. Their medians' ratio is the relative latency: what slows
-the whole machine cancels. Block bootstrap over the pairs of both runs says how far the ratio of the two could be off;
-what differs between processes and days (memory layout, clock) shows in no run alone and is added: BETWEEN_RUNS.
+Each run timed the network and a calibration kernel in turn. The median over these pairs of one time over the other is
+what the network takes relative to the machine: slow spells and a drifting clock cancel pair by pair (more than in
+``relative_latency``, the ratio of two medians, which a spell moves where it hits a half of either). Block bootstrap over
+the pairs of both runs says how far the ratio of the two could be off; what differs between processes and days (memory
+layout, clock) shows in no run alone and is added: BETWEEN_RUNS.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ def ratio_of_samples(
     if n < FEWEST:
         return None
     draws = _log_draws(*after, seed=1) - _log_draws(*before, seed=0)
-    center = math.log(_relative(*after) / _relative(*before))
+    center = float(np.median(_log_ratios(*after)) - np.median(_log_ratios(*before)))
     low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return _widened(center, center - float(low), float(high) - center, n)
 
@@ -54,15 +56,13 @@ def verdict_of(change: Change, tolerance: float, *, higher_is_better: bool | Non
     return "same"
 
 
-def _relative(samples: Sequence[float], calibration: Sequence[float]) -> float:
-    return float(np.median(samples) / np.median(calibration))
+def _log_ratios(samples: Sequence[float], calibration: Sequence[float]) -> NDArray[np.float64]:
+    return np.asarray(np.log(np.asarray(samples, dtype=np.float64) / np.asarray(calibration, dtype=np.float64)))
 
 
 def _log_draws(samples: Sequence[float], calibration: Sequence[float], *, seed: int) -> NDArray[np.float64]:
     drawn = resampled(len(samples), seed)
-    medians = (np.median(np.asarray(values, dtype=np.float64)[drawn], axis=1) for values in (samples, calibration))
-    numerator, denominator = medians
-    return np.asarray(np.log(numerator / denominator))
+    return np.asarray(np.median(_log_ratios(samples, calibration)[drawn], axis=1))
 
 
 def _widened(center: float, below: float, above: float, n: int | None) -> Change:
