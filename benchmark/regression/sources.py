@@ -54,9 +54,14 @@ def open_set(text: str) -> ResultSet:
 
 def open_baseline(path: Path, name: str | None = None) -> ResultSet:
     """Return the set in a baseline; raises UserError as ``read_baseline`` does."""
-    by_id = {id(entry.result): entry for entry in read_baseline(path)}
+    return _held(read_baseline(path), name or str(path))
+
+
+def _held(entries: list[Kept], name: str) -> ResultSet:
+    """Return a set of what is in memory."""
+    by_id = {id(entry.result): entry for entry in entries}
     return ResultSet(
-        name or str(path),
+        name,
         [entry.result for entry in by_id.values()],
         lambda result: by_id[id(result)].scores,
         lambda result: by_id[id(result)].samples,
@@ -109,31 +114,25 @@ def _read(path: Path) -> list[Result]:
 
 
 def _of_revision(revision: str, path: str, name: str) -> ResultSet:
-    """Unpack the records and what lies beside them from git into a folder that is kept as long as the set."""
-    clean = path.rstrip("/")
-    listed = _git("ls-tree", "-r", "--name-only", "--full-name", revision, "--", clean).decode().splitlines()
+    """Read the records, and what lies beside them, out of git."""
+    # As for git itself, paths begin at the root of the repository.
+    top, clean = _git("rev-parse", "--show-toplevel").decode().strip(), path.strip("/")
+    listed = _git("ls-tree", "-r", "--name-only", revision, "--", clean, cwd=top).decode().splitlines()
     if not listed:
         raise UserError(f"{name}: revision {revision} has no {path}; see `git ls-tree {revision}`.")
-    inside = _git("rev-parse", "--show-prefix").decode().strip()
     parent = str(PurePosixPath(clean).parent)
-    beside = [f"{parent}/{folder}" for folder in _SIDECARS] if inside + clean in listed else []
-    wanted = [clean, *(folder for folder in beside if _git("ls-tree", revision, "--", folder))]
-    folder = tempfile.TemporaryDirectory(prefix="zoo-bench-")
-    with tarfile.open(fileobj=io.BytesIO(_git("archive", "--format=tar", revision, "--", *wanted))) as archive:
-        archive.extractall(folder.name, filter="data")
-    try:
-        found = _of_path(Path(folder.name) / clean, name)
-    except UserError as error:
-        raise UserError(str(error).replace(str(Path(folder.name) / clean), name)) from None
-    # The folder goes when the functions that read from it go.
-    return ResultSet(name, found.results, _keeping(found.scores_of, folder), _keeping(found.samples_of, folder))
-
-
-def _keeping(function: Callable[[Result], Any], folder: Any) -> Callable[[Result], Any]:
-    def call(result: Result, _kept: Any = folder) -> Any:
-        return function(result)
-
-    return call
+    beside = [f"{parent}/{folder}" for folder in _SIDECARS] if clean in listed else []
+    wanted = [clean, *(folder for folder in beside if _git("ls-tree", revision, "--", folder, cwd=top))]
+    with tempfile.TemporaryDirectory(prefix="zoo-bench-") as folder:
+        with tarfile.open(
+            fileobj=io.BytesIO(_git("archive", "--format=tar", revision, "--", *wanted, cwd=top))
+        ) as archive:
+            archive.extractall(folder, filter="data")
+        unpacked = Path(folder) / clean
+        try:
+            return _held(kept(_of_path(unpacked, name)), name)
+        except UserError as error:
+            raise UserError(str(error).replace(str(unpacked), name)) from None
 
 
 def _is_revision(text: str) -> bool:
@@ -144,9 +143,9 @@ def _is_revision(text: str) -> bool:
     return True
 
 
-def _git(*arguments: str) -> bytes:
+def _git(*arguments: str, cwd: str | None = None) -> bytes:
     try:
-        return subprocess.run(["git", *arguments], capture_output=True, check=True, timeout=60).stdout
+        return subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, check=True, timeout=60).stdout
     except FileNotFoundError:
         raise UserError("git is not installed; name files or folders instead of a revision.") from None
     except subprocess.CalledProcessError as error:
