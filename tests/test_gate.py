@@ -275,10 +275,13 @@ def test_check_says_what_broke_and_how_to_accept_it(models, tmp_path, zoo_bench)
     assert document["ok"] is False
     assert {one["action"] for one in document["findings"] if one["model"] == "gated_floor"} == {"ignore"}
     # Accepting shows the change, and then all is well.
+    assert "better breaks too" not in zoo_bench(*arguments).out
     outcome = zoo_bench(*arguments, "--update")
     assert outcome.code == 0
     assert "740 -> 888" in outcome.out
     assert zoo_bench(*arguments).code == 0
+    back = zoo_bench("check", "--baseline", baseline, "--results", tmp_path / "good")
+    assert (back.code, "better breaks too" in back.out) == (1, True)
 
 
 def test_a_baseline_that_cannot_be_read_is_replaced_by_update(models, tmp_path, zoo_bench) -> None:

@@ -68,6 +68,8 @@ def report_text(report: Report, command: str) -> str:
             lines.append(tabulate(rows, tablefmt="plain", disable_numparse=True))
     lines += [reasons] if (reasons := _incomparable(comparison)) else []
     lines.append(f"{'ok' if report.passes else 'broken'}: {_summary(comparison)}, against {comparison.before}")
+    if any(finding.verdict == "better" for finding in failures):
+        lines.append("better breaks too where a value must stay as it is: a lost layer makes a network cheaper")
     if failures:
         lines += ["", "If this is meant, accept the results as the new baseline:", f"  {command}"]
     return "\n".join(lines)
