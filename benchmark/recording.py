@@ -165,6 +165,7 @@ class _Recording:
         self.isolated = entry.evaluate and session.isolates(entry)
         self.measurements: dict[str, Measurement] = {}
         self.predicted: dict[str, Predicted] = {}
+        self.output_shapes: dict[str, list[int]] = {}
         self.notes: list[str] = []
         self.timings: str | None = None
 
@@ -203,6 +204,8 @@ class _Recording:
             num_skipped=len(left_out),
             skipped=dict(list(left_out.items())[:SKIPPED_LISTED]),
             shift_plot=done.get("shift_plot"),
+            fingerprint=done.get("fingerprint"),
+            output_shapes=self.output_shapes,
             weights=entry.weights_record(),
             spec=self.spec,
             protocol=session.card.protocol.record(),
@@ -255,6 +258,7 @@ class _Recording:
     def _take_costs(self, event: Mapping[str, Any]) -> None:
         self.measurements |= {id: Measurement.model_validate(cost) for id, cost in event["costs"].items()}
         self.predicted = {suffix: Predicted(**one) for suffix, one in event["predicted"].items()}
+        self.output_shapes = event["output_shapes"]
         self.notes += event["notes"]
 
     def _score(self, done: Mapping[str, Any], left_out: Mapping[str, str]) -> None:
@@ -264,8 +268,7 @@ class _Recording:
             raise UserError(f"{session.data.name}: all {session.count} images were left out, the first one: {first}")
         if left_out:
             self.notes.append(f"{len(left_out)} images or files left out because they are bad")
-        if "shifts" in done:
-            self.notes.append(done["shifts"])
+        self.notes += [done[name] for name in ("shifts", "no_fingerprint") if name in done]
         self.notes += session.remarks
         scores = session.store.journal(self.spec.key()).read()
         wanted = {id: scores[id] for id in session.data.ids[: session.count] if id not in left_out}

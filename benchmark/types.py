@@ -58,6 +58,13 @@ Number = Annotated[float, PlainSerializer(encode_number)]
 Shared = Annotated[str, AfterValidator(sys.intern)]
 
 
+def label_of(model: str, options: Mapping[str, Any]) -> str:
+    """Return ``name`` or ``name[key=value,...]``."""
+    if not options:
+        return model
+    return f"{model}[{','.join(f'{key}={value}' for key, value in sorted(options.items()))}]"
+
+
 class Record(BaseModel):
     """A frozen record that refuses unknown fields."""
 
@@ -120,6 +127,18 @@ class ProtocolRecord(Record):
     name: str
     version: int
     text: str
+
+
+class Fingerprint(Record):
+    """What a network returns for a fixed input, in a few numbers (see ``benchmark.fingerprint``)."""
+
+    version: int
+    input_shape: list[int]
+    output_shape: list[int]
+    # Mean, root mean square, extremes and projections of the output, in float64.
+    values: dict[str, Number]
+    # Of the output's float32 bytes: the same only where the arithmetic is.
+    sha256: str
 
 
 class RunSpec(Record):
@@ -193,6 +212,9 @@ class Result(Record):
     skipped: dict[str, str] = {}
     # Where the scores align the output first: a plot of the shifts that were found.
     shift_plot: str | None = None
+    # What the network computes, where it ran; and the shape (N, C, H, W) of its output at each size of the costs.
+    fingerprint: Fingerprint | None = None
+    output_shapes: dict[str, list[int]] = {}
     # Of the weights file, where there is one: its name, sha256 and, if trained here, the recipe.
     weights: dict[str, str] | None = None
     spec: RunSpec

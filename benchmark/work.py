@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from benchmark.alignment import Shift
 from benchmark.conditions import Conditions, Placed
 from benchmark.evaluation import Phases, as_picture, evaluate_images, run_sample
+from benchmark.fingerprint import take_fingerprint
 from benchmark.opening import configured, open_split
 from benchmark.pictures import Row, save_sheet, show_input
 from benchmark.prediction import predicted_of
@@ -27,7 +28,7 @@ from benchmark.shift_plots import save_shift_histogram
 from benchmark.store import Scores, Store
 from benchmark.types import Dataset, DatasetCard, Sample
 from zoo.card import InputSpec
-from zoo.errors import SizeError
+from zoo.errors import SizeError, in_one_line
 
 SHEET_ROWS = 4
 Emit = Callable[[Any], None]
@@ -66,7 +67,7 @@ class Work:
 def do_work(*, work: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """Count and evaluate; return number of images, seconds by phase, the sheet's path and the images left out.
 
-    Emits ``{"costs", "predicted", "notes"}`` (by id, by suffix), then ``{"images": 1}`` per image.
+    Emits ``{"costs", "predicted", "output_shapes", "notes"}`` (by id, by suffix), then ``{"images": 1}`` per image.
     """
     task = Work(**work)
     entry = entry_of(task.model, task.weights, task.options)
@@ -80,12 +81,13 @@ def do_work(*, work: dict[str, Any], emit: Emit) -> dict[str, Any]:
 
 
 def count_at_sizes(entry: Entry, sizes: Mapping[str, list[int]]) -> dict[str, Any]:
-    """Return ``costs`` (measurements by id, JSON-ready), ``predicted`` (by suffix) and ``notes`` at several sizes.
+    """Return ``costs`` (measurements by id, JSON-ready), ``predicted``, ``output_shapes`` (by suffix) and ``notes``.
 
     A size that the model does not take, or cannot be followed at, is a note.
     """
     costs: dict[str, Any] = {}
     predicted: dict[str, Any] = {}
+    output_shapes: dict[str, list[int]] = {}
     notes: list[str] = []
     model = meta_model(entry.card, entry.options)
     for suffix, (height, width) in sizes.items():
@@ -99,6 +101,7 @@ def count_at_sizes(entry: Entry, sizes: Mapping[str, list[int]]) -> dict[str, An
             notes.append(str(error))
             continue
         predicted[suffix] = vars(predicted_of(traced, model))
+        output_shapes[suffix] = list(traced.output_shape)
         for id, cost in count_costs(model, traced).items():
             if id in _SIZELESS:
                 costs[id] = cost
@@ -107,6 +110,7 @@ def count_at_sizes(entry: Entry, sizes: Mapping[str, list[int]]) -> dict[str, An
     return {
         "costs": {id: cost.model_dump(mode="json") for id, cost in costs.items()},
         "predicted": predicted,
+        "output_shapes": output_shapes,
         "notes": notes,
     }
 
@@ -149,7 +153,17 @@ class _Evaluation:
         )
         with self.phases.timing("pictures"):
             pictures = self._save_sheet(model, scores, kept)
-        return {"n": len(scores), "pictures": pictures, "skipped": skipped} | self._plot_shifts()
+        done = {"n": len(scores), "pictures": pictures, "skipped": skipped}
+        return done | self._plot_shifts() | self._fingerprint(model)
+
+    def _fingerprint(self, model: nn.Module) -> dict[str, Any]:
+        """Return the network's fingerprint, or why there is none: some networks take no image this small."""
+        with self.phases.timing("fingerprint"):
+            try:
+                return {"fingerprint": take_fingerprint(model, self.spec, seed=self.task.seed).model_dump(mode="json")}
+            except Exception as error:
+                # The images went through it: whatever is wrong here is no failure of the record.
+                return {"no_fingerprint": f"no output fingerprint: {in_one_line(error)}"}
 
     def _plot_shifts(self) -> dict[str, str]:
         """Draw the shifts that aligned scores found; return the path and a summary, nothing if there are none."""

@@ -53,9 +53,10 @@ LAYERS = [
         "benchmark.pictures",
         "benchmark.shift_plots",
         "benchmark.fastmetrics",
+        "benchmark.fingerprint",
     },
     {"benchmark.selection", "benchmark.doctoring", "benchmark.prediction", "benchmark.upkeep"},
-    {"benchmark.evaluation", "benchmark.leaderboard", "benchmark.measure"},
+    {"benchmark.evaluation", "benchmark.leaderboard", "benchmark.measure", "benchmark.regression"},
     {"benchmark.measuring", "benchmark.doctor", "benchmark.work", "benchmark.training"},
     {"benchmark.recording"},
     {
@@ -75,13 +76,15 @@ LAYERS = [
 DOORS = {
     "click": {"benchmark.cli"},
     "yaml": {"benchmark.config"},
-    "tabulate": {"benchmark.leaderboard"},
+    "tabulate": {"benchmark.leaderboard", "benchmark.regression.rendering"},
     "rich": {"benchmark.console"},
     "pydantic": {
         "benchmark.types",
         "benchmark.config",
         "benchmark.records",
         "benchmark.published",
+        "benchmark.regression.baseline",
+        "benchmark.regression.thresholds",
         "benchmark.training.recipe",
         "benchmark.sweeping.settings",
     },

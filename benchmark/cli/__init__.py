@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from benchmark.cli.checking import data_check
+from benchmark.cli.comparing import check, compare
 from benchmark.cli.errors import OneLineErrors
 from benchmark.cli.files import data, leaderboard, weights
 from benchmark.cli.images import infer, score
@@ -48,6 +49,8 @@ for command in (
     weights,
     leaderboard,
     results,
+    compare,
+    check,
     submit,
     doctor,
     train,
