@@ -52,10 +52,7 @@ GROUPS = {"score": "Scores", "count": "Costs", "timing": "Time and memory"}
 
 @dataclass(frozen=True)
 class Style:
-    """How the values of one measurement are shown: divided by ``divisor``, in ``unit``, with ``digits`` after the point.
-
-    ``digits`` None stands for three significant ones.
-    """
+    """How values are shown: divided by ``divisor``, in ``unit``, with ``digits`` after the point (None: as it fits)."""
 
     title: str
     unit: str
@@ -82,12 +79,10 @@ def style_of(id: str, measurement: Measurement) -> Style:
     name, _, size = id.partition("@")
     where, large = _SIZES.get(size, (size, False))
     unit, divisor = _unit(name, measurement, large)
-    title = _TITLES.get(name, name if name in _TITLES or not where else id)
     if measurement.kind == "score":
-        title, digits = id, _SCORE_DIGITS.get(measurement.unit, 4)
-        return Style(title, unit, divisor, digits, GROUPS["score"], True)
+        return Style(id, unit, divisor, _SCORE_DIGITS.get(measurement.unit, 4), GROUPS["score"], True)
+    title = ", ".join(filter(None, (_TITLES[name], where))) if name in _TITLES else id
     digits = 0 if name == "ceiling_share" else None
-    title = f"{title}, {where}" if where and name in _TITLES else title
     return Style(title, unit, divisor, digits, GROUPS[measurement.kind], id in _SHOWN)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.htmlpage.gallery import Gallery, MissingPictures
+from benchmark.htmlpage.gallery import Gallery, NoPicturesError
 from benchmark.htmlpage.provenance import NO_IMAGES, provenance
 from benchmark.htmlpage.records import Group, Sourced, groups_of
 from benchmark.htmlpage.tables import Texts, table_document
@@ -81,7 +81,7 @@ def _add_pictures(shown: dict[str, Any], one: Sourced, pictures: Gallery) -> str
         return ""
     try:
         shown["pictures"] = pictures.add(one)
-    except MissingPictures as missing:
+    except NoPicturesError as missing:
         shown["without"] = str(missing)
         return str(missing)
     return ""
@@ -90,7 +90,10 @@ def _add_pictures(shown: dict[str, Any], one: Sourced, pictures: Gallery) -> str
 def _dataset(group: Group) -> dict[str, Any]:
     first = group.rows[0].result
     if first.spec.dataset_digest == NO_IMAGES:
-        kind, note = NONE, "Time and costs at the sizes that papers print; the input is uniform noise, nothing is scored."
+        kind, note = (
+            NONE,
+            "Time and costs at the sizes that papers print; the input is uniform noise, nothing is scored.",
+        )
     elif group.standin:
         sources = str(first.data.get("sources"))[:12]
         note = (

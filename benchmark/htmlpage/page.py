@@ -89,4 +89,4 @@ def _in_script(text: str) -> str:
 
 
 def _read(name: str) -> str:
-    return resources.files("benchmark.htmlpage").joinpath("templates", name).read_text(encoding="utf-8")
+    return resources.files("benchmark.htmlpage").joinpath(f"templates/{name}").read_text(encoding="utf-8")

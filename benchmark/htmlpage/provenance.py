@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,22 @@ def commands(one: Sourced) -> list[str]:
     commit = result.environment.commit
     lines = [f"git checkout {shlex.quote(commit)}"] if commit else []
     if result.spec.dataset_digest == NO_IMAGES or not result.spec.evaluate:
-        return [*lines, shlex.join(_costs_command(result))]
-    return [*lines, shlex.join(_run_command(result, one.standin))]
+        return [*lines, in_lines(_costs_command(result))]
+    return [*lines, in_lines(_run_command(result, one.standin))]
+
+
+def in_lines(parts: Sequence[str], width: int = 62) -> str:
+    """Return a shell command, continued on a new line before a flag where it would be wider than ``width``."""
+    lines, line = [], ""
+    for part, following in zip(parts, [*parts[1:], "--"]):
+        word = shlex.quote(part)
+        ahead = 0 if following.startswith("--") else len(following) + 3
+        if line and part.startswith("--") and len(line) + len(word) + ahead >= width:
+            lines.append(line)
+            line = f"  {word}"
+        else:
+            line = f"{line} {word}" if line else word
+    return " \\\n".join([*lines, line])
 
 
 def commands_remark(one: Sourced) -> str:

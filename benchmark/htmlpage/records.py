@@ -71,11 +71,11 @@ def groups_of(records: Sequence[Sourced]) -> list[Group]:
     """Return the tables: per dataset those with scores, largest first, then those of costs alone."""
     quality: dict[tuple[object, ...], list[Sourced]] = {}
     costs: dict[tuple[object, ...], list[Sourced]] = {}
-    scored = {_data(one) + (_conditions(one),) for one in records if one.scores}
+    scored = {(*_data(one), _conditions(one)) for one in records if one.scores}
     for one in records:
         if one.scores:
             quality.setdefault(_data(one) + _images(one.result), []).append(one)
-        elif one.result.status != "ok" or _data(one) + (_conditions(one),) not in scored:
+        elif one.result.status != "ok" or (*_data(one), _conditions(one)) not in scored:
             costs.setdefault((*_data(one), one.result.split), []).append(one)
     tables = [_quality(rows) for rows in quality.values()] + [_costs(_one_per_model(rows)) for rows in costs.values()]
     return sorted(tables, key=lambda t: (t.standin, t.dataset, t.kind != "quality", -len(t.rows), t.title, _keys(t)))

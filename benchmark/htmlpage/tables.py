@@ -82,9 +82,7 @@ def table_document(group: Group, rows: Sequence[Sourced], records: Sequence[int]
         "title": group.title,
         "kind": group.kind,
         "columns": documents,
-        "rows": [
-            {"name": one.name, "record": record, "cells": row} for one, record, row in zip(rows, records, cells)
-        ],
+        "rows": [{"name": one.name, "record": record, "cells": row} for one, record, row in zip(rows, records, cells)],
         "sort": {"column": main, "descending": bool(documents[main]["higher"])} if ids else None,
         "axes": _axes(ids, main, quality=group.kind == "quality"),
     }

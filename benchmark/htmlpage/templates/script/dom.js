@@ -39,3 +39,9 @@ const count = (number, word) => `${number.toLocaleString("en")} ${word}${number 
 const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 /** Return the sign of the context with an index, for values that are not measured alike. */
 const letter = (index) => (index < LETTERS.length ? LETTERS[index] : `#${index + 1}`);
+
+/** Return a text with places where a long id may break: behind brackets, commas and underscores. */
+const breakable = (text) => text.split(/(?<=[[,_])/).flatMap((part, place) => (place ? [make("wbr"), part] : [part]));
+
+/** Return a sentence in which what stands between backticks is code. */
+const prose = (text) => text.split("`").map((part, place) => (place % 2 ? make("code", {}, part) : part));

@@ -34,7 +34,7 @@ function valueSection(column, cell) {
       ["Better", column.higher === null ? "neither direction" : column.higher ? "higher" : "lower"],
       ["Quartiles", between(beside.q1, beside.q3)],
       ["95 % interval", between(beside.ci_low, beside.ci_high)],
-      ["Samples", beside.n === undefined ? null : exact(beside.n)],
+      [column.group === "Scores" ? "Images" : "Samples", beside.n === undefined ? null : exact(beside.n)],
       ["Infinite values", beside.n_inf === undefined ? null : exact(beside.n_inf)],
       ["Mean of the finite", beside.finite_mean === undefined ? null : exact(beside.finite_mean)],
       ["Input", context.shape && `${context.shape} (channels × height × width)`],

@@ -22,10 +22,10 @@ function startGallery() {
 /** Return the note for a table without any picture. */
 function emptyGallery() {
   const reasons = new Set(state.table.rows.map((row) => DATA.records[row.record].without).filter(Boolean));
-  const why = DATA.gallery.limit ? [...reasons].map((reason) => `${reason}.`).join(" ") : "This page was made without pictures.";
+  const why = DATA.gallery.limit ? [...reasons].map((reason) => `${capital(reason)}.`).join(" ") : "This page was made without pictures.";
   const advice = DATA.gallery.limit ? "Run again with `zoo-bench run --out DIR`, then make the page with `--results DIR`."
     : "Make it again with `--gallery 2`.";
-  return make("p", { class: "note" }, make("b", {}, "No pictures. "), `${capital(why)} ${advice}`);
+  return make("p", { class: "note" }, make("b", {}, "No pictures. "), prose(`${why} ${advice}`));
 }
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
@@ -34,8 +34,8 @@ function missingNote() {
   const missing = state.table.rows.filter((row) => DATA.records[row.record].without);
   if (!missing.length) return null;
   return make("details", { class: "muted" }, make("summary", {}, `${count(missing.length, "row")} without pictures`),
-    make("ul", {}, missing.slice(0, 50).map((row) => make("li", {}, `${row.name}: no pictures: ${DATA.records[row.record].without}. `
-      + "Run again with `zoo-bench run --out DIR`."))));
+    make("ul", {}, missing.slice(0, 50).map((row) => make("li", {}, `${row.name}: no pictures: ${DATA.records[row.record].without}. `,
+      prose("Run again with `zoo-bench run --out DIR`.")))));
 }
 
 function galleryControls() {
@@ -114,10 +114,12 @@ const describe = (side) => `${viewName(gallery[side].view)}, ${gallery.rows[gall
 /** Return model, picture and scores of a side; untrained networks have none. */
 function caption(side, image) {
   const row = gallery.rows[gallery[side].row];
+  const { view } = gallery[side];
+  if (view === "input" || view === "target") return make("div", { class: side }, make("b", {}, viewName(view)));
   const untrained = row.cells[state.table.evidence] === "untrained";
   const scores = Object.entries((image && image.scores) || {}).map(([id, value]) => `${id} ${typeof value === "number" ? value.toPrecision(4) : value}`);
   const text = untrained ? "untrained: its output says nothing about the network" : scores.join(" · ");
-  return make("div", { class: side }, make("b", {}, row.name), ` ${viewName(gallery[side].view)}`, make("span", { class: "muted" }, text));
+  return make("div", { class: side }, make("b", {}, row.name), ` ${viewName(view)}`, make("span", { class: "muted" }, text));
 }
 
 /** Draw the four pictures of the left row: a click puts one to the left of the slider. */

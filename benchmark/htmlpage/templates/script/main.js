@@ -23,6 +23,7 @@ function drawTables(dataset, number) {
 
 /** Show a table of a dataset. */
 function show(dataset, number) {
+  const focused = byId("tables").contains(document.activeElement);
   chooseTable(dataset, number);
   state.front = new Set();
   byId("dataset").value = dataset;
@@ -33,8 +34,7 @@ function show(dataset, number) {
   drawAxes();
   drawPlot();
   startGallery();
-  const checked = byId("tables").querySelector("input:checked");
-  if (document.activeElement === document.body && checked && started) checked.focus();
+  if (focused) byId("tables").querySelector("input:checked").focus();
   announce(`${DATA.datasets[dataset].name}, ${state.table.title}: ${byId("count").textContent}.`);
 }
 let started = false;

@@ -1,7 +1,7 @@
 // What is chosen now, and who has to know when it changes.
 
 const DATA = JSON.parse(byId("data").textContent);
-const PAGE_SIZES = [50, 100, 250, 1000];
+const PAGE_SIZES = [50, 100, 250];
 
 const state = {
   dataset: 0,
@@ -10,7 +10,7 @@ const state = {
   sort: { column: -1, descending: false },
   filters: { words: [], hidden: new Set(), limits: [] },
   page: 0,
-  pageSize: 100,
+  pageSize: 50,
   axes: { x: 0, y: 0, xLog: false, yLog: false },
   front: new Set(),
 };

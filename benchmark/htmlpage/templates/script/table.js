@@ -14,8 +14,9 @@ function drawHead() {
     const better = column.higher === null ? null : make("span", { class: "better" }, arrow(column),
       make("span", { class: "sr" }, column.higher ? " higher is better" : " lower is better"));
     const button = make("button", { type: "button", onclick: () => sortBy(index) },
-      make("span", { class: "title" }, column.title), column.unit ? make("span", { class: "unit" }, ` ${column.unit}`) : null,
-      better, make("span", { class: "mark", "aria-hidden": "true" }, sorted === "none" ? "" : sort.descending ? "▼" : "▲"));
+      make("span", { class: "title" }, breakable(column.title)), " ", make("span", { class: "tail" },
+        column.unit ? make("span", { class: "unit" }, `${column.unit} `) : null, better,
+        make("span", { class: "mark", "aria-hidden": "true" }, sorted === "none" ? "" : sort.descending ? "▼" : "▲")));
     const shape = shapeOf(column);
     return make("th", { scope: "col", "aria-sort": sorted, class: column.numeric ? "num" : null, "data-column": column.id || "model" },
       button, shape ? make("span", { class: "shape" }, `at ${shape}`) : null);
@@ -73,11 +74,11 @@ function drawCount(left) {
 
 function rowElement(row, columns) {
   const front = state.front.has(row);
-  const name = make("button", { type: "button", class: "cell", tabindex: "-1", onclick: () => openDrawer(row, -1) }, row.name);
+  const name = make("button", { type: "button", class: "cell", tabindex: "-1", onclick: () => openDrawer(row, -1) }, breakable(row.name));
   const mark = front ? make("span", { class: "front", title: "On the Pareto front of the plot below" }, "◆",
     make("span", { class: "sr" }, " on the Pareto front")) : null;
   const cells = columns.map((index) => cellElement(row, index));
-  return make("tr", { class: row.cells[statusColumn()] === "ok" ? null : "failed" }, make("th", { scope: "row" }, name, mark), cells);
+  return make("tr", { class: row.cells[statusColumn()] === "ok" ? null : "failed" }, make("th", { scope: "row" }, make("span", { class: "name" }, name, mark)), cells);
 }
 
 const statusColumn = () => state.table.columns.findIndex((column) => column.id === "status");
