@@ -65,6 +65,7 @@ def tab(browser, file: Path, seen: list[str]) -> Iterator[object]:
     tab.on("request", lambda request: seen.append(request.url))
     tab.on("dialog", lambda dialog: seen.append(f"dialog: {dialog.message}"))
     tab.goto(file.as_uri())
+    tab.locator("#plot .main-svg").first.wait_for()
     yield tab
     tab.close()
 

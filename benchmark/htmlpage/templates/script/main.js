@@ -69,5 +69,5 @@ byId("table").tBodies[0].addEventListener("keydown", moveInTable);
 byId("table").tBodies[0].addEventListener("focusin", (event) => rove(event.target.closest("button.cell")));
 drawDatasets();
 show(0, 0);
-byId("plot").on("plotly_click", (event) => openDrawer(event.points[0].customdata, -1));
 started = true;
+requestAnimationFrame(() => setTimeout(loadPlotly));

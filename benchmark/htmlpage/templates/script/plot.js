@@ -30,7 +30,7 @@ function drawPlot() {
   const { table, axes } = state;
   if (!table.axes) {
     fill(byId("plot-note"), "This table has no numbers to draw.");
-    Plotly.purge(byId("plot"));
+    if (window.Plotly) Plotly.purge(byId("plot"));
     return;
   }
   const [xColumn, yColumn] = [table.columns[axes.x], table.columns[axes.y]];
@@ -39,7 +39,7 @@ function drawPlot() {
   const before = state.front;
   state.front = new Set([...front].map((point) => point.row));
   if (before.size !== state.front.size || [...before].some((row) => !state.front.has(row))) drawBody();
-  Plotly.react(byId("plot"), [...frontTraces(points, front), ...pointTraces(points, front)], plotLayout(xColumn, yColumn), {
+  if (window.Plotly) Plotly.react(byId("plot"), [...frontTraces(points, front), ...pointTraces(points, front)], plotLayout(xColumn, yColumn), {
     responsive: true, displayModeBar: false, displaylogo: false, doubleClick: "reset" });
   drawPlotNote(points, front, left);
   drawPlotData(points, front);
@@ -133,6 +133,16 @@ function drawAxes() {
         option(index, `${fullTitle(state.table.columns[index])} ${arrow(state.table.columns[index])}`.trim(), index === state.axes[name])))));
     byId(`${name}-log`).checked = state.axes[`${name}Log`];
   }
+}
+
+/** Run plotly.js, which takes a second: the table is on the screen before. Only then are there plots. */
+function loadPlotly() {
+  const source = byId("plotly");
+  const script = make("script");
+  script.textContent = source.textContent;
+  source.replaceWith(script);
+  drawPlot();
+  byId("plot").on("plotly_click", (event) => openDrawer(event.points[0].customdata, -1));
 }
 
 /** Connect the controls, once. */
