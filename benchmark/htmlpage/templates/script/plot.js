@@ -88,12 +88,13 @@ function hoverText(point, front) {
 }
 
 function plotLayout(xColumn, yColumn) {
-  const axis = (column, log) => ({ title: { text: plain(`${fullTitle(column)} ${arrow(column)}`), font: { size: 13 }, standoff: 12 },
+  const size = byId("plot").clientWidth < 600 ? 11 : 13;
+  const axis = (column, log) => ({ title: { text: plain(`${fullTitle(column)} ${arrow(column)}`), font: { size }, standoff: 12 },
     type: log ? "log" : "linear", gridcolor: colour("grid"), linecolor: colour("line"), zeroline: false, automargin: true,
     tickformat: log ? ",.3~r" : "", nticks: log ? 6 : 8, showline: true, ticks: "outside", tickcolor: colour("line") });
   return { xaxis: axis(xColumn, state.axes.xLog), yaxis: axis(yColumn, state.axes.yLog), hovermode: "closest", dragmode: "zoom",
     margin: { l: 64, r: 24, t: 56, b: 56 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: colour("text") },
+    font: { family: getComputedStyle(document.body).fontFamily, size, color: colour("text") },
     legend: { orientation: "h", yref: "container", y: 1, yanchor: "top", x: 0 },
     hoverlabel: { bgcolor: colour("surface"), bordercolor: colour("line"), font: { color: colour("text"), size: 13 }, align: "left" } };
 }
