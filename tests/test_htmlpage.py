@@ -102,6 +102,21 @@ def test_untrained_rows_show_no_score_even_where_a_record_has_one(tmp_path) -> N
     assert "psnr[rgb]" not in [column["id"] for column in table["columns"]]
 
 
+def test_published_figures_stand_in_a_table_of_their_own(tmp_path) -> None:
+    content = document_of(tmp_path, record("a", 20.0), record("b", 30.0, evidence="published")).content
+    assert tables_of(content) == {
+        ("zrr-standin", "standin", "quality"): ["a"],
+        ("zrr-standin", "standin", "published"): ["b"],
+    }
+
+
+def test_what_cannot_be_compared_is_in_two_tables_whose_titles_say_why(tmp_path) -> None:
+    other = record("b", 30.0, more={"psnr[rgb]": measurement(30.0, "score", True, "dB", version=2)})
+    (data,) = document_of(tmp_path, record("a", 20.0), other).content["datasets"]
+    common = "Quality: test, 3 images, zrr-v1, psnr[rgb]"
+    assert [table["title"] for table in data["tables"]] == [f"{common} v1", f"{common} v2"]
+
+
 def test_a_model_with_scores_is_not_listed_among_costs_again(tmp_path) -> None:
     failed = record("a", options={"width": 2}, status="oom", error="out of memory")
     content = document_of(tmp_path, record("a", 20.0), record("a"), failed).content

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark.leaderboard import row_name
@@ -78,7 +78,9 @@ def groups_of(records: Sequence[Sourced]) -> list[Group]:
         elif one.result.status != "ok" or (*_data(one), _conditions(one)) not in scored:
             costs.setdefault((*_data(one), one.result.split), []).append(one)
     tables = [_quality(rows) for rows in quality.values()] + [_costs(_one_per_model(rows)) for rows in costs.values()]
-    return sorted(tables, key=lambda t: (t.standin, t.dataset, t.kind != "quality", -len(t.rows), t.title, _keys(t)))
+    order = ("quality", "published", "costs")
+    tables = sorted(tables, key=lambda t: (t.standin, t.dataset, order.index(t.kind), -len(t.rows), t.title, _keys(t)))
+    return _told_apart(tables)
 
 
 def _keys(table: Group) -> list[str]:
@@ -92,7 +94,8 @@ def _data(one: Sourced) -> tuple[object, ...]:
 def _images(result: Result) -> tuple[object, ...]:
     versions = sorted((id, m.version) for id, m in result.measurements.items() if m.kind == "score")
     spec = result.spec
-    return result.split, result.n, spec.dataset_digest, spec.protocol, spec.scoring, tuple(versions)
+    published = result.evidence == "published"
+    return published, result.split, result.n, spec.dataset_digest, spec.protocol, spec.scoring, tuple(versions)
 
 
 def _conditions(one: Sourced) -> tuple[object, ...]:
@@ -109,8 +112,26 @@ def _one_per_model(rows: Sequence[Sourced]) -> list[Sourced]:
 
 def _quality(rows: Sequence[Sourced]) -> Group:
     first = rows[0].result
-    title = f"Quality: {first.split}, {first.n} images, {first.spec.protocol}"
-    return Group(first.dataset, rows[0].standin, "quality", title, tuple(rows))
+    kind = "published" if first.evidence == "published" else "quality"
+    title = f"{kind.capitalize()}: {first.split}, {first.n} images, {first.spec.protocol}"
+    return Group(first.dataset, rows[0].standin, kind, title, tuple(rows))
+
+
+def _told_apart(groups: Sequence[Group]) -> list[Group]:
+    """Add to titles that several tables of a dataset share what differs: scoring, data or metrics."""
+    told = []
+    for group in groups:
+        alike = [g for g in groups if (g.dataset, g.standin, g.title) == (group.dataset, group.standin, group.title)]
+        parts = zip(*(_differences(g.rows[0].result) for g in alike))
+        own = [text for text, all_texts in zip(_differences(group.rows[0].result), parts) if len(set(all_texts)) > 1]
+        told.append(replace(group, title=", ".join([group.title, *own])))
+    return told
+
+
+def _differences(result: Result) -> tuple[str, ...]:
+    scores = sorted((id, m.version) for id, m in result.measurements.items() if m.kind == "score")
+    metrics = " ".join(f"{id} v{version}" for id, version in scores)
+    return f"{result.spec.scoring} scores", f"data {result.spec.dataset_digest[:8]}", metrics
 
 
 def _costs(rows: Sequence[Sourced]) -> Group:

@@ -69,7 +69,7 @@ def table_document(group: Group, rows: Sequence[Sourced], records: Sequence[int]
     A cell of a measurement is ``[value, text, context, beside]`` or null, any other its text or number. The contexts
     of a column (definition, version, shape, machine) say which of its values may be compared.
     """
-    first = _first_measurements(rows, with_scores=group.kind == "quality")
+    first = _first_measurements(rows, with_scores=group.kind != "costs")
     ids = in_order(list(first), {id: m.kind for id, m in first.items()})
     about = [_about_column(*entry[:3], rows, entry[3]) for entry in _ABOUT]
     columns = [_Measured(id, first[id], texts) for id in ids]
@@ -84,7 +84,7 @@ def table_document(group: Group, rows: Sequence[Sourced], records: Sequence[int]
         "columns": documents,
         "rows": [{"name": one.name, "record": record, "cells": row} for one, record, row in zip(rows, records, cells)],
         "sort": {"column": main, "descending": bool(documents[main]["higher"])} if ids else None,
-        "axes": _axes(ids, main, quality=group.kind == "quality"),
+        "axes": _axes(ids, main, quality=group.kind != "costs"),
     }
 
 
@@ -110,7 +110,8 @@ def _about_column(
 ) -> dict[str, Any]:
     """Return a column about the run; shown at first where it tells rows apart, and evidence always."""
     several = len({value(one.result) for one in rows}) > 1
-    shown = id == "evidence" or (several and id in ("status", "threads", "conditions", "machine"))
+    shown = id == "evidence" or (several and id in ("threads", "conditions", "machine"))
+    shown |= id == "status" and any(one.result.status != "ok" for one in rows)
     return {
         "id": id,
         "title": title,

@@ -6,6 +6,8 @@ const NAMED = 12; // points of a front that are labelled; more would cover each 
 
 /** Return a text as plotly takes it: its labels read a few tags. */
 const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+/** Return a name as a label beside a point: a long one would cover the others. */
+const short = (name) => (name.length > 32 ? `${name.slice(0, 31)}…` : name);
 /** Return a custom property of the page, a colour for instance. */
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
@@ -28,9 +30,10 @@ function plotPoints() {
 /** Draw the plot, its note and its table, and mark the front's rows in the table above. */
 function drawPlot() {
   const { table, axes } = state;
+  for (const id of ["plot", "plot-controls", "plot-data"]) byId(id).hidden = !table.axes;
   if (!table.axes) {
-    fill(byId("plot-note"), "This table has no numbers to draw.");
-    if (window.Plotly) Plotly.purge(byId("plot"));
+    state.front = new Set();
+    fill(byId("plot-note"), "This table has no measurements to draw.");
     return;
   }
   const [xColumn, yColumn] = [table.columns[axes.x], table.columns[axes.y]];
@@ -66,7 +69,7 @@ function pointTraces(points, front) {
     const on = (yes, no) => own.map((point) => (front.has(point) ? yes : no));
     return { x: own.map((point) => point.x), y: own.map((point) => point.y), type: "scatter", name: evidence,
       mode: front.size <= NAMED ? "markers+text" : "markers", textposition: "top center", cliponaxis: false,
-      text: own.map((point) => (front.has(point) ? plain(point.row.name) : "")), textfont: { size: 12, color: colour("text") },
+      text: own.map((point) => (front.has(point) ? plain(short(point.row.name)) : "")), textfont: { size: 12, color: colour("text") },
       customdata: own.map((point) => point.row), hovertext: own.map((point) => hoverText(point, front)), hoverinfo: "text",
       marker: { symbol: SYMBOLS[evidence] || "circle", color: colour(`series-${evidence}`), size: on(12, 9), opacity: on(1, 0.75),
         line: { width: on(2, 1), color: colour("text") } } };
@@ -96,7 +99,7 @@ function plotLayout(xColumn, yColumn) {
     margin: { l: 64, r: 24, t: 56, b: 56 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: getComputedStyle(document.body).fontFamily, size, color: colour("text") },
     legend: { orientation: "h", yref: "container", y: 1, yanchor: "top", x: 0 },
-    hoverlabel: { bgcolor: colour("surface"), bordercolor: colour("line"), font: { color: colour("text"), size: 13 }, align: "left" } };
+    hoverlabel: { bgcolor: colour("surface"), bordercolor: colour("line"), font: { family: getComputedStyle(document.body).fontFamily, color: colour("text"), size: 13 }, align: "left" } };
 }
 
 function drawPlotNote(points, front, left) {
