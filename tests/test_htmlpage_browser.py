@@ -35,6 +35,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         record(HOSTILE, 18.0, flops=0, latency=5.0, notes=[HOSTILE]),
         record("d", flops=5, more={"latency_ms": measurement(7.0, "timing", False, "ms", **timed)}),
         record("e", 30.0, data={"standin": False}),
+        record("f", dataset="pairs", data={}, status="oom", error="killed").model_copy(update={"measurements": {}}),
     ]
     content = document(read_sourced([write_records(folder / "results.jsonl", records)]), gallery=2)
     write_page(content, folder / "page.html")
@@ -65,6 +66,7 @@ def tab(browser, file: Path, seen: list[str]) -> Iterator[object]:
     tab.on("request", lambda request: seen.append(request.url))
     tab.on("dialog", lambda dialog: seen.append(f"dialog: {dialog.message}"))
     tab.goto(file.as_uri())
+    tab.select_option("#dataset", label="zrr-standin")
     tab.locator("#plot .main-svg").first.wait_for()
     yield tab
     tab.close()
@@ -261,6 +263,17 @@ def test_missing_pictures_are_said(page) -> None:
     assert "c: no pictures: its run kept no separate pictures. Run again with zoo-bench run" in text
     page.select_option("#dataset", label="zrr")
     assert page.inner_text("#gallery").startswith("No pictures.")
+
+
+def test_a_table_without_measurements_names_the_failure_and_hides_the_plot(page) -> None:
+    page.select_option("#dataset", label="pairs")
+    assert page.inner_text("#table tbody tr").split() == ["f", "untrained", "oom"]
+    assert not page.is_visible("#plot")
+    page.locator("#table tbody button").click()
+    assert "killed" in page.inner_text("#drawer-body")
+    page.keyboard.press("Escape")
+    page.select_option("#dataset", label="zrr-standin")
+    assert page.is_visible("#plot .main-svg >> nth=0")
 
 
 def test_light_and_dark_follow_the_system_or_the_button(page) -> None:

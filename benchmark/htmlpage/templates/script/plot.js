@@ -42,12 +42,19 @@ function drawPlot() {
   const before = state.front;
   state.front = new Set([...front].map((point) => point.row));
   if (before.size !== state.front.size || [...before].some((row) => !state.front.has(row))) drawBody();
-  if (window.Plotly) Plotly.react(byId("plot"), [...frontTraces(points, front), ...pointTraces(points, front)], plotLayout(xColumn, yColumn), {
-    responsive: true, displayModeBar: false, displaylogo: false, doubleClick: "reset" });
+  if (window.Plotly) drawChart([...frontTraces(points, front), ...pointTraces(points, front)], plotLayout(xColumn, yColumn));
   drawPlotNote(points, front, left);
   drawPlotData(points, front);
 }
 const drawPlotSoon = soon(drawPlot, 200);
+
+/** Hand traces to plotly; the first time, let a click on a point open the drawer. */
+function drawChart(traces, layout) {
+  const plot = byId("plot");
+  const isNew = !plot.on;
+  Plotly.react(plot, traces, layout, { responsive: true, displayModeBar: false, displaylogo: false, doubleClick: "reset" });
+  if (isNew) plot.on("plotly_click", (event) => openDrawer(event.points[0].customdata, -1));
+}
 
 /** Return one line per group of comparable points, along the best that can be had. */
 function frontTraces(points, front) {
@@ -146,7 +153,6 @@ function loadPlotly() {
   script.textContent = source.textContent;
   source.replaceWith(script);
   drawPlot();
-  byId("plot").on("plotly_click", (event) => openDrawer(event.points[0].customdata, -1));
 }
 
 /** Connect the controls, once. */
