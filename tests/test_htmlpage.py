@@ -222,6 +222,12 @@ def test_commands_name_options_limits_and_weights(tmp_path) -> None:
     assert "recognised by its sha256" in shown["remark"]
 
 
+def test_a_point_of_a_sweep_is_repeated_by_its_sweep(tmp_path) -> None:
+    point = record("a", 20.0, notes=["sweep double_descent_toy, recipe x"]).model_copy(update={"options": {"seed": 1}})
+    (shown,) = document_of(tmp_path, point).content["records"]
+    assert shown["commands"][-1] == "zoo-bench sweep double_descent_toy"
+
+
 # Pictures
 
 

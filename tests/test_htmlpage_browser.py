@@ -253,6 +253,13 @@ def test_the_slider_moves_between_two_pictures(page) -> None:
         "(all) => Promise.all(all.map((img) => img.decode())).then(() => true)"
     )
     assert "psnr[rgb] 21.00" in page.inner_text(".captions .left")
+    page.select_option("#zoom", "4")
+    divider = "document.querySelector('.divider').getBoundingClientRect().left"
+    before = page.evaluate(divider)
+    page.evaluate("document.querySelector('.frame-box').scrollLeft = 300")
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert page.evaluate(divider) == pytest.approx(before, abs=1)  # the line stays in sight
+    page.select_option("#zoom", "1")
     page.locator(".frame").click(position={"x": 5, "y": 50})
     assert float(slider.input_value()) < 5
 

@@ -51,6 +51,8 @@ def commands(one: Sourced) -> list[str]:
     result = one.result
     commit = result.environment.commit
     lines = [f"git checkout {shlex.quote(commit)}"] if commit else []
+    if sweep := _sweep(result):
+        return [*lines, in_lines(["zoo-bench", "sweep", sweep])]
     if result.spec.dataset_digest == NO_IMAGES or not result.spec.evaluate:
         return [*lines, in_lines(_costs_command(result))]
     return [*lines, in_lines(_run_command(result, one.standin))]
@@ -75,6 +77,8 @@ def commands_remark(one: Sourced) -> str:
     parts = []
     if one.result.environment.dirty:
         parts.append("The checkout had changes that were not committed: its code cannot be had again exactly.")
+    if _sweep(one.result):
+        return " ".join([*parts, "One point of a sweep, which trains and tests all of them."])
     if not one.standin and one.result.spec.evaluate:
         parts.append("Put the folder of your copy of the data for DIR.")
     if _needs_weights(one.result, one.standin):
@@ -82,6 +86,12 @@ def commands_remark(one: Sourced) -> str:
     if one.result.measurements and not one.result.spec.evaluate:
         parts.append("Costs and times alone: no images were passed through the network.")
     return " ".join(parts)
+
+
+def _sweep(result: Result) -> str | None:
+    """Return the sweep that a record is a point of: its options say more than those of the network."""
+    note = next((note for note in result.notes if note.startswith("sweep ")), "")
+    return note.removeprefix("sweep ").partition(",")[0] if result.options != result.spec.options and note else None
 
 
 def _costs_command(result: Result) -> list[str]:
@@ -118,7 +128,7 @@ def _options(result: Result) -> list[tuple[str, str]]:
     def text(value: Any) -> str:
         return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
-    return [(key, text(value)) for key, value in sorted(result.options.items())]
+    return [(key, text(value)) for key, value in sorted(result.spec.options.items())]
 
 
 def _conditions(result: Result) -> list[str]:

@@ -77,27 +77,30 @@ function drawStage() {
   const picture = (side) => (images[side]
     ? make("img", { class: side, alt: describe(side), src: DATA.pictures[images[side].views[gallery[side].view]], draggable: "false" })
     : make("div", { class: `${side} absent` }, "this row has no picture of this image"));
-  const frame = make("div", { class: "frame", style: `aspect-ratio: ${size[1]} / ${size[0]}; width: ${gallery.zoom * 100}%` },
+  const frame = make("div", { class: gallery.zoom > 1 ? "frame pixels" : "frame", style: `aspect-ratio: ${size[1]} / ${size[0]}; width: ${gallery.zoom * 100}%` },
     picture("right"), picture("left"), make("div", { class: "divider", "aria-hidden": "true" }));
   const slider = make("input", { type: "range", id: "slider", min: 0, max: 100, step: 1, value: gallery.split,
     "aria-label": "Share of the left picture", oninput: (event) => moveSplit(frame, Number(event.target.value)) });
   const box = make("div", { class: "frame-box", tabindex: gallery.zoom > 1 ? "0" : null, role: "group", "aria-label": "The two pictures" }, frame);
   fill(byId("stage"), make("div", { class: "captions" }, caption("left", images.left), caption("right", images.right)), box, slider);
+  box.addEventListener("scroll", () => moveSplit(frame, gallery.split));
   frame.addEventListener("pointerdown", (event) => followPointer(frame, slider, event));
   moveSplit(frame, gallery.split);
 }
 
-/** Show the left picture up to a percentage of the width. */
+/** Show the left picture up to a percentage of the width that is in sight: all of it, or a part where it is zoomed. */
 function moveSplit(frame, percent) {
   gallery.split = percent;
-  frame.style.setProperty("--split", `${percent}%`);
+  const box = frame.parentElement;
+  const inSight = `${box.scrollLeft + (percent / 100) * box.clientWidth}px`;
+  frame.style.setProperty("--split", gallery.zoom > 1 ? inSight : `${percent}%`);
   byId("slider").setAttribute("aria-valuetext", `${percent} % ${describe("left")}, the rest ${describe("right")}`);
 }
 
 /** Let the mouse drag the line between the pictures. */
 function followPointer(frame, slider, event) {
   const move = (at) => {
-    const box = frame.getBoundingClientRect();
+    const box = frame.parentElement.getBoundingClientRect();
     slider.value = Math.max(0, Math.min(100, ((at.clientX - box.left) / box.width) * 100));
     moveSplit(frame, Number(slider.value));
   };
