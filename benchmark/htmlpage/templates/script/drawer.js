@@ -1,12 +1,13 @@
 // The drawer: everything that is known about one value, or about one row.
 
-/** Open the drawer for a cell; `index` -1 stands for the row. */
+/** Open the drawer for a cell; `index` -1 stands for the row. The number comes first, then its origin. */
 function openDrawer(row, index) {
   const record = DATA.records[row.record];
   const column = index < 0 ? null : state.table.columns[index];
   byId("drawer-title").textContent = column ? `${column.title} of ${row.name}` : row.name;
-  fill(byId("drawer-body"), column ? valueSection(column, row.cells[index]) : rowSection(row),
-    commandSection(record), recordSection(row, record), environmentSection(DATA.environments[record.environment]));
+  fill(byId("drawer-body"), column ? valueSection(column, row.cells[index]) : null,
+    recordSection(row, record), commandSection(record), environmentSection(DATA.environments[record.environment]),
+    column ? null : rowSection(row));
   byId("drawer").showModal();
   byId("drawer-body").scrollTop = 0;
 }
@@ -50,8 +51,8 @@ function valueSection(column, cell) {
 function rowSection(row) {
   const shown = state.table.columns.map((column, index) => [column, row.cells[index]]);
   const values = shown.filter(([column, cell]) => column.contexts !== null && cell !== null);
-  return section("Values", make("p", {}, badge(row.cells[state.table.evidence], row)),
-    list(values.map(([column, cell]) => [column.title, `${textOf(cell)} ${column.unit}`.trim()])));
+  const text = (column, cell) => `${textOf(cell)} ${column.unit}${besideOf(cell).spread ? ` (${besideOf(cell).spread})` : ""}`.trim();
+  return values.length ? section("Values", list(values.map(([column, cell]) => [column.title, text(column, cell)]))) : null;
 }
 
 function commandSection(record) {

@@ -173,6 +173,7 @@ function connectPlot() {
   byId("reset-plot").addEventListener("click", () => Plotly.relayout(byId("plot"), { "xaxis.autorange": true, "yaxis.autorange": true }));
   byId("save-plot").addEventListener("click", () => Plotly.downloadImage(byId("plot"), { format: "svg", filename: "zoo-bench-plot" }));
   byId("plot-data").addEventListener("toggle", drawPlot);
+  addEventListener("resize", drawPlotSoon); // letters are smaller in a narrow window
 }
 
 function redrawPlot() {
