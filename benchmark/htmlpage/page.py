@@ -1,4 +1,8 @@
-"""The document as one HTML file: template, styles, script and plotly.js in it, and a policy that forbids requests."""
+"""The document as one HTML file: template, styles, script and plotly.js in it, and a policy that forbids requests.
+
+plotly.js takes 4.8 MB where bokehjs takes 1.4, but axes are chosen in the browser: that needs an interface in
+JavaScript that is a product of its own, points that are elements of the page, and no evaluation of text.
+"""
 
 from __future__ import annotations
 
