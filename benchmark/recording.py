@@ -198,6 +198,7 @@ class _Recording:
             measurements=self.measurements,
             per_image=str(journal.path.relative_to(session.store.root)) if journal.path.exists() else None,
             pictures=done.get("pictures"),
+            gallery=done.get("gallery"),
             timings=self.timings,
             phases={name: round(seconds, 4) for name, seconds in sorted(done["phases"].items())},
             notes=self.notes,

@@ -202,6 +202,8 @@ class Result(Record):
     # Paths relative to the folder of results.jsonl.
     per_image: str | None
     pictures: str | None
+    # A folder of separate pictures, with an index: see benchmark.pictures.save_pictures.
+    gallery: str | None = None
     # The raw samples of the timings, by size.
     timings: str | None = None
     # Seconds spent loading, in the network, in the metrics and in the store.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from benchmark.conditions import Conditions, Placed
 from benchmark.evaluation import Phases, as_picture, evaluate_images, run_sample
 from benchmark.fingerprint import take_fingerprint
 from benchmark.opening import configured, open_split
-from benchmark.pictures import Row, save_sheet, show_input
+from benchmark.pictures import Row, save_pictures, save_sheet, show_input
 from benchmark.prediction import predicted_of
 from benchmark.profiling import CostError, count_costs, meta_model, trace_card, trace_or_run
 from benchmark.selection import Entry, entry_of
@@ -65,7 +65,7 @@ class Work:
 
 
 def do_work(*, work: dict[str, Any], emit: Emit) -> dict[str, Any]:
-    """Count and evaluate; return number of images, seconds by phase, the sheet's path and the images left out.
+    """Count and evaluate; return number of images, seconds by phase, the pictures' paths and the images left out.
 
     Emits ``{"costs", "predicted", "output_shapes", "notes"}`` (by id, by suffix), then ``{"images": 1}`` per image.
     """
@@ -74,7 +74,7 @@ def do_work(*, work: dict[str, Any], emit: Emit) -> dict[str, Any]:
     phases = Phases()
     with phases.timing("costs"):
         emit(count_at_sizes(entry, task.sizes))
-    done: dict[str, Any] = {"n": 0, "pictures": None, "skipped": {}}
+    done: dict[str, Any] = {"n": 0, "skipped": {}}
     if task.evaluate:
         done = _Evaluation(task, entry, phases, lambda: emit({"images": 1})).run()
     return done | {"phases": dict(phases.seconds)}
@@ -152,9 +152,9 @@ class _Evaluation:
             keep=keep,
         )
         with self.phases.timing("pictures"):
-            pictures = self._save_sheet(model, scores, kept)
-        done = {"n": len(scores), "pictures": pictures, "skipped": skipped}
-        return done | self._plot_shifts() | self._fingerprint(model)
+            pictures = self._save_pictures(self._rows(model, scores, kept))
+        done = {"n": len(scores), "skipped": skipped}
+        return done | pictures | self._plot_shifts() | self._fingerprint(model)
 
     def _fingerprint(self, model: nn.Module) -> dict[str, Any]:
         """Return the network's fingerprint, or why there is none: some networks take no image this small."""
@@ -183,9 +183,9 @@ class _Evaluation:
         model = self.entry.build(seed=task.seed)
         return model if conditions.is_plain else Placed(model, conditions).eval()
 
-    def _save_sheet(
+    def _rows(
         self, model: nn.Module, scores: Mapping[str, Scores], kept: Mapping[str, tuple[Sample, Tensor]]
-    ) -> str | None:
+    ) -> list[Row]:
         rows = []
         for index in _shown(self.task.count):
             id = self.data.ids[index]
@@ -194,14 +194,21 @@ class _Evaluation:
             # After a resumed run the picture is computed once more.
             sample, output = kept.get(id) or self._again(model, index)
             values = (f"{name} {value:.4g}" for name, value in scores[id].items())
-            caption = "   ".join([f"image {id}", *values])
-            rows.append(Row(caption, show_input(sample), as_picture(output), as_picture(sample.target)))
+            pictures = (show_input(sample), as_picture(output), as_picture(sample.target))
+            rows.append(Row("   ".join([f"image {id}", *values]), *pictures, id=str(id), scores=scores[id]))
+        return rows
+
+    def _save_pictures(self, rows: Sequence[Row]) -> dict[str, str]:
+        """Write the contact sheet and, in a folder that the record's key names, the separate pictures."""
         if not rows:
-            return None
+            return {}
         label = self.entry.label
-        path = self.store.root / "images" / self.data.name / f"{_file_name(label)}.png"
-        save_sheet(path, f"{label} on {self.data.name} {self.data.split}: {self.entry.evidence}", rows)
-        return str(path.relative_to(self.store.root))
+        folder = self.store.root / "images" / self.data.name
+        sheet, pictures = folder / f"{_file_name(label)}.png", folder / f"{_file_name(label)}_{self.task.key[:8]}"
+        save_sheet(sheet, f"{label} on {self.data.name} {self.data.split}: {self.entry.evidence}", rows)
+        save_pictures(pictures, rows)
+        root = self.store.root
+        return {"pictures": str(sheet.relative_to(root)), "gallery": str(pictures.relative_to(root))}
 
     def _again(self, model: nn.Module, index: int) -> tuple[Sample, Tensor]:
         sample = self.data[index]
