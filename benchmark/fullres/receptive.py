@@ -97,6 +97,8 @@ class Follower(TorchDispatchMode):
         self.causes: list[Cause] = []
         self.resizes: list[Resize] = []
         self.multiple = [1, 1]
+        # By how many HyperConvs' filters a tensor was shaped, one after another; absent: by none.
+        self._level: WeakIdKeyDictionary = WeakIdKeyDictionary()
         # None: comes from the image, but cannot be followed.
         self._reach: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self._reach[planes] = (Span(), Span())
@@ -104,6 +106,14 @@ class Follower(TorchDispatchMode):
     def reach_of(self, tensor: Tensor) -> Reach | None:
         """Return the reach of a tensor that comes from the image; None if it cannot be followed."""
         return self._reach.get(tensor)
+
+    def level_of(self, tensor: Tensor) -> int:
+        """Return the highest level that ``raise_level`` gave to what ``tensor`` was computed from, 0 if none."""
+        return self._level.get(tensor, 0)
+
+    def raise_level(self, tensor: Tensor, level: int) -> None:
+        """Give ``tensor``, and what will be computed from it, at least ``level``."""
+        self._level[tensor] = max(level, self.level_of(tensor))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -116,8 +126,11 @@ class Follower(TorchDispatchMode):
         output = func(*meta_args, **meta_kwargs)
         if tracked:
             reach = self._reach_behind(func, args, inputs, tracked, output)
+            level = max(self.level_of(tensor) for tensor in tracked)
             for tensor in _tensors(output):
                 self._reach[tensor] = reach
+                if level:
+                    self.raise_level(tensor, level)
         return output
 
     def _reach_behind(
