@@ -155,6 +155,7 @@ class LayerNames:
     @contextmanager
     def following(self) -> Iterator[None]:
         """Keep the stack while the block runs."""
+
         def enter(module: nn.Module, args: Any) -> None:
             self._stack.append(self._names.get(module, self.current))
 

@@ -56,6 +56,7 @@ LAYERS = [
         "benchmark.fastmetrics",
     },
     {"benchmark.selection", "benchmark.doctoring", "benchmark.prediction"},
+    {"benchmark.fullres"},
     {"benchmark.evaluation", "benchmark.leaderboard", "benchmark.measure"},
     {"benchmark.measuring", "benchmark.doctor", "benchmark.work", "benchmark.training"},
     {"benchmark.recording"},

@@ -85,7 +85,7 @@ class HyperConv2d(nn.Module):
         The MLP computes in the precision of its weights, the normalisation in that of ``pooled``.
         """
         code = pooled.flatten(1)
-        bank = self.mlp(code.to(self.mlp[0].weight.dtype)).to(code.dtype)
+        bank = self.mlp(code.to(next(self.mlp.parameters()).dtype)).to(code.dtype)
         return normalize_filters(bank.unflatten(1, self.filter_shape))
 
     def forward(self, x: Tensor, embedding: Tensor | None) -> Tensor:

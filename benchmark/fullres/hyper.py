@@ -49,7 +49,7 @@ class Maxima:
             torch.maximum(self.values, found, out=self.values)
 
 
-class _Seen(Exception):
+class _SeenError(Exception):
     """All embeddings of a pass were seen: the rest of the network need not run."""
 
 
@@ -181,7 +181,7 @@ class _Gathering:
         self.current.tile, self.current.left = tile, len(self.maxima)
         layout = torch.channels_last if self.workers.channels_last else torch.contiguous_format
         crop = self.planes[..., tile.rows.crop, tile.columns.crop].clone(memory_format=layout)
-        with torch.inference_mode(), OnMeta(), contextlib.suppress(_Seen):
+        with torch.inference_mode(), OnMeta(), contextlib.suppress(_SeenError):
             self.network(crop)
         self.after_tile()
 
@@ -192,7 +192,7 @@ class _Gathering:
             one.take(embedding, self.current.tile)
             self.current.left -= 1
             if not self.current.left:
-                raise _Seen
+                raise _SeenError
         # What follows needs filters that are not there yet: it runs on meta, where nothing is computed.
         return _on_meta(x), _on_meta(embedding)
 

@@ -1,7 +1,8 @@
 """Cut an image into tiles whose crops hold all that the network needs to see.
 
-A crop begins and ends at multiples of the network's strides or at the image's own edge, where the network's padding acts
-as it does on the whole image. Outputs of a tile lie so far inside its crop that they cannot tell it from the image.
+A crop begins and ends at multiples of the network's strides or at the image's own edge, where the network's padding
+acts as it does on the whole image. Outputs of a tile lie so far inside its crop that they cannot tell it from the
+image.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
+from itertools import pairwise, product
 
 from benchmark.fullres.receptive import Reception
 from benchmark.fullres.spans import Span
@@ -115,7 +116,12 @@ class Plan:
 
 
 def make_plan(
-    reception: Reception, tile: tuple[int, int], *, multiple: int = 1, least: int = 1, spans: tuple[Span, Span] | None = None
+    reception: Reception,
+    tile: tuple[int, int],
+    *,
+    multiple: int = 1,
+    least: int = 1,
+    spans: tuple[Span, Span] | None = None,
 ) -> Plan:
     """Cut the image that ``reception`` was found for into tiles of about ``tile`` input pixels (height, width).
 
@@ -127,10 +133,15 @@ def make_plan(
         raise UserError(f"not exact in tiles: {'; '.join(cause.text for cause in reception.causes)}.")
     axes = []
     for axis in (0, 1):
-        step = math.lcm(reception.multiple[axis], multiple)
+        step = step_of(reception, axis, multiple)
         pieces = cut(reception.size[axis], tile[axis], reach[axis], step=step, least=least)
         axes.append(Axis(reception.size[axis], reception.output_size[axis], reach[axis], pieces))
     return Plan(reception, axes[0], axes[1])
+
+
+def step_of(reception: Reception, axis: int, multiple: int) -> int:
+    """Return of what tiles begin at multiples along an axis, where the network takes multiples of ``multiple``."""
+    return math.lcm(reception.multiple[axis], multiple)
 
 
 def cut(length: int, tile: int, span: Span, *, step: int, least: int) -> tuple[Piece, ...]:
@@ -138,7 +149,7 @@ def cut(length: int, tile: int, span: Span, *, step: int, least: int) -> tuple[P
     steps = -(-length // step)
     count = max(1, -(-steps // max(1, tile // step)))
     bounds = [step * (index * steps // count) for index in range(count)] + [length]
-    return tuple(_piece(start, end, length, span, step, least) for start, end in zip(bounds, bounds[1:]))
+    return tuple(_piece(start, end, length, span, step, least) for start, end in pairwise(bounds))
 
 
 def _piece(start: int, end: int, length: int, span: Span, step: int, least: int) -> Piece:

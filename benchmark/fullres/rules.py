@@ -66,7 +66,9 @@ def _convolution(call: Call) -> Reach:
     if not transposed:
         return _windows(call.reach, kernel, stride, padding, dilation)
     spans = zip(call.reach, kernel, _pair(stride), _pair(padding), _pair(dilation))
-    rows, columns = (span.through(Fraction(1, s), Fraction(p - (k - 1) * d, s), Fraction(p, s)) for span, k, s, p, d in spans)
+    rows, columns = (
+        span.through(Fraction(1, s), Fraction(p - (k - 1) * d, s), Fraction(p, s)) for span, k, s, p, d in spans
+    )
     return rows, columns
 
 
@@ -260,8 +262,12 @@ RULES: dict[Any, Rule] = {
     aten.permute: _permuted,
     aten.transpose: _transposed,
 }
-RULES |= dict.fromkeys((aten.mean, aten.sum, aten.amax, aten.amin, aten.max, aten.min, aten.var, aten.std, aten.var_mean), _reduction)
+RULES |= dict.fromkeys(
+    (aten.mean, aten.sum, aten.amax, aten.amin, aten.max, aten.min, aten.var, aten.std, aten.var_mean), _reduction
+)
 RULES |= dict.fromkeys((aten._adaptive_avg_pool2d, aten.adaptive_max_pool2d, aten.linalg_vector_norm), _global)
-RULES |= dict.fromkeys((aten.view, aten._unsafe_view, aten.reshape, aten.expand, aten.repeat, aten.squeeze, aten.unsqueeze), _reshaped)
+RULES |= dict.fromkeys(
+    (aten.view, aten._unsafe_view, aten.reshape, aten.expand, aten.repeat, aten.squeeze, aten.unsqueeze), _reshaped
+)
 RULES |= dict.fromkeys((aten.clone, aten.detach, aten.alias, aten._to_copy, aten.contiguous, aten.lift_fresh), _same)
 RULES |= dict.fromkeys((aten.zeros_like, aten.ones_like, aten.full_like, aten.empty_like), _same)
