@@ -7,6 +7,7 @@ so that a model that crashes half-way leaves its costs, and scores go to the sto
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,7 +160,7 @@ class _Evaluation:
         path = self.store.root / "images" / self.data.name / f"{_file_name(label)}_shifts.png"
         save_shift_histogram(path, f"{label} on {self.data.name} {self.data.split}", shifts)
         lengths = sorted(math.hypot(*shift) for shift in shifts)
-        text = f"shifts found: median {lengths[len(lengths) // 2]:.2f} px, largest {lengths[-1]:.2f} px"
+        text = f"shifts found: median {statistics.median(lengths):.2f} px, largest {lengths[-1]:.2f} px"
         return {"shift_plot": str(path.relative_to(self.store.root)), "shifts": text}
 
     def _network(self) -> nn.Module:

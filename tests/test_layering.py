@@ -24,10 +24,9 @@ LAYERS = [
         "benchmark.imagefiles",
         "benchmark.matfiles",
         "benchmark.alignment",
-        "benchmark.pipeline",
         "benchmark.paired",
     },
-    {"benchmark.conditions"},
+    {"benchmark.conditions", "benchmark.pipeline"},
     {
         "benchmark.protocols",
         "benchmark.conventions",
