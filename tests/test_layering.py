@@ -37,6 +37,11 @@ LAYERS = [
         "benchmark.standin",
     },
     {"benchmark.layout"},
+    {"benchmark.fullres.capture"},
+    {"benchmark.fullres.bandgraph"},
+    {"benchmark.fullres.bandops", "benchmark.fullres.bandstats"},
+    {"benchmark.fullres.bandplan"},
+    {"benchmark.fullres.bands"},
     {
         "benchmark.datasets",
         "benchmark.metrics",

@@ -120,9 +120,7 @@ class _Planner:
         self.stored = self._decide()
         self.reads = {node: self._reads(node) for node in self._step_nodes()}
         self.attached = {
-            node: node.args[0]
-            for node in facts.gathers
-            if node.args[0] in self.stored and node.args[0] in facts.rules
+            node: node.args[0] for node in facts.gathers if node.args[0] in self.stored and node.args[0] in facts.rules
         }
         self.last_read = self._last_reads()
         self.inside: dict[Node, tuple[Node, int, bool]] = {}

@@ -57,7 +57,9 @@ def run_banded(
         raise ValueError(f"out has shape {tuple(out.shape)}; the network returns {shape}")
     weights = tensors_of(module)
     total = len(plan.steps) * x.shape[0]
-    with torch.inference_mode(), _threads(threads):
+    with torch.no_grad(), _threads(threads):
+        if plan.graph.output.is_source:
+            out.copy_(_Run(plan, weights, x, out).whole(plan.graph.output))
         for sample in range(x.shape[0]):
             run = _Run(plan, weights, x[sample : sample + 1], out[sample : sample + 1])
             for index, step in enumerate(plan.steps):
