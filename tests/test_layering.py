@@ -37,11 +37,7 @@ LAYERS = [
         "benchmark.standin",
     },
     {"benchmark.layout"},
-    {"benchmark.fullres.capture"},
-    {"benchmark.fullres.bandgraph"},
-    {"benchmark.fullres.bandops", "benchmark.fullres.bandstats"},
-    {"benchmark.fullres.bandplan"},
-    {"benchmark.fullres.bands"},
+    {"benchmark.fullres"},
     {
         "benchmark.datasets",
         "benchmark.metrics",

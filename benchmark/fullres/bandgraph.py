@@ -37,6 +37,8 @@ _SAME_SHAPE = {
 }
 _EMPTY = {aten.empty.memory_format, aten.new_empty.default, aten.empty_like.default}
 ALIASING = {aten._unsafe_view.default, aten._reshape_alias.default}
+# What slice and slice_scatter leave out: dimension, start, stop, step.
+_SLICE: tuple[Any, ...] = (0, None, None, 1)
 # Where a write goes: start, stop, step per dimension.
 Region = tuple[tuple[int, int, int, int], ...]
 
@@ -138,7 +140,7 @@ class _Lowering:
         target = item.target
         args = tree_map(lambda leaf: self.values[leaf] if isinstance(leaf, fx.Node) else leaf, item.args)
         kwargs = tree_map(lambda leaf: self.values[leaf] if isinstance(leaf, fx.Node) else leaf, item.kwargs)
-        value = item.meta.get("val")
+        value: Any = item.meta.get("val")
         if target is operator.getitem:
             return self._part(args[0], args[1], value)
         if target is aten.copy.default and args[0].shape == args[1].shape and args[0].dtype == args[1].dtype:
@@ -187,14 +189,14 @@ def _span(node: Node, dim: int, start: int | None, stop: int | None, step: int) 
 
 def slice_of(node: Node) -> tuple[int, int, int, int]:
     """Return dimension, start, stop and step of a slice node."""
-    source, dim, start, stop, step = (*node.args, *(0, None, None, 1)[len(node.args) - 1 :])[:5]
+    source, dim, start, stop, step = (*node.args, *_SLICE[len(node.args) - 1 :])[:5]
     return _span(source, dim, start, stop, step)
 
 
 def _assembled(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node:
     """Return the tensor ``base`` with a part replaced; earlier replacements of parts are joined with this one."""
     base, source = args[:2]
-    dim, start, stop, step = (*args[2:], *(0, None, None, 1)[len(args) - 2 :])
+    dim, start, stop, step = (*args[2:], *_SLICE[len(args) - 2 :])
     region: Region = (_span(base, dim, kwargs.get("start", start), kwargs.get("end", stop), step),)
     if source.op == "assemble" and len(source.args[1]) == 1:
         inner, writes = source.args

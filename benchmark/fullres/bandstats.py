@@ -85,7 +85,7 @@ class Cells:
         if not self.maximum:
             heights = torch.tensor([bottom - top for top, bottom in self.rows]).view(-1, 1)
             values = values / (heights * torch.tensor([right - left for left, right in self.columns]))
-        return values.to(self.node.dtype).view(self.node.shape)
+        return values.to(self.node.dtype).view(self.node.shape or ())
 
 
 def _cells(size: int, cells: int) -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""A network at one input shape as a list of operators without side effects, found by running it on tensors without data.
+"""A network at one input shape as a list of operators without side effects, found by running it without data.
 
 In-place operators become ordinary ones (functionalisation), so each value is written once; who may overwrite what is
 decided afterwards, by the plan. A 12 MP image costs seconds and no memory.
@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from zoo.errors import UserError
 
@@ -50,10 +52,10 @@ def capture(module: nn.Module, shape: Sequence[int]) -> Captured:
             # Memory that is never touched is never given: this input takes none.
             planes = torch.empty(tuple(shape))
             graph = make_fx(torch.func.functionalize(forward), tracing_mode="fake")(list(tensors.values()), planes)
-    except torch._subclasses.fake_tensor.DataDependentOutputException as error:
+    except (DataDependentOutputException, DynamicOutputShapeException, GuardOnDataDependentSymNode) as error:
         raise UserError(
-            f"banded: the network looks at the values of its tensors ({error.func}), so its operators cannot be listed"
-            " beforehand. Run it on the whole image (--tile off)."
+            "banded: the network looks at the values of its tensors, so its operators cannot be listed beforehand."
+            " Run it on the whole image (--tile off)."
         ) from error
     finally:
         module.train(was_training)
