@@ -48,7 +48,8 @@ def capture(module: nn.Module, shape: Sequence[int]) -> Captured:
     was_training = module.training
     module.eval()
     try:
-        with torch.no_grad():
+        # In inference mode composite operators would stay whole and in place.
+        with torch.inference_mode(False), torch.no_grad():
             # Memory that is never touched is never given: this input takes none.
             planes = torch.empty(tuple(shape))
             graph = make_fx(torch.func.functionalize(forward), tracing_mode="fake")(list(tensors.values()), planes)
