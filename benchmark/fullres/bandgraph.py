@@ -1,0 +1,238 @@
+"""Operators of a captured network as nodes that a plan of bands can reason about.
+
+What says nothing about values goes (views of the same shape, copies, detach); norms that take their statistics from the
+image are split into statistics and their application; writes into parts of a new tensor become one ``assemble`` of
+parts, or a concatenation where the parts are channels.
+"""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.utils._pytree import tree_leaves, tree_map
+
+from benchmark.fullres.capture import Captured
+
+aten = torch.ops.aten
+
+# Operators that return several tensors of which networks use the first.
+FIRST = {aten.max_pool2d_with_indices.default, aten.adaptive_max_pool2d.default}
+_NORMS = {aten.native_batch_norm.default, aten._native_batch_norm_legit_no_training.default}
+_SAME_SHAPE = {
+    aten.view.default,
+    aten._unsafe_view.default,
+    aten.reshape.default,
+    aten.expand.default,
+    aten.alias.default,
+    aten.detach.default,
+    aten.clone.default,
+    aten._to_copy.default,
+    aten.lift_fresh_copy.default,
+}
+_EMPTY = {aten.empty.memory_format, aten.new_empty.default, aten.empty_like.default}
+ALIASING = {aten._unsafe_view.default, aten._reshape_alias.default}
+# What slice and slice_scatter leave out: dimension, start, stop, step.
+_SLICE: tuple[Any, ...] = (0, None, None, 1)
+# Where a write goes: start, stop, step per dimension.
+Region = tuple[tuple[int, int, int, int], ...]
+
+
+@dataclass(eq=False)
+class Node:
+    """One value: ``op`` of ``args``, an ATen operator or one of our names; ``shape`` None for several tensors."""
+
+    op: Any
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    shape: tuple[int, ...] | None = None
+    dtype: torch.dtype = torch.float32
+    index: int = -1
+    serial: int = field(default_factory=itertools.count().__next__)
+
+    @property
+    def inputs(self) -> list[Node]:
+        """Return the nodes among the arguments, each as often as it is used."""
+        return [leaf for leaf in tree_leaves((self.args, self.kwargs)) if isinstance(leaf, Node)]
+
+    @property
+    def is_image(self) -> bool:
+        """Whether this is one image (1, C, H, W)."""
+        return self.shape is not None and len(self.shape) == 4 and self.shape[0] == 1
+
+    @property
+    def is_weight(self) -> bool:
+        """Whether this is a weight or a constant."""
+        return self.op in ("weight", "constant")
+
+    @property
+    def is_source(self) -> bool:
+        """Whether this is the input, a weight or a constant."""
+        return self.op in ("input", "weight", "constant")
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the value."""
+        return 0 if self.shape is None else torch.Size(self.shape).numel() * self.dtype.itemsize
+
+    def size(self, dim: int) -> int:
+        """Return one dimension of a tensor."""
+        assert self.shape is not None
+        return self.shape[dim]
+
+
+@dataclass(frozen=True)
+class BandGraph:
+    """Nodes in the order of the network's own code, without those that nothing needs, and the one returned."""
+
+    nodes: tuple[Node, ...]
+    output: Node
+    input: Node
+
+
+def lower(captured: Captured) -> BandGraph:
+    """Return the nodes of a captured network."""
+    lowering = _Lowering(captured)
+    for item in captured.graph.graph.nodes:
+        lowering.add(item)
+    assert lowering.output is not None
+    assert lowering.input is not None
+    nodes = _needed(lowering.output)
+    for index, node in enumerate(nodes):
+        node.index = index
+    return BandGraph(tuple(nodes), lowering.output, lowering.input)
+
+
+class _Lowering:
+    def __init__(self, captured: Captured) -> None:
+        self.captured = captured
+        self.values: dict[fx.Node, Node] = {}
+        self.sources = iter(captured.weights)
+        self.input: Node | None = None
+        self.output: Node | None = None
+
+    def add(self, item: fx.Node) -> None:
+        if item.op == "placeholder":
+            self.values[item] = self._placeholder(item)
+        elif item.op == "get_attr":
+            value = getattr(self.captured.graph, str(item.target))
+            self.values[item] = Node("constant", (value,), shape=tuple(value.shape), dtype=value.dtype)
+        elif item.op == "output":
+            found = [self.values[leaf] for leaf in tree_leaves(item.args) if isinstance(leaf, fx.Node)]
+            self.output = found[0]
+        else:
+            self.values[item] = self._call(item)
+
+    def _placeholder(self, item: fx.Node) -> Node:
+        name = next(self.sources, None)
+        node = Node("input") if name is None else Node("weight", (name,))
+        node.shape, node.dtype = tuple(item.meta["val"].shape), item.meta["val"].dtype
+        if name is None:
+            self.input = node
+        return node
+
+    def _call(self, item: fx.Node) -> Node:
+        target = item.target
+        args = tree_map(lambda leaf: self.values[leaf] if isinstance(leaf, fx.Node) else leaf, item.args)
+        kwargs = tree_map(lambda leaf: self.values[leaf] if isinstance(leaf, fx.Node) else leaf, item.kwargs)
+        value: Any = item.meta.get("val")
+        if target is operator.getitem:
+            return self._part(args[0], args[1], value)
+        if target is aten.copy.default and args[0].shape == args[1].shape and args[0].dtype == args[1].dtype:
+            return args[1]
+        if target in _SAME_SHAPE and tuple(value.shape) == args[0].shape and value.dtype == args[0].dtype:
+            return args[0]
+        if target in _NORMS and args[0].is_image and all(user.args[1] == 0 for user in item.users):
+            return _norm(target, args)
+        if target is aten.slice_scatter.default:
+            return _assembled(args, kwargs)
+        first = target in FIRST and all(user.args[1] == 0 for user in item.users)
+        value = value[0] if first else value
+        if not isinstance(value, Tensor):
+            return Node(target, args, kwargs)
+        return Node("empty" if target in _EMPTY else target, args, kwargs, tuple(value.shape), value.dtype)
+
+    def _part(self, source: Node, index: int, value: Tensor) -> Node:
+        if source.op in FIRST or source.op == "norm":
+            return source
+        if source.op is aten.split.Tensor:
+            whole, size, dim = (*source.args, 0)[:3]
+            dim %= len(whole.shape)
+            start = index * size
+            args = (whole, dim, start, start + value.shape[dim], 1)
+            return Node(aten.slice.Tensor, args, {}, tuple(value.shape), value.dtype)
+        return Node(operator.getitem, (source, index), {}, tuple(value.shape), value.dtype)
+
+
+def _norm(target: Any, args: tuple[Any, ...]) -> Node:
+    """Split a batch norm (an instance norm is one over a single image) into statistics and their application."""
+    x, weight, bias, mean, var = args[:5]
+    own_statistics = target is aten.native_batch_norm.default and args[5]
+    eps = args[7] if target is aten.native_batch_norm.default else args[6]
+    if own_statistics:
+        moments = Node("moments", (x,))
+        channels = (x.shape[1],)
+        mean = Node(operator.getitem, (moments, 0), {}, channels)
+        var = Node(operator.getitem, (moments, 1), {}, channels)
+    return Node("norm", (x, weight, bias, mean, var, eps), {}, x.shape, x.dtype)
+
+
+def _span(node: Node, dim: int, start: int | None, stop: int | None, step: int) -> tuple[int, int, int, int]:
+    start, stop, step = slice(start, stop, step).indices(node.size(dim))
+    return dim % len(node.shape or ()), start, stop, step
+
+
+def slice_of(node: Node) -> tuple[int, int, int, int]:
+    """Return dimension, start, stop and step of a slice node."""
+    source, dim, start, stop, step = (*node.args, *_SLICE[len(node.args) - 1 :])[:5]
+    return _span(source, dim, start, stop, step)
+
+
+def _assembled(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node:
+    """Return the tensor ``base`` with a part replaced; earlier replacements of parts are joined with this one."""
+    base, source = args[:2]
+    dim, start, stop, step = (*args[2:], *_SLICE[len(args) - 2 :])
+    region: Region = (_span(base, dim, kwargs.get("start", start), kwargs.get("end", stop), step),)
+    if source.op == "assemble" and len(source.args[1]) == 1:
+        inner, writes = source.args
+        # x[a][b] = v: a slice of x with a part replaced, written back to where it was.
+        if isinstance(inner, Node) and inner.op is aten.slice.Tensor and slice_of(inner) == region[0]:
+            from_base = inner.args[0] is base
+            if from_base:
+                region, source = region + writes[0][1], writes[0][0]
+    origin: Node | None = base
+    earlier: tuple[Any, ...] = ()
+    if base.op == "assemble":
+        origin, earlier = base.args
+    elif base.op == "empty":
+        origin = None
+    writes = (*earlier, (source, region))
+    if origin is None and _are_channels(writes, base.size(1)):
+        return Node(aten.cat.default, ([part for part, _ in writes], 1), {}, base.shape, base.dtype)
+    return Node("assemble", (origin, writes), {}, base.shape, base.dtype)
+
+
+def _are_channels(writes: Iterable[tuple[Node, Region]], channels: int) -> bool:
+    reached = 0
+    for _, region in writes:
+        if len(region) != 1 or region[0][0] != 1 or region[0][1] != reached or region[0][3] != 1:
+            return False
+        reached = region[0][2]
+    return reached == channels
+
+
+def _needed(output: Node) -> list[Node]:
+    """Return what the output needs, in the order in which the network computes it."""
+    seen: set[Node] = set()
+    stack = [output]
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            stack.extend(node.inputs)
+    return sorted(seen, key=lambda node: node.serial)

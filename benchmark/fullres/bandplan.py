@@ -1,0 +1,342 @@
+"""Decide what is stored, where, and for how long; count the peak beforehand.
+
+A node is **stored** (computed once, band by band, into a buffer), **inlined** (computed for each band of the steps that
+read it, never as a whole) or, without a rule, run **whole**. Convolutions are computed once: stored, or inlined
+into the single pointwise step that follows. What moves rows (paddings, slices, concatenations) and what is cheap and
+has one reader is inlined.
+
+A stored node may lie **inside** another that reads it: overwritten in place when it dies there, or as a part of a
+concatenation, which then costs no copy. Nodes that lie in each other share one buffer, alive from its first write to
+its last read. Concatenations are stored where that takes no copy and no more memory, tried one by one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from benchmark.fullres.bandgraph import ALIASING, BandGraph, Node, aten
+from benchmark.fullres.bandops import Rule, rule_of
+from benchmark.fullres.bandstats import gathers
+
+# A step's strips together; more rows save little, and strips that stay in the cache are fast.
+STRIP_BYTES = 16 << 20
+# Tensors up to this size run whole.
+SMALL_BYTES = 64 << 10
+# How much higher a concatenation that is stored may make the peak.
+_TOLERANCE = 1.02
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much of an image is handled at once; tests make it small."""
+
+    strip_bytes: int = STRIP_BYTES
+    small_bytes: int = SMALL_BYTES
+
+
+@dataclass(eq=False)
+class Step:
+    """One entry of the plan: what is run and what may be freed afterwards.
+
+    ``kind``: "bands" computes ``node`` in strips of ``rows``; "gather" reads strips of its image; "whole" runs the
+    operator. ``gathered``: nodes that see each strip of this one as it is made. ``kept``: parts of a concatenation that
+    lie in it already.
+    """
+
+    node: Node
+    kind: str
+    rows: int = 0
+    gathered: list[Node] = field(default_factory=list)
+    kept: frozenset[int] = frozenset()
+    reads: set[Node] = field(default_factory=set)
+    frees: list[Node] = field(default_factory=list)
+    strip_bytes: int = 0
+
+
+@dataclass(eq=False)
+class Plan:
+    """Steps in order; ``place`` gives each stored node its buffer's owner and first channel there."""
+
+    graph: BandGraph
+    steps: list[Step]
+    place: dict[Node, tuple[Node, int]]
+    # Nodes that several readers ask for within a step, whose strips are remembered there.
+    shared: frozenset[Node]
+    peak_bytes: int
+    peak_node: Node
+
+
+def make_plan(graph: BandGraph, sizes: Sizes | None = None) -> Plan:
+    """Return the plan with the lowest peak that these rules find."""
+    sizes = sizes or Sizes()
+    facts = _Facts(graph, sizes)
+    kept: frozenset[Node] = frozenset()
+    best = _Planner(facts, kept).plan()
+    limit = best.peak_bytes * _TOLERANCE
+    for node in graph.nodes:
+        if node.op is aten.cat.default and node in facts.rules and node is not graph.output:
+            tried = _Planner(facts, kept | {node})
+            if tried.takes_no_copy(node):
+                plan = tried.plan()
+                if plan.peak_bytes <= limit:
+                    best, kept = plan, kept | {node}
+    return best
+
+
+class _Facts:
+    """What does not change with the decisions."""
+
+    def __init__(self, graph: BandGraph, sizes: Sizes) -> None:
+        self.graph, self.sizes = graph, sizes
+        self.rules: dict[Node, Rule] = {}
+        self.images: dict[Node, list[Node]] = {}
+        self.gathers = {node for node in graph.nodes if gathers(node)}
+        # Per node its readers, and whether they read it by rows.
+        self.readers: dict[Node, list[tuple[Node, bool]]] = defaultdict(list)
+        for node in graph.nodes:
+            rule = None if node in self.gathers or node.is_source else rule_of(node)
+            if rule is not None:
+                images = list(dict.fromkeys(rule.images(node)))
+                if node.nbytes + sum(image.nbytes for image in images) > sizes.small_bytes:
+                    self.rules[node], self.images[node] = rule, images
+            if node in self.gathers:
+                self.images[node] = [node.args[0]]
+            by_rows = set(self.images.get(node, []))
+            for source in dict.fromkeys(node.inputs):
+                self.readers[source].append((node, source in by_rows))
+
+    def is_alias(self, node: Node) -> bool:
+        """Whether a node that runs whole returns a view of its input."""
+        return node.op in ALIASING or bool(getattr(node.op, "is_view", False))
+
+
+class _Planner:
+    def __init__(self, facts: _Facts, cats: frozenset[Node]) -> None:
+        self.facts, self.graph, self.cats = facts, facts.graph, cats
+        self.owners: dict[Node, set[Node]] = {}
+        self.at_place: dict[Node, bool] = {}
+        self.stored = self._decide()
+        self.reads = {node: self._reads(node) for node in self._step_nodes()}
+        self.attached = {
+            node: node.args[0] for node in facts.gathers if node.args[0] in self.stored and node.args[0] in facts.rules
+        }
+        self.last_read = self._last_reads()
+        self.inside: dict[Node, tuple[Node, int, bool]] = {}
+        self._place_all()
+
+    # --- stored or inlined
+
+    def _decide(self) -> set[Node]:
+        stored: set[Node] = set()
+        for node in reversed(self.graph.nodes):
+            if node.is_source or node in self.facts.gathers or node not in self.facts.rules:
+                continue
+            readers = self.facts.readers[node]
+            owners: set[Node] = set()
+            for reader, _ in readers:
+                inlined = reader in self.facts.rules and reader not in stored
+                owners |= self.owners[reader] if inlined else {reader}
+            self.owners[node] = owners
+            self.at_place[node] = all(
+                reader in self.facts.rules
+                and self.facts.rules[reader].same_rows
+                and (reader in stored or self.at_place[reader])
+                for reader, _ in readers
+            )
+            needed_whole = any(
+                not by_rows or not (reader in self.facts.rules or reader in self.facts.gathers)
+                for reader, by_rows in readers
+            )
+            if node is self.graph.output or needed_whole or node in self.cats or self._worth_storing(node, owners):
+                stored.add(node)
+        return stored
+
+    def _worth_storing(self, node: Node, owners: set[Node]) -> bool:
+        rule = self.facts.rules[node]
+        if rule.cost == "heavy":
+            return len(owners) > 1 or not self.at_place[node]
+        if rule.cost == "free" or len(owners) == 1:
+            return False
+        if self._takes_over(node):
+            return True
+        computing = len(owners - self.facts.gathers)
+        smaller = node.nbytes < sum(image.nbytes for image in self.facts.images[node])
+        return computing > 2 or (computing > 1 and smaller and not rule.same_rows)
+
+    def _takes_over(self, node: Node) -> bool:
+        """Whether storing a node takes no memory: a convolution before it has no other reader but statistics."""
+        if not self.facts.rules[node].same_rows:
+            return False
+        for image in self.facts.images[node]:
+            rule = self.facts.rules.get(image)
+            others = {reader for reader, _ in self.facts.readers[image] if reader.op != "moments"} - {node}
+            if rule is not None and not others and (rule.cost == "heavy" or self._takes_over(image)):
+                return True
+        return False
+
+    # --- who reads what, when
+
+    def _step_nodes(self) -> list[Node]:
+        return [n for n in self.graph.nodes if not n.is_source and (n in self.stored or n not in self.facts.rules)]
+
+    def inlined_in(self, node: Node) -> Iterator[tuple[Node, bool]]:
+        """Yield what a step computes by rows: its node and what is inlined; with whether rows stay in place."""
+        stack = [(node, True)]
+        seen: set[tuple[Node, bool]] = set()
+        while stack:
+            item, at_place = stack.pop()
+            if (item, at_place) in seen:
+                continue
+            seen.add((item, at_place))
+            yield item, at_place
+            rule = self.facts.rules.get(item)
+            below = at_place and rule is not None and rule.same_rows
+            stack += [(image, below) for image in self.facts.images[item] if self._is_inlined(image)]
+
+    def _is_inlined(self, node: Node) -> bool:
+        return node in self.facts.rules and node not in self.stored
+
+    def _reads(self, node: Node) -> dict[Node, bool]:
+        """Return stored nodes that a step reads, with whether it reads just the rows that it writes."""
+        if node not in self.facts.images:
+            return dict.fromkeys(node.inputs, False)
+        found: dict[Node, bool] = {}
+        for item, at_place in self.inlined_in(node):
+            rule = self.facts.rules.get(item)
+            same = at_place and rule is not None and rule.same_rows
+            for source in item.inputs:
+                if not self._is_inlined(source):
+                    by_rows = source in self.facts.images[item]
+                    found[source] = found.get(source, True) and same and by_rows
+        return found
+
+    def _time(self, node: Node) -> int:
+        return self.attached[node].index if node in self.attached else node.index
+
+    def _last_reads(self) -> dict[Node, int]:
+        last: dict[Node, int] = defaultdict(int)
+        for node in reversed(self._step_nodes()):
+            when = self._time(node)
+            if self.facts.is_alias(node):
+                # Who reads a view reads what it views.
+                when = max(when, last[node])
+            for source in self.reads[node]:
+                last[source] = max(last[source], when)
+        last[self.graph.output] = len(self.graph.nodes)
+        return last
+
+    # --- one inside another
+
+    def _place_all(self) -> None:
+        for node in self._step_nodes():
+            if node in self.stored:
+                taken: list[tuple[int, int]] = []
+                self._place_below(node, node, 0, True, taken)
+
+    def _place_below(self, step: Node, item: Node, offset: int, same: bool, taken: list[tuple[int, int]]) -> None:
+        rule = self.facts.rules[item]
+        if not rule.same_rows:
+            return
+        is_cat = item.op is aten.cat.default
+        channel = offset
+        for image in rule.images(item):
+            if is_cat or image.shape == item.shape:
+                if self._is_inlined(image):
+                    self._place_below(step, image, channel, same and is_cat, taken)
+                else:
+                    self._try_to_place(image, step, channel, same and is_cat, taken)
+            channel += image.size(1) if is_cat else 0
+
+    def _try_to_place(self, image: Node, step: Node, channel: int, same: bool, taken: list[tuple[int, int]]) -> None:
+        span = (channel, channel + image.size(1))
+        if image not in self.stored or image in self.inside or image is self.graph.output or image.dtype != step.dtype:
+            return
+        if any(span[0] < high and low < span[1] for low, high in taken):
+            return
+        if not same and not (self.reads[step][image] and self.last_content(image) <= step.index):
+            return
+        taken.append(span)
+        self.inside[image] = (step, channel, same)
+
+    def last_content(self, node: Node) -> int:
+        """Return when the values of a node, or those of nodes whose values it holds, are read for the last time."""
+        held = [other for other, (owner, _, same) in self.inside.items() if owner is node and same]
+        return max([self.last_read[node], *(self.last_content(other) for other in held)])
+
+    def takes_no_copy(self, cat: Node) -> bool:
+        """Whether all parts of a stored concatenation lie in it."""
+        return all(self.inside.get(part, (None,))[0] is cat for part in cat.args[0])
+
+    # --- the plan
+
+    def plan(self) -> Plan:
+        place = {node: self._root(node) for node in self._step_nodes() if node in self.stored}
+        steps = [self._step(node) for node in self._step_nodes() if node not in self.attached]
+        by_node = {step.node: step for step in steps}
+        for gathered, source in self.attached.items():
+            by_node[source].gathered.append(gathered)
+        peak, peak_node = self._count(steps, place)
+        readers = self.facts.readers
+        shared = frozenset(node for node in self.facts.rules if node not in self.stored and len(readers[node]) > 1)
+        return Plan(self.graph, steps, place, shared, peak, peak_node)
+
+    def _root(self, node: Node) -> tuple[Node, int]:
+        channel = 0
+        while node in self.inside:
+            node, offset, _ = self.inside[node]
+            channel += offset
+        return node, channel
+
+    def _step(self, node: Node) -> Step:
+        reads = set(self.reads[node])
+        if node not in self.facts.images:
+            return Step(node, "whole", reads=reads)
+        image = node if node in self.stored else node.args[0]
+        rows, strip_bytes = self._strips(node, image.size(2))
+        kept: frozenset[int] = frozenset()
+        if node.op is aten.cat.default:
+            parts = enumerate(node.args[0])
+            kept = frozenset(i for i, part in parts if self.inside.get(part, (None,))[0] is node)
+        kind = "bands" if node in self.stored else "gather"
+        return Step(node, kind, rows, kept=kept, reads=reads, strip_bytes=strip_bytes)
+
+    def _strips(self, node: Node, height: int) -> tuple[int, int]:
+        """Return how many rows a step takes at once, and about what their strips take."""
+        per_row = 0
+        for item in {item for item, _ in self.inlined_in(node)}:
+            sizes = [image.nbytes for image in self.facts.images[item]]
+            per_row += ((item.nbytes if item in self.facts.rules else 0) + max(sizes)) // height
+        rows = max(1, min(height, self.facts.sizes.strip_bytes // max(per_row, 1)))
+        rows = rows // 8 * 8 if rows > 8 else rows
+        return rows, rows * per_row
+
+    def _count(self, steps: list[Step], place: dict[Node, tuple[Node, int]]) -> tuple[int, Node]:
+        """Set what each step frees and return the peak of live tensors and strips, and where it is."""
+        members: dict[Node, list[Node]] = defaultdict(list)
+        for node, (root, _) in place.items():
+            members[root].append(node)
+        last: dict[Node, int] = {}
+        for step in steps:
+            for node in [step.node, *step.gathered]:
+                root = place[node][0] if node in place else node
+                last[root] = max(last.get(root, 0), node.index, self.last_read[node])
+        live = self.graph.input.nbytes
+        peak, peak_node, held = live, self.graph.input, set[Node]()
+        order = sorted(last, key=last.__getitem__)
+        for step in steps:
+            for node in [step.node, *step.gathered]:
+                root = place[node][0] if node in place else node
+                if root not in held:
+                    held.add(root)
+                    live += 0 if self.facts.is_alias(root) else root.nbytes
+            if live + step.strip_bytes > peak:
+                peak, peak_node = live + step.strip_bytes, step.node
+            while order and last[order[0]] <= step.node.index:
+                root = order.pop(0)
+                if root not in held:
+                    continue
+                live -= 0 if self.facts.is_alias(root) else root.nbytes
+                step.frees.append(root)
+        return peak, peak_node

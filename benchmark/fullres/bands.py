@@ -1,0 +1,239 @@
+"""Run a network on a whole image in bands of rows, exactly, holding little more than the tensors that are alive.
+
+For networks that tiles cannot serve because some layers look at the whole image: instance norm, channel attention,
+global context, pyramid pooling. The network's operators are listed beforehand (``capture``), planned
+(``bandplan``) and run here one after another, each over strips of rows: statistics are gathered while the strips that
+they describe are made, so all values are those of the whole image. Kernels are torch's own in the plain memory format;
+convolutions and frozen norms give the bits of the whole image, statistics of an image its digits to float32's rounding.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from benchmark.fullres.bandgraph import Node, aten, lower
+from benchmark.fullres.bandops import RULES, rule_of
+from benchmark.fullres.bandplan import Plan, Sizes, Step, make_plan
+from benchmark.fullres.bandstats import gathering
+from benchmark.fullres.capture import capture, tensors_of
+from zoo.errors import UserError
+
+Progress = Callable[[int, int], None]
+
+
+def run_banded(
+    module: nn.Module,
+    x: Tensor,
+    *,
+    out: Tensor | None = None,
+    memory_limit: int | None = None,
+    progress: Progress | None = None,
+    threads: int | None = None,
+    sizes: Sizes | None = None,
+) -> Tensor:
+    """Return ``module(x)`` in evaluation mode for x (N, C, H, W) on the CPU, sample by sample, computed in bands.
+
+    ``out`` takes the result. ``progress(done, total)`` is called after each step. ``memory_limit`` in bytes is for
+    input, output and all tensors between, weights apart. Raises UserError if the plan needs more, or if the network's
+    operators cannot be listed beforehand.
+    """
+    plan = plan_of(module, x.shape, sizes)
+    if memory_limit is not None and plan.peak_bytes > memory_limit:
+        raise UserError(
+            f"memory limit of {_mib(memory_limit)} is too small: in bands this network needs {_mib(plan.peak_bytes)}"
+            f" for {'x'.join(map(str, x.shape))}. Raise it to at least that, or take a smaller image."
+        )
+    shape = (x.shape[0], *(plan.graph.output.shape or ())[1:])
+    if out is None:
+        out = torch.empty(shape, dtype=plan.graph.output.dtype)
+    elif tuple(out.shape) != shape:
+        raise ValueError(f"out has shape {tuple(out.shape)}; the network returns {shape}")
+    weights = tensors_of(module)
+    total = len(plan.steps) * x.shape[0]
+    with torch.no_grad(), _threads(threads):
+        if plan.graph.output.is_source:
+            out.copy_(_Run(plan, weights, x, out).whole(plan.graph.output))
+        for sample in range(x.shape[0]):
+            run = _Run(plan, weights, x[sample : sample + 1], out[sample : sample + 1])
+            for index, step in enumerate(plan.steps):
+                run.take(step)
+                if progress is not None:
+                    progress(sample * len(plan.steps) + index + 1, total)
+    return out
+
+
+def banded_peak_bytes(module: nn.Module, shape: Sequence[int], sizes: Sizes | None = None) -> int:
+    """Return the most that ``run_banded`` holds for one sample: input, output, live tensors and strips, not weights."""
+    return plan_of(module, shape, sizes).peak_bytes
+
+
+_PLANS: weakref.WeakKeyDictionary[nn.Module, dict[Any, Plan]] = weakref.WeakKeyDictionary()
+
+
+def plan_of(module: nn.Module, shape: Sequence[int], sizes: Sizes | None = None) -> Plan:
+    """Return the plan for one sample of ``shape``, made once per module and shape."""
+    plans = _PLANS.setdefault(module, {})
+    key = (tuple(shape[1:]), sizes)
+    if key not in plans:
+        plans[key] = make_plan(lower(capture(module, (1, *shape[1:]))), sizes)
+    return plans[key]
+
+
+class _Run:
+    """One sample on its way through the plan; the ``Reader`` of the rules."""
+
+    def __init__(self, plan: Plan, weights: dict[str, Tensor], x: Tensor, out: Tensor) -> None:
+        self.plan, self.weights, self.out = plan, weights, out
+        self.buffers: dict[Node, Tensor] = {}
+        self.values: dict[Node, Any] = {plan.graph.input: x}
+        self.strips: dict[tuple[Node, int, int], Tensor] = {}
+        # Nodes of each buffer's owner, which go when it goes.
+        self.members: dict[Node, list[Node]] = {}
+        for node, (root, _) in plan.place.items():
+            self.members.setdefault(root, []).append(node)
+
+    def take(self, step: Step) -> None:
+        """Run one step and free what it was the last to read."""
+        if step.kind == "bands":
+            self._bands(step)
+        elif step.kind == "gather":
+            self._gather(step.node, step.rows)
+        else:
+            self.values[step.node] = self._call(step.node)
+        if step.node is self.plan.graph.output and step.kind != "bands":
+            self.out.copy_(self.values[step.node])
+        for root in step.frees:
+            self.buffers.pop(root, None)
+            for node in [root, *self.members.get(root, [])]:
+                self.values.pop(node, None)
+
+    # --- reading
+
+    def read(self, node: Node, first: int, last: int) -> Tensor:
+        """Return rows of a stored node, or compute them."""
+        if node in self.values or node.is_source:
+            return self.whole(node)[:, :, first:last]
+        key = (node, first, last)
+        if key in self.strips:
+            return self.strips[key]
+        rule = rule_of(node)
+        assert rule is not None
+        strip = rule.run(node, first, last, self)
+        if node in self.plan.shared:
+            self.strips[key] = strip
+        return strip
+
+    def whole(self, value: Any) -> Any:
+        """Return a node's tensor."""
+        if not isinstance(value, Node):
+            return value
+        if value.op == "weight":
+            return self.weights[value.args[0]]
+        return value.args[0] if value.op == "constant" else self.values[value]
+
+    def owned(self, node: Node) -> bool:
+        """Whether a strip of the node is fresh and read once."""
+        if node in self.values or node.is_source or node in self.plan.shared:
+            return False
+        rule = rule_of(node)
+        return rule is not None and rule.cost != "free"
+
+    # --- steps
+
+    def _bands(self, step: Step) -> None:
+        node = step.node
+        target = self._slot(node)
+        gathered = [(other, gathering(other)) for other in step.gathered]
+        if node.op is aten.cat.default and step.kept:
+            self._fill(step, target)
+        rule = RULES.get(node.op) or rule_of(node)
+        assert rule is not None
+        for first, last in _bands(node.size(2), step.rows):
+            if not (node.op is aten.cat.default and step.kept):
+                strip = rule.run(node, first, last, self)
+                target[:, :, first:last].copy_(strip)
+                self.strips.clear()
+            else:
+                strip = target[:, :, first:last]
+            for _, gatherer in gathered:
+                gatherer.update(strip, first)
+        self.values[node] = target
+        for other, gatherer in gathered:
+            self.values[other] = gatherer.result()
+
+    def _fill(self, step: Step, target: Tensor) -> None:
+        """Write those parts of a concatenation that do not lie in it already."""
+        channel = 0
+        for index, part in enumerate(step.node.args[0]):
+            if index not in step.kept:
+                for first, last in _bands(part.size(2), step.rows):
+                    target[:, channel : channel + part.size(1), first:last].copy_(self.read(part, first, last))
+                    self.strips.clear()
+            channel += part.size(1)
+
+    def _gather(self, node: Node, rows: int) -> None:
+        gatherer = gathering(node)
+        source = node.args[0]
+        for first, last in _bands(source.size(2), rows):
+            gatherer.update(self.read(source, first, last), first)
+            self.strips.clear()
+        self.values[node] = gatherer.result()
+
+    def _call(self, node: Node) -> Any:
+        if node.op == "empty":
+            return torch.empty(node.shape or (), dtype=node.dtype)
+        args, kwargs = tree_map(self.whole, (node.args, node.kwargs))
+        if node.op == "norm":
+            x, weight, bias, mean, var, eps = args
+            return torch.native_batch_norm(x, weight, bias, mean, var, False, 0.0, eps)[0]
+        if node.op == "assemble":
+            return _assembled(node, args)
+        if node.op is aten.view.default:
+            return args[0].reshape(args[1])
+        result = node.op(*args, **kwargs)
+        return result[0] if isinstance(result, tuple) and node.shape is not None else result
+
+    def _slot(self, node: Node) -> Tensor:
+        root, channel = self.plan.place[node]
+        if root not in self.buffers:
+            is_output = root is self.plan.graph.output
+            self.buffers[root] = self.out if is_output else torch.empty(root.shape or (), dtype=root.dtype)
+        return self.buffers[root][:, channel : channel + node.size(1)]
+
+
+def _assembled(node: Node, args: Any) -> Tensor:
+    base, writes = args
+    target = torch.empty(node.shape or (), dtype=node.dtype) if base is None else base.clone()
+    for source, region in writes:
+        index = [slice(None)] * target.ndim
+        for dim, start, stop, step in region:
+            index[dim] = slice(start, stop, step)
+        target[tuple(index)] = source
+    return target
+
+
+def _bands(height: int, rows: int) -> Iterator[tuple[int, int]]:
+    for first in range(0, height, rows):
+        yield first, min(first + rows, height)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _mib(size: int) -> str:
+    return f"{size / (1 << 20):.0f} MiB"
