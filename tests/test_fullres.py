@@ -316,3 +316,19 @@ def test_a_full_disk_is_said_before_the_work(zoo_bench, tmp_path, monkeypatch) -
     assert outcome.code == 2
     assert "there is no room for it" in outcome.err
     assert not list((tmp_path / "o").iterdir())
+
+
+def test_networks_that_see_the_whole_image_go_in_bands_where_memory_is_short(monkeypatch) -> None:
+    network = create_model("dped").eval()
+    planes = torch.rand(1, 4, 96, 80, generator=torch.Generator().manual_seed(0))
+    subject = Subject(network, 4, trusted=True, global_ops=get_card("dped").global_ops)
+    monkeypatch.setattr("benchmark.fullres.full.SMALL_PIXELS", 0)
+    assert plan_execution(subject, planes).mode == "whole"
+    monkeypatch.setattr("benchmark.fullres.full._Decision._whole_bytes", lambda self: 1 << 50)
+    how = plan_execution(subject, planes)
+    assert (how.mode, how.plan) == ("bands", None)
+    assert "in bands" in how.text
+    with torch.inference_mode():
+        torch.testing.assert_close(how.run(planes), network(planes), rtol=0, atol=1e-5)
+    with pytest.raises(UserError, match=r"needs .*MiB in bands, and .*--approximate"):
+        plan_execution(subject, planes, memory_limit=1 << 20)

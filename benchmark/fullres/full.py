@@ -1,4 +1,4 @@
-"""Decide how an image of any size goes through a network, and run it: whole, in tiles, or filters first, then tiles."""
+"""Decide how an image of any size goes through a network, and run it: whole, in tiles, or in bands."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark import machine
+from benchmark.fullres.bands import banded_peak_bytes, run_banded
 from benchmark.fullres.choose import (
     MIB,
     Choice,
@@ -37,7 +38,7 @@ from benchmark.trace import trace
 from zoo.errors import UserError, in_one_line
 
 TileSize = Literal["auto", "off"] | tuple[int, int]
-Mode = Literal["whole", "tiles", "filters, then tiles", "approximate tiles"]
+Mode = Literal["whole", "tiles", "filters, then tiles", "approximate tiles", "bands"]
 # Images up to this many input pixels go through whole, unless something else is asked for.
 SMALL_PIXELS = 512 * 512
 # What tiles take where no limit is set: larger ones are hardly faster.
@@ -83,6 +84,8 @@ class Execution:
     @property
     def text(self) -> str:
         """What a user reads: the mode, the tiles and who computes, or why there are none."""
+        if self.mode == "bands":
+            return f"operator by operator in bands, about {(self.need_bytes or 0) / MIB:.0f} MiB ({self.why})"
         if self.plan is None:
             return f"whole image{f' ({self.why})' if self.why else ''}"
         passes = (
@@ -113,6 +116,10 @@ class Execution:
         ``forward`` runs the crops in place of the network. ``keep_filters`` leaves the filters of a hyper-network
         fixed, for images to come: those are not predicted again, until ``release_filters``.
         """
+        if self.mode == "bands":
+            output = run_banded(self.subject.network, planes, out=out)
+            advance()
+            return output
         if self.plan is None:
             with torch.inference_mode():
                 output = (forward or self.subject.network)(planes)
@@ -272,16 +279,25 @@ class _Decision:
         )
 
     def whole(self, why: str) -> Execution:
-        """Return an execution on the whole image; raises UserError where its memory is not there."""
+        """Return an execution on the whole image: in one piece, or in bands where that takes too much memory.
+
+        Raises UserError where a limit leaves too little for either.
+        """
         need = self._whole_bytes()
-        budget = budget_of(self.memory_limit, machine.resident_bytes(), None, need)
-        if self.memory_limit is not None and need > budget:
+        budget = budget_of(self.memory_limit, machine.resident_bytes(), machine.available_memory(), need)
+        if need <= budget or self.keep_filters:
+            return self.one_piece(why.rstrip("."))
+        least = self._banded_bytes()
+        if self.memory_limit is not None and (least is None or least > budget):
+            used = self.memory_limit - budget
+            bands = "" if least is None else f", {(used + least) / MIB:.0f}MiB in bands"
             raise UserError(
                 f"--memory-limit {self.memory_limit / MIB:.0f}MiB: the whole image of {self.size[0]}x{self.size[1]}"
-                f" needs {(self.memory_limit - budget + need) / MIB:.0f}MiB, and {why} --approximate tiles it and"
-                " measures the seams."
+                f" needs {(used + need) / MIB:.0f}MiB{bands}, and {why} --approximate tiles it and measures the seams."
             )
-        return self.one_piece(why.rstrip("."))
+        if least is None:
+            return self.one_piece(why.rstrip("."))
+        return Execution(self.subject, "bands", need_bytes=least, why=why.rstrip("."))
 
     def _anatomy(self, size: tuple[int, int]) -> Anatomy:
         try:
@@ -360,6 +376,13 @@ class _Decision:
             raise UserError(
                 f"the network does not run at {self.size[0]}x{self.size[1]}: {in_one_line(error)}"
             ) from error
+
+    def _banded_bytes(self) -> int | None:
+        """Return what bands take; None where the network's operators cannot be listed beforehand."""
+        try:
+            return banded_peak_bytes(self.subject.network, (1, self.subject.channels, *self.size))
+        except UserError:
+            return None
 
     def _whole_fits(self) -> bool:
         there = machine.available_memory()
