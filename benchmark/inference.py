@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from benchmark.conditions import Conditions, Placed
 from benchmark.imagefiles import read_picture
 from benchmark.reporting import Reporter
 from benchmark.selection import entry_of
@@ -37,6 +38,7 @@ def infer(
     black: float = ZRR_BLACK,
     white: float = ZRR_WHITE,
     seed: int = 0,
+    conditions: Conditions | None = None,
     reporter: Reporter | None = None,
 ) -> list[Path]:
     """Run a model on files and write ``out/<stem>.npy`` or ``out/<stem>.png``; return the paths.
@@ -44,10 +46,12 @@ def infer(
     ``.npy`` holds float32 (N, C, H, W) exactly as the bare network receives it and is answered in kind: no
     padding, no mapping, no clamping. A PNG is a RAW mosaic for RAW models (grey, counts; ``cfa``, ``black`` and
     ``white`` describe it, counts are brought to ZRR's scale) and an RGB picture for the others; the output is
-    clamped to 8 bits. Raises UserError for files that do not fit, before anything is written for them.
+    clamped to 8 bits. ``conditions`` say what runs the network: backend, precision. Raises UserError for files that do
+    not fit, before anything is written for them, and for conditions that cannot be kept.
     """
     reporter = reporter or Reporter()
-    entry = entry_of(model, weights, options or {})
+    entry, conditions = entry_of(model, weights, options or {}), conditions or Conditions()
+    conditions.check()
     if cfa.upper() not in CFA:
         raise UserError(f"--cfa {cfa}: expected one of {', '.join(CFA)}.")
     if white <= black:
@@ -56,6 +60,8 @@ def infer(
     _refuse_equal_stems(files)
     spec = entry.card.input_for(entry.options)
     network = entry.build(seed=seed)
+    if not conditions.is_plain:
+        network = Placed(network, conditions).eval()
     if not entry.scored:
         reporter.note(f"{entry.label}: untrained, with random weights; its output means nothing. Pass --weights.")
     folder = Path(out)

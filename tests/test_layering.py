@@ -27,6 +27,7 @@ LAYERS = [
         "benchmark.pipeline",
         "benchmark.paired",
     },
+    {"benchmark.backends"},
     {"benchmark.conditions"},
     {
         "benchmark.protocols",
@@ -101,6 +102,8 @@ DOORS = {
     "ray": {"benchmark.sweeping.engines"},
     "timm": {"benchmark.losses", "benchmark.training"},
     "cv2": {"benchmark.fastmetrics"},
+    "onnxruntime": {"benchmark.backends.onnxruntime"},
+    "openvino": {"benchmark.backends.openvino"},
 }
 PIECES = ("zoo.models", "benchmark.datasets", "benchmark.metrics", "benchmark.profilers")
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from benchmark.cli.arguments import comma_separated, json_option, key_values, print_json, seed_of, set_option, start
+from benchmark.cli.machine import backend_option, given_conditions, precision_option
 
 
 @click.command()
@@ -18,6 +19,8 @@ from benchmark.cli.arguments import comma_separated, json_option, key_values, pr
 @click.option("--cfa", default="RGGB", show_default=True, help="Colour filter array of a RAW PNG.")
 @click.option("--black", type=float, default=64.0, show_default=True, help="Black level of a RAW PNG in counts.")
 @click.option("--white", type=float, default=1023.0, show_default=True, help="White level of a RAW PNG in counts.")
+@backend_option
+@precision_option
 @set_option
 @click.pass_context
 def infer(
@@ -25,8 +28,10 @@ def infer(
 ) -> None:
     """Run MODEL on images: PNG (RAW mosaic or RGB) or .npy, float32 (N, C, H, W) for the bare network."""
     reporter = start(ctx)
+    from benchmark.conditions import Conditions
     from benchmark.inference import infer as run_on
 
+    flags["conditions"] = Conditions(**given_conditions(flags))
     options = key_values("--set", settings, "KEY=VALUE")
     for path in run_on(model, inputs, out, options=options, seed=seed_of(ctx), reporter=reporter, **flags):
         click.echo(str(path))
