@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,26 @@ from zoo.raw import apply_model, to_network
 ZRR_BLACK, ZRR_WHITE = 64.0, 1023.0
 # Position of the red pixel in the first 2x2 block, by the name of the colour filter array.
 CFA = {"RGGB": (0, 0), "GRBG": (0, 1), "GBRG": (1, 0), "BGGR": (1, 1)}
+
+
+@dataclass(frozen=True)
+class Levels:
+    """A sensor, where a RAW picture does not say it: colour filter array, black and white level in counts."""
+
+    cfa: str = "RGGB"
+    black: float = ZRR_BLACK
+    white: float = ZRR_WHITE
+
+    def __post_init__(self) -> None:
+        """Raise UserError for what no sensor has."""
+        if self.cfa.upper() not in CFA:
+            raise UserError(f"--cfa {self.cfa}: expected one of {', '.join(CFA)}.")
+        if self.white <= self.black:
+            raise UserError(f"--white {self.white:g} must be above --black {self.black:g}.")
+
+    def red(self, spec: InputSpec) -> tuple[int, int]:
+        """Return where the red pixel of the first 2x2 block lies, for a network that takes RAW."""
+        return CFA[self.cfa.upper()] if spec.layout == "bayer_packed" else (0, 0)
 
 
 def infer(
@@ -52,10 +73,7 @@ def infer(
     reporter = reporter or Reporter()
     entry, conditions = entry_of(model, weights, options or {}), conditions or Conditions()
     conditions.check()
-    if cfa.upper() not in CFA:
-        raise UserError(f"--cfa {cfa}: expected one of {', '.join(CFA)}.")
-    if white <= black:
-        raise UserError(f"--white {white:g} must be above --black {black:g}.")
+    levels = Levels(cfa, black, white)
     files = [Path(file) for file in inputs]
     _refuse_equal_stems(files)
     spec = entry.card.input_for(entry.options)
@@ -76,8 +94,7 @@ def infer(
                 with turn():
                     written.append(_infer_array(network, spec, file, folder))
             else:
-                red = CFA[cfa.upper()] if spec.layout == "bayer_packed" else (0, 0)
-                planes = _read_planes(file, spec, red, black, white)
+                planes, red = read_input(file, spec, levels), levels.red(spec)
                 with turn():
                     written.append(_infer_image(network, spec, planes, red, folder / f"{file.stem}.png"))
             advance()
@@ -123,8 +140,11 @@ def _read_array(file: Path, spec: InputSpec) -> Tensor:
     return torch.from_numpy(array)
 
 
-def _read_planes(file: Path, spec: InputSpec, red: tuple[int, int], black: float, white: float) -> Tensor:
-    """Return what the network receives for an image file, before padding."""
+def read_input(file: Path, spec: InputSpec, levels: Levels) -> Tensor:
+    """Return what the network receives for a file, before padding; raises UserError for one that does not fit."""
+    if file.suffix == ".npy":
+        return _read_array(file, spec)
+    red, black, white = levels.red(spec), levels.black, levels.white
     array = read_picture("infer", file)
     if spec.layout == "rgb":
         if array.ndim != 3 or array.shape[2] != 3:

@@ -285,8 +285,10 @@ def measured_text(document: Mapping[str, Any]) -> str:
         lines.append(_engine_line(document["engine"]))
     if document["roofline"]:
         line = document["roofline"]
+        copy = f", {line['copy_gbs']:.1f} GB/s" if line["moved_bytes"] else ""
         lines.append(
-            f"  ceilings               {line['gemm_gflops']:.0f} GFLOP/s, {line['copy_gbs']:.1f} GB/s allow"
+            f"  ceilings               {line['gemm_gflops']:.0f} GFLOP/s"
+            f"{copy} allow"
             f" {line['allowed_ms']:.4g} ms ({line['bound']}-bound): {100 * line['share_of_ceiling']:.0f} % reached"
         )
     lines += [f"  tainted                {reason}" for reason in document["taint_reasons"]]

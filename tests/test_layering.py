@@ -71,7 +71,7 @@ LAYERS = [
         "benchmark.console",
         "benchmark.sweeping",
     },
-    {"benchmark.sweep"},
+    {"benchmark.sweep", "benchmark.exporting"},
     {"benchmark.cli"},
 ]
 DOORS = {

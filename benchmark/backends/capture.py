@@ -84,4 +84,4 @@ def conversion_error(error: BaseException, target: str) -> EngineError:
     operations = list(dict.fromkeys(name.replace("::", ".") for name in names))
     if not operations:
         return EngineError(f"not converted for {target}: {in_one_line(error, 300)}")
-    return EngineError(f"{target} has no form of the operation {operations[0]}; use --backend torch for this network.")
+    return EngineError(f"{target} has no form of the operation {operations[0]}, which this network uses.")

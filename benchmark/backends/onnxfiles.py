@@ -30,6 +30,11 @@ def to_onnx(
         except Exception as error:
             raise conversion_error(error, "ONNX") from error
     assert converted is not None
+    # Every node comes with the lines of source that led to it: paths of this machine, and half of a small file.
+    for node in converted.model.graph.all_nodes():
+        node.metadata_props.clear()
+        node.doc_string = None
+    converted.model.graph.metadata_props.clear()
     return converted
 
 
