@@ -20,10 +20,10 @@ pytest.importorskip("onnxscript")
 
 # Options that keep every operation of a model and make it small.
 SMALL = {
-    **dict.fromkeys(("hyperunet_32_16_2048", "hyperunet_32_32_2048", "hyperunet_8_32_4000"), ["hidden=64"]),
-    "hyperunet_64_32_2048": ["hidden=64"],
-    **dict.fromkeys(("hypervdn_21", "hypervdn_32"), ["embedding_channels=4,8,16", "hidden=5"]),
-    "awnet_4ch": ["blocks=1,1,1,1,1"],
+    **dict.fromkeys(("hyperunet_32_16_2048", "hyperunet_32_32_2048", "hyperunet_8_32_4000"), ("hidden=64",)),
+    "hyperunet_64_32_2048": ("hidden=64",),
+    **dict.fromkeys(("hypervdn_21", "hypervdn_32"), ("embedding_channels=4,8,16", "hidden=5")),
+    "awnet_4ch": ("blocks=1,1,1,1,1",),
 }
 
 
@@ -181,7 +181,8 @@ def test_an_operation_without_a_form_in_onnx_is_named(zoo_bench, tmp_path, regis
     register("bessel", Bessel)
     outcome = zoo_bench("export", "bessel", "-o", tmp_path / "b.onnx")
     assert outcome.code == 2
-    assert "export bessel: ONNX has no form of the operation aten.special_bessel_j0" in outcome.err
+    assert "export bessel: ONNX has no form of the operation" in outcome.err
+    assert "bessel_j0" in outcome.err.partition("operation")[2]
     assert not (tmp_path / "b.onnx").exists()
 
 
@@ -207,7 +208,7 @@ def test_a_file_that_disagrees_is_kept_named_and_exits_1(zoo_bench, tmp_path, re
         (["plainunet_8", "-o", "model.pt"], "-o model.pt: expected a name that ends with .onnx"),
         (["plainunet_8", "-o", "m.onnx", "--freeze", "x.npy"], "--freeze x.npy: plainunet_8 is no hyper-network"),
         (["plainunet_8", "-o", "m.onnx", "--size", "8x8"], "planes of 8x8 are too small"),
-        (["plainunet_9", "-o", "m.onnx"], "no model called 'plainunet_9'; did you mean plainunet_8"),
+        (["plainunet_9", "-o", "m.onnx"], "no model called 'plainunet_9'; did you mean plainunet_"),
         (["plainunet_8", "-o", "m.onnx", "--opset", "7"], "--opset"),
     ],
 )

@@ -80,7 +80,7 @@ def conversion_error(error: BaseException, target: str) -> EngineError:
     while cause is not None:
         texts.append(str(cause))
         cause = cause.__cause__ or cause.__context__
-    names = re.findall(r"aten[.:]+\w+|\b[a-z_]\w*::\w+", " ".join(reversed(texts)))
+    names = re.findall(r"\b(?:aten|prims)[.:]+\w+|\b[a-z_]\w*::\w+", " ".join(reversed(texts)))
     operations = list(dict.fromkeys(name.replace("::", ".") for name in names))
     if not operations:
         return EngineError(f"not converted for {target}: {in_one_line(error, 300)}")
