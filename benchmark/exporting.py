@@ -56,7 +56,7 @@ def export(
     """Write a model as ONNX and compare it with torch; return what ``zoo-bench export --json`` prints.
 
     ``size`` is that of the planes the network receives (default: its dataset's patch, with ``freeze`` the image's),
-    padded to what the network takes; ``dynamic`` leaves it open. A hyper-network becomes two files: ``file`` takes
+    padded to what the network takes; ``dynamic`` leaves it open, from twice the least size on. A hyper-network becomes two files: ``file`` takes
     planes and filters, ``<stem>.filters.onnx`` beside it predicts the filters; with ``freeze``, an image as ``infer``
     takes it (``levels`` describe a RAW one), one file with that image's filters. The files stay where they disagree
     with torch, and ``parity.ok`` is false. Raises UserError for bad input and EngineError naming an operation that
@@ -75,6 +75,9 @@ def export(
         shape = tuple(image.shape[-2:])
     else:
         shape = padded_size(*(size or default_size(entry.card)), spec)
+    if dynamic:
+        # Captured at the least size, a network could not be told from one that takes no other.
+        shape = tuple(max(side, _least_open(spec)) for side in shape)
     with torch.inference_mode(False), torch.no_grad():
         graphs = _graphs(network, halves, target, noise(shape, spec, seed), image, dynamic)
         written = [_write(graph, entry, spec, opset) for graph in graphs]
@@ -163,10 +166,13 @@ def _write(graph: Graph, entry: Entry, spec: InputSpec, opset: int | None) -> di
     }
 
 
+def _least_open(spec: InputSpec) -> int:
+    return -(-2 * max(spec.min_size, spec.multiple) // spec.multiple) * spec.multiple
+
+
 def _open_sizes(spec: InputSpec) -> dict[int, Any]:
     """Return rows and columns as torch.export takes them: any multiples, from two steps above the least on."""
-    least = 2 * max(spec.min_size, spec.multiple)
-    rows, columns = (Dim(name, min=-(-least // spec.multiple)) for name in ("rows", "columns"))
+    rows, columns = (Dim(name, min=_least_open(spec) // spec.multiple) for name in ("rows", "columns"))
     return {2: spec.multiple * rows, 3: spec.multiple * columns} if spec.multiple > 1 else {2: rows, 3: columns}
 
 

@@ -28,9 +28,8 @@ SECONDS = 6.0
 def main() -> None:
     """Print one line per network, engine and precision."""
     names, size = arguments(sys.argv[1:])
-    print(
-        f"{'network':24} {'backend':18} {'ms':>8} {'x torch':>8} {'pass MB':>8} {'held MB':>8} {'libs MB':>8} {'s':>6}"
-    )
+    heads = ("ms", "x torch", "pass MB", "held MB", "libs MB")
+    print(f"{'network':24} {'backend':18} {' '.join(f'{head:>8}' for head in heads)} {'s':>6}")
     for name in names:
         model, _, given = name.partition(":")
         options = dict(part.split("=", 1) for part in given.split(",")) if given else {}

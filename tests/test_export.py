@@ -107,10 +107,10 @@ def test_frozen_filters_are_those_of_the_image(zoo_bench, tmp_path) -> None:
 
 def test_an_open_size_is_compared_at_two_sizes(zoo_bench, tmp_path) -> None:
     document = export(zoo_bench, "plainunet_8", tmp_path / "open.onnx", "--dynamic")
-    assert [one["input_shape"][2:] for one in document["parity"]["sizes"]] == [[32, 32], [40, 44]]
+    assert [one["input_shape"][2:] for one in document["parity"]["sizes"]] == [[64, 64], [72, 76]]
     session = onnxruntime.InferenceSession(tmp_path / "open.onnx")
-    (image,) = session.run(None, {"planes": np.zeros((1, 4, 64, 36), np.float32)})
-    assert image.shape == (1, 3, 128, 72)
+    (image,) = session.run(None, {"planes": np.zeros((1, 4, 64, 96), np.float32)})
+    assert image.shape == (1, 3, 128, 192)
 
 
 def test_a_size_that_operations_depend_on_cannot_be_left_open(zoo_bench, tmp_path) -> None:
