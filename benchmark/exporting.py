@@ -56,11 +56,11 @@ def export(
     """Write a model as ONNX and compare it with torch; return what ``zoo-bench export --json`` prints.
 
     ``size`` is that of the planes the network receives (default: its dataset's patch, with ``freeze`` the image's),
-    padded to what the network takes; ``dynamic`` leaves it open, from twice the least size on. A hyper-network becomes two files: ``file`` takes
-    planes and filters, ``<stem>.filters.onnx`` beside it predicts the filters; with ``freeze``, an image as ``infer``
-    takes it (``levels`` describe a RAW one), one file with that image's filters. The files stay where they disagree
-    with torch, and ``parity.ok`` is false. Raises UserError for bad input and EngineError naming an operation that
-    ONNX does not have.
+    padded to what the network takes; ``dynamic`` leaves it open, from twice the least size on. A hyper-network becomes
+    two files: ``file`` takes planes and filters, ``<stem>.filters.onnx`` beside it predicts the filters; with
+    ``freeze``, an image as ``infer`` takes it (``levels`` describe a RAW one), one file with that image's filters. The
+    files stay where they disagree with torch, and ``parity.ok`` is false. Raises UserError for bad input and
+    EngineError naming an operation that ONNX does not have.
     """
     require(ENGINES["onnxruntime"].packages, ENGINES["onnxruntime"].extra, "export")
     target = _target(file)
