@@ -69,20 +69,16 @@ def print_board(board: Board) -> None:
     widths = [_width(board, index) for index in range(len(board.headers))]
     if not console.is_terminal:
         console = Console(width=sum(widths) + 3 * len(widths) + 1, highlight=False)
-    for part, columns in enumerate(_pieces(widths, console.width)):
+    for part, columns in enumerate(_pieces(widths, console.width, board.labels)):
         table = Table(title=escape(board.title) if not part else None, title_justify="left")
         for index in columns:
             # Lines that a narrow terminal can hold: name, unit, size.
             header = escape("\n".join(_header_lines(board.headers[index])))
-            table.add_column(header, justify="left" if index < _LABELS else "right", overflow="fold")
+            table.add_column(header, justify="left" if index < board.labels else "right", overflow="fold")
         for y, row in enumerate(board.rows):
             cells = [escape(row[x]) for x in columns]
             table.add_row(*(f"[bold]{cell}[/]" if (y, x) in board.best else cell for x, cell in zip(columns, cells)))
         console.print(table)
-
-
-# Model and evidence, which every piece of a table repeats.
-_LABELS = 2
 
 
 def _header_lines(header: str) -> list[str]:
@@ -93,13 +89,13 @@ def _width(board: Board, column: int) -> int:
     return max(len(text) for text in [*_header_lines(board.headers[column]), *(row[column] for row in board.rows)])
 
 
-def _pieces(widths: list[int], room: int) -> list[list[int]]:
+def _pieces(widths: list[int], room: int, num_labels: int = 2) -> list[list[int]]:
     """Return which columns stand side by side, the labels first in each piece; at least one other per piece."""
-    labels = list(range(_LABELS))
-    used = sum(widths[:_LABELS]) + 3 * _LABELS + 1
+    labels = list(range(num_labels))
+    used = sum(widths[:num_labels]) + 3 * num_labels + 1
     pieces, piece, left = [], [*labels], room - used
-    for column in range(_LABELS, len(widths)):
-        if left < widths[column] + 3 and len(piece) > _LABELS:
+    for column in range(num_labels, len(widths)):
+        if left < widths[column] + 3 and len(piece) > num_labels:
             pieces.append(piece)
             piece, left = [*labels], room - used
         piece.append(column)

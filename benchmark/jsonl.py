@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,20 +37,48 @@ def read_lines(path: Path) -> list[Any]:
 
     Raises UserError naming file and line if a line in the middle is not JSON: no crash of ours does that.
     """
+    return [parse(line, path) for line in raw_lines(path)]
+
+
+@dataclass(frozen=True)
+class RawLine:
+    """One line of a file, not read yet: its number from 1, and where in the file the next one begins."""
+
+    text: bytes
+    number: int
+    end: int
+
+
+def raw_lines(path: Path, start: int = 0) -> Iterator[RawLine]:
+    """Yield the lines of ``path`` that are not empty, from byte ``start`` on; a torn last one is left out."""
     if not path.exists():
-        return []
-    values = []
-    pieces = path.read_bytes().split(b"\n")
-    for number, piece in enumerate(pieces, start=1):
-        if not piece.strip():
-            continue
-        try:
-            values.append(json.loads(piece))
-        except ValueError:
-            if number == len(pieces):
-                continue
-            raise UserError(f"{path}, line {number}: not JSON; was it edited? Remove the line or restore it.") from None
-    return values
+        return
+    with path.open("rb") as file:
+        file.seek(start)
+        end = start
+        for number, piece in enumerate(file, start=1):
+            end += len(piece)
+            text = piece.strip()
+            if text and (piece.endswith(b"\n") or _is_json(text)):
+                yield RawLine(text, number, end)
+
+
+def parse(line: RawLine, path: Path) -> Any:
+    """Return the value of a line; raises UserError naming file and line if it is not JSON."""
+    try:
+        return json.loads(line.text.decode())  # as text: for bytes json looks for the encoding first
+    except ValueError:
+        raise UserError(
+            f"{path}, line {line.number}: not JSON; was it edited? Remove the line or restore it."
+        ) from None
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _mend_tail(file: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,9 +47,14 @@ def paired_difference(
     n = len(differences)
     if n == 1:
         return Difference(float(differences[0]), None, None, 1)
-    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
-    low, high = np.quantile(drawn @ differences / n, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(_draws(n, resamples, seed) @ differences / n, [(1 - level) / 2, (1 + level) / 2])
     return Difference(float(differences.mean()), float(low), float(high), n)
+
+
+@lru_cache(maxsize=4)
+def _draws(n: int, resamples: int, seed: int) -> NDArray[np.float64]:
+    """Return how often each of ``n`` images is drawn, (resamples, n): the same for every pair that is compared."""
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
 
 
 def _finite(scores: Sequence[float]) -> NDArray[np.float64]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -315,8 +314,11 @@ def _page(publication: Publication, table: PaperTable, source: str, results: Seq
 
 
 def paper_pages(published_folder: Path, results: Iterable[Result]) -> dict[str, str]:
-    """Return the Markdown page of every published table by file name; the same input gives the same bytes."""
-    records = sorted(newest(results), key=lambda result: result.created)
+    """Return the Markdown page of every published table by file name; the same input gives the same bytes.
+
+    Records that were edited by hand are left out.
+    """
+    records = sorted(newest(r for r in results if not r.is_edited), key=lambda result: result.created)
     pages = {}
     for path, publication in read_published(published_folder).items():
         for table in publication.tables:
@@ -324,26 +326,3 @@ def paper_pages(published_folder: Path, results: Iterable[Result]) -> dict[str, 
     if not pages:
         raise UserError(f"{published_folder}: no tables in *.yaml; expected files of published numbers.")
     return pages
-
-
-def write_paper_tables(published_folder: Path, results: Sequence[Result], out: Path) -> list[Path]:
-    """Write one page per published table into ``out``, each atomically; return their paths."""
-    out.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, text in paper_pages(published_folder, results).items():
-        path = out / name
-        temporary = path.with_suffix(".part")
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-        paths.append(path)
-    return paths
-
-
-def stale_paper_tables(published_folder: Path, results: Sequence[Result], out: Path) -> list[Path]:
-    """Return the pages in ``out`` that differ from what the published numbers and records give, or are missing."""
-    pages = paper_pages(published_folder, results)
-    return [
-        out / name
-        for name, text in pages.items()
-        if not (out / name).exists() or (out / name).read_text(encoding="utf-8") != text
-    ]

@@ -1,17 +1,21 @@
-"""Contact sheets: what a model received, returned, should have returned, and where it erred."""
+"""Pictures of a run: what a model received, returned, should have returned, and where it erred.
+
+As a contact sheet per model, and each picture in a file of its own, from which the HTML page makes its gallery.
+"""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from benchmark.types import Sample
+from benchmark.types import Sample, encode_number
 from zoo.raw import align_to_red, pack
 
 TILE = 280
@@ -19,7 +23,12 @@ GAP = 8
 HEADER = 40
 CAPTION = 22
 ERROR_GAIN = 4.0
-_COLUMNS = ("input", "output", "target", f"error x{ERROR_GAIN:g}")
+VIEWS = ("input", "output", "target", "error")
+_COLUMNS = (*VIEWS[:3], f"error x{ERROR_GAIN:g}")
+# Separate pictures are for looking, not for measuring: JPEG with full colour resolution, longer sides made smaller.
+LONGEST_SIDE = 640
+JPEG_QUALITY = 92
+INDEX = "pictures.json"
 Picture = NDArray[np.float64]
 
 
@@ -31,6 +40,13 @@ class Row:
     input: Picture
     output: Picture
     target: Picture
+    id: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+    def images(self) -> tuple[Image.Image, ...]:
+        """Return the four pictures in the order of ``VIEWS``."""
+        error = np.abs(self.output - self.target).mean(axis=-1) * ERROR_GAIN
+        return _image(self.input), _image(self.output), _image(self.target), _heat(error)
 
 
 def show_input(sample: Sample) -> Picture:
@@ -53,9 +69,7 @@ def save_sheet(path: Path, title: str, rows: Sequence[Row]) -> None:
         draw.text((GAP + column * (TILE + GAP), 24), name, fill=(90, 90, 90), font=ImageFont.load_default(12))
     for index, row in enumerate(rows):
         top = HEADER + index * (TILE + CAPTION + GAP)
-        error = np.abs(row.output - row.target).mean(axis=-1) * ERROR_GAIN
-        pictures = [_image(row.input), _image(row.output), _image(row.target), _heat(error)]
-        for column, picture in enumerate(pictures):
+        for column, picture in enumerate(row.images()):
             sheet.paste(_fit(picture), (GAP + column * (TILE + GAP), top))
         draw.text((GAP, top + TILE + 3), row.caption, fill=(20, 20, 20), font=ImageFont.load_default(13))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,6 +77,29 @@ def save_sheet(path: Path, title: str, rows: Sequence[Row]) -> None:
     # Photographs and noise hardly compress: run lengths (zlib's Z_RLE) take half the time of the default.
     sheet.save(temporary, format="PNG", compress_level=1, compress_type=3)
     os.replace(temporary, path)
+
+
+def save_pictures(folder: Path, rows: Sequence[Row]) -> None:
+    """Write the four pictures of each row as files into ``folder``, then an index of them, each atomically.
+
+    The index ``pictures.json`` lists by image its id, scores, height and width of the target, and file by view.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    entries = []
+    for number, row in enumerate(rows):
+        files = {}
+        for view, picture in zip(VIEWS, row.images()):
+            files[view] = f"{number}_{view}.jpg"
+            shown = picture.copy()
+            shown.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+            temporary = folder / f"{files[view]}.part"
+            shown.save(temporary, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
+            os.replace(temporary, folder / files[view])
+        scores = {name: encode_number(value) for name, value in row.scores.items()}
+        entries.append({"id": row.id, "scores": scores, "size": list(row.target.shape[:2]), "files": files})
+    temporary = folder / f"{INDEX}.part"
+    temporary.write_text(json.dumps({"images": entries}, allow_nan=False), encoding="utf-8")
+    os.replace(temporary, folder / INDEX)
 
 
 def _image(picture: Picture) -> Image.Image:

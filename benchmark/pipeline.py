@@ -7,7 +7,6 @@ crash. The network itself runs in the caller's thread.
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from benchmark.machine import usable_cores
 from zoo.errors import UserError
 
 Loaded = TypeVar("Loaded")
@@ -42,8 +42,7 @@ class Finished(Generic[Loaded, Output, Score]):
 
 def default_workers() -> int:
     """Return the number of cores that this process may use, at most 16."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, 16))
+    return min(usable_cores(), 16)
 
 
 def run_pipeline(

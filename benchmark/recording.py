@@ -63,7 +63,6 @@ class Session:
         self.count = min(self.limit or len(self.data.ids), len(self.data.ids))
         self.left_out: dict[str, str] = dict(getattr(self.data, "left_out", {}))
         self.remarks: list[str] = []
-        self._stamp, self._known = (-1, -1), dict[str, Result]()
 
     @property
     def plane_sizes(self) -> dict[str, list[int]]:
@@ -91,17 +90,13 @@ class Session:
         for remark in self.remarks:
             self.reporter.note(f"{self.data.name}: {remark}")
 
-    def known(self) -> dict[str, Result]:
-        """Return the newest record of each key; the file is read again only if somebody wrote to it."""
-        if (stamp := self.store.stamp()) != self._stamp:
-            self._stamp, self._known = stamp, self.store.latest()
-        return self._known
-
     def result_of(self, entry: Entry, rerun: str) -> Result:
         """Return the record of one model, measured unless ``rerun`` lets an earlier one stand."""
         spec = self.spec_of(entry)
-        previous = self.known().get(spec.key())
-        if previous and (rerun == "never" or (rerun == "failed" and previous.status == "ok")):
+        previous = self.store.latest().get(spec.key())
+        if previous and previous.is_edited and rerun != "never":
+            self.reporter.note(f"{entry.label}: {previous.source} was edited by hand; measured again.")
+        elif previous and (rerun == "never" or (rerun == "failed" and previous.status == "ok")):
             self.reporter.detail(f"{entry.label}: already in {self.store.results_file}")
             return previous
         return self.measure(entry, spec, fresh=rerun == "always")
@@ -153,13 +148,12 @@ class Session:
         journal = self.store.journal(spec.key())
         with journal.lock():
             # Another process may have finished this record while we waited for its lock.
-            done = self.known().get(spec.key())
-            if done and not fresh and done.status == "ok":
+            done = self.store.latest().get(spec.key())
+            if done and not fresh and done.status == "ok" and not done.is_edited:
                 return done
             if fresh:
                 journal.clear()
-            result = _Recording(self, entry, spec).run()
-            self.store.append(result)
+            result = self.store.append(_Recording(self, entry, spec).run())
         if result.error:
             self.reporter.note(f"{entry.label}: {result.status}: {result.error}")
         return result
@@ -173,6 +167,7 @@ class _Recording:
         self.isolated = entry.evaluate and session.isolates(entry)
         self.measurements: dict[str, Measurement] = {}
         self.predicted: dict[str, Predicted] = {}
+        self.output_shapes: dict[str, list[int]] = {}
         self.notes: list[str] = []
         self.timings: str | None = None
 
@@ -205,12 +200,15 @@ class _Recording:
             measurements=self.measurements,
             per_image=str(journal.path.relative_to(session.store.root)) if journal.path.exists() else None,
             pictures=done.get("pictures"),
+            gallery=done.get("gallery"),
             timings=self.timings,
             phases={name: round(seconds, 4) for name, seconds in sorted(done["phases"].items())},
             notes=self.notes,
             num_skipped=len(left_out),
             skipped=dict(list(left_out.items())[:SKIPPED_LISTED]),
             shift_plot=done.get("shift_plot"),
+            fingerprint=done.get("fingerprint"),
+            output_shapes=self.output_shapes,
             weights=entry.weights_record(),
             spec=self.spec,
             protocol=session.card.protocol.record(),
@@ -268,6 +266,7 @@ class _Recording:
             costs = {id: cost for id, cost in costs.items() if not id.startswith("predicted_rss_bytes")}
         self.measurements |= costs
         self.predicted = {suffix: Predicted(**one) for suffix, one in event["predicted"].items()}
+        self.output_shapes = event["output_shapes"]
         self.notes += event["notes"]
 
     def _score(self, done: Mapping[str, Any], left_out: Mapping[str, str]) -> None:
@@ -277,8 +276,7 @@ class _Recording:
             raise UserError(f"{session.data.name}: all {session.count} images were left out, the first one: {first}")
         if left_out:
             self.notes.append(f"{len(left_out)} images or files left out because they are bad")
-        if "shifts" in done:
-            self.notes.append(done["shifts"])
+        self.notes += [done[name] for name in ("shifts", "no_fingerprint") if name in done]
         self.notes += session.remarks
         scores = session.store.journal(self.spec.key()).read()
         wanted = {id: scores[id] for id in session.data.ids[: session.count] if id not in left_out}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ def quartiles(samples: Sequence[float]) -> tuple[float, float, float]:
 def summarize(samples: Sequence[float], *, seed: int = 0) -> Summary:
     """Return the median with quartiles and the 95 % interval of 2000 block-bootstrap resamples."""
     q1, median, q3 = quartiles(samples)
-    low, high = _interval(np.median(np.asarray(samples)[_resampled(len(samples), seed)], axis=1), len(samples))
+    low, high = _interval(np.median(np.asarray(samples)[resampled(len(samples), seed)], axis=1), len(samples))
     return Summary(median, q1, q3, low, high, len(samples))
 
 
@@ -63,16 +64,18 @@ def relative(
     if len(samples) != len(calibration):
         raise ValueError(f"{len(samples)} samples and {len(calibration)} calibrations; expected pairs")
     value = statistics.median(samples) / statistics.median(calibration)
-    drawn = _resampled(len(samples), seed)
+    drawn = resampled(len(samples), seed)
     ratios = np.median(np.asarray(samples)[drawn], axis=1) / np.median(np.asarray(calibration)[drawn], axis=1)
     return (value, *_interval(ratios, len(samples)))
 
 
-def _resampled(n: int, seed: int) -> NDArray[np.int64]:
+@functools.lru_cache(maxsize=16)
+def resampled(n: int, seed: int) -> NDArray[np.int64]:
     """Return indices (RESAMPLES, n) drawn in circular blocks of about the cube root of n: neighbours resemble."""
     block = max(1, round(n ** (1 / 3)))
     starts = np.random.default_rng(seed).integers(0, n, size=(RESAMPLES, -(-n // block)))
     indices: NDArray[np.int64] = (starts[:, :, None] + np.arange(block)).reshape(RESAMPLES, -1)[:, :n] % n
+    indices.setflags(write=False)
     return indices
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from benchmark.profiling import meta_model
-from benchmark.types import DatasetCard, Evidence
+from benchmark.types import DatasetCard, Evidence, label_of
 from zoo.card import MODELS, ModelCard, get_card
 from zoo.errors import BuildError, UserError, nearest
 from zoo.options import resolve_options
@@ -74,13 +74,6 @@ class Entry:
     def label(self) -> str:
         """The model's name with the options that differ from the defaults."""
         return label_of(self.card.name, self.options)
-
-
-def label_of(model: str, options: Mapping[str, Any]) -> str:
-    """Return ``name`` or ``name[key=value,...]``."""
-    if not options:
-        return model
-    return f"{model}[{','.join(f'{key}={value}' for key, value in sorted(options.items()))}]"
 
 
 def select(

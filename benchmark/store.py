@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from filelock import FileLock
-from pydantic import ValidationError
 
 from benchmark.jsonl import append_line, lock_of, read_lines
-from benchmark.types import SCHEMA, Result, decode_number, encode_number
+from benchmark.records import content_of, keep_newest, read_records, without_gc
+from benchmark.types import Result, Source, decode_number, encode_number
 from zoo.errors import UserError
 
 Scores = dict[str, float]
+_MEAN_TOLERANCE = 1e-9
 
 
 class Journal:
@@ -68,25 +71,20 @@ class Store:
         self.results_file = self.root / "results.jsonl"
         make_writable(self.root, "--out")
         (self.root / "scores").mkdir(exist_ok=True)
+        self._tail = _Tail(self.results_file)
 
-    def append(self, result: Result) -> None:
-        """Add one record; it is on disk when this returns. Raises ValueError for NaN."""
-        append_line(self.results_file, result.model_dump(mode="json"))
+    def append(self, result: Result) -> Result:
+        """Add one record; it is on disk when this returns, and knows where. Raises ValueError for NaN."""
+        append_line(self.results_file, content_of(result))
+        return result.found_at(Source(self.results_file, None, True))
 
     def results(self) -> list[Result]:
-        """Return every record, oldest first."""
-        return read_results(self.results_file)
+        """Return every record, oldest first; a second call reads only what was added since the first."""
+        return list(self._tail.read().records)
 
-    def stamp(self) -> tuple[int, int]:
-        """Return what changes whenever a record is added."""
-        if not self.results_file.exists():
-            return 0, 0
-        state = self.results_file.stat()
-        return state.st_size, state.st_mtime_ns
-
-    def latest(self) -> dict[str, Result]:
-        """Return the newest record of each key."""
-        return {result.key: result for result in self.results()}
+    def latest(self) -> Mapping[str, Result]:
+        """Return the newest record of each key; a second call reads only what was added since the first."""
+        return MappingProxyType(self._tail.read().latest)
 
     def save_timings(self, key: str, samples: Mapping[str, Any]) -> str:
         """Write the raw samples of a record's timings, atomically; return the path, relative to the folder."""
@@ -102,35 +100,79 @@ class Store:
         return Journal(self.root / "scores" / f"{key}.jsonl")
 
 
+class _Tail:
+    """The records of a file that only grows: each call reads what was added, or all of a file that was rewritten."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._forget()
+
+    def _forget(self) -> None:
+        self.records: list[Result] = []
+        self.latest: dict[str, Result] = {}
+        self._end, self._file = 0, (0, 0)
+
+    def read(self) -> _Tail:
+        """Bring ``records``, oldest first, and ``latest`` up to date."""
+        if not self.path.exists():
+            self._forget()
+            return self
+        state = self.path.stat()
+        file = (state.st_dev, state.st_ino)
+        if file != self._file or state.st_size < self._end:
+            self._forget()
+            self._file = file
+        with without_gc():
+            for record, end in read_records(self.path, self._end, before=len(self.records)):
+                self.records.append(record)
+                keep_newest(self.latest, record)
+                self._end = end
+        return self
+
+
 def read_results(path: Path) -> list[Result]:
     """Return the records in one file; raises UserError naming the line of another schema or a damaged one."""
-    results = []
-    for number, line in enumerate(read_lines(path), start=1):
-        schema = line.get("record_schema") if isinstance(line, dict) else None
-        if schema != SCHEMA:
-            raise UserError(
-                f"{path}, record {number}: schema {schema}, this version reads schema {SCHEMA};"
-                " run again with --rerun always into a new folder."
-            )
-        try:
-            results.append(Result.model_validate(line))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise UserError(f"{path}, record {number}: field {where}: {first['msg']}; was it edited?") from None
-    return results
+    with without_gc():
+        return [record for record, _ in read_records(path)]
 
 
 def read_folders(folders: Iterable[Path]) -> list[Result]:
     """Return the records of every ``*.jsonl`` in ``folders`` (a file counts as itself), oldest file name first."""
-    results = []
+    return [record for file in record_files(folders) for record in read_results(file)]
+
+
+def record_files(folders: Iterable[Path]) -> list[Path]:
+    """Return every ``*.jsonl`` in ``folders`` (a file counts as itself); raises UserError where there is none."""
+    found = []
     for folder in folders:
-        if folder.is_file():
-            results += read_results(folder)
-            continue
-        files = sorted(folder.glob("*.jsonl")) if folder.is_dir() else []
+        files = sorted(folder.glob("*.jsonl")) if folder.is_dir() else [folder] if folder.is_file() else []
         if not files:
             raise UserError(f"--results: no *.jsonl in {folder}; expected a folder that `zoo-bench run --out` wrote.")
-        for file in files:
-            results += read_results(file)
-    return results
+        found += files
+    return found
+
+
+def image_scores(result: Result) -> dict[str, Scores]:
+    """Return by image id the scores behind a record's means; empty if they are not there, or not behind these means.
+
+    They lie at ``per_image``, seen from the folder of the file that the record was read from.
+    """
+    if result.source is None or result.per_image is None or ".." in Path(result.per_image).parts:
+        return {}
+    path = result.source.file.parent / result.per_image
+    try:
+        scores = Journal(path).read() if path.is_file() else {}
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(f"{path}: no scores per image; was it edited? Restore it or run again.") from None
+    return scores if _are_behind(scores, result) else {}
+
+
+def _are_behind(scores: Mapping[str, Scores], result: Result) -> bool:
+    means = {id: m for id, m in result.measurements.items() if m.kind == "score"}
+    if not scores or len(scores) != result.n or not all(set(means) <= set(one) for one in scores.values()):
+        return False
+    for id, mean in means.items():
+        expected = math.fsum(one[id] for one in scores.values()) / len(scores)
+        if mean.value is None or not math.isclose(expected, float(mean.value), rel_tol=_MEAN_TOLERANCE):
+            return False
+    return True

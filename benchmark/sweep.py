@@ -159,6 +159,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _estimates(session: _Session) -> list[Estimate]:
+    session.reporter.note(f"sweep {session.plan.name}: timing a few steps of each family's smallest and largest point")
     return estimate(session.left, session.costs, session.splits, threads=session.plan.sweep.threads)
 
 
@@ -168,7 +169,6 @@ def _budget(session: _Session, estimates: Sequence[Estimate], workers: int) -> d
 
 def _announce(session: _Session, workers: int) -> list[Estimate]:
     """Say what the sweep will take, and warn where that is more memory than there is."""
-    session.reporter.note(f"sweep {session.plan.name}: timing a few steps of each family's smallest and largest point")
     estimates = _estimates(session)
     document = _budget(session, estimates, workers)
     for line in budget_lines(document):

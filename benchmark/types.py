@@ -5,12 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, model_serializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    PlainSerializer,
+    PrivateAttr,
+    model_serializer,
+)
 from pydantic.functional_serializers import SerializerFunctionWrapHandler
 
 if TYPE_CHECKING:
@@ -19,7 +27,8 @@ if TYPE_CHECKING:
 
     from benchmark.reporting import Reporter
 
-SCHEMA = 1
+# 2: a line of results.jsonl ends with a digest of its other content; 1 had none.
+SCHEMA = 2
 
 Evidence = Literal["published", "official-weights", "trained", "weights-file", "parameter-free", "untrained"]
 Status = Literal["ok", "oom", "error", "timeout"]
@@ -43,7 +52,17 @@ def decode_number(value: Any) -> Any:
     return {"inf": math.inf, "-inf": -math.inf}.get(value, value) if isinstance(value, str) else value
 
 
-Number = Annotated[float, BeforeValidator(decode_number), PlainSerializer(encode_number)]
+# Read back by pydantic itself: a float may be the string "inf".
+Number = Annotated[float, PlainSerializer(encode_number)]
+# Thousands of records repeat the same definitions: one copy of each.
+Shared = Annotated[str, AfterValidator(sys.intern)]
+
+
+def label_of(model: str, options: Mapping[str, Any]) -> str:
+    """Return ``name`` or ``name[key=value,...]``."""
+    if not options:
+        return model
+    return f"{model}[{','.join(f'{key}={value}' for key, value in sorted(options.items()))}]"
 
 
 class Record(BaseModel):
@@ -56,8 +75,8 @@ class Measurement(Record):
     """One number with its full definition."""
 
     value: int | Number | None
-    unit: str
-    definition: str
+    unit: Shared
+    definition: Shared
     kind: Kind
     higher_is_better: bool | None = None
     version: int = 1
@@ -110,6 +129,18 @@ class ProtocolRecord(Record):
     text: str
 
 
+class Fingerprint(Record):
+    """What a network returns for a fixed input, in a few numbers (see ``benchmark.fingerprint``)."""
+
+    version: int
+    input_shape: list[int]
+    output_shape: list[int]
+    # Mean, root mean square, extremes and projections of the output, in float64.
+    values: dict[str, Number]
+    # Of the output's float32 bytes: the same only where the arithmetic is.
+    sha256: str
+
+
 # Fields of RunSpec that came after the first records: at their default they leave a key as it was.
 _LATER_FIELDS = ("backend",)
 
@@ -149,6 +180,18 @@ class RunSpec(Record):
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where a record is stored: file, its number there (None: just added), what its digest says (None: has none)."""
+
+    file: Path
+    number: int | None
+    is_intact: bool | None
+
+    def __str__(self) -> str:
+        return f"{self.file.name}, record {self.number}" if self.number else self.file.name
+
+
 class Result(Record):
     """One line of results.jsonl: a model on a dataset, or why there is no number."""
 
@@ -168,6 +211,8 @@ class Result(Record):
     # Paths relative to the folder of results.jsonl.
     per_image: str | None
     pictures: str | None
+    # A folder of separate pictures, with an index: see benchmark.pictures.save_pictures.
+    gallery: str | None = None
     # The raw samples of the timings, by size.
     timings: str | None = None
     # Seconds spent loading, in the network, in the metrics and in the store.
@@ -178,6 +223,9 @@ class Result(Record):
     skipped: dict[str, str] = {}
     # Where the scores align the output first: a plot of the shifts that were found.
     shift_plot: str | None = None
+    # What the network computes, where it ran; and the shape (N, C, H, W) of its output at each size of the costs.
+    fingerprint: Fingerprint | None = None
+    output_shapes: dict[str, list[int]] = {}
     # Of the weights file, where there is one: its name, sha256 and, if trained here, the recipe.
     weights: dict[str, str] | None = None
     spec: RunSpec
@@ -185,6 +233,33 @@ class Result(Record):
     environment: Environment
     # About the data: for a stand-in, the generator, its version and the digest of its sources.
     data: dict[str, Any] = {}
+    _source: Source | None = PrivateAttr(None)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether two records say the same, wherever they are stored."""
+        return isinstance(other, Result) and self.__dict__ == other.__dict__
+
+    @property
+    def source(self) -> Source | None:
+        """Where this record was read or written; None: it has not been stored."""
+        return self._source
+
+    @property
+    def is_edited(self) -> bool:
+        """Whether the line that this record was read from is not the one that was written."""
+        return self._source is not None and self._source.is_intact is False
+
+    def found_at(self, source: Source) -> Result:
+        """Note where this record is stored; return it."""
+        self._source = source
+        return self
+
+
+def label_of(model: str, options: Mapping[str, Any]) -> str:
+    """Return ``name`` or ``name[key=value,...]``."""
+    if not options:
+        return model
+    return f"{model}[{','.join(f'{key}={value}' for key, value in sorted(options.items()))}]"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ so that a model that crashes half-way leaves its costs, and scores go to the sto
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from torch import Tensor, nn
 from benchmark.alignment import Shift
 from benchmark.conditions import Conditions, Placed
 from benchmark.evaluation import Phases, as_picture, evaluate_images, run_sample
+from benchmark.fingerprint import take_fingerprint
 from benchmark.opening import configured, open_split
-from benchmark.pictures import Row, save_sheet, show_input
+from benchmark.pictures import Row, save_pictures, save_sheet, show_input
 from benchmark.prediction import predicted_of
 from benchmark.profiling import CostError, count_costs, meta_model, trace_card, trace_or_run
 from benchmark.selection import Entry, entry_of
@@ -26,7 +28,7 @@ from benchmark.shift_plots import save_shift_histogram
 from benchmark.store import Scores, Store
 from benchmark.types import Dataset, DatasetCard, Sample
 from zoo.card import InputSpec
-from zoo.errors import SizeError
+from zoo.errors import SizeError, in_one_line
 
 SHEET_ROWS = 4
 Emit = Callable[[Any], None]
@@ -64,28 +66,29 @@ class Work:
 
 
 def do_work(*, work: dict[str, Any], emit: Emit) -> dict[str, Any]:
-    """Count and evaluate; return number of images, seconds by phase, the sheet's path and the images left out.
+    """Count and evaluate; return number of images, seconds by phase, the pictures' paths and the images left out.
 
-    Emits ``{"costs", "predicted", "notes"}`` (by id, by suffix), then ``{"images": 1}`` per image.
+    Emits ``{"costs", "predicted", "output_shapes", "notes"}`` (by id, by suffix), then ``{"images": 1}`` per image.
     """
     task = Work(**work)
     entry = entry_of(task.model, task.weights, task.options)
     phases = Phases()
     with phases.timing("costs"):
         emit(count_at_sizes(entry, task.sizes))
-    done: dict[str, Any] = {"n": 0, "pictures": None, "skipped": {}}
+    done: dict[str, Any] = {"n": 0, "skipped": {}}
     if task.evaluate:
         done = _Evaluation(task, entry, phases, lambda: emit({"images": 1})).run()
     return done | {"phases": dict(phases.seconds)}
 
 
 def count_at_sizes(entry: Entry, sizes: Mapping[str, list[int]]) -> dict[str, Any]:
-    """Return ``costs`` (measurements by id, JSON-ready), ``predicted`` (by suffix) and ``notes`` at several sizes.
+    """Return ``costs`` (measurements by id, JSON-ready), ``predicted``, ``output_shapes`` (by suffix) and ``notes``.
 
     A size that the model does not take, or cannot be followed at, is a note.
     """
     costs: dict[str, Any] = {}
     predicted: dict[str, Any] = {}
+    output_shapes: dict[str, list[int]] = {}
     notes: list[str] = []
     model = meta_model(entry.card, entry.options)
     for suffix, (height, width) in sizes.items():
@@ -99,6 +102,7 @@ def count_at_sizes(entry: Entry, sizes: Mapping[str, list[int]]) -> dict[str, An
             notes.append(str(error))
             continue
         predicted[suffix] = vars(predicted_of(traced, model))
+        output_shapes[suffix] = list(traced.output_shape)
         for id, cost in count_costs(model, traced).items():
             if id in _SIZELESS:
                 costs[id] = cost
@@ -107,6 +111,7 @@ def count_at_sizes(entry: Entry, sizes: Mapping[str, list[int]]) -> dict[str, An
     return {
         "costs": {id: cost.model_dump(mode="json") for id, cost in costs.items()},
         "predicted": predicted,
+        "output_shapes": output_shapes,
         "notes": notes,
     }
 
@@ -152,8 +157,18 @@ class _Evaluation:
             self.phases.seconds["compile"] = model.compile_seconds
             self.phases.seconds["forward"] -= model.compile_seconds
         with self.phases.timing("pictures"):
-            pictures = self._save_sheet(model, scores, kept)
-        return {"n": len(scores), "pictures": pictures, "skipped": skipped} | self._plot_shifts()
+            pictures = self._save_pictures(self._rows(model, scores, kept))
+        done = {"n": len(scores), "skipped": skipped}
+        return done | pictures | self._plot_shifts() | self._fingerprint(model)
+
+    def _fingerprint(self, model: nn.Module) -> dict[str, Any]:
+        """Return the network's fingerprint, or why there is none: some networks take no image this small."""
+        with self.phases.timing("fingerprint"):
+            try:
+                return {"fingerprint": take_fingerprint(model, self.spec, seed=self.task.seed).model_dump(mode="json")}
+            except Exception as error:
+                # The images went through it: whatever is wrong here is no failure of the record.
+                return {"no_fingerprint": f"no output fingerprint: {in_one_line(error)}"}
 
     def _plot_shifts(self) -> dict[str, str]:
         """Draw the shifts that aligned scores found; return the path and a summary, nothing if there are none."""
@@ -164,7 +179,7 @@ class _Evaluation:
         path = self.store.root / "images" / self.data.name / f"{_file_name(label)}_shifts.png"
         save_shift_histogram(path, f"{label} on {self.data.name} {self.data.split}", shifts)
         lengths = sorted(math.hypot(*shift) for shift in shifts)
-        text = f"shifts found: median {lengths[len(lengths) // 2]:.2f} px, largest {lengths[-1]:.2f} px"
+        text = f"shifts found: median {statistics.median(lengths):.2f} px, largest {lengths[-1]:.2f} px"
         return {"shift_plot": str(path.relative_to(self.store.root)), "shifts": text}
 
     def _network(self) -> nn.Module:
@@ -175,9 +190,9 @@ class _Evaluation:
         model = self.entry.build(seed=task.seed)
         return model if conditions.is_plain else Placed(model, conditions).eval()
 
-    def _save_sheet(
+    def _rows(
         self, model: nn.Module, scores: Mapping[str, Scores], kept: Mapping[str, tuple[Sample, Tensor]]
-    ) -> str | None:
+    ) -> list[Row]:
         rows = []
         for index in _shown(self.task.count):
             id = self.data.ids[index]
@@ -186,14 +201,21 @@ class _Evaluation:
             # After a resumed run the picture is computed once more.
             sample, output = kept.get(id) or self._again(model, index)
             values = (f"{name} {value:.4g}" for name, value in scores[id].items())
-            caption = "   ".join([f"image {id}", *values])
-            rows.append(Row(caption, show_input(sample), as_picture(output), as_picture(sample.target)))
+            pictures = (show_input(sample), as_picture(output), as_picture(sample.target))
+            rows.append(Row("   ".join([f"image {id}", *values]), *pictures, id=str(id), scores=scores[id]))
+        return rows
+
+    def _save_pictures(self, rows: Sequence[Row]) -> dict[str, str]:
+        """Write the contact sheet and, in a folder that the record's key names, the separate pictures."""
         if not rows:
-            return None
+            return {}
         label = self.entry.label
-        path = self.store.root / "images" / self.data.name / f"{_file_name(label)}.png"
-        save_sheet(path, f"{label} on {self.data.name} {self.data.split}: {self.entry.evidence}", rows)
-        return str(path.relative_to(self.store.root))
+        folder = self.store.root / "images" / self.data.name
+        sheet, pictures = folder / f"{_file_name(label)}.png", folder / f"{_file_name(label)}_{self.task.key[:8]}"
+        save_sheet(sheet, f"{label} on {self.data.name} {self.data.split}: {self.entry.evidence}", rows)
+        save_pictures(pictures, rows)
+        root = self.store.root
+        return {"pictures": str(sheet.relative_to(root)), "gallery": str(pictures.relative_to(root))}
 
     def _again(self, model: nn.Module, index: int) -> tuple[Sample, Tensor]:
         sample = self.data[index]

@@ -21,8 +21,9 @@ import sys
 from pathlib import Path
 from benchmark.fullscale import time_full_scale
 from benchmark.jsonl import append_line
+from benchmark.records import content_of
 result = time_full_scale(sys.argv[2], (int(sys.argv[3]), int(sys.argv[4])))
-append_line(Path(sys.argv[1]), result.model_dump(mode="json"))
+append_line(Path(sys.argv[1]), content_of(result))
 """
 
 

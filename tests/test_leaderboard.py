@@ -2,125 +2,71 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
 
-from benchmark.leaderboard import boards, page, stale_pages, write_pages
-from benchmark.store import read_folders
-from benchmark.types import Environment, Measurement, ProtocolRecord, Result, RunSpec
+from benchmark.conflicts import warnings
+from benchmark.leaderboard import Board, boards, page, stale_pages
+from benchmark.publishing import stale_tables, write_tables
+from benchmark.store import image_scores, read_folders
+from benchmark.types import Result
+from tests.sample_records import measurement, result
 
 LEADERBOARDS = Path(__file__).parent.parent / "leaderboards"
 
 
-def measurement(value, *, unit="", kind="score", higher=True, version=1, **more) -> Measurement:
-    return Measurement(
-        value=value, unit=unit, definition="as defined", kind=kind, higher_is_better=higher, version=version, **more
-    )
+def quality(records: list[Result]) -> Board:
+    """Return the first table of the stand-in's page."""
+    return boards(records, "zrr-standin")[0]
 
 
-def result(model: str, psnr: float | None, *, machine="m1", threads=2, digest="d", version=1, **more) -> Result:
-    measurements = {
-        "params": measurement(1_000_000, kind="count", higher=False),
-        "flops@12mp": measurement(2 * 10**12, kind="count", higher=False, input_shape=[1, 4, 1536, 2048]),
-    }
-    if psnr is not None:
-        measurements["psnr[rgb]"] = measurement(psnr, unit="dB", version=version)
-        timing = {"kind": "timing", "higher": False, "input_shape": [1, 4, 224, 224]}
-        measurements["latency_ms"] = measurement(12.345, q1=12.0, q3=13.0, n=9, threads=threads, **timing)
-    spec = RunSpec(
-        model=model,
-        options=more.get("options", {}),
-        code="builtin-v1",
-        weights_digest=None,
-        dataset="zrr-standin",
-        dataset_digest=digest,
-        split="test",
-        limit=None,
-        protocol="zrr-v1",
-        metrics={},
-        profilers=[],
-        device="cpu",
-        precision="float32",
-        threads=threads,
-        seed=0,
-        evaluate=psnr is not None,
-    )
-    environment = Environment(
-        machine=machine,
-        cpu=f"CPU {machine}",
-        cores=2,
-        memory_bytes=1,
-        platform="Linux",
-        python="3.11",
-        torch="2.x",
-        packages={},
-        threads=threads,
-        load=0.0,
-        commit=None,
-        dirty=None,
-    )
-    fields = {
-        "key": spec.key() + machine,
-        "model": model,
-        "options": {},
-        "dataset": "zrr-standin",
-        "split": "test",
-        "n": 12 if psnr is not None else 0,
-        "evidence": "trained" if psnr is not None else "untrained",
-        "status": "ok",
-        "error": None,
-        "seconds": 1.0,
-        "created": "2026-01-01",
-        "measurements": measurements,
-        "per_image": None,
-        "pictures": None,
-        "spec": spec,
-        "protocol": ProtocolRecord(name="zrr", version=1, text="clamped"),
-        "environment": environment,
-        "data": {"standin": True, "generator": 1, "sources": "abc"},
-    }
-    return Result(**{**fields, **more})
+def costs(records: list[Result]) -> Board:
+    """Return the last table of the stand-in's page."""
+    return boards(records, "zrr-standin")[-1]
 
 
 def test_rows_are_sorted_by_score_and_the_best_is_marked() -> None:
-    (board,) = boards([result("a", 20.0), result("b", 22.0), result("c", 21.0)], "zrr-standin")
-    assert [row[0] for row in board.rows] == ["b", "c", "a"]
+    board = quality([result("a", 20.0), result("b", 22.0), result("c", 21.0)])
+    assert [row[:2] for row in board.rows] == [("1", "b"), ("2", "c"), ("3", "a")]
     assert "**22.00**" in page([result("a", 20.0), result("b", 22.0)], "zrr-standin")
 
 
 def test_headers_name_unit_size_and_direction() -> None:
-    (board,) = boards([result("a", 20.0)], "zrr-standin")
+    board = quality([result("a", 20.0)])
     assert "`psnr[rgb]` [dB] ↑" in board.headers
-    assert "FLOPs [T] at 4x1536x2048 ↓" in board.headers
+    assert "FLOPs [T] at 4x1536x2048 ↓" in costs([result("a", 20.0)]).headers
     assert "CPU time [ms] at 4x224x224 ↓" in board.headers
     assert "12.3 (12.0-13.0)" in board.rows[0]
 
 
-def test_untrained_rows_stand_in_a_table_of_their_own() -> None:
-    quality, costs = boards([result("a", 20.0), result("b", None)], "zrr-standin")
-    assert [row[0] for row in quality.rows] == ["a"]
-    assert [row[0] for row in costs.rows] == ["b"]
-    assert not any("psnr" in header for header in costs.headers)
-    assert "No quality is shown for untrained weights" in costs.notes[0]
+def test_untrained_rows_stand_in_the_table_of_costs_alone() -> None:
+    scored, costly = boards([result("a", 20.0), result("b", None)], "zrr-standin")
+    assert [row[1] for row in scored.rows] == ["a"]
+    assert [row[0] for row in costly.rows] == ["a", "b"]
+    assert not any("psnr" in header for header in costly.headers)
+    assert "No quality is shown for untrained weights" in costly.notes[0]
 
 
 @pytest.mark.parametrize("other", [{"digest": "other data"}, {"version": 2}])
 def test_what_cannot_be_compared_is_not_in_one_table(other: dict) -> None:
     tables = boards([result("a", 20.0), result("b", 22.0, **other)], "zrr-standin")
-    assert [len(table.rows) for table in tables] == [1, 1]
+    assert [len(table.rows) for table in tables if table.headers[0] == "rank"] == [1, 1]
 
 
 def test_the_newest_record_of_a_key_counts() -> None:
-    (board,) = boards([result("a", 20.0), result("a", 21.0)], "zrr-standin")
-    assert [row[2] for row in board.rows] == ["21.00"]
+    board = quality([result("a", 20.0), result("a", 21.0)])
+    assert [row[3] for row in board.rows] == ["21.00"]
+    later = result("a", 22.0, created="2026-01-02")
+    assert [row[3] for row in quality([later, result("a", 20.0)]).rows] == ["22.00"]
 
 
 def test_timings_of_two_machines_are_told_apart() -> None:
-    (board,) = boards([result("a", 20.0), result("b", 22.0, machine="m2", threads=4)], "zrr-standin")
+    board = quality([result("a", 20.0), result("b", 22.0, machine="m2", threads=4)])
     times = [row[board.headers.index("CPU time [ms] at 4x224x224 ↓")] for row in board.rows]
     assert times == ["12.3 (12.0-13.0) B", "12.3 (12.0-13.0) A"]
-    machines = [note for note in board.notes if note.startswith("Machine of the timings")]
+    machines = [line for line in board.lead if line.startswith("**Machine of the timings")]
     assert ["A = CPU m1" in machines[0], "B = CPU m2" in machines[1]] == [True, True]
     assert not any(x == board.headers.index("CPU time [ms] at 4x224x224 ↓") for _, x in board.best)
 
@@ -131,36 +77,39 @@ def marked(result: Result, id: str, **beside) -> Result:
 
 
 def test_timings_that_are_not_like_the_others_are_marked_and_explained() -> None:
-    first = marked(result("a", 20.0), "latency_ms", tainted=("others were busy",), remark="one cold pass")
+    first = marked(result("a", 20.0), "latency_ms", tainted=("others were busy for 3 s",), remark="one cold pass")
     second = marked(result("b", 19.0), "latency_ms@12mp", value=None, remark="skipped: needs 33 GiB")
-    (board,) = boards([first, second], "zrr-standin")
-    row = dict(zip(board.headers, board.rows[0]))
-    assert "5.00†‡" in row.values()
+    third = marked(result("c", 19.0), "latency_ms", tainted=("others were busy for 7 s",))
+    board = costs([first, second, third])
+    cells = {row[0]: row for row in board.rows}
+    assert "5.00†1‡2" in cells["a"]
+    assert "-‡3" in cells["b"]
+    assert "5.00†1" in cells["c"]
     alone = marked(result("c", 18.0), "latency_ms", q1=5.0, q3=5.0, n=1)
-    assert "5.00" in boards([alone], "zrr-standin")[0].rows[0]
-    assert "a: † time at 4x224x224 on a disturbed machine: others were busy" in board.notes
-    assert "a: ‡ time at 4x224x224: one cold pass" in board.notes
-    assert "-‡" in board.rows[1]
+    assert "5.00" in quality([alone]).rows[0]
+    assert "†1: on a disturbed machine: others were busy for 3 to 7 s" in board.notes
+    assert "‡2: one cold pass" in board.notes
+    assert "‡3: skipped: needs 33 GiB" in board.notes
 
 
 def test_columns_say_which_way_is_better() -> None:
     share = measurement(0.5, kind="timing", higher=True, input_shape=[1, 4, 8, 8])
     record = result("a", 20.0)
     record = record.model_copy(update={"measurements": {**record.measurements, "ceiling_share@12mp": share}})
-    (board,) = boards([record], "zrr-standin")
+    board = costs([record])
     assert dict(zip(board.headers, board.rows[0]))["of ceilings [%] at 4x8x8 ↑"] == "50"
 
 
 def test_conditions_that_are_not_the_usual_ones_stand_in_the_name() -> None:
     record = result("a", 20.0)
     spec = record.spec.model_copy(update={"precision": "bf16", "channels_last": True})
-    (board,) = boards([record.model_copy(update={"spec": spec, "key": "other"}), record], "zrr-standin")
-    assert sorted(row[0] for row in board.rows) == ["a", "a, bf16, channels last"]
+    board = quality([record.model_copy(update={"spec": spec, "key": "other"}), record])
+    assert sorted(row[1] for row in board.rows) == ["a", "a, bf16, channels last"]
 
 
 def test_a_failed_record_says_why() -> None:
     tables = boards([result("a", None, status="error", error="ValueError: no")], "zrr-standin")
-    assert tables[0].rows[0][1] == "untrained, error"
+    assert tables[0].rows[0][1] == "○ untrained, error"
     assert "a: error: ValueError: no" in tables[0].notes
 
 
@@ -170,21 +119,76 @@ def test_a_stand_in_is_always_called_one() -> None:
     assert "zrr-standin, test: 12 images" in text
 
 
+def test_a_real_dataset_never_shares_a_table_with_a_stand_in() -> None:
+    """Not even where a record calls itself by the real name: its data says what it is."""
+    names = {"dataset": "zrr", "split": "test"}
+    records = [
+        result("a", 20.0, **names, data={}),
+        result("b", 22.0, **names),
+        result("c", 21.0, **names, data={}),
+        result("d", 23.0),
+        result("e", None, **names),
+    ]
+    tables = boards(records, "zrr")
+    models = [{row[board.labels - 2] for row in board.rows} for board in tables]
+    assert models == [{"a", "c"}, {"a", "c"}, {"b"}, {"b", "e"}]
+    assert [any("Stand-in data" in line for line in board.lead) for board in tables] == [False, False, True, True]
+
+
 def test_the_same_records_give_the_same_bytes(tmp_path) -> None:
-    records = [result("a", 20.0), result("b", 22.0), result("c", None)]
-    (path,) = write_pages(records, tmp_path)
-    first = path.read_bytes()
-    write_pages(records[::-1], tmp_path)
-    assert path.read_bytes() == first
-    assert stale_pages(records, tmp_path) == []
-    path.write_text(path.read_text() + "edited")
-    assert stale_pages(records, tmp_path) == [path]
+    records = [
+        result("a", 20.0),
+        result("b", 22.0, machine="m2"),
+        result("b", 22.0, machine="m3"),
+        result("c", None),
+        result("c", None, status="error", error="no", key="of another version", created="2025-12-31"),
+        result("d", 20.0, created="2026-01-02", notes=["late"]),
+        result("d", 19.0),
+        marked(result("e", 20.0), "latency_ms", tainted=("busy for 3 s", "busy for 2 s")),
+    ]
+    paths = write_tables(records, tmp_path)
+    before = [path.read_bytes() for path in paths]
+    for seed in range(5):
+        shuffled = random.Random(seed).sample(records, len(records))
+        assert stale_tables(shuffled, tmp_path) == []
+    assert [path.read_bytes() for path in write_tables(records[::-1], tmp_path)] == before
+    page_path = tmp_path / "zrr-standin.md"
+    page_path.write_text(page_path.read_text() + "edited")
+    assert stale_tables(records, tmp_path) == [page_path]
+
+
+def test_the_index_says_what_each_page_is(tmp_path) -> None:
+    records = [result("a", 20.0), result("b", 22.0), result("c", None), result("a", 20.5)]
+    write_tables(records, tmp_path)
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    (line,) = [line for line in text.splitlines() if line.startswith("| [zrr-standin](zrr-standin.md)")]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[1] == "stand-in data: 2 models with quality (test: 12 images), costs of 3"
+    assert cells[2] == "3"
+    assert cells[3] == "b: `psnr[rgb]` [dB] ↑ 22.00 (● trained)"
+    assert "2026" not in text
+
+
+def test_names_with_markup_stay_text() -> None:
+    text = page([result("<script>alert(1)</script>", 20.0), result("a|b", 21.0)], "zrr-standin")
+    assert "<script" not in text
+    assert "a\\|b" in text
 
 
 def test_committed_tables_are_fresh() -> None:
     records = read_folders([LEADERBOARDS / "results"])
     assert records
     assert stale_pages(records, LEADERBOARDS) == []
+
+
+def test_committed_records_are_intact_and_have_their_scores() -> None:
+    records = read_folders([LEADERBOARDS / "results"])
+    assert warnings(records) == []
+    for record in records:
+        assert record.source is not None
+        assert record.source.is_intact
+        if any(m.kind == "score" for m in record.measurements.values()):
+            assert len(image_scores(record)) == record.n
 
 
 def test_committed_records_hold_no_score_for_untrained_weights() -> None:

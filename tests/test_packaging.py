@@ -75,6 +75,9 @@ def test_the_installed_command_lists_and_runs(python: Path, tmp_path) -> None:
     assert (record["dataset"], record["status"]) == ("zrr-standin", "ok")
     assert Path(record["pictures"]).is_relative_to(tmp_path)
     assert os.path.exists(tmp_path / "zoo-bench-out" / "leaderboards" / "zrr-standin.md")
+    page = call(python, tmp_path, "leaderboard", "--results", "zoo-bench-out", "--html", "page.html")
+    assert page.returncode == 0, page.stderr
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
 
 def test_an_entry_point_registers_a_model(python: Path, tmp_path) -> None:

@@ -21,7 +21,8 @@ def test_what_makes_images_hard_cancels() -> None:
     hard = rng.normal(30, 5, 50)
     found = paired_difference(hard, hard + rng.normal(0.2, 0.1, 50))
     assert found.is_significant
-    assert found.low is not None and found.high is not None
+    assert found.low is not None
+    assert found.high is not None
     assert found.low < 0.2 < found.high
 
 
@@ -36,7 +37,9 @@ def test_false_alarms_keep_to_the_level() -> None:
 
 def test_one_image_has_no_interval() -> None:
     found = paired_difference([30.0], [40.0])
-    assert found.mean == 10 and found.low is None and not found.is_significant
+    assert found.mean == 10
+    assert found.low is None
+    assert not found.is_significant
 
 
 def test_unpaired_scores_are_refused() -> None:

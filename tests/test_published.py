@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from benchmark.conventions import CONVENTIONS, ptflops_2021
-from benchmark.paper_tables import RowCosts, compute_costs, paper_pages, stale_paper_tables, write_paper_tables
+from benchmark.paper_tables import RowCosts, compute_costs, paper_pages
 from benchmark.profiling import meta_model
 from benchmark.published import COSTS, Printed, read_publication, read_published
+from benchmark.publishing import stale_tables, write_tables
 from benchmark.store import read_folders
 from benchmark.trace import trace
 from benchmark.types import Environment, Measurement, ProtocolRecord, Result, RunSpec
@@ -292,19 +293,21 @@ def test_reconstructions_and_starred_rows_are_marked() -> None:
 @pytest.mark.usefixtures("known_costs")
 def test_committed_tables_are_fresh() -> None:
     results = read_folders([LEADERBOARDS / "results"])
-    assert stale_paper_tables(LEADERBOARDS / "published", results, LEADERBOARDS) == []
+    assert stale_tables(results, LEADERBOARDS) == []
 
 
 def test_same_input_same_bytes_and_stale_tables_are_found(tmp_path) -> None:
-    published = write(tmp_path / "published")
+    write(tmp_path / "published")
+    known = [record("unet_w8", psnr=20.5)]
     table = tmp_path / "small.md"
-    assert stale_paper_tables(published, [], tmp_path) == [table]
-    assert write_paper_tables(published, [], tmp_path) == [table]
+    assert table in stale_tables(known, tmp_path)
+    assert table in write_tables(known, tmp_path)
     before = table.read_bytes()
-    write_paper_tables(published, [], tmp_path)
+    write_tables(known, tmp_path)
     assert table.read_bytes() == before
-    assert stale_paper_tables(published, [], tmp_path) == []
-    assert stale_paper_tables(published, [record("unet_w8", psnr=20.5)], tmp_path) == [table]
+    assert stale_tables(known, tmp_path) == []
+    table.write_text("edited", encoding="utf-8")
+    assert stale_tables(known, tmp_path) == [table]
     assert not list(tmp_path.glob("*.part"))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import EntryPoint
 from typing import Literal
 
@@ -16,6 +18,26 @@ from zoo.registry import Registry
 def test_unknown_name_gets_the_nearest_names() -> None:
     with pytest.raises(UserError, match="no model called 'hyperunet_32_16_2084'; did you mean hyperunet_32_16_2048"):
         create_model("hyperunet_32_16_2084")
+
+
+def test_threads_that_look_up_first_wait_until_all_pieces_are_there() -> None:
+    loading, go_on = threading.Event(), threading.Event()
+
+    def load() -> None:
+        registry.add("early", 1)
+        assert registry.get("early") == 1  # a piece that looks up another while it is imported
+        loading.set()
+        assert go_on.wait(10)
+        registry.add("late", 2)
+
+    registry: Registry[int] = Registry("thing", load=load)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(registry.get, "late")
+        assert loading.wait(10)
+        second = pool.submit(registry.get, "late")
+        timer = threading.Timer(0.2, go_on.set)
+        timer.start()
+        assert (first.result(10), second.result(10)) == (2, 2)
 
 
 def test_a_name_is_taken_once() -> None:

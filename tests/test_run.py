@@ -262,6 +262,16 @@ def test_a_contact_sheet_shows_four_pictures_per_image(tmp_path) -> None:
     assert len(colours) > 8
 
 
+def test_a_run_keeps_separate_pictures_of_the_images_on_the_sheet(tmp_path) -> None:
+    result = only(run("tiny", models="tiny_free", out=tmp_path))
+    folder = tmp_path / result.gallery
+    images = json.loads((folder / "pictures.json").read_text())["images"]
+    assert [image["id"] for image in images] == ["0", "1", "2", "3"]
+    assert all((folder / file).is_file() for image in images for file in image["files"].values())
+    scores = Store(tmp_path).journal(result.key).read()
+    assert {image["id"]: image["scores"] for image in images} == scores
+
+
 def test_the_stand_in_is_announced_and_named(tmp_path) -> None:
     lines: list[str] = []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -158,6 +159,7 @@ def test_aligned_scores_report_the_shifts_they_found(tmp_path) -> None:
     assert result.measurements["psnr[rgb,aligned]"].value > result.measurements["psnr[rgb]"].value + 10
     lines = [json.loads(line) for line in (tmp_path / "out" / result.per_image).read_text().splitlines()]
     assert [line["shift"] for line in lines] == [pytest.approx([2, 0], abs=0.2), pytest.approx([5, 0], abs=0.2)]
-    assert "shifts found: median 5" in " ".join(result.notes)
+    lengths = [math.hypot(*line["shift"]) for line in lines]
+    assert f"shifts found: median {sum(lengths) / 2:.2f} px, largest {lengths[1]:.2f} px" in " ".join(result.notes)
     with Image.open(tmp_path / "out" / result.shift_plot) as plot:
         assert plot.format == "PNG"

@@ -130,14 +130,7 @@ def test_an_unwritable_folder_is_named(tmp_path) -> None:
         Store(file / "below")
 
 
-def test_records_of_another_schema_are_named(tmp_path) -> None:
-    file = tmp_path / "results.jsonl"
-    file.write_text(json.dumps({"record_schema": 99}) + "\n")
-    with pytest.raises(UserError, match=r"record 1: schema 99, this version reads schema 1"):
-        read_results(file)
-
-
-def test_an_edited_record_is_named(tmp_path) -> None:
+def test_content_that_is_no_record_is_named(tmp_path) -> None:
     file = tmp_path / "results.jsonl"
     file.write_text(json.dumps({"record_schema": 1, "key": 3}) + "\n")
     with pytest.raises(UserError, match=r"record 1: field .*; was it edited"):

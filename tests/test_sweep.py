@@ -154,7 +154,7 @@ def test_overparametrising_is_nearly_free_in_flops_and_widening_is_not() -> None
     assert ratio["plain", "flops"] > 0.7 * ratio["plain", "params"]
 
 
-def test_the_key_holds_what_decides_the_numbers_and_nothing_else(settings) -> None:
+def test_the_key_holds_what_decides_the_numbers_and_nothing_else(settings, monkeypatch) -> None:
     def key(**overrides) -> str:
         plan = load_sweep(settings, {name.replace("__", "."): value for name, value in overrides.items()})
         points = expand(plan)
@@ -165,6 +165,8 @@ def test_the_key_holds_what_decides_the_numbers_and_nothing_else(settings) -> No
         assert key(**same) == first
     for other in ({"recipe__lr": 0.02}, {"seeds": [4]}, {"threads": 2}, {"evaluation__train_images": 2}):
         assert key(**other) != first
+    monkeypatch.setattr("benchmark.sweeping.points.SCORING", "one-pass")
+    assert key() != first
 
 
 def test_every_point_becomes_a_record(settings, here, tmp_path) -> None:

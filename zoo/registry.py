@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import threading
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
@@ -15,13 +16,15 @@ class Registry(Generic[T]):
     """Map from name to item for one ``kind`` of piece.
 
     ``load`` is called once, before the first look-up: it imports the built-in pieces, so that naming
-    the registry costs nothing and ``zoo-bench --help`` stays fast.
+    the registry costs nothing and ``zoo-bench --help`` stays fast. Other threads wait until it is done.
     """
 
     def __init__(self, kind: str, load: Callable[[], None] | None = None) -> None:
         self.kind = kind
         self._items: dict[str, T] = {}
         self._load = load
+        self._loading = False
+        self._lock = threading.RLock()
 
     def add(self, name: str, item: T) -> None:
         """Register ``item``; raises UserError if the name is taken."""
@@ -49,6 +52,15 @@ class Registry(Generic[T]):
         return name in self._items
 
     def _ensure_loaded(self) -> None:
-        load, self._load = self._load, None
-        if load is not None:
-            load()
+        if self._load is None:
+            return
+        with self._lock:
+            # Pieces look up others while they are imported: the lock lets their thread in again.
+            if self._load is None or self._loading:
+                return
+            self._loading = True
+            try:
+                self._load()
+                self._load = None
+            finally:
+                self._loading = False

@@ -5,10 +5,12 @@ from __future__ import annotations
 import click
 
 from benchmark.cli.checking import data_check
+from benchmark.cli.comparing import check, compare
 from benchmark.cli.errors import OneLineErrors
 from benchmark.cli.exporting import export
 from benchmark.cli.files import data, leaderboard, weights
 from benchmark.cli.images import infer, score
+from benchmark.cli.keeping import results
 from benchmark.cli.machine import doctor
 from benchmark.cli.registered import list_command, profile, show
 from benchmark.cli.running import run
@@ -48,6 +50,9 @@ for command in (
     data,
     weights,
     leaderboard,
+    results,
+    compare,
+    check,
     submit,
     doctor,
     train,

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from benchmark.cli.arguments import key_values, seed_of, set_option, start
+from zoo.errors import UserError
+
+if TYPE_CHECKING:
+    from benchmark.reporting import Reporter
 
 
 @click.group()
@@ -66,28 +71,66 @@ def data_make(ctx: click.Context, name: str, out: str, seed: int | None, photos:
 )
 @click.option("--out", default="leaderboards", show_default=True, metavar="DIR", help="Where the tables go.")
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if a table is stale.")
+@click.option(
+    "--html",
+    is_flag=False,
+    flag_value="",
+    metavar="[FILE]",
+    help="Write one offline HTML page instead of the tables.  [default: OUT/leaderboard.html]",
+)
+@click.option(
+    "--gallery",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="With --html: pictures of at most N images per row.  [default: 2]",
+)
 @click.pass_context
-def leaderboard(ctx: click.Context, results: tuple[str, ...], out: str, check: bool) -> None:
-    """Regenerate the Markdown tables from the records."""
-    start(ctx)
-    from benchmark.leaderboard import stale_pages, write_pages
+def leaderboard(
+    ctx: click.Context, results: tuple[str, ...], out: str, check: bool, html: str | None, gallery: int | None
+) -> None:
+    """Regenerate the Markdown tables, or with --html one page, from the records."""
+    reporter = start(ctx)
+    folders = [Path(folder) for folder in results or ("leaderboards/results",)]
+    if html is not None:
+        _write_html(folders, Path(html or Path(out) / "leaderboard.html"), gallery, check, reporter)
+        return
+    if gallery is not None:
+        raise UserError("--gallery: the Markdown tables have no pictures; add --html to write the page.")
+    from benchmark.conflicts import warnings
+    from benchmark.publishing import stale_tables, write_tables
     from benchmark.store import read_folders
 
-    records = read_folders([Path(folder) for folder in results or ("leaderboards/results",)])
-    published = Path(out) / "published"
-    has_papers = any(published.glob("*.yaml"))
-    if has_papers:
-        from benchmark.paper_tables import stale_paper_tables, write_paper_tables
+    records = read_folders(folders)
+    for line in warnings(records):
+        click.echo(f"warning: {line}", err=True)
     if not check:
-        written = write_pages(records, Path(out))
-        written += write_paper_tables(published, records, Path(out)) if has_papers else []
-        for path in written:
+        for path in write_tables(records, Path(out)):
             click.echo(f"wrote {path}")
         return
-    stale = stale_pages(records, Path(out))
-    stale += stale_paper_tables(published, records, Path(out)) if has_papers else []
+    stale = stale_tables(records, Path(out))
     for path in stale:
         click.echo(f"stale: {path}; run `zoo-bench leaderboard` and commit the result.", err=True)
     if stale:
         ctx.exit(1)
     click.echo("all tables are up to date")
+
+
+def _write_html(folders: list[Path], path: Path, gallery: int | None, check: bool, reporter: Reporter) -> None:
+    """Write the page and say what it could not show."""
+    from benchmark.htmlpage.data import document
+    from benchmark.htmlpage.page import write_page
+    from benchmark.htmlpage.records import read_sourced
+
+    if check:
+        raise UserError("--check: the page is not kept in the tree, so it cannot be stale; use --check without --html.")
+    if path.is_dir():
+        raise UserError(f"--html: {path} is a folder; expected the name of a file, for example {path / 'page.html'}.")
+    content = document(read_sourced(folders), gallery=2 if gallery is None else gallery)
+    write_page(content, path)
+    if missing := content.without_pictures:
+        name, reason = missing[0]
+        reporter.note(
+            f"warning: no pictures for {len(missing)} row(s), the first one {name}: {reason};"
+            " run again with `zoo-bench run --out DIR` and pass --results DIR."
+        )
+    click.echo(f"wrote {path} ({path.stat().st_size / 2**20:.1f} MiB); open it in a browser, no network is needed")

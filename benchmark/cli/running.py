@@ -118,7 +118,7 @@ def _run_arguments(ctx: click.Context, suite: str | None, flags: dict[str, Any])
 
 
 def _with_paths(record: dict[str, Any], out: Path) -> dict[str, Any]:
-    for name in ("per_image", "pictures", "timings", "shift_plot"):
+    for name in ("per_image", "pictures", "gallery", "timings", "shift_plot"):
         if record[name]:
             record[name] = str((out / record[name]).resolve())
     return record

@@ -18,6 +18,7 @@ from benchmark.doctoring.memory import Memory
 from benchmark.doctoring.plans import Plan, Problem, Unit, make_plan
 from benchmark.imagefiles import printable
 from benchmark.opening import configured
+from benchmark.pipeline import default_workers
 from benchmark.reporting import Reporter
 from benchmark.types import DatasetCard
 from zoo.errors import UserError
@@ -102,7 +103,7 @@ class _Totals:
 
 def facts_of(plan: Plan, root: Path, workers: int | None) -> Iterator[tuple[Unit, Facts, bool]]:
     """Yield each unit with its facts, in order: remembered ones, or measured in threads a few chunks ahead."""
-    count = workers or max(1, min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4, 16))
+    count = workers or default_workers()
     waiting: deque[tuple[list[_Job], Future[list[Facts]]]] = deque()
     units = iter(plan.units)
     with closing(Memory(root, VERSION)) as memory, ThreadPoolExecutor(count, "zoo-bench") as pool:

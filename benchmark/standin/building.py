@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmark.jsonl import append_line, lock_of, read_lines
+from benchmark.machine import usable_cores
 from benchmark.reporting import Reporter
 from benchmark.standin import cache
 from benchmark.standin.photographs import Photograph, Pixels, folder_photographs, sources_digest
@@ -235,7 +236,7 @@ def _make_all(
     root: Path, jobs: Sequence[Job], make: Callable[[Path, Job], Piece], workers: int | None
 ) -> Iterator[tuple[Job, Piece]]:
     if workers is None:
-        workers = min(_cores(), MOST_WORKERS) if len(jobs) >= PIECES_WORTH_PROCESSES else 1
+        workers = min(usable_cores(), MOST_WORKERS) if len(jobs) >= PIECES_WORTH_PROCESSES else 1
     if workers <= 1:
         for job in jobs:
             yield job, make(root, job)
@@ -279,10 +280,6 @@ def _end_with_parent() -> None:
 def _finished(running: dict[Future[Piece], Job]) -> Iterator[tuple[Job, Piece]]:
     for future in wait(running, return_when=FIRST_COMPLETED).done:
         yield running.pop(future), future.result()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def source_digest(name: str, pixels: Pixels) -> str:

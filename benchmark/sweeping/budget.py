@@ -127,7 +127,7 @@ def _timed(probes: Mapping[str, Point], threads: int) -> tuple[dict[str, dict[st
 
 def _start_seconds(outcome: Outcome, found: Mapping[str, dict[str, Any]]) -> float:
     """Return what a child needs before its first step: what the timed steps leave of this child's time."""
-    worked = sum(4 * document.get("step_seconds", 0.0) for document in found.values())
+    worked = sum(document.get("timed_seconds", 0.0) for document in found.values())
     return max(0.0, outcome.seconds - worked)
 
 

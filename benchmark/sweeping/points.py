@@ -20,6 +20,9 @@ from zoo.card import ModelCard, get_card
 from zoo.errors import UserError
 from zoo.options import resolve_options
 
+# By the metrics' definitions, not the fast pass: part of the numbers.
+SCORING = "float64"
+
 
 @dataclass(frozen=True)
 class Point:
@@ -114,6 +117,7 @@ def point_key(plan: Plan, point: Point, splits: Splits) -> str:
         "train": [splits.train.name, splits.train.split, splits.train.digest(), splits.train_images],
         "test": [splits.test.name, splits.test.split, splits.test.digest(splits.test_images), splits.test_images],
         "protocol": [splits.card.protocol.name, splits.card.protocol.version],
+        "scoring": SCORING,
         "metrics": {id: METRICS.get(id).version for id in plan.sweep.evaluation.metrics},
     }
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:20]

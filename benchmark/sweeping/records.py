@@ -13,9 +13,9 @@ from benchmark.metrics import METRICS
 from benchmark.profilers import PROFILERS
 from benchmark.selection import jsonable_options
 from benchmark.sweeping.budget import Costs
-from benchmark.sweeping.points import Point, Splits
+from benchmark.sweeping.points import SCORING, Point, Splits
 from benchmark.sweeping.settings import Plan
-from benchmark.sweeping.working import SCORING, Task
+from benchmark.sweeping.working import Task
 from benchmark.types import Environment, Measurement, Result, RunSpec
 
 POINTS = "points"

@@ -17,6 +17,7 @@ from benchmark.opening import open_dataset
 from benchmark.reporting import Reporter
 from benchmark.selection import entry_of
 from benchmark.store import Scores, Store
+from benchmark.sweeping.points import SCORING
 from benchmark.sweeping.settings import METRIC_OF_ERROR
 from benchmark.training.checkpoints import WEIGHTS
 from benchmark.training.loop import Run, fit, prepare, train_step
@@ -28,9 +29,9 @@ from benchmark.types import DatasetCard, Measurement
 Emit = Callable[[Any], None]
 # The first step loads code and allocates.
 _WARMUP_STEPS, _TIMED_STEPS = 1, 3
+# Steps that take long vary little: one is enough.
+_ENOUGH_SECONDS = 5.0
 ON_TRAIN = "@train"
-# By the metrics' definitions, not the fast pass: part of the numbers.
-SCORING = "float64"
 
 
 @dataclass(frozen=True)
@@ -143,9 +144,9 @@ def _costs_of_training(run: Run) -> dict[str, Measurement]:
 def time_steps(*, recipes: dict[str, dict[str, Any]], emit: Emit) -> None:
     """Take a few training steps by each recipe and score one image; emits one document per name.
 
-    ``step_seconds``: median of the steps after the first; ``image_seconds``: one held-out image through network and
-    metrics; ``steps``: of the whole run; ``validation_images``: scored during the whole run; ``peak_bytes``: of this
-    process so far. Where a recipe fails: ``error`` and ``type``.
+    ``step_seconds``: median of the steps after the first; ``timed_seconds``: of all steps taken; ``image_seconds``: one
+    held-out image through network and metrics; ``steps``: of the whole run; ``validation_images``: scored during the
+    whole run; ``peak_bytes``: of this process so far. Where a recipe fails: ``error`` and ``type``.
     """
     for name, values in recipes.items():
         recipe = Recipe.model_validate(values)
@@ -167,6 +168,8 @@ def _time_recipe(recipe: Recipe, folder: Path) -> dict[str, Any]:
         train_step(run, run.data.batch(step), epoch=0, lr=rate)
         run.step += 1
         seconds.append(time.perf_counter() - begin)
+        if step >= _WARMUP_STEPS and sum(seconds[_WARMUP_STEPS:]) > _ENOUGH_SECONDS:
+            break
     run.module.eval().cpu()
     validation, settings = run.data.validator, recipe.validation
     protocol = run.data.card.protocol
@@ -179,6 +182,7 @@ def _time_recipe(recipe: Recipe, folder: Path) -> dict[str, Any]:
     held_out = min(settings.limit or len(validation.dataset.ids), len(validation.dataset.ids))
     return {
         "step_seconds": statistics.median(seconds[_WARMUP_STEPS:]),
+        "timed_seconds": sum(seconds),
         "image_seconds": image,
         "steps": run.total_steps,
         "validation_images": rounds * held_out,

@@ -1,0 +1,58 @@
+"""Look after files of records: results migrate, results drop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from benchmark.cli.arguments import start
+from zoo.errors import UserError
+
+
+@click.group()
+def results() -> None:
+    """Look after files of records."""
+
+
+@results.command("migrate")
+@click.argument("paths", nargs=-1, required=True, metavar="FILE...")
+@click.pass_context
+def results_migrate(ctx: click.Context, paths: tuple[str, ...]) -> None:
+    """Rewrite records of an older schema in each FILE (or folder of them) into this version's; keys stay."""
+    start(ctx)
+    from benchmark.store import record_files
+    from benchmark.upkeep import migrate
+
+    for file in record_files([Path(path) for path in paths]):
+        done = migrate(file)
+        click.echo(f"{file}: {done.rewritten} of {done.total} records rewritten")
+        for number in done.edited:
+            click.echo(f"{file}, record {number}: edited by hand, left as it is", err=True)
+
+
+@results.command("drop")
+@click.argument("paths", nargs=-1, required=True, metavar="FILE...")
+@click.option("--key", "keys", multiple=True, metavar="KEY", help="Records of this key (repeatable).")
+@click.option("--model", "models", multiple=True, metavar="GLOB", help="Records of these models (repeatable).")
+@click.option(
+    "--status", type=click.Choice(["ok", "oom", "error", "timeout"]), help="Records that ended so, for instance error."
+)
+@click.pass_context
+def results_drop(
+    ctx: click.Context, paths: tuple[str, ...], keys: tuple[str, ...], models: tuple[str, ...], status: str | None
+) -> None:
+    """Take records out of each FILE (or folder of them), with their scores per image; prints what went."""
+    start(ctx)
+    from benchmark.store import record_files
+    from benchmark.upkeep import drop
+
+    if not keys and not models and not status:
+        raise UserError("results drop: nothing named; expected --key KEY, --model GLOB or --status STATUS.")
+    count = 0
+    for file in record_files([Path(path) for path in paths]):
+        for record in drop(file, keys=keys, models=models, status=status or ""):
+            click.echo(f"dropped {record.key} {record.model} on {record.dataset} ({record.status})")
+            count += 1
+    if not count:
+        raise UserError(f"results drop: no such record in {', '.join(paths)}; expected a key or model that is there.")

@@ -1,0 +1,97 @@
+"""The separate pictures of records, as data URIs with a cap on number and size."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmark.htmlpage.records import Sourced
+from benchmark.pictures import INDEX, VIEWS
+
+# Of all pictures together, before base64 adds a third: the page is to be sent and opened with ease.
+TOTAL_BYTES = 24 << 20
+# Of one picture: those that `run` writes are a tenth of this.
+ONE_BYTES = 2 << 20
+_JPEG = b"\xff\xd8\xff"
+
+
+class NoPicturesError(Exception):
+    """A row has no pictures; the message is the reason, a sentence for the page."""
+
+
+@dataclass
+class Gallery:
+    """Collects pictures, each content once. ``limit``: images per row."""
+
+    limit: int
+    pictures: list[str] = field(default_factory=list)
+    left: int = field(default_factory=lambda: TOTAL_BYTES)
+    _known: dict[bytes, int] = field(default_factory=dict)
+
+    def add(self, one: Sourced) -> list[dict[str, Any]]:
+        """Return the images of a record with indices into ``pictures`` by view; raises NoPicturesError."""
+        folder = self._folder(one)
+        images = []
+        for entry in _read_index(folder)[: self.limit]:
+            try:
+                contents = {view: _read_picture(folder, entry["files"][view]) for view in VIEWS}
+                shown = {"id": str(entry["id"]), "size": [int(side) for side in entry["size"]]}
+                scores = {str(name): value for name, value in entry["scores"].items()} if one.scores else {}
+            except (KeyError, TypeError, ValueError) as error:
+                raise NoPicturesError(f"the index of the pictures is damaged ({error!r})") from None
+            images.append({**shown, "scores": scores, "views": self._take(contents)})
+        if not images:
+            raise NoPicturesError("the index of the pictures is empty")
+        return images
+
+    def _folder(self, one: Sourced) -> Path:
+        if one.result.gallery is None:
+            why = (
+                "costs only: no image was passed through it"
+                if not one.result.spec.evaluate
+                else "its run kept no separate pictures"
+            )
+            raise NoPicturesError(why)
+        root = one.file.parent.resolve()
+        folder = (root / one.result.gallery).resolve()
+        if not folder.is_relative_to(root):
+            raise NoPicturesError("the record names a folder outside that of its file")
+        if not (folder / INDEX).is_file():
+            raise NoPicturesError("they are not beside the record's file any more")
+        return folder
+
+    def _take(self, contents: dict[str, bytes]) -> dict[str, int]:
+        """Return indices of pictures, adding what is new; raises NoPicturesError beyond the cap."""
+        new = {content for content in contents.values() if content not in self._known}
+        size = sum(map(len, new))
+        if size > self.left:
+            raise NoPicturesError(f"the page holds at most {TOTAL_BYTES >> 20} MiB of pictures; show fewer per row")
+        self.left -= size
+        for content in contents.values():
+            if content not in self._known:
+                self._known[content] = len(self.pictures)
+                self.pictures.append("data:image/jpeg;base64," + base64.b64encode(content).decode("ascii"))
+        return {view: self._known[content] for view, content in contents.items()}
+
+
+def _read_index(folder: Path) -> list[dict[str, Any]]:
+    try:
+        return list(json.loads((folder / INDEX).read_text(encoding="utf-8"))["images"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise NoPicturesError(f"the index of the pictures cannot be read ({error!r})") from None
+
+
+def _read_picture(folder: Path, name: str) -> bytes:
+    """Return a JPEG's bytes; raises NoPicturesError for what is none, and never leaves the folder."""
+    path = folder / Path(name).name
+    try:
+        size = path.stat().st_size
+        content = path.read_bytes() if size <= ONE_BYTES else b""
+    except OSError as error:
+        raise NoPicturesError(f"{path.name} cannot be read ({error.strerror or error})") from None
+    if not content.startswith(_JPEG):
+        raise NoPicturesError(f"{path.name} is no JPEG of at most {ONE_BYTES >> 20} MiB")
+    return content

@@ -1,0 +1,161 @@
+"""Where a row's numbers come from, as the drawer shows it: record, machine, versions, weights, and how to repeat it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmark.htmlpage.records import Sourced
+from benchmark.types import Result
+from zoo.trained import shipped_weights
+
+NO_IMAGES = "uniform noise"
+
+
+def provenance(one: Sourced) -> dict[str, Any]:
+    """Return a record's provenance, JSON-ready, without its environment."""
+    result = one.result
+    spec = result.spec
+    return {
+        "key": result.key,
+        "file": one.file.name,
+        "number": one.number,
+        "created": result.created,
+        "seconds": round(result.seconds, 1),
+        "error": result.error,
+        "notes": list(result.notes),
+        "skipped": result.num_skipped,
+        "data": {"digest": spec.dataset_digest, **{key: result.data[key] for key in sorted(result.data)}},
+        "protocol": f"{result.protocol.name}, version {result.protocol.version}: {result.protocol.text}",
+        "code": spec.code,
+        "weights": dict(sorted((result.weights or {}).items())),
+        "conditions": conditions_text(result),
+        "commands": commands(one),
+        "remark": commands_remark(one),
+    }
+
+
+def conditions_text(result: Result) -> str:
+    """Return device, precision, threads and seed."""
+    spec = result.spec
+    order = ", channels last" if spec.channels_last else ""
+    order += f", {spec.backend}" if spec.backend != "torch" else ""
+    return f"{spec.device}, {spec.precision}{order}, {spec.threads} threads, seed {spec.seed}"
+
+
+def commands(one: Sourced) -> list[str]:
+    """Return the shell commands that measure a record again."""
+    result = one.result
+    commit = result.environment.commit
+    lines = [f"git checkout {shlex.quote(commit)}"] if commit else []
+    if sweep := _sweep(result):
+        return [*lines, in_lines(["zoo-bench", "sweep", sweep])]
+    if result.spec.dataset_digest == NO_IMAGES or not result.spec.evaluate:
+        return [*lines, in_lines(_costs_command(result))]
+    return [*lines, in_lines(_run_command(result, one.standin))]
+
+
+def in_lines(parts: Sequence[str], width: int = 62) -> str:
+    """Return a shell command, continued on a new line before a flag where it would be wider than ``width``."""
+    lines, line = [], ""
+    for part, following in zip(parts, [*parts[1:], "--"]):
+        word = shlex.quote(part)
+        ahead = 0 if following.startswith("--") else len(following) + 3
+        if line and part.startswith("--") and len(line) + len(word) + ahead >= width:
+            lines.append(line)
+            line = f"  {word}"
+        else:
+            line = f"{line} {word}" if line else word
+    return " \\\n".join([*lines, line])
+
+
+def commands_remark(one: Sourced) -> str:
+    """Return what the commands leave to the reader."""
+    parts = []
+    if one.result.environment.dirty:
+        parts.append("The checkout had changes that were not committed: its code cannot be had again exactly.")
+    if _sweep(one.result):
+        return " ".join([*parts, "One point of a sweep, which trains and tests all of them."])
+    if not one.standin and one.result.spec.evaluate:
+        parts.append("Put the folder of your copy of the data for DIR.")
+    if _needs_weights(one.result, one.standin):
+        parts.append("The weights file is recognised by its sha256.")
+    if one.result.measurements and not one.result.spec.evaluate:
+        parts.append("Costs and times alone: no images were passed through the network.")
+    return " ".join(parts)
+
+
+def _sweep(result: Result) -> str | None:
+    """Return the sweep that a record is a point of: its options say more than those of the network."""
+    note = next((note for note in result.notes if note.startswith("sweep ")), "")
+    return note.removeprefix("sweep ").partition(",")[0] if result.options != result.spec.options and note else None
+
+
+def _costs_command(result: Result) -> list[str]:
+    shapes = [m.input_shape for m in result.measurements.values() if m.input_shape]
+    command = ["zoo-bench", *_seed(result), "profile", result.model]
+    command += ["--size", f"{shapes[0][2]}x{shapes[0][3]}"] if shapes else []
+    timed = any(m.kind == "timing" for m in result.measurements.values())
+    command += ["--measure", *_conditions(result)] if timed else []
+    return command + [part for key, value in _options(result) for part in ("--set", f"{key}={value}")]
+
+
+def _run_command(result: Result, standin: bool) -> list[str]:
+    spec = result.spec
+    dataset = result.dataset.removesuffix("-standin") if standin else result.dataset
+    command = ["zoo-bench", *_seed(result), "run", "--dataset", dataset]
+    command += [] if standin else ["--data-root", "DIR"]
+    command += ["--models", result.model, "--split", result.split]
+    command += ["--limit", str(spec.limit)] if spec.limit else []
+    command += ["--metrics", ",".join(spec.metrics)] if spec.metrics else []
+    for key, value in _options(result):
+        command += ["--set", f"{result.model}.{key}={value}"]
+    if _needs_weights(result, standin):
+        command += ["--weights", f"{result.model}={(result.weights or {}).get('name', 'FILE')}"]
+    command += ["--exact"] if spec.scoring == "float64" else []
+    command += ["--skip-bad"] if spec.skip_bad else []
+    return [*command, *_conditions(result), "--sizes", _sizes(result)]
+
+
+def _seed(result: Result) -> list[str]:
+    return ["--seed", str(result.spec.seed)] if result.spec.seed else []
+
+
+def _options(result: Result) -> list[tuple[str, str]]:
+    def text(value: Any) -> str:
+        return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+    return [(key, text(value)) for key, value in sorted(result.spec.options.items())]
+
+
+def _conditions(result: Result) -> list[str]:
+    spec = result.spec
+    parts = ["--threads", str(spec.threads)]
+    parts += ["--precision", spec.precision] if spec.precision == "bf16" else []
+    parts += ["--channels-last"] if spec.channels_last else []
+    parts += ["--backend", spec.backend] if spec.backend != "torch" else []
+    return parts + (["--device", spec.device] if spec.device != "cpu" else [])
+
+
+def _sizes(result: Result) -> str:
+    """Return the sizes at which time was measured, as --sizes takes them."""
+    suffixes = {name.partition("@")[2] for name in result.spec.profilers if name.startswith("latency")}
+    names = [name for suffix, name in (("", "dataset"), ("1mpix", "1mpix"), ("12mp", "12mp")) if suffix in suffixes]
+    return ",".join(names) or "none"
+
+
+def _needs_weights(result: Result, standin: bool) -> bool:
+    """Whether the user has to give the weights: not if they ship with the package, which takes them on stand-ins."""
+    if result.weights is None:
+        return False
+    shipped = shipped_weights(result.model) if standin else None
+    return shipped is None or _sha256(shipped) != result.weights.get("sha256")
+
+
+@functools.cache
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,94 @@
+"""Tables to pages: Markdown, written atomically, the same bytes for the same records."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tabulate import tabulate
+
+from benchmark.leaderboard.tables import Board, boards
+from benchmark.types import Result
+from zoo.errors import UserError
+
+
+def to_markdown(board: Board) -> str:
+    """Return a table as Markdown, the best value of each column in bold."""
+    rows = [
+        [f"**{_escaped(cell)}**" if (y, x) in board.best else _escaped(cell) for x, cell in enumerate(row)]
+        for y, row in enumerate(board.rows)
+    ]
+    align = ["left" if x < board.labels else "right" for x in range(len(board.headers))]
+    table = tabulate(rows, headers=list(board.headers), tablefmt="pipe", colalign=align, disable_numparse=True)
+    lead = "".join(f"{line}\n\n" for line in board.lead)
+    return f"## {board.title}\n\n{lead}{table}\n\n" + "".join(f"- {note}\n" for note in map(_escaped, board.notes))
+
+
+def _escaped(cell: str) -> str:
+    """Return a text that ends no cell and opens no tag: names and errors are the user's."""
+    return " ".join(cell.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def page(results: Sequence[Result], dataset: str) -> str:
+    """Return the Markdown page of one dataset; the same records give the same bytes."""
+    return page_of(dataset, boards(results, dataset))
+
+
+def page_of(dataset: str, tables: Sequence[Board]) -> str:
+    """Return the Markdown page of a dataset's tables."""
+    lead = (
+        f"# Leaderboard: {dataset}\n\n"
+        "Made by `zoo-bench leaderboard` from the records beside it; do not edit. Arrows show which way is better,"
+        " bold marks the best value of a column.\n"
+    )
+    definitions = dict.fromkeys(text for board in tables for text in board.definitions)
+    last = "## Definitions\n\n" + "".join(f"- {text}\n" for text in definitions)
+    return "\n".join([lead, *(to_markdown(board) for board in tables), last])
+
+
+def tables_by_dataset(results: Sequence[Result]) -> dict[str, list[Board]]:
+    """Return the tables of each dataset that has records, by its name."""
+    by_dataset: dict[str, list[Result]] = {}
+    for result in results:
+        by_dataset.setdefault(result.dataset, []).append(result)
+    return {dataset: boards(by_dataset[dataset], dataset) for dataset in sorted(by_dataset)}
+
+
+def pages(results: Sequence[Result]) -> dict[str, str]:
+    """Return one page per dataset by file name; raises UserError for no records."""
+    if not results:
+        raise UserError("leaderboard: no records; run `zoo-bench run` first or name a folder with --results.")
+    return {f"{dataset}.md": page_of(dataset, tables) for dataset, tables in tables_by_dataset(results).items()}
+
+
+def write_pages(results: Sequence[Result], out: Path) -> list[Path]:
+    """Write one page per dataset into ``out``, each atomically; return their paths."""
+    return write_files(pages(results), out) if results else []
+
+
+def stale_pages(results: Sequence[Result], out: Path) -> list[Path]:
+    """Return the pages in ``out`` that differ from what the records give, or are missing."""
+    return stale_files(pages(results), out)
+
+
+def write_files(texts: Mapping[str, str], out: Path) -> list[Path]:
+    """Write ``texts`` by file name into ``out``, each atomically; return their paths."""
+    out.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, text in texts.items():
+        path = out / name
+        temporary = path.with_suffix(".part")
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+        paths.append(path)
+    return paths
+
+
+def stale_files(texts: Mapping[str, str], out: Path) -> list[Path]:
+    """Return the files in ``out`` that differ from ``texts``, or are missing."""
+    return [
+        out / name
+        for name, text in texts.items()
+        if not (out / name).exists() or (out / name).read_text(encoding="utf-8") != text
+    ]

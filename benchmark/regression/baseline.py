@@ -1,0 +1,124 @@
+"""A baseline: one file that holds all that a later comparison needs.
+
+JSON lines, sorted, the same bytes for the same records: first a header with the format and the number of records, then
+one record per line with its scores image by image and its timing samples.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from benchmark.jsonl import read_lines
+from benchmark.regression.matching import newest
+from benchmark.store import Scores
+from benchmark.types import SCHEMA, Result, decode_number, encode_number
+from zoo.errors import UserError
+
+FORMAT = 1
+_HEADER = "zoo_bench_baseline"
+_SAMPLES = ("latency_ms", "calibration_ms")
+_AGAIN = "write it again: zoo-bench check --baseline FILE --results DIR --update"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One record of a baseline with its scores by image id and its samples by suffix of the size."""
+
+    result: Result
+    scores: dict[str, Scores]
+    samples: dict[str, Any]
+
+
+def is_baseline(path: Path) -> bool:
+    """Whether a file begins like a baseline, of whatever format."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return f'"{_HEADER}"'.encode() in file.readline(200)
+
+
+def read_baseline(path: Path) -> list[Kept]:
+    """Return a baseline's records; raises UserError for one that is missing, damaged, cut off or of another schema."""
+    if not path.exists():
+        raise UserError(f"--baseline {path}: no such file; run with --update to make it from the results.")
+    if not is_baseline(path):
+        raise UserError(
+            f"--baseline {path}: not a baseline; expected a file that `zoo-bench check --update` wrote"
+            " (a results.jsonl is compared by `zoo-bench compare`)."
+        )
+    header, *lines = read_lines(path)
+    if header[_HEADER] != FORMAT:
+        raise UserError(f"{path}: baseline of format {header[_HEADER]}, this version reads format {FORMAT}; {_AGAIN}.")
+    if len(lines) != header.get("records"):
+        raise UserError(
+            f"{path}: {len(lines)} of {header.get('records')} records are there; was it cut off or edited?"
+            f" Restore it, or {_AGAIN}."
+        )
+    return [_parse(line, f"{path}, line {number}") for number, line in enumerate(lines, start=2)]
+
+
+def _parse(line: Any, where: str) -> Kept:
+    if not isinstance(line, dict) or set(line) != {"record", "samples", "scores"}:
+        raise UserError(f"{where}: expected a record with scores and samples; was it edited? Restore it, or {_AGAIN}.")
+    scores = {
+        image: {name: decode_number(value) for name, value in values.items()}
+        for image, values in line["scores"].items()
+    }
+    return Kept(_record(line["record"], where), scores, line["samples"])
+
+
+def _record(line: Any, where: str) -> Result:
+    schema = line.get("record_schema") if isinstance(line, dict) else None
+    if schema != SCHEMA:
+        raise UserError(f"{where}: record of schema {schema}, this version reads schema {SCHEMA}; {_AGAIN}.")
+    try:
+        return Result.model_validate(line)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise UserError(f"{where}: field {field}: {first['msg']}; was it edited? Restore it, or {_AGAIN}.") from None
+
+
+def refuse_other_files(path: Path) -> None:
+    """Raise UserError where a baseline would replace a file that is none."""
+    if path.exists() and not is_baseline(path):
+        raise UserError(f"--baseline {path}: is there and no baseline; name another file to write to.")
+
+
+def write_baseline(path: Path, kept: Iterable[Kept]) -> int:
+    """Write a baseline of the newest records, atomically; return how many. The same set gives the same bytes."""
+    by_id = {id(entry.result): entry for entry in kept}
+    records = [by_id[id(result)] for result in newest([entry.result for entry in by_id.values()])]
+    lines = [_line({_HEADER: FORMAT, "records": len(records)}), *(_line(_document(entry)) for entry in records)]
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text("".join(lines), encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        raise UserError(f"--baseline {path}: cannot be written ({error.strerror}).") from None
+    return len(records)
+
+
+def _line(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _document(entry: Kept) -> dict[str, Any]:
+    scores: Mapping[str, Scores] = entry.scores
+    return {
+        "record": entry.result.model_dump(mode="json"),
+        "scores": {id: {name: encode_number(value) for name, value in scores[id].items()} for id in scores},
+        # A timer resolves no more than this, and the file is read by people.
+        "samples": {
+            suffix: {name: [float(f"{value:.5g}") for value in found[name]] for name in _SAMPLES}
+            for suffix, found in entry.samples.items()
+        },
+    }

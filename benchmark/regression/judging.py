@@ -1,0 +1,239 @@
+"""The verdict on one measurement in two records, with its evidence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.paired import paired_difference
+from benchmark.regression.timing import FEWEST, ratio_of_intervals, ratio_of_samples, verdict_of
+from benchmark.regression.verdicts import Change, Kind, Verdict
+from benchmark.store import Scores
+from benchmark.types import Measurement, Result
+
+# A resident set moves by this much without a cause that anyone could name.
+_MEMORY_FLOOR_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """How much may change before it is said: shares of the value (fingerprint: of the output's spread)."""
+
+    counts: float = 0.0
+    scores: float = 1e-4
+    fingerprints: float = 1e-3
+    timings: float = 0.05
+    memory: float = 0.10
+
+
+@dataclass(frozen=True)
+class Side:
+    """One record, its scores by image id, its samples by suffix of the size."""
+
+    result: Result
+    scores: Mapping[str, Scores]
+    samples: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict and why."""
+
+    verdict: Verdict
+    evidence: str
+    change: Change | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def kind_of(id: str, measurement: Measurement) -> Kind:
+    """Return how a measurement is judged: resident memory is a timing in the records, but has no samples."""
+    if measurement.kind == "timing" and measurement.unit == "B":
+        return "memory"
+    return measurement.kind
+
+
+def judge(id: str, a: Measurement, b: Measurement, before: Side, after: Side, limits: Tolerances) -> Judgement:
+    """Return the verdict on measurement ``id`` of two records."""
+    if reason := _other_definition(a, b):
+        return Judgement("not comparable", reason)
+    kind = kind_of(id, a)
+    if kind == "count":
+        return _judge_count(a, b, limits.counts)
+    if kind == "score":
+        return _judge_score(id, a, b, before, after, limits.scores)
+    if reason := _other_place(a, b, before.result, after.result):
+        return Judgement("not comparable", reason)
+    if a.value is None or b.value is None:
+        return _judge_absent(a, b)
+    warnings = tuple(
+        f"disturbed {when}: {'; '.join(one.tainted)}" for when, one in (("before", a), ("after", b)) if one.tainted
+    )
+    found = _judge_memory(a, b, limits.memory) if kind == "memory" else _judge_time(id, a, b, before, after, limits)
+    return Judgement(found.verdict, found.evidence, found.change, warnings)
+
+
+def _other_definition(a: Measurement, b: Measurement) -> str | None:
+    """Say why two measurements are of different things."""
+    if a.version != b.version:
+        return f"version {a.version} of the definition before, {b.version} after"
+    if a.kind != b.kind or a.unit != b.unit:
+        return f"{a.kind} in '{a.unit}' before, {b.kind} in '{b.unit}' after"
+    if a.input_shape != b.input_shape:
+        return f"input {_shape(a.input_shape)} before, {_shape(b.input_shape)} after"
+    if a.definition != b.definition:
+        return f"defined before as: {_difference(a.definition, b.definition)}, after as:" + (
+            f" {_difference(b.definition, a.definition)}"
+        )
+    return None
+
+
+def _difference(text: str, other: str) -> str:
+    """Return the part of a definition, cut at its semicolons, that is not in the other one."""
+    parts = {part.strip() for part in other.split(";")}
+    return "; ".join(part.strip() for part in text.split(";") if part.strip() not in parts)[:200] or "less"
+
+
+def _shape(shape: list[int] | None) -> str:
+    return "x".join(map(str, shape)) if shape else "unknown"
+
+
+def _judge_count(a: Measurement, b: Measurement, tolerance: float) -> Judgement:
+    if a.value == b.value:
+        return Judgement("same", f"{number(a.value, a.unit)}, exactly")
+    evidence = f"{number(a.value, a.unit)} -> {number(b.value, b.unit)}"
+    if a.value is None or b.value is None or a.higher_is_better is None:
+        return Judgement("not comparable", evidence)
+    change = Change(b.value / a.value, "ratio") if a.value else None
+    evidence += f" ({change.value - 1:+.2%})" if change else ""
+    if change and abs(change.value - 1) <= tolerance:
+        return Judgement("same", f"{evidence}, within {tolerance:.2%}", change)
+    return Judgement("better" if (b.value > a.value) == a.higher_is_better else "worse", evidence, change)
+
+
+def _judge_score(id: str, a: Measurement, b: Measurement, before: Side, after: Side, tolerance: float) -> Judgement:
+    if reason := _other_data(before.result, after.result):
+        return Judgement("not comparable", reason)
+    if a.value is None or b.value is None or a.higher_is_better is None:
+        return Judgement("not comparable", f"{number(a.value, a.unit)} -> {number(b.value, b.unit)}")
+    evidence = f"{number(a.value, a.unit)} -> {number(b.value, b.unit)}"
+    allowed = tolerance * abs(a.value) if math.isfinite(a.value) else 0.0
+    difference = 0.0 if a.value == b.value else b.value - a.value
+    images = list(before.scores)
+    if images and set(images) == set(after.scores):
+        pairs = [(before.scores[image].get(id), after.scores[image].get(id)) for image in images]
+        known = [(x, y) for x, y in pairs if x is not None and y is not None]
+        if len(known) == len(images):
+            return _judge_images(known, evidence, allowed, bool(a.higher_is_better))
+    elif images and after.scores:
+        return Judgement("not comparable", f"{len(images)} images before, {len(after.scores)} after, not the same ones")
+    change = Change(difference, "difference") if math.isfinite(difference) else None
+    verdict = _direction(difference, allowed, bool(a.higher_is_better))
+    return Judgement(verdict, f"{evidence}, means only: differences up to {allowed:.2g} are none", change)
+
+
+def _judge_images(pairs: list[tuple[float, float]], evidence: str, allowed: float, higher: bool) -> Judgement:
+    found = paired_difference([x for x, _ in pairs], [y for _, y in pairs])
+    change = Change(found.mean, "difference", found.low, found.high, found.n)
+    images = f"{found.n} image{'s' if found.n > 1 else ''}"
+    if all(x == y for x, y in pairs):
+        return Judgement("same", f"{evidence}, each of {images} exactly", change)
+    interval = f" [{found.low:+.4g}, {found.high:+.4g}]" if found.low is not None else ""
+    evidence += f", {found.mean:+.4g}{interval} over {images}"
+    if abs(found.mean) <= allowed:
+        return Judgement("same", f"{evidence}; up to {allowed:.2g} is rounding", change)
+    if found.low is not None and not found.is_significant:
+        return Judgement("same", f"{evidence}: not significant", change)
+    return Judgement(_direction(found.mean, allowed, higher), evidence, change)
+
+
+def _direction(difference: float, allowed: float, higher_is_better: bool) -> Verdict:
+    if not abs(difference) > allowed:
+        return "same"
+    return "better" if (difference > 0) == higher_is_better else "worse"
+
+
+def _other_data(a: Result, b: Result) -> str | None:
+    """Say why scores of two records are of different images or comparisons."""
+    if a.spec.dataset_digest != b.spec.dataset_digest:
+        return f"other images: digest {a.spec.dataset_digest[:12]} before, {b.spec.dataset_digest[:12]} after"
+    if (a.protocol.name, a.protocol.version) != (b.protocol.name, b.protocol.version):
+        return f"protocol {a.spec.protocol} before, {b.spec.protocol} after"
+    if a.n != b.n:
+        return f"{a.n} images before, {b.n} after"
+    return None
+
+
+def _other_place(a: Measurement, b: Measurement, before: Result, after: Result) -> str | None:
+    """Say why timings of two records are of different machines or conditions."""
+    machines = before.environment.machine, after.environment.machine
+    if machines[0] != machines[1]:
+        return f"measured on machine {machines[0]} before, {machines[1]} after"
+    threads = before.spec.threads, after.spec.threads
+    if threads[0] != threads[1]:
+        return f"{threads[0]} threads before, {threads[1]} after"
+    return None
+
+
+def _judge_absent(a: Measurement, b: Measurement) -> Judgement:
+    if a.value is None and b.value is None:
+        return Judgement("same", f"not measured, before and after: {b.remark}")
+    if b.value is None:
+        return Judgement("failed now", f"{number(a.value, a.unit)} before, now {b.remark}")
+    return Judgement("fixed now", f"{number(b.value, b.unit)}; before {a.remark}")
+
+
+def _judge_memory(a: Measurement, b: Measurement, tolerance: float) -> Judgement:
+    assert a.value is not None
+    assert b.value is not None
+    evidence = f"{number(a.value, a.unit)} -> {number(b.value, b.unit)}"
+    change = Change(b.value / a.value, "ratio") if a.value else None
+    within = max(tolerance * a.value, _MEMORY_FLOOR_BYTES)
+    evidence += f" ({change.value - 1:+.1%})" if change else ""
+    return Judgement(_direction(b.value - a.value, within, False), f"{evidence}, one pass each", change)
+
+
+def _judge_time(id: str, a: Measurement, b: Measurement, before: Side, after: Side, limits: Tolerances) -> Judgement:
+    assert a.value is not None
+    assert b.value is not None
+    if a == b:
+        return Judgement("same", f"{number(a.value, a.unit)}, the same measurement")
+    change = _time_ratio(id, a, b, before, after)
+    evidence = f"{number(a.value, a.unit)} -> {number(b.value, b.unit)}"
+    if change is None:
+        few = f"{a.n or 1} and {b.n or 1} samples"
+        return Judgement("not comparable", f"{evidence}, {few}: too few for an interval")
+    interval = f"{change.value:.2f}x [{change.low:.2f}, {change.high:.2f}]"
+    verdict = verdict_of(change, limits.timings, higher_is_better=a.higher_is_better)
+    return Judgement(verdict, f"{evidence}, {interval}", change)
+
+
+def _time_ratio(id: str, a: Measurement, b: Measurement, before: Side, after: Side) -> Change | None:
+    """Return the ratio from the samples where both are at hand, else from the records' intervals."""
+    name, at, size = id.partition("@")
+    first, second = (side.samples.get(at + size) for side in (before, after))
+    if name == "relative_latency" and first and second:
+        return ratio_of_samples(
+            (first["latency_ms"], first["calibration_ms"]), (second["latency_ms"], second["calibration_ms"])
+        )
+    intervals = _interval(a), _interval(b)
+    if intervals[0] is None or intervals[1] is None:
+        return None
+    return ratio_of_intervals(intervals[0], intervals[1], min(a.n, b.n) if a.n and b.n else None)
+
+
+def _interval(one: Measurement) -> tuple[float, float, float] | None:
+    """Return value and bounds of a positive measurement with an interval over enough samples."""
+    bounds = (one.value, one.ci_low, one.ci_high)
+    if (one.n is not None and one.n < FEWEST) or any(bound is None or bound <= 0 for bound in bounds):
+        return None
+    return bounds  # type: ignore[return-value]
+
+
+def number(value: float | None, unit: str = "") -> str:
+    """Return a number for people: integers in full, others with six digits."""
+    if value is None:
+        return "nothing"
+    text = f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
+    return f"{text} {unit}".rstrip()

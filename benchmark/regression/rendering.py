@@ -1,0 +1,166 @@
+"""Comparisons and gate reports for people and for programs: text, Markdown, JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from benchmark.regression.gate import Report
+from benchmark.regression.verdicts import VERDICTS, Comparison, Finding
+
+_SIGNS = {"better": "▲ better", "worse": "▼ worse", "failed now": "✗ failed now", "fixed now": "✓ fixed now"}
+# What is worst comes first in a list of changes.
+_ORDER = ("failed now", "missing", "worse", "not comparable", "better", "fixed now", "new", "same")
+
+
+def comparison_text(comparison: Comparison, *, changes_only: bool) -> str:
+    """Return a table per model, and the numbers of verdicts."""
+    parts = [f"before  {comparison.before}\nafter   {comparison.after}"]
+    for where, findings in _by_model(_shown(comparison.findings, changes_only)):
+        rows = [[finding.measurement, finding.verdict, _told(finding)] for finding in findings]
+        parts.append(f"{where}{_context(findings)}\n{tabulate(rows, tablefmt='plain', disable_numparse=True)}")
+    return "\n\n".join([*parts, _summary(comparison)])
+
+
+def comparison_markdown(comparison: Comparison, *, changes_only: bool) -> str:
+    """Return Markdown for a comment on a pull request: the changes, and the rest folded away."""
+    changed = _sorted(_shown(comparison.findings, True))
+    same = [finding for finding in comparison.findings if not finding.changed and not finding.judged_by]
+    parts = ["### zoo-bench compare", f"{_code(comparison.before)} → {_code(comparison.after)}: {_summary(comparison)}"]
+    incomparable = [finding for finding in changed if finding.verdict == "not comparable"]
+    told = [finding for finding in changed if finding.verdict != "not comparable"]
+    if told:
+        parts.append(_markdown_table(told))
+    if incomparable:
+        parts.append(_folded(f"{len(incomparable)} not comparable", _markdown_table(incomparable)))
+    if same and not changes_only:
+        parts.append(_folded(f"{len(same)} the same", _markdown_table(same)))
+    return "\n\n".join(parts) + "\n"
+
+
+def report_markdown(report: Report, command: str) -> str:
+    """Return a gate's report as Markdown for a comment on a pull request."""
+    comparison, failures, warnings = report.comparison, report.failures, report.warnings
+    head = "passes ✓" if report.passes else f"fails: {_number(len(failures), 'measurement')} broke"
+    parts = [f"### zoo-bench check {head}", f"against {_code(comparison.before)}: {_summary(comparison)}"]
+    if failures:
+        parts += [_markdown_table(_sorted(failures)), f"If this is meant, accept it: {_code(command)}"]
+    if warnings:
+        parts.append(_folded(f"{_number(len(warnings), 'warning')}", _markdown_table(_sorted(warnings))))
+    if reasons := _incomparable(comparison):
+        parts.append(reasons)
+    return "\n\n".join(parts) + "\n"
+
+
+def report_text(report: Report, command: str) -> str:
+    """Return a gate's report as lines: what broke, by how much, how to accept it."""
+    comparison, failures, warnings = report.comparison, report.failures, report.warnings
+    lines = []
+    for name, findings in (("FAILED", failures), ("warning", warnings)):
+        for where, some in _by_model(_sorted(findings)):
+            lines.append(f"{name}  {where}{_context(some)}")
+            rows = [["  ", finding.measurement, finding.verdict, _told(finding)] for finding in some]
+            lines.append(tabulate(rows, tablefmt="plain", disable_numparse=True))
+    lines += [reasons] if (reasons := _incomparable(comparison)) else []
+    lines.append(f"{'ok' if report.passes else 'broken'}: {_summary(comparison)}, against {comparison.before}")
+    if any(finding.verdict == "better" for finding in failures):
+        lines.append("better breaks too where a value must stay as it is: a lost layer makes a network cheaper")
+    if failures:
+        lines += ["", "If this is meant, accept the results as the new baseline:", f"  {command}"]
+    return "\n".join(lines)
+
+
+def comparison_json(comparison: Comparison) -> dict[str, Any]:
+    """Return a comparison as JSON-ready values."""
+    return {
+        "before": comparison.before,
+        "after": comparison.after,
+        "verdicts": {verdict: comparison.count(verdict) for verdict in VERDICTS},
+        "findings": [_finding_json(finding) for finding in comparison.findings],
+    }
+
+
+def report_json(report: Report) -> dict[str, Any]:
+    """Return a gate's report as JSON-ready values: those of the comparison, and an ``action`` for each finding."""
+    document = comparison_json(report.comparison)
+    for finding, decision in zip(document["findings"], report.decisions):
+        finding["action"] = decision.action
+    return {"ok": report.passes, "failures": len(report.failures), "warnings": len(report.warnings)} | document
+
+
+def _finding_json(finding: Finding) -> dict[str, Any]:
+    return dataclasses.asdict(finding)
+
+
+def _shown(findings: Iterable[Finding], changes_only: bool) -> list[Finding]:
+    """Return what a list shows: what shares another's verdict only where everything is shown."""
+    return [one for one in findings if (one.changed and not one.judged_by) or not changes_only]
+
+
+def _sorted(findings: Sequence[Finding]) -> list[Finding]:
+    return sorted(findings, key=lambda finding: (finding.dataset, finding.model, _ORDER.index(finding.verdict)))
+
+
+def _by_model(findings: Iterable[Finding]) -> list[tuple[str, list[Finding]]]:
+    groups: dict[str, list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault(finding.where, []).append(finding)
+    return list(groups.items())
+
+
+def _context(findings: Sequence[Finding]) -> str:
+    context = next((finding.context for finding in findings if finding.context), ())
+    return f" ({', '.join(context)})" if context else ""
+
+
+def _told(finding: Finding) -> str:
+    return "; ".join([finding.evidence, *finding.warnings])
+
+
+def _summary(comparison: Comparison) -> str:
+    return ", ".join(f"{number} {verdict}" for verdict, number in comparison.counts.items()) or "nothing to compare"
+
+
+def _incomparable(comparison: Comparison) -> str:
+    """Say in one line why timings were not compared."""
+    reasons = Counter(
+        finding.evidence
+        for finding in comparison.findings
+        if finding.verdict == "not comparable" and finding.kind in ("timing", "memory") and not finding.judged_by
+    )
+    return "; ".join(f"{_number(count, 'timing')} not compared: {reason}" for reason, count in reasons.most_common(3))
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _markdown_table(findings: Sequence[Finding]) -> str:
+    rows = ["| model | measurement | verdict | evidence |", "|---|---|---|---|"]
+    for one in findings:
+        context = f" ({', '.join(one.context)})" if one.context else ""
+        cells = (
+            _cell(one.where),
+            _code(one.measurement),
+            _SIGNS.get(one.verdict, one.verdict),
+            _cell(_told(one) + context),
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _folded(summary: str, body: str) -> str:
+    return f"<details><summary>{html.escape(summary)}</summary>\n\n{body}\n\n</details>"
+
+
+def _cell(text: str) -> str:
+    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|")
+
+
+def _code(text: str) -> str:
+    return f"`{' '.join(text.split()).replace('`', '').replace('|', chr(92) + '|')}`"

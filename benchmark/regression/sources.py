@@ -1,0 +1,153 @@
+"""Where a set of records comes from: a file, a folder, a baseline, a git revision of one of these."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from benchmark.regression.baseline import Kept, is_baseline, read_baseline
+from benchmark.store import Journal, Scores, read_folders, read_results
+from benchmark.types import Result
+from zoo.errors import UserError
+
+# What a revision without a path means.
+DEFAULT_PATH = "leaderboards/results"
+# What lies beside a file of records.
+_SIDECARS = ("scores", "timings")
+
+
+@dataclass(frozen=True)
+class ResultSet:
+    """Records, and what was measured image by image and pass by pass where it is at hand (else empty)."""
+
+    name: str
+    results: list[Result]
+    scores_of: Callable[[Result], dict[str, Scores]]
+    # By suffix of the size: {"latency_ms": [...], "calibration_ms": [...]}.
+    samples_of: Callable[[Result], dict[str, Any]]
+
+
+def open_set(text: str) -> ResultSet:
+    """Return the set that ``text`` names: a path, ``REVISION:path``, or a revision (of leaderboards/results).
+
+    Raises UserError for what is none of these, for a folder without records, and for damaged or foreign ones.
+    """
+    if Path(text).exists():
+        return _of_path(Path(text), text)
+    revision, sign, path = text.partition(":")
+    if not revision or not _is_revision(revision):
+        looked = f"'{revision}' is no git revision here" if sign else "nor a git revision"
+        raise UserError(
+            f"{text}: no such file or folder, {looked}; expected a folder that `zoo-bench run --out` wrote, a file of"
+            " records, or REVISION:path."
+        )
+    return _of_revision(revision, path or DEFAULT_PATH, text)
+
+
+def open_baseline(path: Path, name: str | None = None) -> ResultSet:
+    """Return the set in a baseline; raises UserError as ``read_baseline`` does."""
+    return _held(read_baseline(path), name or str(path))
+
+
+def _held(entries: list[Kept], name: str) -> ResultSet:
+    """Return a set of what is in memory."""
+    by_id = {id(entry.result): entry for entry in entries}
+    return ResultSet(
+        name,
+        [entry.result for entry in by_id.values()],
+        lambda result: by_id[id(result)].scores,
+        lambda result: by_id[id(result)].samples,
+    )
+
+
+def kept(found: ResultSet) -> list[Kept]:
+    """Return all that a baseline of a set holds."""
+    return [Kept(result, found.scores_of(result), found.samples_of(result)) for result in found.results]
+
+
+def _of_path(path: Path, name: str) -> ResultSet:
+    if is_baseline(path):
+        return open_baseline(path, name)
+    results = _read(path)
+    root = path.parent if path.is_file() else path
+
+    def scores_of(result: Result) -> dict[str, Scores]:
+        scores = Journal(root / result.per_image).read() if result.per_image else {}
+        return scores if _are_behind(scores, result) else {}
+
+    def samples_of(result: Result) -> dict[str, Any]:
+        file = root / result.timings if result.timings else None
+        return dict(json.loads(file.read_text(encoding="utf-8"))) if file and file.is_file() else {}
+
+    return ResultSet(name, results, scores_of, samples_of)
+
+
+def _are_behind(scores: dict[str, Scores], result: Result) -> bool:
+    """Whether scores per image give a record's means: a later run may have written others into the same file."""
+    if len(scores) != result.n:
+        return False
+    for id, mean in result.measurements.items():
+        if mean.kind == "score" and mean.value is not None:
+            values = [one.get(id, math.nan) for one in scores.values()]
+            if not math.isclose(math.fsum(values) / len(values), mean.value, rel_tol=1e-9):
+                return False
+    return True
+
+
+def _read(path: Path) -> list[Result]:
+    if path.is_file():
+        results = read_results(path)
+        if not results:
+            raise UserError(f"{path}: no records; expected a results.jsonl that `zoo-bench run --out` wrote.")
+        return results
+    if not any(path.glob("*.jsonl")):
+        raise UserError(f"{path}: no *.jsonl in this folder; expected one that `zoo-bench run --out` wrote.")
+    return read_folders([path])
+
+
+def _of_revision(revision: str, path: str, name: str) -> ResultSet:
+    """Read the records, and what lies beside them, out of git."""
+    # As for git itself, paths begin at the root of the repository.
+    top, clean = _git("rev-parse", "--show-toplevel").decode().strip(), path.strip("/")
+    listed = _git("ls-tree", "-r", "--name-only", revision, "--", clean, cwd=top).decode().splitlines()
+    if not listed:
+        raise UserError(f"{name}: revision {revision} has no {path}; see `git ls-tree {revision}`.")
+    parent = str(PurePosixPath(clean).parent)
+    beside = [f"{parent}/{folder}" for folder in _SIDECARS] if clean in listed else []
+    wanted = [clean, *(folder for folder in beside if _git("ls-tree", revision, "--", folder, cwd=top))]
+    with tempfile.TemporaryDirectory(prefix="zoo-bench-") as folder:
+        with tarfile.open(
+            fileobj=io.BytesIO(_git("archive", "--format=tar", revision, "--", *wanted, cwd=top))
+        ) as archive:
+            archive.extractall(folder, filter="data")
+        unpacked = Path(folder) / clean
+        try:
+            return _held(kept(_of_path(unpacked, name)), name)
+        except UserError as error:
+            raise UserError(str(error).replace(str(unpacked), name)) from None
+
+
+def _is_revision(text: str) -> bool:
+    try:
+        _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{text}^{{commit}}")
+    except UserError:
+        return False
+    return True
+
+
+def _git(*arguments: str, cwd: str | None = None) -> bytes:
+    try:
+        return subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, check=True, timeout=60).stdout
+    except FileNotFoundError:
+        raise UserError("git is not installed; name files or folders instead of a revision.") from None
+    except subprocess.CalledProcessError as error:
+        last = error.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise UserError(f"git {arguments[0]}: {last}") from None

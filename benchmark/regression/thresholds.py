@@ -1,0 +1,96 @@
+"""What breaks a build: the settings of ``zoo-bench check --config FILE.yaml``, all optional.
+
+counts: {breaks_on: change}              # parameters, MACs, FLOPs, memory by counting: exact
+scores: {tolerance: 1.0e-4}              # share of the score that is rounding; beyond it the interval decides
+fingerprints: {tolerance: 1.0e-3}        # share of the output's spread
+timings: {action: warn, tolerance: 0.1}  # the whole 95 % interval of the ratio must lie beyond 10 %
+ignore: ["*/peak_conv_bytes*"]           # patterns of MODEL/MEASUREMENT
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from benchmark.regression.judging import Tolerances
+
+Action = Literal["fail", "warn", "ignore"]
+Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Counts(_Strict):
+    """Counts are exact, so that any change is one of the network: a layer that got lost makes it better."""
+
+    action: Action = "fail"
+    breaks_on: Literal["change", "worse"] = "change"
+    tolerance: Share = 0.0
+
+
+class Shapes(_Strict):
+    """Shapes of input and output at each size."""
+
+    action: Action = "fail"
+
+
+class Fingerprints(_Strict):
+    """What the network computes; another machine's rounding stays far below the tolerance."""
+
+    action: Action = "fail"
+    tolerance: Share = 1e-3
+
+
+class Scores(_Strict):
+    """Scores break when the paired interval over the images excludes zero and the mean the tolerance."""
+
+    action: Action = "fail"
+    breaks_on: Literal["change", "worse"] = "worse"
+    tolerance: Share = 1e-4
+
+
+class Timings(_Strict):
+    """Times of the same machine; disturbed ones warn at most, those of other machines are not compared."""
+
+    action: Action = "fail"
+    tolerance: Share = 0.10
+
+
+class Memory(_Strict):
+    """Memory that a pass was measured to add, on the same machine."""
+
+    action: Action = "warn"
+    tolerance: Share = 0.10
+
+
+class Records(_Strict):
+    """Whole records: a model that the baseline has and the results do not."""
+
+    missing: Action = "fail"
+
+
+class Thresholds(_Strict):
+    """All of them. ``not_comparable``: what a count or score does that can no longer be compared."""
+
+    counts: Counts = Counts()
+    shapes: Shapes = Shapes()
+    fingerprints: Fingerprints = Fingerprints()
+    scores: Scores = Scores()
+    timings: Timings = Timings()
+    memory: Memory = Memory()
+    records: Records = Records()
+    not_comparable: Action = "fail"
+    ignore: list[str] = []
+
+    def tolerances(self) -> Tolerances:
+        """Return the tolerances that decide verdicts."""
+        return Tolerances(
+            counts=self.counts.tolerance,
+            scores=self.scores.tolerance,
+            fingerprints=self.fingerprints.tolerance,
+            timings=self.timings.tolerance,
+            memory=self.memory.tolerance,
+        )

@@ -1,0 +1,71 @@
+"""Is a network slower than it was? The ratio of two relative latencies, with everything that makes it uncertain.
+
+Each run timed the network and a calibration kernel in turn. The median over these pairs of one time over the other is
+what the network takes relative to the machine: slow spells and a drifting clock cancel pair by pair (more than in
+``relative_latency``, the ratio of two medians, which a spell can move one by one). Block bootstrap over the pairs of
+both runs says how far the ratio of the two could be off; what differs between processes and days (memory layout, clock)
+shows in no run alone and is added: BETWEEN_RUNS.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.regression.verdicts import Change, Verdict
+from benchmark.sampling import LEVEL, resampled
+
+# Standard deviation of a relative latency between runs of the same code on an idle machine, as a share of it.
+BETWEEN_RUNS = 0.015
+# Fewer pairs of samples than this have no interval worth the name.
+FEWEST = 5
+_Z = 1.96
+
+
+def ratio_of_samples(
+    before: tuple[Sequence[float], Sequence[float]], after: tuple[Sequence[float], Sequence[float]]
+) -> Change | None:
+    """Return the ratio of two relative latencies from their (samples, calibration) in ms; None if they are too few."""
+    n = min(len(before[0]), len(after[0]))
+    if n < FEWEST:
+        return None
+    draws = _log_draws(*after, seed=1) - _log_draws(*before, seed=0)
+    center = float(np.median(_log_ratios(*after)) - np.median(_log_ratios(*before)))
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return _widened(center, center - float(low), float(high) - center, n)
+
+
+def ratio_of_intervals(
+    before: tuple[float, float, float], after: tuple[float, float, float], n: int | None = None
+) -> Change:
+    """Return the ratio of two (value, low, high) of 95 % intervals, where the samples themselves are not at hand."""
+    (a, a_low, a_high), (b, b_low, b_high) = (tuple(map(math.log, three)) for three in (before, after))
+    return _widened(b - a, math.hypot(b - b_low, a_high - a), math.hypot(b_high - b, a - a_low), n)
+
+
+def verdict_of(change: Change, tolerance: float, *, higher_is_better: bool | None = False) -> Verdict:
+    """Return better or worse where the whole interval of a ratio lies beyond ``tolerance`` (0.1: 10 %), else same."""
+    low, high = change.low or change.value, change.high or change.value
+    if low > 1 + tolerance:
+        return "better" if higher_is_better else "worse"
+    if high < 1 / (1 + tolerance):
+        return "worse" if higher_is_better else "better"
+    return "same"
+
+
+def _log_ratios(samples: Sequence[float], calibration: Sequence[float]) -> NDArray[np.float64]:
+    return np.asarray(np.log(np.asarray(samples, dtype=np.float64) / np.asarray(calibration, dtype=np.float64)))
+
+
+def _log_draws(samples: Sequence[float], calibration: Sequence[float], *, seed: int) -> NDArray[np.float64]:
+    drawn = resampled(len(samples), seed)
+    return np.asarray(np.median(_log_ratios(samples, calibration)[drawn], axis=1))
+
+
+def _widened(center: float, below: float, above: float, n: int | None) -> Change:
+    between = _Z * math.sqrt(2) * BETWEEN_RUNS
+    low, high = center - math.hypot(below, between), center + math.hypot(above, between)
+    return Change(math.exp(center), "ratio", math.exp(low), math.exp(high), n)

@@ -1,0 +1,358 @@
+"""The HTML page's document: what stands in which table, what is escaped, where pictures are missing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import itertools
+import json
+import math
+import re
+import shlex
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmark.cli import cli
+from benchmark.htmlpage import gallery as gallery_module
+from benchmark.htmlpage.data import Document, document
+from benchmark.htmlpage.page import json_in_html, render
+from benchmark.htmlpage.records import read_sourced
+from benchmark.pictures import INDEX, LONGEST_SIDE, VIEWS, Row, save_pictures
+from benchmark.types import Result
+from tests.page_records import HOSTILE, measurement, record, write_records
+from zoo.errors import UserError
+
+RESULTS = Path(__file__).parent.parent / "leaderboards" / "results"
+
+
+def document_of(tmp_path: Path, *records: Result, gallery: int = 0) -> Document:
+    return document(read_sourced([write_records(tmp_path / "results.jsonl", records)]), gallery=gallery)
+
+
+def tables_of(content: dict) -> dict[tuple[str, str, str], list[str]]:
+    """Return the names of the rows by dataset, kind of data and kind of table."""
+    return {
+        (data["name"], data["kind"], table["kind"]): [row["name"] for row in table["rows"]]
+        for data in content["datasets"]
+        for table in data["tables"]
+    }
+
+
+def cell(content: dict, id: str, row: int = 0) -> list:
+    (table,) = [t for data in content["datasets"] for t in data["tables"]]
+    index = [column["id"] for column in table["columns"]].index(id)
+    return table["rows"][row]["cells"][index]
+
+
+class Scripts(HTMLParser):
+    """Collects what a browser takes as scripts, and every address in an attribute."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.scripts: list[str] = []
+        self.addresses: list[str] = []
+        self.policy = ""
+        self._inside = False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs) -> None:
+        values = dict(attrs)
+        self._inside = tag == "script"
+        if self._inside:
+            self.scripts.append("")
+        if values.get("http-equiv") == "Content-Security-Policy":
+            self.policy = values["content"]
+        self.addresses += [value for name, value in attrs if name in ("src", "href", "action", "data")]
+
+    def handle_data(self, data) -> None:
+        if self._inside:
+            self.scripts[-1] += data
+
+    def handle_endtag(self, tag) -> None:
+        self._inside = False
+
+
+def test_stand_in_and_real_data_quality_and_costs_never_share_a_table(tmp_path) -> None:
+    content = document_of(
+        tmp_path, record("a", 20.0), record("b"), record("a", 30.0, data={"standin": False}), record("c", 31.0, data={})
+    ).content
+    assert tables_of(content) == {
+        ("zrr", "real", "quality"): ["a", "c"],
+        ("zrr-standin", "standin", "quality"): ["a"],
+        ("zrr-standin", "standin", "costs"): ["b"],
+    }
+    assert "say nothing about the real dataset" in content["datasets"][1]["note"]
+
+
+def test_a_name_does_not_make_a_stand_in_real(tmp_path) -> None:
+    content = document_of(
+        tmp_path, record("a", 20.0, dataset="zrr"), record("b", 30.0, data={"standin": False})
+    ).content
+    assert tables_of(content) == {("zrr", "real", "quality"): ["b"], ("zrr", "standin", "quality"): ["a"]}
+
+
+def test_untrained_rows_show_no_score_even_where_a_record_has_one(tmp_path) -> None:
+    content = document_of(tmp_path, record("a", 20.0, evidence="untrained")).content
+    assert tables_of(content) == {("zrr-standin", "standin", "costs"): ["a"]}
+    (table,) = content["datasets"][0]["tables"]
+    assert "psnr[rgb]" not in [column["id"] for column in table["columns"]]
+
+
+def test_published_figures_stand_in_a_table_of_their_own(tmp_path) -> None:
+    content = document_of(tmp_path, record("a", 20.0), record("b", 30.0, evidence="published")).content
+    assert tables_of(content) == {
+        ("zrr-standin", "standin", "quality"): ["a"],
+        ("zrr-standin", "standin", "published"): ["b"],
+    }
+
+
+def test_what_cannot_be_compared_is_in_two_tables_whose_titles_say_why(tmp_path) -> None:
+    other = record("b", 30.0, more={"psnr[rgb]": measurement(30.0, "score", True, "dB", version=2)})
+    (data,) = document_of(tmp_path, record("a", 20.0), other).content["datasets"]
+    common = "Quality: test, 3 images, zrr-v1, psnr[rgb]"
+    assert [table["title"] for table in data["tables"]] == [f"{common} v1", f"{common} v2"]
+
+
+def test_a_model_with_scores_is_not_listed_among_costs_again(tmp_path) -> None:
+    failed = record("a", options={"width": 2}, status="oom", error="out of memory")
+    content = document_of(tmp_path, record("a", 20.0), record("a"), failed).content
+    assert tables_of(content)["zrr-standin", "standin", "costs"] == ["a[width=2]"]
+    assert [r["error"] for r in content["records"]] == [None, "out of memory"]
+
+
+def test_cells_keep_the_full_number_and_what_stands_beside_it(tmp_path) -> None:
+    remark = measurement(None, "timing", False, "ms", remark="not run: needs 9 GiB")
+    content = document_of(
+        tmp_path, record("a", math.inf, flops=1_234_567_890_123, latency=12.3456, more={"latency_ms@12mp": remark})
+    ).content
+    assert cell(content, "flops@12mp") == [1_234_567_890_123, "1.23", 0]
+    assert cell(content, "psnr[rgb]")[:2] == ["inf", "∞"]
+    value, text, _, beside = cell(content, "latency_ms")
+    assert (value, text, beside["spread"]) == (12.3456, "12.3", "11.1–13.6")
+    assert cell(content, "latency_ms@12mp") == [None, "–", 0, {"remark": "not run: needs 9 GiB"}]
+
+
+def test_columns_say_which_way_is_better_and_in_what_unit(tmp_path) -> None:
+    content = document_of(tmp_path, record("a", 20.0, latency=5.0)).content
+    columns = {column["id"]: column for column in content["datasets"][0]["tables"][0]["columns"]}
+    assert [columns[id]["higher"] for id in ("psnr[rgb]", "flops@12mp", "latency_ms", "n")] == [
+        True,
+        False,
+        False,
+        None,
+    ]
+    assert [columns[id]["unit"] for id in ("psnr[rgb]", "flops@12mp", "latency_ms")] == ["dB", "T", "ms"]
+    assert columns["flops@12mp"]["divisor"] == 1e12
+
+
+def test_times_of_two_machines_have_two_contexts_and_counts_one(tmp_path) -> None:
+    content = document_of(
+        tmp_path, record("a", 20.0, latency=5.0), record("b", 21.0, latency=6.0, machine="m2")
+    ).content
+    assert [cell(content, "latency_ms", row)[2] for row in (0, 1)] == [0, 1]
+    assert [cell(content, "flops@12mp", row)[2] for row in (0, 1)] == [0, 0]
+
+
+def test_the_newest_record_of_a_key_counts(tmp_path) -> None:
+    content = document_of(tmp_path, record("a", 20.0), record("a", 21.0)).content
+    assert cell(content, "psnr[rgb]")[0] == 21.0
+    assert [(r["file"], r["number"]) for r in content["records"]] == [("results.jsonl", 2)]
+
+
+def test_no_records_are_an_error_that_says_what_to_do(tmp_path) -> None:
+    with pytest.raises(UserError, match=r"no \*\.jsonl in .* expected a folder that `zoo-bench run --out` wrote"):
+        read_sourced([tmp_path])
+    with pytest.raises(UserError, match="no records"):
+        read_sourced([write_records(tmp_path / "results.jsonl", [])])
+
+
+@pytest.mark.parametrize("text", [HOSTILE, "</SCRIPT >", "<!--<script>", "a\u2028b", "ü‡\\u003c", '"'])
+def test_json_in_html_cannot_leave_its_element_and_says_the_same(text: str) -> None:
+    encoded = json_in_html({"name": text})
+    assert not re.search("[<>&\u2028]", encoded)
+    assert json.loads(encoded) == {"name": text}
+
+
+def test_the_page_is_one_file_whose_policy_knows_its_scripts_alone(tmp_path) -> None:
+    text = render(document_of(tmp_path, record(HOSTILE, 20.0, error=HOSTILE, notes=[HOSTILE])))
+    found = Scripts(text)
+    data, *scripts = found.scripts
+    assert json.loads(data)["datasets"][0]["tables"][0]["rows"][0]["name"] == HOSTILE
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    assert re.findall(r"'sha256-(.*?)'", found.policy) == digests
+    assert "default-src 'none'" in found.policy
+    assert HOSTILE not in text
+    outside = [address for address in found.addresses if not address.startswith("#")]
+    assert outside == ["https://plotly.com/javascript/"]  # a link to follow by hand
+
+
+def test_the_same_records_give_the_same_file(tmp_path) -> None:
+    records = [record("a", 20.0, latency=3.0), record("b", 21.0), record("c")]
+    first = render(document_of(tmp_path / "first", *records))
+    assert render(document_of(tmp_path / "second", *records)) == first
+    assert str(tmp_path) not in first
+
+
+def test_every_command_of_the_committed_records_is_one_that_the_tool_takes() -> None:
+    content = document(read_sourced([RESULTS])).content
+    lines = [line for r in content["records"] for line in r["commands"] if not line.startswith("git")]
+    assert len(lines) == len(content["records"])
+    for line in lines:
+        program, verb, *arguments = shlex.split(line.replace("\\\n", " "))
+        assert program == "zoo-bench"
+        cli.commands[verb].make_context(verb, arguments)
+
+
+def test_commands_name_options_limits_and_weights(tmp_path) -> None:
+    weights = {"name": "my file.safetensors", "sha256": "ab" * 32}
+    one = record("a", 20.0, options={"widths": [2, 3]}, data={"standin": False}, weights=weights, latency=3.0)
+    changed = one.spec.model_copy(update={"limit": 7, "seed": 3, "precision": "bf16"})
+    (shown,) = document_of(tmp_path, one.model_copy(update={"spec": changed})).content["records"]
+    commit, command = shown["commands"]
+    assert commit == "git checkout 0123456789abcdef"
+    words = shlex.split(command.replace("\\\n", " "))
+    pairs = set(itertools.pairwise(words))
+    assert words[:3] == ["zoo-bench", "--seed", "3"]
+    assert {("--set", "a.widths=2,3"), ("--limit", "7"), ("--precision", "bf16"), ("--sizes", "dataset")} <= pairs
+    assert {("--weights", "a=my file.safetensors"), ("--data-root", "DIR"), ("--dataset", "zrr")} <= pairs
+    assert "recognised by its sha256" in shown["remark"]
+
+
+def test_a_point_of_a_sweep_is_repeated_by_its_sweep(tmp_path) -> None:
+    point = record("a", 20.0, notes=["sweep double_descent_toy, recipe x"]).model_copy(update={"options": {"seed": 1}})
+    (shown,) = document_of(tmp_path, point).content["records"]
+    assert shown["commands"][-1] == "zoo-bench sweep double_descent_toy"
+
+
+# Pictures
+
+
+def pictures(folder: Path, count: int = 3, *, seed: int = 0, size: tuple[int, int] = (20, 30)) -> None:
+    draw = np.random.default_rng(seed)
+    target = np.linspace(0, 1, size[0] * size[1] * 3).reshape(*size, 3)
+    rows = []
+    for number in range(count):
+        output = (target + draw.normal(0, 0.1, target.shape)).clip(0, 1)
+        rows.append(
+            Row("", target[::2, ::2], output, target, id=f"image {number}", scores={"psnr[rgb]": 20.0 + number})
+        )
+    save_pictures(folder, rows)
+
+
+def with_pictures(tmp_path: Path, model: str = "a", psnr: float = 20.0, **fields) -> Result:
+    folder = f"images/{model}_0123"
+    pictures(tmp_path / folder, seed=len(model))
+    return record(model, psnr, gallery=folder, **fields)
+
+
+def test_separate_pictures_are_small_and_listed(tmp_path) -> None:
+    pictures(tmp_path, 1, size=(LONGEST_SIDE * 2, 40))
+    (entry,) = json.loads((tmp_path / INDEX).read_text())["images"]
+    assert (entry["id"], entry["scores"], entry["size"]) == ("image 0", {"psnr[rgb]": 20.0}, [LONGEST_SIDE * 2, 40])
+    for view in VIEWS:
+        with Image.open(tmp_path / entry["files"][view]) as picture:
+            assert picture.format == "JPEG"
+            assert max(picture.size) == LONGEST_SIDE
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([INDEX, *entry["files"].values()])
+
+
+def test_the_gallery_holds_each_content_once_and_no_more_images_than_asked(tmp_path) -> None:
+    content = document_of(tmp_path, with_pictures(tmp_path, "a"), with_pictures(tmp_path, "bb"), gallery=2).content
+    shown = [r["pictures"] for r in content["records"]]
+    assert [[image["id"] for image in images] for images in shown] == [["image 0", "image 1"]] * 2
+    assert {image["views"]["target"] for images in shown for image in images} == {shown[0][0]["views"]["target"]}
+    assert len(content["pictures"]) == 2 + 2 * 2 * 2  # input and target once, output and error of each
+    assert all(picture.startswith("data:image/jpeg;base64,/9j/") for picture in content["pictures"])
+    assert shown[0][1]["scores"] == {"psnr[rgb]": 21.0}
+
+
+def test_without_a_gallery_there_are_no_pictures_and_no_complaint(tmp_path) -> None:
+    done = document_of(tmp_path, with_pictures(tmp_path))
+    assert (done.content["pictures"], done.without_pictures) == ([], ())
+
+
+def _remove_folder(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.unlink()
+
+
+DAMAGES = {
+    "not beside the record's file any more": _remove_folder,
+    "1_output.jpg cannot be read": lambda folder: (folder / "1_output.jpg").unlink(),
+    "1_error.jpg is no JPEG": lambda folder: (folder / "1_error.jpg").write_bytes(b"<svg onload=alert(1)>"),
+    "index of the pictures cannot be read": lambda folder: (folder / INDEX).write_text("{"),
+    "index of the pictures is damaged": lambda folder: (folder / INDEX).write_text('{"images": [{"id": 1}]}'),
+    "index of the pictures is empty": lambda folder: (folder / INDEX).write_text('{"images": []}'),
+}
+
+
+@pytest.mark.parametrize("reason", DAMAGES)
+def test_a_row_whose_pictures_are_missing_says_why_and_the_others_have_theirs(tmp_path, reason: str) -> None:
+    good, bad = with_pictures(tmp_path, "good"), with_pictures(tmp_path, "bad")
+    DAMAGES[reason](tmp_path / bad.gallery)
+    done = document_of(tmp_path, bad, good, gallery=2)
+    ((name, found),) = done.without_pictures
+    assert name == "zrr-standin: bad"
+    assert reason in found
+    assert [("pictures" in r, r.get("without")) for r in done.content["records"]] == [(False, found), (True, None)]
+
+
+def test_a_record_cannot_name_files_elsewhere(tmp_path) -> None:
+    pictures(tmp_path / "outside")
+    done = document_of(tmp_path / "run", record("a", 20.0, gallery="../outside"), gallery=2)
+    assert "outside that of its file" in done.without_pictures[0][1]
+    one = with_pictures(tmp_path / "run")
+    index = tmp_path / "run" / one.gallery / INDEX
+    index.write_text(index.read_text().replace("0_input.jpg", "../../../outside/0_input.jpg"))
+    (tmp_path / "run" / one.gallery / "0_input.jpg").unlink()
+    assert "0_input.jpg cannot be read" in document_of(tmp_path / "run", one, gallery=2).without_pictures[0][1]
+
+
+def test_pictures_stop_at_the_cap_of_the_page(tmp_path, monkeypatch) -> None:
+    records = [with_pictures(tmp_path, "a"), with_pictures(tmp_path, "bb")]
+    size = sum(path.stat().st_size for path in (tmp_path / records[0].gallery).glob("0_*.jpg"))
+    monkeypatch.setattr(gallery_module, "TOTAL_BYTES", size)
+    done = document_of(tmp_path, *records, gallery=1)
+    ((name, reason),) = done.without_pictures
+    assert (name, "show fewer per row" in reason) == ("zrr-standin: bb", True)
+
+
+def test_untrained_rows_show_pictures_without_scores(tmp_path) -> None:
+    (shown,) = document_of(tmp_path, with_pictures(tmp_path, evidence="untrained"), gallery=1).content["records"]
+    assert shown["pictures"][0]["scores"] == {}
+
+
+# The command
+
+
+def test_the_command_writes_the_page_warns_once_and_leaves_the_tables_alone(tmp_path, zoo_bench) -> None:
+    file = write_records(tmp_path / "results.jsonl", [record("a", 20.0), with_pictures(tmp_path, "b"), record("c")])
+    done = zoo_bench("leaderboard", "--results", file, "--out", tmp_path / "out", "--html")
+    assert (done.code, "wrote" in done.out) == (0, True)
+    assert "warning: no pictures for 1 row(s), the first one zrr-standin: a" in done.err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["leaderboard.html"]
+    named = zoo_bench("leaderboard", "--results", file, "--html", tmp_path / "mine.html", "--gallery", "0")
+    assert (named.code, named.err) == (0, "")
+    assert (tmp_path / "mine.html").stat().st_size < (tmp_path / "out" / "leaderboard.html").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--gallery", "1"], "add --html"),
+        (["--html", "--check"], "use --check without --html"),
+        (["--html", "."], "is a folder; expected the name of a file"),
+        (["--html", "p.html", "--results", "nowhere"], "no *.jsonl in nowhere"),
+    ],
+)
+def test_mistakes_of_the_command_are_one_line(tmp_path, monkeypatch, zoo_bench, arguments, message: str) -> None:
+    write_records(tmp_path / "leaderboards" / "results" / "results.jsonl", [record("a", 20.0)])
+    monkeypatch.chdir(tmp_path)
+    done = zoo_bench("leaderboard", *arguments)
+    assert done.code == 2
+    assert message in done.err
+    assert done.err.count("\n") == 1

@@ -1,0 +1,141 @@
+"""Ranks, Pareto fronts and footnotes: the parts of a table that judge its rows."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmark.leaderboard import boards
+from benchmark.leaderboard.footnotes import Footnotes
+from benchmark.leaderboard.pareto import front
+from benchmark.records import content_of
+from benchmark.store import Store, read_results
+from benchmark.types import Result
+from tests.sample_records import measurement, result
+
+HARD = np.random.default_rng(0).normal(25, 4, 30)
+
+
+def stored(folder: Path, scores: dict[str, np.ndarray], without: tuple[str, ...] = ()) -> list[Result]:
+    """Store a record per model with these scores per image; return the records as they are read."""
+    store = Store(folder)
+    for model, values in scores.items():
+        record = result(model, float(np.mean(values)), n=len(values))
+        if model not in without:
+            journal = store.journal(record.key)
+            for index, value in enumerate(values):
+                journal.append(str(index), {"psnr[rgb]": float(value)})
+            record = record.model_copy(update={"per_image": f"scores/{record.key}.jsonl"})
+        store.append(record)
+    return store.results()
+
+
+def ranks(records: list[Result]) -> dict[str, str]:
+    board = boards(records, "zrr-standin")[0]
+    return {row[1]: row[0] for row in board.rows}
+
+
+def noisy(shift: float, seed: int) -> np.ndarray:
+    return HARD + shift + np.random.default_rng(seed).normal(0, 0.3, len(HARD))
+
+
+def test_rows_that_do_not_differ_significantly_share_a_rank(tmp_path) -> None:
+    records = stored(
+        tmp_path, {"best": noisy(2, 1), "twin": noisy(1.95, 2), "third": noisy(0, 3), "last": noisy(-2, 4)}
+    )
+    assert ranks(records) == {"best": "1=", "twin": "1=", "third": "3", "last": "4"}
+    board = boards(records, "zrr-standin")[0]
+    assert any("95% interval" in note and "`psnr[rgb]`" in note for note in board.notes)
+    assert any("crops of one photograph" in note for note in board.notes)
+
+
+def test_a_group_is_led_by_its_best_row(tmp_path) -> None:
+    """A chain of small steps is not one group: each row is compared with the leader, not with its neighbour."""
+    wave = np.where(np.arange(30) % 2, 0.3, -0.3)
+    steps = {"a": HARD, "b": HARD - 0.08 + wave, "c": HARD - 0.16}
+    assert ranks(stored(tmp_path, steps)) == {"a": "1=", "b": "1=", "c": "3"}
+
+
+def test_without_scores_per_image_no_tie_is_shown_and_that_is_said(tmp_path) -> None:
+    records = stored(tmp_path, {"a": HARD, "b": HARD}, without=("a", "b"))
+    assert ranks(records) == {"a": "1", "b": "2"}
+    assert any("no tie is shown" in note for note in boards(records, "zrr-standin")[0].notes)
+
+
+def test_a_row_whose_scores_are_missing_is_marked(tmp_path) -> None:
+    records = stored(tmp_path, {"a": HARD, "b": HARD - 0.001, "c": HARD - 0.002}, without=("b",))
+    assert ranks(records) == {"a": "1", "b": "2?", "c": "3"}
+    assert any(note.startswith("?: no scores per image") for note in boards(records, "zrr-standin")[0].notes)
+
+
+def test_lower_is_better_where_the_metric_says_so(tmp_path) -> None:
+    records = stored(tmp_path, {"a": HARD, "b": HARD + 1, "c": HARD + 1})
+    turned = []
+    for record in records:
+        score = record.measurements["psnr[rgb]"].model_copy(update={"higher_is_better": False})
+        turned.append(record.model_copy(update={"measurements": {**record.measurements, "psnr[rgb]": score}}))
+    assert ranks(turned) == {"a": "1", "b": "2=", "c": "2="}
+
+
+def naive_front(scores: list[float], costs: list[float]) -> set[int]:
+    points = list(zip(scores, costs))
+    return {
+        i
+        for i, (score, cost) in enumerate(points)
+        if not any(s >= score and c <= cost and (s > score or c < cost) for s, c in points)
+    }
+
+
+def test_the_front_is_what_nobody_beats() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        scores, costs = rng.integers(0, 6, 12).tolist(), rng.integers(0, 6, 12).tolist()
+        assert front(scores, costs) == naive_front(scores, costs)
+
+
+def test_rows_without_a_value_are_on_no_front() -> None:
+    assert front([1.0, None, 3.0, 2.0], [1.0, 1.0, None, 2.0]) == {0, 3}
+
+
+def priced(model: str, psnr: float, params: int, latency: float, **more: object) -> Result:
+    record = result(model, psnr, **more)
+    costs = {
+        "params": measurement(params, kind="count", higher=False),
+        "latency_ms": measurement(latency, kind="timing", higher=False, input_shape=[1, 4, 224, 224]),
+    }
+    return record.model_copy(update={"measurements": {**record.measurements, **costs}})
+
+
+def test_the_pareto_column_names_the_costs() -> None:
+    board = boards([priced("a", 22, 5, 9.0), priced("b", 21, 6, 8.0), priced("c", 20, 7, 9.0)], "zrr-standin")[0]
+    assert board.headers[-1] == "Pareto"
+    assert [row[-1] for row in board.rows] == ["P T", "· T", "· ·"]
+    assert any(note.startswith("Pareto: costs (P params, T time)") for note in board.notes)
+
+
+def test_times_of_two_machines_make_no_front() -> None:
+    board = boards([priced("a", 22, 5, 9.0), priced("b", 21, 4, 8.0, machine="m2")], "zrr-standin")[0]
+    assert [row[-1] for row in board.rows] == ["P", "P"]
+
+
+@pytest.mark.parametrize(("first", "second"), list(product(["3 % (limit 5)", "-7.5 % (limit 5)"], repeat=2)))
+def test_notes_that_differ_in_numbers_share_a_footnote(first: str, second: str) -> None:
+    notes = Footnotes()
+    assert [notes.mark("†", [first]), notes.mark("†", [second, "other {x}"])] == ["†1", "†1,2"]
+    span = first.split()[0] if first == second else "-7.5 to 3"
+    assert notes.lines() == [f"†1: {span} % (limit 5)", "†2: other (x)"]
+    assert notes.mark("‡", ["3 samples"]) == "‡3"
+    assert notes.mark("†", []) == ""
+
+
+def test_ranks_come_from_the_file_that_the_records_were_read_from(tmp_path) -> None:
+    records = stored(tmp_path / "here", {"a": HARD, "b": HARD})
+    moved = tmp_path / "there" / "results.jsonl"
+    moved.parent.mkdir()
+    moved.write_bytes((tmp_path / "here" / "results.jsonl").read_bytes())
+    assert ranks(records) == {"a": "1=", "b": "1="}
+    assert ranks(read_results(moved)) == {"a": "1", "b": "2"}
+    assert all(content_of(record)["digest"] for record in records)

@@ -1,0 +1,262 @@
+"""Records as lines: digests, schemas, duplicates, conflicts, and the commands that look after files of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from benchmark.conflicts import conflicts, warnings
+from benchmark.jsonl import append_line
+from benchmark.leaderboard import boards
+from benchmark.records import content_of, digest_of, newest
+from benchmark.store import Journal, Store, image_scores, read_results
+from benchmark.types import SCHEMA, Result
+from benchmark.upkeep import drop, migrate
+from tests.sample_records import measurement, result
+from zoo import UserError
+
+
+def write(file: Path, *records: Result) -> Path:
+    for record in records:
+        append_line(file, content_of(record))
+    return file
+
+
+def edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def as_schema_1(file: Path, *records: Result) -> Path:
+    for record in records:
+        line = {**content_of(record), "record_schema": 1}
+        del line["digest"]
+        append_line(file, line)
+    return file
+
+
+def test_a_record_comes_back_intact(tmp_path) -> None:
+    record = result("a", math.inf, notes=["ü"])
+    (back,) = read_results(write(tmp_path / "r.jsonl", record))
+    assert back.model_dump() == record.model_dump()
+    assert back.source is not None
+    assert (back.source.number, back.source.is_intact, back.is_edited) == (1, True, False)
+
+
+def test_an_edited_number_is_found(tmp_path) -> None:
+    file = write(tmp_path / "r.jsonl", result("a", 20.25), result("b", 21.25))
+    edit(file, '"value": 20.25', '"value": 29.25')
+    a, b = read_results(file)
+    assert (a.is_edited, b.is_edited) == (True, False)
+    (line,) = warnings([a, b])
+    assert f"{file}, record 1: a on zrr-standin was edited by hand" in line
+    assert "results drop" in line
+
+
+def test_a_digest_that_was_taken_away_is_found(tmp_path) -> None:
+    file = tmp_path / "r.jsonl"
+    line = content_of(result("a", 20.0))
+    del line["digest"]
+    append_line(file, line)
+    assert [record.is_edited for record in read_results(file)] == [True]
+
+
+def test_other_white_space_and_escapes_are_no_edit(tmp_path) -> None:
+    file = tmp_path / "r.jsonl"
+    line = json.dumps(content_of(result("a", 20.0, notes=["ü"])), separators=(",", ":"))
+    file.write_text(line + "\n", encoding="utf-8")
+    (record,) = read_results(file)
+    assert record.source is not None
+    assert record.source.is_intact
+
+
+def test_an_edited_row_is_marked_and_wins_nothing(tmp_path) -> None:
+    file = write(tmp_path / "r.jsonl", result("a", 20.25), result("b", 21.25), result("c", 19.0))
+    edit(file, '"value": 20.25', '"value": 29.25')
+    board = boards(read_results(file), "zrr-standin")[0]
+    rows = {row[1]: (y, row) for y, row in enumerate(board.rows)}
+    y, row = rows["a"]
+    assert (row[0], row[2]) == ("-", "● trained ✎ edited by hand")
+    assert not [cell for cell in board.best if cell[0] == y]
+    assert (board.headers[-1], row[-1], rows["b"][1][-1]) == ("Pareto", "· ·", "P T")
+    assert (rows["b"][1][0], rows["c"][1][0]) == ("1", "2")
+    assert "a: ✎ r.jsonl, record 1 is not as it was written (its digest does not match); not ranked" in board.notes
+
+
+def test_records_of_schema_1_are_read(tmp_path) -> None:
+    (record,) = read_results(as_schema_1(tmp_path / "r.jsonl", result("a", 20.0)))
+    assert record.source is not None
+    assert (record.record_schema, record.source.is_intact, record.is_edited) == (SCHEMA, None, False)
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        (0, r"record 2: schema 0 is too old, this version reads schema 1 and 2; run again with --rerun always"),
+        (3, r"record 2: schema 3 is newer than this version, which reads schema 1 and 2; update it"),
+        (None, r"record 2: no record_schema; .*Was it written by `zoo-bench run`"),
+        ("2", r"record 2: no record_schema"),
+        (True, r"record 2: no record_schema"),
+    ],
+)
+def test_other_schemas_are_named(tmp_path, schema: object, message: str) -> None:
+    file = write(tmp_path / "r.jsonl", result("a", 20.0))
+    append_line(file, {"record_schema": schema})
+    with pytest.raises(UserError, match=message):
+        read_results(file)
+
+
+def test_migration_keeps_everything_but_schema_and_digest(tmp_path) -> None:
+    first, second = result("a", 20.0), result("b", math.inf)
+    file = as_schema_1(tmp_path / "r.jsonl", first, second)
+    before = [json.loads(line) for line in file.read_text().splitlines()]
+    done = migrate(file)
+    assert (done.rewritten, done.total, done.edited) == (2, 2, ())
+    after = [json.loads(line) for line in file.read_text().splitlines()]
+    for old, new in zip(before, after):
+        assert new.pop("digest") == digest_of(new)
+        assert new == {**old, "record_schema": SCHEMA}
+        assert list(new) == list(old)
+    assert [record.source.is_intact for record in read_results(file) if record.source] == [True, True]
+    bytes_before = file.read_bytes()
+    assert migrate(file).rewritten == 0
+    assert file.read_bytes() == bytes_before
+
+
+def test_migration_blesses_no_edited_record(tmp_path) -> None:
+    file = write(tmp_path / "r.jsonl", result("a", 20.25))
+    edit(file, "20.25", "29.25")
+    as_schema_1(file, result("b", 20.0))
+    assert migrate(file).edited == (1,)
+    assert [record.is_edited for record in read_results(file)] == [True, False]
+
+
+def test_the_newest_record_does_not_depend_on_the_order() -> None:
+    old, new = result("a", 20.0, created="2026-01-01"), result("a", 21.0, created="2026-01-02")
+    assert newest([old, new]) == newest([new, old]) == [new]
+
+
+def test_a_store_reads_what_was_added_and_what_was_rewritten(tmp_path) -> None:
+    store, other = Store(tmp_path), Store(tmp_path)
+    assert store.results() == []
+    other.append(result("a", 20.0))
+    assert [r.model for r in store.results()] == ["a"]
+    other.append(result("b", 20.0))
+    other.append(result("a", 21.0))
+    assert [r.model for r in store.results()] == ["a", "b", "a"]
+    assert {r.model: r.measurements["psnr[rgb]"].value for r in store.latest().values()} == {"a": 21.0, "b": 20.0}
+    assert [r.source.number for r in store.results() if r.source] == [1, 2, 3]
+    drop(store.results_file, models=("a",))
+    assert [r.model for r in store.results()] == ["b"]
+    store.results_file.unlink()
+    assert store.latest() == {}
+
+
+def test_a_store_reads_each_record_once(tmp_path, monkeypatch) -> None:
+    store = Store(tmp_path)
+    read = []
+    validate = Result.model_validate_json
+    monkeypatch.setattr(Result, "model_validate_json", lambda text: read.append(1) or validate(text))
+    for index in range(20):
+        store.append(result(f"m{index}", 20.0))
+        assert len(store.latest()) == index + 1
+    assert len(read) == 20
+
+
+def test_a_store_passes_over_a_torn_line(tmp_path) -> None:
+    store = Store(tmp_path)
+    store.append(result("a", 20.0))
+    with store.results_file.open("ab") as stream:
+        stream.write(b'{"record_schema": 2, "key')
+    assert [r.model for r in store.results()] == ["a"]
+    Store(tmp_path).append(result("b", 20.0))
+    assert [r.model for r in store.results()] == ["a", "b"]
+
+
+def counted(value: int, **more: object) -> Result:
+    record = result("a", 20.0, **more)
+    params = {"params": measurement(value, kind="count", higher=False)}
+    return record.model_copy(update={"measurements": {**record.measurements, **params}})
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "text"),
+    [
+        (counted(5), counted(6, created="2026-01-02"), "params is 6, and 5 in an older record of the same key"),
+        (result("a", 20.0), result("a", 21.0), r"psnr[rgb] is 21, and 20 in an older record of the same key"),
+        (result("a", 20.0), result("a", 20.0001), ""),
+        (result("a", 20.0), result("b", 21.0), ""),
+        (result("a", 20.0), result("a", None), ""),
+    ],
+)
+def test_records_that_cannot_both_be_right_are_found(older: Result, newer: Result, text: str) -> None:
+    for records in ([older, newer], [newer, older]) if older.created != newer.created else ([older, newer],):
+        assert list(conflicts(records).values()) == ([text] if text else [])
+
+
+def test_a_conflict_is_marked_in_the_table_and_reported(tmp_path) -> None:
+    records = read_results(write(tmp_path / "r.jsonl", result("a", 20.0), result("a", 21.0)))
+    board = boards(records, "zrr-standin")[0]
+    assert board.rows[0][2] == "● trained ≠ conflicting records"
+    assert any(
+        "≠ psnr[rgb] is 21, and 20 in an older record of the same key (r.jsonl, record 1)" in n for n in board.notes
+    )
+    assert "the newest is shown, marked" in warnings(records)[0]
+
+
+def scored(tmp_path: Path, scores: list[float], mean: float) -> Result:
+    record = result("a", mean, n=len(scores))
+    record = record.model_copy(update={"per_image": f"scores/{record.key}.jsonl"})
+    for index, score in enumerate(scores):
+        (tmp_path / "scores").mkdir(exist_ok=True)
+        Journal(tmp_path / "scores" / f"{record.key}.jsonl").append(str(index), {"psnr[rgb]": score})
+    (back,) = read_results(write(tmp_path / "r.jsonl", record))
+    return back
+
+
+def test_scores_per_image_are_found_beside_the_file(tmp_path) -> None:
+    found = image_scores(scored(tmp_path, [20.0, 22.0], 21.0))
+    assert found == {"0": {"psnr[rgb]": 20.0}, "1": {"psnr[rgb]": 22.0}}
+
+
+@pytest.mark.parametrize(("scores", "mean"), [([20.0, 22.0], 21.001), ([], 21.0), ([21.0, math.inf], 21.0)])
+def test_scores_of_other_means_are_not_used(tmp_path, scores: list[float], mean: float) -> None:
+    assert image_scores(scored(tmp_path, scores, mean)) == {}
+
+
+def test_scores_outside_the_folder_are_not_read(tmp_path) -> None:
+    record = scored(tmp_path, [20.0, 22.0], 21.0).model_copy(update={"per_image": f"../{tmp_path.name}/scores/x.jsonl"})
+    assert image_scores(record) == {}
+
+
+def test_results_drop_takes_records_and_their_scores(zoo_bench, tmp_path) -> None:
+    record = scored(tmp_path, [20.0, 22.0], 21.0)
+    write(tmp_path / "r.jsonl", result("b", 20.0), result("c", None, status="error", error="no"))
+    assert zoo_bench("results", "drop", tmp_path / "r.jsonl").code == 2
+    outcome = zoo_bench("results", "drop", tmp_path / "r.jsonl", "--model", "nothing")
+    assert (outcome.code, "no such record" in outcome.err) == (2, True)
+    outcome = zoo_bench("results", "drop", tmp_path, "--key", record.key, "--status", "error")
+    assert outcome.out.splitlines() == [
+        f"dropped {record.key} a on zrr-standin (ok)",
+        f"dropped {result('c', None).key} c on zrr-standin (error)",
+    ]
+    assert [r.model for r in read_results(tmp_path / "r.jsonl")] == ["b"]
+    assert list((tmp_path / "scores").glob("*.jsonl")) == []
+
+
+def test_results_migrate_says_what_it_did(zoo_bench, tmp_path) -> None:
+    as_schema_1(tmp_path / "r.jsonl", result("a", 20.0))
+    assert zoo_bench("results", "migrate", tmp_path).out == f"{tmp_path / 'r.jsonl'}: 1 of 1 records rewritten\n"
+    assert zoo_bench("results", "migrate", tmp_path / "nowhere").code == 2
+
+
+def test_leaderboard_warns_of_an_edited_record(zoo_bench, tmp_path) -> None:
+    edit(write(tmp_path / "r.jsonl", result("a", 20.25)), "20.25", "29.25")
+    outcome = zoo_bench("leaderboard", "--results", tmp_path, "--out", tmp_path / "tables")
+    assert outcome.code == 0
+    assert "warning: " in outcome.err
+    assert "✎ edited by hand" in (tmp_path / "tables" / "zrr-standin.md").read_text(encoding="utf-8")
