@@ -11,12 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
-from benchmark.conditions import Conditions, Placed
+from benchmark.conditions import Conditions
+from benchmark.fullres.enginepass import EnginePass
+from benchmark.fullres.files import MappedArray, map_input, new_array
+from benchmark.fullres.full import TileSize
+from benchmark.fullres.runner import FullRunner, filters_in_bf16, subject_of
 from benchmark.imagefiles import read_picture
 from benchmark.reporting import Reporter
-from benchmark.selection import entry_of
+from benchmark.selection import Entry, entry_of
 from benchmark.turns import work_turns
 from zoo.card import InputSpec
 from zoo.errors import UserError
@@ -60,6 +64,11 @@ def infer(
     white: float = ZRR_WHITE,
     seed: int = 0,
     conditions: Conditions | None = None,
+    tile: TileSize = "auto",
+    memory_limit: int | None = None,
+    approximate: bool = False,
+    freeze_filters: bool = False,
+    mlp_precision: str = "fp32",
     reporter: Reporter | None = None,
 ) -> list[Path]:
     """Run a model on files and write ``out/<stem>.npy`` or ``out/<stem>.png``; return the paths.
@@ -67,19 +76,29 @@ def infer(
     ``.npy`` holds float32 (N, C, H, W) exactly as the bare network receives it and is answered in kind: no
     padding, no mapping, no clamping. A PNG is a RAW mosaic for RAW models (grey, counts; ``cfa``, ``black`` and
     ``white`` describe it, counts are brought to ZRR's scale) and an RGB picture for the others; the output is
-    clamped to 8 bits. ``conditions`` say what runs the network: backend, precision. Raises UserError for files that do
-    not fit, before anything is written for them, and for conditions that cannot be kept.
+    clamped to 8 bits.
+
+    Large images go through in tiles, with the output of the whole image (``tile`` "auto"; "off" never does, and
+    (height, width) says which tiles); ``memory_limit`` is in resident bytes; ``approximate`` allows tiles where they
+    are not exact, and measures the seams. ``freeze_filters`` uses the filters that a hyper-network predicts for the
+    first image for all; ``mlp_precision`` "bf16" predicts them in bfloat16. ``conditions`` say what runs the
+    network: backend, and an engine's precision. Raises UserError for files that do not fit, before anything is written
+    for them, and for conditions that cannot be kept.
     """
     reporter = reporter or Reporter()
     entry, conditions = entry_of(model, weights, options or {}), conditions or Conditions()
     conditions.check()
+    if conditions.by_torch and not conditions.is_plain:
+        raise UserError(
+            f"--precision {conditions.precision}: infer by torch runs in fp32; name an engine by --backend."
+        )
+    if mlp_precision != "fp32" and not conditions.by_torch:
+        raise UserError(f"--mlp-precision {mlp_precision}: by torch alone; leave --backend out.")
     levels = Levels(cfa, black, white)
     files = [Path(file) for file in inputs]
     _refuse_equal_stems(files)
     spec = entry.card.input_for(entry.options)
-    network = entry.build(seed=seed)
-    if not conditions.is_plain:
-        network = Placed(network, conditions).eval()
+    runner = _runner(entry, seed, tile, memory_limit, approximate, freeze_filters, mlp_precision, conditions, reporter)
     if not entry.scored:
         reporter.note(f"{entry.label}: untrained, with random weights; its output means nothing. Pass --weights.")
     folder = Path(out)
@@ -88,17 +107,41 @@ def infer(
     except OSError as error:
         raise UserError(f"-o {out}: cannot be made ({error.strerror}); name a folder that you may write to.") from None
     written = []
-    with reporter.progress(f"infer {entry.label}", len(files)) as advance, work_turns() as turn:
+    with work_turns() as turn:
         for file in files:
+            runner.name = f"infer {entry.label}: {file.name}"
             if file.suffix == ".npy":
                 with turn():
-                    written.append(_infer_array(network, spec, file, folder))
+                    written.append(_infer_array(runner, spec, file, folder))
             else:
                 planes, red = read_input(file, spec, levels), levels.red(spec)
                 with turn():
-                    written.append(_infer_image(network, spec, planes, red, folder / f"{file.stem}.png"))
-            advance()
+                    written.append(_infer_image(runner, spec, planes, red, folder / f"{file.stem}.png"))
+    if freeze_filters and len(files) > 1:
+        reporter.note(f"{entry.label}: filters predicted for {files[0].name} were used for all {len(files)} images")
     return written
+
+
+def _runner(
+    entry: Entry,
+    seed: int,
+    tile: TileSize,
+    memory_limit: int | None,
+    approximate: bool,
+    freeze_filters: bool,
+    mlp_precision: str,
+    conditions: Conditions,
+    reporter: Reporter,
+) -> FullRunner:
+    subject = subject_of(entry, entry.build(seed=seed))
+    if mlp_precision == "bf16":
+        error = filters_in_bf16(subject)
+        reporter.note(f"{entry.label}: filters predicted in bf16 differ by {100 * error:.2g} % RMS at most (on noise)")
+    runner = FullRunner(subject, tile, memory_limit, approximate, freeze_filters, reporter)
+    if not conditions.by_torch:
+        side = -(-max(64, subject.least) // subject.multiple) * subject.multiple
+        runner.forward = EnginePass(subject.network, conditions, subject.channels, side)
+    return runner
 
 
 def _refuse_equal_stems(files: Sequence[Path]) -> None:
@@ -111,39 +154,50 @@ def _refuse_equal_stems(files: Sequence[Path]) -> None:
         seen[file.stem] = file
 
 
-def _infer_array(network: nn.Module, spec: InputSpec, file: Path, folder: Path) -> Path:
-    planes = _read_array(file, spec)
+def _infer_array(runner: FullRunner, spec: InputSpec, file: Path, folder: Path) -> Path:
+    source = _read_array(file, spec)
+    path = folder / f"{file.stem}.npy"
     try:
-        with torch.inference_mode():
-            output = network(planes)
+        shape = runner.plan(source.tensor, output_bytes=0).output_shape(source.tensor)
+        if shape is None:
+            _write_array(path, runner(source.tensor))
+        else:
+            with new_array(path, shape) as target:
+
+                def forget() -> None:
+                    source.forget()
+                    target.forget()
+
+                runner(source.tensor, target.tensor, after_tile=forget)
     except (ValueError, RuntimeError) as error:
         text = " ".join(str(error).split())[:300]
-        raise UserError(f"{file}: the bare network refuses {tuple(planes.shape)}: {text}") from error
-    path = folder / f"{file.stem}.npy"
-    temporary = path.with_suffix(".npy.part")
-    with temporary.open("wb") as stream:
-        np.save(stream, output.numpy(), allow_pickle=False)
-    os.replace(temporary, path)
+        raise UserError(f"{file}: the bare network refuses {tuple(source.tensor.shape)}: {text}") from error
     return path
 
 
-def _read_array(file: Path, spec: InputSpec) -> Tensor:
+def _write_array(path: Path, output: Tensor) -> None:
+    with new_array(path, tuple(output.shape)) as target:
+        target.tensor.copy_(output)
+
+
+def _read_array(file: Path, spec: InputSpec) -> MappedArray:
     try:
-        array = np.load(file, allow_pickle=False)
+        source = map_input(file)
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{file}: not a complete .npy file ({error}).") from None
+    array = source.array
     if array.dtype != np.float32 or array.ndim != 4 or array.shape[1] != spec.channels:
         raise UserError(
             f"{file}: expected float32 (N, {spec.channels}, H, W) as the bare network receives it,"
             f" found {array.dtype} {array.shape}."
         )
-    return torch.from_numpy(array)
+    return source
 
 
 def read_input(file: Path, spec: InputSpec, levels: Levels) -> Tensor:
     """Return what the network receives for a file, before padding; raises UserError for one that does not fit."""
     if file.suffix == ".npy":
-        return _read_array(file, spec)
+        return _read_array(file, spec).tensor.clone()
     red, black, white = levels.red(spec), levels.black, levels.white
     array = read_picture("infer", file)
     if spec.layout == "rgb":
@@ -166,9 +220,9 @@ def read_input(file: Path, spec: InputSpec, levels: Levels) -> Tensor:
         raise UserError(f"{file}: {error}") from None
 
 
-def _infer_image(network: nn.Module, spec: InputSpec, planes: Tensor, red: tuple[int, int], path: Path) -> Path:
+def _infer_image(runner: FullRunner, spec: InputSpec, planes: Tensor, red: tuple[int, int], path: Path) -> Path:
     with torch.inference_mode():
-        output = apply_model(network, planes, spec, red=red)[0]
+        output = apply_model(runner, planes, spec, red=red)[0]
     if not torch.isfinite(output).all():
         raise UserError(f"{path.stem}: the model returned NaN or infinite values.")
     pixels = (output.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()

@@ -168,8 +168,16 @@ def give_memory_back() -> bool:
     return _set_malloc(_MMAP_THRESHOLD, 128 << 10)
 
 
+def use_one_heap() -> bool:
+    """Let all threads take memory from one heap, for good; return whether the C library can be told so (glibc can).
+
+    The heaps that threads have of their own hold no block of 64 MiB: such tensors come page by page, every time.
+    """
+    return _set_malloc(_ARENA_MAX, 1)
+
+
 # Parameters of glibc's mallopt.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 
 
 def _set_malloc(parameter: int, value: int) -> bool:

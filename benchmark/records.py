@@ -66,20 +66,26 @@ def _fast(text: bytes, path: Path, number: int) -> Result | None:
 
 
 def _slow(line: RawLine, path: Path, number: int) -> Result:
-    value = parse(line, path)
-    where = f"{path}, record {number}"
+    result, is_intact = record_of(parse(line, path), f"{path}, record {number}")
+    return result.found_at(Source(path, number, is_intact))
+
+
+def record_of(value: Any, where: str) -> tuple[Result, bool | None]:
+    """Return the record in a line's content, and whether its digest matches (None: schema 1 has none).
+
+    Raises UserError, which begins with ``where``, for another schema and for content that is no record.
+    """
     schema = value.get("record_schema") if isinstance(value, dict) else None
     if schema not in range(_OLDEST, SCHEMA + 1) or isinstance(schema, bool):
         raise UserError(f"{where}: {_other_schema(schema)}")
-    digest = value.pop("digest", None)
-    is_intact = None if schema == _OLDEST else digest == digest_of(value)
+    content = {name: field for name, field in value.items() if name != "digest"}
+    is_intact = None if schema == _OLDEST else value.get("digest") == digest_of(content)
     try:
-        result = Result.model_validate({**value, "record_schema": SCHEMA})
+        return Result.model_validate({**content, "record_schema": SCHEMA}), is_intact
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
         raise UserError(f"{where}: field {field}: {first['msg']}; was it edited?") from None
-    return result.found_at(Source(path, number, is_intact))
 
 
 def _other_schema(schema: object) -> str:

@@ -74,7 +74,7 @@ class Trace:
 class _Tracer(TorchDispatchMode):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.layers = _LayerNames(model)
+        self.layers = LayerNames(model)
         self.macs: Counter[str] = Counter()
         self.calls: Counter[str] = Counter()
         self.elements: Counter[str] = Counter()
@@ -93,7 +93,7 @@ class _Tracer(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         packet = func._overloadpacket
-        if packet not in _FORMULAS and _is_composite(func):
+        if packet not in _FORMULAS and is_composite(func):
             # Composite operations (linear, matmul) are counted by the parts that they run.
             with self:
                 return func.decompose(*args, **kwargs)
@@ -140,7 +140,7 @@ class _Tracer(TorchDispatchMode):
         self.live_bytes -= size
 
 
-class _LayerNames:
+class LayerNames:
     """Know which module is running: a stack of qualified names, kept by global hooks."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -149,10 +149,13 @@ class _LayerNames:
 
     @property
     def current(self) -> str:
+        """The running module's name, empty outside of all."""
         return self._stack[-1] if self._stack else ""
 
     @contextmanager
     def following(self) -> Iterator[None]:
+        """Keep the stack while the block runs."""
+
         def enter(module: nn.Module, args: Any) -> None:
             self._stack.append(self._names.get(module, self.current))
 
@@ -205,7 +208,7 @@ def trace(model: nn.Module, planes: Tensor, forward: Callable[[Tensor], Any] | N
     )
 
 
-def _is_composite(func: Any) -> bool:
+def is_composite(func: Any) -> bool:
     """Whether torch has no kernel of its own for ``func``: it runs other operations."""
     return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"))
 

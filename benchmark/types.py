@@ -58,13 +58,6 @@ Number = Annotated[float, PlainSerializer(encode_number)]
 Shared = Annotated[str, AfterValidator(sys.intern)]
 
 
-def label_of(model: str, options: Mapping[str, Any]) -> str:
-    """Return ``name`` or ``name[key=value,...]``."""
-    if not options:
-        return model
-    return f"{model}[{','.join(f'{key}={value}' for key, value in sorted(options.items()))}]"
-
-
 class Record(BaseModel):
     """A frozen record that refuses unknown fields."""
 

@@ -246,3 +246,17 @@ def test_placed_takes_and_returns_planes_as_torch_does(engine: str) -> None:
         placed = Placed(network, Conditions(backend=engine)).eval()
         torch.testing.assert_close(placed(planes), expected, rtol=0, atol=1e-5)
     assert placed.compile_seconds > 0
+
+
+@engines
+@pytest.mark.parametrize("name", ["plainunet_8", "hyperunet_8_8_64"])
+def test_tiles_through_an_engine_make_the_image_that_torch_makes(engine: str, name: str, zoo_bench, tmp_path) -> None:
+    import numpy as np
+
+    np.save(tmp_path / "x.npy", noise(1, 4, 96, 128).numpy())
+    call = ["infer", name, tmp_path / "x.npy"]
+    assert zoo_bench(*call, "--tile", "off", "-o", tmp_path / "torch").code == 0
+    outcome = zoo_bench(*call, "--tile", "64x64", "--backend", engine, "-o", tmp_path / "tiles")
+    assert outcome.code == 0, outcome.err
+    whole, tiles = (np.load(tmp_path / folder / "x.npy") for folder in ("torch", "tiles"))
+    np.testing.assert_allclose(tiles, whole, rtol=0, atol=1e-5)

@@ -19,7 +19,7 @@ from benchmark import run
 from benchmark.conditions import Conditions
 from benchmark.config import read_settings
 from benchmark.metrics import METRICS
-from benchmark.regression.baseline import read_baseline
+from benchmark.regression.baseline import read_baseline, write_baseline
 from benchmark.regression.gate import check
 from benchmark.regression.sources import ResultSet, open_baseline, open_set
 from benchmark.regression.thresholds import Thresholds, Timings
@@ -220,7 +220,7 @@ def test_a_baseline_holds_what_is_needed_and_is_the_same_every_time(models, tmp_
         (lambda lines: [lines[0].replace('line": 1', 'line": 9'), *lines[1:]], "baseline of format 9"),
         (
             lambda lines: [lines[0], lines[1].replace(f'schema": {SCHEMA}', 'schema": 0'), lines[2]],
-            "line 2: record of schema 0",
+            "line 2: schema 0 is too old",
         ),
         (lambda lines: [lines[0], lines[1], "{}"], "line 3: expected a record with scores and samples"),
         (lambda lines: [lines[0], lines[1].replace('"n": 4', '"n": "x"'), lines[2]], "line 2: field n"),
@@ -357,8 +357,10 @@ def test_the_action_measures_and_checks(tmp_path) -> None:
     assert passed.returncode == 0, passed.stderr
     assert "passes" in (tmp_path / "summary.md").read_text()
     assert f"report={tmp_path}" in (tmp_path / "output").read_text()
-    kept = (tmp_path / "base.jsonl").read_text()
-    (tmp_path / "base.jsonl").write_text(kept.replace('"params": {"definition"', '"lost": {"definition"'))
+    (kept,) = read_baseline(tmp_path / "base.jsonl")
+    more = {**kept.result.measurements, "lost": kept.result.measurements["params"]}
+    record = kept.result.model_copy(update={"measurements": more})
+    write_baseline(tmp_path / "base.jsonl", [dataclasses.replace(kept, result=record)])
     failed = run_step("Check", inputs, tmp_path)
     assert failed.returncode == 1
     assert "::error title=tiny_free%3A lost missing" in failed.stdout

@@ -57,6 +57,7 @@ LAYERS = [
         "benchmark.fingerprint",
     },
     {"benchmark.selection", "benchmark.doctoring", "benchmark.prediction", "benchmark.upkeep"},
+    {"benchmark.fullres"},
     {"benchmark.evaluation", "benchmark.leaderboard", "benchmark.measure", "benchmark.regression"},
     {"benchmark.measuring", "benchmark.doctor", "benchmark.work", "benchmark.training"},
     {"benchmark.recording"},

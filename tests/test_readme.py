@@ -32,7 +32,7 @@ def test_commands_and_flags_exist(line: str, zoo_bench) -> None:
     words = shlex.split(line)[1:]
     while words and words[0] == "--plugin":
         words = words[2:]
-    verb = words[:2] if words[0] == "data" else words[:1]
+    verb = words[:2] if words[0] in ("data", "results", "weights") else words[:1]
     help_text = zoo_bench(*verb, "--help")
     assert help_text.code == 0
     for flag in (word for word in words if word.startswith("--")):

@@ -43,7 +43,12 @@ class HyperConv2d(nn.Module):
 
     The embedding (N, embedding_channels, h, w) is max-pooled to pool x pool, flattened and sent through an
     MLP with two hidden layers; its output is reshaped to (N, C_out, C_in, 3, 3) and normalised.
+
+    ``fixed_filters`` (1, C_out, C_in, 3, 3), where set, are used in place of predicted ones, for every sample: an image
+    that is run piece by piece, or the frames of a burst, are convolved with filters predicted once.
     """
+
+    fixed_filters: Tensor | None = None
 
     def __init__(
         self,
@@ -72,9 +77,31 @@ class HyperConv2d(nn.Module):
 
     def predict_filters(self, embedding: Tensor) -> Tensor:
         """Return the normalised filters (N, C_out, C_in, 3, 3) for ``embedding``."""
-        pooled = F.adaptive_max_pool2d(embedding, self.pool).flatten(1)
-        return normalize_filters(self.mlp(pooled).unflatten(1, self.filter_shape))
+        return self.filters_of(F.adaptive_max_pool2d(embedding, self.pool))
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """Convolve x (N, C_in, H, W) with the filters predicted from ``embedding``: (N, C_out, H, W)."""
+    def filters_of(self, pooled: Tensor) -> Tensor:
+        """Return the normalised filters (N, C_out, C_in, 3, 3) for an embedding's maxima (N, C, pool, pool).
+
+        The MLP computes in the precision of its weights, the normalisation in that of ``pooled``.
+        """
+        code = pooled.flatten(1)
+        bank = self.mlp(code.to(next(self.mlp.parameters()).dtype)).to(code.dtype)
+        return normalize_filters(bank.unflatten(1, self.filter_shape))
+
+    def forward(self, x: Tensor, embedding: Tensor | None) -> Tensor:
+        """Convolve x (N, C_in, H, W) with the filters predicted from ``embedding``: (N, C_out, H, W).
+
+        With ``fixed_filters`` the embedding is not looked at and may be None.
+        """
+        if self.fixed_filters is not None:
+            return F.conv2d(x, self.fixed_filters[0].to(x.dtype), padding=1)
+        if embedding is None:
+            raise ValueError("a HyperConv without fixed filters needs an embedding")
         return conv2d_per_sample(x, self.predict_filters(embedding))
+
+
+def embedding_for(network: nn.Module, x: Tensor, *layers: HyperConv2d) -> Tensor | None:
+    """Return ``network(x)``, or None where every one of ``layers`` has fixed filters and would not look at it."""
+    if all(layer.fixed_filters is not None for layer in layers):
+        return None
+    return network(x)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo.card import PYNET_PLANES, InputSpec
 from zoo.errors import SizeError, UserError
@@ -102,7 +103,7 @@ def pad_planes(planes: Tensor, spec: InputSpec) -> Tensor:
     return F.pad(planes, (0, columns - width, 0, rows - height), mode="reflect")
 
 
-def apply_model(model: nn.Module, planes: Tensor, spec: InputSpec, *, red: Offset = (0, 0)) -> Tensor:
+def apply_model(model: Callable[[Tensor], Any], planes: Tensor, spec: InputSpec, *, red: Offset = (0, 0)) -> Tensor:
     """Run ``model`` on what ``to_network`` returned; the output is (N, 3, H * scale, W * scale) in [0, 1].
 
     Pads to the network's multiple, crops the output back (by what ``align_to_red`` added for ``red`` too) and

@@ -86,10 +86,13 @@ def split(network: nn.Module) -> Halves | None:
 def _predicting(network: nn.Module, predict: Callable[[HyperConv2d, Tensor], Tensor]) -> Iterator[None]:
     """Let the hyper-convolutions of ``network`` take their filters from ``predict`` for a while."""
     layers = [module for module in network.modules() if isinstance(module, HyperConv2d)]
+    fixed = [layer.fixed_filters for layer in layers]
     for layer in layers:
+        layer.fixed_filters = None
         layer.__dict__["predict_filters"] = lambda embedding, layer=layer: predict(layer, embedding)
     try:
         yield
     finally:
-        for layer in layers:
+        for layer, before in zip(layers, fixed):
+            layer.fixed_filters = before
             del layer.__dict__["predict_filters"]

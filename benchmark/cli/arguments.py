@@ -76,6 +76,16 @@ def parse_size(ctx: click.Context, parameter: click.Parameter, text: str | None)
     return int(height), int(width)
 
 
+def parse_tile(ctx: click.Context, parameter: click.Parameter, text: str | None) -> str | tuple[int, int] | None:
+    """Return what ``--tile`` says: "auto", "off" or (height, width)."""
+    if text is None or text in ("auto", "off"):
+        return text
+    height, sign, width = text.lower().partition("x")
+    if not sign or not height.isdecimal() or not width.isdecimal() or not int(height) or not int(width):
+        raise UserError(f"--tile {text}: expected auto, off or HxW, for example 256x256.")
+    return int(height), int(width)
+
+
 set_option = click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of the model (repeatable)."
 )

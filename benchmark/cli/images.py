@@ -7,8 +7,17 @@ from typing import Any
 
 import click
 
-from benchmark.cli.arguments import comma_separated, json_option, key_values, print_json, seed_of, set_option, start
-from benchmark.cli.machine import backend_option, given_conditions, precision_option
+from benchmark.cli.arguments import (
+    comma_separated,
+    json_option,
+    key_values,
+    parse_tile,
+    print_json,
+    seed_of,
+    set_option,
+    start,
+)
+from benchmark.cli.machine import backend_option, given_conditions, parse_limit, precision_option
 
 
 @click.command()
@@ -19,6 +28,26 @@ from benchmark.cli.machine import backend_option, given_conditions, precision_op
 @click.option("--cfa", default="RGGB", show_default=True, help="Colour filter array of a RAW PNG.")
 @click.option("--black", type=float, default=64.0, show_default=True, help="Black level of a RAW PNG in counts.")
 @click.option("--white", type=float, default=1023.0, show_default=True, help="White level of a RAW PNG in counts.")
+@click.option(
+    "--tile",
+    callback=parse_tile,
+    default="auto",
+    show_default=True,
+    metavar="auto|HxW|off",
+    help="Run large images piece by piece, with the same output; HxW in pixels that the network receives.",
+)
+@click.option(
+    "--memory-limit", callback=parse_limit, metavar="SIZE", help="Resident memory allowed: 4GiB, 512MiB, bytes."
+)
+@click.option("--approximate", is_flag=True, help="Tile networks that see the whole image too; measures the seams.")
+@click.option("--freeze-filters", is_flag=True, help="Hyper-networks: use the first image's filters for all.")
+@click.option(
+    "--mlp-precision",
+    type=click.Choice(["fp32", "bf16"]),
+    default="fp32",
+    show_default=True,
+    help="Hyper-networks: precision in which filters are predicted.",
+)
 @backend_option
 @precision_option
 @set_option
@@ -28,10 +57,16 @@ def infer(
 ) -> None:
     """Run MODEL on images: PNG (RAW mosaic or RGB) or .npy, float32 (N, C, H, W) for the bare network."""
     reporter = start(ctx)
+    from benchmark import machine
     from benchmark.conditions import Conditions
     from benchmark.inference import infer as run_on
 
-    flags["conditions"] = Conditions(**given_conditions(flags))
+    # The limit is one on the tiles here.
+    names = ("backend", "precision")
+    flags["conditions"] = Conditions(**given_conditions({name: flags.pop(name) for name in names}))
+    # This process is the command's own: tiles take the same memory again and again.
+    machine.keep_free_memory()
+    machine.use_one_heap()
     options = key_values("--set", settings, "KEY=VALUE")
     for path in run_on(model, inputs, out, options=options, seed=seed_of(ctx), reporter=reporter, **flags):
         click.echo(str(path))

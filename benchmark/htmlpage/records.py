@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark.leaderboard import row_name
-from benchmark.store import read_results
+from benchmark.records import newest
+from benchmark.store import read_folders
 from benchmark.types import Result
 from zoo.errors import UserError
 
@@ -41,19 +42,16 @@ class Sourced:
 def read_sourced(folders: Iterable[Path]) -> list[Sourced]:
     """Return the newest record of each key in the ``*.jsonl`` of ``folders`` (a file counts as itself).
 
-    A later line or file replaces an earlier one. Raises UserError where there is nothing to read.
+    Raises UserError where there is nothing to read.
     """
-    newest: dict[str, Sourced] = {}
-    for folder in folders:
-        files = [folder] if folder.is_file() else sorted(folder.glob("*.jsonl")) if folder.is_dir() else []
-        if not files:
-            raise UserError(f"--results: no *.jsonl in {folder}; expected a folder that `zoo-bench run --out` wrote.")
-        for file in files:
-            for number, result in enumerate(read_results(file), start=1):
-                newest[result.key] = Sourced(result, file, number)
-    if not newest:
+    found = [
+        Sourced(result, result.source.file, result.source.number or 0)
+        for result in newest(read_folders(folders))
+        if result.source is not None
+    ]
+    if not found:
         raise UserError("leaderboard: no records; run `zoo-bench run` first or name a folder with --results.")
-    return sorted(newest.values(), key=lambda one: (one.result.dataset, one.name, one.result.key))
+    return sorted(found, key=lambda one: (one.result.dataset, one.name, one.result.key))
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from benchmark.jsonl import read_lines
+from benchmark.records import content_of, record_of
 from benchmark.regression.matching import newest
 from benchmark.store import Scores
-from benchmark.types import SCHEMA, Result, decode_number, encode_number
+from benchmark.types import Result, decode_number, encode_number
 from zoo.errors import UserError
 
 FORMAT = 1
@@ -75,15 +74,13 @@ def _parse(line: Any, where: str) -> Kept:
 
 
 def _record(line: Any, where: str) -> Result:
-    schema = line.get("record_schema") if isinstance(line, dict) else None
-    if schema != SCHEMA:
-        raise UserError(f"{where}: record of schema {schema}, this version reads schema {SCHEMA}; {_AGAIN}.")
     try:
-        return Result.model_validate(line)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        raise UserError(f"{where}: field {field}: {first['msg']}; was it edited? Restore it, or {_AGAIN}.") from None
+        result, is_intact = record_of(line, where)
+    except UserError as error:
+        raise UserError(f"{error} Restore the baseline, or {_AGAIN}.") from None
+    if is_intact is False:
+        raise UserError(f"{where}: the record's digest does not match: it was edited. Restore it, or {_AGAIN}.")
+    return result
 
 
 def refuse_other_files(path: Path) -> None:
@@ -108,13 +105,13 @@ def write_baseline(path: Path, kept: Iterable[Kept]) -> int:
 
 
 def _line(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _document(entry: Kept) -> dict[str, Any]:
     scores: Mapping[str, Scores] = entry.scores
     return {
-        "record": entry.result.model_dump(mode="json"),
+        "record": content_of(entry.result),
         "scores": {id: {name: encode_number(value) for name, value in scores[id].items()} for id in scores},
         # A timer resolves no more than this, and the file is read by people.
         "samples": {

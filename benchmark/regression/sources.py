@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import subprocess
 import tarfile
 import tempfile
@@ -14,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from benchmark.regression.baseline import Kept, is_baseline, read_baseline
-from benchmark.store import Journal, Scores, read_folders, read_results
+from benchmark.store import Scores, image_scores, read_folders, read_results
 from benchmark.types import Result
 from zoo.errors import UserError
 
@@ -79,27 +78,11 @@ def _of_path(path: Path, name: str) -> ResultSet:
     results = _read(path)
     root = path.parent if path.is_file() else path
 
-    def scores_of(result: Result) -> dict[str, Scores]:
-        scores = Journal(root / result.per_image).read() if result.per_image else {}
-        return scores if _are_behind(scores, result) else {}
-
     def samples_of(result: Result) -> dict[str, Any]:
         file = root / result.timings if result.timings else None
         return dict(json.loads(file.read_text(encoding="utf-8"))) if file and file.is_file() else {}
 
-    return ResultSet(name, results, scores_of, samples_of)
-
-
-def _are_behind(scores: dict[str, Scores], result: Result) -> bool:
-    """Whether scores per image give a record's means: a later run may have written others into the same file."""
-    if len(scores) != result.n:
-        return False
-    for id, mean in result.measurements.items():
-        if mean.kind == "score" and mean.value is not None:
-            values = [one.get(id, math.nan) for one in scores.values()]
-            if not math.isclose(math.fsum(values) / len(values), mean.value, rel_tol=1e-9):
-                return False
-    return True
+    return ResultSet(name, results, image_scores, samples_of)
 
 
 def _read(path: Path) -> list[Result]:

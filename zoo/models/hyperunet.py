@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.card import InputSpec, register_model
-from zoo.hyper import HyperConv2d
+from zoo.hyper import HyperConv2d, embedding_for
 
 _PAPER = "arXiv 2105.08470, CVPRW 2021"
 _INPUT = InputSpec(layout="bayer_packed", multiple=4, min_size=32)
@@ -71,9 +71,9 @@ class HyperUNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map packed RAW (N, 4, H, W) to RGB (N, 3, 2H, 2W); H and W multiples of 4, at least 32."""
         _check_size(x)
-        e0 = self.embed0(x)
-        e1 = self.embed1(F.avg_pool2d(x, 2))
-        e2 = self.embed2(F.avg_pool2d(x, 4))
+        e0 = embedding_for(self.embed0, x, self.enc0a, self.enc0b, self.out)
+        e1 = embedding_for(self.embed1, F.avg_pool2d(x, 2), self.enc1)
+        e2 = embedding_for(self.embed2, F.avg_pool2d(x, 4), self.enc2)
         skip0 = F.hardsigmoid(self.enc0b(F.hardsigmoid(self.enc0a(x, e0)), e0))
         skip1 = F.gelu(self.enc1(F.max_pool2d(skip0, 2), e1))
         t = F.gelu(self.enc2(F.max_pool2d(skip1, 2), e2))

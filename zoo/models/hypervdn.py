@@ -17,7 +17,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from zoo.card import InputSpec, register_model
-from zoo.hyper import HyperConv2d
+from zoo.hyper import HyperConv2d, embedding_for
 from zoo.layers import VariationalDenoiser
 
 # Embeddings smaller than the pooling grid are no obstacle: adaptive pooling then repeats cells.
@@ -70,7 +70,7 @@ class SelfHyperConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C_in, H, W) to (N, C_out, H, W)."""
-        return self.conv(x, self.embed(x))
+        return self.conv(x, embedding_for(self.embed, x, self.conv))
 
 
 def _build(width: int, embedding_channels: tuple[int, ...], pool: int, hidden: int) -> nn.Module:

@@ -1,0 +1,1 @@
+"""Full-resolution inference that is exact and keeps to a memory limit: networks over tiles of an image."""

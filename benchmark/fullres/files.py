@@ -1,0 +1,79 @@
+"""Arrays on disk that are read and written tile by tile: .npy files, mapped, that never fill the memory."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import mmap
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo.errors import UserError
+
+
+class MappedArray:
+    """A float32 array in a file as a tensor; ``forget`` lets the system take its pages out of this process."""
+
+    def __init__(self, array: np.memmap) -> None:
+        self._map: mmap.mmap = array._mmap  # type: ignore[attr-defined]
+        self.array = array
+
+    @property
+    def tensor(self) -> Tensor:
+        """The array as a tensor over the same pages."""
+        return torch.from_numpy(self.array)
+
+    def forget(self) -> None:
+        """Drop the pages from this process's resident memory; the system keeps what was written to a shared map."""
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            self._map.madvise(mmap.MADV_DONTNEED)
+
+
+def map_input(file: Path) -> MappedArray:
+    """Map an ``.npy`` file for reading; writes to it would stay in this process. Raises as ``numpy.load`` does."""
+    return MappedArray(np.load(file, mmap_mode="c", allow_pickle=False))
+
+
+@contextmanager
+def new_array(path: Path, shape: Sequence[int]) -> Iterator[MappedArray]:
+    """Make a float32 ``.npy`` file that is mapped while the block fills it, and gets its name when that has ended.
+
+    Room on the disk is taken first: a full disk is a UserError here, and not a crash half-way.
+    """
+    partial = path.with_suffix(".npy.part")
+    size = int(np.prod(shape, dtype=np.int64)) * 4
+    try:
+        try:
+            array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=tuple(shape))
+            with partial.open("rb+") as stream:
+                _take_room(stream.fileno(), os.fstat(stream.fileno()).st_size)
+        except OSError as error:
+            raise UserError(_room_text(path, size, error)) from error
+        mapped = MappedArray(array)
+        yield mapped
+        array.flush()
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _take_room(descriptor: int, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        except OSError as error:
+            # Some file systems cannot: they say so, and are no fuller for it.
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                raise
+
+
+def _room_text(path: Path, size: int, error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"{path}: the output takes {size / 2**30:.2f} GiB and there is no room for it; free some or change -o."
+    return f"{path}: cannot be written ({error.strerror}); name a folder that you may write to."

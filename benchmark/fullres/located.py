@@ -1,0 +1,62 @@
+"""Resizing with aligned corners on a piece of an image, as it is on the whole.
+
+Where an output pixel falls depends there on the size of the whole tensor: (before - 1) / (after - 1) times its place. A
+piece of the image therefore is resized by the whole's ratio, from where it begins. Places and weights are computed in
+float32 exactly as torch computes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from benchmark.fullres.receptive import Resize
+from benchmark.fullres.spans import Span
+
+aten = torch.ops.aten
+
+
+class LocatedResizes(TorchDispatchMode):
+    """While active, the resizings of one pass over a crop that begins at ``origin`` (row, column) are the whole's."""
+
+    def __init__(self, resizes: Sequence[Resize], origin: tuple[int, int]) -> None:
+        super().__init__()
+        self._left = list(resizes)
+        self._origin = origin
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func._overloadpacket is aten.upsample_bilinear2d and args[2]:
+            # In inference mode the call may carry factors in place of a size.
+            size = args[1] or [int(n * factor) for n, factor in zip(args[0].shape[-2:], args[3])]
+            return resize_located(args[0], size, self._left.pop(0), self._origin)
+        return func(*args, **(kwargs or {}))
+
+
+def resize_located(planes: Tensor, size: Sequence[int], whole: Resize, origin: tuple[int, int]) -> Tensor:
+    """Resize a piece (N, C, h, w) to ``size`` as bilinear resizing with aligned corners of the whole tensor does."""
+    for axis in (0, 1):
+        places = _places(whole.strides[axis], whole.before[axis], whole.after[axis], origin[axis], size[axis])
+        planes = _interpolated(planes, axis - 2, *places)
+    return planes
+
+
+def _places(span: Span, before: int, after: int, origin: int, count: int) -> tuple[int, Tensor]:
+    """Return where in the piece ``count`` output pixels fall: its first pixel in the whole, and their places there."""
+    first = span.element(origin)
+    scale = torch.tensor(float(before - 1)) / torch.tensor(float(max(after - 1, 1)))
+    begin = first * (after // before)
+    return first, scale * torch.arange(begin, begin + count, dtype=torch.float32)
+
+
+def _interpolated(planes: Tensor, dim: int, first: int, places: Tensor) -> Tensor:
+    low = places.long()
+    weight = (places - low).to(planes.dtype)
+    last = planes.shape[dim] - 1
+    lower = planes.index_select(dim, (low - first).clamp(0, last))
+    upper = planes.index_select(dim, (low - first + 1).clamp(0, last))
+    weight = weight.reshape(-1, *[1] * (-dim - 1))
+    return lower * (1 - weight) + upper * weight

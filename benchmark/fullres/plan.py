@@ -1,0 +1,162 @@
+"""Cut an image into tiles whose crops hold all that the network needs to see.
+
+A crop begins and ends at multiples of the network's strides or at the image's own edge, where the network's padding
+acts as it does on the whole image. Outputs of a tile lie so far inside its crop that they cannot tell it from the
+image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise, product
+
+from benchmark.fullres.receptive import Reception
+from benchmark.fullres.spans import Span
+from zoo.errors import UserError
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One tile along one axis, in input pixels; ends are exclusive."""
+
+    start: int
+    end: int
+    crop_start: int
+    crop_end: int
+
+    @property
+    def crop(self) -> slice:
+        """The pixels that the network is given."""
+        return slice(self.crop_start, self.crop_end)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile: its input crop, where its output lies in the whole output, and where in the crop's output."""
+
+    rows: Piece
+    columns: Piece
+    output: tuple[slice, slice]
+    within: tuple[slice, slice]
+
+    @property
+    def crop_size(self) -> tuple[int, int]:
+        """Height and width of the crop."""
+        return self.rows.crop_end - self.rows.crop_start, self.columns.crop_end - self.columns.crop_start
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a plan: the image's and the output's length, the network's span, and the pieces."""
+
+    length: int
+    output_length: int
+    span: Span
+    pieces: tuple[Piece, ...]
+
+    def output(self, piece: Piece) -> slice:
+        """Return the elements of the output that belong to ``piece``."""
+        last = piece.end == self.length
+        end = self.output_length if last else min(self.span.element(piece.end), self.output_length)
+        return slice(min(self.span.element(piece.start), end), end)
+
+    def within(self, piece: Piece) -> slice:
+        """Return where those lie in the output of the piece's crop."""
+        offset, output = self.span.element(piece.crop_start), self.output(piece)
+        return slice(output.start - offset, output.stop - offset)
+
+    def crop_output(self, piece: Piece) -> int:
+        """Return how many elements the output of the piece's crop has."""
+        last = piece.crop_end == self.length
+        end = self.output_length if last else self.span.element(piece.crop_end)
+        return end - self.span.element(piece.crop_start)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How an image is cut: rows by columns of tiles."""
+
+    reception: Reception
+    rows: Axis
+    columns: Axis
+
+    def __len__(self) -> int:
+        return len(self.rows.pieces) * len(self.columns.pieces)
+
+    def __iter__(self) -> Iterator[Tile]:
+        for rows, columns in product(self.rows.pieces, self.columns.pieces):
+            yield Tile(
+                rows,
+                columns,
+                (self.rows.output(rows), self.columns.output(columns)),
+                (self.rows.within(rows), self.columns.within(columns)),
+            )
+
+    @cached_property
+    def largest_crop(self) -> tuple[int, int]:
+        """Height and width that no crop exceeds."""
+        rows, columns = ([p.crop_end - p.crop_start for p in axis.pieces] for axis in (self.rows, self.columns))
+        return max(rows), max(columns)
+
+    @cached_property
+    def crop_pixels(self) -> int:
+        """Pixels of all crops together: what is computed."""
+        rows, columns = (sum(p.crop_end - p.crop_start for p in axis.pieces) for axis in (self.rows, self.columns))
+        return rows * columns
+
+    @property
+    def text(self) -> str:
+        """What a user reads about it."""
+        height, width = self.largest_crop
+        more = self.crop_pixels / (self.rows.length * self.columns.length) - 1
+        return f"{len(self)} tiles, crops of up to {height}x{width}, {100 * more:.0f} % computed twice"
+
+
+def make_plan(
+    reception: Reception,
+    tile: tuple[int, int],
+    *,
+    multiple: int = 1,
+    least: int = 1,
+    spans: tuple[Span, Span] | None = None,
+) -> Plan:
+    """Cut the image that ``reception`` was found for into tiles of about ``tile`` input pixels (height, width).
+
+    ``multiple`` and ``least``: sides that the network takes are multiples of one and at least the other. ``spans``
+    replaces the output's reach by another, of tensors on the way. Raises UserError where there is none.
+    """
+    reach = spans or reception.reach
+    if reach is None:
+        raise UserError(f"not exact in tiles: {'; '.join(cause.text for cause in reception.causes)}.")
+    axes = []
+    for axis in (0, 1):
+        step = step_of(reception, axis, multiple)
+        pieces = cut(reception.size[axis], tile[axis], reach[axis], step=step, least=least)
+        axes.append(Axis(reception.size[axis], reception.output_size[axis], reach[axis], pieces))
+    return Plan(reception, axes[0], axes[1])
+
+
+def step_of(reception: Reception, axis: int, multiple: int) -> int:
+    """Return of what tiles begin at multiples along an axis, where the network takes multiples of ``multiple``."""
+    return math.lcm(reception.multiple[axis], multiple)
+
+
+def cut(length: int, tile: int, span: Span, *, step: int, least: int) -> tuple[Piece, ...]:
+    """Cut ``length`` pixels into pieces of nearly equal size, at most ``tile`` (one ``step`` if that is more)."""
+    steps = -(-length // step)
+    count = max(1, -(-steps // max(1, tile // step)))
+    bounds = [step * (index * steps // count) for index in range(count)] + [length]
+    return tuple(_piece(start, end, length, span, step, least) for start, end in pairwise(bounds))
+
+
+def _piece(start: int, end: int, length: int, span: Span, step: int, least: int) -> Piece:
+    first = max(0, start - span.before) // step * step
+    last = min(length, -(-(end + span.after) // step) * step)
+    if last - first < least:
+        # Grow to what the network takes, inside the image where there is room.
+        last = min(length, -(-(first + least) // step) * step)
+        first = max(0, last - least) // step * step
+    return Piece(start, end, first, last)

@@ -1,0 +1,236 @@
+"""What a network sees: receptive field, alignment and global operations, found from the operations that it runs.
+
+One pass on meta tensors of the image's size follows every tensor that comes from the image: which input pixels one of
+its elements depends on (``spans``, ``rules``). Nothing is computed, so an image of 100 MPix takes milliseconds. Weights
+stay where they are: an operation with a meta tensor among its inputs is run on meta copies of the others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map_only
+from torch.utils.weak import WeakIdKeyDictionary
+
+from benchmark.fullres.rules import RULES, Call, LostError, aten
+from benchmark.fullres.spans import Reach, Span
+from benchmark.trace import LayerNames, is_composite
+from zoo.errors import UserError, in_one_line
+
+
+@dataclass(frozen=True)
+class Cause:
+    """An operation behind which the image cannot be followed: it sees all of it, or is unknown to the rules."""
+
+    kind: str
+    op: str
+    layer: str
+    why: str = ""
+
+    @property
+    def text(self) -> str:
+        """``op in layer (why)``."""
+        return f"{self.op}{f' in {self.layer}' if self.layer else ''}{f' ({self.why})' if self.why else ''}"
+
+
+@dataclass(frozen=True)
+class Resize:
+    """A bilinear resizing with aligned corners, whose places depend on the whole tensor's size.
+
+    ``strides`` of its input, and its sizes before and after, of the whole image's tensor.
+    """
+
+    strides: Reach
+    before: tuple[int, int]
+    after: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Reception:
+    """What a network sees of an image (1, C, *size): how its output (1, C', *output_size) depends on it.
+
+    Pieces of the image that begin at multiples of ``multiple`` have the phases of strides and poolings that the whole
+    has. ``reach`` is None where the output cannot be followed; ``causes`` then say why.
+    """
+
+    size: tuple[int, int]
+    output_size: tuple[int, int]
+    output_channels: int
+    reach: Reach | None
+    multiple: tuple[int, int]
+    resizes: tuple[Resize, ...]
+    causes: tuple[Cause, ...]
+
+
+class OnMeta(TorchDispatchMode):
+    """Runs every operation that has a meta tensor among its inputs on meta tensors, the others as they are."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        args, kwargs = to_meta(args, kwargs or {})
+        return func(*args, **kwargs)
+
+
+def to_meta(args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """Return the arguments of an operation, all on meta if one of them is."""
+    if not any(isinstance(leaf, Tensor) and leaf.is_meta for leaf in tree_flatten((args, kwargs))[0]):
+        return args, kwargs
+    return tree_map_only(Tensor, _meta_of, (args, kwargs))
+
+
+def _meta_of(tensor: Tensor) -> Tensor:
+    return tensor if tensor.is_meta else torch.empty_like(tensor, device="meta")
+
+
+class Follower(TorchDispatchMode):
+    """Follows what comes from the image through every operation that runs while it is active."""
+
+    def __init__(self, network: nn.Module, planes: Tensor) -> None:
+        super().__init__()
+        self.layers = LayerNames(network)
+        self.causes: list[Cause] = []
+        self.resizes: list[Resize] = []
+        self.multiple = [1, 1]
+        # By how many HyperConvs' filters a tensor was shaped, one after another; absent: by none.
+        self._level: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        # None: comes from the image, but cannot be followed.
+        self._reach: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        self._reach[planes] = (Span(), Span())
+
+    def reach_of(self, tensor: Tensor) -> Reach | None:
+        """Return the reach of a tensor that comes from the image; None if it cannot be followed."""
+        return self._reach.get(tensor)
+
+    def level_of(self, tensor: Tensor) -> int:
+        """Return the highest level that ``raise_level`` gave to what ``tensor`` was computed from, 0 if none."""
+        return self._level.get(tensor, 0)
+
+    def raise_level(self, tensor: Tensor, level: int) -> None:
+        """Give ``tensor``, and what will be computed from it, at least ``level``."""
+        self._level[tensor] = max(level, self.level_of(tensor))
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        inputs = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor)]
+        tracked = [tensor for tensor in inputs if tensor in self._reach]
+        if func._overloadpacket not in RULES and is_composite(func):
+            with self:
+                return func.decompose(*args, **kwargs)
+        meta_args, meta_kwargs = to_meta(args, kwargs)
+        output = func(*meta_args, **meta_kwargs)
+        if tracked:
+            reach = self._reach_behind(func, args, inputs, tracked, output)
+            level = max(self.level_of(tensor) for tensor in tracked)
+            for tensor in _tensors(output):
+                self._reach[tensor] = reach
+                if level:
+                    self.raise_level(tensor, level)
+        return output
+
+    def _reach_behind(
+        self, func: Any, args: Any, inputs: list[Tensor], tracked: list[Tensor], output: Any
+    ) -> Reach | None:
+        if any(self._reach[tensor] is None for tensor in tracked):
+            return None
+        try:
+            reach = self._joined(tracked)
+            first = _tensors(output)[0]
+            rule = RULES.get(func._overloadpacket)
+            if rule is not None:
+                if func._overloadpacket is aten.upsample_bilinear2d and args[2]:
+                    self._note_resize(reach, args[0], first)
+                reach = rule(Call(reach, args, first))
+            else:
+                _check_pointwise(func, inputs, tracked, first)
+        except LostError as lost:
+            self.causes.append(Cause(lost.kind, _name(func), self.layers.current, str(lost)))
+            return None
+        for axis, span in enumerate(reach):
+            self.multiple[axis] = math.lcm(self.multiple[axis], span.stride.numerator)
+        return reach
+
+    def _joined(self, tracked: list[Tensor]) -> Reach:
+        rows, columns = self._reach[tracked[0]]
+        for tensor in tracked[1:]:
+            try:
+                rows, columns = (a.joined(b) for a, b in zip((rows, columns), self._reach[tensor]))
+            except ValueError as error:
+                raise LostError("unknown", str(error)) from None
+        return rows, columns
+
+    def _note_resize(self, reach: Reach, before: Tensor, after: Tensor) -> None:
+        self.resizes.append(Resize(reach, _size(before), _size(after)))
+
+
+def _check_pointwise(func: Any, inputs: list[Tensor], tracked: list[Tensor], output: Tensor) -> None:
+    """Raise LostError unless an operation without a rule works element by element."""
+    if torch.Tag.pointwise not in func.tags:
+        raise LostError("unknown")
+    for tensor in inputs:
+        # The image's own tensors came from its pixels; another one of their size has its values by place.
+        foreign = not any(tensor is other for other in tracked)
+        if foreign and tensor.ndim >= 2 and tensor.shape[-2:].numel() > 1 and output.shape[-2:].numel() > 1:
+            raise LostError("unknown", "mixed with values that depend on the place in the image")
+    if any(tensor.shape[-2:] != output.shape[-2:] for tensor in tracked):
+        raise LostError("unknown", "spread over rows or columns")
+
+
+@contextmanager
+def following(network: nn.Module, planes: Tensor) -> Iterator[Follower]:
+    """Follow what comes from ``planes`` (on meta) while the block runs ``network`` in evaluation mode."""
+    was_training = network.training
+    network.eval()
+    follower = Follower(network, planes)
+    try:
+        with torch.no_grad(), follower.layers.following(), follower:
+            yield follower
+    finally:
+        network.train(was_training)
+
+
+def find_reception(network: nn.Module, channels: int, size: tuple[int, int]) -> Reception:
+    """Return what ``network`` sees of one image (1, channels, *size); nothing is computed.
+
+    Raises UserError for a network that does not run on meta tensors, or refuses the size.
+    """
+    planes = torch.empty(1, channels, *size, device="meta")
+    try:
+        with following(network, planes) as follower:
+            output = network(planes)
+    except Exception as error:
+        # Whatever a user's forward raises is a statement about that network, not about the tool.
+        raise UserError(f"the network cannot be followed at {size[0]}x{size[1]}: {in_one_line(error)}") from error
+    if not isinstance(output, Tensor) or output.ndim != 4:
+        raise UserError(f"the network returned {type(output).__name__}; expected one tensor (N, C, H, W).")
+    return reception_of(follower, size, output)
+
+
+def reception_of(follower: Follower, size: tuple[int, int], output: Tensor) -> Reception:
+    """Return what was found on the way to ``output``, a tensor of the pass that ``follower`` followed."""
+    return Reception(
+        size=size,
+        output_size=_size(output),
+        output_channels=output.shape[1],
+        reach=follower.reach_of(output),
+        multiple=(follower.multiple[0], follower.multiple[1]),
+        resizes=tuple(follower.resizes),
+        causes=tuple(dict.fromkeys(follower.causes)),
+    )
+
+
+def _name(func: Any) -> str:
+    return str(func._overloadpacket).removeprefix("aten.")
+
+
+def _size(tensor: Tensor) -> tuple[int, int]:
+    return tensor.shape[-2], tensor.shape[-1]
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_flatten(value)[0] if isinstance(leaf, Tensor)]

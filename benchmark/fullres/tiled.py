@@ -1,0 +1,114 @@
+"""Run a network, or any engine's function on a crop, over the tiles of an image."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmark.fullres.located import LocatedResizes
+from benchmark.fullres.plan import Plan, Tile
+from zoo.errors import UserError
+
+Forward = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who computes: ``count`` tiles at once with one thread each, or (1) one tile with all of torch's threads.
+
+    ``channels_last``: the memory format of the crops, in which torch's convolutions are fastest on processors.
+    """
+
+    count: int = 1
+    channels_last: bool = True
+
+
+def run_tiled(
+    forward: Forward,
+    planes: Tensor,
+    plan: Plan,
+    out: Tensor | None = None,
+    *,
+    workers: Workers | None = None,
+    advance: Callable[[], None] = lambda: None,
+    after_tile: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """Run ``forward`` over the crops of ``planes`` (1, C, H, W) and return its outputs put together (1, C', H', W').
+
+    ``forward`` takes a crop (1, C, h, w) and returns its output; where ``plan.reception.resizes`` is not empty it must
+    be run by torch. ``out`` is filled and returned; both it and ``planes`` may be mapped files. ``advance`` is called
+    in this thread for each finished tile, ``after_tile`` in the thread that finished it. Ctrl-C ends after the tiles
+    under way. Raises UserError if a crop's output has not the size that it had on the way to the plan.
+    """
+    reception, how = plan.reception, workers or Workers()
+    if tuple(planes.shape[-2:]) != reception.size or planes.shape[0] != 1:
+        raise ValueError(f"the plan is for one image of {reception.size}; got {tuple(planes.shape)}")
+    if out is None:
+        out = torch.empty(1, reception.output_channels, *reception.output_size)
+
+    def run(tile: Tile) -> None:
+        output = run_tile(forward, planes, plan, tile, channels_last=how.channels_last)
+        out[..., tile.output[0], tile.output[1]] = output[..., tile.within[0], tile.within[1]]
+        after_tile()
+
+    for _ in over_tiles(run, plan, how.count):
+        advance()
+    return out
+
+
+def run_tile(forward: Forward, planes: Tensor, plan: Plan, tile: Tile, *, channels_last: bool = True) -> Tensor:
+    """Return ``forward`` of one tile's crop, all of it; raises UserError if its size is not the expected one."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    crop = planes[..., tile.rows.crop, tile.columns.crop].clone(memory_format=layout)
+    with torch.inference_mode(), _located(plan, tile):
+        output = forward(crop)
+    expected = (plan.rows.crop_output(tile.rows), plan.columns.crop_output(tile.columns))
+    if tuple(output.shape[-2:]) != expected:
+        raise UserError(
+            f"the network turns a crop of {'x'.join(map(str, tile.crop_size))} into"
+            f" {'x'.join(map(str, output.shape[-2:]))}, expected {'x'.join(map(str, expected))}: its output's size does"
+            " not follow its input's. Run it with --tile off."
+        )
+    return output
+
+
+@contextmanager
+def _located(plan: Plan, tile: Tile) -> Iterator[None]:
+    with ExitStack() as stack:
+        if plan.reception.resizes:
+            origin = (tile.rows.crop_start, tile.columns.crop_start)
+            stack.enter_context(LocatedResizes(plan.reception.resizes, origin))
+        yield
+
+
+def over_tiles(run: Callable[[Tile], object], plan: Plan, workers: int) -> Iterator[None]:
+    """Call ``run`` for each tile, ``workers`` at once with one thread each; yield, here, as each one is done.
+
+    What ``run`` raises comes out here, after the tiles under way; an interruption waits for those too.
+    """
+    if workers <= 1 or len(plan) == 1:
+        for tile in plan:
+            run(tile)
+            yield
+        return
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    tiles = iter(plan)
+    try:
+        pending: set[Future[object]] = {pool.submit(run, tile) for tile in itertools.islice(tiles, workers + 1)}
+        while pending:
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                future.result()
+                pending |= {pool.submit(run, tile) for tile in itertools.islice(tiles, 1)}
+                yield
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        # Some libraries keep one number for all threads.
+        torch.set_num_threads(threads)

@@ -1,0 +1,318 @@
+"""Tiles give what the whole image gives: every model of the registry, any size, any tile."""
+
+from __future__ import annotations
+
+import random
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark.fullres.full import Subject, plan_execution, run_full
+from benchmark.fullres.hyper import dissect, hyper_layers, release_filters
+from benchmark.fullres.plan import make_plan
+from benchmark.fullres.receptive import find_reception
+from benchmark.fullres.runner import FullRunner
+from benchmark.fullres.spans import Span
+from benchmark.fullres.tiled import Workers, run_tiled
+from zoo import create_model, get_card, list_models
+from zoo.errors import UserError
+
+# Narrow versions: what a network sees does not depend on its width.
+NARROW = {
+    "unet": {"width": 4},
+    "spade": {"width": 2},
+    "plainunet_96": {"width": 12},
+    "vdn": {"width": 4, "noise_width": 4},
+    "hyperunet_64_32_2048": {"width": 16, "embedding_width": 4, "hidden": 16},
+    "hyperunet_32_32_2048": {"width": 5, "embedding_width": 4, "hidden": 16},
+    "hyperunet_32_16_2048": {"width": 6, "embedding_width": 4, "hidden": 16},
+    "hyperunet_8_32_4000": {"width": 4, "embedding_width": 4, "hidden": 16},
+    "hypervdn_21": {"width": 3, "embedding_channels": (4, 8), "hidden": 5},
+    "hypervdn_32": {"width": 4, "embedding_channels": (4, 4, 8), "pool": 3, "hidden": 5},
+}
+GLOBAL = {"awnet_4ch", "bilinear", "dped", "dped_rgb", "pynet", "pynet_ca"}
+EXACT = sorted(set(list_models()) - GLOBAL)
+STATISTICS = sorted(GLOBAL)
+
+
+def build(name: str) -> nn.Module:
+    """A network with weights and statistics at random, in evaluation mode."""
+    torch.manual_seed(3)
+    network = create_model(name, **NARROW.get(name, {})).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    return network
+
+
+def assert_same(tiled: Tensor, whole: Tensor) -> None:
+    assert tiled.shape == whole.shape
+    largest = max(1.0, whole.abs().max().item())
+    assert (tiled - whole).abs().max().item() <= 1e-6 * largest
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_tiles_equal_the_whole_image(name: str) -> None:
+    spec, draw = get_card(name).input, random.Random(name)
+    network = build(name)
+    for _ in range(2):
+        low, high = max(1, -(-spec.min_size // spec.multiple)), max(2, 260 // spec.multiple)
+        size = (spec.multiple * draw.randint(low, high), spec.multiple * draw.randint(low, high))
+        tile = (draw.randint(size[0] // 3, size[0]), draw.randint(size[1] // 3, size[1]))
+        planes = torch.rand(1, spec.channels, *size)
+        with torch.inference_mode():
+            whole = network(planes)
+        subject = Subject(network, spec.channels, spec.multiple, spec.min_size, trusted=True)
+        how = plan_execution(subject, planes, tile=tile)
+        assert how.plan is not None
+        assert_same(how.run(planes), whole)
+
+
+@pytest.mark.parametrize("name", STATISTICS)
+def test_networks_that_see_the_whole_image_are_refused_by_name(name: str) -> None:
+    card = get_card(name)
+    side = max(card.input.min_size, 32)
+    planes = torch.rand(1, card.input.channels, side, side)
+    with torch.device("meta"):
+        network = card.build().eval()
+    subject = Subject(network, card.input.channels, card.input.multiple, card.input.min_size, card.global_ops)
+    with pytest.raises(UserError, match="see the whole image"):
+        plan_execution(subject, planes, tile=(16, 16))
+
+
+@pytest.mark.parametrize(("name", "side"), [("plainunet_8", 96), ("vdn_w8", 160), ("unet_w8", 320)])
+def test_gradients_stay_within_the_receptive_field_and_reach_its_ends(name: str, side: int) -> None:
+    spec, network = get_card(name).input, build(name)
+    reception = find_reception(network, spec.channels, (side, side))
+    network.double()
+    assert reception.reach is not None
+    span = reception.reach[0]
+    planes = torch.rand(1, spec.channels, side, side, requires_grad=True, dtype=torch.float64)
+    output = network(planes)
+    before, after = [], []
+    middle = span.element(side // 2 // reception.multiple[0] * reception.multiple[0])
+    # One output row of each phase of the strides, or of some of them.
+    for row in range(middle, middle + span.element(reception.multiple[0]), 4 if name == "unet_w8" else 1):
+        (gradient,) = torch.autograd.grad(output[0, :, row].sum(), planes, retain_graph=True)
+        rows = gradient.abs().amax(dim=(0, 1, 3)).nonzero().flatten().tolist()
+        before.append(rows[0] - row * span.stride)
+        after.append(rows[-1] - row * span.stride)
+    assert min(before) >= span.low
+    assert max(after) <= span.high
+    if name != "unet_w8":
+        # Not wider than needed, by more than what bilinear doubling and phases round up.
+        assert min(before) <= span.low + 6
+        assert max(after) >= span.high - 6
+
+
+def test_spans_of_a_convolution_behind_a_pooling() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(1, 1, 5, padding=2))
+    reception = find_reception(network, 1, (64, 64))
+    # Element i of the output: pooled elements i-2 .. i+2, rows 2i-4 .. 2i+5, one more on both sides.
+    assert reception.reach == (Span(Fraction(2), Fraction(-5), Fraction(6)),) * 2
+    assert reception.multiple == (2, 2)
+
+
+class Padded(nn.Module):
+    """Reflection at the borders, rows and columns treated differently, a shuffle back and forth."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, (5, 3))
+        self.second = nn.Conv2d(8, 12, (1, 3), stride=1, padding=(0, 2), dilation=(1, 2), padding_mode="replicate")
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(F.pad(x, (1, 1, 2, 2), mode="reflect"))
+        x = F.pixel_unshuffle(F.pixel_shuffle(self.second(torch.relu(x)), 2), 2)
+        return F.interpolate(x[:, 1:4] + x[:, :3].mean(dim=1, keepdim=True), scale_factor=2, mode="nearest")
+
+
+def test_other_paddings_and_shapes_are_exact_too() -> None:
+    torch.manual_seed(0)
+    network, planes = Padded().eval(), torch.rand(2, 3, 67, 45)
+    with torch.inference_mode():
+        whole = network(planes)
+    assert_same(run_full(network, planes, tile=(20, 9)), whole)
+
+
+@pytest.mark.parametrize(
+    "workers", [Workers(1, channels_last=False), Workers(1), Workers(2), Workers(3, channels_last=False)]
+)
+def test_any_number_of_workers_gives_the_same_output(workers: Workers) -> None:
+    network, planes = build("plainunet_8"), torch.rand(1, 4, 128, 96)
+    plan = make_plan(find_reception(network, 4, (128, 96)), (32, 48))
+    threads, seen = torch.get_num_threads(), []
+    with torch.inference_mode():
+        whole = network(planes)
+    assert_same(run_tiled(network, planes, plan, workers=workers, advance=lambda: seen.append(1)), whole)
+    assert len(seen) == len(plan) == 8
+    assert torch.get_num_threads() == threads
+
+
+def test_an_interruption_ends_after_the_tiles_under_way() -> None:
+    network, planes = build("plainunet_8"), torch.rand(1, 4, 128, 128)
+    plan = make_plan(find_reception(network, 4, (128, 128)), (16, 16))
+    done: list[int] = []
+
+    def forward(crop: Tensor) -> Tensor:
+        done.append(1)
+        return network(crop)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_tiled(forward, planes, plan, workers=Workers(2), advance=interrupt)
+    assert len(done) < len(plan)
+
+
+def test_the_embeddings_of_a_hyperunet_take_one_pass_and_those_of_a_hypervdn_one_per_layer() -> None:
+    hyperunet, hypervdn = build("hyperunet_8_8_64"), build("hypervdn_8")
+    assert [len(one) for one in dissect(hyperunet, 4, (64, 64)).passes] == [3]
+    assert [len(one) for one in dissect(hypervdn, 3, (64, 64)).passes] == [1] * 13
+    assert all(layer.fixed_filters is None for layer in hyper_layers(hyperunet) + hyper_layers(hypervdn))
+
+
+def test_filters_are_released_after_a_failure() -> None:
+    network, planes = build("hyperunet_8_8_64"), torch.rand(1, 4, 64, 64)
+    subject = Subject(network, 4, 4, 32, trusted=True)
+    how = plan_execution(subject, planes, tile=(32, 32))
+
+    def fail(crop: Tensor) -> Tensor:
+        raise RuntimeError("broken engine")
+
+    with pytest.raises(RuntimeError, match="broken engine"):
+        how.run(planes, forward=fail)
+    assert all(layer.fixed_filters is None for layer in hyper_layers(network))
+
+
+def test_frozen_filters_are_those_of_the_first_image() -> None:
+    network = build("hyperunet_8_8_64")
+    first, second = torch.rand(1, 4, 64, 48), 0.3 * torch.rand(1, 4, 48, 64)
+    runner = FullRunner(Subject(network, 4, 4, 32, trusted=True), tile=(16, 16), freeze_filters=True)
+    output = runner(first), runner(second)
+    filters = {layer: layer.fixed_filters for layer in hyper_layers(network)}
+    release_filters(network)
+    with torch.inference_mode():
+        assert_same(output[0], network(first))
+        assert (output[1] - network(second)).abs().max() > 1e-3
+        for layer, fixed in filters.items():
+            layer.fixed_filters = fixed
+        assert_same(output[1], network(second))
+
+
+class Sorted(nn.Module):
+    """Looks local to its operations' names, and is not: a product with the coordinates of the crop."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = torch.arange(x.shape[-2], dtype=x.dtype).reshape(1, 1, -1, 1)
+        return x * (rows / x.shape[-2])
+
+
+class Cumulated(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.cumsum(dim=-1)
+
+
+class Sized(nn.Module):
+    """A global operation in Python: the side of the image decides a number."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * float(x.shape[-1])
+
+
+class Shrinking(nn.Module):
+    """An output size that does not follow the input's."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[..., :40, :40] if x.shape[-1] >= 40 else x
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (Sorted(), "cannot be followed through mul"),
+        (Cumulated(), "cannot be followed through cumsum"),
+        (Sized(), "tiled differs from whole"),
+        (Shrinking(), "size does not follow"),
+        (
+            nn.Sequential(nn.AdaptiveAvgPool2d(8), nn.Upsample(scale_factor=8)),
+            "see the whole image: _adaptive_avg_pool2d",
+        ),
+    ],
+)
+def test_networks_whose_tiles_would_differ_are_refused(network: nn.Module, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        run_full(network, torch.rand(1, 3, 64, 64), tile=(16, 16))
+    # Nobody asked for tiles: the whole image is run.
+    assert run_full(network, torch.rand(1, 3, 64, 64)).shape[1] == 3
+
+
+def test_approximate_tiles_measure_their_seams() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.InstanceNorm2d(4), nn.Conv2d(4, 3, 3, padding=1)).eval()
+    planes = torch.rand(1, 3, 96, 320) * torch.linspace(0, 1, 320)
+    notes: list[str] = []
+    runner = FullRunner(Subject(network, 3), tile=(32, 32), approximate=True)
+    runner.reporter.note = notes.append  # type: ignore[method-assign]
+    output = runner(planes)
+    seams = runner.plan(planes).seams
+    with torch.inference_mode():
+        largest = (output - network(planes)).abs().max().item()
+    assert seams is not None
+    assert seams.largest > 0.01
+    assert largest == pytest.approx(seams.largest, rel=1e-3)
+    assert "differ from whole-image statistics" in notes[0]
+
+
+def test_a_limit_below_the_smallest_tile_says_what_is_needed() -> None:
+    network = build("plainunet_8")
+    with pytest.raises(UserError, match=r"needs at least \d+MiB here"):
+        run_full(network, torch.rand(1, 4, 256, 256), memory_limit=1 << 20, multiple=4, least=32)
+
+
+def test_infer_writes_arrays_tile_by_tile(zoo_bench, tmp_path) -> None:
+    planes = np.random.RandomState(0).rand(2, 4, 96, 80).astype(np.float32)
+    np.save(tmp_path / "x.npy", planes)
+    arguments = ("infer", "hyperunet_8_8_64", tmp_path / "x.npy", "-o")
+    assert zoo_bench(*arguments, tmp_path / "whole", "--tile", "off").code == 0
+    outcome = zoo_bench(*arguments, tmp_path / "tiles", "--tile", "32x48")
+    assert outcome.code == 0
+    whole, tiled = (np.load(tmp_path / name / "x.npy") for name in ("whole", "tiles"))
+    assert tiled.dtype == np.float32
+    assert_same(torch.from_numpy(tiled), torch.from_numpy(whole))
+    assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("model", "flags", "message"),
+    [
+        ("dped_rgb", ("--tile", "32x32"), "instance norm: statistics of the whole image"),
+        ("identity", ("--tile", "32"), "expected auto, off or HxW"),
+        ("identity", ("--freeze-filters",), "predicts no filters"),
+        ("identity", ("--mlp-precision", "bf16"), "predicts no filters"),
+        ("vdn_w8", ("--memory-limit", "1MiB"), "needs at least"),
+    ],
+)
+def test_infer_says_what_cannot_be(zoo_bench, tmp_path, model, flags, message) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((1, 3, 64, 64), np.float32))
+    outcome = zoo_bench("infer", model, tmp_path / "x.npy", "-o", tmp_path / "o", *flags)
+    assert outcome.code == 2
+    assert message in outcome.err
+
+
+def test_a_full_disk_is_said_before_the_work(zoo_bench, tmp_path, monkeypatch) -> None:
+    def no_room(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", no_room)
+    np.save(tmp_path / "x.npy", np.zeros((1, 3, 64, 64), np.float32))
+    outcome = zoo_bench("infer", "vdn_w8", tmp_path / "x.npy", "-o", tmp_path / "o", "--tile", "32x32")
+    assert outcome.code == 2
+    assert "there is no room for it" in outcome.err
+    assert not list((tmp_path / "o").iterdir())
