@@ -1,4 +1,4 @@
-"""How a network runs: device, precision, memory format, threads, limits. Part of a record's key."""
+"""How a network runs: backend, device, precision, memory format, threads, limits. Part of a record's key."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark import machine
+from benchmark.backends import TORCH, check_backend, named
 from zoo.errors import UserError
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -28,17 +29,22 @@ class Conditions:
     device: str = "cpu"
     precision: str = "fp32"
     channels_last: bool = False
+    backend: str = TORCH
     time_limit: float | None = None
     memory_limit: int | None = None
 
     def check(self) -> None:
-        """Raise UserError for a device or precision that is not there, and for limits that mean nothing."""
+        """Raise UserError for a backend, device or precision that is not there, and for limits that mean nothing."""
         if self.precision not in PRECISIONS:
             raise UserError(f"--precision {self.precision}: expected one of {', '.join(PRECISIONS)}.")
         if self.device not in DEVICES:
             raise UserError(f"--device {self.device}: expected {' or '.join(DEVICES)}.")
         if self.device == "cuda" and not torch.cuda.is_available():
             raise UserError("--device cuda: torch sees no CUDA device here; leave the option out.")
+        check_backend(self.backend, self.precision)
+        if not self.by_torch and (self.device != "cpu" or self.channels_last):
+            unfit = "--channels-last" if self.channels_last else f"--device {self.device}"
+            raise UserError(f"{unfit}: --backend {self.backend} runs on the CPU and chooses its own memory format.")
         if self.time_limit is not None and not (math.isfinite(self.time_limit) and self.time_limit > 0):
             raise UserError(f"--time-limit {self.time_limit:g}: expected a number of seconds above 0.")
         if self.memory_limit is not None and self.memory_limit <= 0:
@@ -47,24 +53,41 @@ class Conditions:
             raise UserError("--memory-limit needs /proc, which this system does not have; leave the option out.")
 
     @property
+    def by_torch(self) -> bool:
+        """Whether torch itself runs the network, and not an engine."""
+        return self.backend == TORCH
+
+    @property
     def text(self) -> str:
-        """What stands in definitions: device, precision, memory format."""
-        return ", ".join([self.device, self.precision, *(["channels last"] if self.channels_last else [])])
+        """What stands in definitions: device, precision, memory format, an engine with its version."""
+        unusual = ["channels last"] if self.channels_last else []
+        unusual += [] if self.by_torch else [named(self.backend)]
+        return ", ".join([self.device, self.precision, *unusual])
 
     @property
     def is_plain(self) -> bool:
-        """Whether a network runs as it is built: on the CPU, in float32, in the plain memory format."""
-        return (self.device, self.precision, self.channels_last) == ("cpu", "fp32", False)
+        """Whether a network runs as it is built: by torch, on the CPU, in float32, in the plain memory format."""
+        return self.by_torch and (self.device, self.precision, self.channels_last) == ("cpu", "fp32", False)
 
     def layout(self, tensor: Tensor) -> Tensor:
-        """Return planes (N, C, H, W) as the network gets them: device, precision, memory format."""
+        """Return planes (N, C, H, W) as the network gets them: device, precision, memory format.
+
+        An engine gets float32, whatever it computes in.
+        """
+        if not self.by_torch:
+            return tensor.to("cpu", torch.float32).contiguous()
         tensor = tensor.to(self.device, PRECISIONS[self.precision])
         return tensor.contiguous(memory_format=torch.channels_last) if self.channels_last else tensor
 
     def place(self, model: nn.Module) -> nn.Module:
-        """Return ``model``, moved and converted in place."""
+        """Return ``model``, moved and converted in place, or as its engine runs it."""
         if self.is_plain:
             return model
+        if not self.by_torch:
+            # Its tools for graphs take a second to import: engines only.
+            from benchmark.backends.compiled import Compiled
+
+            return Compiled(model, self.backend, precision=self.precision)
         model = model.to(self.device, PRECISIONS[self.precision])
         return model.to(memory_format=torch.channels_last) if self.channels_last else model
 
@@ -76,6 +99,11 @@ class Placed(nn.Module):
         super().__init__()
         self.model = conditions.place(model)
         self._layout: Callable[[Tensor], Tensor] = conditions.layout
+
+    @property
+    def compile_seconds(self) -> float:
+        """Return what an engine took so far to compile the network; 0 where torch runs it."""
+        return float(getattr(self.model, "compile_seconds", 0.0))
 
     def forward(self, planes: Tensor) -> Any:
         """Run the network on planes (N, C, H, W)."""

@@ -37,6 +37,7 @@ class Suite(BaseModel):
     device: str | None = None
     precision: str | None = None
     channels_last: bool | None = None
+    backend: str | None = None
     time_limit: float | None = None
     memory_limit: int | str | None = None
 

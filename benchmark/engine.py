@@ -124,7 +124,7 @@ def run_here(
 
 def _failed(failure: Mapping[str, Any], **beside: Any) -> Outcome:
     """Return the outcome of an exception that ``describe_failure`` described."""
-    plain = failure["type"].endswith(("UserError", "BuildError", "SizeError", "CostError"))
+    plain = failure["type"].endswith(("UserError", "BuildError", "SizeError", "CostError", "EngineError"))
     error = failure["message"] if plain else f"{failure['type']}: {failure['message']}"
     return Outcome(failure["status"], error=error, exception=failure["type"], **beside)
 

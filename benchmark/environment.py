@@ -15,7 +15,7 @@ import torch
 
 from benchmark.types import Environment
 
-_PACKAGES = ("zoo-bench", "numpy", "scipy", "pillow", "scikit-image", "timm")
+_PACKAGES = ("zoo-bench", "numpy", "scipy", "pillow", "scikit-image", "timm", "onnxruntime", "onnxscript", "openvino")
 
 
 def describe_environment() -> Environment:

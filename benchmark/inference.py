@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from benchmark.conditions import Conditions
+from benchmark.fullres.enginepass import EnginePass
 from benchmark.fullres.files import MappedArray, map_input, new_array
 from benchmark.fullres.full import TileSize
 from benchmark.fullres.runner import FullRunner, filters_in_bf16, subject_of
@@ -29,6 +32,26 @@ ZRR_BLACK, ZRR_WHITE = 64.0, 1023.0
 CFA = {"RGGB": (0, 0), "GRBG": (0, 1), "GBRG": (1, 0), "BGGR": (1, 1)}
 
 
+@dataclass(frozen=True)
+class Levels:
+    """A sensor, where a RAW picture does not say it: colour filter array, black and white level in counts."""
+
+    cfa: str = "RGGB"
+    black: float = ZRR_BLACK
+    white: float = ZRR_WHITE
+
+    def __post_init__(self) -> None:
+        """Raise UserError for what no sensor has."""
+        if self.cfa.upper() not in CFA:
+            raise UserError(f"--cfa {self.cfa}: expected one of {', '.join(CFA)}.")
+        if self.white <= self.black:
+            raise UserError(f"--white {self.white:g} must be above --black {self.black:g}.")
+
+    def red(self, spec: InputSpec) -> tuple[int, int]:
+        """Return where the red pixel of the first 2x2 block lies, for a network that takes RAW."""
+        return CFA[self.cfa.upper()] if spec.layout == "bayer_packed" else (0, 0)
+
+
 def infer(
     model: str,
     inputs: Sequence[str | Path],
@@ -40,6 +63,7 @@ def infer(
     black: float = ZRR_BLACK,
     white: float = ZRR_WHITE,
     seed: int = 0,
+    conditions: Conditions | None = None,
     tile: TileSize = "auto",
     memory_limit: int | None = None,
     approximate: bool = False,
@@ -57,19 +81,24 @@ def infer(
     Large images go through in tiles, with the output of the whole image (``tile`` "auto"; "off" never does, and
     (height, width) says which tiles); ``memory_limit`` is in resident bytes; ``approximate`` allows tiles where they
     are not exact, and measures the seams. ``freeze_filters`` uses the filters that a hyper-network predicts for the
-    first image for all; ``mlp_precision`` "bf16" predicts them in bfloat16. Raises UserError for files that do not fit,
-    before anything is written for them.
+    first image for all; ``mlp_precision`` "bf16" predicts them in bfloat16. ``conditions`` say what runs the
+    network: backend, and an engine's precision. Raises UserError for files that do not fit, before anything is written
+    for them, and for conditions that cannot be kept.
     """
     reporter = reporter or Reporter()
-    entry = entry_of(model, weights, options or {})
-    if cfa.upper() not in CFA:
-        raise UserError(f"--cfa {cfa}: expected one of {', '.join(CFA)}.")
-    if white <= black:
-        raise UserError(f"--white {white:g} must be above --black {black:g}.")
+    entry, conditions = entry_of(model, weights, options or {}), conditions or Conditions()
+    conditions.check()
+    if conditions.by_torch and not conditions.is_plain:
+        raise UserError(
+            f"--precision {conditions.precision}: infer by torch runs in fp32; name an engine by --backend."
+        )
+    if mlp_precision != "fp32" and not conditions.by_torch:
+        raise UserError(f"--mlp-precision {mlp_precision}: by torch alone; leave --backend out.")
+    levels = Levels(cfa, black, white)
     files = [Path(file) for file in inputs]
     _refuse_equal_stems(files)
     spec = entry.card.input_for(entry.options)
-    runner = _runner(entry, seed, tile, memory_limit, approximate, freeze_filters, mlp_precision, reporter)
+    runner = _runner(entry, seed, tile, memory_limit, approximate, freeze_filters, mlp_precision, conditions, reporter)
     if not entry.scored:
         reporter.note(f"{entry.label}: untrained, with random weights; its output means nothing. Pass --weights.")
     folder = Path(out)
@@ -85,8 +114,7 @@ def infer(
                 with turn():
                     written.append(_infer_array(runner, spec, file, folder))
             else:
-                red = CFA[cfa.upper()] if spec.layout == "bayer_packed" else (0, 0)
-                planes = _read_planes(file, spec, red, black, white)
+                planes, red = read_input(file, spec, levels), levels.red(spec)
                 with turn():
                     written.append(_infer_image(runner, spec, planes, red, folder / f"{file.stem}.png"))
     if freeze_filters and len(files) > 1:
@@ -102,13 +130,18 @@ def _runner(
     approximate: bool,
     freeze_filters: bool,
     mlp_precision: str,
+    conditions: Conditions,
     reporter: Reporter,
 ) -> FullRunner:
     subject = subject_of(entry, entry.build(seed=seed))
     if mlp_precision == "bf16":
         error = filters_in_bf16(subject)
         reporter.note(f"{entry.label}: filters predicted in bf16 differ by {100 * error:.2g} % RMS at most (on noise)")
-    return FullRunner(subject, tile, memory_limit, approximate, freeze_filters, reporter)
+    runner = FullRunner(subject, tile, memory_limit, approximate, freeze_filters, reporter)
+    if not conditions.by_torch:
+        side = -(-max(64, subject.least) // subject.multiple) * subject.multiple
+        runner.forward = EnginePass(subject.network, conditions, subject.channels, side)
+    return runner
 
 
 def _refuse_equal_stems(files: Sequence[Path]) -> None:
@@ -161,8 +194,11 @@ def _read_array(file: Path, spec: InputSpec) -> MappedArray:
     return source
 
 
-def _read_planes(file: Path, spec: InputSpec, red: tuple[int, int], black: float, white: float) -> Tensor:
-    """Return what the network receives for an image file, before padding."""
+def read_input(file: Path, spec: InputSpec, levels: Levels) -> Tensor:
+    """Return what the network receives for a file, before padding; raises UserError for one that does not fit."""
+    if file.suffix == ".npy":
+        return _read_array(file, spec).tensor.clone()
+    red, black, white = levels.red(spec), levels.black, levels.white
     array = read_picture("infer", file)
     if spec.layout == "rgb":
         if array.ndim != 3 or array.shape[2] != 3:

@@ -13,6 +13,9 @@ pairs and 3 seconds, at most 200 pairs, fewer when the budget is spent, which is
 warm-up pass, unless the very first pass took longer than allowed for that: then it is the only sample, marked cold. The
 calibration kernel is a fixed 3x3 convolution of 64 channels in float32, on the CPU of about 10-30 ms: time relative to
 it can be compared between runs of a machine.
+
+An **engine** loads its libraries with a network of one layer and compiles the network for each size before the memory
+of a pass is measured there; what both take is reported beside the pass, never in it.
 """
 
 from __future__ import annotations
@@ -55,11 +58,14 @@ class Job:
     device: str = "cpu"
     precision: str = "fp32"
     channels_last: bool = False
+    backend: str = "torch"
 
     @property
     def conditions(self) -> Conditions:
-        """Return device, precision and memory format."""
-        return Conditions(device=self.device, precision=self.precision, channels_last=self.channels_last)
+        """Return backend, device, precision and memory format."""
+        return Conditions(
+            device=self.device, precision=self.precision, channels_last=self.channels_last, backend=self.backend
+        )
 
     def entry(self) -> Entry:
         """Return the model with its options and weights."""
@@ -96,10 +102,11 @@ def measure_model(
     network = task.network()
     found: dict[str, Any] = {}
     given_back = own_process and machine.give_memory_back()
-    _load_libraries(task, network, min(shape[-2] * shape[-1] for shape in sizes.values()))
+    held = _load_libraries(task, network, min(shape[-2] * shape[-1] for shape in sizes.values()))
     for size, shape in sizes.items():
         emit({"size": size})
-        found[size] = measure_memory(network, task.planes(shape))
+        compiling = _compile(task, network, task.planes(shape), held)
+        found[size] = {"engine": compiling} | measure_memory(network, task.planes(shape))
         found[size]["peak_rss"]["given_back"] = given_back
         emit({"size": size, "memory": found[size]})
     kept = own_process and machine.keep_free_memory()
@@ -291,8 +298,31 @@ def _reset_gpu() -> int:
     return torch.cuda.memory_allocated()
 
 
-def _load_libraries(task: Job, network: nn.Module, pixels: int) -> None:
-    """Run a pass on the smallest planes that the network takes, so that thread pools and code are in memory."""
+def _compile(task: Job, network: nn.Module, planes: Tensor, library_bytes: int | None) -> dict[str, Any] | None:
+    """Let an engine compile for planes of this size; return seconds and resident bytes, None where torch runs."""
+    if task.conditions.by_torch:
+        return None
+    prepare: Callable[[Tensor], Any] = network.prepare  # type: ignore[assignment]
+    cost = prepare(planes)
+    return {
+        "compile_ms": 1000 * cost.seconds,
+        "compile_rss_bytes": cost.resident_bytes,
+        "library_rss_bytes": library_bytes,
+    }
+
+
+def _load_libraries(task: Job, network: nn.Module, pixels: int) -> int | None:
+    """Run a pass on the smallest planes that the network takes, so that thread pools and code are in memory.
+
+    An engine runs a network of one layer instead, for which it compiles fast; returns the bytes that this took.
+    """
+    if not task.conditions.by_torch:
+        before = machine.resident_bytes()
+        run_once(task.conditions.place(nn.Conv2d(4, 4, 3, padding=1)), torch.rand(1, 4, 32, 32))
+        gc.collect()
+        machine.return_free_memory()
+        after = machine.resident_bytes()
+        return None if before is None or after is None else max(0, after - before)
     entry = task.entry()
     spec = entry.card.input_for(entry.options)
     least = max(spec.min_size, spec.multiple, 32)
@@ -301,6 +331,7 @@ def _load_libraries(task: Job, network: nn.Module, pixels: int) -> None:
         size = padded_size(least, least, spec)
         if size[0] * size[1] < pixels:
             run_once(network, task.planes((1, spec.channels, *size)))
+    return None
 
 
 def _peak_since_start() -> int:

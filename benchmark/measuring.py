@@ -35,6 +35,8 @@ HEAP_FACTOR = 1.4
 # Sampling keeps to --time-limit itself; after this many seconds more (building the network, the pass that is under
 # way) and half as long again the child is ended.
 GRACE_SECONDS = 10.0
+# Beside that, what an engine may take to compile a network for a size.
+COMPILE_SECONDS = 120.0
 # A pass of up to this many seconds is timed once more after a warm-up, whatever the budget.
 COLD_AFTER = 60.0
 
@@ -72,6 +74,7 @@ def measure(
         device=conditions.device,
         precision=conditions.precision,
         channels_last=conditions.channels_last,
+        backend=conditions.backend,
     )
     run = _Run(job, predicted, conditions, threads, budgets or {}, isolate)
     with timing_turn(reporter):
@@ -112,7 +115,7 @@ class _Run:
         """Close the sizes at which one pass takes more than ``longest`` seconds at the machine's ceilings."""
         for size in list(self.open):
             one = self.predicted[size]
-            seconds = roofline(one.flops, one.moved_bytes, math.inf, limit)["allowed_ms"] / 1000
+            seconds = roofline(one.flops, _moved(one, self.conditions), math.inf, limit)["allowed_ms"] / 1000
             if seconds > longest:
                 shape = "x".join(map(str, one.shape))
                 text = f"not run: one pass over {shape} takes at least {seconds:.0f} s at this machine's ceilings"
@@ -138,7 +141,8 @@ class _Run:
         }
         if not self.isolate:
             return run_here(measure_model, arguments | {"own_process": False})
-        seconds = None if limit is None else (1.5 * limit + GRACE_SECONDS) * one_after_another
+        grace = GRACE_SECONDS + (0.0 if self.conditions.by_torch else COMPILE_SECONDS)
+        seconds = None if limit is None else (1.5 * limit + grace) * one_after_another
         limits = Limits(self.conditions.memory_limit, seconds, self.threads)
         return run_isolated("benchmark.measure:measure_model", arguments, limits=limits)
 
@@ -177,6 +181,7 @@ def _nothing(conditions: Conditions, threads: int, predicted: Predicted, isolate
         "peak_rss_bytes": None,
         "peak_rss": None,
         "cuda_peak_bytes": None,
+        "engine": None,
         "roofline": None,
         "measurement": {
             "status": "ok",
@@ -185,7 +190,8 @@ def _nothing(conditions: Conditions, threads: int, predicted: Predicted, isolate
             "threads": threads,
             "conditions": conditions.text,
             "isolated": isolated,
-            "predicted_bytes": predicted.need(conditions),
+            # What torch would need says nothing about an engine.
+            "predicted_bytes": predicted.need(conditions) if conditions.by_torch else None,
         },
     }
 
@@ -235,7 +241,13 @@ def _derive(
     document["ms_per_mpix"] = latency["median"] / (predicted.output_pixels / 1e6)
     # The ceilings are those of float32.
     if limit and conditions.precision == "fp32":
-        document["roofline"] = roofline(predicted.flops, predicted.moved_bytes, latency["median"], limit)
+        moved = _moved(predicted, conditions)
+        document["roofline"] = roofline(predicted.flops, moved, latency["median"], limit)
+
+
+def _moved(predicted: Predicted, conditions: Conditions) -> int:
+    """Return the bytes that a pass moves between operations; 0 for an engine, which fuses them in its own way."""
+    return predicted.moved_bytes if conditions.by_torch else 0
 
 
 def add_measurements(document: dict[str, Any], **arguments: Any) -> dict[str, Any]:
@@ -269,13 +281,27 @@ def measured_text(document: Mapping[str, Any]) -> str:
         ]
     if document["peak_rss_bytes"] is not None:
         lines.append(f"  memory added by a pass {document['peak_rss_bytes'] / GIB:.3f} GiB")
+    if document["engine"]:
+        lines.append(_engine_line(document["engine"]))
     if document["roofline"]:
         line = document["roofline"]
+        copy = f", {line['copy_gbs']:.1f} GB/s" if line["moved_bytes"] else ""
         lines.append(
-            f"  ceilings               {line['gemm_gflops']:.0f} GFLOP/s, {line['copy_gbs']:.1f} GB/s allow"
+            f"  ceilings               {line['gemm_gflops']:.0f} GFLOP/s"
+            f"{copy} allow"
             f" {line['allowed_ms']:.4g} ms ({line['bound']}-bound): {100 * line['share_of_ceiling']:.0f} % reached"
         )
     lines += [f"  tainted                {reason}" for reason in document["taint_reasons"]]
     if conditions["status"] != "ok":
         lines.append(f"  {conditions['status']:22} {conditions['error']}")
     return "\n".join(lines)
+
+
+def _engine_line(engine: Mapping[str, Any]) -> str:
+    sizes = [
+        f"{what} {engine[key] / GIB:.3f} GiB"
+        for what, key in (("held by it", "compile_rss_bytes"), ("by the engine's libraries", "library_rss_bytes"))
+        if engine[key] is not None
+    ]
+    took = f"{engine['compile_ms'] / 1000:.2f} s"
+    return f"  compiled in            {', '.join([took, *sizes])}; not in the pass"

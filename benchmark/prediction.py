@@ -29,7 +29,13 @@ class Predicted:
     weight_bytes: int
 
     def need(self, conditions: Conditions) -> int:
-        """Return the bytes of activations, workspace and weights under ``conditions``."""
+        """Return the bytes of activations, workspace and weights under ``conditions``.
+
+        For an engine that is a guess, good enough to refuse what cannot run: its own buffers are not known.
+        """
+        if not conditions.by_torch:
+            # The weights exist as torch's, on their way to the engine, and as the engine's own.
+            return self.peak_activation_bytes + 3 * self.weight_bytes
         scale = torch.finfo(PRECISIONS[conditions.precision]).bits / 32
         plain = conditions.device == "cpu" and not conditions.channels_last
         activations = self.peak_workspace_bytes if plain else self.peak_activation_bytes

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from benchmark.backends import TORCH
 from benchmark.conditions import Conditions
 from benchmark.doctoring.screening import screen
 from benchmark.engine import Limits, Outcome, can_isolate, run_here, run_isolated
@@ -121,6 +122,7 @@ class Session:
             device=self.conditions.device,
             precision=self.conditions.precision,
             channels_last=self.conditions.channels_last,
+            backend=self.conditions.backend,
             threads=self.threads,
             seed=self.seed,
             evaluate=entry.evaluate,
@@ -254,10 +256,15 @@ class _Recording:
             device=spec.device,
             precision=spec.precision,
             channels_last=spec.channels_last,
+            backend=spec.backend,
         )
 
     def _take_costs(self, event: Mapping[str, Any]) -> None:
-        self.measurements |= {id: Measurement.model_validate(cost) for id, cost in event["costs"].items()}
+        costs = {id: Measurement.model_validate(cost) for id, cost in event["costs"].items()}
+        if self.spec.backend != TORCH:
+            # Counted for torch's own kernels and memory; the network's other costs are those of any engine.
+            costs = {id: cost for id, cost in costs.items() if not id.startswith("predicted_rss_bytes")}
+        self.measurements |= costs
         self.predicted = {suffix: Predicted(**one) for suffix, one in event["predicted"].items()}
         self.output_shapes = event["output_shapes"]
         self.notes += event["notes"]

@@ -134,6 +134,10 @@ class Fingerprint(Record):
     sha256: str
 
 
+# Fields of RunSpec that came after the first records: at their default they leave a key as it was.
+_LATER_FIELDS = ("backend",)
+
+
 class RunSpec(Record):
     """Everything that decides the numbers of one record; the machine is not part of it."""
 
@@ -157,10 +161,15 @@ class RunSpec(Record):
     # "one-pass": float32, within 1e-5 of the metrics' definitions; "float64": the definitions themselves.
     scoring: str = "float64"
     skip_bad: bool = False
+    backend: str = "torch"
 
     def key(self) -> str:
         """Return a digest of the spec: two runs with the same key measure the same thing."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, allow_nan=False)
+        values = self.model_dump(mode="json")
+        for name in _LATER_FIELDS:
+            if values[name] == type(self).model_fields[name].default:
+                del values[name]
+        text = json.dumps(values, sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 

@@ -26,6 +26,7 @@ LAYERS = [
         "benchmark.alignment",
         "benchmark.paired",
     },
+    {"benchmark.backends"},
     {"benchmark.conditions", "benchmark.pipeline", "benchmark.records"},
     {
         "benchmark.protocols",
@@ -72,7 +73,7 @@ LAYERS = [
         "benchmark.console",
         "benchmark.sweeping",
     },
-    {"benchmark.sweep", "benchmark.publishing"},
+    {"benchmark.sweep", "benchmark.exporting", "benchmark.publishing"},
     {"benchmark.cli"},
 ]
 DOORS = {
@@ -107,6 +108,8 @@ DOORS = {
     "ray": {"benchmark.sweeping.engines"},
     "timm": {"benchmark.losses", "benchmark.training"},
     "cv2": {"benchmark.fastmetrics"},
+    "onnxruntime": {"benchmark.backends.onnxruntime"},
+    "openvino": {"benchmark.backends.openvino"},
 }
 PIECES = ("zoo.models", "benchmark.datasets", "benchmark.metrics", "benchmark.profilers")
 

@@ -21,6 +21,10 @@ class SizeError(UserError):
     """An image that a network cannot take."""
 
 
+class EngineError(UserError):
+    """A network that an inference engine or an export cannot take; the message names the operation."""
+
+
 def in_one_line(error: BaseException, most: int = 200) -> str:
     """Return ``Class: message`` without line breaks, the message cut off after ``most`` characters."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:most]}"

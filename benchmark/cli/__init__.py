@@ -7,6 +7,7 @@ import click
 from benchmark.cli.checking import data_check
 from benchmark.cli.comparing import check, compare
 from benchmark.cli.errors import OneLineErrors
+from benchmark.cli.exporting import export
 from benchmark.cli.files import data, leaderboard, weights
 from benchmark.cli.images import infer, score
 from benchmark.cli.keeping import results
@@ -44,6 +45,7 @@ for command in (
     profile,
     run,
     infer,
+    export,
     score,
     data,
     weights,

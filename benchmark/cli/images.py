@@ -17,7 +17,7 @@ from benchmark.cli.arguments import (
     set_option,
     start,
 )
-from benchmark.cli.machine import parse_limit
+from benchmark.cli.machine import backend_option, given_conditions, parse_limit, precision_option
 
 
 @click.command()
@@ -48,6 +48,8 @@ from benchmark.cli.machine import parse_limit
     show_default=True,
     help="Hyper-networks: precision in which filters are predicted.",
 )
+@backend_option
+@precision_option
 @set_option
 @click.pass_context
 def infer(
@@ -56,8 +58,12 @@ def infer(
     """Run MODEL on images: PNG (RAW mosaic or RGB) or .npy, float32 (N, C, H, W) for the bare network."""
     reporter = start(ctx)
     from benchmark import machine
+    from benchmark.conditions import Conditions
     from benchmark.inference import infer as run_on
 
+    # The limit is one on the tiles here.
+    names = ("backend", "precision")
+    flags["conditions"] = Conditions(**given_conditions({name: flags.pop(name) for name in names}))
     # This process is the command's own: tiles take the same memory again and again.
     machine.keep_free_memory()
     machine.use_one_heap()

@@ -30,6 +30,16 @@ def parse_bytes(text: str) -> int:
     return int(float(match[1]) * unit)
 
 
+backend_option = click.option(
+    "--backend",
+    type=click.Choice(["torch", "onnxruntime", "openvino"]),
+    help="What runs the network; engines come with zoo-bench[onnx] and [openvino].  [default: torch]",
+)
+precision_option = click.option(
+    "--precision", type=click.Choice(["fp32", "bf16"]), help="Of planes, weights.  [default: fp32]"
+)
+
+
 def condition_options(command: Command) -> Command:
     """Add the options that say how a network runs while it is measured."""
     options = (
@@ -43,8 +53,9 @@ def condition_options(command: Command) -> Command:
         click.option(
             "--memory-limit", callback=parse_limit, metavar="SIZE", help="Resident memory allowed: 4GiB, 512MiB, bytes."
         ),
-        click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Of planes, weights.  [default: fp32]"),
+        precision_option,
         click.option("--channels-last", is_flag=True, help="Memory format of planes and weights."),
+        backend_option,
         click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where the network runs.  [default: cpu]"),
     )
     for option in reversed(options):
@@ -54,8 +65,8 @@ def condition_options(command: Command) -> Command:
 
 def given_conditions(flags: dict[str, Any]) -> dict[str, Any]:
     """Take the conditions out of a command's ``flags``; return those that were given."""
-    names = ("threads", "time_limit", "memory_limit", "precision", "channels_last", "device")
-    found = {name: flags.pop(name) for name in names}
+    names = ("threads", "time_limit", "memory_limit", "precision", "channels_last", "backend", "device")
+    found = {name: flags.pop(name) for name in names if name in flags}
     return {name: value for name, value in found.items() if value not in (None, False)}
 
 

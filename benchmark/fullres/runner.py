@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from benchmark.fullres.full import Execution, Subject, TileSize, plan_execution
 from benchmark.fullres.hyper import hyper_layers
 from benchmark.fullres.probe import probe_planes
+from benchmark.fullres.tiled import Forward, Workers
 from benchmark.reporting import Reporter
 from benchmark.selection import Entry
 from zoo.errors import UserError
@@ -30,6 +31,8 @@ class FullRunner:
     approximate: bool = False
     freeze_filters: bool = False
     reporter: Reporter = field(default_factory=Reporter)
+    # Runs images and crops in place of the network: an engine, which one thread at a time may call.
+    forward: Forward | None = None
     # What a user reads above the tiles' progress.
     name: str = ""
     _known: dict[tuple[int, ...], Execution] = field(default_factory=dict)
@@ -53,8 +56,19 @@ class FullRunner:
                 output_bytes=output_bytes,
                 reporter=self.reporter,
             )
+            if self.forward is not None:
+                self._known[key] = self._for_engine(self._known[key])
             self.reporter.detail(f"{'x'.join(map(str, key))}: {self._known[key].text}")
         return self._known[key]
+
+    def _for_engine(self, how: Execution) -> Execution:
+        """Return an execution that an engine can run: tile by tile, and none whose tiles must know where they lie."""
+        if how.plan is None or not how.plan.reception.resizes:
+            return replace(how, workers=Workers(channels_last=False))
+        why = "it resizes by the whole image's grid, which only torch does tile by tile"
+        if self.tile not in ("auto", "off"):
+            raise UserError(f"--tile {self.tile[0]}x{self.tile[1]}: {why}; use --tile off or --backend torch.")
+        return Execution(self.subject, why=why)
 
     def __call__(
         self, planes: Tensor, out: Tensor | None = None, *, after_tile: Callable[[], None] = lambda: None
@@ -62,7 +76,14 @@ class FullRunner:
         """Return the output (N, C', H', W') for images (N, C, H, W), in ``out`` if given."""
         how = self.plan(planes, output_bytes=None if out is None else 0)
         with self.reporter.progress(self.name, how.steps) as advance:
-            return how.run(planes, out, keep_filters=self.freeze_filters, advance=advance, after_tile=after_tile)
+            return how.run(
+                planes,
+                out,
+                forward=self.forward,
+                keep_filters=self.freeze_filters,
+                advance=advance,
+                after_tile=after_tile,
+            )
 
 
 def subject_of(entry: Entry, network: nn.Module) -> Subject:

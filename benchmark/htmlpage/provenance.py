@@ -44,6 +44,7 @@ def conditions_text(result: Result) -> str:
     """Return device, precision, threads and seed."""
     spec = result.spec
     order = ", channels last" if spec.channels_last else ""
+    order += f", {spec.backend}" if spec.backend != "torch" else ""
     return f"{spec.device}, {spec.precision}{order}, {spec.threads} threads, seed {spec.seed}"
 
 
@@ -137,6 +138,7 @@ def _conditions(result: Result) -> list[str]:
     parts = ["--threads", str(spec.threads)]
     parts += ["--precision", spec.precision] if spec.precision == "bf16" else []
     parts += ["--channels-last"] if spec.channels_last else []
+    parts += ["--backend", spec.backend] if spec.backend != "torch" else []
     return parts + (["--device", spec.device] if spec.device != "cpu" else [])
 
 

@@ -18,6 +18,7 @@ def row_name(result: Result) -> str:
     unusual = [spec.device] if spec.device != "cpu" else []
     unusual += [spec.precision] if spec.precision not in ("fp32", "float32") else []
     unusual += ["channels last"] if spec.channels_last else []
+    unusual += [spec.backend] if spec.backend != "torch" else []
     return ", ".join([label_of(result.model, result.options), *unusual])
 
 

@@ -49,12 +49,17 @@ def latency_of(document: Mapping[str, Any]) -> dict[str, Measurement]:
             document["ms_per_mpix"], "ms/MPix", f"latency_ms per million pixels of the output image; {how}", **beside
         ),
     }
+    if document["engine"]:
+        text = "time to capture, convert and compile the network for one size, once, before any pass"
+        found["compile_ms"] = timing(document["engine"]["compile_ms"], "ms", f"{text}; {how}", n=1)
     if document["roofline"]:
+        ceilings = "(a matrix product's GFLOP/s, a copy's GB/s) allow for the FLOPs and the tensors moved"
+        if document["engine"]:
+            ceilings = "(a matrix product's GFLOP/s) allow for the network's FLOPs"
         found["ceiling_share"] = timing(
             document["roofline"]["share_of_ceiling"],
             "",
-            "time that this machine's measured ceilings (a matrix product's GFLOP/s, a copy's GB/s) allow for the"
-            f" FLOPs and the tensors moved, over latency_ms; {how}",
+            f"time that this machine's measured ceilings {ceilings}, over latency_ms; {how}",
             higher_is_better=True,
             **beside,
         )

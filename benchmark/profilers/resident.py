@@ -22,6 +22,8 @@ def resident_of(document: Mapping[str, Any]) -> dict[str, Measurement]:
             "B",
             f"what one pass adds to the resident memory of a process that holds network and input ({read}); {how}",
         )
+    if document["engine"]:
+        found |= _held(document["engine"], how)
     if document["cuda_peak_bytes"] is not None:
         found["cuda_peak_bytes"] = timing(
             document["cuda_peak_bytes"],
@@ -29,3 +31,12 @@ def resident_of(document: Mapping[str, Any]) -> dict[str, Measurement]:
             f"what one pass adds to the bytes of the GPU's allocator that holds network and input; {how}",
         )
     return found
+
+
+def _held(engine: Mapping[str, Any], how: str) -> dict[str, Measurement]:
+    """Return what stays resident before the first pass of an engine, beside torch and its network."""
+    texts = {
+        "compile_rss_bytes": "what capturing, converting and compiling the network for one size leaves resident",
+        "library_rss_bytes": "what loading the engine's libraries and running a network of one layer leaves resident",
+    }
+    return {id: timing(engine[id], "B", f"{text}; {how}") for id, text in texts.items() if engine[id] is not None}

@@ -1,0 +1,88 @@
+"""Inference engines beside torch: which there are, whether they are installed, and a network compiled by one.
+
+Torch builds and loads a network; an engine compiles what torch captured of it, for one shape of its inputs at a time.
+Each engine is one file here with one function, ``compile_program``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from benchmark import machine
+from zoo.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.export import ExportedProgram
+
+TORCH = "torch"
+# A pass: as many input tensors as the network has, to its outputs. All are float32, contiguous, on the CPU.
+Pass = Callable[["Sequence[Tensor]"], "list[Tensor]"]
+# (program, its inputs, threads, precision) to a pass.
+Compile = Callable[["ExportedProgram", "Sequence[Tensor]", int, str], Pass]
+# Instructions of the processor without which bf16 is only slower.
+_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An inference engine. ``packages`` are imported by it, ``extra`` is the one of zoo-bench that installs them."""
+
+    name: str
+    packages: tuple[str, ...]
+    extra: str
+    precisions: tuple[str, ...]
+
+    @property
+    def compile_program(self) -> Compile:
+        """Return the engine's function; its packages must be there."""
+        compile_program: Compile = importlib.import_module(f"benchmark.backends.{self.name}").compile_program
+        return compile_program
+
+    @property
+    def version(self) -> str:
+        """Return the version of the engine's package."""
+        return metadata.version(self.name)
+
+
+ENGINES = {
+    engine.name: engine
+    for engine in (
+        Engine("onnxruntime", ("onnxruntime", "onnx", "onnxscript"), "onnx", ("fp32",)),
+        Engine("openvino", ("openvino",), "openvino", ("fp32", "bf16")),
+    )
+}
+BACKENDS = (TORCH, *ENGINES)
+
+
+def check_backend(name: str, precision: str = "fp32") -> None:
+    """Raise UserError for an unknown backend, one that is not installed, and a precision that it does not have."""
+    if name not in BACKENDS:
+        raise UserError(f"--backend {name}: expected one of {', '.join(BACKENDS)}.")
+    if name == TORCH:
+        return
+    engine = ENGINES[name]
+    require(engine.packages, engine.extra, f"--backend {name}")
+    if precision not in engine.precisions:
+        raise UserError(f"--precision {precision}: {name} runs in {' or '.join(engine.precisions)} here.")
+    if precision == "bf16" and not _BF16 & set(machine.instruction_sets()):
+        raise UserError(f"--precision bf16: this processor has no bf16 instructions for {name}; leave the option out.")
+
+
+def require(packages: Sequence[str], extra: str, what: str) -> None:
+    """Raise UserError with the command that installs what is missing of ``packages``."""
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise UserError(
+            f"{what} needs {', '.join(missing)}, not installed here; install it with: pip install 'zoo-bench[{extra}]'"
+        )
+
+
+def named(name: str) -> str:
+    """Return an engine's name with its version, as it stands in definitions."""
+    return f"{name} {ENGINES[name].version}"

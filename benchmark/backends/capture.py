@@ -1,0 +1,87 @@
+"""A network as a graph of operations that engines and exports take: torch.export, errors in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from zoo.errors import EngineError, UserError, in_one_line
+
+_ADAPTIVE_MAX = torch.ops.aten.adaptive_max_pool2d.default
+
+
+def capture(network: nn.Module, inputs: Sequence[Tensor], *, dynamic_shapes: Any = None) -> ExportedProgram:
+    """Return the graph of ``network`` for inputs of these shapes, which decide every size in it.
+
+    ``dynamic_shapes`` as torch.export takes them leaves some open. Raises EngineError for a network whose Python code
+    depends on values, ValueError and UserError as the network itself raises them.
+    """
+    # Captured below inference_mode, tensors of the graph could not be read again.
+    with torch.inference_mode(False), torch.no_grad(), quiet():
+        arguments = tuple(torch.empty_like(tensor).copy_(tensor) for tensor in inputs)
+        try:
+            program = torch.export.export(network, arguments, strict=False, dynamic_shapes=dynamic_shapes)
+        except (UserError, MemoryError):
+            raise
+        except ValueError as error:
+            if type(error) is ValueError:
+                raise
+            raise _not_captured(error) from error
+        except Exception as error:
+            raise _not_captured(error) from error
+        if any(node.target == _ADAPTIVE_MAX for node in program.graph.nodes):
+            program = program.run_decompositions({_ADAPTIVE_MAX: _adaptive_max_pool2d})
+        return program
+
+
+def _not_captured(error: Exception) -> EngineError:
+    return EngineError(f"the network cannot be captured as a graph: {in_one_line(error, 300)}")
+
+
+def _adaptive_max_pool2d(x: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Pool by slices, which every engine has: cells as torch cuts them. Nobody asks for the indices."""
+
+    def cells(length: int, parts: int) -> list[tuple[int, int]]:
+        return [(part * length // parts, -(-(part + 1) * length // parts)) for part in range(parts)]
+
+    columns = cells(x.shape[-1], size[-1])
+    rows = [
+        torch.cat([x[..., top:bottom, left:right].amax((-2, -1), keepdim=True) for left, right in columns], dim=-1)
+        for top, bottom in cells(x.shape[-2], size[0])
+    ]
+    return torch.cat(rows, dim=-2), x.new_empty(0)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what converters say about their own insides from the user: warnings, and what they log."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def conversion_error(error: BaseException, target: str) -> EngineError:
+    """Return a converter's failure as one line that names the operations that ``target`` does not have."""
+    texts: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        texts.append(str(cause))
+        cause = cause.__cause__ or cause.__context__
+    names = re.findall(r"\b(?:aten|prims)[.:]+\w+|\b[a-z_]\w*::\w+", " ".join(reversed(texts)))
+    operations = list(dict.fromkeys(name.replace("::", ".") for name in names))
+    if not operations:
+        return EngineError(f"not converted for {target}: {in_one_line(error, 300)}")
+    return EngineError(f"{target} has no form of the operation {operations[0]}, which this network uses.")

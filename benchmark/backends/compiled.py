@@ -1,0 +1,93 @@
+"""A network as an engine runs it: called like the network, compiled once for each shape of its inputs."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmark import machine
+from benchmark.backends import ENGINES, Pass
+from benchmark.backends.capture import capture
+from zoo.errors import EngineError, UserError, in_one_line
+
+# Shapes whose compiled form is kept: the tiles of an image have at most nine sizes.
+KEPT_SHAPES = 12
+Shapes = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What compiling for one shape took: seconds, and the bytes that it left resident (None: not to be read here)."""
+
+    seconds: float
+    resident_bytes: int | None
+
+
+class Compiled(nn.Module):
+    """A network that an engine runs: float32 tensors on the CPU to what the network returns for them.
+
+    Compiles when it is first called with inputs of new shapes; the latest ``KEPT_SHAPES`` are kept. Calls from several
+    threads must not overlap. Raises EngineError where the engine cannot run the network.
+    """
+
+    def __init__(self, network: nn.Module, engine: str, *, precision: str = "fp32", threads: int | None = None) -> None:
+        """``threads`` None: as many as torch uses when a shape is compiled."""
+        super().__init__()
+        self.network = network.eval()
+        self.engine, self.precision, self.threads = ENGINES[engine], precision, threads
+        self.compile_seconds = 0.0
+        self._passes: OrderedDict[Shapes, tuple[Pass, Callable[[list[Tensor]], Any]]] = OrderedDict()
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """Run one pass; the output has memory of its own."""
+        tensors = [tensor.detach().to("cpu", torch.float32).contiguous() for tensor in inputs]
+        self.prepare(*tensors)
+        run, shaped = self._passes[_shapes(tensors)]
+        try:
+            return shaped(run(tensors))
+        except (MemoryError, UserError):
+            raise
+        except Exception as error:
+            raise EngineError(f"{self.engine.name} failed: {in_one_line(error, 300)}") from error
+
+    def prepare(self, *inputs: Tensor) -> Cost | None:
+        """Compile for the shapes of ``inputs``; return what that took, None if it had been done."""
+        key = _shapes(inputs)
+        if key in self._passes:
+            self._passes.move_to_end(key)
+            return None
+        while len(self._passes) >= KEPT_SHAPES:
+            self._passes.popitem(last=False)
+        before, begin = _resident(), time.perf_counter()
+        self._passes[key] = self._compile(inputs)
+        seconds = time.perf_counter() - begin
+        self.compile_seconds += seconds
+        after = _resident()
+        return Cost(seconds, None if before is None or after is None else max(0, after - before))
+
+    def _compile(self, inputs: Sequence[Tensor]) -> tuple[Pass, Callable[[list[Tensor]], Any]]:
+        program = capture(self.network, inputs)
+        threads = self.threads or torch.get_num_threads()
+        run = self.engine.compile_program(program, inputs, threads, self.precision)
+        return run, _first if program.call_spec.out_spec.is_leaf() else tuple
+
+
+def _first(outputs: list[Tensor]) -> Tensor:
+    return outputs[0]
+
+
+def _shapes(tensors: Sequence[Tensor]) -> Shapes:
+    return tuple(tuple(tensor.shape) for tensor in tensors)
+
+
+def _resident() -> int | None:
+    gc.collect()
+    machine.return_free_memory()
+    return machine.resident_bytes()

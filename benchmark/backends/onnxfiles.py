@@ -1,0 +1,65 @@
+"""A captured network as an ONNX file: conversion, names, metadata, and the operations it uses."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.onnx import ONNXProgram
+
+from benchmark.backends.capture import conversion_error, quiet
+
+# The format's own limit for one file is 2 GiB.
+MOST_INLINE_BYTES = 1_900_000_000
+
+
+def to_onnx(
+    program: ExportedProgram, *, inputs: Sequence[str], outputs: Sequence[str], opset: int | None = None
+) -> ONNXProgram:
+    """Convert a captured network, its inputs and outputs named; raises EngineError naming what ONNX does not have."""
+    names: dict[str, Any] = {"input_names": list(inputs), "output_names": list(outputs)}
+    with torch.inference_mode(False), torch.no_grad(), quiet():
+        try:
+            converted = torch.onnx.export(program, dynamo=True, verbose=False, opset_version=opset, **names)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise conversion_error(error, "ONNX") from error
+    assert converted is not None
+    # Every node comes with the lines of source that led to it: paths of this machine, and half of a small file.
+    for node in converted.model.graph.all_nodes():
+        node.metadata_props.clear()
+        node.doc_string = None
+    converted.model.graph.metadata_props.clear()
+    return converted
+
+
+def save_onnx(converted: ONNXProgram, file: Path, metadata: Mapping[str, str] | None = None) -> bool:
+    """Write the file; return whether its weights lie beside it, in ``<file>.data``, being too large for one file."""
+    converted.model.metadata_props.update(metadata or {})
+    weights = sum(value.const_value.nbytes for value in _initializers(converted) if value.const_value is not None)
+    beside = weights > MOST_INLINE_BYTES
+    with quiet():
+        converted.save(str(file), external_data=beside)
+    return beside
+
+
+def operations_of(converted: ONNXProgram) -> dict[str, int]:
+    """Return how often each operation is used, the most frequent first."""
+    counts = Counter(
+        f"{node.domain}.{node.op_type}" if node.domain else node.op_type for node in converted.model.graph.all_nodes()
+    )
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def opset_of(converted: ONNXProgram) -> int:
+    """Return the version of the operations' set."""
+    return int(converted.model.opset_imports[""])
+
+
+def _initializers(converted: ONNXProgram) -> list[Any]:
+    return list(converted.model.graph.initializers.values())

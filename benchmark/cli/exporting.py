@@ -1,0 +1,79 @@
+"""Write a model as ONNX: export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from benchmark.cli.arguments import json_option, key_values, parse_size, print_json, seed_of, set_option, start
+
+
+@click.command()
+@click.argument("model")
+@click.option("-o", "--out", required=True, metavar="FILE.onnx", help="The file to write.")
+@click.option(
+    "--size",
+    callback=parse_size,
+    metavar="HxW",
+    help="Size of the planes the network receives; default: its dataset's patch.",
+)
+@click.option("--weights", metavar="FILE", help="Weights of the model.")
+@click.option("--opset", type=click.IntRange(min=18), metavar="N", help="Version of ONNX's operations.  [default: 20]")
+@click.option("--dynamic", is_flag=True, help="Leave height and width open, where the network allows it.")
+@click.option("--freeze", metavar="IMAGE", help="Of a hyper-network: one graph with the filters of this image.")
+@click.option("--cfa", default="RGGB", show_default=True, help="Colour filter array of a RAW PNG given to --freeze.")
+@click.option("--black", type=float, default=64.0, show_default=True, help="Its black level in counts.")
+@click.option("--white", type=float, default=1023.0, show_default=True, help="Its white level in counts.")
+@set_option
+@json_option
+@click.pass_context
+def export(
+    ctx: click.Context,
+    model: str,
+    out: str,
+    cfa: str,
+    black: float,
+    white: float,
+    settings: tuple[str, ...],
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Write MODEL as ONNX, compare it with torch in ONNX Runtime, list its operations; exit 1 if they disagree.
+
+    A hyper-network becomes two files, FILE.filters.onnx (image to filters) and FILE.onnx (image and filters to image).
+    """
+    start(ctx, as_json=as_json)
+    from benchmark.exporting import export as write
+    from benchmark.inference import Levels
+
+    options = key_values("--set", settings, "KEY=VALUE")
+    levels = Levels(cfa, black, white)
+    document = write(model, out, options=options, levels=levels, seed=seed_of(ctx), **flags)
+    if as_json:
+        print_json(ctx, document)
+    else:
+        _print_text(document)
+    if not document["parity"]["ok"]:
+        names = ", ".join(one["file"] for one in document["files"])
+        click.echo(f"zoo-bench: {names}: does not agree with torch; the file is kept for a look at it.", err=True)
+        ctx.exit(1)
+
+
+def _print_text(document: Mapping[str, Any]) -> None:
+    for one in document["files"]:
+        beside = f", weights in {one['weights_file']}" if one["weights_file"] else ""
+        click.echo(f"wrote {one['file']} ({one['role']}, {one['bytes'] / 1e6:.2f} MB, opset {one['opset']}{beside})")
+        inputs = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in one["inputs"].items())
+        click.echo(f"  inputs      {inputs}")
+        click.echo(f"  operations  {', '.join(f'{name} {count}' for name, count in one['operations'].items())}")
+    parity = document["parity"]
+    for one in parity["sizes"]:
+        click.echo(
+            f"against torch at {'x'.join(map(str, one['input_shape']))} ({parity['runtime']}):"
+            f" max. absolute error {one['max_abs_error']:.2e}, relative {one['relative_error']:.2e}"
+        )
+    click.echo(f"{'agrees' if parity['ok'] else 'DOES NOT AGREE'} to {parity['tolerance']:g}")
+    for note in document["notes"]:
+        click.echo(f"note: {note}")

@@ -1,0 +1,98 @@
+"""A hyper-network in two halves: one that predicts its filters from the image, one that runs with filters given.
+
+The filters depend on the whole image, so tiles, engines and frames of a burst need them apart from the convolutions.
+Any network whose hyper-convolutions are ``HyperConv2d`` can be split; nothing is copied, both halves share its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from zoo.hyper import HyperConv2d
+
+
+class FilterNetwork(nn.Module):
+    """Image (N, C, H, W) to the filters (N, C_out, C_in, k, k) of every hyper-convolution, in the order of use.
+
+    In PyTorch it runs the whole network; captured as a graph, what no filter depends on is left out.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the predicted filters."""
+        found: list[Tensor] = []
+
+        def predict(layer: HyperConv2d, embedding: Tensor) -> Tensor:
+            found.append(HyperConv2d.predict_filters(layer, embedding))
+            return found[-1]
+
+        with _predicting(self.network, predict):
+            self.network(x)
+        return tuple(found)
+
+
+class ForwardNetwork(nn.Module):
+    """Image (N, C, H, W) and the filters of every hyper-convolution to what the network returns."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, *filters: Tensor) -> Tensor:
+        """Run the network with ``filters``, in the order that ``FilterNetwork`` returns."""
+        given = iter(filters)
+        with _predicting(self.network, lambda layer, embedding: next(given)):
+            return self.network(x)
+
+
+class FrozenNetwork(nn.Module):
+    """A hyper-network whose filters are fixed, those of one image: (N, C, H, W) to what the network returns."""
+
+    def __init__(self, network: nn.Module, filters: Sequence[Tensor]) -> None:
+        """``filters`` are those of one image, as ``FilterNetwork`` returns them."""
+        super().__init__()
+        self.inner = ForwardNetwork(network)
+        self._count = len(filters)
+        for index, tensor in enumerate(filters):
+            self.register_buffer(f"filters_{index}", tensor)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the network with its fixed filters."""
+        return self.inner(x, *(getattr(self, f"filters_{index}") for index in range(self._count)))
+
+
+class Halves(NamedTuple):
+    """A hyper-network split: ``forward(x, *filters(x))`` is what the network returns for x."""
+
+    filters: FilterNetwork
+    forward: ForwardNetwork
+
+
+def split(network: nn.Module) -> Halves | None:
+    """Return the halves of a hyper-network; None for a network without hyper-convolutions."""
+    if not any(isinstance(module, HyperConv2d) for module in network.modules()):
+        return None
+    return Halves(FilterNetwork(network).eval(), ForwardNetwork(network).eval())
+
+
+@contextmanager
+def _predicting(network: nn.Module, predict: Callable[[HyperConv2d, Tensor], Tensor]) -> Iterator[None]:
+    """Let the hyper-convolutions of ``network`` take their filters from ``predict`` for a while."""
+    layers = [module for module in network.modules() if isinstance(module, HyperConv2d)]
+    fixed = [layer.fixed_filters for layer in layers]
+    for layer in layers:
+        layer.fixed_filters = None
+        layer.__dict__["predict_filters"] = lambda embedding, layer=layer: predict(layer, embedding)
+    try:
+        yield
+    finally:
+        for layer, before in zip(layers, fixed):
+            layer.fixed_filters = before
+            del layer.__dict__["predict_filters"]
