@@ -135,13 +135,12 @@ def test_samples_are_run_one_by_one_into_the_given_tensor() -> None:
     assert seen[-1] == (len(seen), len(seen))
 
 
-def test_inference_mode_changes_nothing() -> None:
+@pytest.mark.parametrize("seed", [3, 7])
+def test_inference_mode_changes_nothing(seed: int) -> None:
     x = torch.rand(1, 6, 16, 14)
-    expected = run_banded(_Random(5).eval(), x, sizes=STRIPS).shape
     with torch.inference_mode():
-        module = _Random(5).eval()
+        module = _Random(seed).eval()
         torch.testing.assert_close(run_banded(module, x, sizes=STRIPS), module(x), rtol=0, atol=1e-5)
-        assert module(x).shape == expected
 
 
 def test_a_network_that_looks_at_values_is_refused() -> None:
