@@ -249,7 +249,7 @@ def test_placed_takes_and_returns_planes_as_torch_does(engine: str) -> None:
 
 
 @engines
-@pytest.mark.parametrize("name", ["plainunet_8", "hyperunet_8_8_64"])
+@pytest.mark.parametrize("name", [pytest.param("plainunet_8", marks=pytest.mark.slow), "hyperunet_8_8_64"])
 def test_tiles_through_an_engine_make_the_image_that_torch_makes(engine: str, name: str, zoo_bench, tmp_path) -> None:
     import numpy as np
 
