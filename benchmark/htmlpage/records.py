@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark.leaderboard import row_name
+from benchmark.leaderboard.tables import images_of, is_scored
 from benchmark.records import newest
 from benchmark.store import read_folders
 from benchmark.types import Result
@@ -29,9 +30,7 @@ class Sourced:
     @property
     def scores(self) -> bool:
         """Whether a quality may be shown: never for untrained weights, and only where the run succeeded."""
-        result = self.result
-        measured = any(m.kind == "score" for m in result.measurements.values())
-        return measured and result.evidence != "untrained" and result.status == "ok"
+        return is_scored(self.result) and self.result.evidence != "untrained"
 
     @property
     def standin(self) -> bool:
@@ -90,10 +89,7 @@ def _data(one: Sourced) -> tuple[object, ...]:
 
 
 def _images(result: Result) -> tuple[object, ...]:
-    versions = sorted((id, m.version) for id, m in result.measurements.items() if m.kind == "score")
-    spec = result.spec
-    published = result.evidence == "published"
-    return published, result.split, result.n, spec.dataset_digest, spec.protocol, spec.scoring, tuple(versions)
+    return result.evidence == "published", *images_of(result)
 
 
 def _conditions(one: Sourced) -> tuple[object, ...]:

@@ -60,7 +60,7 @@ def boards(results: Sequence[Result], dataset: str) -> list[Board]:
         scored: dict[tuple[object, ...], list[Result]] = {}
         for record in alike:
             if is_scored(record):
-                scored.setdefault(_images(record), []).append(record)
+                scored.setdefault(images_of(record), []).append(record)
         tables += [_quality_board(scored[images], doubts) for images in sorted(scored, key=str)]
         tables += [_cost_board(_one_per_model(alike), doubts)] if alike else []
     return tables
@@ -83,7 +83,8 @@ def main_order(rows: Sequence[Result]) -> tuple[str, list[Result]]:
     return main, sorted(rows, key=place)
 
 
-def _images(result: Result) -> tuple[object, ...]:
+def images_of(result: Result) -> tuple[object, ...]:
+    """Return what scores of one table share: images, protocol and versions of the metrics."""
     versions = sorted((id, m.version) for id, m in result.measurements.items() if m.kind == "score")
     spec = result.spec
     return (result.split, result.n, spec.dataset_digest, spec.protocol, spec.scoring, tuple(versions))
