@@ -10,11 +10,11 @@ import importlib
 from typing import Any
 
 _WHERE = {
-    "run": "benchmark.runner",
-    "evaluate": "benchmark.evaluation",
-    "profile": "benchmark.profiling",
+    "run": "benchmark.running.runner",
+    "evaluate": "benchmark.scoring.evaluation",
+    "profile": "benchmark.costs.profiling",
     "train": "benchmark.training.loop",
-    "score": "benchmark.scoring",
+    "score": "benchmark.scoring.folders",
     "register_dataset": "benchmark.datasets",
     "register_metric": "benchmark.metrics",
     "register_profiler": "benchmark.profilers",

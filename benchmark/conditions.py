@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmark import machine
 from benchmark.backends import TORCH, check_backend, named
+from benchmark.host import machine
 from zoo.errors import UserError
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}

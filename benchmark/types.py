@@ -123,7 +123,7 @@ class ProtocolRecord(Record):
 
 
 class Fingerprint(Record):
-    """What a network returns for a fixed input, in a few numbers (see ``benchmark.fingerprint``)."""
+    """What a network returns for a fixed input, in a few numbers (see ``benchmark.results.fingerprint``)."""
 
     version: int
     input_shape: list[int]
@@ -204,7 +204,7 @@ class Result(Record):
     # Paths relative to the folder of results.jsonl.
     per_image: str | None
     pictures: str | None
-    # A folder of separate pictures, with an index: see benchmark.pictures.save_pictures.
+    # A folder of separate pictures, with an index: see benchmark.imaging.pictures.save_pictures.
     gallery: str | None = None
     # The raw samples of the timings, by size.
     timings: str | None = None

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import run, train
-from benchmark.opening import configured
 from benchmark.reporting import Reporter
-from benchmark.sweep import sweep
+from benchmark.scoring.opening import configured
+from benchmark.sweeping.sweep import sweep
 from benchmark.types import Result
 from zoo.card import get_card
 

@@ -19,11 +19,11 @@ from typing import Any
 
 import torch
 
-from benchmark import machine
-from benchmark.engine import Limits, run_isolated
+from benchmark.costs.prediction import predict
 from benchmark.fullres.bands import plan_of, run_banded
-from benchmark.measure import Job
-from benchmark.prediction import predict
+from benchmark.host import machine
+from benchmark.host.engine import Limits, run_isolated
+from benchmark.timing.measure import Job
 
 GIB = 1 << 30
 

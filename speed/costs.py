@@ -10,7 +10,7 @@ import sys
 
 ONE = """
 import resource, sys, time
-from benchmark.profiling import profile
+from benchmark.costs.profiling import profile
 from zoo import get_card, list_models
 list_models()
 card = get_card(sys.argv[1])

@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmark.datacheck.checking import check_dataset
 from benchmark.datasets import zrr
-from benchmark.doctoring.checking import check_dataset
 
 DIFFERENT = 12
 

@@ -2,8 +2,9 @@
 
     python speed/engines.py [MODEL[:key=value,...] ...] [--size HxW]     # about a minute each
 
-Each line is a process of its own (``benchmark.measuring``): median of the passes, the ratio to torch's line, what a
-pass adds to the resident memory, what compiling and the engine's libraries leave there, and the seconds of compiling.
+Each line is a process of its own (``benchmark.timing.measuring``): median of the passes, the ratio to torch's line,
+what a pass adds to the resident memory, what compiling and the engine's libraries leave there, and the seconds of
+compiling.
 bf16 is tried where the processor has it. Ratios hold within one run; a tainted line is marked.
 """
 
@@ -14,8 +15,8 @@ from typing import Any
 
 from benchmark.backends import ENGINES
 from benchmark.conditions import Conditions
-from benchmark.measuring import measure
-from benchmark.prediction import predict
+from benchmark.costs.prediction import predict
+from benchmark.timing.measuring import measure
 from zoo.errors import UserError
 
 MODELS = ["plainunet_64:width=32", "plainunet_64"]

@@ -26,8 +26,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from benchmark.profiling import profile
-from benchmark.published import read_published
+from benchmark.costs.profiling import profile
+from benchmark.leaderboard.published import read_published
 from zoo import create_model, get_card
 
 PUBLISHED = Path(__file__).parent.parent / "leaderboards" / "published"

@@ -11,9 +11,9 @@ from __future__ import annotations
 import sys
 
 from benchmark.conditions import Conditions
-from benchmark.measuring import measure
-from benchmark.prediction import predict
-from benchmark.profiling import default_size
+from benchmark.costs.prediction import predict
+from benchmark.costs.profiling import default_size
+from benchmark.timing.measuring import measure
 from zoo.card import get_card
 
 RUNS, MOST_TAINTED = 5, 10

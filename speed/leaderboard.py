@@ -21,8 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmark.jsonl import read_lines
-from benchmark.records import digest_of
+from benchmark.results.jsonl import read_lines
+from benchmark.results.records import digest_of
 
 ROOT = Path(__file__).parent.parent / "leaderboards"
 SETS = 50
@@ -36,10 +36,10 @@ def lap(what):
     now = time.perf_counter()
     print(f"  {what:34} {now - begin:6.2f} s", flush=True)
     begin = now
-from benchmark.conflicts import warnings
+from benchmark.results.conflicts import warnings
 from benchmark.leaderboard import page_of, tables_by_dataset, newest
-from benchmark.records import without_gc
-from benchmark.store import Store, read_results
+from benchmark.results.records import without_gc
+from benchmark.results.store import Store, read_results
 lap("imports")
 file, published = Path(sys.argv[1]), Path(sys.argv[2])
 records = read_results(file)
@@ -57,7 +57,7 @@ lap("resume: first look at the store")
 for _ in range(1000):
     store.latest().get("some key")
 lap("resume: 1000 more looks")
-from benchmark.paper_tables import paper_pages
+from benchmark.leaderboard.paper_tables import paper_pages
 paper_pages(published, records)
 lap("papers' tables")
 """

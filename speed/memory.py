@@ -27,10 +27,10 @@ import math
 import sys
 from collections.abc import Sequence
 
-from benchmark.engine import Limits, run_isolated
-from benchmark.measure import Job
-from benchmark.prediction import predict
-from benchmark.profiling import default_size
+from benchmark.costs.prediction import predict
+from benchmark.costs.profiling import default_size
+from benchmark.host.engine import Limits, run_isolated
+from benchmark.timing.measure import Job
 from zoo.card import get_card
 
 MODELS = ["bilinear", "unet", "plainunet_64", "hyperunet_32_16_2048", "awnet_4ch", "vdn", "dped", "pynet"]
@@ -66,7 +66,7 @@ def added_by_a_pass(name: str, shape: Sequence[int], *, own_process: bool = True
         "budgets": {"": 1e-9},
         "own_process": own_process,
     }
-    outcome = run_isolated("benchmark.measure:measure_model", arguments, limits=Limits(threads=2))
+    outcome = run_isolated("benchmark.timing.measure:measure_model", arguments, limits=Limits(threads=2))
     if outcome.status != "ok":
         print(f"{name}: {outcome.status}: {outcome.error}", file=sys.stderr)
         return math.nan

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from pytorch_msssim import ms_ssim, ssim
 
-from benchmark.fastmetrics import score_fast
 from benchmark.metrics import METRICS
+from benchmark.scoring.fastmetrics import score_fast
 
 IDS = ("psnr[rgb]", "ssim[gaussian11,rgb]", "msssim[perchannel]")
 

@@ -18,7 +18,7 @@ from typing import Any
 from benchmark.htmlpage.data import document
 from benchmark.htmlpage.page import write_page
 from benchmark.htmlpage.records import read_sourced
-from benchmark.store import read_results
+from benchmark.results.store import read_results
 from benchmark.types import Measurement
 
 RECORDS = Path(__file__).parent.parent / "leaderboards" / "results" / "zrr-standin.jsonl"

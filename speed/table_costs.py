@@ -12,8 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from benchmark.paper_tables import compute_costs
-from benchmark.published import read_published
+from benchmark.leaderboard.paper_tables import compute_costs
+from benchmark.leaderboard.published import read_published
 from zoo import list_models
 
 PUBLISHED = Path(__file__).parent.parent / "leaderboards" / "published"

@@ -19,9 +19,9 @@ SIZES = {**dict.fromkeys(RAW, (1488, 1984)), **dict.fromkeys(["vdn", "hypervdn_2
 ONE = """
 import sys
 from pathlib import Path
-from benchmark.fullscale import time_full_scale
-from benchmark.jsonl import append_line
-from benchmark.records import content_of
+from benchmark.timing.fullscale import time_full_scale
+from benchmark.results.jsonl import append_line
+from benchmark.results.records import content_of
 result = time_full_scale(sys.argv[2], (int(sys.argv[3]), int(sys.argv[4])))
 append_line(Path(sys.argv[1]), content_of(result))
 """

@@ -21,7 +21,7 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional as F
 
-from benchmark import machine
+from benchmark.host import machine
 from benchmark.training.batches import Batch
 from benchmark.training.fitting import footprint
 from benchmark.training.loop import train

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from benchmark import alignment
-from benchmark.alignment import Shift, align, crop, find_shift, search_radius
+from benchmark.imaging import alignment
+from benchmark.imaging.alignment import Shift, align, crop, find_shift, search_radius
+from benchmark.imaging.shift_plots import save_shift_histogram
 from benchmark.metrics import METRICS
-from benchmark.shift_plots import save_shift_histogram
 from zoo.errors import UserError
 
 PLAIN = {"psnr[rgb,aligned]": "psnr[rgb]", "ssim[gaussian11,rgb,aligned]": "ssim[gaussian11,rgb]"}

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark import profiling
-from benchmark.audit import COUNTERS, audit_counters
-from benchmark.profiling import audit_card, profile
-from benchmark.trace import trace
+from benchmark.costs import profiling
+from benchmark.costs.audit import COUNTERS, audit_counters
+from benchmark.costs.profiling import audit_card, profile
+from benchmark.counting.trace import trace
 from zoo import create_model, get_card
 
 # Functions of one tensor, their input's shape, and their multiply-accumulates.

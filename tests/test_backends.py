@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark import machine
 from benchmark.backends import BACKENDS, ENGINES, check_backend
 from benchmark.conditions import Conditions, Placed
+from benchmark.costs.prediction import predict
+from benchmark.host import machine
 from benchmark.leaderboard import row_name
-from benchmark.measure import Job, measure_model
-from benchmark.measuring import as_measurements, measure
-from benchmark.prediction import predict
-from benchmark.store import read_folders
+from benchmark.results.store import read_folders
+from benchmark.timing.measure import Job, measure_model
+from benchmark.timing.measuring import as_measurements, measure
 from benchmark.types import RunSpec
 from zoo import create_model
 from zoo.errors import EngineError, UserError
@@ -213,7 +213,7 @@ def test_compiling_is_measured_beside_the_pass(engine: str) -> None:
 
 @engines
 def test_a_profile_says_which_engine_and_version(engine: str, monkeypatch) -> None:
-    monkeypatch.setattr("benchmark.measuring.ceilings", lambda *_: {"gemm_gflops": 100.0, "copy_gbs": 10.0})
+    monkeypatch.setattr("benchmark.timing.measuring.ceilings", lambda *_: {"gemm_gflops": 100.0, "copy_gbs": 10.0})
     predicted = predict("plainunet_8", (64, 64), {})
     conditions = Conditions(backend=engine, time_limit=0.1)
     document = measure("plainunet_8", {"": predicted}, conditions=conditions, isolate=False)[""]

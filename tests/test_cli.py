@@ -75,7 +75,7 @@ def test_run_prints_a_table_and_says_where_things_are(zoo_bench, tmp_path) -> No
 
 
 def test_a_table_is_cut_into_pieces_that_fit_and_repeat_the_names() -> None:
-    from benchmark.console import _pieces
+    from benchmark.cli.console import _pieces
 
     assert _pieces([5, 5, 10, 10], 100) == [[0, 1, 2, 3]]
     assert _pieces([5, 5, 10, 10, 10], 45) == [[0, 1, 2, 3], [0, 1, 4]]

@@ -13,7 +13,6 @@ from torch import nn
 
 from benchmark import run
 from benchmark.conditions import Conditions
-from benchmark.fingerprint import take_fingerprint
 from benchmark.regression.comparing import compare
 from benchmark.regression.judging import Tolerances
 from benchmark.regression.matching import newest, pair_up
@@ -21,7 +20,8 @@ from benchmark.regression.outputs import deviation
 from benchmark.regression.rendering import comparison_markdown
 from benchmark.regression.sources import ResultSet, open_set
 from benchmark.regression.timing import ratio_of_intervals, ratio_of_samples, verdict_of
-from benchmark.store import read_results
+from benchmark.results.fingerprint import take_fingerprint
+from benchmark.results.store import read_results
 from tests.conftest import TINY
 from zoo import UserError, plugins
 from zoo.card import default_input

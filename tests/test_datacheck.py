@@ -14,14 +14,14 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
+from benchmark.cache import MARKER
+from benchmark.datacheck.checking import check_dataset
+from benchmark.datacheck.duplicates import MAX_BITS, MIN_CORRELATION, Fingerprints, near_duplicates, perceptual_hash
+from benchmark.datacheck.views import compare_views
 from benchmark.datasets import sidd
 from benchmark.datasets import zrr as loader
 from benchmark.datasets.pairs import open_pairs
-from benchmark.doctoring.checking import check_dataset
-from benchmark.doctoring.duplicates import MAX_BITS, MIN_CORRELATION, Fingerprints, near_duplicates, perceptual_hash
-from benchmark.doctoring.views import compare_views
 from benchmark.standin import zrr as standin
-from benchmark.standin.cache import MARKER
 from benchmark.standin.photographs import TEST_PHOTOGRAPHS, TRAIN_PHOTOGRAPHS
 from tests.deep_images import png16, tiff16
 from zoo.errors import UserError
@@ -49,7 +49,7 @@ def _own_memory(tmp_path, monkeypatch):
 def root(sound, tmp_path, monkeypatch):
     """Copy it without its marker: taken for the real dataset."""
     monkeypatch.setattr(loader, "PUBLISHED_COUNTS", COUNTS)
-    monkeypatch.setattr("benchmark.doctoring.plans.ZRR_PATCH", (256, 256))
+    monkeypatch.setattr("benchmark.datacheck.plans.ZRR_PATCH", (256, 256))
     folder = tmp_path / "zrr data ü"
     shutil.copytree(sound, folder)
     (folder / MARKER).unlink()

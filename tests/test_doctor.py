@@ -6,7 +6,7 @@ import json
 
 import torch
 
-from benchmark.doctor import doctor_text, examine, standing_reasons
+from benchmark.timing.doctor import doctor_text, examine, standing_reasons
 
 GIB = 1 << 30
 

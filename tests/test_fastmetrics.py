@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from benchmark import fastmetrics
-from benchmark.fastmetrics import SHARED_IDS, score_fast
 from benchmark.metrics import METRICS
+from benchmark.scoring import fastmetrics
+from benchmark.scoring.fastmetrics import SHARED_IDS, score_fast
 from tests.test_metrics import GOLDEN, make_golden_pairs, make_pair
 from zoo.errors import UserError
 

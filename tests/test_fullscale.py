@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmark import fullscale, measuring
+from benchmark.timing import fullscale, measuring
 
 
 @pytest.fixture(autouse=True)

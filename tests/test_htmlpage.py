@@ -21,7 +21,7 @@ from benchmark.htmlpage import gallery as gallery_module
 from benchmark.htmlpage.data import Document, document
 from benchmark.htmlpage.page import json_in_html, render
 from benchmark.htmlpage.records import read_sourced
-from benchmark.pictures import INDEX, LONGEST_SIDE, VIEWS, Row, save_pictures
+from benchmark.imaging.pictures import INDEX, LONGEST_SIDE, VIEWS, Row, save_pictures
 from benchmark.types import Result
 from tests.page_records import HOSTILE, measurement, record, write_records
 from zoo.errors import UserError

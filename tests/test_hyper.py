@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.trace import trace
+from benchmark.counting.trace import trace
 from zoo.hyper import HyperConv2d, conv2d_per_sample, normalize_filters
 
 

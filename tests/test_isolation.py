@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import measuring, run
+from benchmark import run
 from benchmark.conditions import Conditions
 from benchmark.reporting import Reporter
-from benchmark.store import Store
+from benchmark.results.store import Store
+from benchmark.timing import measuring
 from tests.conftest import TINY
 from zoo import register_model
 from zoo.card import MODELS

@@ -10,104 +10,53 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FILES = sorted([*(ROOT / "zoo").rglob("*.py"), *(ROOT / "benchmark").rglob("*.py")])
 
-# From the bottom up: a file may import files of lower layers, and of its own only where that is a package's inside.
+# From the bottom up, folders and the few files beside them. A file imports what lies in lower layers, and of its own
+# folder what does not import it back.
 LAYERS = [
-    {"benchmark.reporting"},
-    {"benchmark.types"},
-    {
-        "benchmark.trace",
-        "benchmark.filters",
-        "benchmark.jsonl",
-        "benchmark.config",
-        "benchmark.environment",
-        "benchmark.machine",
-        "benchmark.imagefiles",
-        "benchmark.matfiles",
-        "benchmark.alignment",
-        "benchmark.paired",
-    },
-    {"benchmark.backends"},
-    {"benchmark.conditions", "benchmark.pipeline", "benchmark.records"},
-    {
-        "benchmark.protocols",
-        "benchmark.conventions",
-        "benchmark.published",
-        "benchmark.sampling",
-        "benchmark.worker",
-        "benchmark.standin",
-    },
-    {"benchmark.layout", "benchmark.conflicts"},
-    {
-        "benchmark.datasets",
-        "benchmark.metrics",
-        "benchmark.profilers",
-        "benchmark.audit",
-        "benchmark.engine",
-        "benchmark.losses",
-    },
-    {"benchmark.turns"},
-    {
-        "benchmark.store",
-        "benchmark.profiling",
-        "benchmark.roofline",
-        "benchmark.opening",
-        "benchmark.pictures",
-        "benchmark.shift_plots",
-        "benchmark.fastmetrics",
-        "benchmark.fingerprint",
-    },
-    {"benchmark.selection", "benchmark.doctoring", "benchmark.prediction", "benchmark.upkeep"},
-    {"benchmark.fullres"},
-    {"benchmark.evaluation", "benchmark.leaderboard", "benchmark.measure", "benchmark.regression"},
-    {"benchmark.measuring", "benchmark.doctor", "benchmark.work", "benchmark.training"},
-    {"benchmark.recording"},
-    {
-        "benchmark.runner",
-        "benchmark.scoring",
-        "benchmark.inference",
-        "benchmark.paper_tables",
-        "benchmark.htmlpage",
-        "benchmark.fullscale",
-        "benchmark.catalogue",
-        "benchmark.submission",
-        "benchmark.console",
-        "benchmark.sweeping",
-    },
-    {"benchmark.sweep", "benchmark.exporting", "benchmark.publishing"},
-    {"benchmark.cli"},
+    {"reporting", "cache", "config", "counting"},
+    {"types"},
+    {"host", "imaging", "profilers", "protocols", "results"},
+    {"backends", "layout", "metrics", "standin"},
+    {"conditions", "datasets"},
+    {"costs"},
+    {"leaderboard", "selection"},
+    {"fullres", "htmlpage", "scoring", "timing"},
+    {"datacheck", "regression", "training"},
+    {"catalogue", "running", "sweeping"},
+    {"cli"},
 ]
 DOORS = {
     "click": {"benchmark.cli"},
     "yaml": {"benchmark.config"},
     "tabulate": {"benchmark.leaderboard", "benchmark.regression.rendering"},
-    "rich": {"benchmark.console"},
+    "rich": {"benchmark.cli.console"},
     "pydantic": {
         "benchmark.types",
         "benchmark.config",
-        "benchmark.records",
-        "benchmark.published",
+        "benchmark.results.records",
+        "benchmark.leaderboard.published",
         "benchmark.regression.baseline",
         "benchmark.regression.thresholds",
         "benchmark.training.recipe",
         "benchmark.sweeping.settings",
     },
-    "filelock": {"benchmark.jsonl", "benchmark.store", "benchmark.standin.cache", "benchmark.sweep"},
-    "platformdirs": {"benchmark.standin.cache"},
+    "filelock": {"benchmark.results.jsonl", "benchmark.results.store", "benchmark.cache", "benchmark.sweeping.sweep"},
+    "platformdirs": {"benchmark.cache"},
     "safetensors": {"zoo.weights"},
-    "thop": {"benchmark.audit"},
-    "ptflops": {"benchmark.audit"},
-    "fvcore": {"benchmark.audit"},
-    "pytorch_msssim": {"benchmark.losses"},
+    "thop": {"benchmark.costs.audit"},
+    "ptflops": {"benchmark.costs.audit"},
+    "fvcore": {"benchmark.costs.audit"},
+    "pytorch_msssim": {"benchmark.training.losses"},
     "skimage": {"benchmark.standin.photographs"},
-    "h5py": {"benchmark.matfiles"},
+    "h5py": {"benchmark.imaging.matfiles"},
     "lightning_fabric": {"benchmark.training"},
     "jinja2": {"benchmark.htmlpage.page"},
     "markupsafe": {"benchmark.htmlpage.page"},
     "plotly": {"benchmark.htmlpage.page"},
     "matplotlib": {"benchmark.training.logbook", "benchmark.sweeping.figures"},
     "ray": {"benchmark.sweeping.engines"},
-    "timm": {"benchmark.losses", "benchmark.training"},
-    "cv2": {"benchmark.fastmetrics"},
+    "timm": {"benchmark.training.losses", "benchmark.training"},
+    "cv2": {"benchmark.scoring.fastmetrics"},
     "onnxruntime": {"benchmark.backends.onnxruntime"},
     "openvino": {"benchmark.backends.openvino"},
 }
@@ -134,30 +83,42 @@ def imports_of(file: Path) -> set[str]:
     return found
 
 
-def layer_of(module: str) -> int | None:
-    for index, names in enumerate(LAYERS):
-        if any(module == name or module.startswith(name + ".") for name in names):
-            return index
-    return None
+def part_of(module: str) -> str:
+    """The folder of ``benchmark``, or the file beside them, that a module belongs to; empty for all others."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "benchmark" and len(parts) > 1 else ""
+
+
+def layer_of(part: str) -> int:
+    found = [index for index, names in enumerate(LAYERS) if part in names]
+    assert found, f"benchmark/{part} has no layer; give it one in this test and say why"
+    return found[0]
 
 
 @pytest.mark.parametrize("file", FILES, ids=module_of)
 def test_imports_go_down(file: Path) -> None:
     module = module_of(file)
-    imported = imports_of(file)
     if module.startswith("zoo"):
-        assert not [name for name in imported if name.split(".")[0] == "benchmark"]
+        assert not [name for name in imports_of(file) if name.split(".")[0] == "benchmark"]
         return
-    if module == "benchmark":
-        return
-    own = layer_of(module)
-    assert own is not None, f"{module} has no layer; give it one in this test and say why"
-    for name in imported:
-        other = layer_of(name)
-        inside = name.rpartition(".")[0] == module.rpartition(".")[0] and module.count(".") > 1
-        package = module.startswith(name + ".") or name.startswith(module + ".")
-        if other is not None and not inside and not package and name != module:
-            assert other < own, f"{module} imports {name}, which is not below it"
+    own = part_of(module)
+    for other in {part_of(name) for name in imports_of(file)} - {own, ""}:
+        assert layer_of(other) < layer_of(own), f"{module} imports benchmark.{other}, which is not below it"
+
+
+def test_no_circle_of_imports_in_a_folder() -> None:
+    modules = {module_of(file): file for file in FILES}
+    left = {
+        module: {name for name in imports_of(file) if name in modules and name != module and not is_package(name)}
+        for module, file in modules.items()
+    }
+    while free := {module for module, needs in left.items() if not needs & left.keys()}:
+        left = {module: needs for module, needs in left.items() if module not in free}
+    assert not left, f"these import each other in a circle: {sorted(left)}"
+
+
+def is_package(module: str) -> bool:
+    return (ROOT / module.replace(".", "/") / "__init__.py").exists()
 
 
 @pytest.mark.parametrize("file", FILES, ids=module_of)

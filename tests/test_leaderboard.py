@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.conflicts import warnings
 from benchmark.leaderboard import Board, boards, page, stale_pages
-from benchmark.publishing import stale_tables, write_tables
-from benchmark.store import image_scores, read_folders
+from benchmark.leaderboard.publishing import stale_tables, write_tables
+from benchmark.results.conflicts import warnings
+from benchmark.results.store import image_scores, read_folders
 from benchmark.types import Result
 from tests.sample_records import measurement, result
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.distributions import Gamma, Normal, kl_divergence
 
-from benchmark import losses
 from benchmark.metrics.msssim import msssim_perchannel
+from benchmark.training import losses
 from zoo.errors import UserError
 
 N, SIDE = 2, 12

@@ -8,16 +8,16 @@ import statistics
 import pytest
 import torch
 
-from benchmark import measuring
 from benchmark.conditions import Conditions
-from benchmark.engine import Limits, Outcome, run_isolated
-from benchmark.machine import Snapshot
-from benchmark.measure import Job, measure_latency, measure_memory, measure_model, stopwatch, summary_of
-from benchmark.measuring import add_measurements, as_measurements, measure, measured_text
-from benchmark.prediction import predict
-from benchmark.profiling import profile
-from benchmark.roofline import ceilings, roofline
-from benchmark.sampling import is_steady, other_cores, quartiles, relative, summarize, taint_reasons
+from benchmark.costs.prediction import predict
+from benchmark.costs.profiling import profile
+from benchmark.host.engine import Limits, Outcome, run_isolated
+from benchmark.host.machine import Snapshot
+from benchmark.timing import measuring
+from benchmark.timing.measure import Job, measure_latency, measure_memory, measure_model, stopwatch, summary_of
+from benchmark.timing.measuring import add_measurements, as_measurements, measure, measured_text
+from benchmark.timing.roofline import ceilings, roofline
+from benchmark.timing.sampling import is_steady, other_cores, quartiles, relative, summarize, taint_reasons
 from tests.conftest import TINY
 from zoo.errors import UserError
 
@@ -139,7 +139,7 @@ def test_moved_bytes_are_what_operations_read_and_write(tiny) -> None:
 def test_the_workspace_is_what_onednn_holds_beside_the_tensors() -> None:
     from torch import nn
 
-    from benchmark.trace import trace
+    from benchmark.counting.trace import trace
 
     planes = torch.empty(1, 64, 32, 32, device="meta")
     plain = trace(nn.Conv2d(64, 64, 3, padding=1, device="meta"), planes)
@@ -163,7 +163,7 @@ def test_ceilings_are_measured_once(monkeypatch) -> None:
         calls.append(limits.threads)
         return Outcome("ok", CEILINGS)
 
-    monkeypatch.setattr("benchmark.roofline.run_isolated", measured)
+    monkeypatch.setattr("benchmark.timing.roofline.run_isolated", measured)
     assert ceilings(77) == ceilings(77) == CEILINGS
     assert calls == [77]
 
@@ -384,7 +384,7 @@ def test_a_device_that_is_not_there_is_a_mistake() -> None:
 def test_torch_in_a_child_keeps_to_the_memory_limit(tiny) -> None:
     arguments = {"job": vars(Job("tiny_net")), "sizes": {"": [1, 4, 4096, 8192]}, "budgets": {}}
     outcome = run_isolated(
-        "benchmark.measure:measure_model", arguments, limits=Limits(memory_bytes=1 << 30, seconds=60)
+        "benchmark.timing.measure:measure_model", arguments, limits=Limits(memory_bytes=1 << 30, seconds=60)
     )
     assert outcome.status == "oom"
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmark.paired import paired_difference
+from benchmark.results.paired import paired_difference
 
 
 def test_equal_scores_are_equal() -> None:

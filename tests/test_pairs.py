@@ -14,7 +14,7 @@ from PIL import Image
 
 from benchmark.datasets import DATASETS
 from benchmark.datasets import pairs as loader
-from benchmark.imagefiles import read_rgb
+from benchmark.imaging.imagefiles import read_rgb
 from benchmark.layout import DefectsError
 from tests.deep_images import png16, tiff16
 from zoo.errors import UserError

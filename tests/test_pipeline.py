@@ -7,8 +7,8 @@ import threading
 import numpy as np
 import pytest
 
-from benchmark.fastmetrics import score_fast
-from benchmark.pipeline import ImageError, default_workers, run_pipeline
+from benchmark.scoring.fastmetrics import score_fast
+from benchmark.scoring.pipeline import ImageError, default_workers, run_pipeline
 from zoo.errors import UserError
 
 WORKERS = [0, 1, 2, 5]

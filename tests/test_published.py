@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark.conventions import CONVENTIONS, ptflops_2021
-from benchmark.paper_tables import RowCosts, compute_costs, paper_pages
-from benchmark.profiling import meta_model
-from benchmark.published import COSTS, Printed, read_publication, read_published
-from benchmark.publishing import stale_tables, write_tables
-from benchmark.store import read_folders
-from benchmark.trace import trace
+from benchmark.costs.profiling import meta_model
+from benchmark.counting.conventions import CONVENTIONS, ptflops_2021
+from benchmark.counting.trace import trace
+from benchmark.leaderboard.paper_tables import RowCosts, compute_costs, paper_pages
+from benchmark.leaderboard.published import COSTS, Printed, read_publication, read_published
+from benchmark.leaderboard.publishing import stale_tables, write_tables
+from benchmark.results.store import read_folders
 from benchmark.types import Environment, Measurement, ProtocolRecord, Result, RunSpec
 from zoo import UserError, get_card, list_models
 
@@ -38,7 +38,7 @@ def costs() -> dict[str, RowCosts]:
 @pytest.fixture
 def known_costs(costs: dict[str, RowCosts], monkeypatch: pytest.MonkeyPatch) -> None:
     """Count the costs of the paper's networks once for all tests that render the whole tables."""
-    monkeypatch.setattr("benchmark.paper_tables.compute_costs", lambda table, row: costs[row.model])
+    monkeypatch.setattr("benchmark.leaderboard.paper_tables.compute_costs", lambda table, row: costs[row.model])
 
 
 def test_every_row_is_a_registered_model() -> None:

@@ -11,8 +11,8 @@ import pytest
 from benchmark.leaderboard import boards
 from benchmark.leaderboard.footnotes import Footnotes
 from benchmark.leaderboard.pareto import front
-from benchmark.records import content_of
-from benchmark.store import Store, read_results
+from benchmark.results.records import content_of
+from benchmark.results.store import Store, read_results
 from benchmark.types import Result
 from tests.sample_records import measurement, result
 

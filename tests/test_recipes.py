@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.costs.profiling import meta_model
 from benchmark.datasets import DATASETS
-from benchmark.profiling import meta_model
 from benchmark.training.optimizing import Clipper
 from benchmark.training.recipe import Recipe, Term, find_recipe, load_recipe, recipe_files
 from zoo.card import get_card

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.conflicts import conflicts, warnings
-from benchmark.jsonl import append_line
 from benchmark.leaderboard import boards
-from benchmark.records import content_of, digest_of, newest
-from benchmark.store import Journal, Store, image_scores, read_results
+from benchmark.results.conflicts import conflicts, warnings
+from benchmark.results.jsonl import append_line
+from benchmark.results.records import content_of, digest_of, newest
+from benchmark.results.store import Journal, Store, image_scores, read_results
+from benchmark.results.upkeep import drop, migrate
 from benchmark.types import SCHEMA, Result
-from benchmark.upkeep import drop, migrate
 from tests.sample_records import measurement, result
 from zoo import UserError
 

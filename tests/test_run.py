@@ -20,10 +20,10 @@ from benchmark import evaluate
 from benchmark import run as run_as_users_do
 from benchmark.conditions import Conditions
 from benchmark.datasets import DATASETS
-from benchmark.evaluation import mean_scores
 from benchmark.protocols import ZRR
 from benchmark.reporting import Reporter
-from benchmark.store import Store
+from benchmark.results.store import Store
+from benchmark.scoring.evaluation import mean_scores
 from tests.conftest import TINY
 from zoo import UserError, create_model
 from zoo.weights import save_weights
@@ -181,7 +181,7 @@ def test_what_decides_a_number_decides_the_key(tmp_path, change: dict) -> None:
 
 
 def test_a_run_continues_behind_the_images_it_has(tmp_path, monkeypatch) -> None:
-    from benchmark import evaluation
+    from benchmark.scoring import evaluation
 
     seen: list[str] = []
     original = evaluation.run_sample

@@ -13,8 +13,8 @@ from PIL import Image
 
 from benchmark import run as run_as_users_do
 from benchmark.conditions import Conditions
+from benchmark.datacheck.screening import screen
 from benchmark.datasets import DATASETS
-from benchmark.doctoring.screening import screen
 from benchmark.standin.zrr import cached_zrr_standin
 from zoo import UserError
 

@@ -12,8 +12,8 @@ import time
 
 import pytest
 
-from benchmark.jsonl import append_line, read_lines
-from benchmark.store import Journal, Store, read_results
+from benchmark.results.jsonl import append_line, read_lines
+from benchmark.results.store import Journal, Store, read_results
 from zoo import UserError
 
 
@@ -79,7 +79,7 @@ def test_a_journal_keeps_infinite_scores_and_refuses_nan(tmp_path) -> None:
 _WRITER = """
 import sys
 from pathlib import Path
-from benchmark.jsonl import append_line
+from benchmark.results.jsonl import append_line
 file, name, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 for index in range(count):
     append_line(file, {"writer": name, "index": index, "padding": "x" * 5000})

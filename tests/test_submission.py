@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy.io import loadmat, savemat, whosmat
 
-from benchmark import submission
 from benchmark.datasets import sidd as loader
+from benchmark.running import submission
 from zoo.errors import UserError
 
 

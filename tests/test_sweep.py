@@ -17,21 +17,21 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmark.engine import Outcome, run_isolated
-from benchmark.evaluation import evaluate
-from benchmark.jsonl import lock_of, read_lines
-from benchmark.opening import configured
+from benchmark.host.engine import Outcome, run_isolated
+from benchmark.host.worker import describe_failure
 from benchmark.reporting import Reporter
-from benchmark.store import Store, read_results
-from benchmark.sweep import budget, sweep
+from benchmark.results.jsonl import lock_of, read_lines
+from benchmark.results.store import Store, read_results
+from benchmark.scoring.evaluation import evaluate
+from benchmark.scoring.opening import configured
 from benchmark.sweeping import budget as budgeting
 from benchmark.sweeping import engines, figures
 from benchmark.sweeping.budget import Costs, Estimate, count_members, wall_seconds
 from benchmark.sweeping.points import expand, open_splits, point_key
 from benchmark.sweeping.settings import load_sweep
 from benchmark.sweeping.summary import thresholds
+from benchmark.sweeping.sweep import budget, sweep
 from benchmark.training.checkpoints import read_state
-from benchmark.worker import describe_failure
 from tests.conftest import TINY
 from zoo.errors import UserError
 from zoo.weights import read_checkpoint

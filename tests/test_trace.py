@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmark.profiling import default_size, meta_model, profile, trace_card
-from benchmark.trace import trace
+from benchmark.costs.profiling import default_size, meta_model, profile, trace_card
+from benchmark.counting.trace import trace
 from zoo import UserError, get_card, list_models
 from zoo.errors import SizeError
 

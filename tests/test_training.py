@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from benchmark.datasets import DATASETS
-from benchmark.jsonl import read_lines
+from benchmark.results.jsonl import read_lines
 from benchmark.training import checkpoints, fitting, loop
 from benchmark.training.batches import Batch
 from benchmark.training.divergence import DivergedError, Watch

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
+from benchmark.host.turns import timing_turn, work_turns
 from benchmark.reporting import Reporter
-from benchmark.turns import timing_turn, work_turns
 
 
 class Notes(Reporter):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from benchmark import machine
+from benchmark.host import machine
 from zoo.errors import UserError
 
 if TYPE_CHECKING:

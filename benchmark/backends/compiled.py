@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmark import machine
 from benchmark.backends import ENGINES, Pass
 from benchmark.backends.capture import capture
+from benchmark.host import machine
 from zoo.errors import EngineError, UserError, in_one_line
 
 # Shapes whose compiled form is kept: the tiles of an image have at most nine sizes.

@@ -14,7 +14,7 @@ import click
 from zoo.errors import UserError
 
 if TYPE_CHECKING:
-    from benchmark.console import ConsoleReporter
+    from benchmark.cli.console import ConsoleReporter
 
 
 def start(ctx: click.Context, *, as_json: bool = False) -> ConsoleReporter:
@@ -26,7 +26,7 @@ def start(ctx: click.Context, *, as_json: bool = False) -> ConsoleReporter:
     ctx.obj["stdout"] = sys.stdout
     if as_json:
         ctx.with_resource(contextlib.redirect_stdout(sys.stderr))
-    from benchmark.console import ConsoleReporter
+    from benchmark.cli.console import ConsoleReporter
     from zoo import plugins
 
     reporter = ConsoleReporter(ctx.obj["verbosity"])

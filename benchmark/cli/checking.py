@@ -32,7 +32,7 @@ def data_check(
 ) -> None:
     """Check the files of dataset NAME: complete, undamaged, of the right kind; exit 1 with a list otherwise."""
     reporter = start(ctx)
-    from benchmark.doctoring.checking import check_dataset
+    from benchmark.datacheck.checking import check_dataset
 
     path = Path(manifest) if manifest else None
     document = check_dataset(name, data_root, pairs=pairs, manifest=path, workers=workers, reporter=reporter)

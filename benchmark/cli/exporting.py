@@ -45,8 +45,8 @@ def export(
     A hyper-network becomes two files, FILE.filters.onnx (image to filters) and FILE.onnx (image and filters to image).
     """
     start(ctx, as_json=as_json)
-    from benchmark.exporting import export as write
-    from benchmark.inference import Levels
+    from benchmark.running.exporting import export as write
+    from benchmark.running.inference import Levels
 
     options = key_values("--set", settings, "KEY=VALUE")
     levels = Levels(cfa, black, white)

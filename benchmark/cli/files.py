@@ -96,9 +96,9 @@ def leaderboard(
         return
     if gallery is not None:
         raise UserError("--gallery: the Markdown tables have no pictures; add --html to write the page.")
-    from benchmark.conflicts import warnings
-    from benchmark.publishing import stale_tables, write_tables
-    from benchmark.store import read_folders
+    from benchmark.leaderboard.publishing import stale_tables, write_tables
+    from benchmark.results.conflicts import warnings
+    from benchmark.results.store import read_folders
 
     records = read_folders(folders)
     for line in warnings(records):

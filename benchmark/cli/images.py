@@ -57,9 +57,9 @@ def infer(
 ) -> None:
     """Run MODEL on images: PNG (RAW mosaic or RGB) or .npy, float32 (N, C, H, W) for the bare network."""
     reporter = start(ctx)
-    from benchmark import machine
     from benchmark.conditions import Conditions
-    from benchmark.inference import infer as run_on
+    from benchmark.host import machine
+    from benchmark.running.inference import infer as run_on
 
     # The limit is one on the tiles here.
     names = ("backend", "precision")
@@ -93,7 +93,7 @@ def score(
 ) -> None:
     """Score the images in OUTPUT_DIR against those in TARGET_DIR, paired by stem: RGB, each at its own 8 or 16 bits."""
     reporter = start(ctx, as_json=as_json)
-    from benchmark.scoring import score as compare
+    from benchmark.scoring.folders import score as compare
 
     document = compare(
         output_dir,
@@ -129,8 +129,8 @@ def _mean_of(part: dict[str, Any]) -> str:
 
 
 def _plot_shifts(path: Path, document: dict[str, Any]) -> None:
-    from benchmark.alignment import Shift
-    from benchmark.shift_plots import save_shift_histogram
+    from benchmark.imaging.alignment import Shift
+    from benchmark.imaging.shift_plots import save_shift_histogram
 
     shifts = [Shift(**image["shift"]) for image in document["per_image"] if "shift" in image]
     if not shifts:

@@ -21,8 +21,8 @@ def results() -> None:
 def results_migrate(ctx: click.Context, paths: tuple[str, ...]) -> None:
     """Rewrite records of an older schema in each FILE (or folder of them) into this version's; keys stay."""
     start(ctx)
-    from benchmark.store import record_files
-    from benchmark.upkeep import migrate
+    from benchmark.results.store import record_files
+    from benchmark.results.upkeep import migrate
 
     for file in record_files([Path(path) for path in paths]):
         done = migrate(file)
@@ -44,8 +44,8 @@ def results_drop(
 ) -> None:
     """Take records out of each FILE (or folder of them), with their scores per image; prints what went."""
     start(ctx)
-    from benchmark.store import record_files
-    from benchmark.upkeep import drop
+    from benchmark.results.store import record_files
+    from benchmark.results.upkeep import drop
 
     if not keys and not models and not status:
         raise UserError("results drop: nothing named; expected --key KEY, --model GLOB or --status STATUS.")

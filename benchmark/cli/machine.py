@@ -76,7 +76,7 @@ def given_conditions(flags: dict[str, Any]) -> dict[str, Any]:
 def doctor(ctx: click.Context, as_json: bool) -> None:
     """Print what this machine and installation are, and whether timings here can be trusted."""
     reporter = start(ctx, as_json=as_json)
-    from benchmark.doctor import doctor_text, examine
+    from benchmark.timing.doctor import doctor_text, examine
 
     document = examine(reporter)
     if as_json:

@@ -71,13 +71,13 @@ def profile(
     """Print what MODEL costs at a size; without --measure it is not run."""
     reporter = start(ctx, as_json=as_json)
     from benchmark.catalogue import profile_text
-    from benchmark.profiling import profile as measure
+    from benchmark.costs.profiling import profile as measure
 
     options = key_values("--set", settings, "KEY=VALUE")
     document = measure(model, size=size, options=options, layers=layers, audit=audit)
     if measured:
         from benchmark.conditions import Conditions
-        from benchmark.measuring import add_measurements, measured_text
+        from benchmark.timing.measuring import add_measurements, measured_text
 
         how = Conditions(**given_conditions(flags))
         document = add_measurements(document, conditions=how, seed=seed_of(ctx), reporter=reporter)

@@ -60,9 +60,9 @@ from zoo.errors import UserError
 def run(ctx: click.Context, out: str, rerun: str, suite: str | None, as_json: bool, **flags: Any) -> None:
     """Evaluate and profile models on a dataset, store the records, print the table."""
     reporter = start(ctx, as_json=as_json)
-    from benchmark import runner
     from benchmark.leaderboard import write_pages
-    from benchmark.store import Store
+    from benchmark.results.store import Store
+    from benchmark.running import runner
 
     arguments = _run_arguments(ctx, suite, flags)
     try:
@@ -125,7 +125,7 @@ def _with_paths(record: dict[str, Any], out: Path) -> dict[str, Any]:
 
 
 def _print_results(results: Sequence[Any], pages: Sequence[Path], out: Path) -> None:
-    from benchmark.console import print_board
+    from benchmark.cli.console import print_board
     from benchmark.leaderboard import boards
 
     for dataset in dict.fromkeys(result.dataset for result in results):

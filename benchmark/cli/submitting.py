@@ -32,8 +32,8 @@ def submit(
 ) -> None:
     """Run MODEL on SIDD's benchmark blocks; write the files for its two submission sites."""
     reporter = start(ctx)
-    from benchmark.submission import Method
-    from benchmark.submission import submit as run_on
+    from benchmark.running.submission import Method
+    from benchmark.running.submission import submit as run_on
 
     options = key_values("--set", settings, "KEY=VALUE")
     described = Method(method or model, authors, paper, venue)

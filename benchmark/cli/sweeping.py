@@ -54,8 +54,8 @@ def sweep(
     The same command goes on where an interrupted one stopped; points that failed are tried again.
     """
     reporter = start(ctx, as_json=as_json)
-    from benchmark import sweep as sweeps
     from benchmark.config import parse_value
+    from benchmark.sweeping import sweep as sweeps
     from benchmark.sweeping.budget import budget_lines
 
     given = key_values("--set", settings, "KEY=VALUE, a key of the sweep, or recipe.KEY=VALUE")

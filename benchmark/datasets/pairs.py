@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.datasets import register_dataset
-from benchmark.imagefiles import SUFFIXES, printable, read_rgb, size_of
+from benchmark.imaging.imagefiles import SUFFIXES, printable, read_rgb, size_of
 from benchmark.layout import Defect, DefectsError, Files, PairDigest, left_out
 from benchmark.types import DatasetCard, EvaluationProtocol, Sample
 from zoo.errors import UserError

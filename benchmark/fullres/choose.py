@@ -19,12 +19,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from benchmark.environment import describe_environment
+from benchmark.cache import cache_root
+from benchmark.counting.trace import trace
 from benchmark.fullres.plan import cut, step_of
 from benchmark.fullres.receptive import OnMeta, Reception
 from benchmark.fullres.tiled import Workers
-from benchmark.standin.cache import cache_root
-from benchmark.trace import trace
+from benchmark.host.environment import describe_environment
 from zoo.errors import UserError
 
 VERSION = 1

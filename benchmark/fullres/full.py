@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from benchmark import machine
+from benchmark.counting.trace import trace
 from benchmark.fullres.bands import banded_peak_bytes, run_banded
 from benchmark.fullres.choose import (
     MIB,
@@ -33,8 +33,8 @@ from benchmark.fullres.probe import (
 )
 from benchmark.fullres.receptive import OnMeta, Reception
 from benchmark.fullres.tiled import Forward, Workers, run_tiled
+from benchmark.host import machine
 from benchmark.reporting import Reporter
-from benchmark.trace import trace
 from zoo.errors import UserError, in_one_line
 
 TileSize = Literal["auto", "off"] | tuple[int, int]

@@ -10,7 +10,7 @@ from benchmark.htmlpage.gallery import Gallery, NoPicturesError
 from benchmark.htmlpage.provenance import NO_IMAGES, provenance
 from benchmark.htmlpage.records import Group, Sourced, groups_of
 from benchmark.htmlpage.tables import Texts, table_document
-from benchmark.pictures import ERROR_GAIN, LONGEST_SIDE
+from benchmark.imaging.pictures import ERROR_GAIN, LONGEST_SIDE
 from benchmark.types import Environment
 
 # Kinds of data in the order of the selector.

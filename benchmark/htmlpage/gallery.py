@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.htmlpage.records import Sourced
-from benchmark.pictures import INDEX, VIEWS
+from benchmark.imaging.pictures import INDEX, VIEWS
 
 # Of all pictures together, before base64 adds a third: the page is to be sent and opened with ease.
 TOTAL_BYTES = 24 << 20

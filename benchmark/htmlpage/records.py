@@ -8,8 +8,8 @@ from pathlib import Path
 
 from benchmark.leaderboard import row_name
 from benchmark.leaderboard.tables import images_of, is_scored
-from benchmark.records import newest
-from benchmark.store import read_folders
+from benchmark.results.records import newest
+from benchmark.results.store import read_folders
 from benchmark.types import Result
 from zoo.errors import UserError
 

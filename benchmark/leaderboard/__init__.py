@@ -15,7 +15,7 @@ from benchmark.leaderboard.pages import (
     write_pages,
 )
 from benchmark.leaderboard.tables import Board, boards
-from benchmark.records import newest
+from benchmark.results.records import newest
 
 __all__ = [
     "Board",

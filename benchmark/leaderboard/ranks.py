@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from benchmark.paired import LEVEL, RESAMPLES, paired_difference
-from benchmark.store import image_scores
+from benchmark.results.paired import LEVEL, RESAMPLES, paired_difference
+from benchmark.results.store import image_scores
 from benchmark.types import Result
 
 RULE = (

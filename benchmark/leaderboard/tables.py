@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from benchmark.conflicts import conflicts
 from benchmark.leaderboard.cells import Cells, machine_of, machines_of, row_name
 from benchmark.leaderboard.columns import (
     BESIDE_QUALITY,
@@ -22,7 +21,8 @@ from benchmark.leaderboard.columns import (
 from benchmark.leaderboard.evidence import CONFLICTING, EDITED, evidence_text, legend
 from benchmark.leaderboard.pareto import pareto_cells
 from benchmark.leaderboard.ranks import ranked
-from benchmark.records import newest
+from benchmark.results.conflicts import conflicts
+from benchmark.results.records import newest
 from benchmark.types import Result
 
 _NO_QUALITY = "No quality is shown for untrained weights; costs do not depend on training."

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmark.alignment import Shift, align, find_shift
-from benchmark.filters import check_pair
+from benchmark.imaging.alignment import Shift, align, find_shift
+from benchmark.imaging.filters import check_pair
 from benchmark.metrics import METRICS, register_metric
 
 _SHIFT = (

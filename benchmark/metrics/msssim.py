@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from benchmark.filters import check_pair, filter_valid, gaussian_window, ssim_terms
+from benchmark.imaging.filters import check_pair, filter_valid, gaussian_window, ssim_terms
 from benchmark.metrics import register_metric
 
 _WEIGHTS = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])

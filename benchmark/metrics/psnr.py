@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from benchmark.filters import check_pair, to_gray
+from benchmark.imaging.filters import check_pair, to_gray
 from benchmark.metrics import register_metric
 
 

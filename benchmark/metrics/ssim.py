@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from benchmark.filters import check_pair, filter_replicated, filter_valid, gaussian_window, ssim_terms, to_gray
+from benchmark.imaging.filters import check_pair, filter_replicated, filter_valid, gaussian_window, ssim_terms, to_gray
 from benchmark.metrics import register_metric
 
 _GAUSSIAN = gaussian_window(11, 1.5)

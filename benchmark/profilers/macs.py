@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from benchmark.counting.trace import Trace
 from benchmark.profilers import count, register_profiler
-from benchmark.trace import Trace
 from benchmark.types import Measurement
 
 DEFINITION = (

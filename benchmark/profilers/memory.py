@@ -6,8 +6,8 @@ import math
 
 from torch import nn
 
+from benchmark.counting.trace import Trace
 from benchmark.profilers import count, register_profiler
-from benchmark.trace import Trace
 from benchmark.types import Measurement
 
 

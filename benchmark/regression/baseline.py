@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.jsonl import read_lines
-from benchmark.records import content_of, record_of
 from benchmark.regression.matching import newest
-from benchmark.store import Scores
+from benchmark.results.jsonl import read_lines
+from benchmark.results.records import content_of, record_of
+from benchmark.results.store import Scores
 from benchmark.types import Result, decode_number, encode_number
 from zoo.errors import UserError
 

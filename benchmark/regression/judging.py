@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.paired import paired_difference
 from benchmark.regression.timing import FEWEST, ratio_of_intervals, ratio_of_samples, verdict_of
 from benchmark.regression.verdicts import Change, Kind, Verdict
-from benchmark.store import Scores
+from benchmark.results.paired import paired_difference
+from benchmark.results.store import Scores
 from benchmark.types import Measurement, Result
 
 # A resident set moves by this much without a cause that anyone could name.

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from benchmark.regression.baseline import Kept, is_baseline, read_baseline
-from benchmark.store import Scores, image_scores, read_folders, read_results
+from benchmark.results.store import Scores, image_scores, read_folders, read_results
 from benchmark.types import Result
 from zoo.errors import UserError
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.regression.verdicts import Change, Verdict
-from benchmark.sampling import LEVEL, resampled
+from benchmark.timing.sampling import LEVEL, resampled
 
 # Standard deviation of a relative latency between runs of the same code on an idle machine, as a share of it.
 BETWEEN_RUNS = 0.015

@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmark.jsonl import append_line, lock_of, read_lines
-from benchmark.machine import usable_cores
+from benchmark import cache
+from benchmark.host.machine import usable_cores
 from benchmark.reporting import Reporter
-from benchmark.standin import cache
+from benchmark.results.jsonl import append_line, lock_of, read_lines
 from benchmark.standin.photographs import Photograph, Pixels, folder_photographs, sources_digest
 from zoo.errors import UserError
 

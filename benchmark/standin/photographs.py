@@ -18,7 +18,7 @@ from numpy.random import RandomState
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmark.imagefiles import MORE_FORMATS, decode, kind_of, printable, read_content
+from benchmark.imaging.imagefiles import MORE_FORMATS, decode, kind_of, printable, read_content
 from zoo.errors import UserError
 
 Pixels = NDArray[np.uint8]

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from benchmark.engine import Limits, Outcome, run_isolated
-from benchmark.profiling import CostError, count_costs, meta_model, trace_card
+from benchmark.costs.profiling import CostError, count_costs, meta_model, trace_card
+from benchmark.host.engine import Limits, Outcome, run_isolated
 from benchmark.sweeping.points import Point, Splits
 from benchmark.training.fitting import footprint
 from benchmark.training.objective import Objective

@@ -13,9 +13,9 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol
 
-from benchmark.engine import Limits, Outcome, run_isolated
+from benchmark.host.engine import Limits, Outcome, run_isolated
+from benchmark.host.worker import describe_failure
 from benchmark.sweeping.working import Task
-from benchmark.worker import describe_failure
 from zoo.errors import UserError
 from zoo.plugins import loaded_files
 

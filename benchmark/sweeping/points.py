@@ -10,8 +10,8 @@ from typing import Any
 
 from benchmark.config import settings_of
 from benchmark.metrics import METRICS
-from benchmark.opening import configured, open_dataset
 from benchmark.reporting import Reporter
+from benchmark.scoring.opening import configured, open_dataset
 from benchmark.selection import jsonable_options
 from benchmark.sweeping.settings import Family, Plan
 from benchmark.training.recipe import FREE_KEYS, Recipe

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark.engine import Outcome
-from benchmark.environment import describe_environment
+from benchmark.host.engine import Outcome
+from benchmark.host.environment import describe_environment
 from benchmark.metrics import METRICS
 from benchmark.profilers import PROFILERS
 from benchmark.selection import jsonable_options

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark import machine
-from benchmark.environment import describe_environment
-from benchmark.evaluation import Phases, evaluate_images, mean_scores
-from benchmark.opening import open_dataset
+from benchmark.host import machine
+from benchmark.host.environment import describe_environment
 from benchmark.reporting import Reporter
+from benchmark.results.store import Scores, Store
+from benchmark.scoring.evaluation import Phases, evaluate_images, mean_scores
+from benchmark.scoring.opening import open_dataset
 from benchmark.selection import entry_of
-from benchmark.store import Scores, Store
 from benchmark.sweeping.points import SCORING
 from benchmark.sweeping.settings import METRIC_OF_ERROR
 from benchmark.training.checkpoints import WEIGHTS

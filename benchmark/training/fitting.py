@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmark.machine import available_memory
+from benchmark.host.machine import available_memory
 from benchmark.training.batches import Batch
 from benchmark.training.objective import Objective, total
 from zoo.errors import UserError

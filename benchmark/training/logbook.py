@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark.jsonl import append_line, read_lines
 from benchmark.reporting import Reporter
+from benchmark.results.jsonl import append_line, read_lines
 from zoo.errors import UserError
 
 LOG, CURVES = "log.jsonl", "curves.png"

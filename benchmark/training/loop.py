@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmark.host.turns import work_turns
 from benchmark.reporting import Reporter
-from benchmark.store import make_writable
+from benchmark.results.store import make_writable
 from benchmark.training.batches import Batch, batches
 from benchmark.training.checkpoints import WEIGHTS, State, check_resumable, read_state, save_checkpoint
 from benchmark.training.divergence import DivergedError, Watch
@@ -39,7 +40,6 @@ from benchmark.training.preparing import (
     total_steps,
 )
 from benchmark.training.recipe import Recipe, find_recipe, load_recipe
-from benchmark.turns import work_turns
 from zoo.card import get_card
 
 _LAYERS = 3  # the stream of random numbers that layers such as dropout draw from; order and windows have 1 and 2

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from benchmark.losses import (
+from benchmark.training.batches import Batch
+from benchmark.training.losses import (
     PerceptualLoss,
     check_msssim_side,
     levels_loss,
@@ -16,7 +17,6 @@ from benchmark.losses import (
     resize_target,
     vdn_bound,
 )
-from benchmark.training.batches import Batch
 from benchmark.training.recipe import Recipe, Term
 from zoo.card import InputSpec
 from zoo.errors import UserError

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmark import machine
-from benchmark.losses import PerceptualLoss, load_perceptual, vgg19_features
-from benchmark.opening import configured, open_dataset
+from benchmark.host import machine
 from benchmark.reporting import Reporter
+from benchmark.scoring.opening import configured, open_dataset
 from benchmark.selection import jsonable_options
 from benchmark.training.batches import Batch, Cut, Plan, SampleCache, make_batch
 from benchmark.training.fitting import GIB, check_batch_fits, footprint, free_bytes
+from benchmark.training.losses import PerceptualLoss, load_perceptual, vgg19_features
 from benchmark.training.objective import Objective
 from benchmark.training.recipe import Recipe
 from benchmark.training.validating import Validator

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmark.evaluation import as_picture, network_input, score_pair
-from benchmark.losses import resize_target
+from benchmark.imaging.pictures import Row, save_sheet, show_input
 from benchmark.metrics import METRICS
-from benchmark.pictures import Row, save_sheet, show_input
+from benchmark.scoring.evaluation import as_picture, network_input, score_pair
+from benchmark.training.losses import resize_target
 from benchmark.training.recipe import Validation
 from benchmark.types import Dataset, EvaluationProtocol, Sample, encode_number
 from zoo.card import InputSpec

@@ -1,0 +1,223 @@
+"""What a model costs, without running it: parameters, MACs, memory at any size."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmark.costs.audit import COUNTERS, audit_counters
+from benchmark.counting.trace import Trace, trace
+from benchmark.profilers import PROFILERS
+from benchmark.types import Measurement
+from zoo.card import ModelCard, get_card
+from zoo.errors import BuildError, SizeError, UserError, in_one_line
+from zoo.options import resolve_options
+from zoo.raw import padded_size
+
+Size = tuple[int, int]
+_PATCH_OF_TASK = {"raw2rgb": (224, 224), "denoise_rgb": (256, 256), "enhance_rgb": (256, 256)}
+# An audit really runs the network: about a second, and memory that any machine has.
+AUDIT_PEAK_BYTES = 1 << 30
+AUDIT_MACS = 50_000_000_000
+_LEAST_AUDIT_SIDE = 32
+
+
+class CostError(UserError):
+    """The model cannot be followed; the message says why, ``reason`` in a few words."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def meta_model(card: ModelCard, options: Mapping[str, Any]) -> nn.Module:
+    """Build a model without memory for its weights.
+
+    Raises UserError for options that the model refuses, BuildError if its build function fails.
+    """
+    resolved = resolve_options(card.name, card.options, options)
+    try:
+        with torch.device("meta"):
+            model = card.build(**resolved)
+    except UserError:
+        raise
+    except Exception:
+        # A build function that reads its own tensors' values needs real ones; other errors come again here.
+        model = _build(card, resolved)
+    return model.to("meta")
+
+
+def _build(card: ModelCard, options: Mapping[str, Any]) -> nn.Module:
+    try:
+        return card.build(**options)
+    except UserError:
+        raise
+    except Exception as error:
+        raise BuildError(f"{card.name} cannot be built: {in_one_line(error)}") from error
+
+
+def trace_card(card: ModelCard, options: Mapping[str, Any], size: Size, model: nn.Module | None = None) -> Trace:
+    """Trace one image whose planes have ``size`` before padding.
+
+    Raises SizeError if the size is too small, CostError if the model cannot run on meta tensors.
+    """
+    spec = card.input_for(options)
+    height, width = padded_size(*size, spec)
+    model = model or meta_model(card, options)
+    planes = torch.empty(1, spec.channels, height, width, device="meta")
+    try:
+        return trace(model, planes)
+    except Exception as error:
+        # Whatever a user's forward raises is a statement about that model, not about the tool.
+        raise CostError(
+            f"costs of {card.name} at {height}x{width} not counted: {in_one_line(error)}", in_one_line(error)
+        ) from error
+
+
+def trace_or_run(
+    card: ModelCard, options: Mapping[str, Any], size: Size, model: nn.Module | None = None
+) -> tuple[Trace, str | None]:
+    """Trace one image; a model that cannot be followed on meta tensors really runs, on an image of at most its patch.
+
+    The second value says so then: why, and at which size. Raises SizeError if the size is too small, CostError if
+    the model does not run either.
+    """
+    try:
+        return trace_card(card, options, size, model), None
+    except CostError as error:
+        patch = default_size(card)
+        small = size if size[0] * size[1] <= patch[0] * patch[1] else patch
+        traced = _run_traced(card, options, small, error)
+        shape = "x".join(map(str, traced.input_shape))
+        why = f"{card.name} cannot be followed without running it ({error.reason})"
+        return traced, f"{why}; its costs are of a run at {shape}"
+
+
+def _run_traced(card: ModelCard, options: Mapping[str, Any], size: Size, error: CostError) -> Trace:
+    spec = card.input_for(options)
+    network = _build(card, resolve_options(card.name, card.options, options))
+    planes = torch.rand(1, spec.channels, *padded_size(*size, spec), generator=torch.Generator().manual_seed(0))
+    try:
+        with _plain_operations():
+            return trace(network, planes)
+    except Exception as failure:
+        raise CostError(
+            f"costs of {card.name} not counted: neither on meta tensors ({error.reason})"
+            f" nor by a run at {size[0]}x{size[1]} ({in_one_line(failure)})",
+            in_one_line(failure),
+        ) from failure
+
+
+@contextlib.contextmanager
+def _plain_operations() -> Iterator[None]:
+    """Let torch run attention and recurrent layers by the operations that have formulas, not by fused ones."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with warnings.catch_warnings():
+            # Some versions warn about hardware that is not there when a flag is set.
+            warnings.simplefilter("ignore")
+            with torch.backends.mkldnn.flags(enabled=False):
+                yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def count_costs(model: nn.Module, result: Trace) -> dict[str, Measurement]:
+    """Return the measurements of every exact profiler by id."""
+    measurements: dict[str, Measurement] = {}
+    for card in PROFILERS:
+        if card.kind == "count":
+            measurements |= card.measure(model, result)
+    return measurements
+
+
+def default_size(card: ModelCard) -> Size:
+    """Return the patch that a network receives from the dataset of its task: ZRR 224x224 packed, SIDD 256x256."""
+    return _PATCH_OF_TASK[card.task]
+
+
+def audit_card(card: ModelCard, options: Mapping[str, Any], size: Size) -> dict[str, Any]:
+    """Return what other counters say about a model, and why; keys as in ``audit.audit_counters``.
+
+    They run the network, so the image has ``size`` only where that takes at most AUDIT_PEAK_BYTES and AUDIT_MACS;
+    else it is the dataset's patch, halved until both hold or a side would fall under 32. ``audit_input_shape`` says
+    which it was, ``zoo-bench`` the count of record there. Raises what ``trace_card`` raises at ``size``.
+    """
+    network = meta_model(card, options)
+    record = _audit_record(card, options, size, network)
+    return audit_counters(record, network, lambda: _build(card, resolve_options(card.name, card.options, options)))
+
+
+def _audit_record(card: ModelCard, options: Mapping[str, Any], size: Size, network: nn.Module) -> Trace:
+    record = trace_card(card, options, size, network)
+    height, width = default_size(card)
+    while record.peak_activation_bytes > AUDIT_PEAK_BYTES or record.macs > AUDIT_MACS:
+        if min(height, width) < _LEAST_AUDIT_SIDE:
+            break
+        if height * width < size[0] * size[1]:
+            try:
+                record = trace_card(card, options, (height, width), network)
+            except (CostError, SizeError):
+                # A network that takes no smaller image is audited at the smallest one that it took.
+                break
+        height, width = height // 2, width // 2
+    return record
+
+
+def profile(
+    model: str,
+    *,
+    size: Size | None = None,
+    options: Mapping[str, Any] | None = None,
+    layers: bool = False,
+    audit: bool = False,
+) -> dict[str, Any]:
+    """Return the costs of a model by name as JSON-ready values; keys as in ``zoo-bench profile --json``.
+
+    ``size`` is that of the planes the network receives (default: the patch of its dataset); nothing is run
+    and no memory of that size is needed. ``layers`` adds the MACs per layer, ``audit`` what other counters say
+    about a small image, which they run. A model that cannot be followed on meta tensors is run on an image of at most
+    its dataset's patch; ``input_shape`` and ``notes`` say so. Raises UserError for unknown names, options and sizes
+    that are too small, and for a model that does not run at all.
+    """
+    card = get_card(model)
+    given = options or {}
+    network = meta_model(card, given)
+    result, note = trace_or_run(card, given, size or default_size(card), network)
+    costs = count_costs(network, result)
+    document: dict[str, Any] = {
+        "model": card.name,
+        "options": dict(resolve_options(card.name, card.options, given)),
+        "input_shape": list(result.input_shape),
+        "output_shape": list(result.output_shape),
+        **{name: measurement.value for name, measurement in costs.items()},
+        "peak_conv_layer": result.peak_conv_layer,
+        "peak_activation_layer": result.peak_activation_layer,
+        "uncounted_ops": [
+            {"op": item.op, "calls": item.calls, "elements": item.elements} for item in result.uncounted_ops
+        ],
+        "definitions": {name: measurement.definition for name, measurement in costs.items()},
+        "notes": [note] if note else [],
+    }
+    if layers:
+        document["layers"] = [
+            {"layer": name, "macs": macs, "flops": 2 * macs} for name, macs in result.layer_macs.items()
+        ]
+    if audit:
+        document |= _audit_part(card, given, size or default_size(card), document["notes"])
+    return document
+
+
+def _audit_part(card: ModelCard, options: Mapping[str, Any], size: Size, notes: list[str]) -> dict[str, Any]:
+    try:
+        details = audit_card(card, options, size)
+    except CostError as error:
+        notes.append(f"no audit, which needs the layers of a pass on meta tensors ({error.reason})")
+        return {"audit": dict.fromkeys(COUNTERS)}
+    return {"audit": {counter: details[counter] for counter in COUNTERS}, "audit_details": details}

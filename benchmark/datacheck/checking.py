@@ -1,0 +1,180 @@
+"""Check a dataset's folder: every file read once, hashed and judged, with memory that does not grow with its size."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import Any, TextIO
+
+from benchmark.datacheck.inspection import VERSION, Facts, inspect_unit
+from benchmark.datacheck.judging import Judge
+from benchmark.datacheck.memory import Memory
+from benchmark.datacheck.plans import Plan, Problem, Unit, make_plan
+from benchmark.imaging.imagefiles import printable
+from benchmark.reporting import Reporter
+from benchmark.scoring.opening import configured
+from benchmark.scoring.pipeline import default_workers
+from benchmark.types import DatasetCard
+from zoo.errors import UserError
+
+# Units of work per task: large enough that handing them over costs nothing beside decoding.
+_CHUNK = 8
+
+
+def check_dataset(
+    name: str,
+    data_root: str | Path | None = None,
+    *,
+    pairs: str | None = None,
+    manifest: Path | None = None,
+    workers: int | None = None,
+    reporter: Reporter | None = None,
+) -> dict[str, Any]:
+    """Return what is wrong with a dataset's folder; the same as ``zoo-bench data check``.
+
+    Keys: ``dataset``, ``root``, ``ok``, ``files``, ``bytes``, ``problems`` [{file, kind, what, expected}],
+    ``manifest_digest`` (sha256 of the lines ``<sha256>  <path>``, which ``manifest`` receives), ``remembered`` (files
+    known from an earlier check, unchanged in size and time) and, for RAW, ``cfa`` and ``orientation`` votes.
+    ``pairs`` is the rule of the dataset of that name. Raises UserError if there is no such dataset or folder.
+    """
+    reporter = reporter or Reporter()
+    card = configured(name.removesuffix("-standin"), rule=pairs)
+    root = _find_root(card, data_root, reporter)
+    plan = make_plan(card, root)
+    judge = Judge(plan, root)
+    totals = _Totals(root)
+    with _manifest(manifest) as lines, reporter.progress(f"checking {plan.name}", len(plan.units)) as advance:
+        for unit, facts, remembered in facts_of(plan, root, workers):
+            judge.take(unit, facts)
+            totals.take(unit, facts, remembered, lines)
+            advance()
+    problems = [Problem(*map(printable, problem)) for problem in judge.finish()]
+    if not plan.units and not problems:
+        raise UserError(f"{plan.name}: no files of the dataset in {root}. Pass another --data-root.")
+    document = {
+        "dataset": plan.name,
+        "root": printable(root),
+        "ok": not problems,
+        "files": totals.files,
+        "bytes": totals.bytes,
+        "remembered": totals.remembered,
+        "problems": [problem._asdict() for problem in problems],
+        "manifest_digest": totals.digest.hexdigest(),
+    }
+    if plan.cfa:
+        document["cfa"] = {
+            "expected": plan.cfa,
+            "votes": dict(judge.phases),
+            "pairs": judge.pairs,
+            "others": judge.others,
+        }
+        document["orientation"] = {"votes": dict(judge.orientations)}
+    return document
+
+
+class _Totals:
+    """Counts and the manifest's digest."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.files = self.bytes = self.remembered = 0
+        self.digest = sha256()
+
+    def take(self, unit: Unit, facts: Facts, remembered: bool, lines: TextIO | None) -> None:
+        """Count one unit."""
+        for (_, path), found in zip(unit.files, facts["files"]):
+            self.files += 1
+            self.bytes += found.get("bytes", 0)
+            self.remembered += remembered
+            if "sha256" not in found:
+                continue
+            name = path.relative_to(self.root) if path.is_relative_to(self.root) else path
+            line = f"{found['sha256']}  {name.as_posix()}\n"
+            self.digest.update(line.encode("utf-8", "surrogateescape"))
+            if lines is not None:
+                lines.write(line)
+
+
+def facts_of(plan: Plan, root: Path, workers: int | None) -> Iterator[tuple[Unit, Facts, bool]]:
+    """Yield each unit with its facts, in order: remembered ones, or measured in threads a few chunks ahead."""
+    count = workers or default_workers()
+    waiting: deque[tuple[list[_Job], Future[list[Facts]]]] = deque()
+    units = iter(plan.units)
+    with closing(Memory(root, VERSION)) as memory, ThreadPoolExecutor(count, "zoo-bench") as pool:
+        try:
+            while True:
+                jobs = [_Job(plan, unit, memory) for unit in islice(units, _CHUNK)]
+                if jobs:
+                    waiting.append((jobs, pool.submit(_measure, plan, [job for job in jobs if job.known is None])))
+                if not waiting:
+                    return
+                if jobs and len(waiting) <= 2 * count:
+                    continue
+                done, future = waiting.popleft()
+                yield from _settle(done, future.result(), memory)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Job:
+    """A unit with what is remembered of it."""
+
+    def __init__(self, plan: Plan, unit: Unit, memory: Memory) -> None:
+        self.unit = unit
+        self.files = [(path, plan.rules[role]) for role, path in unit.files]
+        # The role is part of it: the same file is measured differently as a mosaic and as a picture.
+        self.key = f"{plan.name} " + " ".join(f"{role} {printable(path)}" for role, path in unit.files)
+        self.state = memory.state([path for path, _ in self.files])
+        self.known: Facts | None = memory.recall(self.key, self.state)
+
+
+def _measure(plan: Plan, jobs: Sequence[_Job]) -> list[Facts]:
+    return [inspect_unit(job.files) for job in jobs]
+
+
+def _settle(jobs: Sequence[_Job], measured: Sequence[Facts], memory: Memory) -> Iterator[tuple[Unit, Facts, bool]]:
+    new = iter(measured)
+    for job in jobs:
+        facts = job.known if job.known is not None else next(new)
+        if job.known is None:
+            memory.keep(job.key, job.state, facts)
+        yield job.unit, facts, job.known is not None
+    if measured:
+        memory.commit()
+
+
+def _find_root(card: DatasetCard, data_root: str | Path | None, reporter: Reporter) -> Path:
+    """Return the folder to check: as named, from ZOO_BENCH_DATA, or the embedded stand-in, announced."""
+    base = os.environ.get("ZOO_BENCH_DATA")
+    root = Path(data_root) if data_root is not None else Path(base) / card.name if base else None
+    if root is None or (data_root is None and not root.is_dir()):
+        if card.standin is None:
+            raise UserError(f"{card.name}: no data; it has no embedded stand-in. Pass --data-root.")
+        reporter.note(f"{card.name}: no --data-root given; checking the embedded stand-in.")
+        return card.standin(reporter)
+    if not root.is_dir():
+        raise UserError(f"{card.name}: no folder at {root}; download the dataset and pass its root by --data-root.")
+    return root
+
+
+@contextmanager
+def _manifest(path: Path | None) -> Iterator[TextIO | None]:
+    """Open the manifest; it gets its name when it is complete."""
+    if path is None:
+        yield None
+        return
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("w", encoding="utf-8", errors="surrogateescape") as lines:
+            yield lines
+        os.replace(partial, path)
+    except OSError as error:
+        raise UserError(f"--manifest: cannot write {path} ({error.strerror or error}).") from error
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,154 @@
+"""What is wrong with a dataset, from the facts about its files and the rules of its plan."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmark.datacheck.duplicates import MAX_BITS, MIN_CORRELATION, Fingerprints, near_duplicates
+from benchmark.datacheck.plans import Plan, Problem, Rule, Unit
+from benchmark.datacheck.views import ORIENTATIONS, PHASES
+from benchmark.imaging.imagefiles import printable
+
+# Brightness of a mosaic and its photograph, correlated over 32x32 blocks, below which they show different things.
+_LEAST_LIKENESS = 0.3
+# The share of pixels at 255 from which an 8-bit mosaic was cut, not dark.
+_CUT_SHARE = 0.001
+# Votes for a phase or an orientation mean something from this many pairs.
+_LEAST_VOTES = 3
+_NAMED = 20
+
+
+@dataclass
+class Judge:
+    """Takes the facts unit by unit, keeps what the whole dataset is judged by, and lists the problems."""
+
+    plan: Plan
+    root: Path
+    problems: list[Problem] = field(default_factory=list)
+    phases: Counter[str] = field(default_factory=Counter)
+    orientations: Counter[str] = field(default_factory=Counter)
+    pairs: int = 0
+    # The first mosaics that vote for another phase than expected; one alone may err and is no problem.
+    others: list[dict[str, str]] = field(default_factory=list)
+    prints: dict[str, Fingerprints] = field(default_factory=dict)
+    digests: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def take(self, unit: Unit, facts: dict[str, Any]) -> None:
+        """Judge one unit."""
+        before = len(self.problems)
+        for (role, path), found in zip(unit.files, facts["files"]):
+            self.problems += self._file_problems(path, self.plan.rules[role], found)
+            if role == self.plan.compared and any(unit.split in pair for pair in self.plan.separate):
+                self._remember(unit.split, path, found)
+        sizes = [found.get("size") for found in facts["files"]]
+        if len(sizes) == 2 and None not in sizes and sizes[0] != sizes[1]:
+            (_, first), (_, second) = unit.files
+            self._add(second, "size", f"{_size(sizes[1])} pixels", f"{_size(sizes[0])}, as its partner {first.name}")
+        # A file that is wrong by itself, a black frame say, cannot tell what the pair shows.
+        if facts["views"] is not None and len(self.problems) == before:
+            self._take_views(unit, facts["views"])
+
+    def finish(self) -> list[Problem]:
+        """Return all problems, those of the whole dataset last."""
+        if self.plan.cfa:
+            self._judge_votes(self.phases, self.plan.cfa, "cfa", "the colour filter looks like", PHASES)
+            self._judge_votes(self.orientations, ORIENTATIONS[0], "orientation", "targets are", ORIENTATIONS)
+        for first, second in self.plan.separate:
+            self._judge_duplicates(first, second)
+        return [*self.plan.problems, *self.problems]
+
+    def _add(self, path: Path | str, kind: str, what: str, expected: str) -> None:
+        self.problems.append(Problem(str(path), kind, what, expected))
+
+    def _file_problems(self, path: Path, rule: Rule | None, found: dict[str, Any]) -> Iterator[Problem]:
+        file = str(path)
+        if "error" in found:
+            yield Problem(file, "damaged", found["error"], "a complete file" + _of(rule))
+        known = self.plan.digests.get(_relative(path, self.root))
+        if known is not None and found.get("sha256") not in (known, None):
+            yield Problem(file, "content", "not what the stand-in's marker says", f"sha256 {known[:16]}...")
+        if rule is None or "error" in found:
+            return
+        shape = f"{found['bits']}-bit {found['kind']} {found['format']}"
+        if found["kind"] not in rule.kinds or found["bits"] not in rule.bits:
+            yield Problem(file, "depth", shape, _of(rule).removeprefix(": "))
+        elif "high" in found:
+            yield from _level_problems(file, rule, found)
+        height, width = found["size"]
+        if rule.size is not None and (height, width) != rule.size:
+            yield Problem(file, "size", f"{height}x{width} pixels", _size(list(rule.size)))
+        if rule.even and (height % 2 or width % 2):
+            yield Problem(file, "size", f"{height}x{width} pixels", "an even height and width: whole 2x2 blocks")
+
+    def _remember(self, split: str, path: Path, found: dict[str, Any]) -> None:
+        if "sha256" in found:
+            self.digests.setdefault(split, {})[found["sha256"]] = str(path)
+        if "hash" in found:
+            prints = self.prints.setdefault(split, Fingerprints())
+            prints.add(str(path), int(found["hash"], 16), base64.b64decode(found["thumbnail"]))
+
+    def _take_views(self, unit: Unit, views: dict[str, Any]) -> None:
+        self.pairs += 1
+        self.phases[views["phase"] or "unclear"] += 1
+        if views["phase"] not in (None, self.plan.cfa) and len(self.others) < _NAMED:
+            self.others.append({"file": printable(unit.files[0][1]), "phase": views["phase"]})
+        self.orientations[views["orientation"] or "unclear"] += 1
+        if views["likeness"] is not None and views["likeness"] < _LEAST_LIKENESS:
+            (_, raw), (_, target) = unit.files
+            what = f"shows something else than {target}: brightness correlates by {views['likeness']:.2f}"
+            self._add(raw, "mismatch", what, f"the same scene, at least {_LEAST_LIKENESS}")
+
+    def _judge_votes(self, votes: Counter[str], right: str, kind: str, words: str, names: tuple[str, ...]) -> None:
+        counted = {name: votes[name] for name in names if votes[name]}
+        total = sum(counted.values())
+        if total < _LEAST_VOTES:
+            return
+        winner = max(counted, key=lambda name: counted[name])
+        if winner != right:
+            unclear = f", {votes['unclear']} unclear" if votes["unclear"] else ""
+            self._add(self.root, kind, f"{words} {winner} in {counted[winner]} of {total} pairs{unclear}", right)
+
+    def _judge_duplicates(self, first: str, second: str) -> None:
+        one, other = self.digests.get(first, {}), self.digests.get(second, {})
+        same = {other[digest]: one[digest] for digest in other.keys() & one.keys()}
+        for file, twin in sorted(same.items()):
+            self._add(file, "duplicate", f"the same bytes as {twin}", f"no image in both {first} and {second}")
+        empty = Fingerprints()
+        for twin, file, bits, likeness in near_duplicates(
+            self.prints.get(first, empty), self.prints.get(second, empty)
+        ):
+            if file not in same:
+                what = f"nearly {twin}: {bits} of 63 bits differ, correlation {likeness:.3f}"
+                limits = f"more than {MAX_BITS} bits or less than {MIN_CORRELATION}"
+                self._add(file, "near-duplicate", what, f"no image in both {first} and {second} ({limits})")
+
+
+def _level_problems(file: str, rule: Rule, found: dict[str, Any]) -> Iterator[Problem]:
+    if rule.white is not None and found["high"] > rule.white:
+        yield Problem(file, "range", f"counts up to {found['high']}", f"at most {rule.white}, unscaled")
+    if rule.unscaled and found.get("at_255", 0.0) > _CUT_SHARE:
+        what = f"{100 * found['at_255']:.1f} % of an 8-bit mosaic at 255"
+        yield Problem(file, "range", what, "8 bits only where no count exceeds 255")
+    if found["low"] == found["high"]:
+        yield Problem(file, "black", f"every pixel is {found['low']}", "a picture")
+    elif found["brightest"] <= rule.black_up_to * (257 if found["bits"] == 16 and not rule.unscaled else 1):
+        yield Problem(file, "black", f"a black frame: no block brighter than {found['brightest']:.1f}", "a picture")
+
+
+def _of(rule: Rule | None) -> str:
+    if rule is None:
+        return ""
+    return f": {'/'.join(map(str, rule.bits))}-bit {'/'.join(rule.kinds)} {'/'.join(rule.formats)}"
+
+
+def _size(size: list[int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()

@@ -1,0 +1,318 @@
+"""What each dataset must look like: its files in pairs, a rule per kind of file, and the defects of the layout."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.cache import MARKER, read_marker, rebuild_advice
+from benchmark.datasets import pairs, sidd, zrr
+from benchmark.imaging.imagefiles import printable
+from benchmark.imaging.matfiles import find_mat
+from benchmark.layout import DefectsError, check_standin
+from benchmark.standin.sidd import BENCHMARK, VALIDATION_NOISY, VALIDATION_TARGET
+from benchmark.types import DatasetCard
+from zoo.errors import UserError
+
+
+class Problem(NamedTuple):
+    """Something wrong: the file or folder, a word for the kind, what was found and what was expected."""
+
+    file: str
+    kind: str
+    what: str
+    expected: str
+
+    def line(self) -> str:
+        """Return the problem as one line."""
+        return f"{self.file}: {self.what}" + (f"; expected {self.expected}" if self.expected else "")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a file of one role must be; levels are in the file's own counts."""
+
+    formats: tuple[str, ...]
+    kinds: tuple[str, ...]
+    bits: tuple[int, ...] = (8,)
+    size: tuple[int, int] | None = None
+    even: bool = False
+    white: int | None = None
+    black: float = 0.0
+    # A frame whose brightest block (of 32 x 32, its channels averaged) is at most this is black.
+    black_up_to: float = 0.0
+    # Counts that are stored unscaled fill 8 bits by chance only: many at 255 were cut.
+    unscaled: bool = False
+    mosaic: bool = False
+
+
+class Unit(NamedTuple):
+    """Files that belong together: (role, path) each; one file where its partner is missing."""
+
+    split: str
+    id: str
+    files: tuple[tuple[str, Path], ...]
+
+
+@dataclass
+class Plan:
+    """A dataset in one folder."""
+
+    name: str
+    rules: Mapping[str, Rule | None]
+    units: Sequence[Unit] = ()
+    problems: list[Problem] = field(default_factory=list)
+    # The colour filter of files whose role is "raw", read from the top left corner, and where they are.
+    cfa: str | None = None
+    # Splits that must not share images, and the role that is compared.
+    separate: tuple[tuple[str, str], ...] = ()
+    compared: str = "target"
+    # sha256 by path, from a stand-in's marker.
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+
+RAW = Rule(
+    formats=("PNG",),
+    kinds=("grey",),
+    bits=(8, 16),
+    even=True,
+    white=zrr.WHITE,
+    black=zrr.BLACK,
+    black_up_to=zrr.BLACK + 2.0,
+    unscaled=True,
+    mosaic=True,
+)
+PHOTOGRAPH = Rule(formats=("JPEG",), kinds=("RGB",), black_up_to=1.0)
+PICTURE = Rule(formats=("PNG", "JPEG", "TIFF"), kinds=("RGB",), bits=(8, 16), black_up_to=1.0)
+SIDD_PICTURE = Rule(formats=("PNG",), kinds=("RGB",), black_up_to=1.0)
+ZRR_PATCH = (448, 448)
+# Missing files that are named one by one.
+_SHOWN = 20
+
+
+def make_plan(card: DatasetCard, root: Path) -> Plan:
+    """Return the plan of a dataset at ``root``; raises UserError if it has no check."""
+    if card.name not in PLANS:
+        raise UserError(f"data check: {card.name} has no check; expected one of {', '.join(PLANS)}.")
+    return PLANS[card.name](card, root)
+
+
+def rules_at(card: DatasetCard, root: Path) -> Plan:
+    """Return the plan of a dataset without looking for its files: rules, name, and a stand-in's digests."""
+    if card.name == zrr.NAME:
+        return _zrr_rules(root)[0]
+    if card.name == sidd.NAME:
+        return _sidd_rules(root)[0]
+    return _pairs_rules()
+
+
+def _zrr_rules(root: Path) -> tuple[Plan, Mapping[str, int]]:
+    marker = read_marker(root)
+    size = ZRR_PATCH if marker is None else None
+    rules = {"raw": _sized(RAW, size), "target": _sized(PHOTOGRAPH, size), "frame": RAW}
+    plan = Plan(zrr.NAME, rules, cfa="RGGB", separate=(("train", "test"),))
+    return plan, _counts(plan, root, marker, zrr.STANDIN_NAME, zrr.PUBLISHED_COUNTS)
+
+
+def _sidd_rules(root: Path) -> tuple[Plan, Mapping[str, int]]:
+    plan = Plan(sidd.NAME, {"input": SIDD_PICTURE, "target": SIDD_PICTURE, "blocks": None})
+    return plan, _counts(plan, root, read_marker(root), sidd.STANDIN_NAME, {})
+
+
+def _pairs_rules() -> Plan:
+    return Plan(pairs.NAME, {"input": PICTURE, "target": PICTURE})
+
+
+def _plan_zrr(card: DatasetCard, root: Path) -> Plan:
+    plan, counts = _zrr_rules(root)
+    units: list[Unit] = []
+    for split, count in counts.items():
+        found = {
+            role: (root / split / folder, _numbered(plan, root / split / folder, suffix, count))
+            for role, folder, suffix in (("raw", zrr.RAW_FOLDER, ".png"), ("target", zrr.TARGET_FOLDER, ".jpg"))
+        }
+        units += _pair_numbers(plan, split, count, found)
+    frames = root / "test" / zrr.FULL_FOLDER
+    if frames.is_dir():
+        units += [
+            Unit("frames", path.stem, (("frame", path),)) for path in _files(plan, frames) if path.suffix == ".png"
+        ]
+    plan.units = units
+    return plan
+
+
+def _plan_sidd(card: DatasetCard, root: Path) -> Plan:
+    plan, counts = _sidd_rules(root)
+    blocks = _plan_blocks(plan, root, counts)
+    try:
+        sidd.find_scenes(sidd.NAME, root)
+    except UserError as error:
+        if not blocks or "pass one of" in str(error):
+            plan.problems.append(Problem(str(root), "layout", str(error), ""))
+        return plan
+    split = _opened(plan, root, lambda: sidd.SiddFolders(root))
+    if split is None:
+        return plan
+    plan.units = [*plan.units, *_loader_units(split)]
+    if "published_pairs" in split.provenance and split.provenance["pairs"] != split.provenance["published_pairs"]:
+        what = f"{split.provenance['pairs']} pairs of SIDD-Small"
+        plan.problems.append(Problem(str(root), "count", what, str(split.provenance["published_pairs"])))
+    return plan
+
+
+def _plan_blocks(plan: Plan, root: Path, counts: Mapping[str, int]) -> list[Path]:
+    """Return the files of blocks, having read them: they must have the published shape and hold pictures."""
+    folders = (root, *(path for path in sorted(root.iterdir()) if path.is_dir()))
+    stems = (VALIDATION_NOISY, VALIDATION_TARGET, BENCHMARK)
+    found = {stem: [path for folder in folders if (path := find_mat(folder, stem))] for stem in stems}
+    paths = {stem: files[0] for stem, files in found.items() if files}
+    plan.units = [Unit("blocks", path.stem, (("blocks", path),)) for path in paths.values()]
+    arrays: dict[str, NDArray[np.uint8]] = {}
+    for stem, path in paths.items():
+        images = counts.get("benchmark" if stem == BENCHMARK else "validation", sidd.PUBLISHED_IMAGES)
+        blocks = _opened(plan, path, functools.partial(sidd.read_blocks, plan.name, root, stem, images))
+        if blocks is not None:
+            arrays[stem] = blocks
+            plan.problems += _black_blocks(path, blocks)
+    sides = (VALIDATION_NOISY, VALIDATION_TARGET)
+    for stem, other in (sides, sides[::-1]):
+        if stem in paths and other not in paths:
+            plan.problems.append(Problem(str(paths[stem]), "partner", "no partner", f"{other}.mat"))
+    noisy, target = (arrays.get(stem) for stem in sides)
+    if noisy is not None and target is not None:
+        plan.problems += _noiseless_blocks(paths[VALIDATION_NOISY], noisy, target)
+    return list(paths.values())
+
+
+def _black_blocks(path: Path, blocks: NDArray[np.uint8]) -> Iterator[Problem]:
+    for image, block in np.ndindex(*blocks.shape[:2]):
+        if not blocks[image, block].any():
+            yield Problem(str(path), "black", f"block {block} of image {image}: every pixel is 0", "a picture")
+
+
+def _noiseless_blocks(path: Path, noisy: NDArray[np.uint8], target: NDArray[np.uint8]) -> Iterator[Problem]:
+    for image, block in np.ndindex(*noisy.shape[:2]):
+        if noisy[image, block].any() and np.array_equal(noisy[image, block], target[image, block]):
+            what = f"block {block} of image {image}: the same pixels as its target"
+            yield Problem(str(path), "mismatch", what, "a noisy picture")
+
+
+def _plan_pairs(card: DatasetCard, root: Path) -> Plan:
+    plan = _pairs_rules()
+    split = _opened(plan, root, lambda: card.open(root, card.default_split))
+    if split is not None:
+        plan.units = _loader_units(split)
+    return plan
+
+
+PLANS: dict[str, Callable[[DatasetCard, Path], Plan]] = {
+    zrr.NAME: _plan_zrr,
+    sidd.NAME: _plan_sidd,
+    pairs.NAME: _plan_pairs,
+}
+
+
+def _sized(rule: Rule, size: tuple[int, int] | None) -> Rule:
+    return replace(rule, size=size)
+
+
+def _counts(
+    plan: Plan, root: Path, marker: dict[str, Any] | None, standin: str, published: Mapping[str, int]
+) -> Mapping[str, int]:
+    """Return the number of pairs by split; a stand-in's marker renames the plan and gives counts and digests."""
+    if marker is None:
+        return published
+    check_standin(root, marker, name=plan.name, standin=standin)
+    plan.name = standin
+    try:
+        plan.digests = {path: str(entry["sha256"]) for path, entry in marker.get("files", {}).items()}
+        return {str(split): int(count) for split, count in marker["counts"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{plan.name}: {root / MARKER} has no usable entry ({error!r}). {rebuild_advice(root)}"
+        ) from error
+
+
+def _opened(plan: Plan, root: Path, open_split: Callable[[], Any]) -> Any | None:
+    """Return an opened split; what its loader refuses are problems, and what files are there become units."""
+    try:
+        return open_split()
+    except DefectsError as error:
+        plan.problems += [Problem(printable(d.path), d.kind, d.what, d.expected) for d in error.defects]
+        plan.units = [*plan.units, *(Unit("files", id, files) for id, files in error.files.items())]
+    except UserError as error:
+        what = str(error).removeprefix(f"{plan.name}: ").removeprefix(f"{root} ")
+        plan.problems.append(Problem(str(root), "layout" if root.is_dir() else "damaged", what, ""))
+    return None
+
+
+def _loader_units(split: Any) -> list[Unit]:
+    return [Unit(split.split, id, tuple(zip(("input", "target"), split.paths(id)))) for id in split.ids]
+
+
+def _files(plan: Plan, folder: Path) -> Iterator[Path]:
+    """Yield the regular files of a folder; hidden ones are left by file managers, what is no file is a problem."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        what = "there is no such folder" if missing else f"cannot be listed ({error.strerror})"
+        plan.problems.append(Problem(str(folder), "folder", what, "the files of the dataset"))
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        try:
+            if entry.is_file():
+                yield Path(entry.path)
+                continue
+            what = "a link to nothing" if entry.is_symlink() and not Path(entry.path).exists() else "no file"
+        except OSError as error:  # links that point at each other
+            what = f"cannot be followed ({error.strerror})"
+        if Path(entry.name).suffix:
+            plan.problems.append(Problem(printable(entry.path), "name", what, "a file"))
+
+
+def _numbered(plan: Plan, folder: Path, suffix: str, count: int) -> set[int]:
+    """Return the numbers 0 .. count - 1 that are there; wrong names and the wrong number of files are problems."""
+    numbers, others = set(), 0
+    for path in _files(plan, folder):
+        if path.suffix.lower() != suffix:
+            continue
+        good = path.suffix == suffix and re.fullmatch("0|[1-9][0-9]*", path.stem) and path.stem.isascii()
+        if good and int(path.stem) < count:
+            numbers.add(int(path.stem))
+            continue
+        others += 1
+        plan.problems.append(
+            Problem(printable(path), "name", "not one of the names", f"0{suffix} to {count - 1}{suffix}")
+        )
+    if len(numbers) + others != count:
+        missing = [f"{number}{suffix}" for number in range(count) if number not in numbers]
+        listed = ", ".join(missing[:_SHOWN]) + (f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else "")
+        what = f"{len(numbers) + others} files" + (f", without {listed}" if numbers and missing else "")
+        plan.problems.append(Problem(str(folder), "count", what, f"{count} files, 0{suffix} to {count - 1}{suffix}"))
+    return numbers
+
+
+def _pair_numbers(plan: Plan, split: str, count: int, found: Mapping[str, tuple[Path, set[int]]]) -> Iterator[Unit]:
+    suffixes = {"raw": ".png", "target": ".jpg"}
+    for number in range(count):
+        files = tuple(
+            (role, folder / f"{number}{suffixes[role]}")
+            for role, (folder, numbers) in found.items()
+            if number in numbers
+        )
+        if len(files) == 1:
+            (missing,) = (found[role][0] / f"{number}{suffixes[role]}" for role in found if role != files[0][0])
+            plan.problems.append(Problem(str(files[0][1]), "partner", "no partner", str(missing)))
+        if files:
+            yield Unit(split, str(number), files)

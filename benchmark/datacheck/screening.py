@@ -1,0 +1,69 @@
+"""What ``data check`` would say about the images of one run, before they are scored.
+
+Files are read and judged as there, and remembered as there. A defect of a file makes its image bad; what only a whole
+dataset can show (a colour filter by votes, duplicates between splits) and what is a matter of degree (a pair that
+shows different things) are remarks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark.datacheck.checking import facts_of
+from benchmark.datacheck.judging import Judge
+from benchmark.datacheck.plans import PLANS, Plan, Problem, Unit, rules_at
+from benchmark.datasets.sidd import SiddBlocks
+from benchmark.types import Dataset, DatasetCard
+
+_REMARKS = ("mismatch", "cfa", "orientation")
+
+
+@dataclass(frozen=True)
+class Screening:
+    """What is wrong: by image the problems of its files, and remarks on the whole."""
+
+    bad: dict[str, list[Problem]]
+    remarks: list[Problem]
+
+
+def screen(card: DatasetCard, dataset: Dataset, root: Path, ids: Sequence[str]) -> Screening:
+    """Judge the files of the images ``ids``; a dataset without files per image, or without a check, has none."""
+    if isinstance(dataset, SiddBlocks):
+        return _screen_blocks(dataset, ids)
+    paths: Any = getattr(dataset, "paths", None)
+    if card.name not in PLANS or paths is None:
+        return Screening({}, [])
+    plan: Plan = rules_at(card, root)
+    roles = ("raw", "target") if "raw" in plan.rules else ("input", "target")
+    plan.units = [Unit(dataset.split, id, tuple(zip(roles, paths(id)))) for id in ids]
+    owner = {str(path): unit.id for unit in plan.units for _, path in unit.files}
+    judge = Judge(plan, root)
+    for unit, facts, _ in facts_of(plan, root, None):
+        judge.take(unit, facts)
+    bad: dict[str, list[Problem]] = {}
+    remarks = []
+    for problem in judge.finish():
+        id = owner.get(problem.file)
+        if id is None or problem.kind in _REMARKS:
+            remarks.append(problem)
+        else:
+            bad.setdefault(id, []).append(problem)
+    return Screening(bad, remarks)
+
+
+def _screen_blocks(dataset: SiddBlocks, ids: Sequence[str]) -> Screening:
+    """Judge blocks: black ones are bad, those without noise a remark."""
+    bad: dict[str, list[Problem]] = {}
+    remarks = []
+    for index, id in enumerate(ids):
+        noisy, target = dataset.pixels(index)
+        if not noisy.any() or not target.any():
+            bad[id] = [Problem(f"block {id}", "black", "every pixel is 0", "a picture")]
+        elif np.array_equal(noisy, target):
+            remarks.append(Problem(f"block {id}", "mismatch", "the same pixels as its target", "a noisy picture"))
+    return Screening(bad, remarks)

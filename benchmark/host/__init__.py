@@ -1,0 +1,1 @@
+"""What runs the measurements: the machine, its processes, whose turn it is."""

@@ -1,0 +1,261 @@
+"""Where measurements run: one function of the package in a child process that may die without harm.
+
+The child has a fixed number of threads, a session of its own (Ctrl-C reaches the parent, which ends the child)
+and ends with its parent. However it ends, the parent gets an ``Outcome``.
+
+A memory limit is one on resident memory, the child's children included. It is kept in two ways: RLIMIT_DATA in
+the child refuses an allocation that would go beyond, so that the model fails with a message; a watchdog here
+looks every 20 ms and kills what RLIMIT_DATA cannot see (shared memory, children, files mapped). RLIMIT_AS is not
+used: torch reserves gigabytes of address space that it never touches.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from benchmark.host import machine
+from benchmark.host.worker import describe_failure
+from benchmark.types import Status
+from zoo import plugins
+from zoo.errors import UserError
+
+WATCH_SECONDS = 0.02
+# Importing torch and the plug-ins; the time limit counts from when that is done.
+START_SECONDS = 300.0
+_BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from benchmark.host.worker import main; main()"
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a child may use: resident bytes, seconds after its start-up, threads (None: no limit, torch's own)."""
+
+    memory_bytes: int | None = None
+    seconds: float | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a child ended. ``value`` is what the function returned (status ``ok`` only).
+
+    ``events`` is what it emitted before the end, whatever the end was. ``exception`` is the class name of a
+    Python exception: "UserError" is the user's mistake, which the caller may raise again.
+    """
+
+    status: Status
+    value: Any = None
+    error: str | None = None
+    exception: str | None = None
+    events: list[Any] = field(default_factory=list)
+    seconds: float = 0.0
+    stderr: str = ""
+
+
+def run_isolated(
+    function: str,
+    arguments: Mapping[str, Any],
+    *,
+    limits: Limits | None = None,
+    plugin_files: Sequence[str] | None = None,
+    on_event: Callable[[Any], None] = lambda event: None,
+) -> Outcome:
+    """Call ``function`` ("package.module:name") with JSON-ready keyword ``arguments`` in a child process.
+
+    The function also receives ``emit``, a callable that sends a JSON-ready value here at once: ``on_event`` sees
+    it, and it is kept in the outcome however the child ends. ``plugin_files`` are loaded there (default: those
+    loaded here). Raises UserError for limits that this system cannot keep; nothing that happens in the child
+    raises here.
+    """
+    limits = limits or Limits()
+    if limits.memory_bytes is not None and not machine.has_process_memory():
+        raise UserError("a memory limit needs /proc, which this system does not have; leave the limit out.")
+    request = {
+        "function": function,
+        "arguments": dict(arguments),
+        "plugins": list(plugins.loaded_files() if plugin_files is None else plugin_files),
+        "threads": limits.threads,
+        "memory_limit": limits.memory_bytes,
+        "parent": os.getpid(),
+    }
+    with tempfile.TemporaryFile() as stderr:
+        return _Child(request, limits, stderr, on_event).run()
+
+
+def can_isolate(*pieces: Any) -> bool:
+    """Whether a child process would know what these functions or classes registered: ours, or a plug-in's."""
+    return all(plugins.is_provided(getattr(getattr(piece, "func", piece), "__module__", "")) for piece in pieces)
+
+
+def run_here(
+    function: Callable[..., Any], arguments: Mapping[str, Any], *, on_event: Callable[[Any], None] = lambda event: None
+) -> Outcome:
+    """Call ``function`` in this process as ``run_isolated`` does in a child: for what a child could not load.
+
+    An exception becomes an outcome; Ctrl-C does not, and nothing protects from a crash.
+    """
+    events: list[Any] = []
+
+    def emit(event: Any) -> None:
+        events.append(event)
+        on_event(event)
+
+    begin = time.perf_counter()
+    try:
+        value = function(**arguments, emit=emit)
+    except Exception as error:
+        # Whatever a model raises is a result about that model.
+        return _failed(describe_failure(error), events=events, seconds=time.perf_counter() - begin)
+    return Outcome("ok", value, events=events, seconds=time.perf_counter() - begin)
+
+
+def _failed(failure: Mapping[str, Any], **beside: Any) -> Outcome:
+    """Return the outcome of an exception that ``describe_failure`` described."""
+    plain = failure["type"].endswith(("UserError", "BuildError", "SizeError", "CostError", "EngineError"))
+    error = failure["message"] if plain else f"{failure['type']}: {failure['message']}"
+    return Outcome(failure["status"], error=error, exception=failure["type"], **beside)
+
+
+class _Child:
+    """One child process from start to end."""
+
+    def __init__(
+        self, request: dict[str, Any], limits: Limits, stderr: IO[bytes], on_event: Callable[[Any], None]
+    ) -> None:
+        self.request, self.limits, self.stderr, self.on_event = request, limits, stderr, on_event
+        self.buffer = b""
+        self.events: list[Any] = []
+        self.outcome: Outcome | None = None
+        self.begin = time.perf_counter()
+        self.deadline = self.begin + START_SECONDS
+
+    def run(self) -> Outcome:
+        kills = machine.out_of_memory_kills()
+        process = self._start()
+        try:
+            stopped = self._follow(process)
+        finally:
+            _end(process)
+        outcome = self.outcome or stopped or self._judge(process.returncode, machine.out_of_memory_kills() > kills)
+        return Outcome(
+            status=outcome.status,
+            value=outcome.value,
+            error=outcome.error,
+            exception=outcome.exception,
+            events=self.events,
+            seconds=time.perf_counter() - self.begin,
+            stderr=self._stderr(),
+        )
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        environment = dict(os.environ)
+        if self.limits.threads:
+            environment |= dict.fromkeys(_THREAD_VARIABLES, str(self.limits.threads))
+        process = subprocess.Popen(
+            [sys.executable, "-c", _BOOT, json.dumps(sys.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.stderr,
+            env=environment,
+            start_new_session=True,
+        )
+        assert process.stdin is not None
+        # A child that is gone already is judged by its exit status.
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(json.dumps(self.request).encode() + b"\n")
+            process.stdin.flush()
+        return process
+
+    def _follow(self, process: subprocess.Popen[bytes]) -> Outcome | None:
+        """Read what the child says until it ends; return why it was stopped, if it was."""
+        assert process.stdout is not None
+        channel = process.stdout.fileno()
+        with selectors.DefaultSelector() as selector:
+            selector.register(channel, selectors.EVENT_READ)
+            while True:
+                # A child's own child may hold the channel open: then the exit status ends the loop.
+                ended = process.poll() is not None
+                if selector.select(timeout=0 if ended else self._patience()):
+                    data = os.read(channel, 1 << 16)
+                    if not data:
+                        process.wait()
+                        return None
+                    self._take(data)
+                elif ended:
+                    return None
+                if self.outcome is None and not ended:
+                    stopped = self._exceeded(process.pid)
+                    if stopped:
+                        return stopped
+
+    def _patience(self) -> float:
+        left = max(0.0, self.deadline - time.perf_counter())
+        # Looking costs a little of the machine's time, so a child without a memory limit is left alone.
+        return min(left, WATCH_SECONDS if self.limits.memory_bytes else 1.0)
+
+    def _take(self, data: bytes) -> None:
+        *lines, self.buffer = (self.buffer + data).split(b"\n")
+        for line in lines:
+            ((kind, value),) = json.loads(line).items()
+            if kind == "event":
+                self.events.append(value)
+                self.on_event(value)
+            elif kind == "ready":
+                limit = self.limits.seconds
+                self.deadline = time.perf_counter() + limit if limit is not None else float("inf")
+            elif kind == "done":
+                self.outcome = Outcome("ok", value)
+            else:
+                self.outcome = _failed(value)
+
+    def _exceeded(self, pid: int) -> Outcome | None:
+        if time.perf_counter() > self.deadline:
+            seconds = self.limits.seconds
+            text = f"the time limit of {seconds:g} s" if seconds is not None else f"{START_SECONDS:g} s for its start"
+            return Outcome("timeout", error=f"stopped after {text}")
+        limit = self.limits.memory_bytes
+        if limit is not None and machine.tree_resident_bytes(pid) > limit:
+            return Outcome("oom", error=f"stopped at the memory limit of {limit:,} bytes")
+        return None
+
+    def _judge(self, status: int, memory_was_short: bool) -> Outcome:
+        """Say what an end without a word was: a signal, a crash, an exit from within."""
+        last = self._stderr().strip().rpartition("\n")[2][:200]
+        if status >= 0:
+            return Outcome("error", error=f"the process ended with status {status}" + (f": {last}" if last else ""))
+        try:
+            name = signal.Signals(-status).name
+        except ValueError:
+            name = f"signal {-status}"
+        if status == -signal.SIGKILL and memory_was_short:
+            return Outcome("oom", error="killed by the system: the machine ran out of memory")
+        if "bad_alloc" in last:
+            return Outcome("oom", error=f"killed by {name}: {last}")
+        return Outcome("error", error=f"killed by {name}")
+
+    def _stderr(self) -> str:
+        self.stderr.seek(0, os.SEEK_END)
+        self.stderr.seek(max(0, self.stderr.tell() - 20_000))
+        return self.stderr.read().decode(errors="replace")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a child and everything it started; harmless if it has ended."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for stream in (process.stdin, process.stdout):
+        if stream:
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()

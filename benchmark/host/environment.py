@@ -1,0 +1,89 @@
+"""Where a result was measured: machine, versions, threads, load, the tool's own commit."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import platform
+import subprocess
+import uuid
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from benchmark.types import Environment
+
+_PACKAGES = ("zoo-bench", "numpy", "scipy", "pillow", "scikit-image", "timm", "onnxruntime", "onnxscript", "openvino")
+
+
+def describe_environment() -> Environment:
+    """Return the environment as it is now, with the number of threads that torch uses."""
+    commit, dirty = _git_state()
+    return Environment(
+        machine=_machine_id(),
+        cpu=_cpu_name(),
+        cores=os.cpu_count() or 1,
+        memory_bytes=_memory_bytes(),
+        platform=f"{platform.system()} {platform.machine()}",
+        python=platform.python_version(),
+        torch=str(torch.__version__),
+        packages={name: _version(name) for name in _PACKAGES},
+        threads=torch.get_num_threads(),
+        load=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else 0.0,
+        commit=commit,
+        dirty=dirty,
+    )
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+@functools.cache
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return " ".join(line.partition(":")[2].split())
+    return platform.processor() or platform.machine()
+
+
+@functools.cache
+def _memory_bytes() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 0
+
+
+@functools.cache
+def _machine_id() -> str:
+    """Digest of what tells this machine from others; no name or address leaves it."""
+    id_file = Path("/etc/machine-id")
+    own = id_file.read_text().strip() if id_file.exists() else ""
+    parts = (own or str(uuid.getnode()), _cpu_name(), str(os.cpu_count()), str(_memory_bytes() >> 30))
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:8]
+
+
+@functools.cache
+def _git_state() -> tuple[str | None, bool | None]:
+    """Commit and whether the tree differs from it, where the tool runs from a checkout of its own."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None, None
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        return commit, bool(_git(root, "status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

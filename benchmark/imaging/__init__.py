@@ -1,0 +1,1 @@
+"""Images: files, filters, where one lies against another, pictures for people."""

@@ -1,0 +1,84 @@
+"""Rewrite files of records: into this version's schema, or without some of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from benchmark.results.jsonl import lock_of, parse, raw_lines
+from benchmark.results.records import digest_of, read_records
+from benchmark.results.store import Journal
+from benchmark.types import SCHEMA, Result
+
+
+@dataclass(frozen=True)
+class Migrated:
+    """What a migration did: records rewritten, and those left as they are because they were edited by hand."""
+
+    rewritten: int
+    total: int
+    edited: tuple[int, ...]
+
+
+def migrate(file: Path) -> Migrated:
+    """Rewrite the records of older schemas, atomically; keys and numbers stay as they are.
+
+    A record gets the digest of what it holds now: nothing can tell whether an old one was edited before. Raises
+    UserError, with the file untouched, for a record that this version cannot read.
+    """
+    with lock_of(file):
+        records = [record for record, _ in read_records(file)]
+        old = {r.source.number for r in records if r.source and r.source.is_intact is None}
+        lines = []
+        for number, line in enumerate(raw_lines(file), start=1):
+            lines.append(_sealed(parse(line, file)) if number in old else line.text)
+        if old:
+            _replace(file, lines)
+    edited = tuple(r.source.number or 0 for r in records if r.source and r.is_edited)
+    return Migrated(len(old), len(records), edited)
+
+
+def _sealed(value: dict[str, Any]) -> bytes:
+    content = {"record_schema": SCHEMA} | {k: v for k, v in value.items() if k not in ("record_schema", "digest")}
+    return json.dumps({**content, "digest": digest_of(content)}, allow_nan=False, ensure_ascii=False).encode()
+
+
+def drop(file: Path, *, keys: tuple[str, ...] = (), models: tuple[str, ...] = (), status: str = "") -> list[Result]:
+    """Take the records out that have one of ``keys``, a model of a pattern in ``models``, or ``status``; return them.
+
+    The file is replaced atomically. The scores per image go with the last record of their key, so that the next run
+    measures again.
+    """
+
+    def is_meant(record: Result) -> bool:
+        named = any(fnmatchcase(record.model, pattern) for pattern in models)
+        return record.key in keys or named or record.status == status
+
+    return _drop(file, is_meant)
+
+
+def _drop(file: Path, is_meant: Callable[[Result], bool]) -> list[Result]:
+    with lock_of(file):
+        records = [record for record, _ in read_records(file)]
+        dropped = [record for record in records if is_meant(record)]
+        if not dropped:
+            return []
+        left = {record.key for record in records if not is_meant(record)}
+        for key in {record.key for record in dropped} - left:
+            Journal(file.parent / "scores" / f"{key}.jsonl").clear()
+        _replace(file, [line.text for line, record in zip(raw_lines(file), records) if not is_meant(record)])
+    return dropped
+
+
+def _replace(file: Path, lines: list[bytes]) -> None:
+    partial = file.with_suffix(".part")
+    with partial.open("wb") as stream:
+        stream.writelines(line + b"\n" for line in lines)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(partial, file)

@@ -1,0 +1,1 @@
+"""What the command line runs: models over datasets into records, and models on a user's own images."""

@@ -1,0 +1,251 @@
+"""A model as ONNX files that say what they are, compared with torch before anybody uses them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata as packages
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+from benchmark.backends import ENGINES, require
+from benchmark.backends.agreement import TOLERANCE, Agreement, agreement
+from benchmark.costs.profiling import default_size
+from benchmark.running.inference import Levels, read_input
+from benchmark.selection import Entry, entry_of, jsonable_options
+from zoo.card import InputSpec
+from zoo.errors import EngineError, UserError
+from zoo.raw import pad_planes, padded_size
+from zoo.splitting import FrozenNetwork, Halves, split
+
+NETWORK, FORWARD, FILTERS = "network", "forward", "filters"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One file to be: which part of the model, the module, its inputs by name, and its outputs' names."""
+
+    role: str
+    file: Path
+    module: nn.Module
+    inputs: Mapping[str, Tensor]
+    outputs: tuple[str, ...]
+    # Whether its planes may have any size that the network takes.
+    dynamic: bool
+
+
+def export(
+    model: str,
+    file: str | Path,
+    *,
+    size: tuple[int, int] | None = None,
+    options: Mapping[str, Any] | None = None,
+    weights: str | Path | None = None,
+    opset: int | None = None,
+    dynamic: bool = False,
+    freeze: str | Path | None = None,
+    levels: Levels | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Write a model as ONNX and compare it with torch; return what ``zoo-bench export --json`` prints.
+
+    ``size`` is that of the planes the network receives (default: its dataset's patch, with ``freeze`` the image's),
+    padded to what the network takes; ``dynamic`` leaves it open, from twice the least size on. A hyper-network becomes
+    two files: ``file`` takes planes and filters, ``<stem>.filters.onnx`` beside it predicts the filters; with
+    ``freeze``, an image as ``infer`` takes it (``levels`` describe a RAW one), one file with that image's filters. The
+    files stay where they disagree with torch, and ``parity.ok`` is false. Raises UserError for bad input and
+    EngineError naming an operation that ONNX does not have.
+    """
+    require(ENGINES["onnxruntime"].packages, ENGINES["onnxruntime"].extra, "export")
+    target = _target(file)
+    entry = entry_of(model, weights, options or {})
+    spec = entry.card.input_for(entry.options)
+    network = entry.build(seed=seed)
+    halves = split(network)
+    if freeze is not None and halves is None:
+        raise UserError(f"--freeze {freeze}: {entry.label} is no hyper-network; its filters do not depend on an image.")
+    image = None if freeze is None else pad_planes(read_input(Path(freeze), spec, levels or Levels()), spec)
+    if image is not None and size is None:
+        shape = tuple(image.shape[-2:])
+    else:
+        shape = padded_size(*(size or default_size(entry.card)), spec)
+    if dynamic:
+        # Captured at the least size, a network could not be told from one that takes no other.
+        shape = tuple(max(side, _least_open(spec)) for side in shape)
+    with torch.inference_mode(False), torch.no_grad():
+        graphs = _graphs(network, halves, target, noise(shape, spec, seed), image, dynamic)
+        written = [_write(graph, entry, spec, opset) for graph in graphs]
+        sizes = [shape, _another(shape, spec)] if dynamic else [shape]
+        # Frozen filters are not those that the network would predict for noise.
+        reference = network if image is None else graphs[0].module
+        parity = [agreement(reference, [g.file for g in graphs], noise(one, spec, seed)) for one in sizes]
+    return {
+        "model": entry.card.name,
+        "options": jsonable_options(entry.options),
+        "evidence": entry.evidence,
+        "weights": entry.weights_record(),
+        "input_shape": list(graphs[0].inputs["planes"].shape),
+        "dynamic": dynamic,
+        "frozen": None if freeze is None else str(freeze),
+        "opset": written[0]["opset"],
+        "files": written,
+        "parity": _parity(parity),
+        "notes": _notes(entry, graphs, freeze),
+    }
+
+
+def noise(size: Sequence[int], spec: InputSpec, seed: int) -> Tensor:
+    """Return planes (1, C, H, W) of uniform noise over the network's input range."""
+    low, high = spec.input_range
+    planes = torch.rand(1, spec.channels, *size, generator=torch.Generator().manual_seed(seed))
+    return planes * (high - low) + low
+
+
+def _target(file: str | Path) -> Path:
+    target = Path(file)
+    if target.suffix != ".onnx":
+        raise UserError(f"-o {file}: expected a name that ends with .onnx.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"-o {file}: its folder cannot be made ({error.strerror}).") from None
+    if target.is_dir():
+        raise UserError(f"-o {file}: is a folder; expected the name of a file.")
+    return target
+
+
+def _graphs(
+    network: nn.Module, halves: Halves | None, target: Path, planes: Tensor, image: Tensor | None, dynamic: bool
+) -> list[Graph]:
+    """Return the files to write; of a hyper-network in two halves, the one with the convolutions first."""
+    if halves is None:
+        return [Graph(NETWORK, target, network, {"planes": planes}, ("image",), dynamic)]
+    filters = halves.filters(planes if image is None else image)
+    if image is not None:
+        return [Graph(NETWORK, target, FrozenNetwork(network, filters), {"planes": planes}, ("image",), dynamic)]
+    names = tuple(f"filters_{index}" for index in range(len(filters)))
+    inputs = {"planes": planes, **dict(zip(names, filters))}
+    return [
+        Graph(FORWARD, target, halves.forward, inputs, ("image",), dynamic),
+        # Pooling to a fixed grid is cut into slices of the image: this half keeps its size.
+        Graph(FILTERS, target.with_suffix(".filters.onnx"), halves.filters, {"planes": planes}, names, False),
+    ]
+
+
+def _write(graph: Graph, entry: Entry, spec: InputSpec, opset: int | None) -> dict[str, Any]:
+    from benchmark.backends.capture import capture
+    from benchmark.backends.onnxfiles import operations_of, opset_of, save_onnx, to_onnx
+
+    shapes: list[Any] | None = None
+    if graph.dynamic:
+        shapes = [_open_sizes(spec) if name == "planes" else None for name in graph.inputs]
+        # The halves of a hyper-network take a variable number of filters.
+        shapes = [shapes[0], tuple(shapes[1:])] if graph.role == FORWARD else shapes
+    with _named(entry, graph):
+        program = capture(graph.module, list(graph.inputs.values()), dynamic_shapes=shapes)
+        converted = to_onnx(program, inputs=list(graph.inputs), outputs=graph.outputs, opset=opset)
+    try:
+        beside = save_onnx(converted, graph.file, _metadata(entry, spec, graph))
+    except OSError as error:
+        raise UserError(f"-o {graph.file}: cannot be written ({error.strerror}).") from None
+    return {
+        "file": str(graph.file),
+        "role": graph.role,
+        "weights_file": f"{graph.file}.data" if beside else None,
+        "bytes": graph.file.stat().st_size,
+        "opset": opset_of(converted),
+        "inputs": {name: list(tensor.shape) for name, tensor in graph.inputs.items()},
+        "outputs": list(graph.outputs),
+        "operations": operations_of(converted),
+    }
+
+
+def _least_open(spec: InputSpec) -> int:
+    return -(-2 * max(spec.min_size, spec.multiple) // spec.multiple) * spec.multiple
+
+
+def _open_sizes(spec: InputSpec) -> dict[int, Any]:
+    """Return rows and columns as torch.export takes them: any multiples, from two steps above the least on."""
+    rows, columns = (Dim(name, min=_least_open(spec) // spec.multiple) for name in ("rows", "columns"))
+    return {2: spec.multiple * rows, 3: spec.multiple * columns} if spec.multiple > 1 else {2: rows, 3: columns}
+
+
+@contextlib.contextmanager
+def _named(entry: Entry, graph: Graph) -> Iterator[None]:
+    """Name the model in what goes wrong."""
+    try:
+        yield
+    except EngineError as error:
+        if graph.dynamic and "Constraints violated" in str(error):
+            raise EngineError(
+                f"export {entry.label}: its operations depend on the size of the image; leave --dynamic out."
+            ) from error
+        raise EngineError(f"export {entry.label}: {error}") from error
+
+
+def _another(shape: Sequence[int], spec: InputSpec) -> tuple[int, int]:
+    """Return another size that the network takes: parity at one size says nothing about an open one."""
+    return shape[0] + 2 * spec.multiple, shape[1] + 3 * spec.multiple
+
+
+def _metadata(entry: Entry, spec: InputSpec, graph: Graph) -> dict[str, str]:
+    weights = entry.weights_record() or {}
+    convention = {
+        "layout": spec.layout,
+        "planes": [list(offset) for offset in spec.planes] if spec.layout == "bayer_packed" else "red, green, blue",
+        "black_level": "of the sensor" if spec.black_level is None else spec.black_level,
+        "divisor": "of the sensor: white - black" if spec.divisor is None else spec.divisor,
+        "input_range": list(spec.input_range),
+        "output_range": list(spec.output_range),
+        "output_scale": spec.output_scale,
+        "multiple": spec.multiple,
+        "min_size": spec.min_size,
+    }
+    if spec.layout != "bayer_packed":
+        convention = {key: value for key, value in convention.items() if key not in ("black_level", "divisor")}
+    return {
+        "zoo_bench.model": entry.card.name,
+        "zoo_bench.options": json.dumps(jsonable_options(entry.options), sort_keys=True),
+        "zoo_bench.part": graph.role,
+        "zoo_bench.evidence": entry.evidence,
+        "zoo_bench.recipe": weights.get("recipe", ""),
+        "zoo_bench.weights_sha256": weights.get("sha256", ""),
+        "zoo_bench.version": packages.version("zoo-bench"),
+        "zoo_bench.input": json.dumps(convention),
+    }
+
+
+def _parity(found: Sequence[Agreement]) -> dict[str, Any]:
+    worst = max(found, key=lambda one: one.relative_error)
+    return {
+        "ok": all(one.ok for one in found),
+        "max_abs_error": worst.max_abs_error,
+        "relative_error": worst.relative_error,
+        "tolerance": TOLERANCE,
+        "definition": "relative_error: the largest absolute difference from torch's output over its largest absolute"
+        " value, on seeded uniform noise; ok where it is at most the tolerance",
+        "runtime": f"onnxruntime {ENGINES['onnxruntime'].version}",
+        "sizes": [{"input_shape": one.shape, **one.errors} for one in found],
+    }
+
+
+def _notes(entry: Entry, graphs: Sequence[Graph], freeze: str | Path | None) -> list[str]:
+    notes = []
+    if len(graphs) == 2:
+        notes.append(
+            f"a hyper-network in two graphs: {graphs[1].file.name} predicts the filters from the image,"
+            f" {graphs[0].file.name} takes image and filters"
+        )
+    if freeze is not None:
+        notes.append(f"the filters are frozen: those of {freeze}, for any image that the graph is given")
+    if len(graphs) == 2 and graphs[0].dynamic:
+        notes.append(f"{graphs[1].file.name} keeps its size; {graphs[0].file.name} takes any")
+    if not entry.scored:
+        notes.append("untrained, with random weights: its output means nothing")
+    return notes

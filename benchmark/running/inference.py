@@ -1,0 +1,232 @@
+"""Run a model on a user's own images: RAW mosaics, RGB pictures, or arrays for the bare network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from benchmark.conditions import Conditions
+from benchmark.fullres.enginepass import EnginePass
+from benchmark.fullres.files import MappedArray, map_input, new_array
+from benchmark.fullres.full import TileSize
+from benchmark.fullres.runner import FullRunner, filters_in_bf16, subject_of
+from benchmark.host.turns import work_turns
+from benchmark.imaging.imagefiles import read_picture
+from benchmark.reporting import Reporter
+from benchmark.selection import Entry, entry_of
+from zoo.card import InputSpec
+from zoo.errors import UserError
+from zoo.raw import apply_model, to_network
+
+# The scale of counts that the RAW networks of this zoo were trained on: ZRR's sensor.
+ZRR_BLACK, ZRR_WHITE = 64.0, 1023.0
+# Position of the red pixel in the first 2x2 block, by the name of the colour filter array.
+CFA = {"RGGB": (0, 0), "GRBG": (0, 1), "GBRG": (1, 0), "BGGR": (1, 1)}
+
+
+@dataclass(frozen=True)
+class Levels:
+    """A sensor, where a RAW picture does not say it: colour filter array, black and white level in counts."""
+
+    cfa: str = "RGGB"
+    black: float = ZRR_BLACK
+    white: float = ZRR_WHITE
+
+    def __post_init__(self) -> None:
+        """Raise UserError for what no sensor has."""
+        if self.cfa.upper() not in CFA:
+            raise UserError(f"--cfa {self.cfa}: expected one of {', '.join(CFA)}.")
+        if self.white <= self.black:
+            raise UserError(f"--white {self.white:g} must be above --black {self.black:g}.")
+
+    def red(self, spec: InputSpec) -> tuple[int, int]:
+        """Return where the red pixel of the first 2x2 block lies, for a network that takes RAW."""
+        return CFA[self.cfa.upper()] if spec.layout == "bayer_packed" else (0, 0)
+
+
+def infer(
+    model: str,
+    inputs: Sequence[str | Path],
+    out: str | Path,
+    *,
+    weights: str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    cfa: str = "RGGB",
+    black: float = ZRR_BLACK,
+    white: float = ZRR_WHITE,
+    seed: int = 0,
+    conditions: Conditions | None = None,
+    tile: TileSize = "auto",
+    memory_limit: int | None = None,
+    approximate: bool = False,
+    freeze_filters: bool = False,
+    mlp_precision: str = "fp32",
+    reporter: Reporter | None = None,
+) -> list[Path]:
+    """Run a model on files and write ``out/<stem>.npy`` or ``out/<stem>.png``; return the paths.
+
+    ``.npy`` holds float32 (N, C, H, W) exactly as the bare network receives it and is answered in kind: no
+    padding, no mapping, no clamping. A PNG is a RAW mosaic for RAW models (grey, counts; ``cfa``, ``black`` and
+    ``white`` describe it, counts are brought to ZRR's scale) and an RGB picture for the others; the output is
+    clamped to 8 bits.
+
+    Large images go through in tiles, with the output of the whole image (``tile`` "auto"; "off" never does, and
+    (height, width) says which tiles); ``memory_limit`` is in resident bytes; ``approximate`` allows tiles where they
+    are not exact, and measures the seams. ``freeze_filters`` uses the filters that a hyper-network predicts for the
+    first image for all; ``mlp_precision`` "bf16" predicts them in bfloat16. ``conditions`` say what runs the
+    network: backend, and an engine's precision. Raises UserError for files that do not fit, before anything is written
+    for them, and for conditions that cannot be kept.
+    """
+    reporter = reporter or Reporter()
+    entry, conditions = entry_of(model, weights, options or {}), conditions or Conditions()
+    conditions.check()
+    if conditions.by_torch and not conditions.is_plain:
+        raise UserError(
+            f"--precision {conditions.precision}: infer by torch runs in fp32; name an engine by --backend."
+        )
+    if mlp_precision != "fp32" and not conditions.by_torch:
+        raise UserError(f"--mlp-precision {mlp_precision}: by torch alone; leave --backend out.")
+    levels = Levels(cfa, black, white)
+    files = [Path(file) for file in inputs]
+    _refuse_equal_stems(files)
+    spec = entry.card.input_for(entry.options)
+    runner = _runner(entry, seed, tile, memory_limit, approximate, freeze_filters, mlp_precision, conditions, reporter)
+    if not entry.scored:
+        reporter.note(f"{entry.label}: untrained, with random weights; its output means nothing. Pass --weights.")
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"-o {out}: cannot be made ({error.strerror}); name a folder that you may write to.") from None
+    written = []
+    with work_turns() as turn:
+        for file in files:
+            runner.name = f"infer {entry.label}: {file.name}"
+            if file.suffix == ".npy":
+                with turn():
+                    written.append(_infer_array(runner, spec, file, folder))
+            else:
+                planes, red = read_input(file, spec, levels), levels.red(spec)
+                with turn():
+                    written.append(_infer_image(runner, spec, planes, red, folder / f"{file.stem}.png"))
+    if freeze_filters and len(files) > 1:
+        reporter.note(f"{entry.label}: filters predicted for {files[0].name} were used for all {len(files)} images")
+    return written
+
+
+def _runner(
+    entry: Entry,
+    seed: int,
+    tile: TileSize,
+    memory_limit: int | None,
+    approximate: bool,
+    freeze_filters: bool,
+    mlp_precision: str,
+    conditions: Conditions,
+    reporter: Reporter,
+) -> FullRunner:
+    subject = subject_of(entry, entry.build(seed=seed))
+    if mlp_precision == "bf16":
+        error = filters_in_bf16(subject)
+        reporter.note(f"{entry.label}: filters predicted in bf16 differ by {100 * error:.2g} % RMS at most (on noise)")
+    runner = FullRunner(subject, tile, memory_limit, approximate, freeze_filters, reporter)
+    if not conditions.by_torch:
+        side = -(-max(64, subject.least) // subject.multiple) * subject.multiple
+        runner.forward = EnginePass(subject.network, conditions, subject.channels, side)
+    return runner
+
+
+def _refuse_equal_stems(files: Sequence[Path]) -> None:
+    seen: dict[str, Path] = {}
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"infer: no file at {file}; expected .png or .npy files.")
+        if file.stem in seen:
+            raise UserError(f"infer: {seen[file.stem]} and {file} would be written to the same name; rename one.")
+        seen[file.stem] = file
+
+
+def _infer_array(runner: FullRunner, spec: InputSpec, file: Path, folder: Path) -> Path:
+    source = _read_array(file, spec)
+    path = folder / f"{file.stem}.npy"
+    try:
+        shape = runner.plan(source.tensor, output_bytes=0).output_shape(source.tensor)
+        if shape is None:
+            _write_array(path, runner(source.tensor))
+        else:
+            with new_array(path, shape) as target:
+
+                def forget() -> None:
+                    source.forget()
+                    target.forget()
+
+                runner(source.tensor, target.tensor, after_tile=forget)
+    except (ValueError, RuntimeError) as error:
+        text = " ".join(str(error).split())[:300]
+        raise UserError(f"{file}: the bare network refuses {tuple(source.tensor.shape)}: {text}") from error
+    return path
+
+
+def _write_array(path: Path, output: Tensor) -> None:
+    with new_array(path, tuple(output.shape)) as target:
+        target.tensor.copy_(output)
+
+
+def _read_array(file: Path, spec: InputSpec) -> MappedArray:
+    try:
+        source = map_input(file)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{file}: not a complete .npy file ({error}).") from None
+    array = source.array
+    if array.dtype != np.float32 or array.ndim != 4 or array.shape[1] != spec.channels:
+        raise UserError(
+            f"{file}: expected float32 (N, {spec.channels}, H, W) as the bare network receives it,"
+            f" found {array.dtype} {array.shape}."
+        )
+    return source
+
+
+def read_input(file: Path, spec: InputSpec, levels: Levels) -> Tensor:
+    """Return what the network receives for a file, before padding; raises UserError for one that does not fit."""
+    if file.suffix == ".npy":
+        return _read_array(file, spec).tensor.clone()
+    red, black, white = levels.red(spec), levels.black, levels.white
+    array = read_picture("infer", file)
+    if spec.layout == "rgb":
+        if array.ndim != 3 or array.shape[2] != 3:
+            raise UserError(f"{file}: expected an RGB picture, found an array of shape {array.shape}.")
+        scale = np.float32(np.iinfo(array.dtype).max)
+        picture = torch.from_numpy(array.astype(np.float32) / scale).permute(2, 0, 1)[None]
+        return to_network(picture.contiguous(), spec)
+    if array.ndim != 2:
+        raise UserError(f"{file}: expected a RAW mosaic (grey, 8 or 16 bits), found an array of shape {array.shape}.")
+    counts = array.astype(np.float32)
+    if array.max() > white:
+        raise UserError(f"{file}: counts up to {array.max()}, above --white {white:g}; pass the sensor's white level.")
+    if (black, white) != (ZRR_BLACK, ZRR_WHITE):
+        counts = (counts - black) / (white - black) * (ZRR_WHITE - ZRR_BLACK) + ZRR_BLACK
+    mosaic = torch.from_numpy(counts.astype(np.float32))[None, None]
+    try:
+        return to_network(mosaic, spec, black=ZRR_BLACK, white=ZRR_WHITE, red=red)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
+
+
+def _infer_image(runner: FullRunner, spec: InputSpec, planes: Tensor, red: tuple[int, int], path: Path) -> Path:
+    with torch.inference_mode():
+        output = apply_model(runner, planes, spec, red=red)[0]
+    if not torch.isfinite(output).all():
+        raise UserError(f"{path.stem}: the model returned NaN or infinite values.")
+    pixels = (output.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    temporary = path.with_suffix(".png.part")
+    Image.fromarray(pixels).save(temporary, format="PNG", compress_level=1)
+    os.replace(temporary, path)
+    return path

@@ -1,0 +1,321 @@
+"""The records of one run: what is common to its models, and one model's record in the making."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark.backends import TORCH
+from benchmark.conditions import Conditions
+from benchmark.costs.prediction import Predicted
+from benchmark.datacheck.screening import screen
+from benchmark.host.engine import Limits, Outcome, can_isolate, run_here, run_isolated
+from benchmark.host.environment import describe_environment
+from benchmark.metrics import METRICS
+from benchmark.profilers import PROFILERS
+from benchmark.reporting import Reporter
+from benchmark.results.store import Store
+from benchmark.running.work import Work, do_work
+from benchmark.scoring.evaluation import mean_scores
+from benchmark.selection import Entry, jsonable_options, target_scale
+from benchmark.timing.measuring import as_measurements, measure
+from benchmark.types import Dataset, DatasetCard, Measurement, Result, RunSpec, Status
+from zoo.errors import UserError
+
+# Sizes at which costs are counted and time is measured, by their names on the command line: suffixes of the ids.
+SIZES = {"dataset": "", "1mpix": "@1mpix", "12mp": "@12mp"}
+SKIPPED_LISTED = 100
+# Seconds of timing at the larger sizes, and the longest pass that is tried there without --time-limit.
+LARGE_BUDGET, LONGEST_PASS = 5.0, 60.0
+
+
+@dataclass(eq=False)
+class Session:
+    """What is common to the models of one run. ``sizes``: names of those at which time is measured."""
+
+    card: DatasetCard
+    dataset_options: dict[str, str]
+    data: Dataset
+    root: Path
+    store: Store
+    reporter: Reporter
+    metrics: list[str]
+    limit: int | None
+    seed: int
+    sizes: Sequence[str]
+    conditions: Conditions
+    exact: bool
+    skip_bad: bool
+    isolate: bool
+
+    def __post_init__(self) -> None:
+        """Derive what several models need; nothing is read yet."""
+        self.scoring = "float64" if self.exact else "one-pass"
+        self.threads = self.conditions.threads or torch.get_num_threads()
+        self.timed = [suffix for size, suffix in SIZES.items() if size in self.sizes]
+        self.count = min(self.limit or len(self.data.ids), len(self.data.ids))
+        self.left_out: dict[str, str] = dict(getattr(self.data, "left_out", {}))
+        self.remarks: list[str] = []
+
+    @property
+    def plane_sizes(self) -> dict[str, list[int]]:
+        """Return the sizes of planes at which costs are counted, by suffix."""
+        mpix = round(1024 / target_scale(self.card))
+        sizes = (self.card.plane_size, (mpix, mpix), self.card.full_size)
+        return {suffix: list(size) for suffix, size in zip(SIZES.values(), sizes)}
+
+    @cached_property
+    def digest(self) -> str:
+        """Return the digest of the images' files."""
+        return self.data.digest(self.limit)
+
+    def screen(self) -> None:
+        """Find the images whose files are bad; raises UserError for them unless they are to be left out."""
+        screening = screen(self.card, self.data, self.root, self.data.ids[: self.count])
+        if screening.bad and not self.skip_bad:
+            first = next(iter(screening.bad.values()))[0]
+            raise UserError(
+                f"{self.data.name}: {len(screening.bad)} of {self.count} images are bad, the first one: {first.line()}."
+                " `zoo-bench data check` lists all; --skip-bad leaves them out."
+            )
+        self.left_out |= {id: problems[0].line() for id, problems in screening.bad.items()}
+        self.remarks = [problem.line() for problem in screening.remarks]
+        for remark in self.remarks:
+            self.reporter.note(f"{self.data.name}: {remark}")
+
+    def result_of(self, entry: Entry, rerun: str) -> Result:
+        """Return the record of one model, measured unless ``rerun`` lets an earlier one stand."""
+        spec = self.spec_of(entry)
+        previous = self.store.latest().get(spec.key())
+        if previous and previous.is_edited and rerun != "never":
+            self.reporter.note(f"{entry.label}: {previous.source} was edited by hand; measured again.")
+        elif previous and (rerun == "never" or (rerun == "failed" and previous.status == "ok")):
+            self.reporter.detail(f"{entry.label}: already in {self.store.results_file}")
+            return previous
+        return self.measure(entry, spec, fresh=rerun == "always")
+
+    def spec_of(self, entry: Entry) -> RunSpec:
+        """Return what decides the numbers of ``entry``'s record."""
+        metrics = self.metrics if entry.evaluate and entry.scored else []
+        timed = self.timed if entry.evaluate else []
+        profilers = [p.name for p in PROFILERS if p.kind == "count"]
+        profilers += [p.name + suffix for p in PROFILERS if p.kind == "timing" for suffix in timed]
+        return RunSpec(
+            model=entry.card.name,
+            options=jsonable_options(entry.options),
+            code=entry.card.code_digest,
+            weights_digest=entry.checkpoint.digest if entry.checkpoint else None,
+            dataset=self.data.name,
+            dataset_digest=self.digest,
+            split=self.data.split,
+            limit=self.count if self.limit else None,
+            protocol=f"{self.card.protocol.name}-v{self.card.protocol.version}",
+            metrics={id: METRICS.get(id).version for id in metrics},
+            profilers=profilers,
+            device=self.conditions.device,
+            precision=self.conditions.precision,
+            channels_last=self.conditions.channels_last,
+            backend=self.conditions.backend,
+            threads=self.threads,
+            seed=self.seed,
+            evaluate=entry.evaluate,
+            scoring=self.scoring,
+            skip_bad=self.skip_bad,
+        )
+
+    def isolates(self, entry: Entry) -> bool:
+        """Whether ``entry`` runs in child processes; says so where it cannot."""
+        metrics = (METRICS.get(id).function for id in self.metrics)
+        if not self.isolate:
+            return False
+        if can_isolate(entry.card.build, self.card.open, *metrics):
+            return True
+        self.reporter.note(
+            f"{entry.label}: registered in this process only, so it runs here, without limits and protection from"
+            " crashes; a file given by --plugin runs in processes of its own."
+        )
+        return False
+
+    def measure(self, entry: Entry, spec: RunSpec, *, fresh: bool) -> Result:
+        """Measure one model and store its record; a failure becomes a record too."""
+        journal = self.store.journal(spec.key())
+        with journal.lock():
+            # Another process may have finished this record while we waited for its lock.
+            done = self.store.latest().get(spec.key())
+            if done and not fresh and done.status == "ok" and not done.is_edited:
+                return done
+            if fresh:
+                journal.clear()
+            result = self.store.append(_Recording(self, entry, spec).run())
+        if result.error:
+            self.reporter.note(f"{entry.label}: {result.status}: {result.error}")
+        return result
+
+
+class _Recording:
+    """One model's record in the making; what was measured before a failure is kept."""
+
+    def __init__(self, session: Session, entry: Entry, spec: RunSpec) -> None:
+        self.session, self.entry, self.spec = session, entry, spec
+        self.isolated = entry.evaluate and session.isolates(entry)
+        self.measurements: dict[str, Measurement] = {}
+        self.predicted: dict[str, Predicted] = {}
+        self.output_shapes: dict[str, list[int]] = {}
+        self.notes: list[str] = []
+        self.timings: str | None = None
+
+    def run(self) -> Result:
+        """Measure costs and quality, then time; return the record."""
+        begin = time.perf_counter()
+        entry, session = self.entry, self.session
+        outcome = self._work()
+        if outcome.exception == "UserError":
+            # A damaged file or weights that do not fit: the user mends it and runs again; nothing is recorded.
+            raise UserError(outcome.error)
+        status, error, done = outcome.status, outcome.error, outcome.value or {"n": 0, "phases": {}}
+        journal = session.store.journal(self.spec.key())
+        left_out = session.left_out | done.get("skipped", {}) if entry.evaluate else {}
+        if status == "ok" and entry.evaluate:
+            self._score(done, left_out)
+            status, error = self._time()
+        return Result(
+            key=self.spec.key(),
+            model=entry.card.name,
+            options=jsonable_options(entry.options),
+            dataset=session.data.name,
+            split=session.data.split,
+            n=done["n"],
+            evidence=entry.evidence,
+            status=status,
+            error=error,
+            seconds=round(time.perf_counter() - begin, 3),
+            created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            measurements=self.measurements,
+            per_image=str(journal.path.relative_to(session.store.root)) if journal.path.exists() else None,
+            pictures=done.get("pictures"),
+            gallery=done.get("gallery"),
+            timings=self.timings,
+            phases={name: round(seconds, 4) for name, seconds in sorted(done["phases"].items())},
+            notes=self.notes,
+            num_skipped=len(left_out),
+            skipped=dict(list(left_out.items())[:SKIPPED_LISTED]),
+            shift_plot=done.get("shift_plot"),
+            fingerprint=done.get("fingerprint"),
+            output_shapes=self.output_shapes,
+            weights=entry.weights_record(),
+            spec=self.spec,
+            protocol=session.card.protocol.record(),
+            environment=describe_environment().model_copy(update={"threads": self.spec.threads}),
+            data=dict(session.data.provenance),
+        )
+
+    def _work(self) -> Outcome:
+        session, entry, limits = self.session, self.entry, self.session.conditions
+        arguments = {"work": vars(self._task())}
+        with session.reporter.progress(entry.label, session.count if entry.evaluate else 0) as advance:
+
+            def take(event: dict[str, Any]) -> None:
+                if "images" in event:
+                    advance()
+                else:
+                    self._take_costs(event)
+
+            # What ships with the package is trusted to be counted here, where torch is loaded already.
+            if self.isolated or (session.isolate and not entry.card.is_builtin and can_isolate(entry.card.build)):
+                allowed = Limits(limits.memory_limit, limits.time_limit, self.spec.threads)
+                return run_isolated("benchmark.running.work:do_work", arguments, limits=allowed, on_event=take)
+            return run_here(do_work, arguments, on_event=take)
+
+    def _task(self) -> Work:
+        session, entry, spec = self.session, self.entry, self.spec
+        return Work(
+            model=spec.model,
+            options=spec.options,
+            weights=entry.weights_file,
+            seed=spec.seed,
+            sizes=session.plane_sizes,
+            evaluate=spec.evaluate,
+            dataset=session.card.name,
+            dataset_options=session.dataset_options,
+            root=str(session.root),
+            split=spec.split,
+            count=session.count,
+            metrics=list(spec.metrics),
+            scoring=spec.scoring,
+            skip_bad=spec.skip_bad,
+            leave_out=session.left_out,
+            store=str(session.store.root),
+            key=spec.key(),
+            device=spec.device,
+            precision=spec.precision,
+            channels_last=spec.channels_last,
+            backend=spec.backend,
+        )
+
+    def _take_costs(self, event: Mapping[str, Any]) -> None:
+        costs = {id: Measurement.model_validate(cost) for id, cost in event["costs"].items()}
+        if self.spec.backend != TORCH:
+            # Counted for torch's own kernels and memory; the network's other costs are those of any engine.
+            costs = {id: cost for id, cost in costs.items() if not id.startswith("predicted_rss_bytes")}
+        self.measurements |= costs
+        self.predicted = {suffix: Predicted(**one) for suffix, one in event["predicted"].items()}
+        self.output_shapes = event["output_shapes"]
+        self.notes += event["notes"]
+
+    def _score(self, done: Mapping[str, Any], left_out: Mapping[str, str]) -> None:
+        session = self.session
+        if not done["n"]:
+            first = next(iter(left_out.values()), "")
+            raise UserError(f"{session.data.name}: all {session.count} images were left out, the first one: {first}")
+        if left_out:
+            self.notes.append(f"{len(left_out)} images or files left out because they are bad")
+        self.notes += [done[name] for name in ("shifts", "no_fingerprint") if name in done]
+        self.notes += session.remarks
+        scores = session.store.journal(self.spec.key()).read()
+        wanted = {id: scores[id] for id in session.data.ids[: session.count] if id not in left_out}
+        self.measurements |= mean_scores(wanted, list(self.spec.metrics), session.card.protocol, self.spec.scoring)
+
+    def _time(self) -> tuple[Status, str | None]:
+        """Measure time and memory; return the record's status, which larger sizes do not decide."""
+        session, entry = self.session, self.entry
+        sizes = {suffix: self.predicted[suffix] for suffix in session.timed if suffix in self.predicted}
+        if not sizes:
+            return "ok", None
+        limit = session.conditions.time_limit
+        with session.reporter.progress(f"{entry.label}: time and memory", 0):
+            documents = measure(
+                entry.card.name,
+                sizes,
+                options=entry.options,
+                weights=entry.weights_file,
+                seed=self.spec.seed,
+                conditions=session.conditions,
+                budgets={suffix: LARGE_BUDGET for suffix in sizes if suffix},
+                longest_pass=LONGEST_PASS if limit is None else max(limit, LONGEST_PASS),
+                isolate=self.isolated,
+                reporter=session.reporter,
+            )
+        samples = {}
+        for suffix, document in documents.items():
+            found = as_measurements(document, sizes[suffix].shape)
+            self.measurements |= {id + suffix: measurement for id, measurement in found.items()}
+            if document["latency_ms"]:
+                samples[suffix] = {name: document[name]["samples"] for name in ("latency_ms", "calibration_ms")}
+                samples[suffix] |= {"warm_up_ms": document["latency_ms"]["warm_up"], "observed": document["observed"]}
+            state = document["measurement"]
+            # Where there are samples, the measurement says itself what is wrong with them.
+            if state["status"] != "ok" and document["latency_ms"] is None:
+                self.notes.append(f"time at {'x'.join(map(str, sizes[suffix].shape[1:]))}: {state['error']}")
+        if samples:
+            self.timings = session.store.save_timings(self.spec.key(), samples)
+        first = documents.get("", {}).get("measurement", {"status": "ok"})
+        if first["status"] in ("oom", "error"):
+            return first["status"], first["error"]
+        return "ok", None

@@ -1,0 +1,95 @@
+"""Models x dataset -> records: what ``zoo-bench run`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from benchmark.conditions import Conditions
+from benchmark.metrics import METRICS
+from benchmark.reporting import Reporter
+from benchmark.results.store import Store
+from benchmark.running.recording import SIZES, Session
+from benchmark.scoring.opening import configured, open_with_root
+from benchmark.selection import select, with_shipped_weights
+from benchmark.types import Result
+from zoo.errors import UserError, nearest
+
+RERUN = ("never", "failed", "always")
+NO_SIZE = "none"
+
+
+def run(
+    dataset: str,
+    *,
+    data_root: str | Path | None = None,
+    models: Sequence[str] | str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    weights: Mapping[str, str] | None = None,
+    options: Mapping[str, str] | None = None,
+    metrics: Sequence[str] | None = None,
+    pairs: str | None = None,
+    task: str | None = None,
+    sizes: Sequence[str] = tuple(SIZES),
+    conditions: Conditions | None = None,
+    exact: bool = False,
+    skip_bad: bool = False,
+    out: str | Path = "zoo-bench-out",
+    rerun: str = "failed",
+    seed: int = 0,
+    isolate: bool = True,
+    reporter: Reporter | None = None,
+) -> list[Result]:
+    """Evaluate and profile models on a dataset and return one record per model; the same as ``zoo-bench run``.
+
+    Records that ``out`` holds already are returned, not measured again, unless ``rerun`` says so ("never",
+    "failed": those that failed, "always"). Each model runs in child processes under ``conditions``: one that fails,
+    crashes or runs out of memory becomes a record; the others go on. ``isolate`` False keeps everything in this
+    process, as do models that are registered in this process only. ``sizes`` are those at which time is measured
+    ("dataset", "1mpix", "12mp", or only "none"). ``exact`` scores by the metrics' float64 definitions instead of one
+    float32 pass; ``skip_bad`` leaves out images with damaged files. ``pairs`` is the rule by which the dataset "pairs"
+    finds partners, ``task`` what is asked of its models (default denoise_rgb). Raises UserError for bad input before
+    anything is measured.
+    """
+    reporter, conditions = reporter or Reporter(), conditions or Conditions()
+    if rerun not in RERUN:
+        raise UserError(f"--rerun {rerun}: expected one of {', '.join(RERUN)}.")
+    if limit is not None and limit < 1:
+        raise UserError(f"--limit {limit}: expected at least 1 image.")
+    if list(sizes) == [NO_SIZE]:
+        sizes = ()
+    for size in sizes:
+        if size not in SIZES:
+            raise UserError(f"--sizes: no size '{size}'{nearest(size, [*SIZES, NO_SIZE])}")
+    conditions.check()
+    named = {name: value for name, value in (("rule", pairs), ("task", task)) if value is not None}
+    card = configured(dataset, **named)
+    patterns = [name for name in models.split(",") if name] if isinstance(models, str) else models
+    entries = select(card, models=patterns, weights=weights or {}, options=options or {})
+    ids = list(metrics or card.protocol.metrics)
+    for id in ids:
+        METRICS.get(id)
+    store = Store(out)
+    data, root = open_with_root(card, data_root, split, reporter, skip_bad=skip_bad)
+    if data.provenance.get("standin"):
+        entries = [with_shipped_weights(entry) for entry in entries]
+    session = Session(
+        card=card,
+        dataset_options=named,
+        data=data,
+        root=root,
+        store=store,
+        reporter=reporter,
+        metrics=ids,
+        limit=limit,
+        seed=seed,
+        sizes=sizes,
+        conditions=conditions,
+        exact=exact,
+        skip_bad=skip_bad,
+        isolate=isolate,
+    )
+    if any(entry.evaluate for entry in entries):
+        session.screen()
+    return [session.result_of(entry, rerun) for entry in entries]

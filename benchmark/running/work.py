@@ -1,0 +1,232 @@
+"""What one model's process does for a record: count its costs, pass the images through it, score them.
+
+``do_work`` runs in a child process (or here, for models that a child could not load). It sends what it has as it comes,
+so that a model that crashes half-way leaves its costs, and scores go to the store's journal image by image.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from benchmark.conditions import Conditions, Placed
+from benchmark.costs.prediction import predicted_of
+from benchmark.costs.profiling import CostError, count_costs, meta_model, trace_card, trace_or_run
+from benchmark.imaging.alignment import Shift
+from benchmark.imaging.pictures import Row, save_pictures, save_sheet, show_input
+from benchmark.imaging.shift_plots import save_shift_histogram
+from benchmark.results.fingerprint import take_fingerprint
+from benchmark.results.store import Scores, Store
+from benchmark.scoring.evaluation import Phases, as_picture, evaluate_images, run_sample
+from benchmark.scoring.opening import configured, open_split
+from benchmark.selection import Entry, entry_of
+from benchmark.types import Dataset, DatasetCard, Sample
+from zoo.card import InputSpec
+from zoo.errors import SizeError, in_one_line
+
+SHEET_ROWS = 4
+Emit = Callable[[Any], None]
+# The same whatever the image's size: listed once.
+_SIZELESS = {"params", "weight_bytes"}
+
+
+@dataclass(frozen=True)
+class Work:
+    """One model's work, JSON-ready by ``vars``. ``sizes`` by suffix of the ids, the dataset's own ("") first."""
+
+    model: str
+    options: dict[str, Any]
+    weights: str | None
+    seed: int
+    sizes: dict[str, list[int]]
+    # Of the evaluation; without ``metrics`` outputs are checked, not scored.
+    evaluate: bool
+    dataset: str
+    dataset_options: dict[str, str]
+    root: str
+    split: str
+    count: int
+    metrics: list[str]
+    scoring: str
+    skip_bad: bool
+    # Images to leave out, and why.
+    leave_out: dict[str, str]
+    store: str
+    key: str
+    device: str = "cpu"
+    precision: str = "fp32"
+    channels_last: bool = False
+    backend: str = "torch"
+
+
+def do_work(*, work: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """Count and evaluate; return number of images, seconds by phase, the pictures' paths and the images left out.
+
+    Emits ``{"costs", "predicted", "output_shapes", "notes"}`` (by id, by suffix), then ``{"images": 1}`` per image.
+    """
+    task = Work(**work)
+    entry = entry_of(task.model, task.weights, task.options)
+    phases = Phases()
+    with phases.timing("costs"):
+        emit(count_at_sizes(entry, task.sizes))
+    done: dict[str, Any] = {"n": 0, "skipped": {}}
+    if task.evaluate:
+        done = _Evaluation(task, entry, phases, lambda: emit({"images": 1})).run()
+    return done | {"phases": dict(phases.seconds)}
+
+
+def count_at_sizes(entry: Entry, sizes: Mapping[str, list[int]]) -> dict[str, Any]:
+    """Return ``costs`` (measurements by id, JSON-ready), ``predicted``, ``output_shapes`` (by suffix) and ``notes``.
+
+    A size that the model does not take, or cannot be followed at, is a note.
+    """
+    costs: dict[str, Any] = {}
+    predicted: dict[str, Any] = {}
+    output_shapes: dict[str, list[int]] = {}
+    notes: list[str] = []
+    model = meta_model(entry.card, entry.options)
+    for suffix, (height, width) in sizes.items():
+        try:
+            if suffix:
+                traced = trace_card(entry.card, entry.options, (height, width), model)
+            else:
+                traced, note = trace_or_run(entry.card, entry.options, (height, width), model)
+                notes += [note] if note else []
+        except (CostError, SizeError) as error:
+            notes.append(str(error))
+            continue
+        predicted[suffix] = vars(predicted_of(traced, model))
+        output_shapes[suffix] = list(traced.output_shape)
+        for id, cost in count_costs(model, traced).items():
+            if id in _SIZELESS:
+                costs[id] = cost
+            else:
+                costs[id + suffix] = cost.model_copy(update={"input_shape": list(traced.input_shape)})
+    return {
+        "costs": {id: cost.model_dump(mode="json") for id, cost in costs.items()},
+        "predicted": predicted,
+        "output_shapes": output_shapes,
+        "notes": notes,
+    }
+
+
+class _Evaluation:
+    """One model over the images of one record."""
+
+    def __init__(self, task: Work, entry: Entry, phases: Phases, advance: Callable[[], None]) -> None:
+        self.task, self.entry, self.phases, self.advance = task, entry, phases, advance
+        self.card: DatasetCard = configured(task.dataset, **task.dataset_options)
+        self.data: Dataset = open_split(self.card, Path(task.root), task.split, skip_bad=task.skip_bad)
+        self.spec: InputSpec = entry.card.input_for(entry.options)
+        self.store = Store(task.store)
+
+    def run(self) -> dict[str, Any]:
+        task = self.task
+        with self.phases.timing("build"):
+            model = self._network()
+        shown = {self.data.ids[index] for index in _shown(task.count)}
+        kept: dict[str, tuple[Sample, Tensor]] = {}
+
+        def keep(sample: Sample, output: Tensor) -> None:
+            if sample.id in shown:
+                kept[sample.id] = (sample, output)
+
+        scores, skipped = evaluate_images(
+            model,
+            self.spec,
+            self.data,
+            task.count,
+            protocol=self.card.protocol,
+            metrics=task.metrics,
+            scoring=task.scoring,
+            skip_bad=task.skip_bad,
+            leave_out=task.leave_out,
+            journal=self.store.journal(task.key),
+            phases=self.phases,
+            advance=self.advance,
+            keep=keep,
+        )
+        if isinstance(model, Placed):
+            # An engine compiles at the first image of a size; that is no time of the network.
+            self.phases.seconds["compile"] = model.compile_seconds
+            self.phases.seconds["forward"] -= model.compile_seconds
+        with self.phases.timing("pictures"):
+            pictures = self._save_pictures(self._rows(model, scores, kept))
+        done = {"n": len(scores), "skipped": skipped}
+        return done | pictures | self._plot_shifts() | self._fingerprint(model)
+
+    def _fingerprint(self, model: nn.Module) -> dict[str, Any]:
+        """Return the network's fingerprint, or why there is none: some networks take no image this small."""
+        with self.phases.timing("fingerprint"):
+            try:
+                return {"fingerprint": take_fingerprint(model, self.spec, seed=self.task.seed).model_dump(mode="json")}
+            except Exception as error:
+                # The images went through it: whatever is wrong here is no failure of the record.
+                return {"no_fingerprint": f"no output fingerprint: {in_one_line(error)}"}
+
+    def _plot_shifts(self) -> dict[str, str]:
+        """Draw the shifts that aligned scores found; return the path and a summary, nothing if there are none."""
+        shifts = [Shift(*shift) for shift in self.store.journal(self.task.key).shifts().values()]
+        if not shifts:
+            return {}
+        label = self.entry.label
+        path = self.store.root / "images" / self.data.name / f"{_file_name(label)}_shifts.png"
+        save_shift_histogram(path, f"{label} on {self.data.name} {self.data.split}", shifts)
+        lengths = sorted(math.hypot(*shift) for shift in shifts)
+        text = f"shifts found: median {statistics.median(lengths):.2f} px, largest {lengths[-1]:.2f} px"
+        return {"shift_plot": str(path.relative_to(self.store.root)), "shifts": text}
+
+    def _network(self) -> nn.Module:
+        task = self.task
+        conditions = Conditions(
+            device=task.device, precision=task.precision, channels_last=task.channels_last, backend=task.backend
+        )
+        model = self.entry.build(seed=task.seed)
+        return model if conditions.is_plain else Placed(model, conditions).eval()
+
+    def _rows(
+        self, model: nn.Module, scores: Mapping[str, Scores], kept: Mapping[str, tuple[Sample, Tensor]]
+    ) -> list[Row]:
+        rows = []
+        for index in _shown(self.task.count):
+            id = self.data.ids[index]
+            if id not in scores:
+                continue
+            # After a resumed run the picture is computed once more.
+            sample, output = kept.get(id) or self._again(model, index)
+            values = (f"{name} {value:.4g}" for name, value in scores[id].items())
+            pictures = (show_input(sample), as_picture(output), as_picture(sample.target))
+            rows.append(Row("   ".join([f"image {id}", *values]), *pictures, id=str(id), scores=scores[id]))
+        return rows
+
+    def _save_pictures(self, rows: Sequence[Row]) -> dict[str, str]:
+        """Write the contact sheet and, in a folder that the record's key names, the separate pictures."""
+        if not rows:
+            return {}
+        label = self.entry.label
+        folder = self.store.root / "images" / self.data.name
+        sheet, pictures = folder / f"{_file_name(label)}.png", folder / f"{_file_name(label)}_{self.task.key[:8]}"
+        save_sheet(sheet, f"{label} on {self.data.name} {self.data.split}: {self.entry.evidence}", rows)
+        save_pictures(pictures, rows)
+        root = self.store.root
+        return {"pictures": str(sheet.relative_to(root)), "gallery": str(pictures.relative_to(root))}
+
+    def _again(self, model: nn.Module, index: int) -> tuple[Sample, Tensor]:
+        sample = self.data[index]
+        return sample, run_sample(model, sample, self.spec)
+
+
+def _shown(count: int) -> list[int]:
+    """Return the indices of the images on the contact sheet: first, last and evenly between."""
+    rows = min(SHEET_ROWS, count)
+    return [index * (count - 1) // max(rows - 1, 1) for index in range(rows)]
+
+
+def _file_name(label: str) -> str:
+    return "".join(sign if sign.isalnum() or sign in "._-" else "_" for sign in label)

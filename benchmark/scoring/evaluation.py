@@ -1,0 +1,302 @@
+"""A model over a dataset, image by image: load, adapt the input, run, compare, write down."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from benchmark.host.turns import Turn, work_turns
+from benchmark.imaging.alignment import Shift, find_shift
+from benchmark.metrics import METRICS
+from benchmark.protocols import prepare_output
+from benchmark.reporting import Reporter
+from benchmark.results.store import Journal, Scores
+from benchmark.scoring.fastmetrics import SHARED_IDS, score_fast
+from benchmark.scoring.opening import configured, open_dataset
+from benchmark.scoring.pipeline import Finished, run_pipeline
+from benchmark.selection import select
+from benchmark.types import Dataset, DatasetCard, EvaluationProtocol, Measurement, Sample
+from zoo.card import InputSpec, default_input
+from zoo.errors import UserError
+from zoo.raw import apply_model, to_network
+
+
+@dataclass
+class Phases:
+    """Seconds by kind of work, so that the harness's own share is known."""
+
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    @contextmanager
+    def timing(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to ``name``."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - start
+
+
+def network_input(sample: Sample, spec: InputSpec) -> Tensor:
+    """Return the planes (1, C, H, W) that the network receives for ``sample``, before padding."""
+    return to_network(sample.input, spec, black=sample.black, white=sample.white, red=sample.red)
+
+
+def as_picture(image: Tensor) -> NDArray[np.float64]:
+    """Return an image (1, 3, H, W) as an array (H, W, 3) of float64."""
+    return image[0].permute(1, 2, 0).double().numpy()
+
+
+def _in_float32(image: Tensor) -> NDArray[Any]:
+    return image[0].permute(1, 2, 0).numpy()
+
+
+def run_sample(model: nn.Module, sample: Sample, spec: InputSpec) -> Tensor:
+    """Return the model's output (1, 3, H, W) in [0, 1], not clipped.
+
+    Raises ValueError if the shape is not the target's or a value is NaN or infinite.
+    """
+    with torch.inference_mode():
+        output = apply_model(model, network_input(sample, spec), spec, red=sample.red)
+    if output.shape != sample.target.shape:
+        raise ValueError(f"image {sample.id}: output is {tuple(output.shape)}, target {tuple(sample.target.shape)}")
+    if not torch.isfinite(output).all():
+        raise ValueError(f"image {sample.id}: the model returned NaN or infinite values")
+    return output
+
+
+def score_pair(
+    output: Tensor, target: Tensor, protocol: EvaluationProtocol, metrics: Sequence[str], scoring: str = "one-pass"
+) -> Scores:
+    """Return the scores of one output (1, 3, H, W) by metric id, compared as ``protocol`` says.
+
+    ``scoring``: "one-pass" shares one float32 pass between metrics, "float64" is the definitions themselves.
+    """
+    if not metrics:
+        return {}
+    if scoring == "float64":
+        prepared, reference = prepare_output(as_picture(output), protocol), as_picture(target)
+        return {id: float(METRICS.get(id).function(prepared, reference)) for id in metrics}
+    # Rounding to 8 bits is decided in float64: a float32 value may lie on the other side of a half.
+    picture = as_picture(output) if protocol.round_uint8 else _in_float32(output)
+    return score_fast(prepare_output(picture, protocol), _in_float32(target), metrics)
+
+
+def shift_of(output: Tensor, target: Tensor, protocol: EvaluationProtocol) -> Shift:
+    """Return the shift (dy, dx) in pixels by which an output lies below and right of its target."""
+    return find_shift(prepare_output(as_picture(output), protocol), as_picture(target))
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A sample whose files are bad, and what is wrong with them."""
+
+    error: str
+
+
+def evaluate_images(
+    model: nn.Module,
+    spec: InputSpec,
+    dataset: Dataset,
+    count: int,
+    *,
+    protocol: EvaluationProtocol,
+    metrics: Sequence[str],
+    scoring: str = "one-pass",
+    skip_bad: bool = False,
+    leave_out: Mapping[str, str] | None = None,
+    workers: int | None = None,
+    journal: Journal | None = None,
+    phases: Phases | None = None,
+    advance: Callable[[], None] = lambda: None,
+    keep: Callable[[Sample, Tensor], None] = lambda sample, output: None,
+) -> tuple[dict[str, Scores], dict[str, str]]:
+    """Score the first ``count`` images; returns the scores by image id, and what is wrong with those left out.
+
+    Images are loaded ahead and scored behind the network in ``workers`` threads (0: none), with the same results
+    for any number. Images that ``journal`` holds are not run again. Without metrics the model still runs on every
+    image, and shapes and values are checked. ``keep`` sees each sample with its output, in order. A damaged file is
+    a UserError, or with ``skip_bad`` an image left out, as are those that ``leave_out`` names with a reason. The
+    network waits for timings of this tool.
+    """
+    phases = phases or Phases()
+    ids = list(dataset.ids[:count])
+    left_out = leave_out or {}
+    skipped = {id: left_out[id] for id in ids if id in left_out}
+    done = journal.read() if journal else {}
+    done = {id: scores for id, scores in done.items() if set(scores) == set(metrics)}
+    pending = [index for index, id in enumerate(ids) if id not in done and id not in skipped]
+    for _ in range(count - len(pending)):
+        advance()
+    with work_turns() as turn:
+        steps = _Steps(model.eval(), spec, dataset, pending, protocol, metrics, scoring, skip_bad, turn)
+
+        def deliver(image: Done) -> None:
+            steps.deliver(image, done, skipped, journal, phases, keep)
+            advance()
+
+        run_pipeline(
+            [ids[index] for index in pending],
+            load=steps.load,
+            forward=steps.forward,
+            score=steps.score,
+            deliver=deliver,
+            workers=workers,
+        )
+    return {id: done[id] for id in ids if id in done and id not in skipped}, skipped
+
+
+Done = Finished["Sample | Unreadable", "Tensor | None", "tuple[Scores, Shift | None] | None"]
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """What happens to each image: ``load`` and ``score`` in threads, the others in the caller's."""
+
+    model: nn.Module
+    spec: InputSpec
+    dataset: Dataset
+    pending: Sequence[int]
+    protocol: EvaluationProtocol
+    metrics: Sequence[str]
+    scoring: str
+    skip_bad: bool
+    turn: Turn
+
+    def load(self, position: int) -> Sample | Unreadable:
+        """Return a sample, or what is wrong with its files where bad ones are left out."""
+        try:
+            return self.dataset[self.pending[position]]
+        except UserError as error:
+            if not self.skip_bad:
+                raise
+            return Unreadable(str(error))
+
+    def forward(self, sample: Sample | Unreadable) -> Tensor | None:
+        """Run the network, in its turn on this machine."""
+        if isinstance(sample, Unreadable):
+            return None
+        with self.turn():
+            return run_sample(self.model, sample, self.spec)
+
+    def score(self, sample: Sample | Unreadable, output: Tensor | None) -> tuple[Scores, Shift | None] | None:
+        """Return the scores, and the shift behind aligned ones."""
+        if output is None or isinstance(sample, Unreadable):
+            return None
+        scores = score_pair(output, sample.target, self.protocol, self.metrics, self.scoring)
+        aligned = any("aligned" in id for id in self.metrics)
+        return scores, shift_of(output, sample.target, self.protocol) if aligned else None
+
+    @staticmethod
+    def deliver(
+        image: Done,
+        done: dict[str, Scores],
+        skipped: dict[str, str],
+        journal: Journal | None,
+        phases: Phases,
+        keep: Callable[[Sample, Tensor], None],
+    ) -> None:
+        """Write one image down: its scores, or why it has none."""
+        for phase in ("load", "forward", "score"):
+            phases.seconds[phase] += getattr(image, f"{phase}_seconds")
+        if isinstance(image.loaded, Unreadable):
+            skipped[image.id] = image.loaded.error
+        elif image.score is not None and image.output is not None:
+            with phases.timing("store"):
+                done[image.id], shift = image.score
+                if journal:
+                    journal.append(image.id, done[image.id], shift)
+            with phases.timing("pictures"):
+                keep(image.loaded, image.output)
+
+
+def mean_scores(
+    per_image: Mapping[str, Scores],
+    metrics: Sequence[str],
+    protocol: EvaluationProtocol,
+    scoring: str = "one-pass",
+) -> dict[str, Measurement]:
+    """Return the mean over images of each metric; infinite values make the mean infinite and are counted."""
+    measurements = {}
+    for id in metrics:
+        card = METRICS.get(id)
+        values = [scores[id] for scores in per_image.values()]
+        finite = [value for value in values if math.isfinite(value)]
+        infinite = len(values) - len(finite)
+        measurements[id] = Measurement(
+            value=math.fsum(values) / len(values),
+            unit=card.unit,
+            definition=f"{card.definition}; {protocol.text}{_accuracy(id, scoring)}",
+            kind="score",
+            higher_is_better=card.higher_is_better,
+            version=card.version,
+            n=len(values),
+            n_inf=infinite or None,
+            finite_mean=math.fsum(finite) / len(finite) if infinite and finite else None,
+        )
+    return measurements
+
+
+def _accuracy(id: str, scoring: str) -> str:
+    one_pass = scoring == "one-pass" and id in SHARED_IDS
+    return "; one float32 pass for all metrics, within 1e-5 of the definition" if one_pass else ""
+
+
+def evaluate(
+    model: str | nn.Module,
+    dataset: str,
+    *,
+    data_root: str | Path | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    weights: str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    input: InputSpec | None = None,
+    pairs: str | None = None,
+    metrics: Sequence[str] | None = None,
+    exact: bool = False,
+    reporter: Reporter | None = None,
+) -> list[dict[str, Any]]:
+    """Return the scores of a model on a dataset image by image: [{"id", "scores"}].
+
+    ``model`` is a registered name, with ``weights`` unless it has no parameters, or a module of your own, taken
+    as it is with the ``input`` convention (default: that of the dataset's task). ``exact`` scores by the metrics'
+    float64 definitions. Nothing is stored. Raises UserError for bad input and for an untrained model, whose scores
+    would mean nothing.
+    """
+    card = configured(dataset, rule=pairs)
+    data = open_dataset(card, data_root, split, reporter)
+    if isinstance(model, str):
+        network, spec = _trained(card, model, weights, options or {})
+    else:
+        network, spec = model, input or default_input(card.task)
+    count = min(limit or len(data.ids), len(data.ids))
+    ids = list(metrics or card.protocol.metrics)
+    scoring = "float64" if exact else "one-pass"
+    scores, _ = evaluate_images(network, spec, data, count, protocol=card.protocol, metrics=ids, scoring=scoring)
+    return [{"id": id, "scores": values} for id, values in scores.items()]
+
+
+def _trained(
+    card: DatasetCard, model: str, weights: str | Path | None, options: Mapping[str, Any]
+) -> tuple[nn.Module, InputSpec]:
+    (entry,) = select(
+        card,
+        models=[model],
+        weights={model: str(weights)} if weights else {},
+        options={f"{model}.{key}": value for key, value in options.items()},
+    )
+    if not entry.scored:
+        raise UserError(f"{model} is untrained: its scores would mean nothing. Pass weights.")
+    return entry.build(), entry.card.input_for(entry.options)

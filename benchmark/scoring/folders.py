@@ -1,0 +1,135 @@
+"""Score images that exist already: a folder of outputs against a folder of targets."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.imaging.alignment import find_shift
+from benchmark.imaging.imagefiles import MORE_FORMATS, SUFFIXES, size_of, to_unit_range
+from benchmark.imaging.imagefiles import read_rgb as read_pixels
+from benchmark.metrics import METRICS
+from benchmark.protocols import get_protocol
+from benchmark.reporting import Reporter
+from benchmark.types import MetricCard
+from zoo.errors import UserError
+
+_MSSSIM_LEAST = 176
+
+
+def score(
+    output_dir: str | Path,
+    target_dir: str | Path,
+    *,
+    protocol: str = "zrr",
+    all_metrics: bool = False,
+    metrics: Sequence[str] | None = None,
+    reporter: Reporter | None = None,
+) -> dict[str, Any]:
+    """Score the images of ``output_dir`` against those of ``target_dir``, paired by stem.
+
+    Returns ``n``, ``scores`` {metric id: mean} and ``per_image`` [{id, scores}], with aligned ids also the found
+    ``shift`` {dy, dx} of each image, in pixels by which the output lies below and right of its target. By default
+    the protocol's metrics; ``all_metrics`` gives every id, and None for MS-SSIM of images that are too small. Values
+    are those of the files, each at its own depth of 8 or 16 bits, float64, neither rounded nor clamped further.
+    Raises UserError for missing partners, unequal sizes and files that are not RGB images.
+    """
+    reporter = reporter or Reporter()
+    ids = list(metrics or (METRICS.names() if all_metrics else get_protocol(protocol).metrics))
+    cards = {id: METRICS.get(id) for id in ids}
+    pairs = _pair(Path(output_dir), Path(target_dir))
+    per_image: list[dict[str, Any]] = []
+    with reporter.progress("score", len(pairs)) as advance:
+        for stem, output_file, target_file in pairs:
+            output, target = read_rgb(output_file), read_rgb(target_file)
+            if output.shape != target.shape:
+                raise UserError(
+                    f"score: {output_file} is {size_of(output)}, {target_file} is {size_of(target)};"
+                    " expected the same size. Crop or scale one of the two."
+                )
+            too_small = all_metrics and min(output.shape[:2]) < _MSSSIM_LEAST
+            if too_small:
+                reporter.note(
+                    f"score: {output_file} is {size_of(output)}: no MS-SSIM under {_MSSSIM_LEAST} pixels a side."
+                )
+            used = {id: None if too_small and id.startswith("msssim") else card for id, card in cards.items()}
+            image: dict[str, Any] = {"id": stem, "scores": _scores_of(used, output_file, output, target)}
+            if any("aligned" in id for id in ids):  # known already: those metrics have searched
+                image["shift"] = dict(find_shift(output, target)._asdict())
+            per_image.append(image)
+            advance()
+    means = {id: _mean([image["scores"][id] for image in per_image]) for id in ids}
+    infinite = {id: _finite_part([image["scores"][id] for image in per_image]) for id in ids}
+    document: dict[str, Any] = {"n": len(per_image), "protocol": protocol, "scores": means, "per_image": per_image}
+    if any(infinite.values()):
+        document["infinite"] = {id: part for id, part in infinite.items() if part}
+    document["definitions"] = {id: card.definition for id, card in cards.items()}
+    return document
+
+
+def read_rgb(path: Path) -> NDArray[np.float64]:
+    """Return an RGB image (H, W, 3) as float64 in [0, 1], 8-bit values / 255, 16-bit values / 65535.
+
+    Raises UserError naming the file if it is damaged, grey, or has alpha or other colours.
+    """
+    return to_unit_range(read_pixels("score", path, formats=MORE_FORMATS))
+
+
+def _scores_of(
+    cards: Mapping[str, MetricCard | None], file: Path, output: NDArray[np.float64], target: NDArray[np.float64]
+) -> dict[str, float | None]:
+    try:
+        return {id: card.function(output, target) if card else None for id, card in cards.items()}
+    except UserError as error:
+        raise UserError(f"score: {file}: {error}") from error
+
+
+def _pair(outputs: Path, targets: Path) -> list[tuple[str, Path, Path]]:
+    left, right = _by_stem(outputs), _by_stem(targets)
+    lonely = sorted(left.keys() ^ right.keys())
+    if lonely:
+        first = left.get(lonely[0]) or right[lonely[0]]
+        raise UserError(
+            f"score: {len(lonely)} image(s) without partner, first {first};"
+            f" {outputs} has {len(left)} images, {targets} {len(right)}, paired by stem."
+        )
+    if not left:
+        raise UserError(f"score: no images in {outputs}; expected {', '.join(SUFFIXES)} files.")
+    return [(stem, left[stem], right[stem]) for stem in sorted(left, key=_natural)]
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise UserError(f"score: no folder at {folder}; expected a folder of images.")
+    files: dict[str, Path] = {}
+    for file in sorted(folder.iterdir()):
+        if file.suffix.lower() not in SUFFIXES or file.name[0] == ".":  # file managers leave hidden ones
+            continue
+        stem = unicodedata.normalize("NFC", file.stem)
+        if stem in files:
+            raise UserError(f"score: {files[stem]} and {file} have the same stem; keep one of them.")
+        files[stem] = file
+    return files
+
+
+def _natural(stem: str) -> tuple[int, int, str]:
+    return (0, int(stem), stem) if stem.isdecimal() else (1, 0, stem)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if len(known) == len(values) else None
+
+
+def _finite_part(values: Sequence[float | None]) -> dict[str, Any] | None:
+    finite = [value for value in values if value is not None and math.isfinite(value)]
+    infinite = sum(value is not None and math.isinf(value) for value in values)
+    if not infinite:
+        return None
+    return {"n_inf": infinite, "finite_mean": math.fsum(finite) / len(finite) if finite else None}

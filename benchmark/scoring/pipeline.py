@@ -1,0 +1,160 @@
+"""Load ahead of the network and score behind it, in order and with bounded memory.
+
+Threads, not processes: decoding, OpenCV, scipy and numpy release the interpreter lock for nearly all of their time, so
+threads keep the cores as busy (``speed/evaluate.py``), and nothing has to be pickled, forked or found again after a
+crash. The network itself runs in the caller's thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from benchmark.host.machine import usable_cores
+from zoo.errors import UserError
+
+Loaded = TypeVar("Loaded")
+Output = TypeVar("Output")
+Score = TypeVar("Score")
+Value = TypeVar("Value")
+
+
+class ImageError(RuntimeError):
+    """A failure with one image in another thread; the message names the image, the cause is attached."""
+
+
+@dataclass(frozen=True)
+class Finished(Generic[Loaded, Output, Score]):
+    """One image with its seconds: of loading and scoring in their threads, of the network in the caller's."""
+
+    id: str
+    loaded: Loaded
+    output: Output
+    score: Score
+    load_seconds: float
+    forward_seconds: float
+    score_seconds: float
+
+
+def default_workers() -> int:
+    """Return the number of cores that this process may use, at most 16."""
+    return min(usable_cores(), 16)
+
+
+def run_pipeline(
+    ids: Sequence[str],
+    *,
+    load: Callable[[int], Loaded],
+    forward: Callable[[Loaded], Output],
+    score: Callable[[Loaded, Output], Score],
+    deliver: Callable[[Finished[Loaded, Output, Score]], None],
+    workers: int | None = None,
+) -> None:
+    """Pass every image through ``load`` -> ``forward`` -> ``score`` -> ``deliver``, the last strictly in order.
+
+    ``load(index)`` and ``score`` run in ``workers`` threads (default: one per core) and must not depend on each
+    other's order; ``forward`` and ``deliver`` run in the calling thread. At most ``2 * workers`` images are loaded
+    ahead and as many wait for their score. The first failure, in the order of the images, is raised when every
+    image before it has been delivered: a UserError or MemoryError as it is, anything else in a worker as
+    ImageError. Zero workers do everything in the calling thread, with the same results.
+    """
+    if workers == 0:
+        _run_serially(ids, load, forward, score, deliver)
+        return
+    count = workers or default_workers()
+    pool = ThreadPoolExecutor(count, thread_name_prefix="zoo-bench")
+    try:
+        _Pipeline(pool, 2 * count, ids, load, forward, score, deliver).run()
+    finally:
+        # Also after Ctrl-C: what is queued never starts, what runs ends within one image.
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Pipeline(Generic[Loaded, Output, Score]):
+    """The two bounded queues around the network."""
+
+    def __init__(
+        self,
+        pool: ThreadPoolExecutor,
+        depth: int,
+        ids: Sequence[str],
+        load: Callable[[int], Loaded],
+        forward: Callable[[Loaded], Output],
+        score: Callable[[Loaded, Output], Score],
+        deliver: Callable[[Finished[Loaded, Output, Score]], None],
+    ) -> None:
+        self.pool, self.depth, self.ids = pool, depth, ids
+        self.load, self.forward, self.score, self.deliver = load, forward, score, deliver
+        self.loading: deque[Future[tuple[Loaded, float]]] = deque()
+        self.scoring: deque[Future[Finished[Loaded, Output, Score]]] = deque()
+
+    def run(self) -> None:
+        """Run all images; at a failure, deliver what came before it first."""
+        started = 0
+        for id in self.ids:
+            while started < len(self.ids) and len(self.loading) < self.depth:
+                self.loading.append(self.pool.submit(_timed, self.load, self.ids[started], started))
+                started += 1
+            try:
+                loaded, load_seconds = self.loading.popleft().result()
+                begin = time.perf_counter()
+                output = self.forward(loaded)
+            except BaseException:
+                # A failure of scoring in here is of an earlier image, and takes the place of this one. Ctrl-C too
+                # leaves what is done delivered.
+                self._drain()
+                raise
+            seconds = (load_seconds, time.perf_counter() - begin)
+            self.scoring.append(self.pool.submit(_scored, self.score, id, loaded, output, seconds))
+            del loaded, output
+            while self.scoring and (len(self.scoring) > self.depth or self.scoring[0].done()):
+                self.deliver(self.scoring.popleft().result())
+        self._drain()
+
+    def _drain(self) -> None:
+        while self.scoring:
+            self.deliver(self.scoring.popleft().result())
+
+
+def _run_serially(
+    ids: Sequence[str],
+    load: Callable[[int], Loaded],
+    forward: Callable[[Loaded], Output],
+    score: Callable[[Loaded, Output], Score],
+    deliver: Callable[[Finished[Loaded, Output, Score]], None],
+) -> None:
+    for index, id in enumerate(ids):
+        loaded, load_seconds = _timed(load, id, index)
+        begin = time.perf_counter()
+        output = forward(loaded)
+        deliver(_scored(score, id, loaded, output, (load_seconds, time.perf_counter() - begin)))
+
+
+def _timed(load: Callable[[int], Value], id: str, index: int) -> tuple[Value, float]:
+    begin = time.perf_counter()
+    try:
+        value = load(index)
+    except (UserError, MemoryError):
+        raise  # a UserError of a dataset names the file
+    except Exception as error:
+        raise ImageError(f"image {id}: {type(error).__name__}: {error}") from error
+    return value, time.perf_counter() - begin
+
+
+def _scored(
+    score: Callable[[Loaded, Output], Score], id: str, loaded: Loaded, output: Output, seconds: tuple[float, float]
+) -> Finished[Loaded, Output, Score]:
+    begin = time.perf_counter()
+    try:
+        value = score(loaded, output)
+    except UserError as error:
+        raise UserError(f"image {id}: {error}") from error
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ImageError(f"image {id}: {type(error).__name__}: {error}") from error
+    return Finished(id, loaded, output, value, *seconds, time.perf_counter() - begin)

@@ -1,0 +1,215 @@
+"""Experiment grids: every member of every family with every seed trained and tested, one record each, and figures."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import Timeout
+
+from benchmark.host import machine
+from benchmark.reporting import Reporter
+from benchmark.results.jsonl import lock_of
+from benchmark.results.store import Store
+from benchmark.sweeping.budget import (
+    Costs,
+    Estimate,
+    budget_document,
+    budget_lines,
+    clock,
+    count_members,
+    estimate,
+    wall_seconds,
+)
+from benchmark.sweeping.engines import Engine, LocalEngine, RayEngine
+from benchmark.sweeping.points import Point, Splits, expand, open_splits, point_key
+from benchmark.sweeping.records import in_order, result_of, task_of
+from benchmark.sweeping.settings import Plan, load_sweep
+from benchmark.sweeping.summary import ERROR_IDS, ERROR_LABELS, summarise, write_data
+from benchmark.sweeping.working import ON_TRAIN, Task
+from benchmark.types import Result
+from zoo.errors import UserError
+
+ENGINES = ("local", "ray")
+
+
+@dataclass
+class _Session:
+    """A sweep under way: its points with their keys and costs, and where records go."""
+
+    plan: Plan
+    points: list[Point]
+    keys: list[str]
+    splits: Splits
+    costs: dict[tuple[str, str], Costs]
+    reporter: Reporter
+    done: dict[str, Result] = field(default_factory=dict)
+
+    @property
+    def left(self) -> list[Point]:
+        """The points without a good record, in the sweep's order."""
+        return [point for point, key in zip(self.points, self.keys) if key not in self.done]
+
+    @property
+    def shape(self) -> list[int]:
+        """Shape of the input that costs are for."""
+        shapes = [cost.measurements["macs"].input_shape for cost in self.costs.values() if not cost.error]
+        return shapes[0] if shapes and shapes[0] else []
+
+
+def sweep(
+    sweep: str | Path,
+    out: str | Path | None = None,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    engine: str = "local",
+    address: str | None = None,
+    workers: int | None = None,
+    reporter: Reporter | None = None,
+) -> dict[str, Any]:
+    """Run a sweep (a file, or the name of a shipped one) into ``out``, by default runs/NAME; return what was found.
+
+    Points that ``out`` holds are not run again; one that was interrupted goes on from its checkpoint; one that
+    failed is tried again. A point that fails becomes a record and the others go on. Raises UserError for everything
+    that is wrong with sweep, recipe, data, engine or folder, before a point starts.
+    """
+    reporter = reporter or Reporter()
+    _check_engine(engine, address, workers)
+    session = _open(sweep, overrides, reporter)
+    folder = Path(out or Path("runs") / session.plan.name)
+    store = Store(folder)
+    with _alone(folder):
+        known = store.latest()
+        session.done = {key: known[key] for key in session.keys if key in known and known[key].status == "ok"}
+        if session.left:
+            runs = _make_engine(session.plan, engine, address, workers)
+            estimates = _announce(session, runs.workers)
+            _run(session, runs, estimates, store, folder)
+        recorded = in_order(session.points, session.keys, store.latest())
+        summary = summarise(session.plan, session.splits, recorded, session.shape)
+        files = write_data(folder, summary)
+        from benchmark.sweeping.figures import draw_figures
+
+        files += draw_figures(folder, summary)
+    failed = [point.name for point, result in recorded if result.status != "ok"]
+    return {**summary, "out": str(folder), "failed": failed, "files": [str(file) for file in files]}
+
+
+def budget(
+    sweep: str | Path,
+    out: str | Path | None = None,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    workers: int | None = None,
+    reporter: Reporter | None = None,
+) -> dict[str, Any]:
+    """Return what a sweep would take from where ``out`` stands, as ``--dry-run --json`` prints it; trains nothing."""
+    session = _open(sweep, overrides, reporter or Reporter())
+    folder = Path(out or Path("runs") / session.plan.name)
+    known = Store(folder).latest() if (folder / "results.jsonl").exists() else {}
+    session.done = {key: known[key] for key in session.keys if key in known and known[key].status == "ok"}
+    count = workers or default_workers(session.plan.sweep.threads)
+    return _budget(session, _estimates(session), count)
+
+
+def default_workers(threads: int) -> int:
+    """Return how many points of ``threads`` this machine's cores can run at a time."""
+    return max(1, machine.usable_cores() // threads)
+
+
+def _check_engine(engine: str, address: str | None, workers: int | None) -> None:
+    if engine not in ENGINES:
+        raise UserError(f"--engine {engine}: expected one of {', '.join(ENGINES)}.")
+    if address is not None and engine != "ray":
+        raise UserError(f"--address {address}: only --engine ray has an address; leave it out.")
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers {workers}: expected at least 1.")
+
+
+def _open(sweep: str | Path, overrides: Mapping[str, Any] | None, reporter: Reporter) -> _Session:
+    plan = load_sweep(sweep, overrides)
+    points = expand(plan)
+    splits = open_splits(plan, points, reporter)
+    keys = [point_key(plan, point, splits) for point in points]
+    return _Session(plan, points, keys, splits, count_members(points, splits), reporter)
+
+
+def _make_engine(plan: Plan, engine: str, address: str | None, workers: int | None) -> Engine:
+    threads = plan.sweep.threads
+    if engine == "ray":
+        return RayEngine(address, workers, threads, plan.sweep.gpus)
+    return LocalEngine(workers or default_workers(threads), threads)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder: two sweeps in it would train the same points."""
+    lock = lock_of(folder / "sweep")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"-o: another sweep is running in {folder}; wait for it or name another folder.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _estimates(session: _Session) -> list[Estimate]:
+    session.reporter.note(f"sweep {session.plan.name}: timing a few steps of each family's smallest and largest point")
+    return estimate(session.left, session.costs, session.splits, threads=session.plan.sweep.threads)
+
+
+def _budget(session: _Session, estimates: Sequence[Estimate], workers: int) -> dict[str, Any]:
+    return budget_document(estimates, total=len(session.points), workers=workers, shape=session.shape)
+
+
+def _announce(session: _Session, workers: int) -> list[Estimate]:
+    """Say what the sweep will take, and warn where that is more memory than there is."""
+    estimates = _estimates(session)
+    document = _budget(session, estimates, workers)
+    for line in budget_lines(document):
+        session.reporter.note(line)
+    free = machine.available_memory()
+    if free is not None and document["memory_bytes"] > free:
+        session.reporter.note(
+            f"warning: {workers} points at a time need about {document['memory_bytes'] / 2**30:.2f} GiB,"
+            f" {free / 2**30:.2f} GiB are free; lower --workers."
+        )
+    return estimates
+
+
+def _run(session: _Session, engine: Engine, estimates: Sequence[Estimate], store: Store, folder: Path) -> None:
+    """Run the points that are left, the longest first, and record each as it ends."""
+    key_of = dict(zip((point.name for point in session.points), session.keys))
+    seconds = {one.point.name: one.seconds or 0.0 for one in estimates}
+    queue = sorted(session.left, key=lambda point: -seconds.get(point.name, 0.0))
+    tasks = [task_of(session.plan, point, key_of[point.name], session.splits, folder) for point in queue]
+    point_of = {task.key: point for task, point in zip(tasks, queue)}
+    pending = {one.point.name: one for one in estimates}
+
+    def listen(task: Task, line: str) -> None:
+        session.reporter.detail(f"{task.name}: {line}")
+
+    # Closing it stops the processes of an interrupted sweep.
+    with contextlib.closing(engine.run(tasks, listen)) as ended:
+        for task, outcome in ended:
+            point = point_of[task.key]
+            result = result_of(session.plan, point, task, session.splits, session.costs[point.member], outcome)
+            store.append(result)
+            session.done[task.key] = result
+            pending.pop(point.name, None)
+            time_left = clock(wall_seconds(list(pending.values()), engine.workers) or 0.0)
+            count = f"{len(session.done)}/{len(session.points)}"
+            session.reporter.note(f"{count}  {point.name}: {_found(session.plan, result)}; about {time_left} left")
+
+
+def _found(plan: Plan, result: Result) -> str:
+    if result.status != "ok":
+        return f"{result.status}: {result.error}"
+    id, label = ERROR_IDS[plan.sweep.plot.error], ERROR_LABELS[plan.sweep.plot.error]
+    test, train, seconds = (result.measurements[name].value for name in (id, id + ON_TRAIN, "train_seconds"))
+    return f"{label} {test:.4f} on test, {train:.4f} on train images, trained {seconds:.0f} s"

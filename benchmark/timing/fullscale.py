@@ -1,0 +1,102 @@
+"""Time one pass over a full-scale image: the CPU-time column of papers."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from benchmark.costs.prediction import Predicted, predicted_of
+from benchmark.costs.profiling import count_costs, meta_model, trace_card
+from benchmark.host.engine import can_isolate
+from benchmark.host.environment import describe_environment
+from benchmark.selection import Entry, entry_of, jsonable_options
+from benchmark.timing.measuring import as_measurements, measure
+from benchmark.types import Measurement, ProtocolRecord, Result, RunSpec
+from zoo.errors import UserError
+
+NAME = "full-scale"
+BUDGET_SECONDS = 20.0
+_PROTOCOL = ProtocolRecord(name=NAME, version=1, text="one image of uniform noise in [0, 1]; nothing is scored")
+
+
+def time_full_scale(
+    model: str, size: tuple[int, int], *, options: Mapping[str, Any] | None = None, seed: int = 0
+) -> Result:
+    """Return a record with ``latency_ms@fullscale`` and the costs of one pass over planes of ``size``.
+
+    The weights are random: time does not depend on them. It is measured in a process of its own for 20 seconds; a
+    pass that takes longer is the only one, cold, and marked so. A failure becomes the record's status.
+    """
+    entry = entry_of(model, None, options or {})
+    begin = time.perf_counter()
+    measurements: dict[str, Measurement] = {}
+    error = None
+    try:
+        network = meta_model(entry.card, entry.options)
+        traced = trace_card(entry.card, entry.options, size, network)
+        shape = list(traced.input_shape)
+        for id, cost in count_costs(network, traced).items():
+            measurements[f"{id}@fullscale"] = cost.model_copy(update={"input_shape": shape})
+        measurements["latency_ms@fullscale"] = _time(entry, predicted_of(traced, network), seed)
+    except UserError as failure:
+        error = str(failure)
+    spec = _spec(entry, size, seed)
+    return Result(
+        key=spec.key(),
+        model=entry.card.name,
+        options=jsonable_options(entry.options),
+        dataset=NAME,
+        split=f"{size[0]}x{size[1]}",
+        n=0,
+        evidence=entry.evidence,
+        status="error" if error else "ok",
+        error=error,
+        seconds=round(time.perf_counter() - begin, 3),
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        measurements=measurements,
+        per_image=None,
+        pictures=None,
+        spec=spec,
+        protocol=_PROTOCOL,
+        environment=describe_environment(),
+    )
+
+
+def _time(entry: Entry, predicted: Predicted, seed: int) -> Measurement:
+    document = measure(
+        entry.card.name,
+        {"": predicted},
+        options=entry.options,
+        seed=seed,
+        budgets={"": BUDGET_SECONDS},
+        isolate=can_isolate(entry.card.build),
+    )[""]
+    state = document["measurement"]
+    if document["latency_ms"] is None:
+        raise UserError(f"{state['status']}: {state['error']}")
+    return as_measurements(document, predicted.shape)["latency_ms"]
+
+
+def _spec(entry: Entry, size: tuple[int, int], seed: int) -> RunSpec:
+    return RunSpec(
+        model=entry.card.name,
+        options=jsonable_options(entry.options),
+        code=entry.card.code_digest,
+        weights_digest=None,
+        dataset=NAME,
+        dataset_digest="uniform noise",
+        split=f"{size[0]}x{size[1]}",
+        limit=None,
+        protocol=f"{NAME}-v1",
+        metrics={},
+        profilers=["macs", "memory", "params", "latency@fullscale"],
+        device="cpu",
+        precision="fp32",
+        threads=torch.get_num_threads(),
+        seed=seed,
+        evaluate=False,
+    )

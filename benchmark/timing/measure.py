@@ -1,0 +1,341 @@
+"""Time and memory of one network at one or more sizes, measured in a child process (see ``benchmark.host.engine``).
+
+**Memory** comes first, size by size. What one pass adds to the resident memory of a process that holds the network and
+its input already: a small pass has loaded the libraries, freed heap is given back, the peak mark is reset, one pass
+runs. Freed tensors go back to the system at once (where the C library is glibc, whose heap would keep some between
+live ones, more or less of them from run to run). On a GPU what one pass adds to the allocator's bytes.
+
+**Latency.** From here on the C library keeps freed memory (where it is glibc): by default every pass returns its
+tensors to the system and takes them again page by page, which is up to two fifths of the time, varies between processes
+by a fifth, and is not the network. Passes warm up until the last three are no longer getting faster by 5 % (at least 4,
+at most 12, or a quarter of the budget). Then passes of the network and of a calibration kernel alternate: at least 20
+pairs and 3 seconds, at most 200 pairs, fewer when the budget is spent, which is marked; at least one pair after one
+warm-up pass, unless the very first pass took longer than allowed for that: then it is the only sample, marked cold. The
+calibration kernel is a fixed 3x3 convolution of 64 channels in float32, on the CPU of about 10-30 ms: time relative to
+it can be compared between runs of a machine.
+
+An **engine** loads its libraries with a network of one layer and compiles the network for each size before the memory
+of a pass is measured there; what both take is reported beside the pass, never in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark.conditions import Conditions
+from benchmark.host import machine
+from benchmark.selection import Entry, entry_of
+from benchmark.timing.sampling import STEADY, is_steady, observed, relative, summarize, taint_reasons
+from zoo.errors import SizeError
+from zoo.raw import padded_size
+
+MIN_PAIRS, MAX_PAIRS, MIN_SECONDS = 20, 200, 3.0
+MAX_WARM_UP = 12
+BUDGET_SECONDS = 60.0
+CALIBRATION = "conv2d 3x3, 64 -> 64 channels, float32, one image of 192x192 (CPU) or 2048x2048 (GPU); version 2"
+_CALIBRATION_SIZE = {"cpu": 192, "cuda": 2048}
+Emit = Callable[[Any], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is measured: a model with its options and weights, and how it runs. JSON-ready by ``vars``."""
+
+    model: str
+    options: dict[str, Any] = field(default_factory=dict)
+    weights: str | None = None
+    seed: int = 0
+    device: str = "cpu"
+    precision: str = "fp32"
+    channels_last: bool = False
+    backend: str = "torch"
+
+    @property
+    def conditions(self) -> Conditions:
+        """Return backend, device, precision and memory format."""
+        return Conditions(
+            device=self.device, precision=self.precision, channels_last=self.channels_last, backend=self.backend
+        )
+
+    def entry(self) -> Entry:
+        """Return the model with its options and weights."""
+        return entry_of(self.model, self.weights, self.options)
+
+    def network(self) -> nn.Module:
+        """Build the network as its conditions say."""
+        return self.conditions.place(self.entry().build(seed=self.seed))
+
+    def planes(self, shape: Sequence[int]) -> Tensor:
+        """Return uniform noise in [0, 1] of a shape (N, C, H, W), laid out as the network gets it."""
+        generator = torch.Generator().manual_seed(self.seed)
+        return self.conditions.layout(torch.rand(*shape, generator=generator))
+
+
+def measure_model(
+    *,
+    job: dict[str, Any],
+    sizes: Mapping[str, Sequence[int]],
+    budgets: Mapping[str, float | None],
+    cold_after: float | None = None,
+    own_process: bool = True,
+    emit: Emit,
+) -> dict[str, Any]:
+    """Measure memory, then latency of a job at several shapes by name; return what was measured by name.
+
+    ``budgets`` are seconds of timing (None: 60); a first pass of more than ``cold_after`` seconds (None: the budget) is
+    not repeated. Everything is emitted as it comes, with its ``size``: memory
+    as ``{"memory"}``, each pair of samples as ``{"latency_ms", "calibration_ms"}``, each warm-up pass as
+    ``{"warm_up_ms"}``, a finished timing as ``{"timing"}``: what a hard end leaves, and at which size it came.
+    ``own_process`` says that this one may be told, for good, how to handle freed memory.
+    """
+    task = Job(**job)
+    network = task.network()
+    found: dict[str, Any] = {}
+    given_back = own_process and machine.give_memory_back()
+    held = _load_libraries(task, network, min(shape[-2] * shape[-1] for shape in sizes.values()))
+    for size, shape in sizes.items():
+        emit({"size": size})
+        compiling = _compile(task, network, task.planes(shape), held)
+        found[size] = {"engine": compiling} | measure_memory(network, task.planes(shape))
+        found[size]["peak_rss"]["given_back"] = given_back
+        emit({"size": size, "memory": found[size]})
+    kept = own_process and machine.keep_free_memory()
+    for size, shape in sizes.items():
+        emit({"size": size})
+        send = _labelled(emit, size)
+        budget = budgets.get(size)
+        timing = measure_latency(
+            network,
+            task.planes(shape),
+            budget_seconds=BUDGET_SECONDS if budget is None else budget,
+            cold_after=cold_after,
+            first_pass_ms=found[size]["pass_ms"],
+            emit=send,
+        )
+        timing["latency_ms"]["heap_kept"] = kept
+        send({"timing": timing})
+        found[size] = found[size] | timing
+    return found
+
+
+def _labelled(emit: Emit, size: str) -> Emit:
+    return lambda event: emit({"size": size, **event})
+
+
+def run_once(network: nn.Module, planes: Tensor) -> None:
+    """Run one pass without gradients."""
+    with torch.inference_mode():
+        network(planes)
+
+
+def measure_latency(
+    network: nn.Module,
+    planes: Tensor,
+    *,
+    budget_seconds: float,
+    cold_after: float | None = None,
+    first_pass_ms: float = 0.0,
+    emit: Emit,
+) -> dict[str, Any]:
+    """Time passes over ``planes``; return what ``summary_of`` returns. ``first_pass_ms``: a pass that has been."""
+    longest = budget_seconds if cold_after is None else max(cold_after, budget_seconds)
+    device = planes.device.type
+    clock, calibrate = stopwatch(device), calibration_kernel(device)
+    run = _pass_of(network, planes)
+    for _ in range(3):
+        clock(calibrate)
+    cold = first_pass_ms > 1000 * longest
+    begin = time.perf_counter()
+    warm_up = [first_pass_ms] if cold else _warm_up(lambda: clock(run), budget_seconds, emit)
+    before = machine.snapshot()
+    cold = cold or time.perf_counter() - begin > longest
+    samples: list[float] = []
+    calibration: list[float] = []
+    while not cold and not _enough(samples, calibration, time.perf_counter() - begin, budget_seconds):
+        samples.append(clock(run))
+        calibration.append(clock(calibrate))
+        emit({"latency_ms": samples[-1], "calibration_ms": calibration[-1]})
+    if cold:
+        samples, calibration = warm_up[:1], [clock(calibrate)]
+    after, cores = machine.snapshot(), machine.usable_cores()
+    reasons = taint_reasons(before, after, calibration, threads=torch.get_num_threads(), cores=cores)
+    summary = summary_of(samples, calibration, warm_up, cold=cold, reasons=reasons)
+    return summary | {"observed": observed(before, after, cores=cores)}
+
+
+def _pass_of(network: nn.Module, planes: Tensor) -> Callable[[], None]:
+    return lambda: run_once(network, planes)
+
+
+def _warm_up(run: Callable[[], float], budget: float, emit: Emit) -> list[float]:
+    passes: list[float] = []
+    begin = time.perf_counter()
+    while len(passes) < MAX_WARM_UP:
+        passes.append(run())
+        emit({"warm_up_ms": passes[-1]})
+        if len(passes) > STEADY and is_steady(passes):
+            break
+        if time.perf_counter() - begin > budget / 4:
+            break
+    return passes
+
+
+def _enough(samples: Sequence[float], calibration: Sequence[float], spent: float, budget: float) -> bool:
+    if not samples:
+        return False
+    if spent > budget or len(samples) >= MAX_PAIRS:
+        return True
+    return len(samples) >= MIN_PAIRS and (sum(samples) + sum(calibration)) / 1000 >= MIN_SECONDS
+
+
+def summary_of(
+    samples: Sequence[float],
+    calibration: Sequence[float],
+    warm_up: Sequence[float],
+    *,
+    cold: bool = False,
+    reasons: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Return the statistics of paired samples (ms) as JSON-ready values, the raw samples among them."""
+    ratio, low, high = relative(samples, calibration)
+    numbers = summarize(samples)
+    return {
+        "latency_ms": {
+            **vars(numbers),
+            "threads": torch.get_num_threads(),
+            "samples": list(samples),
+            "warm_up": list(warm_up),
+            "steady": is_steady(warm_up),
+            "cold": cold,
+            "complete": not cold and len(samples) >= MIN_PAIRS,
+        },
+        "relative_latency": ratio,
+        "relative_latency_ci": None if low is None else [low, high],
+        "calibration_ms": {**vars(summarize(calibration)), "samples": list(calibration), "kernel": CALIBRATION},
+        "tainted": bool(reasons),
+        "taint_reasons": list(reasons),
+    }
+
+
+def stopwatch(device: str) -> Callable[[Callable[[], Any]], float]:
+    """Return a function that runs a callable once and returns its time in ms, on a GPU by events."""
+    if device == "cpu":
+        return _wall_clock
+
+    def by_events(run: Callable[[], Any]) -> float:
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        torch.cuda.synchronize()
+        start.record()
+        run()
+        end.record()
+        torch.cuda.synchronize()
+        return float(start.elapsed_time(end))
+
+    return by_events
+
+
+def _wall_clock(run: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    run()
+    return 1000 * (time.perf_counter() - start)
+
+
+def calibration_kernel(device: str = "cpu") -> Callable[[], Any]:
+    """Return a callable that runs the calibration kernel once."""
+    size = _CALIBRATION_SIZE[device]
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, 64, size, size, generator=generator).to(device)
+    weight = torch.rand(64, 64, 3, 3, generator=generator).to(device)
+
+    def run() -> None:
+        with torch.inference_mode():
+            F.conv2d(image, weight, padding=1)
+
+    return run
+
+
+def measure_memory(network: nn.Module, planes: Tensor) -> dict[str, Any]:
+    """Return the peak of memory that one pass adds: ``peak_rss_bytes`` with how it was read, the GPU's beside it.
+
+    ``pass_ms`` is how long that pass took, cold.
+    """
+    device = planes.device.type
+    held = _reset_gpu() if device != "cpu" else 0
+    gc.collect()
+    machine.return_free_memory()
+    marked = machine.reset_peak_resident()
+    resting = machine.resident_bytes()
+    if resting is None or not marked:
+        # The mark since the process began: an upper bound where building the network took more than the pass.
+        resting = _peak_since_start()
+    spent = stopwatch(device)(_pass_of(network, planes))
+    peak = machine.peak_resident_bytes() if marked else _peak_since_start()
+    return {
+        "cuda_peak_bytes": torch.cuda.max_memory_allocated() - held if device != "cpu" else None,
+        "peak_rss_bytes": max(0, (peak or 0) - resting),
+        "peak_rss": {
+            "resting_bytes": resting,
+            "input_bytes": planes.numel() * planes.element_size(),
+            "method": "VmHWM, reset before the pass" if marked else "ru_maxrss, which cannot be reset",
+        },
+        "pass_ms": spent,
+    }
+
+
+def _reset_gpu() -> int:
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    return torch.cuda.memory_allocated()
+
+
+def _compile(task: Job, network: nn.Module, planes: Tensor, library_bytes: int | None) -> dict[str, Any] | None:
+    """Let an engine compile for planes of this size; return seconds and resident bytes, None where torch runs."""
+    if task.conditions.by_torch:
+        return None
+    prepare: Callable[[Tensor], Any] = network.prepare  # type: ignore[assignment]
+    cost = prepare(planes)
+    return {
+        "compile_ms": 1000 * cost.seconds,
+        "compile_rss_bytes": cost.resident_bytes,
+        "library_rss_bytes": library_bytes,
+    }
+
+
+def _load_libraries(task: Job, network: nn.Module, pixels: int) -> int | None:
+    """Run a pass on the smallest planes that the network takes, so that thread pools and code are in memory.
+
+    An engine runs a network of one layer instead, for which it compiles fast; returns the bytes that this took.
+    """
+    if not task.conditions.by_torch:
+        before = machine.resident_bytes()
+        run_once(task.conditions.place(nn.Conv2d(4, 4, 3, padding=1)), torch.rand(1, 4, 32, 32))
+        gc.collect()
+        machine.return_free_memory()
+        after = machine.resident_bytes()
+        return None if before is None or after is None else max(0, after - before)
+    entry = task.entry()
+    spec = entry.card.input_for(entry.options)
+    least = max(spec.min_size, spec.multiple, 32)
+    # A network that refuses small planes is measured with its libraries.
+    with contextlib.suppress(SizeError, RuntimeError, ValueError):
+        size = padded_size(least, least, spec)
+        if size[0] * size[1] < pixels:
+            run_once(network, task.planes((1, spec.channels, *size)))
+    return None
+
+
+def _peak_since_start() -> int:
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else 1024 * peak)

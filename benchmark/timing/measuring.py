@@ -1,0 +1,307 @@
+"""Measure one model's time and memory at one or more sizes in a child process: for ``profile --measure`` and records.
+
+It runs under the machine-wide lock of timings. Where the predicted memory is more than there is, nothing runs and the
+row says so. A size that ends the child (out of memory, a crash, the time limit) is marked; the others go on in another.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from benchmark.conditions import Conditions
+from benchmark.costs.prediction import Predicted, predict
+from benchmark.host import machine
+from benchmark.host.engine import Limits, Outcome, run_here, run_isolated
+from benchmark.host.turns import timing_turn
+from benchmark.profilers import PROFILERS
+from benchmark.reporting import Reporter
+from benchmark.selection import jsonable_options
+from benchmark.timing.measure import Job, measure_model, summary_of
+from benchmark.timing.roofline import ceilings, roofline
+from benchmark.types import Measurement
+from zoo.errors import UserError
+
+GIB = 1 << 30
+# torch, its libraries and the interpreter in a child that has done one small pass.
+PROCESS_BYTES = GIB * 6 // 10
+# While it is timed, the heap keeps freed pieces between live ones: 0.9 to 1.35 times the memory of one pass, measured
+# on UNet, VDN, PyNET and plainunet_64.
+HEAP_FACTOR = 1.4
+# Sampling keeps to --time-limit itself; after this many seconds more (building the network, the pass that is under
+# way) and half as long again the child is ended.
+GRACE_SECONDS = 10.0
+# Beside that, what an engine may take to compile a network for a size.
+COMPILE_SECONDS = 120.0
+# A pass of up to this many seconds is timed once more after a warm-up, whatever the budget.
+COLD_AFTER = 60.0
+
+
+def measure(
+    model: str,
+    predicted: Mapping[str, Predicted],
+    *,
+    options: Mapping[str, Any] | None = None,
+    weights: str | None = None,
+    seed: int = 0,
+    conditions: Conditions | None = None,
+    budgets: Mapping[str, float] | None = None,
+    longest_pass: float = math.inf,
+    isolate: bool = True,
+    reporter: Reporter | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Return the measured part of a profile by the names of ``predicted``; a value that was not measured is None.
+
+    ``measurement.status`` is ``ok``, ``skipped`` (the predicted memory is not there, or a pass would take more than
+    ``longest_pass`` seconds at the machine's ceilings), ``oom``, ``error`` or ``timeout`` with the reason in
+    ``measurement.error``; samples from before such an end are kept, and ``latency_ms.complete`` is false where they
+    are fewer than 20. Waits for other work of this tool on the machine. ``isolate`` False measures in this process,
+    for models that a child could not load. Raises UserError for conditions that cannot be kept and for the user's
+    mistakes that only the child could see.
+    """
+    conditions, reporter = conditions or Conditions(), reporter or Reporter()
+    conditions.check()
+    threads = conditions.threads or torch.get_num_threads()
+    job = Job(
+        model=model,
+        options=jsonable_options(options or {}),
+        weights=weights,
+        seed=seed,
+        device=conditions.device,
+        precision=conditions.precision,
+        channels_last=conditions.channels_last,
+        backend=conditions.backend,
+    )
+    run = _Run(job, predicted, conditions, threads, budgets or {}, isolate)
+    with timing_turn(reporter):
+        limit = ceilings(threads, reporter) if conditions.device == "cpu" else None
+        run.skip_what_does_not_fit()
+        if limit:
+            run.skip_what_takes_long(limit, longest_pass)
+        run.measure_the_rest()
+    for size, document in run.documents.items():
+        _derive(document, predicted[size], limit, conditions)
+    return run.documents
+
+
+class _Run:
+    """The measurement of one model at several sizes, child by child."""
+
+    def __init__(
+        self,
+        job: Job,
+        predicted: Mapping[str, Predicted],
+        conditions: Conditions,
+        threads: int,
+        budgets: Mapping[str, float],
+        isolate: bool,
+    ) -> None:
+        self.job, self.predicted, self.conditions, self.threads = job, predicted, conditions, threads
+        self.budgets, self.isolate = budgets, isolate
+        self.documents = {size: _nothing(conditions, threads, one, isolate) for size, one in predicted.items()}
+        self.open = list(predicted)
+
+    def skip_what_does_not_fit(self) -> None:
+        """Close the sizes whose predicted memory is not there."""
+        for size in list(self.open):
+            if short := _shortage(self.predicted[size], self.conditions):
+                self._close(size, "skipped", short)
+
+    def skip_what_takes_long(self, limit: Mapping[str, float], longest: float) -> None:
+        """Close the sizes at which one pass takes more than ``longest`` seconds at the machine's ceilings."""
+        for size in list(self.open):
+            one = self.predicted[size]
+            seconds = roofline(one.flops, _moved(one, self.conditions), math.inf, limit)["allowed_ms"] / 1000
+            if seconds > longest:
+                shape = "x".join(map(str, one.shape))
+                text = f"not run: one pass over {shape} takes at least {seconds:.0f} s at this machine's ceilings"
+                self._close(size, "skipped", f"{text} (limit {longest:g} s; --time-limit raises it)")
+
+    def measure_the_rest(self) -> None:
+        """Run children until every size is closed; raises UserError for a user's mistake that one found."""
+        while self.open:
+            outcome = self._run_child()
+            if outcome.exception == "UserError":
+                raise UserError(outcome.error)
+            self._take(outcome)
+
+    def _run_child(self) -> Outcome:
+        limit, one_after_another = self.conditions.time_limit, len(self.open)
+        budgets = {size: limit if limit is not None else self.budgets.get(size) for size in self.open}
+        arguments: dict[str, Any] = {
+            "job": vars(self.job),
+            "sizes": {size: list(self.predicted[size].shape) for size in self.open},
+            "budgets": budgets,
+            # Asked to keep to a time, a slow network is not run twice.
+            "cold_after": COLD_AFTER if limit is None else None,
+        }
+        if not self.isolate:
+            return run_here(measure_model, arguments | {"own_process": False})
+        grace = GRACE_SECONDS + (0.0 if self.conditions.by_torch else COMPILE_SECONDS)
+        seconds = None if limit is None else (1.5 * limit + grace) * one_after_another
+        limits = Limits(self.conditions.memory_limit, seconds, self.threads)
+        return run_isolated("benchmark.timing.measure:measure_model", arguments, limits=limits)
+
+    def _take(self, outcome: Outcome) -> None:
+        """Keep what a child sent; where it was ended, mark the size that it was at."""
+        for size in list(self.open):
+            events = [event for event in outcome.events if event["size"] == size]
+            self.documents[size] |= _merged(events)
+            if any("timing" in event for event in events):
+                latency, limit = self.documents[size]["latency_ms"], self.conditions.time_limit
+                cut = limit is not None and not latency["complete"]
+                text = f"{latency['n']} samples before the time limit of {limit:g} s" if cut else None
+                self._close(size, "timeout" if cut else "ok", text)
+        if outcome.status == "ok":
+            return
+        last = outcome.events[-1]["size"] if outcome.events else None
+        # Without a word from the child, no size is better than another.
+        for size in [last] if last in self.open else list(self.open):
+            self._close(size, outcome.status, outcome.error)
+
+    def _close(self, size: str, status: str, error: str | None) -> None:
+        self.open.remove(size)
+        self.documents[size]["measurement"] |= {"status": status, "error": error}
+
+
+def _nothing(conditions: Conditions, threads: int, predicted: Predicted, isolated: bool) -> dict[str, Any]:
+    return {
+        "latency_ms": None,
+        "relative_latency": None,
+        "relative_latency_ci": None,
+        "ms_per_mpix": None,
+        "calibration_ms": None,
+        "tainted": None,
+        "taint_reasons": [],
+        "observed": None,
+        "peak_rss_bytes": None,
+        "peak_rss": None,
+        "cuda_peak_bytes": None,
+        "engine": None,
+        "roofline": None,
+        "measurement": {
+            "status": "ok",
+            "error": None,
+            **dataclasses.asdict(conditions),
+            "threads": threads,
+            "conditions": conditions.text,
+            "isolated": isolated,
+            # What torch would need says nothing about an engine.
+            "predicted_bytes": predicted.need(conditions) if conditions.by_torch else None,
+        },
+    }
+
+
+def _shortage(predicted: Predicted, conditions: Conditions) -> str | None:
+    """Say what is missing where the predicted memory is more than there is."""
+    need = predicted.need(conditions)
+    if conditions.device == "cuda":
+        there: int | None = torch.cuda.mem_get_info()[0]
+        where = "free on the GPU"
+    else:
+        need = int(HEAP_FACTOR * need) + PROCESS_BYTES
+        there, where = machine.available_memory(), "available"
+        if conditions.memory_limit is not None and (there is None or conditions.memory_limit < there):
+            there, where = conditions.memory_limit, "allowed by --memory-limit"
+    if there is None or need <= there:
+        return None
+    shape = "x".join(map(str, predicted.shape))
+    return f"not run: input {shape} needs {need / GIB:.2f} GiB (predicted), {there / GIB:.2f} GiB are {where}"
+
+
+def _merged(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what a child sent about one size; the samples of a timing that was cut off are summed up here."""
+    part: dict[str, Any] = {}
+    pairs, warm_up = [], []
+    for event in events:
+        part |= event.get("memory", {}) | event.get("timing", {})
+        if "latency_ms" in event:
+            pairs.append(event)
+        elif "warm_up_ms" in event:
+            warm_up.append(event["warm_up_ms"])
+    if pairs and "latency_ms" not in part:
+        part |= summary_of([pair["latency_ms"] for pair in pairs], [pair["calibration_ms"] for pair in pairs], warm_up)
+        # Nobody looked at the machine when the child was ended.
+        part["tainted"] = None
+        part["latency_ms"] |= {"complete": False, "heap_kept": True}
+    return part
+
+
+def _derive(
+    document: dict[str, Any], predicted: Predicted, limit: dict[str, float] | None, conditions: Conditions
+) -> None:
+    latency = document["latency_ms"]
+    if latency is None:
+        return
+    latency["threads"] = document["measurement"]["threads"]
+    document["ms_per_mpix"] = latency["median"] / (predicted.output_pixels / 1e6)
+    # The ceilings are those of float32.
+    if limit and conditions.precision == "fp32":
+        moved = _moved(predicted, conditions)
+        document["roofline"] = roofline(predicted.flops, moved, latency["median"], limit)
+
+
+def _moved(predicted: Predicted, conditions: Conditions) -> int:
+    """Return the bytes that a pass moves between operations; 0 for an engine, which fuses them in its own way."""
+    return predicted.moved_bytes if conditions.by_torch else 0
+
+
+def add_measurements(document: dict[str, Any], **arguments: Any) -> dict[str, Any]:
+    """Return what ``profiling.profile`` returned with the measured part; arguments as ``measure`` takes them."""
+    size = tuple(document["input_shape"][-2:])
+    predicted = predict(document["model"], size, document["options"])
+    return document | measure(document["model"], {"": predicted}, options=document["options"], **arguments)[""]
+
+
+def as_measurements(document: Mapping[str, Any], shape: Sequence[int]) -> dict[str, Measurement]:
+    """Return what ``measure`` returned for one size as measurements of a record; nothing for what is not there."""
+    found: dict[str, Measurement] = {}
+    for card in PROFILERS:
+        if card.kind == "timing":
+            found |= card.measure(document)
+    return {id: measurement.model_copy(update={"input_shape": list(shape)}) for id, measurement in found.items()}
+
+
+def measured_text(document: Mapping[str, Any]) -> str:
+    """Return the measured part for people."""
+    latency, conditions = document["latency_ms"], document["measurement"]
+    lines = [f"  measured on            {conditions['conditions']}, {conditions['threads']} threads"]
+    if latency is not None:
+        low, high = latency["ci_low"], latency["ci_high"]
+        interval = "" if low is None else f", 95 % interval {low:.4g}-{high:.4g}"
+        lines += [
+            f"  latency                {latency['median']:.4g} ms (quartiles {latency['q1']:.4g}-{latency['q3']:.4g}"
+            f"{interval}, n={latency['n']}), {document['ms_per_mpix']:.4g} ms per output MPix",
+            f"  relative latency       {document['relative_latency']:.4g} x the calibration kernel"
+            f" ({document['calibration_ms']['median']:.4g} ms)",
+        ]
+    if document["peak_rss_bytes"] is not None:
+        lines.append(f"  memory added by a pass {document['peak_rss_bytes'] / GIB:.3f} GiB")
+    if document["engine"]:
+        lines.append(_engine_line(document["engine"]))
+    if document["roofline"]:
+        line = document["roofline"]
+        copy = f", {line['copy_gbs']:.1f} GB/s" if line["moved_bytes"] else ""
+        lines.append(
+            f"  ceilings               {line['gemm_gflops']:.0f} GFLOP/s"
+            f"{copy} allow"
+            f" {line['allowed_ms']:.4g} ms ({line['bound']}-bound): {100 * line['share_of_ceiling']:.0f} % reached"
+        )
+    lines += [f"  tainted                {reason}" for reason in document["taint_reasons"]]
+    if conditions["status"] != "ok":
+        lines.append(f"  {conditions['status']:22} {conditions['error']}")
+    return "\n".join(lines)
+
+
+def _engine_line(engine: Mapping[str, Any]) -> str:
+    sizes = [
+        f"{what} {engine[key] / GIB:.3f} GiB"
+        for what, key in (("held by it", "compile_rss_bytes"), ("by the engine's libraries", "library_rss_bytes"))
+        if engine[key] is not None
+    ]
+    took = f"{engine['compile_ms'] / 1000:.2f} s"
+    return f"  compiled in            {', '.join([took, *sizes])}; not in the pass"

@@ -1,0 +1,107 @@
+"""What this machine allows: measured ceilings of arithmetic and of memory traffic, and a model's time against them.
+
+The ceilings are the best of several runs in a child process: a 2048x2048 matrix product and a copy of 256 MB, both
+float32 on the CPU with the threads of the measurement. They are kept in the cache folder per machine, torch version
+and thread count. The time that they allow a model is the larger of FLOPs / GEMM ceiling and bytes moved / copy
+ceiling, where every executed operation reads its inputs and writes its outputs once (``Trace.moved_bytes``): nothing
+stays in a cache between operations. A model may beat that bound: tensors smaller than the cache do stay there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark.cache import cache_root
+from benchmark.host.engine import Limits, run_isolated
+from benchmark.host.environment import describe_environment
+from benchmark.reporting import Reporter
+
+VERSION = 1
+_GEMM_SIZE = 2048
+_COPY_ELEMENTS = 64 << 20
+_MIN_RUNS, _SECONDS = 5, 1.5
+
+
+def ceilings(threads: int, reporter: Reporter | None = None) -> dict[str, float] | None:
+    """Return ``gemm_gflops`` and ``copy_gbs`` of this machine with ``threads`` threads; None if not measurable.
+
+    Measured once (about five seconds), then read from the cache. The caller holds the machine for timing.
+    """
+    file = _cache_file(threads)
+    known = _read(file)
+    if known is None:
+        (reporter or Reporter()).note(f"measuring this machine's ceilings with {threads} threads, once ...")
+        outcome = run_isolated(
+            "benchmark.timing.roofline:measure_ceilings", {}, limits=Limits(threads=threads, seconds=120)
+        )
+        if outcome.status != "ok":
+            (reporter or Reporter()).note(f"warning: the ceilings were not measured: {outcome.error}")
+            return None
+        known = outcome.value
+        _write(file, known)
+    return known
+
+
+def measure_ceilings(*, emit: Callable[[Any], None]) -> dict[str, float]:
+    """Measure the ceilings in this process, with the threads that torch has here."""
+    a, b = torch.rand(_GEMM_SIZE, _GEMM_SIZE), torch.rand(_GEMM_SIZE, _GEMM_SIZE)
+    product = torch.empty(_GEMM_SIZE, _GEMM_SIZE)
+    gemm = _fastest(lambda: torch.mm(a, b, out=product))
+    source = torch.ones(_COPY_ELEMENTS)
+    target = torch.zeros_like(source)
+    copy = _fastest(lambda: target.copy_(source))
+    moved = 2 * source.numel() * source.element_size()
+    return {"gemm_gflops": 2 * _GEMM_SIZE**3 / gemm / 1e9, "copy_gbs": moved / copy / 1e9}
+
+
+def _fastest(run: Callable[[], Any]) -> float:
+    times: list[float] = []
+    begin = time.perf_counter()
+    while len(times) < _MIN_RUNS or time.perf_counter() - begin < _SECONDS:
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def roofline(flops: int, moved_bytes: int, latency_ms: float, limits: Mapping[str, float]) -> dict[str, Any]:
+    """Return the time that the ceilings allow against the time measured, and which ceiling is the nearer one."""
+    compute = flops / limits["gemm_gflops"] / 1e6
+    bandwidth = moved_bytes / limits["copy_gbs"] / 1e6
+    allowed = max(compute, bandwidth)
+    return {
+        **limits,
+        "moved_bytes": moved_bytes,
+        "compute_ms": compute,
+        "bandwidth_ms": bandwidth,
+        "allowed_ms": allowed,
+        "share_of_ceiling": allowed / latency_ms,
+        "bound": "compute" if compute >= bandwidth else "bandwidth",
+    }
+
+
+def _cache_file(threads: int) -> Path:
+    here = describe_environment()
+    return cache_root() / "ceilings" / f"{here.machine}-torch{here.torch}-threads{threads}-v{VERSION}.json"
+
+
+def _read(file: Path) -> dict[str, float] | None:
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+        return {name: float(value[name]) for name in ("gemm_gflops", "copy_gbs")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # absent or damaged: measured again
+
+
+def _write(file: Path, value: dict[str, float]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps(value), encoding="utf-8")
+    os.replace(partial, file)

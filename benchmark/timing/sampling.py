@@ -1,0 +1,172 @@
+"""Statistics of timings: quartiles, bootstrap intervals, when a warm-up is over, when a run was disturbed."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.host.machine import Snapshot
+
+RESAMPLES = 2000
+LEVEL = 0.95
+# A warm-up is over when the fastest of the last STEADY passes is not this much faster than those before.
+STEADY, STEADY_GAIN = 3, 0.05
+
+MAX_STEAL = 0.02
+MAX_OTHERS = 0.10
+MAX_SPREAD = 0.10
+MAX_DRIFT = 0.05
+MAX_SLOWER_CLOCK = 0.10
+# Below this the counters (10 ms ticks) say nothing about other processes.
+MIN_OBSERVED_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Median of some samples with quartiles and a bootstrap interval (None below two samples)."""
+
+    median: float
+    q1: float
+    q3: float
+    ci_low: float | None
+    ci_high: float | None
+    n: int
+
+
+def quartiles(samples: Sequence[float]) -> tuple[float, float, float]:
+    """Return the first quartile, median and third quartile, by linear interpolation between samples."""
+    if len(samples) == 1:
+        return samples[0], samples[0], samples[0]
+    q1, median, q3 = statistics.quantiles(samples, n=4, method="inclusive")
+    return q1, median, q3
+
+
+def summarize(samples: Sequence[float], *, seed: int = 0) -> Summary:
+    """Return the median with quartiles and the 95 % interval of 2000 block-bootstrap resamples."""
+    q1, median, q3 = quartiles(samples)
+    low, high = _interval(np.median(np.asarray(samples)[resampled(len(samples), seed)], axis=1), len(samples))
+    return Summary(median, q1, q3, low, high, len(samples))
+
+
+def relative(
+    samples: Sequence[float], calibration: Sequence[float], *, seed: int = 0
+) -> tuple[float, float | None, float | None]:
+    """Return median(samples) / median(calibration) and its 95 % interval.
+
+    Sample i and calibration i were taken one after the other: resamples draw pairs, so that a slow spell that
+    hit both cancels. Raises ValueError if the lengths differ.
+    """
+    if len(samples) != len(calibration):
+        raise ValueError(f"{len(samples)} samples and {len(calibration)} calibrations; expected pairs")
+    value = statistics.median(samples) / statistics.median(calibration)
+    drawn = resampled(len(samples), seed)
+    ratios = np.median(np.asarray(samples)[drawn], axis=1) / np.median(np.asarray(calibration)[drawn], axis=1)
+    return (value, *_interval(ratios, len(samples)))
+
+
+@functools.lru_cache(maxsize=16)
+def resampled(n: int, seed: int) -> NDArray[np.int64]:
+    """Return indices (RESAMPLES, n) drawn in circular blocks of about the cube root of n: neighbours resemble."""
+    block = max(1, round(n ** (1 / 3)))
+    starts = np.random.default_rng(seed).integers(0, n, size=(RESAMPLES, -(-n // block)))
+    indices: NDArray[np.int64] = (starts[:, :, None] + np.arange(block)).reshape(RESAMPLES, -1)[:, :n] % n
+    indices.setflags(write=False)
+    return indices
+
+
+def _interval(values: NDArray[np.float64], n: int) -> tuple[float | None, float | None]:
+    if n < 2:
+        return None, None
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def is_steady(passes: Sequence[float]) -> bool:
+    """Whether the last three passes are no longer getting faster than those before them (by 5 %)."""
+    before, last = passes[:-STEADY], passes[-STEADY:]
+    return bool(before) and min(last) > (1 - STEADY_GAIN) * min(before)
+
+
+def taint_reasons(
+    before: Snapshot, after: Snapshot, calibration: Sequence[float], *, threads: int, cores: int
+) -> list[str]:
+    """Return why timings between two snapshots should not be trusted; empty if nothing speaks against them.
+
+    - more threads than cores;
+    - the hypervisor gave more than 2 % of the machine's time to others (steal);
+    - other processes kept busy more than half of the spare cores and a tenth of those that we use;
+    - the calibration kernel's quartiles are more than 10 % of its median apart, or its second half is more
+      than 5 % slower or faster than its first;
+    - the clock fell by more than 10 %.
+    """
+    reasons = []
+    if threads > cores:
+        reasons.append(f"{threads} threads on {cores} usable cores")
+    seconds = after.clock - before.clock
+    if seconds >= MIN_OBSERVED_SECONDS:
+        reasons += _disturbances(before, after, seconds, threads, cores)
+    if len(calibration) >= 4:
+        reasons += _unsteady(calibration)
+    if before.mhz and after.mhz and after.mhz < (1 - MAX_SLOWER_CLOCK) * before.mhz:
+        reasons.append(f"the clock fell from {before.mhz:.0f} to {after.mhz:.0f} MHz")
+    return reasons
+
+
+def observed(before: Snapshot, after: Snapshot, *, cores: int) -> dict[str, float | None]:
+    """Return what the machine did between two snapshots: load, steal (share of its time), others' cores, clock."""
+    seconds = after.clock - before.clock
+    stolen = None if before.steal is None or after.steal is None else (after.steal - before.steal) / (seconds * cores)
+    return {
+        "seconds": seconds,
+        "load": after.load,
+        "steal_share": stolen,
+        "others_busy_cores": other_cores(before, after),
+        "mhz_before": before.mhz,
+        "mhz_after": after.mhz,
+    }
+
+
+def _disturbances(before: Snapshot, after: Snapshot, seconds: float, threads: int, cores: int) -> list[str]:
+    reasons = []
+    if before.steal is not None and after.steal is not None:
+        share = (after.steal - before.steal) / (seconds * cores)
+        if share > MAX_STEAL:
+            reasons.append(
+                f"the hypervisor took {100 * share:.1f} % of the machine's time (limit {100 * MAX_STEAL:g} %)"
+            )
+    others = other_cores(before, after)
+    if others is not None:
+        limit = MAX_OTHERS * min(threads, cores) + max(cores - threads, 0) / 2
+        if others > limit:
+            reasons.append(f"other processes kept {others:.2f} cores busy (limit {limit:.2f})")
+    return reasons
+
+
+def other_cores(before: Snapshot, after: Snapshot) -> float | None:
+    """Return how many cores other processes kept busy between two snapshots."""
+    if before.busy is None or after.busy is None:
+        return None
+    others = (after.busy - before.busy) - (after.own - before.own)
+    return max(0.0, others / (after.clock - before.clock))
+
+
+def _unsteady(calibration: Sequence[float]) -> list[str]:
+    reasons = []
+    q1, median, q3 = quartiles(calibration)
+    if q3 - q1 > MAX_SPREAD * median:
+        reasons.append(
+            f"the calibration kernel's quartiles are {100 * (q3 - q1) / median:.0f} % of its median apart"
+            f" (limit {100 * MAX_SPREAD:g} %)"
+        )
+    half = len(calibration) // 2
+    first, second = statistics.median(calibration[:half]), statistics.median(calibration[half:])
+    if abs(second - first) > MAX_DRIFT * median:
+        reasons.append(
+            f"the calibration kernel drifted by {100 * (second - first) / median:+.0f} % (limit {100 * MAX_DRIFT:g} %)"
+        )
+    return reasons
