@@ -1,21 +1,19 @@
-"""Stand-ins on disk: the marker that names one, and the user's cache in which each is built exactly once."""
+"""The folder of this user in which the tool keeps what it can make again."""
 
 from __future__ import annotations
 
 import contextlib
-import json
+import difflib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import platformdirs
-from filelock import FileLock
 
 from zoo.errors import UserError
 
-MARKER = "zoo-bench-standin.json"
 CACHE_VARIABLE = "ZOO_BENCH_CACHE"
 
 
@@ -25,111 +23,6 @@ def cache_root() -> Path:
     return Path(override).expanduser() if override else platformdirs.user_cache_path("zoo-bench", appauthor=False)
 
 
-def write_marker(folder: Path, content: dict[str, Any]) -> None:
-    """Write the marker, as the last file of a stand-in: a folder without one is not finished."""
-    path = folder / MARKER
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
-
-
-def read_marker(folder: Path) -> dict[str, Any] | None:
-    """Return the marker's content, None if the folder has none; raises UserError if it is damaged."""
-    path = folder / MARKER
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} cannot be read ({error}); expected a stand-in's marker. {rebuild_advice(folder)}"
-        ) from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds {type(content).__name__}; expected a JSON object. {rebuild_advice(folder)}")
-    return content
-
-
-def rebuild_advice(folder: Path) -> str:
-    """Return the next step for a damaged stand-in, in the cache (built again by itself) or elsewhere."""
-    return f"Remove {folder} and write the stand-in again."
-
-
-def is_complete(folder: Path, *, name: str, version: int) -> bool:
-    """Return whether the folder is this stand-in, with every file that its marker lists at its size.
-
-    Sizes, not digests: this runs before every use. Content is checked when a sample is read.
-    """
-    try:
-        marker = read_marker(folder)
-        if marker is None or (marker["name"], marker["version"]) != (name, version):
-            return False
-        return all((folder / path).stat().st_size == entry["size"] for path, entry in marker["files"].items())
-    except (UserError, OSError, KeyError, TypeError, AttributeError):
-        return False
-
-
-def build_once(name: str, build: Callable[[Path], None], complete: Callable[[Path], bool]) -> Path:
-    """Return the folder ``name`` of the cache, built if it is not ``complete`` there.
-
-    ``build`` fills an empty folder, which gets its name only when everything is on disk: a crash half-way
-    leaves nothing that a later run believes. Processes that come at once wait for the one that builds.
-    Raises UserError if the cache cannot be written.
-    """
-    root = cache_root()
-    folder = root / name
-    if complete(folder):
-        return folder
-    with explain_write_errors(root, f"Free some space, or set {CACHE_VARIABLE} to a folder that you can write to."):
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / f".{name}.lock"):
-            if not complete(folder):
-                _build(folder, build)
-    return folder
-
-
-def _build(folder: Path, build: Callable[[Path], None]) -> None:
-    # Under the lock: a folder of this name was left behind by a process that is gone.
-    partial = folder.with_name(f".{folder.name}.partial")
-    _remove(partial)
-    partial.mkdir()
-    try:
-        build(partial)
-        _flush(partial)
-        _remove(folder)
-        os.rename(partial, folder)
-        _flush_folder(folder.parent)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-
-
-def _remove(path: Path) -> None:
-    """Remove what is there; a marker first, so that a crash in between leaves nothing that looks finished."""
-    if path.is_dir() and not path.is_symlink():
-        (path / MARKER).unlink(missing_ok=True)
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _flush(folder: Path) -> None:
-    """Force every file and folder below to disk: after a power cut a name must not outlive its content."""
-    for path, _, files in os.walk(folder):
-        for file in files:
-            with open(os.path.join(path, file), "rb+") as stream:
-                os.fsync(stream.fileno())
-        _flush_folder(Path(path))
-
-
-def _flush_folder(folder: Path) -> None:
-    if os.name == "posix":  # elsewhere a folder cannot be opened, and a rename is durable by itself
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 @contextlib.contextmanager
 def explain_write_errors(folder: Path, advice: str) -> Iterator[None]:
     """Turn an OSError into a UserError that names ``folder`` and says what to do."""
@@ -137,3 +30,69 @@ def explain_write_errors(folder: Path, advice: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"cannot write to {folder} ({error.strerror or error}). {advice}") from error
+
+
+@dataclass(frozen=True)
+class Part:
+    """One kind of what is kept: its name, what it is, and the name that its folders have (a pattern)."""
+
+    name: str
+    meaning: str
+    folders: str
+
+    def paths(self) -> list[Path]:
+        """Return what is there of it, with what a process that was killed left half-made.
+
+        Locks are no part of it: removing one while a process holds it would let a second one in.
+        """
+        root = cache_root()
+        found = {*root.glob(self.folders), *root.glob(f".{self.folders}.partial")}
+        return sorted(path for path in found if path.suffix != ".lock")
+
+    def size(self) -> int:
+        """Return the bytes of its files."""
+        files = (file for path in self.paths() for file in (path, *path.rglob("*")))
+        return sum(file.stat().st_size for file in files if file.is_file())
+
+
+PARTS = (
+    Part("standin", "stand-ins of the datasets, built again when next used", "*-standin-v*"),
+    Part("ceilings", "this machine's ceilings of arithmetic and memory", "ceilings"),
+    Part("tiles", "speeds of networks on this machine by the size of a tile", "tiles"),
+    Part("counts", "costs of the networks in the papers' tables", "counts"),
+    Part("data-check", "what `data check` read of files that have not changed since", "data-check"),
+)
+
+
+def clear(names: Iterable[str] = ()) -> dict[str, int]:
+    """Remove the named parts (none: all) and return the bytes that each took; nothing else in the folder is touched.
+
+    What a process is reading meanwhile is gone for it. Raises UserError for an unknown name and for files that cannot
+    be removed.
+    """
+    known = {part.name: part for part in PARTS}
+    wanted = list(names) or list(known)
+    for name in wanted:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1) or list(known)
+            raise UserError(f"cache clear {name}: nothing is kept under that name; did you mean {', '.join(near)}?")
+    freed = {}
+    for name in wanted:
+        freed[name] = known[name].size()
+        for path in known[name].paths():
+            _remove(path)
+    return freed
+
+
+def _remove(path: Path) -> None:
+    # Renamed first: nobody shall find half a stand-in under its name.
+    going = path.with_name(f".{path.name.strip('.')}.partial")
+    try:
+        if path != going:
+            shutil.rmtree(going, ignore_errors=True)
+            path.rename(going)
+        shutil.rmtree(going)
+    except FileNotFoundError:
+        return  # another process was faster
+    except OSError as error:
+        raise UserError(f"cannot remove {path} ({error.strerror or error}); remove it by hand.") from error

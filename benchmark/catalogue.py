@@ -11,6 +11,7 @@ from benchmark.metrics import METRICS
 from benchmark.profilers import PROFILERS
 from benchmark.reporting import Reporter
 from benchmark.training.recipe import recipe_rows
+from benchmark.units import GIB
 from zoo.card import MODELS, InputSpec, ModelCard, get_card
 from zoo.errors import UserError
 
@@ -120,18 +121,17 @@ def _tiling(card: ModelCard) -> str:
 
 def profile_text(document: dict[str, Any]) -> str:
     """Return the costs of ``profiling.profile`` for people."""
-    gib = 1 << 30
     lines = [
         f"{document['model']}: input {_shape(document['input_shape'])}, output {_shape(document['output_shape'])}",
         f"  params                 {document['params']:,}",
         f"  MACs                   {document['macs']:,}",
         f"  FLOPs (2 per MAC)      {document['flops']:,}",
-        f"  weights                {document['weight_bytes'] / gib:.3f} GiB",
-        f"  conv outputs, sum      {document['conv_output_bytes'] / gib:.3f} GiB",
-        f"  largest convolution    {document['peak_conv_bytes'] / gib:.3f} GiB in {document['peak_conv_layer'] or '-'}",
-        f"  peak of live tensors   {document['peak_activation_bytes'] / gib:.3f} GiB"
+        f"  weights                {document['weight_bytes'] / GIB:.3f} GiB",
+        f"  conv outputs, sum      {document['conv_output_bytes'] / GIB:.3f} GiB",
+        f"  largest convolution    {document['peak_conv_bytes'] / GIB:.3f} GiB in {document['peak_conv_layer'] or '-'}",
+        f"  peak of live tensors   {document['peak_activation_bytes'] / GIB:.3f} GiB"
         f" in {document['peak_activation_layer'] or '-'}",
-        f"  a pass adds, predicted {document['predicted_rss_bytes'] / gib:.3f} GiB (CPU, plain memory format)",
+        f"  a pass adds, predicted {document['predicted_rss_bytes'] / GIB:.3f} GiB (CPU, plain memory format)",
         *(f"  note                   {note}" for note in document["notes"]),
         "  executed without a formula (not in MACs):",
     ]

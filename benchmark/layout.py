@@ -7,8 +7,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmark.cache import MARKER, read_marker, rebuild_advice
 from benchmark.imaging.imagefiles import printable, read_content
+from benchmark.standin.cache import MARKER, read_marker, rebuild_advice
 from zoo.errors import UserError
 
 # The files of one pair, or what is there of them: (role, path) each.

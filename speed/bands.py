@@ -24,8 +24,7 @@ from benchmark.fullres.bands import plan_of, run_banded
 from benchmark.host import machine
 from benchmark.host.engine import Limits, run_isolated
 from benchmark.timing.measure import Job
-
-GIB = 1 << 30
+from benchmark.units import GIB
 
 
 def measure(*, job: dict[str, Any], shape: list[int], banded: bool, path: str, emit: Callable[[Any], None]) -> Any:

@@ -12,8 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from benchmark.leaderboard.paper_tables import compute_costs
 from benchmark.leaderboard.published import read_published
+from benchmark.leaderboard.row_costs import compute_costs
 from zoo import list_models
 
 PUBLISHED = Path(__file__).parent.parent / "leaderboards" / "published"

@@ -14,7 +14,6 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from benchmark.cache import MARKER
 from benchmark.datacheck.checking import check_dataset
 from benchmark.datacheck.duplicates import MAX_BITS, MIN_CORRELATION, Fingerprints, near_duplicates, perceptual_hash
 from benchmark.datacheck.views import compare_views
@@ -22,6 +21,7 @@ from benchmark.datasets import sidd
 from benchmark.datasets import zrr as loader
 from benchmark.datasets.pairs import open_pairs
 from benchmark.standin import zrr as standin
+from benchmark.standin.cache import MARKER
 from benchmark.standin.photographs import TEST_PHOTOGRAPHS, TRAIN_PHOTOGRAPHS
 from tests.deep_images import png16, tiff16
 from zoo.errors import UserError

@@ -7,8 +7,7 @@ import json
 import torch
 
 from benchmark.timing.doctor import doctor_text, examine, standing_reasons
-
-GIB = 1 << 30
+from benchmark.units import GIB
 
 
 def test_doctor_prints_one_json_document(zoo_bench) -> None:

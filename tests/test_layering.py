@@ -13,11 +13,12 @@ FILES = sorted([*(ROOT / "zoo").rglob("*.py"), *(ROOT / "benchmark").rglob("*.py
 # From the bottom up, folders and the few files beside them. A file imports what lies in lower layers, and of its own
 # folder what does not import it back.
 LAYERS = [
-    {"reporting", "cache", "config", "counting"},
+    {"reporting", "replacing", "cache", "config", "counting", "units"},
     {"types"},
     {"host", "imaging", "profilers", "protocols", "results"},
-    {"backends", "layout", "metrics", "standin"},
-    {"conditions", "datasets"},
+    {"backends", "metrics", "standin"},
+    {"conditions", "layout"},
+    {"datasets"},
     {"costs"},
     {"leaderboard", "selection"},
     {"fullres", "htmlpage", "scoring", "timing"},
@@ -40,7 +41,12 @@ DOORS = {
         "benchmark.training.recipe",
         "benchmark.sweeping.settings",
     },
-    "filelock": {"benchmark.results.jsonl", "benchmark.results.store", "benchmark.cache", "benchmark.sweeping.sweep"},
+    "filelock": {
+        "benchmark.results.jsonl",
+        "benchmark.results.store",
+        "benchmark.standin.cache",
+        "benchmark.sweeping.sweep",
+    },
     "platformdirs": {"benchmark.cache"},
     "safetensors": {"zoo.weights"},
     "thop": {"benchmark.costs.audit"},

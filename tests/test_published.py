@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,11 @@ from torch import nn
 from benchmark.costs.profiling import meta_model
 from benchmark.counting.conventions import CONVENTIONS, ptflops_2021
 from benchmark.counting.trace import trace
-from benchmark.leaderboard.paper_tables import RowCosts, compute_costs, paper_pages
+from benchmark.leaderboard import row_costs
+from benchmark.leaderboard.paper_tables import paper_pages
 from benchmark.leaderboard.published import COSTS, Printed, read_publication, read_published
 from benchmark.leaderboard.publishing import stale_tables, write_tables
+from benchmark.leaderboard.row_costs import RowCosts, compute_costs
 from benchmark.results.store import read_folders
 from benchmark.types import Environment, Measurement, ProtocolRecord, Result, RunSpec
 from zoo import UserError, get_card, list_models
@@ -38,7 +42,7 @@ def costs() -> dict[str, RowCosts]:
 @pytest.fixture
 def known_costs(costs: dict[str, RowCosts], monkeypatch: pytest.MonkeyPatch) -> None:
     """Count the costs of the paper's networks once for all tests that render the whole tables."""
-    monkeypatch.setattr("benchmark.leaderboard.paper_tables.compute_costs", lambda table, row: costs[row.model])
+    monkeypatch.setattr("benchmark.leaderboard.row_costs.compute_costs", lambda table, row: costs[row.model])
 
 
 def test_every_row_is_a_registered_model() -> None:
@@ -349,3 +353,62 @@ def test_two_tables_of_one_name_are_refused(tmp_path) -> None:
     (tmp_path / "other.yaml").write_text(SMALL, encoding="utf-8")
     with pytest.raises(UserError, match="two tables are called 'small'"):
         read_published(tmp_path)
+
+
+def test_counts_come_from_the_cache_and_need_no_torch(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("ZOO_BENCH_CACHE", str(tmp_path / "cache"))
+    folder = write(tmp_path / "published")
+    first = paper_pages(folder, [record("unet_w8", psnr=20.5)])
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from benchmark.leaderboard.paper_tables import paper_pages\n"
+        "page = paper_pages(Path(sys.argv[1]), [])['small.md']\n"
+        "assert '0.271' in page and 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program, str(folder)], check=True)
+
+    def fail(*_: object) -> RowCosts:
+        raise AssertionError("counted again")
+
+    monkeypatch.setattr("benchmark.leaderboard.row_costs.compute_costs", fail)
+    assert paper_pages(folder, [record("unet_w8", psnr=20.5)]) == first
+    # Another size, another state of the code, a damaged file: counted again.
+    with pytest.raises(AssertionError, match="counted again"):
+        paper_pages(write(folder, SMALL.replace("size: 64x64", "size: 64x80")), [])
+    write(folder)
+    (file,) = (tmp_path / "cache" / "counts").glob("*.json")
+    file.write_text("{", encoding="utf-8")
+    with pytest.raises(AssertionError, match="counted again"):
+        paper_pages(folder, [])
+    monkeypatch.undo()
+    monkeypatch.setenv("ZOO_BENCH_CACHE", str(tmp_path / "cache"))
+    assert paper_pages(folder, [record("unet_w8", psnr=20.5)]) == first
+
+
+def test_counts_belong_to_the_code_that_counted(tmp_path, monkeypatch) -> None:
+    code = tmp_path / "zoo" / "models" / "net.py"
+    code.parent.mkdir(parents=True)
+    code.write_text("WIDTH = 8", encoding="utf-8")
+    monkeypatch.setattr(row_costs, "_ROOT", tmp_path)
+    digests = []
+    for width in (8, 9, 8):
+        code.write_text(f"WIDTH = {width}", encoding="utf-8")
+        row_costs._code_digest.cache_clear()
+        digests.append(row_costs._code_digest())
+    row_costs._code_digest.cache_clear()
+    assert digests[0] == digests[2] != digests[1]
+
+
+def test_counts_of_a_plugin_are_not_kept(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("ZOO_BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("benchmark.leaderboard.row_costs._ships", lambda model: model != "unet_w8")
+    paper_pages(write(tmp_path / "published"), [])
+    (file,) = (tmp_path / "cache" / "counts").glob("*.json")
+    assert "plainunet_8" in file.read_text(encoding="utf-8")
+    assert "unet_w8" not in file.read_text(encoding="utf-8")
+
+
+def test_a_cache_that_cannot_be_written_costs_time_only(tmp_path, monkeypatch) -> None:
+    (tmp_path / "cache").write_text("a file", encoding="utf-8")
+    monkeypatch.setenv("ZOO_BENCH_CACHE", str(tmp_path / "cache"))
+    assert "small.md" in paper_pages(write(tmp_path / "published"), [])

@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
-from benchmark.cache import MARKER
 from benchmark.datasets import DATASETS
 from benchmark.datasets import sidd as loader
 from benchmark.imaging.matfiles import read_variable
 from benchmark.scoring.opening import open_dataset
+from benchmark.standin.cache import MARKER
 from zoo.errors import UserError
 
 NOISY, TARGET, BENCHMARK = "ValidationNoisyBlocksSrgb", "ValidationGtBlocksSrgb", "BenchmarkNoisyBlocksSrgb"

@@ -585,7 +585,7 @@ def test_an_exception_half_way_leaves_nothing_to_believe(cache_folder):
 CHILD = """
 import functools, os, sys, time
 from pathlib import Path
-from benchmark import cache
+from benchmark.standin import cache
 from benchmark.standin import zrr
 log, die = Path(sys.argv[1]), sys.argv[2] == "die"
 def progress(done, total):

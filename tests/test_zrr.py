@@ -9,11 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmark.cache import CACHE_VARIABLE, MARKER
+from benchmark.cache import CACHE_VARIABLE
 from benchmark.datasets import DATASETS
 from benchmark.datasets import zrr as loader
 from benchmark.scoring.opening import open_dataset
 from benchmark.standin import zrr as standin
+from benchmark.standin.cache import MARKER
 from zoo.errors import UserError
 from zoo.raw import pack
 

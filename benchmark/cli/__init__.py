@@ -10,7 +10,7 @@ from benchmark.cli.errors import OneLineErrors
 from benchmark.cli.exporting import export
 from benchmark.cli.files import data, leaderboard, weights
 from benchmark.cli.images import infer, score
-from benchmark.cli.keeping import results
+from benchmark.cli.keeping import cache, results
 from benchmark.cli.machine import doctor
 from benchmark.cli.registered import list_command, profile, show
 from benchmark.cli.running import run
@@ -51,6 +51,7 @@ for command in (
     weights,
     leaderboard,
     results,
+    cache,
     compare,
     check,
     submit,

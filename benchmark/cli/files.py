@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from benchmark.cli.arguments import key_values, seed_of, set_option, start
+from benchmark.units import MIB
 from zoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -133,4 +134,4 @@ def _write_html(folders: list[Path], path: Path, gallery: int | None, check: boo
             f"warning: no pictures for {len(missing)} row(s), the first one {name}: {reason};"
             " run again with `zoo-bench run --out DIR` and pass --results DIR."
         )
-    click.echo(f"wrote {path} ({path.stat().st_size / 2**20:.1f} MiB); open it in a browser, no network is needed")
+    click.echo(f"wrote {path} ({path.stat().st_size / MIB:.1f} MiB); open it in a browser, no network is needed")

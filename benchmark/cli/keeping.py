@@ -1,4 +1,4 @@
-"""Look after files of records: results migrate, results drop."""
+"""Look after what the tool keeps: results migrate, results drop, cache list, cache clear."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from benchmark.cli.arguments import start
+from benchmark.cli.arguments import json_option, print_json, start
+from benchmark.units import size_text
 from zoo.errors import UserError
 
 
@@ -56,3 +57,37 @@ def results_drop(
             count += 1
     if not count:
         raise UserError(f"results drop: no such record in {', '.join(paths)}; expected a key or model that is there.")
+
+
+@click.group()
+def cache() -> None:
+    """See and clear what the tool keeps to be faster: nothing there is a result."""
+
+
+@cache.command("list")
+@json_option
+@click.pass_context
+def cache_list(ctx: click.Context, as_json: bool) -> None:
+    """Print the folder, and each part with its size."""
+    start(ctx, as_json=as_json)
+    from benchmark.cache import PARTS, cache_root
+
+    sizes = {part.name: part.size() for part in PARTS}
+    if as_json:
+        print_json(ctx, {"folder": str(cache_root()), "bytes": sizes})
+        return
+    click.echo(cache_root())
+    for part in PARTS:
+        click.echo(f"  {part.name:11} {size_text(sizes[part.name]):>10}  {part.meaning}")
+
+
+@cache.command("clear")
+@click.argument("parts", nargs=-1, metavar="[PART...]")
+@click.pass_context
+def cache_clear(ctx: click.Context, parts: tuple[str, ...]) -> None:
+    """Remove the named PARTs (see `cache list`), or all of them; not while a run uses them."""
+    start(ctx)
+    from benchmark.cache import clear
+
+    for name, size in clear(parts).items():
+        click.echo(f"removed {name}: {size_text(size)}")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from benchmark.counting.trace import Trace
+if TYPE_CHECKING:
+    from benchmark.counting.trace import Trace
 
 # The activations that counters of 2021 knew; GELU, sigmoid and tanh were not among them.
 _ACTIVATIONS = frozenset(

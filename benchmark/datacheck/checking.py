@@ -17,6 +17,7 @@ from benchmark.datacheck.judging import Judge
 from benchmark.datacheck.memory import Memory
 from benchmark.datacheck.plans import Plan, Problem, Unit, make_plan
 from benchmark.imaging.imagefiles import printable
+from benchmark.replacing import replacing
 from benchmark.reporting import Reporter
 from benchmark.scoring.opening import configured
 from benchmark.scoring.pipeline import default_workers
@@ -169,12 +170,8 @@ def _manifest(path: Path | None) -> Iterator[TextIO | None]:
     if path is None:
         yield None
         return
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        with partial.open("w", encoding="utf-8", errors="surrogateescape") as lines:
+        with replacing(path) as partial, partial.open("w", encoding="utf-8", errors="surrogateescape") as lines:
             yield lines
-        os.replace(partial, path)
     except OSError as error:
         raise UserError(f"--manifest: cannot write {path} ({error.strerror or error}).") from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.cache import MARKER, read_marker, rebuild_advice
 from benchmark.datasets import pairs, sidd, zrr
 from benchmark.imaging.imagefiles import printable
 from benchmark.imaging.matfiles import find_mat
 from benchmark.layout import DefectsError, check_standin
+from benchmark.standin.cache import MARKER, read_marker, rebuild_advice
 from benchmark.standin.sidd import BENCHMARK, VALIDATION_NOISY, VALIDATION_TARGET
 from benchmark.types import DatasetCard
 from zoo.errors import UserError

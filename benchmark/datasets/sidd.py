@@ -20,13 +20,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.cache import rebuild_advice
 from benchmark.datasets import register_dataset
 from benchmark.imaging.imagefiles import read_rgb, size_of
 from benchmark.imaging.matfiles import find_mat, read_variable
 from benchmark.layout import Defect, DefectsError, Files, PairDigest, identify, left_out
 from benchmark.protocols import SIDD
 from benchmark.reporting import Reporter
+from benchmark.standin.cache import rebuild_advice
 from benchmark.standin.sidd import (
     BENCHMARK,
     DEFAULT_PLAN,

@@ -21,12 +21,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmark.cache import rebuild_advice
 from benchmark.datasets import register_dataset
 from benchmark.imaging.imagefiles import decode, read_content, read_rgb, size_of
 from benchmark.layout import PairDigest, identify
 from benchmark.protocols import ZRR
 from benchmark.reporting import Reporter
+from benchmark.standin.cache import rebuild_advice
 from benchmark.standin.zrr import DEFAULT_PLAN, Progress, cached_zrr_standin, write_zrr_photos, write_zrr_standin
 from benchmark.standin.zrr import NAME as STANDIN_NAME
 from benchmark.types import DatasetCard, Sample

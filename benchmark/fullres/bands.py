@@ -23,6 +23,7 @@ from benchmark.fullres.bandops import RULES, rule_of
 from benchmark.fullres.bandplan import Plan, Sizes, Step, make_plan
 from benchmark.fullres.bandstats import gathering
 from benchmark.fullres.capture import capture, tensors_of
+from benchmark.units import MIB
 from zoo.errors import UserError
 
 Progress = Callable[[int, int], None]
@@ -236,4 +237,4 @@ def _threads(count: int | None) -> Iterator[None]:
 
 
 def _mib(size: int) -> str:
-    return f"{size / (1 << 20):.0f} MiB"
+    return f"{size / MIB:.0f} MiB"

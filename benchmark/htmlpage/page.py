@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from benchmark.htmlpage.data import Document
+from benchmark.replacing import replace_text
 from zoo.errors import UserError
 
 # Parts of the script in the order in which they use each other.
@@ -63,11 +63,9 @@ def json_in_html(value: Any) -> str:
 def write_page(document: Document, path: Path) -> None:
     """Write the page, atomically; raises UserError if it cannot be written."""
     text = render(document)
-    temporary = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(temporary, path)
+        replace_text(path, text)
     except OSError as error:
         raise UserError(
             f"--html: cannot write {path} ({error.strerror}); name a file in a folder that you may write to."

@@ -6,7 +6,6 @@ As a contact sheet per model, and each picture in a file of its own, from which 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from benchmark.replacing import replace_text, replacing
 from benchmark.types import Sample, encode_number
 from zoo.raw import align_to_red, pack
 
@@ -73,10 +73,9 @@ def save_sheet(path: Path, title: str, rows: Sequence[Row]) -> None:
             sheet.paste(_fit(picture), (GAP + column * (TILE + GAP), top))
         draw.text((GAP, top + TILE + 3), row.caption, fill=(20, 20, 20), font=ImageFont.load_default(13))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    # Photographs and noise hardly compress: run lengths (zlib's Z_RLE) take half the time of the default.
-    sheet.save(temporary, format="PNG", compress_level=1, compress_type=3)
-    os.replace(temporary, path)
+    with replacing(path) as partial:
+        # Photographs and noise hardly compress: run lengths (zlib's Z_RLE) take half the time of the default.
+        sheet.save(partial, format="PNG", compress_level=1, compress_type=3)
 
 
 def save_pictures(folder: Path, rows: Sequence[Row]) -> None:
@@ -92,14 +91,11 @@ def save_pictures(folder: Path, rows: Sequence[Row]) -> None:
             files[view] = f"{number}_{view}.jpg"
             shown = picture.copy()
             shown.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
-            temporary = folder / f"{files[view]}.part"
-            shown.save(temporary, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
-            os.replace(temporary, folder / files[view])
+            with replacing(folder / files[view]) as partial:
+                shown.save(partial, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
         scores = {name: encode_number(value) for name, value in row.scores.items()}
         entries.append({"id": row.id, "scores": scores, "size": list(row.target.shape[:2]), "files": files})
-    temporary = folder / f"{INDEX}.part"
-    temporary.write_text(json.dumps({"images": entries}, allow_nan=False), encoding="utf-8")
-    os.replace(temporary, folder / INDEX)
+    replace_text(folder / INDEX, json.dumps({"images": entries}, allow_nan=False))
 
 
 def _image(picture: Picture) -> Image.Image:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmark.imaging.alignment import RADIUS, Shift
+from benchmark.replacing import replacing
 from zoo.errors import UserError
 
 _CELL, _GAP, _HEADER = 9, 40, 56
@@ -36,9 +36,8 @@ def save_shift_histogram(path: Path, title: str, shifts: Sequence[Shift]) -> Non
     _draw_map(draw, _GAP, shifts)
     _draw_lengths(draw, 2 * _GAP + _SIDE, lengths)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    sheet.save(temporary, format="PNG")
-    os.replace(temporary, path)
+    with replacing(path) as partial:
+        sheet.save(partial, format="PNG")
 
 
 def _draw_map(draw: ImageDraw.ImageDraw, left: int, shifts: Sequence[Shift]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmark.types import Measurement, Result
+from benchmark.units import GIB
 
 ARROWS = {True: "↑", False: "↓", None: ""}
 
@@ -39,11 +40,11 @@ COSTS = (
     Column("params", "params [M]", _significant(1e6)),
     Column("macs", "MACs [G]", _significant(1e9)),
     Column("flops@12mp", "FLOPs [T]", _significant(1e12)),
-    Column("conv_output_bytes@12mp", "conv outputs [GiB]", _scaled(2**30, 2)),
-    Column("peak_activation_bytes@12mp", "peak activations [GiB]", _scaled(2**30, 2)),
+    Column("conv_output_bytes@12mp", "conv outputs [GiB]", _scaled(GIB, 2)),
+    Column("peak_activation_bytes@12mp", "peak activations [GiB]", _scaled(GIB, 2)),
     Column("flops@fullscale", "FLOPs [T]", _significant(1e12)),
-    Column("conv_output_bytes@fullscale", "conv outputs [GiB]", _scaled(2**30, 2)),
-    Column("peak_activation_bytes@fullscale", "peak activations [GiB]", _scaled(2**30, 2)),
+    Column("conv_output_bytes@fullscale", "conv outputs [GiB]", _scaled(GIB, 2)),
+    Column("peak_activation_bytes@fullscale", "peak activations [GiB]", _scaled(GIB, 2)),
 )
 TIMES = (
     Column("latency_ms", "CPU time [ms]", _significant(1)),
@@ -51,7 +52,7 @@ TIMES = (
     Column("ms_per_mpix@1mpix", "ms/MPix", _significant(1)),
     Column("latency_ms@12mp", "CPU time [s]", _significant(1000)),
     Column("ceiling_share@12mp", "of ceilings [%]", _scaled(0.01, 0)),
-    Column("peak_rss_bytes@12mp", "memory added [GiB]", _scaled(2**30, 2)),
+    Column("peak_rss_bytes@12mp", "memory added [GiB]", _scaled(GIB, 2)),
     Column("latency_ms@fullscale", "CPU time [s]", _significant(1000)),
 )
 # What stands beside quality, to weigh one against the other; the table of costs has all of them.

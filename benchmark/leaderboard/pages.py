@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
 
 from benchmark.leaderboard.tables import Board, boards
+from benchmark.replacing import replace_text
 from benchmark.types import Result
 from zoo.errors import UserError
 
@@ -78,9 +78,7 @@ def write_files(texts: Mapping[str, str], out: Path) -> list[Path]:
     paths = []
     for name, text in texts.items():
         path = out / name
-        temporary = path.with_suffix(".part")
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        replace_text(path, text)
         paths.append(path)
     return paths
 

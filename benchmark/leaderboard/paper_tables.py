@@ -2,73 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import torch
-
-from benchmark.costs.profiling import Size, meta_model
 from benchmark.counting.conventions import CONVENTIONS
-from benchmark.counting.trace import Trace, trace
 from benchmark.leaderboard import Board, newest, to_markdown
-from benchmark.leaderboard.published import (
-    Cost,
-    PaperRow,
-    PaperTable,
-    Printed,
-    Publication,
-    QualityColumn,
-    read_published,
-)
-from benchmark.types import Evidence, Measurement, Result
-from zoo.card import get_card
+from benchmark.leaderboard.paper_measured import model_cell, name_cell, quality_board, time_board
+from benchmark.leaderboard.published import Cost, PaperRow, PaperTable, Printed, Publication, read_published
+from benchmark.leaderboard.row_costs import CountedRows, RowCosts
+from benchmark.types import Result
+from benchmark.units import GIB
 from zoo.errors import UserError
 
 _DIVISORS = {"M": 1e6, "T": 1e12, "GiB": 2.0**30}
-_MEGAPIXEL = 1024 * 1024
-# Weights that may stand for a model, best first. Untrained networks have no quality, and a paper's number is
-# no measurement.
-_MEASURED: tuple[Evidence, ...] = ("official-weights", "trained", "weights-file", "parameter-free")
 _NO_REASON = "No reason is known."
-
-
-@dataclass(frozen=True)
-class RowCosts:
-    """What a row's network costs here: in the paper's terms, and at the size where all rows are compared.
-
-    ``params`` and ``flops`` are numbers, ``conv_memory`` is in bytes. ``method_macs`` are the true MACs, at the
-    common size, of the method whose FLOPs the paper prints.
-    """
-
-    params: int
-    flops: int
-    conv_memory: int
-    common: Trace
-    method_macs: int
-
-
-def compute_costs(table: PaperTable, row: PaperRow) -> RowCosts:
-    """Count one row's costs on the meta device; raises UserError for a model that is not registered."""
-    card = get_card(row.model)
-    model = meta_model(card, {})
-    traces: dict[tuple[Size, str], Trace] = {}
-
-    def traced(size: Size, method: str = "forward") -> Trace:
-        if (size, method) not in traces:
-            planes = torch.empty(1, card.input.channels, *size, device="meta")
-            traces[size, method] = trace(model, planes, forward=getattr(model, method))
-        return traces[size, method]
-
-    method = table.flops_method
-    return RowCosts(
-        params=sum(parameter.numel() for parameter in model.parameters()),
-        flops=CONVENTIONS[table.convention_of(row)].count(traced(row.flops_size or table.size, method)),
-        conv_memory=traced(row.conv_memory_size or table.size).conv_output_bytes,
-        common=traced(table.size),
-        method_macs=traced(table.size, method).macs,
-    )
 
 
 class _Footnotes:
@@ -84,15 +31,7 @@ class _Footnotes:
         return "".join(f"[^{number}]: {text}\n" for text, number in self.texts.items())
 
 
-def _name(row: PaperRow) -> str:
-    return f"{row.name} \\*" if row.starred else row.name
-
-
-def _model(row: PaperRow) -> str:
-    return f"`{row.model}` †" if get_card(row.model).reconstruction else f"`{row.model}`"
-
-
-def _size_text(size: Size) -> str:
+def _size_text(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
@@ -130,7 +69,7 @@ def _memory_board(table: PaperTable, costs: Sequence[RowCosts], footnotes: _Foot
         cells = _compared(table, row, "conv_memory", own, footnotes)
         sizes = (own.common.conv_output_bytes, own.common.peak_conv_bytes, own.common.peak_activation_bytes)
         cells.append(_size_text(row.conv_memory_size or table.size))
-        rows.append([*cells, *(f"{size / 2**30:.2f}" for size in sizes)])
+        rows.append([*cells, *(f"{size / GIB:.2f}" for size in sizes)])
     notes = (
         f"at {at}: one `forward` pass of one image, the same size for every row, float32.",
         "largest convolution: input, filters and output of one; peak activations: the largest sum of live tensors, with"
@@ -158,155 +97,22 @@ def _compared(table: PaperTable, row: PaperRow, cost: Cost, own: RowCosts, footn
     note = row.notes.get(cost) or (None if agrees or printed is None else _NO_REASON)
     mark = (" ✓" if agrees else "") + (footnotes.mark(note) if note else "")
     if printed is None:
-        return [_name(row), _model(row), "-", f"{value:.2f}", f"-{mark}"]
+        return [name_cell(row), model_cell(row, own), "-", f"{value:.2f}", f"-{mark}"]
     digits = printed.decimals + 2
     difference = f"{value - printed.value:+.{digits}f}{mark}"
-    return [_name(row), _model(row), printed.text, f"{value:.{digits}f}", difference]
+    return [name_cell(row), model_cell(row, own), printed.text, f"{value:.{digits}f}", difference]
 
 
-# By machine, threads and precision: the timed records by model.
-Times = dict[tuple[str, int, str], dict[str, Result]]
-
-
-def _time_board(table: PaperTable, results: Sequence[Result]) -> Board:
-    unit = table.timing.unit
-    reference = next(row for row in table.rows if row.model == table.reference)
-    times = _times(table, results)
-    letters = [f" {chr(ord('A') + index)}" for index in range(len(times))] if len(times) > 1 else [""]
-    columns = {"paper": {row.model: (row.cpu_time.value, row.cpu_time.text) for row in table.rows if row.cpu_time}}
-    for letter, found in zip(letters, times.values() or [{}]):
-        timed = {model: seconds for model, result in found.items() if (seconds := _seconds(table, result))}
-        columns[f"zoo-bench{letter}"] = {model: (seconds, _three_digits(seconds)) for model, seconds in timed.items()}
-    headers = ["row", "model"]
-    headers += [text for who in columns for text in (f"{who} [{unit}]", f"{who}: {reference.name} / row")]
-    rows = []
-    for row in table.rows:
-        cells = [_name(row), _model(row)]
-        for column in columns.values():
-            value, text = column.get(row.model, (0.0, "-"))
-            other, _ = column.get(table.reference, (0.0, "-"))
-            cells += [text, _three_digits(other / value) if value and other else "-"]
-        rows.append(tuple(cells))
-    notes = [
-        f"time: {table.timing.meaning}.",
-        f"{reference.name} / row: how many times longer {reference.name} takes, within the column; times of two"
-        " machines are never compared.",
-        *(_machine_note(table, letter, found) for letter, found in zip(letters, times.values())),
-        *([] if times else ["zoo-bench: not measured yet."]),
-    ]
-    return Board(table.timing.title, tuple(headers), tuple(rows), tuple(notes), ())
-
-
-def _times(table: PaperTable, results: Iterable[Result]) -> Times:
-    """Return the newest timing of each row's network with default options; ``results`` are oldest first."""
-    times: Times = {}
-    models = [row.model for row in table.rows]
-    for result in results:
-        timed = _seconds(table, result) is not None and result.spec.device == "cpu"
-        if timed and result.model in models and _is_default(result):
-            machine = (result.environment.machine, _threads(table, result), result.spec.precision)
-            times.setdefault(machine, {})[result.model] = result
-    return dict(sorted(times.items()))
-
-
-def _is_default(result: Result) -> bool:
-    card = get_card(result.model)
-    try:
-        return card.all_options(result.options) == card.all_options({})
-    except UserError:
-        return False  # an option of another version of the model
-
-
-def _threads(table: PaperTable, result: Result) -> int:
-    return result.measurements[table.timing.id].threads or result.environment.threads
-
-
-def _seconds(table: PaperTable, result: Result) -> float | None:
-    """Return a record's time in the column's unit; None without a time, or without the size it needs."""
-    measurement = result.measurements.get(table.timing.id) if result.status == "ok" else None
-    if measurement is None or not measurement.value or measurement.kind != "timing":
-        return None
-    seconds = float(measurement.value) / 1000
-    if not table.timing.per_megapixel:
-        return seconds
-    shape = measurement.input_shape
-    return seconds * _MEGAPIXEL / (shape[-1] * shape[-2]) if shape else None
-
-
-def _three_digits(value: float) -> str:
-    return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}"
-
-
-def _machine_note(table: PaperTable, letter: str, found: Mapping[str, Result]) -> str:
-    first = next(iter(found.values()))
-    environment = first.environment
-    shapes = sorted({_shape(result.measurements[table.timing.id]) for result in found.values()} - {""})
-    at = f" at {', '.join(shapes)}" if shapes else ""
-    return (
-        f"zoo-bench{letter}: {environment.cpu}, {environment.cores} cores, {_threads(table, first)} threads,"
-        f" torch {environment.torch}, {first.spec.precision}; median time of one image{at}."
-    )
-
-
-def _shape(measurement: Measurement) -> str:
-    return "x".join(map(str, (measurement.input_shape or [])[1:]))
-
-
-def _quality_board(table: PaperTable, results: Sequence[Result]) -> Board:
-    headers = ["row", "model"]
-    for column in table.quality:
-        unit = f" [{column.unit}]" if column.unit else ""
-        headers += [f"{column.title}{unit} ↑: paper", "zoo-bench"]
-    rows = []
-    for row in table.rows:
-        best = {split: _best_record(table, row, split, results) for split in {c.split for c in table.quality}}
-        cells = [_name(row), _model(row)]
-        for column in table.quality:
-            printed = row.quality.get(column.id)
-            cells += [printed.text if printed else "-", _score(best[column.split], column, printed)]
-        evidence = [f"{r.evidence} ({r.split}, {r.n} images)" for _, r in sorted(best.items()) if r]
-        rows.append((*cells, "; ".join(evidence) or "-"))
-    definitions = [f"{column.title}: zoo-bench shows `{column.metric}` on {column.split}." for column in table.quality]
-    rule = (
-        f"zoo-bench: only whole splits of the real `{table.dataset}`, never its stand-in, and never untrained weights;"
-        " the evidence is the source of the weights."
-    )
-    board_notes = (rule, *definitions, *table.remarks)
-    return Board("Quality", (*headers, "zoo-bench: evidence"), tuple(rows), board_notes, ())
-
-
-def _best_record(table: PaperTable, row: PaperRow, split: str, results: Iterable[Result]) -> Result | None:
-    """Return the record with the best evidence, the newest of equals; None if nothing was measured."""
-    fitting = [
-        result
-        for result in results
-        if (result.model, result.dataset, result.split) == (row.model, table.dataset, split)
-        and result.status == "ok"
-        and result.evidence in _MEASURED
-        and result.spec.limit is None
-        and not result.data.get("standin")
-        and _is_default(result)
-        and any(column.metric in result.measurements for column in table.quality if column.split == split)
-    ]
-    return min(reversed(fitting), key=lambda result: _MEASURED.index(result.evidence), default=None)
-
-
-def _score(result: Result | None, column: QualityColumn, printed: Printed | None) -> str:
-    measurement = result.measurements.get(column.metric) if result else None
-    if measurement is None or measurement.value is None:
-        return "-"
-    return f"{float(measurement.value):.{printed.decimals if printed else 4}f}"
-
-
-def _page(publication: Publication, table: PaperTable, source: str, results: Sequence[Result]) -> str:
-    costs = [compute_costs(table, row) for row in table.rows]
+def _page(
+    publication: Publication, table: PaperTable, source: str, costs: Sequence[RowCosts], results: Sequence[Result]
+) -> str:
     footnotes = _Footnotes()
     boards = [
         _params_board(table, costs, footnotes),
         _flops_board(table, costs, footnotes),
         _memory_board(table, costs, footnotes),
-        _time_board(table, results),
-        _quality_board(table, results),
+        time_board(table, costs, results),
+        quality_board(table, costs, results),
     ]
     lead = (
         f"# {table.title}\n\n"
@@ -327,10 +133,12 @@ def paper_pages(published_folder: Path, results: Iterable[Result]) -> dict[str, 
     Records that were edited by hand are left out.
     """
     records = sorted(newest(r for r in results if not r.is_edited), key=lambda result: result.created)
-    pages = {}
+    pages, counted = {}, CountedRows.open()
     for path, publication in read_published(published_folder).items():
         for table in publication.tables:
-            pages[f"{table.id}.md"] = _page(publication, table, path.name, records)
+            costs = [counted.of(table, row) for row in table.rows]
+            pages[f"{table.id}.md"] = _page(publication, table, path.name, costs, records)
+    counted.close()
     if not pages:
         raise UserError(f"{published_folder}: no tables in *.yaml; expected files of published numbers.")
     return pages

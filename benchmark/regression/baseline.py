@@ -7,13 +7,13 @@ one record per line with its scores image by image and its timing samples.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmark.regression.matching import newest
+from benchmark.replacing import replace_text
 from benchmark.results.jsonl import read_lines
 from benchmark.results.records import content_of, record_of
 from benchmark.results.store import Scores
@@ -94,11 +94,9 @@ def write_baseline(path: Path, kept: Iterable[Kept]) -> int:
     by_id = {id(entry.result): entry for entry in kept}
     records = [by_id[id(result)] for result in newest([entry.result for entry in by_id.values()])]
     lines = [_line({_HEADER: FORMAT, "records": len(records)}), *(_line(_document(entry)) for entry in records)]
-    partial = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text("".join(lines), encoding="utf-8")
-        os.replace(partial, path)
+        replace_text(path, "".join(lines))
     except OSError as error:
         raise UserError(f"--baseline {path}: cannot be written ({error.strerror}).") from None
     return len(records)

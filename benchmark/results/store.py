@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +11,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from benchmark.replacing import replace_text
 from benchmark.results.jsonl import append_line, lock_of, read_lines
 from benchmark.results.records import content_of, keep_newest, read_records, without_gc
 from benchmark.types import Result, Source, decode_number, encode_number
@@ -90,9 +90,7 @@ class Store:
         """Write the raw samples of a record's timings, atomically; return the path, relative to the folder."""
         path = self.root / "timings" / f"{key}.json"
         path.parent.mkdir(exist_ok=True)
-        partial = path.with_suffix(".part")
-        partial.write_text(json.dumps(samples, allow_nan=False), encoding="utf-8")
-        os.replace(partial, path)
+        replace_text(path, json.dumps(samples, allow_nan=False))
         return str(path.relative_to(self.root))
 
     def journal(self, key: str) -> Journal:

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from benchmark.replacing import replacing
 from benchmark.results.jsonl import lock_of, parse, raw_lines
 from benchmark.results.records import digest_of, read_records
 from benchmark.results.store import Journal
@@ -76,9 +77,7 @@ def _drop(file: Path, is_meant: Callable[[Result], bool]) -> list[Result]:
 
 
 def _replace(file: Path, lines: list[bytes]) -> None:
-    partial = file.with_suffix(".part")
-    with partial.open("wb") as stream:
+    with replacing(file) as partial, partial.open("wb") as stream:
         stream.writelines(line + b"\n" for line in lines)
         stream.flush()
         os.fsync(stream.fileno())
-    os.replace(partial, file)

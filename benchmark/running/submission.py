@@ -7,9 +7,7 @@ The old site's template saves v7.3; here it is v5, which MATLAB loads alike and 
 from __future__ import annotations
 
 import base64
-import contextlib
 import csv
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from scipy.io import savemat
 from torch import nn
 
 from benchmark.datasets.sidd import BLOCKS, SiddBenchmark
+from benchmark.replacing import replacing
 from benchmark.reporting import Reporter
 from benchmark.selection import entry_of
 from zoo.card import InputSpec
@@ -124,13 +123,13 @@ def write_mat(path: Path, blocks: Blocks, *, seconds: float, method: Method) -> 
             "Venue": method.venue,
         },
     }
-    with _replacing(path) as partial, partial.open("wb") as stream:
+    with replacing(path) as partial, partial.open("wb") as stream:
         savemat(stream, content, do_compression=True)
 
 
 def write_csv(path: Path, blocks: Iterable[Blocks]) -> None:
     """Write the Kaggle CSV: ID counts the blocks row by row, BLOCK is the base64 of their bytes, rounded to uint8."""
-    with _replacing(path) as partial, partial.open("w", newline="", encoding="ascii") as stream:
+    with replacing(path) as partial, partial.open("w", newline="", encoding="ascii") as stream:
         writer = csv.writer(stream)
         writer.writerow(["ID", "BLOCK"])
         for number, block in enumerate(blocks):
@@ -142,14 +141,3 @@ def write_csv(path: Path, blocks: Iterable[Blocks]) -> None:
 def _check_blocks(blocks: Blocks) -> None:
     if blocks.ndim != 4 or blocks.shape[-1] != 3 or blocks.min() < 0 or blocks.max() > 1:
         raise ValueError(f"expected RGB blocks (N, H, W, 3) in [0, 1], found {blocks.shape}")
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a path beside ``path`` to write to, which takes its place when the block ends well."""
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -21,10 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmark import cache
 from benchmark.host.machine import usable_cores
+from benchmark.replacing import replace_text, replacing
 from benchmark.reporting import Reporter
 from benchmark.results.jsonl import append_line, lock_of, read_lines
+from benchmark.standin import cache
 from benchmark.standin.photographs import Photograph, Pixels, folder_photographs, sources_digest
 from zoo.errors import UserError
 
@@ -138,11 +139,9 @@ def finish(root: Path, marker: Mapping[str, Any], jobs: Sequence[Job], pieces: M
     """
     journal = root / JOURNAL
     if journal.exists():
-        partial = journal.with_name(f".{JOURNAL}.part")
         entries = ({"key": job.key, "piece": pieces[job.key]} for job in jobs)
         lines = [json.dumps(line, allow_nan=False, ensure_ascii=False) for line in (marker["request"], *entries)]
-        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        os.replace(partial, journal)
+        replace_text(journal, "\n".join(lines) + "\n")
         Path(lock_of(journal).lock_file).unlink(missing_ok=True)
     cache.write_marker(root, dict(marker))
 
@@ -297,9 +296,8 @@ def write_files(root: Path, files: Mapping[str, bytes]) -> dict[str, dict[str, A
     for path, content in files.items():
         target = root / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.part")
-        partial.write_bytes(content)
-        os.replace(partial, target)
+        with replacing(target) as partial:
+            partial.write_bytes(content)
     return {path: {"sha256": sha256(content).hexdigest(), "size": len(content)} for path, content in files.items()}
 
 

@@ -21,9 +21,8 @@ from numpy.random import RandomState
 from numpy.typing import NDArray
 from scipy.io import savemat
 
-from benchmark import cache
 from benchmark.reporting import Reporter
-from benchmark.standin import unprocess
+from benchmark.standin import cache, unprocess
 from benchmark.standin.building import (
     Job,
     PhotoPlan,

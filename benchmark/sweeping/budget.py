@@ -18,6 +18,7 @@ from benchmark.sweeping.points import Point, Splits
 from benchmark.training.fitting import footprint
 from benchmark.training.objective import Objective
 from benchmark.types import Measurement
+from benchmark.units import GIB
 from zoo.errors import UserError
 
 _TIMING = "benchmark.sweeping.working:time_steps"
@@ -228,14 +229,14 @@ def budget_lines(document: Mapping[str, Any]) -> list[str]:
     for row in document["estimates"]:
         flops = "?" if row["flops"] is None else f"{row['flops'] / 1e9:.3f}"
         params = "?" if row["params"] is None else f"{row['params']:,}"
-        memory = "?" if row["memory_bytes"] is None else f"{row['memory_bytes'] / (1 << 30):.2f} GiB"
+        memory = "?" if row["memory_bytes"] is None else f"{row['memory_bytes'] / GIB:.2f} GiB"
         lines.append(f"{row['point']:28} {params:>12} {flops:>10} {clock(row['seconds']):>9} {memory:>9}")
         if row["error"]:
             lines.append(f"  {row['error']}")
     lines.append(
         f"about {clock(document['seconds'])} with {document['workers']} worker(s), {clock(document['core_seconds'])} of"
-        f" points in all; {document['memory_bytes'] / (1 << 30):.2f} GiB at once;"
-        f" {document['disk_bytes'] / (1 << 30):.2f} GiB of checkpoints"
+        f" points in all; {document['memory_bytes'] / GIB:.2f} GiB at once;"
+        f" {document['disk_bytes'] / GIB:.2f} GiB of checkpoints"
     )
     return lines
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+
+from benchmark.replacing import replacing
 
 # Colours that differ in lightness too, and a marker each: legible without colour.
 _STYLES = (("#1f5fa8", "o"), ("#c2571a", "s"), ("#3b7d3b", "^"), ("#7a4fa3", "D"), ("#555555", "v"))
@@ -150,10 +151,8 @@ def _save(path: Path, figure: Figure) -> list[Path]:
     written = []
     for kind in ("png", "svg"):
         file = path.with_name(f"{path.name}.{kind}")
-        temporary = file.with_name(f".{file.name}.part")
         # Text stays text; without the date, and with ids that are not random, the same data give the same file.
-        with rc_context({"svg.fonttype": "none", "svg.hashsalt": "zoo-bench"}):
-            figure.savefig(temporary, dpi=150, format=kind, metadata={"Date": None} if kind == "svg" else None)
-        os.replace(temporary, file)
+        with rc_context({"svg.fonttype": "none", "svg.hashsalt": "zoo-bench"}), replacing(file) as partial:
+            figure.savefig(partial, dpi=150, format=kind, metadata={"Date": None} if kind == "svg" else None)
         written.append(file)
     return written

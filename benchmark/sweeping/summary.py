@@ -6,12 +6,12 @@ import csv
 import io
 import json
 import math
-import os
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmark.replacing import replace_text
 from benchmark.sweeping.points import Point, Splits
 from benchmark.sweeping.settings import Plan
 from benchmark.sweeping.working import ON_TRAIN
@@ -113,7 +113,5 @@ def write_data(folder: Path, summary: dict[str, Any]) -> list[Path]:
     writer.writerows(rows)
     contents = {"points.csv": text.getvalue(), "points.json": json.dumps(summary, indent=2, allow_nan=False) + "\n"}
     for name, content in contents.items():
-        temporary = folder / f".{name}.part"
-        temporary.write_text(content, encoding="utf-8")
-        os.replace(temporary, folder / name)
+        replace_text(folder / name, content)
     return [folder / name for name in contents]

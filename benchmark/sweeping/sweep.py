@@ -31,6 +31,7 @@ from benchmark.sweeping.settings import Plan, load_sweep
 from benchmark.sweeping.summary import ERROR_IDS, ERROR_LABELS, summarise, write_data
 from benchmark.sweeping.working import ON_TRAIN, Task
 from benchmark.types import Result
+from benchmark.units import GIB
 from zoo.errors import UserError
 
 ENGINES = ("local", "ray")
@@ -176,8 +177,8 @@ def _announce(session: _Session, workers: int) -> list[Estimate]:
     free = machine.available_memory()
     if free is not None and document["memory_bytes"] > free:
         session.reporter.note(
-            f"warning: {workers} points at a time need about {document['memory_bytes'] / 2**30:.2f} GiB,"
-            f" {free / 2**30:.2f} GiB are free; lower --workers."
+            f"warning: {workers} points at a time need about {document['memory_bytes'] / GIB:.2f} GiB,"
+            f" {free / GIB:.2f} GiB are free; lower --workers."
         )
     return estimates
 

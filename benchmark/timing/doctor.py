@@ -16,8 +16,8 @@ from benchmark.host.turns import timing_turn
 from benchmark.reporting import Reporter
 from benchmark.timing.measure import CALIBRATION, calibration_kernel, stopwatch
 from benchmark.timing.sampling import observed, summarize, taint_reasons
+from benchmark.units import GIB
 
-GIB = 1 << 30
 PROBE_SECONDS = 1.0
 _MIN_PROBES, _MAX_PROBES = 8, 100
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_PROC_BIND", "KMP_AFFINITY", "MALLOC_CONF", "LD_PRELOAD")

@@ -24,9 +24,9 @@ from benchmark.selection import jsonable_options
 from benchmark.timing.measure import Job, measure_model, summary_of
 from benchmark.timing.roofline import ceilings, roofline
 from benchmark.types import Measurement
+from benchmark.units import GIB
 from zoo.errors import UserError
 
-GIB = 1 << 30
 # torch, its libraries and the interpreter in a child that has done one small pass.
 PROCESS_BYTES = GIB * 6 // 10
 # While it is timed, the heap keeps freed pieces between live ones: 0.9 to 1.35 times the memory of one pass, measured

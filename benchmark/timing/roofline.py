@@ -10,7 +10,6 @@ stays in a cache between operations. A model may beat that bound: tensors smalle
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ import torch
 from benchmark.cache import cache_root
 from benchmark.host.engine import Limits, run_isolated
 from benchmark.host.environment import describe_environment
+from benchmark.replacing import replace_text
 from benchmark.reporting import Reporter
 
 VERSION = 1
@@ -102,6 +102,4 @@ def _read(file: Path) -> dict[str, float] | None:
 
 def _write(file: Path, value: dict[str, float]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(value), encoding="utf-8")
-    os.replace(partial, file)
+    replace_text(file, json.dumps(value))

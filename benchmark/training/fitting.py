@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from benchmark.host.machine import available_memory
 from benchmark.training.batches import Batch
 from benchmark.training.objective import Objective, total
+from benchmark.units import GIB
 from zoo.errors import UserError
 
-GIB = 1 << 30
 # Gradients of activations and the convolutions' work space live beside what is kept. On a CPU the peak was 1.3 to 1.9
 # times what is kept for six networks with MSE and MS-SSIM, or VDN's bound (speed/train.py measures two of them).
 BACKWARD_FACTOR = 2.0

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmark.replacing import replace_text, replacing
 from benchmark.reporting import Reporter
 from benchmark.results.jsonl import append_line, read_lines
 from zoo.errors import UserError
@@ -42,11 +43,7 @@ class Logbook:
             # Killed before the first checkpoint: the run begins again.
             self.path.unlink()
             return
-        temporary = self.path.with_name(LOG + ".part")
-        temporary.unlink(missing_ok=True)
-        for line in kept:
-            append_line(temporary, line)
-        os.replace(temporary, self.path)
+        replace_text(self.path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
 
     def write(self, kind: str, step: int, **values: Any) -> None:
         """Append one line of a kind: start, train, validation, checkpoint, end."""
@@ -121,6 +118,5 @@ def draw_curves(path: Path, lines: Sequence[dict[str, Any]]) -> None:
     for axis in axes:
         axis.grid(alpha=0.3)
     axes[-1].set_xlabel("step")
-    temporary = path.with_name(path.name + ".part")
-    figure.savefig(temporary, dpi=110, format="png")
-    os.replace(temporary, path)
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=110, format="png")

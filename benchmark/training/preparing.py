@@ -17,12 +17,13 @@ from benchmark.reporting import Reporter
 from benchmark.scoring.opening import configured, open_dataset
 from benchmark.selection import jsonable_options
 from benchmark.training.batches import Batch, Cut, Plan, SampleCache, make_batch
-from benchmark.training.fitting import GIB, check_batch_fits, footprint, free_bytes
+from benchmark.training.fitting import check_batch_fits, footprint, free_bytes
 from benchmark.training.losses import PerceptualLoss, load_perceptual, vgg19_features
 from benchmark.training.objective import Objective
 from benchmark.training.recipe import Recipe
 from benchmark.training.validating import Validator
 from benchmark.types import DatasetCard
+from benchmark.units import GIB
 from zoo.card import ModelCard
 from zoo.errors import UserError, in_one_line
 from zoo.options import resolve_options

@@ -1,0 +1,156 @@
+"""The columns of a paper's table that need records: CPU time by machine, and quality on the real data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from benchmark.leaderboard.published import PaperRow, PaperTable, Printed, QualityColumn
+from benchmark.leaderboard.row_costs import RowCosts
+from benchmark.leaderboard.tables import Board
+from benchmark.types import Evidence, Measurement, Result
+
+_MEGAPIXEL = 1024 * 1024
+# Weights that may stand for a model, best first. Untrained networks have no quality, and a paper's number is
+# no measurement.
+_MEASURED: tuple[Evidence, ...] = ("official-weights", "trained", "weights-file", "parameter-free")
+
+
+def name_cell(row: PaperRow) -> str:
+    """Return the row's name in the paper."""
+    return f"{row.name} \\*" if row.starred else row.name
+
+
+def model_cell(row: PaperRow, own: RowCosts) -> str:
+    """Return the model that stands for the row here."""
+    return f"`{row.model}` †" if own.reconstruction else f"`{row.model}`"
+
+
+# By machine, threads and precision: the timed records by model.
+Times = dict[tuple[str, int, str], dict[str, Result]]
+
+
+def time_board(table: PaperTable, costs: Sequence[RowCosts], results: Sequence[Result]) -> Board:
+    """Return the paper's times, and one column per machine, threads and precision; ``results`` oldest first."""
+    unit = table.timing.unit
+    reference = next(row for row in table.rows if row.model == table.reference)
+    times = _times(table, costs, results)
+    letters = [f" {chr(ord('A') + index)}" for index in range(len(times))] if len(times) > 1 else [""]
+    columns = {"paper": {row.model: (row.cpu_time.value, row.cpu_time.text) for row in table.rows if row.cpu_time}}
+    for letter, found in zip(letters, times.values() or [{}]):
+        timed = {model: seconds for model, result in found.items() if (seconds := _seconds(table, result))}
+        columns[f"zoo-bench{letter}"] = {model: (seconds, _three_digits(seconds)) for model, seconds in timed.items()}
+    headers = ["row", "model"]
+    headers += [text for who in columns for text in (f"{who} [{unit}]", f"{who}: {reference.name} / row")]
+    rows = []
+    for row, own in zip(table.rows, costs):
+        cells = [name_cell(row), model_cell(row, own)]
+        for column in columns.values():
+            value, text = column.get(row.model, (0.0, "-"))
+            other, _ = column.get(table.reference, (0.0, "-"))
+            cells += [text, _three_digits(other / value) if value and other else "-"]
+        rows.append(tuple(cells))
+    notes = [
+        f"time: {table.timing.meaning}.",
+        f"{reference.name} / row: how many times longer {reference.name} takes, within the column; times of two"
+        " machines are never compared.",
+        *(_machine_note(table, letter, found) for letter, found in zip(letters, times.values())),
+        *([] if times else ["zoo-bench: not measured yet."]),
+    ]
+    return Board(table.timing.title, tuple(headers), tuple(rows), tuple(notes), ())
+
+
+def _times(table: PaperTable, costs: Sequence[RowCosts], results: Iterable[Result]) -> Times:
+    """Return the newest timing of each row's network with default options; ``results`` are oldest first."""
+    times: Times = {}
+    known = {row.model: own for row, own in zip(table.rows, costs)}
+    for result in results:
+        timed = _seconds(table, result) is not None and result.spec.device == "cpu"
+        if timed and result.model in known and known[result.model].is_default(result.options):
+            machine = (result.environment.machine, _threads(table, result), result.spec.precision)
+            times.setdefault(machine, {})[result.model] = result
+    return dict(sorted(times.items()))
+
+
+def _threads(table: PaperTable, result: Result) -> int:
+    return result.measurements[table.timing.id].threads or result.environment.threads
+
+
+def _seconds(table: PaperTable, result: Result) -> float | None:
+    """Return a record's time in the column's unit; None without a time, or without the size it needs."""
+    measurement = result.measurements.get(table.timing.id) if result.status == "ok" else None
+    if measurement is None or not measurement.value or measurement.kind != "timing":
+        return None
+    seconds = float(measurement.value) / 1000
+    if not table.timing.per_megapixel:
+        return seconds
+    shape = measurement.input_shape
+    return seconds * _MEGAPIXEL / (shape[-1] * shape[-2]) if shape else None
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}"
+
+
+def _machine_note(table: PaperTable, letter: str, found: Mapping[str, Result]) -> str:
+    first = next(iter(found.values()))
+    environment = first.environment
+    shapes = sorted({_shape(result.measurements[table.timing.id]) for result in found.values()} - {""})
+    at = f" at {', '.join(shapes)}" if shapes else ""
+    return (
+        f"zoo-bench{letter}: {environment.cpu}, {environment.cores} cores, {_threads(table, first)} threads,"
+        f" torch {environment.torch}, {first.spec.precision}; median time of one image{at}."
+    )
+
+
+def _shape(measurement: Measurement) -> str:
+    return "x".join(map(str, (measurement.input_shape or [])[1:]))
+
+
+def quality_board(table: PaperTable, costs: Sequence[RowCosts], results: Sequence[Result]) -> Board:
+    """Return the paper's quality beside that of whole splits of the real data; ``results`` oldest first."""
+    headers = ["row", "model"]
+    for column in table.quality:
+        unit = f" [{column.unit}]" if column.unit else ""
+        headers += [f"{column.title}{unit} ↑: paper", "zoo-bench"]
+    rows = []
+    for row, own in zip(table.rows, costs):
+        best = {split: _best_record(table, row, own, split, results) for split in {c.split for c in table.quality}}
+        cells = [name_cell(row), model_cell(row, own)]
+        for column in table.quality:
+            printed = row.quality.get(column.id)
+            cells += [printed.text if printed else "-", _score(best[column.split], column, printed)]
+        evidence = [f"{r.evidence} ({r.split}, {r.n} images)" for _, r in sorted(best.items()) if r]
+        rows.append((*cells, "; ".join(evidence) or "-"))
+    definitions = [f"{column.title}: zoo-bench shows `{column.metric}` on {column.split}." for column in table.quality]
+    rule = (
+        f"zoo-bench: only whole splits of the real `{table.dataset}`, never its stand-in, and never untrained weights;"
+        " the evidence is the source of the weights."
+    )
+    board_notes = (rule, *definitions, *table.remarks)
+    return Board("Quality", (*headers, "zoo-bench: evidence"), tuple(rows), board_notes, ())
+
+
+def _best_record(
+    table: PaperTable, row: PaperRow, own: RowCosts, split: str, results: Iterable[Result]
+) -> Result | None:
+    """Return the record with the best evidence, the newest of equals; None if nothing was measured."""
+    fitting = [
+        result
+        for result in results
+        if (result.model, result.dataset, result.split) == (row.model, table.dataset, split)
+        and result.status == "ok"
+        and result.evidence in _MEASURED
+        and result.spec.limit is None
+        and not result.data.get("standin")
+        and own.is_default(result.options)
+        and any(column.metric in result.measurements for column in table.quality if column.split == split)
+    ]
+    return min(reversed(fitting), key=lambda result: _MEASURED.index(result.evidence), default=None)
+
+
+def _score(result: Result | None, column: QualityColumn, printed: Printed | None) -> str:
+    measurement = result.measurements.get(column.metric) if result else None
+    if measurement is None or measurement.value is None:
+        return "-"
+    return f"{float(measurement.value):.{printed.decimals if printed else 4}f}"
