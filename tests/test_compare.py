@@ -14,6 +14,7 @@ from torch import nn
 from benchmark import run
 from benchmark.conditions import Conditions
 from benchmark.regression.comparing import compare
+from benchmark.regression.gate import check
 from benchmark.regression.judging import Tolerances
 from benchmark.regression.matching import newest, pair_up
 from benchmark.regression.outputs import deviation
@@ -21,6 +22,7 @@ from benchmark.regression.rendering import comparison_markdown
 from benchmark.regression.sources import ResultSet, open_set
 from benchmark.regression.timing import ratio_of_intervals, ratio_of_samples, verdict_of
 from benchmark.results.fingerprint import take_fingerprint
+from benchmark.results.records import digest_of
 from benchmark.results.store import read_results
 from tests.conftest import TINY
 from zoo import UserError, plugins
@@ -191,6 +193,20 @@ def test_failures_are_told_once(folder) -> None:
     assert "missing" not in verdicts(in_memory([result]), in_memory([failed])).values()
 
 
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_a_record_edited_by_hand_is_not_compared(folder, tmp_path, side: str) -> None:
+    lines = (folder / "results.jsonl").read_text(encoding="utf-8").splitlines()
+    edited = json.dumps({**json.loads(lines[0]), "seconds": 1.25})
+    other = tmp_path / "results.jsonl"
+    other.write_text("\n".join([edited, *lines[1:]]) + "\n", encoding="utf-8")
+    sets = [open_set(str(folder)), open_set(str(other))]
+    comparison = compare(*(sets if side == "after" else reversed(sets)))
+    (found,) = [finding for finding in comparison.findings if finding.verdict != "same"]
+    assert (found.measurement, found.verdict) == ("record", "not comparable")
+    assert f"{other}, record 1 ({side})" in found.evidence
+    assert not check(*(sets if side == "after" else reversed(sets))).passes
+
+
 def test_measurements_and_records_that_come_and_go(folder) -> None:
     free, net = one_of(folder, "tiny_free"), one_of(folder, "tiny_net")
     fewer = free.model_copy(update={"measurements": {k: v for k, v in free.measurements.items() if k != "macs"}})
@@ -285,6 +301,7 @@ def test_compare_prints_text_markdown_and_json(zoo_bench, folder, tmp_path) -> N
     subprocess.run(["cp", "-r", str(folder), str(other)], check=True)
     lines = [json.loads(line) for line in (other / "results.jsonl").read_text().splitlines()]
     lines[1]["measurements"]["params"]["value"] += 7
+    lines[1]["digest"] = digest_of(lines[1])
     (other / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     outcome = zoo_bench("compare", folder, other, "--changes")
     assert outcome.code == 0

@@ -30,6 +30,9 @@ def compare(before: ResultSet, after: ResultSet, limits: Tolerances | None = Non
         if pair.before is None or pair.after is None:
             findings.append(_alone(pair))
             continue
+        if edited := _edited(pair.before, pair.after):
+            findings.append(edited)
+            continue
         sides = (
             Side(pair.before, before.scores_of(pair.before), before.samples_of(pair.before)),
             Side(pair.after, after.scores_of(pair.after), after.samples_of(pair.after)),
@@ -48,6 +51,19 @@ def _alone(pair: Pair) -> Finding:
     assert pair.after is not None
     evidence = f"no record of it before; after: {_described(pair.after)}"
     return finding_of(pair.after, "record", "record", verdict="new", evidence=evidence)
+
+
+def _edited(before: Result, after: Result) -> Finding | None:
+    """Return the one finding about records of which one was changed by hand: its numbers are nobody's measurement."""
+    where = [
+        f"{result.source.file}, record {result.source.number} ({when})"
+        for result, when in ((before, "before"), (after, "after"))
+        if result.is_edited and result.source
+    ]
+    if not where:
+        return None
+    evidence = f"edited by hand: {' and '.join(where)}; measure again or restore it"
+    return finding_of(after, "record", "record", verdict="not comparable", evidence=evidence)
 
 
 def _described(result: Result) -> str:
