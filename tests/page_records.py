@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark.types import Environment, Measurement, ProtocolRecord, Result, RunSpec
+from benchmark.types import Measurement, Result
+from tests.sample_records import make_record
 
 HOSTILE = "</script><img src=x onerror=alert(1)><!--<b>&amp;"
 STANDIN = {"standin": True, "generator": 1, "sources": "abc"}
@@ -38,52 +39,17 @@ def record(
         measurements["latency_ms"] = measurement(latency, "timing", False, "ms", input_shape=[1, 4, 224, 224], **beside)
     data = fields.setdefault("data", STANDIN)
     fields.setdefault("dataset", "zrr-standin" if data.get("standin") else "zrr")
-    fields.setdefault("evidence", "trained" if psnr is not None else "untrained")
-    fields.setdefault("status", "ok")
-    spec = RunSpec(
-        model=model,
+    spec = {"profilers": ["macs"] + ["latency"] * (latency is not None)}
+    if psnr is not None:
+        spec |= {"metrics": {"psnr[rgb]": 1}, "evaluate": True}
+        fields = {"evidence": "trained", "n": 3, **fields}
+    return make_record(
+        model,
         options=options or {},
-        code="builtin-v1",
-        weights_digest=None,
-        dataset=fields["dataset"],
-        dataset_digest="digest",
-        split="test",
-        limit=None,
-        protocol="zrr-v1",
-        metrics={"psnr[rgb]": 1} if psnr is not None else {},
-        profilers=["macs", "latency"] if latency is not None else ["macs"],
-        device="cpu",
-        precision="fp32",
-        threads=2,
-        seed=0,
-        evaluate=psnr is not None,
-    )
-    environment = Environment(
-        machine=machine,
-        cpu=f"CPU of {machine}",
-        cores=2,
-        memory_bytes=2**33,
-        platform="Linux",
-        python="3.11",
-        torch="2.x",
-        packages={"numpy": "2.0"},
-        threads=2,
-        load=0.0,
-        commit="0123456789abcdef",
-        dirty=False,
-    )
-    defaults: dict[str, Any] = {"error": None, "seconds": 1.0, "created": "2026-01-02T03:04:05+00:00"}
-    defaults |= {"per_image": None, "pictures": None, "n": 3 if psnr is not None else 0}
-    return Result(
-        key=spec.key() + machine,
-        model=model,
-        options=options or {},
-        split="test",
         measurements=measurements | (more or {}),
         spec=spec,
-        protocol=ProtocolRecord(name="zrr", version=1, text="clamped"),
-        environment=environment,
-        **defaults | fields,
+        environment={"machine": machine, "cpu": f"CPU of {machine}"},
+        **{"created": "2026-01-02T03:04:05+00:00", **fields},
     )
 
 

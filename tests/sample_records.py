@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from benchmark.types import Environment, Measurement, ProtocolRecord, Result, RunSpec
 
 
@@ -11,7 +13,35 @@ def measurement(value, *, unit="", kind="score", higher=True, version=1, **more)
     )
 
 
+def make_record(model: str, **fields: Any) -> Result:
+    """Return a record of the stand-in without measurements; ``fields`` are those of the record, its spec (``spec``)
+    and its environment (``environment``) that differ from what is usual here."""
+    options = fields.get("options", {})
+    spec = {
+        "model": model, "options": options, "code": "builtin-v1", "weights_digest": None,
+        "dataset": fields.get("dataset", "zrr-standin"), "dataset_digest": "digest", "split": "test", "limit": None,
+        "protocol": "zrr-v1", "metrics": {}, "profilers": [], "device": "cpu", "precision": "fp32", "threads": 2,
+        "seed": 0, "evaluate": False,
+    }  # fmt: skip
+    spec = RunSpec(**{**spec, **fields.pop("spec", {})})
+    environment = {
+        "machine": "m1", "cores": 2, "memory_bytes": 2**33, "platform": "Linux", "python": "3.11", "torch": "2.x",
+        "packages": {"numpy": "2.0"}, "threads": spec.threads, "load": 0.0, "commit": "0123456789abcdef",
+        "dirty": False, **fields.pop("environment", {}),
+    }  # fmt: skip
+    environment = Environment(**{"cpu": f"CPU {environment['machine']}", **environment})
+    usual = {
+        "key": spec.key() + environment.machine, "model": model, "options": options, "dataset": spec.dataset,
+        "split": spec.split, "n": 0, "evidence": "untrained", "status": "ok", "error": None, "seconds": 1.0,
+        "created": "2026-01-01", "measurements": {}, "per_image": None, "pictures": None, "spec": spec,
+        "protocol": ProtocolRecord(name="zrr", version=1, text="clamped"), "environment": environment,
+        "data": {"standin": True, "generator": 1, "sources": "abc"},
+    }  # fmt: skip
+    return Result(**{**usual, **fields})
+
+
 def result(model: str, psnr: float | None, *, machine="m1", threads=2, digest="d", version=1, **more) -> Result:
+    """Return a record with costs, and with ``psnr`` quality and a time."""
     measurements = {
         "params": measurement(1_000_000, kind="count", higher=False),
         "flops@12mp": measurement(2 * 10**12, kind="count", higher=False, input_shape=[1, 4, 1536, 2048]),
@@ -20,56 +50,7 @@ def result(model: str, psnr: float | None, *, machine="m1", threads=2, digest="d
         measurements["psnr[rgb]"] = measurement(psnr, unit="dB", version=version)
         timing = {"kind": "timing", "higher": False, "input_shape": [1, 4, 224, 224]}
         measurements["latency_ms"] = measurement(12.345, q1=12.0, q3=13.0, n=9, threads=threads, **timing)
-    spec = RunSpec(
-        model=model,
-        options=more.get("options", {}),
-        code="builtin-v1",
-        weights_digest=None,
-        dataset="zrr-standin",
-        dataset_digest=digest,
-        split="test",
-        limit=None,
-        protocol="zrr-v1",
-        metrics={},
-        profilers=[],
-        device="cpu",
-        precision="float32",
-        threads=threads,
-        seed=0,
-        evaluate=psnr is not None,
-    )
-    environment = Environment(
-        machine=machine,
-        cpu=f"CPU {machine}",
-        cores=2,
-        memory_bytes=1,
-        platform="Linux",
-        python="3.11",
-        torch="2.x",
-        packages={},
-        threads=threads,
-        load=0.0,
-        commit=None,
-        dirty=None,
-    )
-    fields = {
-        "key": spec.key() + machine,
-        "model": model,
-        "options": {},
-        "dataset": "zrr-standin",
-        "split": "test",
-        "n": 12 if psnr is not None else 0,
-        "evidence": "trained" if psnr is not None else "untrained",
-        "status": "ok",
-        "error": None,
-        "seconds": 1.0,
-        "created": "2026-01-01",
-        "measurements": measurements,
-        "per_image": None,
-        "pictures": None,
-        "spec": spec,
-        "protocol": ProtocolRecord(name="zrr", version=1, text="clamped"),
-        "environment": environment,
-        "data": {"standin": True, "generator": 1, "sources": "abc"},
-    }
-    return Result(**{**fields, **more})
+    quality = {"n": 12, "evidence": "trained"} if psnr is not None else {}
+    spec = {"dataset_digest": digest, "threads": threads, "evaluate": psnr is not None}
+    beside = {"spec": spec, "environment": {"machine": machine}, "measurements": measurements}
+    return make_record(model, **{**beside, **quality, **more})

@@ -19,7 +19,8 @@ from benchmark.leaderboard.published import COSTS, Printed, read_publication, re
 from benchmark.leaderboard.publishing import stale_tables, write_tables
 from benchmark.leaderboard.row_costs import RowCosts, compute_costs
 from benchmark.results.store import read_folders
-from benchmark.types import Environment, Measurement, ProtocolRecord, Result, RunSpec
+from benchmark.types import Measurement, Result
+from tests.sample_records import make_record
 from zoo import UserError, get_card, list_models
 
 LEADERBOARDS = Path(__file__).parent.parent / "leaderboards"
@@ -183,23 +184,17 @@ def record(model: str, *, psnr: float | None = None, seconds: float | None = Non
         timing = {"kind": "timing", "input_shape": [1, 4, 2048, 2048], "threads": more.get("threads", 2)}
         timed = Measurement(value=1000 * seconds, unit="ms", definition="", **timing)
         measurements["latency_ms@fullscale"] = timed
-    dataset, machine, threads = more.pop("dataset", "zrr"), more.pop("machine", "m1"), more.pop("threads", 2)
-    spec = RunSpec(
-        model=model, options={}, code="", weights_digest=None, dataset=dataset, dataset_digest="", split="test",
-        limit=more.pop("limit", None), protocol="", metrics={}, profilers=[], device="cpu", precision="float32",
-        threads=threads, seed=0, evaluate=True,
-    )  # fmt: skip
-    environment = Environment(
-        machine=machine, cpu=f"CPU {machine}", cores=2, memory_bytes=1, platform="", python="", torch="2.x",
-        packages={}, threads=threads, load=0.0, commit=None, dirty=None,
-    )  # fmt: skip
-    fields = {
-        "key": f"{spec.key()}{machine}{more}", "model": model, "options": {}, "dataset": dataset, "split": "test",
-        "n": 1204, "evidence": "trained", "status": "ok", "error": None, "seconds": 1.0, "created": "2026-01-01",
-        "measurements": measurements, "per_image": None, "pictures": None, "spec": spec,
-        "protocol": ProtocolRecord(name="zrr", version=1, text=""), "environment": environment,
-    }  # fmt: skip
-    return Result(**{**fields, **more})
+    machine, threads = more.pop("machine", "m1"), more.pop("threads", 2)
+    usual = {
+        "key": f"{model} {machine} {more}",
+        "dataset": "zrr",
+        "n": 1204,
+        "evidence": "trained",
+        "data": {},
+        "measurements": measurements,
+    }
+    spec = {"limit": more.pop("limit", None), "split": more.get("split", "test"), "threads": threads, "evaluate": True}
+    return make_record(model, spec=spec, environment={"machine": machine}, **{**usual, **more})
 
 
 def section(page: str, title: str) -> list[list[str]]:
@@ -264,7 +259,7 @@ def test_times_are_compared_within_one_machine(tmp_path) -> None:
     assert headers[2:] == ["paper [s]", "paper: First / row", "zoo-bench [s]", "zoo-bench: First / row"]
     assert first[2:] == ["60", "1.00", "1200", "1.00"]
     assert second[2:] == ["5", "12.0", "8.00", "150"]
-    assert "zoo-bench: CPU m1, 2 cores, 2 threads, torch 2.x, float32; median time of one image at 4x2048x2048." in page
+    assert "zoo-bench: CPU m1, 2 cores, 2 threads, torch 2.x, fp32; median time of one image at 4x2048x2048." in page
 
     results[1] = record("plainunet_8", seconds=8.0, machine="m2", threads=4)
     page = paper_pages(write(tmp_path), results)["small.md"]

@@ -82,7 +82,7 @@ def test_an_edited_row_is_marked_and_wins_nothing(tmp_path) -> None:
     y, row = rows["a"]
     assert (row[0], row[2]) == ("-", "● trained ✎ edited by hand")
     assert not [cell for cell in board.best if cell[0] == y]
-    assert (board.headers[-1], row[-1], rows["b"][1][-1]) == ("Pareto", "· ·", "P T")
+    assert (board.headers[-1], row[-1], rows["b"][1][-1]) == ("Pareto", "··", "PT")
     assert (rows["b"][1][0], rows["c"][1][0]) == ("1", "2")
     assert "a: ✎ r.jsonl, record 1 is not as it was written (its digest does not match); not ranked" in board.notes
 

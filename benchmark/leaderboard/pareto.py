@@ -56,7 +56,7 @@ def pareto_cells(
             fronts[column.id] = front(scores, costs)
     if not fronts:
         return None
-    cells = [" ".join(PAIRS[id][0] if i in on else _NOT for id, on in fronts.items()) for i in range(len(rows))]
+    cells = ["".join(PAIRS[id][0] if i in on else _NOT for id, on in fronts.items()) for i in range(len(rows))]
     named = ", ".join(f"{PAIRS[id][0]} {PAIRS[id][1]}" for id in fronts)
     return cells, (
         f"Pareto: costs ({named}) at which the row is optimal: no other is at least as good by `{main}` and at least as"
