@@ -12,7 +12,7 @@ from benchmark.types import Result
 PAIRS = {
     "params": ("P", "params"),
     "macs": ("M", "MACs"),
-    "latency_ms": ("T", "time"),
+    "latency_ms": ("T", "median time"),
     "peak_rss_bytes@12mp": ("R", "memory added"),
 }
 _NOT = "·"

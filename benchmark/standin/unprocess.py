@@ -158,16 +158,7 @@ def demosaic(plane: Image) -> Image:
     sides = (padded[:, :-2] + padded[:, 2:]) / 2.0
     beside, above = sides[1:-1], (padded[:-2, 1:-1] + padded[2:, 1:-1]) / 2.0
     diagonal, cross = (sides[:-2] + sides[2:]) / 2.0, (beside + above) / 2.0
-    image = np.empty((*plane.shape, 3))
-    for channel, row, column in ((0, 0, 0), (2, 1, 1)):
-        red_or_blue = image[..., channel]
-        red_or_blue[row::2, column::2] = plane[row::2, column::2]
-        red_or_blue[row::2, 1 - column :: 2] = beside[row::2, 1 - column :: 2]
-        red_or_blue[1 - row :: 2, column::2] = above[1 - row :: 2, column::2]
-        red_or_blue[1 - row :: 2, 1 - column :: 2] = diagonal[1 - row :: 2, 1 - column :: 2]
-        image[row::2, column::2, 1] = cross[row::2, column::2]
-        image[row::2, 1 - column :: 2, 1] = plane[row::2, 1 - column :: 2]
-    return image
+    return _placed(plane, green=cross, beside=beside, above=above, across=diagonal)
 
 
 # Malvar, He and Cutler 2004, in eighths: green at red or blue, red between reds of its row, red at blue.
@@ -181,6 +172,11 @@ def demosaic_malvar(plane: Image) -> Image:
     green, beside, above, across = (
         correlate(plane, kernel, mode="mirror") for kernel in (_GREEN, _BESIDE, _BESIDE.T, _ACROSS)
     )
+    return _placed(plane, green=green, beside=beside, above=above, across=across)
+
+
+def _placed(plane: Image, *, green: Image, beside: Image, above: Image, across: Image) -> Image:
+    """Return what is there and, where it is not, the estimates: red or blue by where their nearest ones lie."""
     image = np.empty((*plane.shape, 3))
     for channel, row, column in ((0, 0, 0), (2, 1, 1)):
         red_or_blue = image[..., channel]
