@@ -113,7 +113,7 @@ def test_the_pareto_column_names_the_costs() -> None:
     board = boards([priced("a", 22, 5, 9.0), priced("b", 21, 6, 8.0), priced("c", 20, 7, 9.0)], "zrr-standin")[0]
     assert board.headers[-1] == "Pareto"
     assert [row[-1] for row in board.rows] == ["PT", "·T", "··"]
-    assert any(note.startswith("Pareto: costs (P params, T time)") for note in board.notes)
+    assert any(note.startswith("Pareto: costs (P params, T median time)") for note in board.notes)
 
 
 def test_times_of_two_machines_make_no_front() -> None:
