@@ -275,6 +275,33 @@ def test_times_per_megapixel_use_the_measured_size(tmp_path) -> None:
     assert section(page, "CPU time")[1][4] == "1.50"
 
 
+def test_what_became_of_the_flops(tmp_path) -> None:
+    results = [record("unet_w8", seconds=1200.0), record("plainunet_8", seconds=8.0)]
+    assert "CPU time against FLOPs" not in paper_pages(write(tmp_path), results)["small.md"]
+    timed = []
+    for result, flops, share in zip(results, (6_000 * 10**9, 80 * 10**9), (0.05, 0.1)):
+        latency = result.measurements["latency_ms@fullscale"]
+        counted = latency.model_copy(update={"value": flops, "kind": "count"})
+        more = {"flops@fullscale": counted, "gemm_share@fullscale": latency.model_copy(update={"value": share})}
+        timed.append(result.model_copy(update={"measurements": result.measurements | more}))
+    text = SMALL.replace(
+        'flops: null, conv_memory: null, cpu_time: "60"', 'flops: "30", conv_memory: null, cpu_time: "60"'
+    )
+    headers, first, second = section(paper_pages(write(tmp_path, text), timed)["small.md"], "CPU time against FLOPs")
+    assert headers[2:] == [
+        "FLOPs [T]", "GFLOP/s", "of sgemm [%]", "First / row: FLOPs", "First / row: time", "paper: First / row: FLOPs",
+        "paper: First / row: time",
+    ]  # fmt: skip
+    assert first[2:] == ["6.00", "5.00", "5", "1.00", "1.00", "1.00", "1.00"]
+    assert second[2:] == ["0.0800", "10.0", "10", "75.0", "150", "-", "12.0"]
+    # FLOPs of another size than the one that was timed are not set against its time.
+    other = timed[1].measurements["flops@fullscale"].model_copy(update={"input_shape": [1, 4, 64, 64]})
+    measurements = timed[1].measurements | {"flops@fullscale": other}
+    timed[1] = timed[1].model_copy(update={"measurements": measurements})
+    second = section(paper_pages(write(tmp_path, text), timed)["small.md"], "CPU time against FLOPs")[2]
+    assert second[2:7] == ["-", "-", "-", "-", "-"]
+
+
 def test_a_difference_without_a_reason_says_so(tmp_path) -> None:
     page = paper_pages(write(tmp_path), [])["small.md"]
     assert section(page, "Parameters")[1][2:] == ["9.9", "0.271", "-9.629[^1]"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from benchmark.leaderboard.published import PaperRow, PaperTable, Printed, QualityColumn
 from benchmark.leaderboard.row_costs import RowCosts
@@ -35,7 +36,7 @@ def time_board(table: PaperTable, costs: Sequence[RowCosts], results: Sequence[R
     unit = table.timing.unit
     reference = next(row for row in table.rows if row.model == table.reference)
     times = _times(table, costs, results)
-    letters = [f" {chr(ord('A') + index)}" for index in range(len(times))] if len(times) > 1 else [""]
+    letters = _letters(times)
     columns = {"paper": {row.model: (row.cpu_time.value, row.cpu_time.text) for row in table.rows if row.cpu_time}}
     for letter, found in zip(letters, times.values() or [{}]):
         timed = {model: seconds for model, result in found.items() if (seconds := _seconds(table, result))}
@@ -58,6 +59,70 @@ def time_board(table: PaperTable, costs: Sequence[RowCosts], results: Sequence[R
         *([] if times else ["zoo-bench: not measured yet."]),
     ]
     return Board(table.timing.title, tuple(headers), tuple(rows), tuple(notes), ())
+
+
+def speed_boards(table: PaperTable, costs: Sequence[RowCosts], results: Sequence[Result]) -> list[Board]:
+    """Return a board per machine: what became of the FLOPs, and their ratios beside those of the times."""
+    times = _times(table, costs, results)
+    return [
+        replace(board, title=f"{board.title}: zoo-bench{letter}" if letter else board.title)
+        for letter, found in zip(_letters(times), times.values())
+        if any(_flops(table, result) for result in found.values())
+        for board in [_speed_board(table, costs, found)]
+    ]
+
+
+def _letters(times: Times) -> list[str]:
+    return [f" {chr(ord('A') + index)}" for index in range(len(times))] if len(times) > 1 else [""]
+
+
+def _speed_board(table: PaperTable, costs: Sequence[RowCosts], found: Mapping[str, Result]) -> Board:
+    reference = next(row for row in table.rows if row.model == table.reference)
+    ratios = [f"{who}{reference.name} / row: {what}" for who in ("", "paper: ") for what in ("FLOPs", "time")]
+    headers = ("row", "model", "FLOPs [T]", "GFLOP/s", "of sgemm [%]", *ratios)
+    other = found.get(table.reference)
+    rows = []
+    for row, own in zip(table.rows, costs):
+        result = found.get(row.model)
+        cells = ["-"] * 5
+        if result is not None and (flops := _flops(table, result)):
+            seconds = _milliseconds(table, result) / 1000
+            share = result.measurements.get(table.timing.id.replace("latency_ms", "gemm_share"))
+            cells = [_three_digits(flops / 1e12), _three_digits(flops / seconds / 1e9)]
+            cells.append(f"{100 * share.value:.0f}" if share and share.value else "-")
+            cells.append(_ratio(_flops(table, other) if other else None, flops))
+            cells.append(_ratio(_milliseconds(table, other) / 1000 if other else None, seconds))
+        cells.append(_ratio(_printed(reference.flops), _printed(row.flops)))
+        cells.append(_ratio(_printed(reference.cpu_time), _printed(row.cpu_time)))
+        rows.append((name_cell(row), model_cell(row, own), *cells))
+    notes = (
+        "GFLOP/s: FLOPs (2 per MAC) of one `forward` pass at the size that was timed, over the time; of sgemm: over"
+        " what a float32 matrix product reaches on this machine with the same threads.",
+        f"{reference.name} / row: how many times more FLOPs and time {reference.name} takes, here and as printed.",
+    )
+    return Board(f"{table.timing.title} against FLOPs", headers, tuple(rows), notes, ())
+
+
+def _flops(table: PaperTable, result: Result) -> float | None:
+    """Return the FLOPs of the pass that was timed."""
+    counted = result.measurements.get(table.timing.id.replace("latency_ms", "flops"))
+    timed = result.measurements[table.timing.id]
+    same = counted is not None and counted.input_shape == timed.input_shape
+    return float(counted.value) if counted is not None and same and counted.value else None
+
+
+def _milliseconds(table: PaperTable, result: Result) -> float:
+    value = result.measurements[table.timing.id].value
+    assert value is not None
+    return float(value)
+
+
+def _printed(number: Printed | None) -> float | None:
+    return number.value if number else None
+
+
+def _ratio(reference: float | None, value: float | None) -> str:
+    return _three_digits(reference / value) if reference and value else "-"
 
 
 def _times(table: PaperTable, costs: Sequence[RowCosts], results: Iterable[Result]) -> Times:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmark.counting.conventions import CONVENTIONS
 from benchmark.leaderboard import Board, newest, to_markdown
-from benchmark.leaderboard.paper_measured import model_cell, name_cell, quality_board, time_board
+from benchmark.leaderboard.paper_measured import model_cell, name_cell, quality_board, speed_boards, time_board
 from benchmark.leaderboard.published import Cost, PaperRow, PaperTable, Printed, Publication, read_published
 from benchmark.leaderboard.row_costs import CountedRows, RowCosts
 from benchmark.types import Result
@@ -112,6 +112,7 @@ def _page(
         _flops_board(table, costs, footnotes),
         _memory_board(table, costs, footnotes),
         time_board(table, costs, results),
+        *speed_boards(table, costs, results),
         quality_board(table, costs, results),
     ]
     lead = (

@@ -63,6 +63,14 @@ def latency_of(document: Mapping[str, Any]) -> dict[str, Measurement]:
             higher_is_better=True,
             **beside,
         )
+        found["gemm_share"] = timing(
+            document["roofline"]["compute_ms"] / latency["median"],
+            "",
+            "the network's FLOPs per second of latency_ms, over those of a float32 matrix product on this machine with"
+            f" the same threads; {how}",
+            higher_is_better=True,
+            **beside,
+        )
     return found
 
 

@@ -15,7 +15,7 @@ from benchmark.types import Result
 
 _RELATIVE = "relative_latency"
 # One measured time in other units: they share the verdict of the relative latency.
-_SAME_TIME = ("latency_ms", "ms_per_mpix", "ceiling_share")
+_SAME_TIME = ("latency_ms", "ms_per_mpix", "ceiling_share", "gemm_share")
 
 
 def compare(before: ResultSet, after: ResultSet, limits: Tolerances | None = None) -> Comparison:
