@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.fullres.full import Subject, plan_execution, run_full
+from benchmark.fullres.deciding import plan_execution, run_full
+from benchmark.fullres.execution import Subject
 from benchmark.fullres.hyper import dissect, hyper_layers, release_filters
 from benchmark.fullres.plan import make_plan
 from benchmark.fullres.receptive import find_reception
@@ -322,9 +323,9 @@ def test_networks_that_see_the_whole_image_go_in_bands_where_memory_is_short(mon
     network = create_model("dped").eval()
     planes = torch.rand(1, 4, 96, 80, generator=torch.Generator().manual_seed(0))
     subject = Subject(network, 4, trusted=True, global_ops=get_card("dped").global_ops)
-    monkeypatch.setattr("benchmark.fullres.full.SMALL_PIXELS", 0)
+    monkeypatch.setattr("benchmark.fullres.deciding.SMALL_PIXELS", 0)
     assert plan_execution(subject, planes).mode == "whole"
-    monkeypatch.setattr("benchmark.fullres.full._Decision._whole_bytes", lambda self: 1 << 50)
+    monkeypatch.setattr("benchmark.fullres.deciding._Decision._whole_bytes", lambda self: 1 << 50)
     how = plan_execution(subject, planes)
     assert (how.mode, how.plan) == ("bands", None)
     assert "in bands" in how.text

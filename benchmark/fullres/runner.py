@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from benchmark.fullres.full import Execution, Subject, TileSize, plan_execution
+from benchmark.fullres.deciding import TileSize, plan_execution
+from benchmark.fullres.execution import Execution, Subject
 from benchmark.fullres.hyper import hyper_layers
 from benchmark.fullres.probe import probe_planes
 from benchmark.fullres.tiled import Forward, Workers

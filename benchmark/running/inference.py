@@ -14,9 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from benchmark.conditions import Conditions
+from benchmark.fullres.deciding import TileSize
 from benchmark.fullres.enginepass import EnginePass
 from benchmark.fullres.files import MappedArray, map_input, new_array
-from benchmark.fullres.full import TileSize
 from benchmark.fullres.runner import FullRunner, filters_in_bf16, subject_of
 from benchmark.host.turns import work_turns
 from benchmark.imaging.imagefiles import read_picture

@@ -1,16 +1,15 @@
-"""Decide how an image of any size goes through a network, and run it: whole, in tiles, or in bands."""
+"""Decide how an image of any size goes through a network: whole, in tiles, or in bands."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from benchmark.counting.trace import trace
-from benchmark.fullres.bands import banded_peak_bytes, run_banded
+from benchmark.fullres.bands import banded_peak_bytes
 from benchmark.fullres.choose import (
     MIB,
     Choice,
@@ -21,10 +20,10 @@ from benchmark.fullres.choose import (
     too_small,
     unmeasured,
 )
-from benchmark.fullres.hyper import Anatomy, Embedding, dissect, fix_filters, release_filters, together
+from benchmark.fullres.execution import Execution, Mode, Subject
+from benchmark.fullres.hyper import Anatomy, dissect, release_filters, together
 from benchmark.fullres.plan import Plan, make_plan, step_of
 from benchmark.fullres.probe import (
-    Seams,
     approximate_reception,
     check_tiles,
     measure_seams,
@@ -32,134 +31,16 @@ from benchmark.fullres.probe import (
     probe_size,
 )
 from benchmark.fullres.receptive import OnMeta, Reception
-from benchmark.fullres.tiled import Forward, Workers, run_tiled
+from benchmark.fullres.tiled import Workers
 from benchmark.host import machine
 from benchmark.reporting import Reporter
 from zoo.errors import UserError, in_one_line
 
 TileSize = Literal["auto", "off"] | tuple[int, int]
-Mode = Literal["whole", "tiles", "filters, then tiles", "approximate tiles", "bands"]
 # Images up to this many input pixels go through whole, unless something else is asked for.
 SMALL_PIXELS = 512 * 512
 # What tiles take where no limit is set: larger ones are hardly faster.
 USUAL_BYTES = 768 * MIB
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A network and what is known about it besides its code.
-
-    ``multiple`` and ``least`` of the sides that it takes; ``global_ops`` by its card; ``label`` names it with all that
-    decides its speed (None: not measured); ``trusted``: tests have shown its tiles to be exact, no probe is needed.
-    """
-
-    network: nn.Module
-    channels: int
-    multiple: int = 1
-    least: int = 1
-    global_ops: Sequence[str] = ()
-    label: str | None = None
-    trusted: bool = False
-
-
-@dataclass
-class Execution:
-    """How images of one size go through one network."""
-
-    subject: Subject
-    mode: Mode = "whole"
-    plan: Plan | None = None
-    passes: Sequence[Sequence[Embedding]] = ()
-    pass_plans: Sequence[Plan] = ()
-    workers: Workers = field(default_factory=Workers)
-    need_bytes: int | None = None
-    why: str = ""
-    seams: Seams | None = None
-
-    @property
-    def steps(self) -> int:
-        """How often ``advance`` will be called for an image."""
-        return 1 if self.plan is None else len(self.plan) + sum(len(plan) for plan in self.pass_plans)
-
-    @property
-    def text(self) -> str:
-        """What a user reads: the mode, the tiles and who computes, or why there are none."""
-        if self.mode == "bands":
-            return f"operator by operator in bands, about {(self.need_bytes or 0) / MIB:.0f} MiB ({self.why})"
-        if self.plan is None:
-            return f"whole image{f' ({self.why})' if self.why else ''}"
-        passes = (
-            f", {len(self.passes)} pass{'es' if len(self.passes) > 1 else ''} for the filters" if self.passes else ""
-        )
-        who = f"{self.workers.count} at once" if self.workers.count > 1 else "one by one"
-        need = f", about {self.need_bytes / MIB:.0f} MiB" if self.need_bytes else ""
-        return f"{self.mode}: {self.plan.text}{passes}, {who}{need}"
-
-    def output_shape(self, planes: Tensor) -> tuple[int, ...] | None:
-        """Return the shape of the output for images (N, C, H, W); None where only a pass will tell."""
-        if self.plan is None:
-            return None
-        return (planes.shape[0], self.plan.reception.output_channels, *self.plan.reception.output_size)
-
-    def run(
-        self,
-        planes: Tensor,
-        out: Tensor | None = None,
-        *,
-        forward: Forward | None = None,
-        keep_filters: bool = False,
-        advance: Callable[[], None] = lambda: None,
-        after_tile: Callable[[], None] = lambda: None,
-    ) -> Tensor:
-        """Run images (N, C, H, W), one after another, and return the output, in ``out`` if given.
-
-        ``forward`` runs the crops in place of the network. ``keep_filters`` leaves the filters of a hyper-network
-        fixed, for images to come: those are not predicted again, until ``release_filters``.
-        """
-        if self.mode == "bands":
-            output = run_banded(self.subject.network, planes, out=out)
-            advance()
-            return output
-        if self.plan is None:
-            with torch.inference_mode():
-                output = (forward or self.subject.network)(planes)
-            advance()
-            return output if out is None else out.copy_(output)
-        return self._run_tiles(planes, out, forward, keep_filters, advance, after_tile)
-
-    def _run_tiles(
-        self,
-        planes: Tensor,
-        out: Tensor | None,
-        forward: Forward | None,
-        keep_filters: bool,
-        advance: Callable[[], None],
-        after_tile: Callable[[], None],
-    ) -> Tensor:
-        network, plan = self.subject.network, self.plan
-        assert plan is not None
-        if out is None:
-            out = torch.empty(planes.shape[0], plan.reception.output_channels, *plan.reception.output_size)
-        for index in range(planes.shape[0]):
-            image = planes[index : index + 1]
-            try:
-                if self.passes and any(layer.fixed_filters is None for layer in _fed(self.passes)):
-                    fix_filters(
-                        network, image, self.passes, self.pass_plans,
-                        workers=self.workers, advance=advance, after_tile=after_tile,
-                    )  # fmt: skip
-                run_tiled(
-                    forward or network, image, plan, out[index : index + 1],
-                    workers=self.workers, advance=advance, after_tile=after_tile,
-                )  # fmt: skip
-            finally:
-                if self.passes and not keep_filters:
-                    release_filters(network)
-        return out
-
-
-def _fed(passes: Sequence[Sequence[Embedding]]) -> list[nn.Module]:
-    return [layer for embeddings in passes for one in embeddings for layer in one.layers]
 
 
 def run_full(
