@@ -11,6 +11,7 @@ and memory of the ordinary pass in a second process, and the largest difference 
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,6 +26,9 @@ from benchmark.host import machine
 from benchmark.host.engine import Limits, run_isolated
 from benchmark.timing.measure import Job
 from benchmark.units import GIB
+
+# The child finds this file as ``speed.bands``.
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 
 def measure(*, job: dict[str, Any], shape: list[int], banded: bool, path: str, emit: Callable[[Any], None]) -> Any:
