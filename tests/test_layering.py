@@ -20,7 +20,9 @@ LAYERS = [
     {"conditions", "datasets"},
     {"costs"},
     {"leaderboard", "selection"},
-    {"fullres", "htmlpage", "scoring", "timing"},
+    # Measuring and scoring run images in tiles.
+    {"fullres"},
+    {"htmlpage", "scoring", "timing"},
     {"datacheck", "regression", "training"},
     {"catalogue", "running", "sweeping"},
     {"cli"},

@@ -204,6 +204,7 @@ def _notes(rows: Sequence[Result], doubts: Mapping[str, str]) -> list[str]:
             texts.append(f"{EDITED} {row.source} is not as it was written (its digest does not match); not ranked")
         if row.key in doubts:
             texts.append(f"{CONFLICTING} {doubts[row.key]}")
+        texts += [f"{one.purpose} at {'x'.join(map(str, one.input_shape[1:]))}: {one.text}" for one in row.tilings]
         for text in [*texts, *row.notes]:
             said.setdefault(text, []).append(row_name(row))
     return [f"{', '.join(dict.fromkeys(names))}: {text}" for text, names in said.items()]
