@@ -29,8 +29,7 @@ def least_need(
 ) -> int | None:
     """Return the bytes, output included, that images (N, C, H, W) take beside network and input when memory is short.
 
-    None: they go through whole, or nothing is known of another way. ``subject.network`` may be on meta. Raises
-    UserError for tiles of a size that would not be exact.
+    None: they go through whole, or no other way is known. ``subject.network`` may be on meta.
     """
     size = (shape[-2], shape[-1])
     if tile == "off" or (tile == "auto" and size[0] * size[1] <= SMALL_PIXELS and memory_limit is None):

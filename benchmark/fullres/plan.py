@@ -118,7 +118,8 @@ class Plan:
         """What a user reads about it."""
         height, width = self.largest_crop
         more = self.crop_pixels / (self.rows.length * self.columns.length) - 1
-        return f"{len(self)} tiles, crops of up to {height}x{width}, {100 * more:.0f} % computed twice"
+        tiles = f"{len(self)} tile{'s' if len(self) > 1 else ''}"
+        return f"{tiles}, crops of up to {height}x{width}, {100 * more:.0f} % computed twice"
 
 
 def make_plan(

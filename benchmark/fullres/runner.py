@@ -49,16 +49,18 @@ class FullRunner:
         """Return how images of this size are run; what was decided for a size holds for its next images."""
         key = tuple(planes.shape)
         if key not in self._known:
-            self._known[key] = plan_execution(
-                self.subject,
-                planes,
-                tile=self.tile,
-                memory_limit=self.memory_limit,
-                approximate=self.approximate,
-                keep_filters=self.freeze_filters,
-                output_bytes=output_bytes,
-                reporter=self.reporter,
-            )
+            # In inference mode operations show their parts, and more tensors seem to be alive than are.
+            with torch.inference_mode(False):
+                self._known[key] = plan_execution(
+                    self.subject,
+                    planes,
+                    tile=self.tile,
+                    memory_limit=self.memory_limit,
+                    approximate=self.approximate,
+                    keep_filters=self.freeze_filters,
+                    output_bytes=output_bytes,
+                    reporter=self.reporter,
+                )
             if self.forward is not None:
                 self._known[key] = self._for_engine(self._known[key])
             self.reporter.detail(f"{'x'.join(map(str, key))}: {self._known[key].text}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.htmlpage.records import Sourced
+from benchmark.leaderboard.tilings import APPROXIMATE, tiling_texts
 from benchmark.types import Result
 from zoo.trained import shipped_weights
 
@@ -28,7 +29,7 @@ def provenance(one: Sourced) -> dict[str, Any]:
         "created": result.created,
         "seconds": round(result.seconds, 1),
         "error": result.error,
-        "notes": [*([EDITED] if result.is_edited else []), *_tilings(result), *result.notes],
+        "notes": [*([EDITED] if result.is_edited else []), *_tiles(result), *result.notes],
         "skipped": result.num_skipped,
         "data": {"digest": spec.dataset_digest, **{key: result.data[key] for key in sorted(result.data)}},
         "protocol": f"{result.protocol.name}, version {result.protocol.version}: {result.protocol.text}",
@@ -49,12 +50,8 @@ def conditions_text(result: Result) -> str:
     return f"{spec.device}, {spec.precision}{order}, {spec.threads} threads, seed {spec.seed}"
 
 
-def _tilings(result: Result) -> list[str]:
-    texts = []
-    for one in result.tilings:
-        named = f" (--tile {'x'.join(map(str, one.tile))})" if one.tile else ""
-        texts.append(f"{one.purpose} at {'x'.join(map(str, one.input_shape[1:]))}{named}: {one.text}")
-    return texts
+def _tiles(result: Result) -> list[str]:
+    return [*([f"{APPROXIMATE}."] if result.is_approximate else []), *tiling_texts(result)]
 
 
 def commands(one: Sourced) -> list[str]:

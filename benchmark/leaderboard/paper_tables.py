@@ -165,7 +165,8 @@ def _compared(table: PaperTable, row: PaperRow, cost: Cost, own: RowCosts, footn
 
 
 # By machine, threads and precision: the timed records by model.
-Times = dict[tuple[str, int, str], dict[str, Result]]
+# By machine, threads, precision and what runs the network: each is a column of its own.
+Times = dict[tuple[str, int, str, str], dict[str, Result]]
 
 
 def _time_board(table: PaperTable, results: Sequence[Result]) -> Board:
@@ -204,7 +205,7 @@ def _times(table: PaperTable, results: Iterable[Result]) -> Times:
     for result in results:
         timed = _seconds(table, result) is not None and result.spec.device == "cpu"
         if timed and result.model in models and _is_default(result):
-            machine = (result.environment.machine, _threads(table, result), result.spec.precision)
+            machine = (result.environment.machine, _threads(table, result), result.spec.precision, _runner(result))
             times.setdefault(machine, {})[result.model] = result
     return dict(sorted(times.items()))
 
@@ -244,8 +245,15 @@ def _machine_note(table: PaperTable, letter: str, found: Mapping[str, Result]) -
     at = f" at {', '.join(shapes)}" if shapes else ""
     return (
         f"zoo-bench{letter}: {environment.cpu}, {environment.cores} cores, {_threads(table, first)} threads,"
-        f" torch {environment.torch}, {first.spec.precision}; median time of one image{at}."
+        f" torch {environment.torch}, {first.spec.precision}{_runner(first)}; median time of one image{at}."
     )
+
+
+def _runner(result: Result) -> str:
+    """Return the engine and the tiles, as they follow a precision; empty for torch on the whole image."""
+    spec = result.spec
+    engine = f", {spec.backend}" if spec.backend != "torch" else ""
+    return engine + (f", tiles {spec.tile}" if spec.tile != "off" else "")
 
 
 def _shape(measurement: Measurement) -> str:
@@ -324,9 +332,9 @@ def _page(publication: Publication, table: PaperTable, source: str, results: Seq
 def paper_pages(published_folder: Path, results: Iterable[Result]) -> dict[str, str]:
     """Return the Markdown page of every published table by file name; the same input gives the same bytes.
 
-    Records that were edited by hand are left out.
+    Records that were edited by hand and those of approximate tiles are left out.
     """
-    records = sorted(newest(r for r in results if not r.is_edited), key=lambda result: result.created)
+    records = sorted(newest(r for r in results if r.is_fair), key=lambda result: result.created)
     pages = {}
     for path, publication in read_published(published_folder).items():
         for table in publication.tables:

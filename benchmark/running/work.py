@@ -22,13 +22,13 @@ from benchmark.fullres.network import TiledNetwork
 from benchmark.imaging.alignment import Shift
 from benchmark.imaging.pictures import Row, save_pictures, save_sheet, show_input
 from benchmark.imaging.shift_plots import save_shift_histogram
-from benchmark.reporting import Relay
+from benchmark.reporting import Relay, Reporter
 from benchmark.results.fingerprint import take_fingerprint
 from benchmark.results.store import Scores, Store
 from benchmark.scoring.evaluation import Phases, as_picture, evaluate_images, run_sample
 from benchmark.scoring.opening import configured, open_split
 from benchmark.selection import Entry, entry_of
-from benchmark.types import Dataset, DatasetCard, Sample
+from benchmark.types import Dataset, DatasetCard, Sample, Tiling
 from zoo.card import InputSpec
 from zoo.errors import SizeError, in_one_line
 
@@ -177,11 +177,18 @@ class _Evaluation:
         before |= {"tiles": model.deciding_seconds} if isinstance(model, TiledNetwork) else {}
         self.phases.seconds.update(before)
         self.phases.seconds["forward"] -= sum(before.values())
-        tilings = model.tilings("scores") if isinstance(model, TiledNetwork) else []
         with self.phases.timing("pictures"):
             pictures = self._save_pictures(self._rows(model, scores, kept))
+        tilings = self._tilings(model)
         done = {"n": len(scores), "skipped": skipped, "tilings": [one.model_dump(mode="json") for one in tilings]}
         return done | pictures | self._plot_shifts() | self._fingerprint(model)
+
+    def _tilings(self, model: nn.Module) -> list[Tiling]:
+        """Return how images went through the network; what comes behind them is not told."""
+        if not isinstance(model, TiledNetwork):
+            return []
+        model.runner.reporter = Reporter()
+        return model.tilings("scores")
 
     def _fingerprint(self, model: nn.Module) -> dict[str, Any]:
         """Return the network's fingerprint, or why there is none: some networks take no image this small."""

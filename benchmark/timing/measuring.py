@@ -26,13 +26,15 @@ from benchmark.timing.measure import measure_model, summary_of
 from benchmark.timing.roofline import ceilings, roofline
 from benchmark.timing.room import GIB, shortage, tiled_needs
 from benchmark.types import Measurement
-from zoo.errors import UserError
+from zoo.errors import TileError, UserError
 
 # Sampling keeps to --time-limit itself; after this many seconds more (building the network, the pass that is under
 # way) and half as long again the child is ended.
 GRACE_SECONDS = 10.0
 # Beside that, what an engine may take to compile a network for a size.
 COMPILE_SECONDS = 120.0
+# And what choosing tiles may take: passes over crops that show the network's speed, once per machine.
+CHOOSE_SECONDS = 60.0
 # A pass of up to this many seconds is timed once more after a warm-up, whatever the budget.
 COLD_AFTER = 60.0
 
@@ -54,10 +56,11 @@ def measure(
 
     ``measurement.status`` is ``ok``, ``skipped`` (the predicted memory is not there, or a pass would take more than
     ``longest_pass`` seconds at the machine's ceilings), ``oom``, ``error`` or ``timeout`` with the reason in
-    ``measurement.error``; samples from before such an end are kept, and ``latency_ms.complete`` is false where they
-    are fewer than 20. Waits for other work of this tool on the machine. ``isolate`` False measures in this process,
-    for models that a child could not load. Raises UserError for conditions that cannot be kept and for the user's
-    mistakes that only the child could see.
+    ``measurement.error`` and, where an exception ended the child, its class in ``measurement.exception``; samples from
+    before such an end are kept, and ``latency_ms.complete`` is false where they are fewer than 20. ``tiling`` is how
+    images went through, None without ``--tile``. Waits for other work of this tool on the machine. ``isolate`` False
+    measures in this process, for models that a child could not load. Raises UserError for conditions that cannot be
+    kept and for the user's mistakes that only the child could see.
     """
     conditions, reporter = conditions or Conditions(), reporter or Reporter()
     conditions.check()
@@ -152,6 +155,7 @@ class _Run:
         if not self.isolate:
             return run_here(measure_model, arguments | {"own_process": False}, on_event=take)
         grace = GRACE_SECONDS + (0.0 if self.conditions.by_torch else COMPILE_SECONDS)
+        grace += CHOOSE_SECONDS if self.conditions.is_tiled else 0.0
         seconds = None if limit is None else (1.5 * limit + grace) * one_after_another
         limits = Limits(self.conditions.memory_limit, seconds, self.threads)
         return run_isolated("benchmark.timing.measure:measure_model", arguments, limits=limits, on_event=take)
@@ -172,6 +176,7 @@ class _Run:
         # Without a word from the child, no size is better than another.
         for size in [last] if last in self.open else list(self.open):
             self._close(size, outcome.status, outcome.error)
+            self.documents[size]["measurement"]["exception"] = outcome.exception
 
     def _close(self, size: str, status: str, error: str | None) -> None:
         self.open.remove(size)
@@ -197,6 +202,7 @@ def _nothing(conditions: Conditions, threads: int, isolated: bool) -> dict[str, 
         "measurement": {
             "status": "ok",
             "error": None,
+            "exception": None,
             **asdict(conditions),
             "threads": threads,
             "conditions": conditions.text,
@@ -249,10 +255,16 @@ def _moved(predicted: Predicted, conditions: Conditions) -> int:
 
 
 def add_measurements(document: dict[str, Any], **arguments: Any) -> dict[str, Any]:
-    """Return what ``profiling.profile`` returned with the measured part; arguments as ``measure`` takes them."""
+    """Return what ``profiling.profile`` returned with the measured part; arguments as ``measure`` takes them.
+
+    Raises UserError as ``measure`` does, and for tiles that cannot be.
+    """
     size = tuple(document["input_shape"][-2:])
     predicted = predict(document["model"], size, document["options"])
-    return document | measure(document["model"], {"": predicted}, options=document["options"], **arguments)[""]
+    measured = measure(document["model"], {"": predicted}, options=document["options"], **arguments)[""]
+    if measured["measurement"]["exception"] == TileError.__name__:
+        raise UserError(measured["measurement"]["error"])
+    return document | measured
 
 
 def as_measurements(document: Mapping[str, Any], shape: Sequence[int]) -> dict[str, Measurement]:
