@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +16,27 @@ from zoo.errors import UserError
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 DEVICES = ("cpu", "cuda")
+WHOLE = "off"
+# "auto" decides by the image, "off" runs it whole; else (height, width) of the tiles in pixels of the planes.
+TileSize = Literal["auto", "off"] | tuple[int, int]
+
+
+def tile_of(text: str) -> TileSize:
+    """Return what ``--tile`` says; raises UserError for anything but auto, off and HxW."""
+    if text in ("auto", "off"):
+        return "auto" if text == "auto" else "off"
+    height, sign, width = text.lower().partition("x")
+    if not sign or not height.isdecimal() or not width.isdecimal() or not int(height) or not int(width):
+        raise UserError(f"--tile {text}: expected auto, off or HxW, for example 256x256.")
+    return int(height), int(width)
 
 
 @dataclass(frozen=True)
 class Conditions:
     """How a model runs: these decide the numbers. ``threads`` None: as many as torch uses here.
 
-    The limits (seconds, bytes) do not: they decide whether there is a number.
+    ``tile`` is "off", "auto" or HxW; ``approximate`` allows tiles of that size where they are not exact. The limits
+    (seconds, bytes) do not decide a number but whether there is one, and what "auto" takes.
     """
 
     threads: int | None = None
@@ -30,6 +44,8 @@ class Conditions:
     precision: str = "fp32"
     channels_last: bool = False
     backend: str = TORCH
+    tile: str = WHOLE
+    approximate: bool = False
     time_limit: float | None = None
     memory_limit: int | None = None
 
@@ -45,12 +61,34 @@ class Conditions:
         if not self.by_torch and (self.device != "cpu" or self.channels_last):
             unfit = "--channels-last" if self.channels_last else f"--device {self.device}"
             raise UserError(f"{unfit}: --backend {self.backend} runs on the CPU and chooses its own memory format.")
+        self._check_tile()
         if self.time_limit is not None and not (math.isfinite(self.time_limit) and self.time_limit > 0):
             raise UserError(f"--time-limit {self.time_limit:g}: expected a number of seconds above 0.")
         if self.memory_limit is not None and self.memory_limit <= 0:
             raise UserError(f"--memory-limit {self.memory_limit}: expected a number of bytes above 0.")
         if self.memory_limit is not None and not machine.has_process_memory():
             raise UserError("--memory-limit needs /proc, which this system does not have; leave the option out.")
+
+    def _check_tile(self) -> None:
+        size = tile_of(self.tile)
+        if self.approximate and isinstance(size, str):
+            raise UserError("--approximate: tiles that are not exact decide the output; name their size by --tile HxW.")
+        if not self.is_tiled:
+            return
+        if self.device != "cpu":
+            raise UserError(f"--device {self.device}: tiles run on the CPU; leave --tile out.")
+        if self.channels_last:
+            raise UserError("--channels-last: tiles have the memory format that suits them; leave the option out.")
+        if self.by_torch and self.precision != "fp32":
+            raise UserError(
+                f"--precision {self.precision}: tiles by torch run in fp32; name an engine by --backend, or leave"
+                " --tile out."
+            )
+
+    @property
+    def is_tiled(self) -> bool:
+        """Whether images may go through in pieces."""
+        return self.tile != WHOLE
 
     @property
     def by_torch(self) -> bool:
@@ -59,9 +97,10 @@ class Conditions:
 
     @property
     def text(self) -> str:
-        """What stands in definitions: device, precision, memory format, an engine with its version."""
+        """What stands in definitions: device, precision, memory format, an engine with its version, tiles."""
         unusual = ["channels last"] if self.channels_last else []
         unusual += [] if self.by_torch else [named(self.backend)]
+        unusual += [f"{'approximate ' if self.approximate else ''}tiles {self.tile}"] if self.is_tiled else []
         return ", ".join([self.device, self.precision, *unusual])
 
     @property

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from zoo.errors import UserError, nearest
 
@@ -38,8 +38,16 @@ class Suite(BaseModel):
     precision: str | None = None
     channels_last: bool | None = None
     backend: str | None = None
+    tile: str | None = None
+    approximate: bool | None = None
     time_limit: float | None = None
     memory_limit: int | str | None = None
+
+    @field_validator("tile", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, value: object) -> object:
+        # YAML reads a bare "off" as false.
+        return "off" if value is False else value
 
 
 def read_settings(

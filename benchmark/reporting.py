@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 
 class Reporter:
@@ -19,3 +21,63 @@ class Reporter:
     def progress(self, label: str, total: int) -> Iterator[Callable[[], None]]:
         """Show a bar while the block runs; call what is yielded once per finished piece."""
         yield lambda: None
+
+
+class Relay(Reporter):
+    """Sends notes, and the progress of work that takes more than ``after`` seconds, as JSON-ready events."""
+
+    def __init__(self, emit: Callable[[dict[str, Any]], object], after: float = 2.0) -> None:
+        self._emit, self._after = emit, after
+
+    def note(self, message: str) -> None:
+        """Send a line that a user should see."""
+        self._emit({"note": message})
+
+    @contextmanager
+    def progress(self, label: str, total: int) -> Iterator[Callable[[], None]]:
+        """Send how much is done, with the total, from the first finished piece after ``after`` seconds on."""
+        begin, done, shown = time.monotonic(), 0, False
+
+        def advance() -> None:
+            nonlocal done, shown
+            done += 1
+            if shown or (done < total and time.monotonic() - begin > self._after):
+                shown = True
+                self._emit({"pieces": done, "of": total, "label": label})
+
+        try:
+            yield advance
+        finally:
+            if shown:
+                self._emit({"pieces": None})
+
+
+class Relayed:
+    """Shows by ``reporter`` what a ``Relay`` in another process sends."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._bar = ExitStack()
+        self._advance: Callable[[], None] | None = None
+        self._done = 0
+
+    def take(self, event: Mapping[str, Any]) -> bool:
+        """Show an event; return whether it was a relayed one."""
+        if "note" in event:
+            self._reporter.note(event["note"])
+        elif "pieces" not in event:
+            return False
+        elif event["pieces"] is None:
+            self.close()
+        else:
+            if self._advance is None:
+                self._advance = self._bar.enter_context(self._reporter.progress(event["label"], event["of"]))
+            for _ in range(event["pieces"] - self._done):
+                self._advance()
+            self._done = event["pieces"]
+        return True
+
+    def close(self) -> None:
+        """End the bar, if there is one: the other process may have ended within it."""
+        self._bar.close()
+        self._advance, self._done = None, 0

@@ -134,8 +134,38 @@ class Fingerprint(Record):
     sha256: str
 
 
+class SeamError(Record):
+    """By how much approximate tiles of one size differ from the whole image, on a part of it: in the output's units."""
+
+    size: list[int]
+    tile: list[int]
+    largest: Number
+    rms: Number
+
+
+class Tiling(Record):
+    """How images of one shape went through a network under ``--tile``; sizes in pixels of its planes."""
+
+    # Of what: the passes that were scored, or those that were timed.
+    purpose: Literal["scores", "time"]
+    input_shape: list[int]
+    # "whole", "tiles", "filters, then tiles", "approximate tiles" or "bands".
+    mode: Shared
+    # The size that --tile gives to have the same tiles again, and the largest crop: what a pass sees of the image.
+    tile: list[int] | None = None
+    crop: list[int] | None = None
+    num_tiles: int = 1
+    # Further passes over tiles, in which a hyper-network's filters are found.
+    filter_passes: int = 0
+    at_once: int = 1
+    # What the tiles take, by counting.
+    need_bytes: int | None = None
+    seams: SeamError | None = None
+    text: str
+
+
 # Fields of RunSpec that came after the first records: at their default they leave a key as it was.
-_LATER_FIELDS = ("backend",)
+_LATER_FIELDS = ("backend", "tile", "approximate")
 
 
 class RunSpec(Record):
@@ -162,6 +192,9 @@ class RunSpec(Record):
     scoring: str = "float64"
     skip_bad: bool = False
     backend: str = "torch"
+    # What the user asked for: "off", "auto" or HxW; a record's ``tilings`` say what "auto" took.
+    tile: str = "off"
+    approximate: bool = False
 
     def key(self) -> str:
         """Return a digest of the spec: two runs with the same key measure the same thing."""
@@ -219,6 +252,8 @@ class Result(Record):
     # What the network computes, where it ran; and the shape (N, C, H, W) of its output at each size of the costs.
     fingerprint: Fingerprint | None = None
     output_shapes: dict[str, list[int]] = {}
+    # Under --tile: how the images went through the network, by shape.
+    tilings: list[Tiling] = []
     # Of the weights file, where there is one: its name, sha256 and, if trained here, the recipe.
     weights: dict[str, str] | None = None
     spec: RunSpec
@@ -236,6 +271,17 @@ class Result(Record):
     def source(self) -> Source | None:
         """Where this record was read or written; None: it has not been stored."""
         return self._source
+
+    @property
+    def is_approximate(self) -> bool:
+        """Whether the output was put together from tiles that are not exact, or may have been."""
+        modes = [tiling.mode for tiling in self.tilings]
+        return self.spec.approximate and (not modes or "approximate tiles" in modes)
+
+    @property
+    def is_fair(self) -> bool:
+        """Whether this record may be ranked among others: as it was written, and of the network's own output."""
+        return not self.is_edited and not self.is_approximate
 
     @property
     def is_edited(self) -> bool:

@@ -24,7 +24,7 @@ from benchmark.costs.prediction import predict
 from benchmark.fullres.bands import plan_of, run_banded
 from benchmark.host import machine
 from benchmark.host.engine import Limits, run_isolated
-from benchmark.timing.measure import Job
+from benchmark.timing.job import Job
 from benchmark.units import GIB
 
 # The child finds this file as ``speed.bands``.

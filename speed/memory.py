@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from benchmark.costs.prediction import predict
 from benchmark.costs.profiling import default_size
 from benchmark.host.engine import Limits, run_isolated
-from benchmark.timing.measure import Job
+from benchmark.timing.job import Job
 from zoo.card import get_card
 
 MODELS = ["bilinear", "unet", "plainunet_64", "hyperunet_32_16_2048", "awnet_4ch", "vdn", "dped", "pynet"]

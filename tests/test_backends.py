@@ -17,7 +17,8 @@ from benchmark.costs.prediction import predict
 from benchmark.host import machine
 from benchmark.leaderboard import row_name
 from benchmark.results.store import read_folders
-from benchmark.timing.measure import Job, measure_model
+from benchmark.timing.job import Job
+from benchmark.timing.measure import measure_model
 from benchmark.timing.measuring import as_measurements, measure
 from benchmark.types import RunSpec
 from zoo import create_model
@@ -159,12 +160,12 @@ def test_the_command_line_offers_every_backend(zoo_bench) -> None:
 # Records.
 
 
-def test_keys_of_records_from_before_there_were_backends_stand() -> None:
+def test_keys_of_records_from_before_there_were_backends_and_tiles_stand() -> None:
     records = read_folders([ROOT / "leaderboards" / "results"])
     assert records
     for record in records:
         fields = record.spec.model_dump(mode="json")
-        assert fields.pop("backend") == "torch"
+        assert [fields.pop(name) for name in ("backend", "tile", "approximate")] == ["torch", "off", False]
         text = json.dumps(fields, sort_keys=True, allow_nan=False)
         assert record.spec.key() == hashlib.sha256(text.encode()).hexdigest()[:20]
 

@@ -21,7 +21,9 @@ LAYERS = [
     {"datasets"},
     {"costs"},
     {"leaderboard", "selection"},
-    {"fullres", "htmlpage", "scoring", "timing"},
+    # Measuring and scoring run images in tiles.
+    {"fullres"},
+    {"htmlpage", "scoring", "timing"},
     {"datacheck", "regression", "training"},
     {"catalogue", "running", "sweeping"},
     {"cli"},

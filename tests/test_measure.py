@@ -14,7 +14,8 @@ from benchmark.costs.profiling import profile
 from benchmark.host.engine import Limits, Outcome, run_isolated
 from benchmark.host.machine import Snapshot
 from benchmark.timing import measuring
-from benchmark.timing.measure import Job, measure_latency, measure_memory, measure_model, stopwatch, summary_of
+from benchmark.timing.job import Job
+from benchmark.timing.measure import measure_latency, measure_memory, measure_model, stopwatch, summary_of
 from benchmark.timing.measuring import add_measurements, as_measurements, measure, measured_text
 from benchmark.timing.roofline import ceilings, roofline
 from benchmark.timing.sampling import is_steady, other_cores, quartiles, relative, summarize, taint_reasons

@@ -21,6 +21,10 @@ class SizeError(UserError):
     """An image that a network cannot take."""
 
 
+class TileError(UserError):
+    """Tiles that a network's output would suffer from, or that a memory limit has no room for."""
+
+
 class EngineError(UserError):
     """A network that an inference engine or an export cannot take; the message names the operation."""
 

@@ -80,10 +80,9 @@ def parse_tile(ctx: click.Context, parameter: click.Parameter, text: str | None)
     """Return what ``--tile`` says: "auto", "off" or (height, width)."""
     if text is None or text in ("auto", "off"):
         return text
-    height, sign, width = text.lower().partition("x")
-    if not sign or not height.isdecimal() or not width.isdecimal() or not int(height) or not int(width):
-        raise UserError(f"--tile {text}: expected auto, off or HxW, for example 256x256.")
-    return int(height), int(width)
+    from benchmark.conditions import tile_of
+
+    return tile_of(text)
 
 
 set_option = click.option(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,6 +21,8 @@ class ConsoleReporter(Reporter):
     def __init__(self, verbosity: int = 0) -> None:
         self.verbosity = verbosity
         self.console = Console(stderr=True, soft_wrap=True, highlight=False)
+        # The bars of work within work are shown by one display: a terminal has room for no second one.
+        self._display: Progress | None = None
 
     def note(self, message: str) -> None:
         """Print a line."""
@@ -46,9 +48,14 @@ class ConsoleReporter(Reporter):
     @contextmanager
     def _bar(self, label: str, total: int) -> Iterator[Callable[[], None]]:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=self.console, transient=True) as progress:
-            task = progress.add_task(escape(label), total=total)
-            yield lambda: progress.advance(task)
+        with ExitStack() as stack:
+            display = self._display
+            if display is None:
+                display = self._display = stack.enter_context(Progress(*columns, console=self.console, transient=True))
+                stack.callback(setattr, self, "_display", None)
+            task = display.add_task(escape(label), total=total)
+            stack.callback(display.remove_task, task)
+            yield lambda: display.advance(task)
 
     def _lines(self, label: str, total: int) -> Callable[[], None]:
         done = 0

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from benchmark.cli.arguments import json_option, print_json, start
+from benchmark.cli.arguments import json_option, parse_tile, print_json, start
 from zoo.errors import UserError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -19,6 +19,12 @@ _UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 def parse_limit(ctx: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
     """Return what ``--memory-limit`` says, in bytes."""
     return None if text is None else parse_bytes(text)
+
+
+def tile_text(ctx: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    """Return what ``--tile`` says in one spelling: auto, off or HxW."""
+    size = parse_tile(ctx, parameter, text)
+    return size if size is None or isinstance(size, str) else f"{size[0]}x{size[1]}"
 
 
 def parse_bytes(text: str) -> int:
@@ -56,6 +62,18 @@ def condition_options(command: Command) -> Command:
         precision_option,
         click.option("--channels-last", is_flag=True, help="Memory format of planes and weights."),
         backend_option,
+        click.option(
+            "--tile",
+            callback=tile_text,
+            metavar="auto|HxW|off",
+            help="Run large images piece by piece, with the same output; HxW in pixels of the planes; auto keeps to"
+            " --memory-limit.  [default: off]",
+        ),
+        click.option(
+            "--approximate",
+            is_flag=True,
+            help="With --tile HxW: tile networks that see the whole image too, and record the seams.",
+        ),
         click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where the network runs.  [default: cpu]"),
     )
     for option in reversed(options):
@@ -65,7 +83,17 @@ def condition_options(command: Command) -> Command:
 
 def given_conditions(flags: dict[str, Any]) -> dict[str, Any]:
     """Take the conditions out of a command's ``flags``; return those that were given."""
-    names = ("threads", "time_limit", "memory_limit", "precision", "channels_last", "backend", "device")
+    names = (
+        "threads",
+        "time_limit",
+        "memory_limit",
+        "precision",
+        "channels_last",
+        "backend",
+        "device",
+        "tile",
+        "approximate",
+    )
     found = {name: flags.pop(name) for name in names if name in flags}
     return {name: value for name, value in found.items() if value not in (None, False)}
 

@@ -8,6 +8,7 @@ import click
 
 from benchmark.cli.arguments import json_option, key_values, parse_size, print_json, seed_of, set_option, start
 from benchmark.cli.machine import condition_options, given_conditions
+from zoo.errors import UserError
 
 
 @click.command("list")
@@ -74,12 +75,15 @@ def profile(
     from benchmark.costs.profiling import profile as measure
 
     options = key_values("--set", settings, "KEY=VALUE")
+    conditions = given_conditions(flags)
+    if not measured and (idle := {"tile", "approximate"} & set(conditions)):
+        raise UserError(f"profile: --{max(idle)} says how the network runs; add --measure.")
     document = measure(model, size=size, options=options, layers=layers, audit=audit)
     if measured:
         from benchmark.conditions import Conditions
         from benchmark.timing.measuring import add_measurements, measured_text
 
-        how = Conditions(**given_conditions(flags))
+        how = Conditions(**conditions)
         document = add_measurements(document, conditions=how, seed=seed_of(ctx), reporter=reporter)
     if as_json:
         print_json(ctx, document)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from benchmark.conditions import TileSize
 from benchmark.counting.trace import trace
 from benchmark.fullres.bands import banded_peak_bytes
 from benchmark.fullres.choose import (
@@ -36,7 +36,6 @@ from benchmark.host import machine
 from benchmark.reporting import Reporter
 from zoo.errors import UserError, in_one_line
 
-TileSize = Literal["auto", "off"] | tuple[int, int]
 # Images up to this many input pixels go through whole, unless something else is asked for.
 SMALL_PIXELS = 512 * 512
 # What tiles take where no limit is set: larger ones are hardly faster.

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from benchmark.conditions import Conditions, Placed
+from benchmark.fullres.execution import Execution
 from benchmark.fullres.hyper import hyper_layers
 from benchmark.fullres.probe import probe_planes
+from zoo.hyper import HyperConv2d
 from zoo.splitting import split
+
+if TYPE_CHECKING:
+    from benchmark.backends.compiled import Cost
 
 
 class EnginePass:
@@ -32,9 +40,30 @@ class EnginePass:
         output: Tensor = self._forward(planes, *fixed) if self._forward and fixed else self._whole(planes)
         return output
 
+    @property
+    def compile_seconds(self) -> float:
+        """Return what the engine took so far to compile."""
+        return sum(float(getattr(one, "compile_seconds", 0.0)) for one in (self._whole, self._forward))
 
-def _order_of_use(network: nn.Module, channels: int, side: int) -> list[nn.Module]:
-    found: list[nn.Module] = []
+    def prepare(self, how: Execution, planes: Tensor) -> int | None:
+        """Compile for every size of crop that images like ``planes`` are cut into; return the bytes that stay resident.
+
+        None: nothing was compiled, or the system does not tell.
+        """
+        shapes = [planes.shape]
+        if how.plan is not None:
+            shapes = [torch.Size((1, planes.shape[1], *size)) for size in {tile.crop_size for tile in how.plan}]
+        # As they are while the tiles run: fixed, and given with each.
+        filters = [torch.zeros(1, *layer.filter_shape) for layer in self._layers] if how.passes else []
+        network = self._forward if filters else self._whole.model
+        compile_for: Callable[..., Cost | None] = network.prepare  # type: ignore[union-attr, assignment]
+        costs = [compile_for(torch.zeros(shape), *filters) for shape in sorted(shapes)]
+        known = [cost.resident_bytes for cost in costs if cost is not None and cost.resident_bytes is not None]
+        return sum(known) if known else None
+
+
+def _order_of_use(network: nn.Module, channels: int, side: int) -> list[HyperConv2d]:
+    found: list[HyperConv2d] = []
     hooks = [layer.register_forward_hook(lambda layer, *_: found.append(layer)) for layer in hyper_layers(network)]
     try:
         with torch.inference_mode():

@@ -113,7 +113,9 @@ class Execution:
         network, plan = self.subject.network, self.plan
         assert plan is not None
         if out is None:
-            out = torch.empty(planes.shape[0], plan.reception.output_channels, *plan.reception.output_size)
+            # A caller in inference mode has workers that are not: to them it must be a tensor like any other.
+            with torch.inference_mode(False):
+                out = torch.empty(planes.shape[0], plan.reception.output_channels, *plan.reception.output_size)
         for index in range(planes.shape[0]):
             image = planes[index : index + 1]
             try:

@@ -96,6 +96,12 @@ class Plan:
             )
 
     @cached_property
+    def tile(self) -> tuple[int, int]:
+        """Height and width of the largest tile without its surroundings: cutting by it gives these tiles again."""
+        rows, columns = (max(p.end - p.start for p in axis.pieces) for axis in (self.rows, self.columns))
+        return rows, columns
+
+    @cached_property
     def largest_crop(self) -> tuple[int, int]:
         """Height and width that no crop exceeds."""
         rows, columns = ([p.crop_end - p.crop_start for p in axis.pieces] for axis in (self.rows, self.columns))
@@ -112,7 +118,8 @@ class Plan:
         """What a user reads about it."""
         height, width = self.largest_crop
         more = self.crop_pixels / (self.rows.length * self.columns.length) - 1
-        return f"{len(self)} tiles, crops of up to {height}x{width}, {100 * more:.0f} % computed twice"
+        tiles = f"{len(self)} tile{'s' if len(self) > 1 else ''}"
+        return f"{tiles}, crops of up to {height}x{width}, {100 * more:.0f} % computed twice"
 
 
 def make_plan(
@@ -147,7 +154,7 @@ def step_of(reception: Reception, axis: int, multiple: int) -> int:
 def cut(length: int, tile: int, span: Span, *, step: int, least: int) -> tuple[Piece, ...]:
     """Cut ``length`` pixels into pieces of nearly equal size, at most ``tile`` (one ``step`` if that is more)."""
     steps = -(-length // step)
-    count = max(1, -(-steps // max(1, tile // step)))
+    count = 1 if tile >= length else max(1, -(-steps // max(1, tile // step)))
     bounds = [step * (index * steps // count) for index in range(count)] + [length]
     return tuple(_piece(start, end, length, span, step, least) for start, end in pairwise(bounds))
 

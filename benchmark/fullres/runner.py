@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from benchmark.fullres.deciding import TileSize, plan_execution
+from benchmark.conditions import TileSize
+from benchmark.fullres.choose import MIB
+from benchmark.fullres.deciding import plan_execution
 from benchmark.fullres.execution import Execution, Subject
 from benchmark.fullres.hyper import hyper_layers
 from benchmark.fullres.probe import probe_planes
@@ -47,16 +49,18 @@ class FullRunner:
         """Return how images of this size are run; what was decided for a size holds for its next images."""
         key = tuple(planes.shape)
         if key not in self._known:
-            self._known[key] = plan_execution(
-                self.subject,
-                planes,
-                tile=self.tile,
-                memory_limit=self.memory_limit,
-                approximate=self.approximate,
-                keep_filters=self.freeze_filters,
-                output_bytes=output_bytes,
-                reporter=self.reporter,
-            )
+            # In inference mode operations show their parts, and more tensors seem to be alive than are.
+            with torch.inference_mode(False):
+                self._known[key] = plan_execution(
+                    self.subject,
+                    planes,
+                    tile=self.tile,
+                    memory_limit=self.memory_limit,
+                    approximate=self.approximate,
+                    keep_filters=self.freeze_filters,
+                    output_bytes=output_bytes,
+                    reporter=self.reporter,
+                )
             if self.forward is not None:
                 self._known[key] = self._for_engine(self._known[key])
             self.reporter.detail(f"{'x'.join(map(str, key))}: {self._known[key].text}")
@@ -64,6 +68,11 @@ class FullRunner:
 
     def _for_engine(self, how: Execution) -> Execution:
         """Return an execution that an engine can run: tile by tile, and none whose tiles must know where they lie."""
+        if how.mode == "bands":
+            why = f"{how.why}; bands are torch's alone"
+            if self.memory_limit is not None:
+                raise UserError(f"--memory-limit {self.memory_limit / MIB:.0f}MiB: {why}; use --backend torch.")
+            return Execution(self.subject, why=why)
         if how.plan is None or not how.plan.reception.resizes:
             return replace(how, workers=Workers(channels_last=False))
         why = "it resizes by the whole image's grid, which only torch does tile by tile"

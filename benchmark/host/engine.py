@@ -69,7 +69,7 @@ def run_isolated(
     *,
     limits: Limits | None = None,
     plugin_files: Sequence[str] | None = None,
-    on_event: Callable[[Any], None] = lambda event: None,
+    on_event: Callable[[Any], object] = lambda event: None,
 ) -> Outcome:
     """Call ``function`` ("package.module:name") with JSON-ready keyword ``arguments`` in a child process.
 
@@ -99,7 +99,10 @@ def can_isolate(*pieces: Any) -> bool:
 
 
 def run_here(
-    function: Callable[..., Any], arguments: Mapping[str, Any], *, on_event: Callable[[Any], None] = lambda event: None
+    function: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    *,
+    on_event: Callable[[Any], object] = lambda event: None,
 ) -> Outcome:
     """Call ``function`` in this process as ``run_isolated`` does in a child: for what a child could not load.
 
@@ -122,7 +125,7 @@ def run_here(
 
 def _failed(failure: Mapping[str, Any], **beside: Any) -> Outcome:
     """Return the outcome of an exception that ``describe_failure`` described."""
-    plain = failure["type"].endswith(("UserError", "BuildError", "SizeError", "CostError", "EngineError"))
+    plain = failure["type"].endswith(("UserError", "BuildError", "SizeError", "CostError", "TileError", "EngineError"))
     error = failure["message"] if plain else f"{failure['type']}: {failure['message']}"
     return Outcome(failure["status"], error=error, exception=failure["type"], **beside)
 
@@ -131,7 +134,7 @@ class _Child:
     """One child process from start to end."""
 
     def __init__(
-        self, request: dict[str, Any], limits: Limits, stderr: IO[bytes], on_event: Callable[[Any], None]
+        self, request: dict[str, Any], limits: Limits, stderr: IO[bytes], on_event: Callable[[Any], object]
     ) -> None:
         self.request, self.limits, self.stderr, self.on_event = request, limits, stderr, on_event
         self.buffer = b""

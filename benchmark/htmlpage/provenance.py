@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.htmlpage.records import Sourced
+from benchmark.leaderboard.tilings import APPROXIMATE, tiling_texts
 from benchmark.types import Result
 from zoo.trained import shipped_weights
 
@@ -28,7 +29,7 @@ def provenance(one: Sourced) -> dict[str, Any]:
         "created": result.created,
         "seconds": round(result.seconds, 1),
         "error": result.error,
-        "notes": [*([EDITED] if result.is_edited else []), *result.notes],
+        "notes": [*([EDITED] if result.is_edited else []), *_tiles(result), *result.notes],
         "skipped": result.num_skipped,
         "data": {"digest": spec.dataset_digest, **{key: result.data[key] for key in sorted(result.data)}},
         "protocol": f"{result.protocol.name}, version {result.protocol.version}: {result.protocol.text}",
@@ -41,11 +42,16 @@ def provenance(one: Sourced) -> dict[str, Any]:
 
 
 def conditions_text(result: Result) -> str:
-    """Return device, precision, threads and seed."""
+    """Return device, precision, backend, tiles, threads and seed."""
     spec = result.spec
     order = ", channels last" if spec.channels_last else ""
     order += f", {spec.backend}" if spec.backend != "torch" else ""
+    order += f", {'approximate ' if result.is_approximate else ''}tiles {spec.tile}" if spec.tile != "off" else ""
     return f"{spec.device}, {spec.precision}{order}, {spec.threads} threads, seed {spec.seed}"
+
+
+def _tiles(result: Result) -> list[str]:
+    return [*([f"{APPROXIMATE}."] if result.is_approximate else []), *tiling_texts(result)]
 
 
 def commands(one: Sourced) -> list[str]:
@@ -83,6 +89,8 @@ def commands_remark(one: Sourced) -> str:
         return " ".join([*parts, "One point of a sweep, which trains and tests all of them."])
     if not one.standin and one.result.spec.evaluate:
         parts.append("Put the folder of your copy of the data for DIR.")
+    if one.result.spec.tile == "auto" and any(tiling.tile for tiling in one.result.tilings):
+        parts.append("Which tiles auto takes depends on machine and memory limit: the notes name them, as --tile HxW.")
     if _needs_weights(one.result, one.standin):
         parts.append("The weights file is recognised by its sha256.")
     if one.result.measurements and not one.result.spec.evaluate:
@@ -139,6 +147,8 @@ def _conditions(result: Result) -> list[str]:
     parts += ["--precision", spec.precision] if spec.precision == "bf16" else []
     parts += ["--channels-last"] if spec.channels_last else []
     parts += ["--backend", spec.backend] if spec.backend != "torch" else []
+    parts += ["--tile", spec.tile] if spec.tile != "off" else []
+    parts += ["--approximate"] if spec.approximate else []
     return parts + (["--device", spec.device] if spec.device != "cpu" else [])
 
 

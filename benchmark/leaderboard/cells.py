@@ -19,6 +19,7 @@ def row_name(result: Result) -> str:
     unusual += [spec.precision] if spec.precision not in ("fp32", "float32") else []
     unusual += ["channels last"] if spec.channels_last else []
     unusual += [spec.backend] if spec.backend != "torch" else []
+    unusual += [f"{'approximate ' if result.is_approximate else ''}tiles {spec.tile}"] if spec.tile != "off" else []
     return ", ".join([label_of(result.model, result.options), *unusual])
 
 

@@ -27,8 +27,8 @@ def model_cell(row: PaperRow, own: RowCosts) -> str:
     return f"`{row.model}` †" if own.reconstruction else f"`{row.model}`"
 
 
-# By machine, threads and precision: the timed records by model.
-Times = dict[tuple[str, int, str], dict[str, Result]]
+# By machine, threads, precision and what runs the network: each is a column of its own.
+Times = dict[tuple[str, int, str, str], dict[str, Result]]
 
 
 def time_board(table: PaperTable, costs: Sequence[RowCosts], results: Sequence[Result]) -> Board:
@@ -132,7 +132,7 @@ def _times(table: PaperTable, costs: Sequence[RowCosts], results: Iterable[Resul
     for result in results:
         timed = _seconds(table, result) is not None and result.spec.device == "cpu"
         if timed and result.model in known and known[result.model].is_default(result.options):
-            machine = (result.environment.machine, _threads(table, result), result.spec.precision)
+            machine = (result.environment.machine, _threads(table, result), result.spec.precision, _runner(result))
             times.setdefault(machine, {})[result.model] = result
     return dict(sorted(times.items()))
 
@@ -164,8 +164,15 @@ def _machine_note(table: PaperTable, letter: str, found: Mapping[str, Result]) -
     at = f" at {', '.join(shapes)}" if shapes else ""
     return (
         f"zoo-bench{letter}: {environment.cpu}, {environment.cores} cores, {_threads(table, first)} threads,"
-        f" torch {environment.torch}, {first.spec.precision}; median time of one image{at}."
+        f" torch {environment.torch}, {first.spec.precision}{_runner(first)}; median time of one image{at}."
     )
+
+
+def _runner(result: Result) -> str:
+    """Return the engine and the tiles, as they follow a precision; empty for torch on the whole image."""
+    spec = result.spec
+    engine = f", {spec.backend}" if spec.backend != "torch" else ""
+    return engine + (f", tiles {spec.tile}" if spec.tile != "off" else "")
 
 
 def _shape(measurement: Measurement) -> str:

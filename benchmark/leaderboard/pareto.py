@@ -40,11 +40,11 @@ def pareto_cells(
 ) -> tuple[list[str], str] | None:
     """Return a cell per row, the letters of the costs at which it is on the front, and the explanation.
 
-    Rows edited by hand take no part. A cost is left out if its inputs differ in size or, where it is measured and
-    not counted, if the rows come from several machines. None: nothing is left.
+    Rows edited by hand and those of approximate tiles take no part. A cost is left out if its inputs differ in size or,
+    where it is measured and not counted, if the rows come from several machines. None: nothing is left.
     """
     higher = next(r.measurements[main].higher_is_better for r in rows)
-    fair = [None if row.is_edited else row for row in rows]
+    fair = [row if row.is_fair else None for row in rows]
     scores = [_signed(value_of(row, main), higher) if row else None for row in fair]
     fronts = {}
     for column in columns:

@@ -28,12 +28,12 @@ def ranked(rows: Sequence[Result], main: str) -> tuple[list[str], list[str]]:
     """Return the rank of each row as text, and the notes on them; ``rows`` are sorted by ``main``, best first.
 
     Each group is led by its best row; the first row that is significantly worse than the leader leads the next group,
-    and its rank is its position. A row that was edited by hand has none, one without scores per image cannot be tested
-    against the leader: it leads a group of its own, with a question mark.
+    and its rank is its position. A row that was edited by hand or is of approximate tiles has none, one without scores
+    per image cannot be tested against the leader: it leads a group of its own, with a question mark.
     """
     scores = [_scores(row, main) for row in rows]
     ranks = ["-"] * len(rows)
-    fair = [index for index, row in enumerate(rows) if not row.is_edited]
+    fair = [index for index, row in enumerate(rows) if row.is_fair]
     groups = _groups(fair, lambda leader, other: _differ(scores[leader], scores[other]))
     position = 1
     for group in groups:

@@ -21,6 +21,7 @@ from benchmark.leaderboard.columns import (
 from benchmark.leaderboard.evidence import CONFLICTING, EDITED, evidence_text, legend
 from benchmark.leaderboard.pareto import pareto_cells
 from benchmark.leaderboard.ranks import ranked
+from benchmark.leaderboard.tilings import APPROXIMATE, tiling_texts
 from benchmark.results.conflicts import conflicts
 from benchmark.results.records import newest
 from benchmark.types import Result
@@ -154,7 +155,7 @@ def _best(rows: Sequence[Result], columns: Sequence[Column]) -> frozenset[tuple[
     """Return (row, column) of the best value in each column; timings of several machines have none."""
     best = set()
     several = len(machines_of(rows)) > 1
-    fair = [(y, row.measurements) for y, row in enumerate(rows) if not row.is_edited]
+    fair = [(y, row.measurements) for y, row in enumerate(rows) if row.is_fair]
     for index, column in enumerate(columns):
         found = [(y, m) for y, row in fair if (m := row.get(column.id)) and m.value is not None]
         if len(found) < 2 or (several and found[0][1].kind == "timing"):
@@ -204,6 +205,8 @@ def _notes(rows: Sequence[Result], doubts: Mapping[str, str]) -> list[str]:
             texts.append(f"{EDITED} {row.source} is not as it was written (its digest does not match); not ranked")
         if row.key in doubts:
             texts.append(f"{CONFLICTING} {doubts[row.key]}")
+        texts += [APPROXIMATE] if row.is_approximate else []
+        texts += tiling_texts(row)
         for text in [*texts, *row.notes]:
             said.setdefault(text, []).append(row_name(row))
     return [f"{', '.join(dict.fromkeys(names))}: {text}" for text, names in said.items()]

@@ -54,7 +54,7 @@ def latency_of(document: Mapping[str, Any]) -> dict[str, Measurement]:
         found["compile_ms"] = timing(document["engine"]["compile_ms"], "ms", f"{text}; {how}", n=1)
     if document["roofline"]:
         ceilings = "(a matrix product's GFLOP/s, a copy's GB/s) allow for the FLOPs and the tensors moved"
-        if document["engine"]:
+        if not document["roofline"]["moved_bytes"]:
             ceilings = "(a matrix product's GFLOP/s) allow for the network's FLOPs"
         found["ceiling_share"] = timing(
             document["roofline"]["share_of_ceiling"],

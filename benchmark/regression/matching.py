@@ -29,7 +29,7 @@ class Pair:
 def identity_of(result: Result) -> Identity:
     """Return what two records of the same measurement share, as sortable text."""
     spec = result.spec
-    conditions = (spec.device, spec.precision, str(spec.channels_last), spec.backend)
+    conditions = (spec.device, spec.precision, str(spec.channels_last), spec.backend, spec.tile, str(spec.approximate))
     options = json.dumps(result.options, sort_keys=True)
     return (result.dataset, result.split, f"{spec.limit or 0:09d}", result.model, options, *conditions)
 

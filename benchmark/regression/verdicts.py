@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from benchmark.types import Result, label_of
+from benchmark.leaderboard import row_name
+from benchmark.types import Result
 
 Verdict = Literal["better", "worse", "same", "missing", "new", "failed now", "fixed now", "not comparable"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -61,9 +62,8 @@ class Finding:
 
 
 def finding_of(result: Result, measurement: str, kind: Kind, **beside: Any) -> Finding:
-    """Return a finding about a measurement of the model that ``result`` is about."""
-    label = label_of(result.model, result.options)
-    return Finding(label, result.dataset, result.split, measurement, kind, **beside)
+    """Return a finding about a measurement of the model, with its unusual conditions, that ``result`` is about."""
+    return Finding(row_name(result), result.dataset, result.split, measurement, kind, **beside)
 
 
 @dataclass(frozen=True)

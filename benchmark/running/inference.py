@@ -13,8 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from benchmark.conditions import Conditions
-from benchmark.fullres.deciding import TileSize
+from benchmark.conditions import Conditions, TileSize
 from benchmark.fullres.enginepass import EnginePass
 from benchmark.fullres.files import MappedArray, map_input, new_array
 from benchmark.fullres.runner import FullRunner, filters_in_bf16, subject_of
@@ -94,6 +93,8 @@ def infer(
         )
     if mlp_precision != "fp32" and not conditions.by_torch:
         raise UserError(f"--mlp-precision {mlp_precision}: by torch alone; leave --backend out.")
+    if approximate and tile == "off":
+        raise UserError("--approximate: --tile off cuts no tiles; leave one of the two out.")
     levels = Levels(cfa, black, white)
     files = [Path(file) for file in inputs]
     _refuse_equal_stems(files)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,20 +14,20 @@ from typing import Any
 import torch
 
 from benchmark.backends import TORCH
-from benchmark.conditions import Conditions
+from benchmark.conditions import WHOLE, Conditions
 from benchmark.costs.prediction import Predicted
 from benchmark.datacheck.screening import screen
 from benchmark.host.engine import Limits, Outcome, can_isolate, run_here, run_isolated
 from benchmark.host.environment import describe_environment
 from benchmark.metrics import METRICS
 from benchmark.profilers import PROFILERS
-from benchmark.reporting import Reporter
+from benchmark.reporting import Relayed, Reporter
 from benchmark.results.store import Store
 from benchmark.running.work import Work, do_work
 from benchmark.scoring.evaluation import mean_scores
 from benchmark.selection import Entry, jsonable_options, target_scale
 from benchmark.timing.measuring import as_measurements, measure
-from benchmark.types import Dataset, DatasetCard, Measurement, Result, RunSpec, Status
+from benchmark.types import Dataset, DatasetCard, Measurement, Result, RunSpec, Status, Tiling
 from zoo.errors import UserError
 
 # Sizes at which costs are counted and time is measured, by their names on the command line: suffixes of the ids.
@@ -123,6 +124,8 @@ class Session:
             precision=self.conditions.precision,
             channels_last=self.conditions.channels_last,
             backend=self.conditions.backend,
+            tile=self.conditions.tile,
+            approximate=self.conditions.approximate,
             threads=self.threads,
             seed=self.seed,
             evaluate=entry.evaluate,
@@ -169,6 +172,7 @@ class _Recording:
         self.predicted: dict[str, Predicted] = {}
         self.output_shapes: dict[str, list[int]] = {}
         self.notes: list[str] = []
+        self.tilings: list[Tiling] = []
         self.timings: str | None = None
 
     def run(self) -> Result:
@@ -209,6 +213,7 @@ class _Recording:
             shift_plot=done.get("shift_plot"),
             fingerprint=done.get("fingerprint"),
             output_shapes=self.output_shapes,
+            tilings=self.tilings,
             weights=entry.weights_record(),
             spec=self.spec,
             protocol=session.card.protocol.record(),
@@ -219,12 +224,13 @@ class _Recording:
     def _work(self) -> Outcome:
         session, entry, limits = self.session, self.entry, self.session.conditions
         arguments = {"work": vars(self._task())}
-        with session.reporter.progress(entry.label, session.count if entry.evaluate else 0) as advance:
+        count, relayed = session.count if entry.evaluate else 0, Relayed(session.reporter)
+        with session.reporter.progress(entry.label, count) as advance, closing(relayed):
 
             def take(event: dict[str, Any]) -> None:
                 if "images" in event:
                     advance()
-                else:
+                elif not relayed.take(event):
                     self._take_costs(event)
 
             # What ships with the package is trusted to be counted here, where torch is loaded already.
@@ -257,12 +263,15 @@ class _Recording:
             precision=spec.precision,
             channels_last=spec.channels_last,
             backend=spec.backend,
+            tile=spec.tile,
+            approximate=spec.approximate,
+            memory_limit=session.conditions.memory_limit,
         )
 
     def _take_costs(self, event: Mapping[str, Any]) -> None:
         costs = {id: Measurement.model_validate(cost) for id, cost in event["costs"].items()}
-        if self.spec.backend != TORCH:
-            # Counted for torch's own kernels and memory; the network's other costs are those of any engine.
+        if self.spec.backend != TORCH or self.spec.tile != WHOLE:
+            # Counted for torch's own kernels on a whole image; other costs are the same however it runs.
             costs = {id: cost for id, cost in costs.items() if not id.startswith("predicted_rss_bytes")}
         self.measurements |= costs
         self.predicted = {suffix: Predicted(**one) for suffix, one in event["predicted"].items()}
@@ -280,7 +289,12 @@ class _Recording:
         self.notes += session.remarks
         scores = session.store.journal(self.spec.key()).read()
         wanted = {id: scores[id] for id in session.data.ids[: session.count] if id not in left_out}
-        self.measurements |= mean_scores(wanted, list(self.spec.metrics), session.card.protocol, self.spec.scoring)
+        means = mean_scores(wanted, list(self.spec.metrics), session.card.protocol, self.spec.scoring)
+        self.tilings += [Tiling.model_validate(one) for one in done["tilings"]]
+        seams = [one.text for one in self.tilings if one.seams]
+        # Not the network's own: a sign beside the number, and in a note by how much.
+        remark = {"remark": "; ".join(seams)} if seams else {}
+        self.measurements |= {id: mean.model_copy(update=remark) for id, mean in means.items()}
 
     def _time(self) -> tuple[Status, str | None]:
         """Measure time and memory; return the record's status, which larger sizes do not decide."""
@@ -309,6 +323,8 @@ class _Recording:
             if document["latency_ms"]:
                 samples[suffix] = {name: document[name]["samples"] for name in ("latency_ms", "calibration_ms")}
                 samples[suffix] |= {"warm_up_ms": document["latency_ms"]["warm_up"], "observed": document["observed"]}
+            if document["tiling"]:
+                self.tilings.append(Tiling.model_validate(document["tiling"]))
             state = document["measurement"]
             # Where there are samples, the measurement says itself what is wrong with them.
             if state["status"] != "ok" and document["latency_ms"] is None:

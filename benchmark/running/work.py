@@ -15,18 +15,20 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from benchmark.conditions import Conditions, Placed
+from benchmark.conditions import WHOLE, Conditions, Placed
 from benchmark.costs.prediction import predicted_of
 from benchmark.costs.profiling import CostError, count_costs, meta_model, trace_card, trace_or_run
+from benchmark.fullres.network import TiledNetwork
 from benchmark.imaging.alignment import Shift
 from benchmark.imaging.pictures import Row, save_pictures, save_sheet, show_input
 from benchmark.imaging.shift_plots import save_shift_histogram
+from benchmark.reporting import Relay, Reporter
 from benchmark.results.fingerprint import take_fingerprint
 from benchmark.results.store import Scores, Store
 from benchmark.scoring.evaluation import Phases, as_picture, evaluate_images, run_sample
 from benchmark.scoring.opening import configured, open_split
 from benchmark.selection import Entry, entry_of
-from benchmark.types import Dataset, DatasetCard, Sample
+from benchmark.types import Dataset, DatasetCard, Sample, Tiling
 from zoo.card import InputSpec
 from zoo.errors import SizeError, in_one_line
 
@@ -63,12 +65,30 @@ class Work:
     precision: str = "fp32"
     channels_last: bool = False
     backend: str = "torch"
+    tile: str = WHOLE
+    approximate: bool = False
+    # Of this process: what "auto" chooses tiles for.
+    memory_limit: int | None = None
+
+    @property
+    def conditions(self) -> Conditions:
+        """Return backend, device, precision, memory format and tiles."""
+        return Conditions(
+            device=self.device,
+            precision=self.precision,
+            channels_last=self.channels_last,
+            backend=self.backend,
+            tile=self.tile,
+            approximate=self.approximate,
+            memory_limit=self.memory_limit,
+        )
 
 
 def do_work(*, work: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """Count and evaluate; return number of images, seconds by phase, the pictures' paths and the images left out.
 
-    Emits ``{"costs", "predicted", "output_shapes", "notes"}`` (by id, by suffix), then ``{"images": 1}`` per image.
+    Emits ``{"costs", "predicted", "output_shapes", "notes"}`` (by id, by suffix), then ``{"images": 1}`` per image, and
+    what a ``Relay`` sends where images take long.
     """
     task = Work(**work)
     entry = entry_of(task.model, task.weights, task.options)
@@ -77,7 +97,7 @@ def do_work(*, work: dict[str, Any], emit: Emit) -> dict[str, Any]:
         emit(count_at_sizes(entry, task.sizes))
     done: dict[str, Any] = {"n": 0, "skipped": {}}
     if task.evaluate:
-        done = _Evaluation(task, entry, phases, lambda: emit({"images": 1})).run()
+        done = _Evaluation(task, entry, phases, emit).run()
     return done | {"phases": dict(phases.seconds)}
 
 
@@ -119,8 +139,8 @@ def count_at_sizes(entry: Entry, sizes: Mapping[str, list[int]]) -> dict[str, An
 class _Evaluation:
     """One model over the images of one record."""
 
-    def __init__(self, task: Work, entry: Entry, phases: Phases, advance: Callable[[], None]) -> None:
-        self.task, self.entry, self.phases, self.advance = task, entry, phases, advance
+    def __init__(self, task: Work, entry: Entry, phases: Phases, emit: Emit) -> None:
+        self.task, self.entry, self.phases, self.emit = task, entry, phases, emit
         self.card: DatasetCard = configured(task.dataset, **task.dataset_options)
         self.data: Dataset = open_split(self.card, Path(task.root), task.split, skip_bad=task.skip_bad)
         self.spec: InputSpec = entry.card.input_for(entry.options)
@@ -149,17 +169,26 @@ class _Evaluation:
             leave_out=task.leave_out,
             journal=self.store.journal(task.key),
             phases=self.phases,
-            advance=self.advance,
+            advance=lambda: self.emit({"images": 1}),
             keep=keep,
         )
-        if isinstance(model, Placed):
-            # An engine compiles at the first image of a size; that is no time of the network.
-            self.phases.seconds["compile"] = model.compile_seconds
-            self.phases.seconds["forward"] -= model.compile_seconds
+        # Neither is a time of the network, and both come with the first image of a size.
+        before = {"compile": model.compile_seconds} if isinstance(model, (Placed, TiledNetwork)) else {}
+        before |= {"tiles": model.deciding_seconds} if isinstance(model, TiledNetwork) else {}
+        self.phases.seconds.update(before)
+        self.phases.seconds["forward"] -= sum(before.values())
         with self.phases.timing("pictures"):
             pictures = self._save_pictures(self._rows(model, scores, kept))
-        done = {"n": len(scores), "skipped": skipped}
+        tilings = self._tilings(model)
+        done = {"n": len(scores), "skipped": skipped, "tilings": [one.model_dump(mode="json") for one in tilings]}
         return done | pictures | self._plot_shifts() | self._fingerprint(model)
+
+    def _tilings(self, model: nn.Module) -> list[Tiling]:
+        """Return how images went through the network; what comes behind them is not told."""
+        if not isinstance(model, TiledNetwork):
+            return []
+        model.runner.reporter = Reporter()
+        return model.tilings("scores")
 
     def _fingerprint(self, model: nn.Module) -> dict[str, Any]:
         """Return the network's fingerprint, or why there is none: some networks take no image this small."""
@@ -183,11 +212,10 @@ class _Evaluation:
         return {"shift_plot": str(path.relative_to(self.store.root)), "shifts": text}
 
     def _network(self) -> nn.Module:
-        task = self.task
-        conditions = Conditions(
-            device=task.device, precision=task.precision, channels_last=task.channels_last, backend=task.backend
-        )
-        model = self.entry.build(seed=task.seed)
+        conditions = self.task.conditions
+        model = self.entry.build(seed=self.task.seed)
+        if conditions.is_tiled:
+            return TiledNetwork(self.entry, model, conditions, Relay(self.emit)).eval()
         return model if conditions.is_plain else Placed(model, conditions).eval()
 
     def _rows(

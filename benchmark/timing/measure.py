@@ -14,71 +14,37 @@ warm-up pass, unless the very first pass took longer than allowed for that: then
 calibration kernel is a fixed 3x3 convolution of 64 channels in float32, on the CPU of about 10-30 ms: time relative to
 it can be compared between runs of a machine.
 
-An **engine** loads its libraries with a network of one layer and compiles the network for each size before the memory
-of a pass is measured there; what both take is reported beside the pass, never in it.
+**Tiles** (``--tile``) are chosen for each size, and the network's speed by size of crop measured where it is not known,
+before the memory of a pass is measured there. A pass is the whole image then: every pass over tiles that finds the
+filters of a hyper-network, and the output put together. All threads take memory from one heap.
+
+An **engine** loads its libraries with a network of one layer and compiles the network for each size (under ``--tile``,
+for each size of crop) before the memory of a pass is measured there; what both take is reported beside the pass, never
+in it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.conditions import Conditions
 from benchmark.host import machine
-from benchmark.selection import Entry, entry_of
+from benchmark.timing.job import Job
+from benchmark.timing.preparing import Emit, load_libraries, prepare, relayed, run_once
 from benchmark.timing.sampling import STEADY, is_steady, observed, relative, summarize, taint_reasons
-from zoo.errors import SizeError
-from zoo.raw import padded_size
 
 MIN_PAIRS, MAX_PAIRS, MIN_SECONDS = 20, 200, 3.0
 MAX_WARM_UP = 12
 BUDGET_SECONDS = 60.0
 CALIBRATION = "conv2d 3x3, 64 -> 64 channels, float32, one image of 192x192 (CPU) or 2048x2048 (GPU); version 2"
 _CALIBRATION_SIZE = {"cpu": 192, "cuda": 2048}
-Emit = Callable[[Any], None]
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is measured: a model with its options and weights, and how it runs. JSON-ready by ``vars``."""
-
-    model: str
-    options: dict[str, Any] = field(default_factory=dict)
-    weights: str | None = None
-    seed: int = 0
-    device: str = "cpu"
-    precision: str = "fp32"
-    channels_last: bool = False
-    backend: str = "torch"
-
-    @property
-    def conditions(self) -> Conditions:
-        """Return backend, device, precision and memory format."""
-        return Conditions(
-            device=self.device, precision=self.precision, channels_last=self.channels_last, backend=self.backend
-        )
-
-    def entry(self) -> Entry:
-        """Return the model with its options and weights."""
-        return entry_of(self.model, self.weights, self.options)
-
-    def network(self) -> nn.Module:
-        """Build the network as its conditions say."""
-        return self.conditions.place(self.entry().build(seed=self.seed))
-
-    def planes(self, shape: Sequence[int]) -> Tensor:
-        """Return uniform noise in [0, 1] of a shape (N, C, H, W), laid out as the network gets it."""
-        generator = torch.Generator().manual_seed(self.seed)
-        return self.conditions.layout(torch.rand(*shape, generator=generator))
 
 
 def measure_model(
@@ -93,26 +59,32 @@ def measure_model(
     """Measure memory, then latency of a job at several shapes by name; return what was measured by name.
 
     ``budgets`` are seconds of timing (None: 60); a first pass of more than ``cold_after`` seconds (None: the budget) is
-    not repeated. Everything is emitted as it comes, with its ``size``: memory
-    as ``{"memory"}``, each pair of samples as ``{"latency_ms", "calibration_ms"}``, each warm-up pass as
+    not repeated. Everything is emitted as it comes, with its ``size``: tiles and engine as ``{"prepared"}``, memory as
+    ``{"memory"}``, each pair of samples as ``{"latency_ms", "calibration_ms"}``, each warm-up pass as
     ``{"warm_up_ms"}``, a finished timing as ``{"timing"}``: what a hard end leaves, and at which size it came.
     ``own_process`` says that this one may be told, for good, how to handle freed memory.
     """
     task = Job(**job)
+    if own_process and task.conditions.is_tiled:
+        machine.use_one_heap()
     network = task.network()
     found: dict[str, Any] = {}
     given_back = own_process and machine.give_memory_back()
-    held = _load_libraries(task, network, min(shape[-2] * shape[-1] for shape in sizes.values()))
+    held = load_libraries(task, network, min(shape[-2] * shape[-1] for shape in sizes.values()))
     for size, shape in sizes.items():
         emit({"size": size})
-        compiling = _compile(task, network, task.planes(shape), held)
-        found[size] = {"engine": compiling} | measure_memory(network, task.planes(shape))
+        with relayed(network, _labelled(emit, size)):
+            prepared = prepare(task, network, task.planes(shape), held)
+            emit({"size": size, "prepared": prepared})
+            found[size] = prepared | measure_memory(network, task.planes(shape))
         found[size]["peak_rss"]["given_back"] = given_back
         emit({"size": size, "memory": found[size]})
     kept = own_process and machine.keep_free_memory()
     for size, shape in sizes.items():
         emit({"size": size})
         send = _labelled(emit, size)
+        # An engine keeps the crops of the latest sizes alone.
+        prepare(task, network, task.planes(shape), held)
         budget = budgets.get(size)
         timing = measure_latency(
             network,
@@ -130,12 +102,6 @@ def measure_model(
 
 def _labelled(emit: Emit, size: str) -> Emit:
     return lambda event: emit({"size": size, **event})
-
-
-def run_once(network: nn.Module, planes: Tensor) -> None:
-    """Run one pass without gradients."""
-    with torch.inference_mode():
-        network(planes)
 
 
 def measure_latency(
@@ -296,42 +262,6 @@ def _reset_gpu() -> int:
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     return torch.cuda.memory_allocated()
-
-
-def _compile(task: Job, network: nn.Module, planes: Tensor, library_bytes: int | None) -> dict[str, Any] | None:
-    """Let an engine compile for planes of this size; return seconds and resident bytes, None where torch runs."""
-    if task.conditions.by_torch:
-        return None
-    prepare: Callable[[Tensor], Any] = network.prepare  # type: ignore[assignment]
-    cost = prepare(planes)
-    return {
-        "compile_ms": 1000 * cost.seconds,
-        "compile_rss_bytes": cost.resident_bytes,
-        "library_rss_bytes": library_bytes,
-    }
-
-
-def _load_libraries(task: Job, network: nn.Module, pixels: int) -> int | None:
-    """Run a pass on the smallest planes that the network takes, so that thread pools and code are in memory.
-
-    An engine runs a network of one layer instead, for which it compiles fast; returns the bytes that this took.
-    """
-    if not task.conditions.by_torch:
-        before = machine.resident_bytes()
-        run_once(task.conditions.place(nn.Conv2d(4, 4, 3, padding=1)), torch.rand(1, 4, 32, 32))
-        gc.collect()
-        machine.return_free_memory()
-        after = machine.resident_bytes()
-        return None if before is None or after is None else max(0, after - before)
-    entry = task.entry()
-    spec = entry.card.input_for(entry.options)
-    least = max(spec.min_size, spec.multiple, 32)
-    # A network that refuses small planes is measured with its libraries.
-    with contextlib.suppress(SizeError, RuntimeError, ValueError):
-        size = padded_size(least, least, spec)
-        if size[0] * size[1] < pixels:
-            run_once(network, task.planes((1, spec.channels, *size)))
-    return None
 
 
 def _peak_since_start() -> int:

@@ -6,37 +6,36 @@ row says so. A size that ends the child (out of memory, a crash, the time limit)
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 
-from benchmark.conditions import Conditions
+from benchmark.conditions import WHOLE, Conditions
 from benchmark.costs.prediction import Predicted, predict
-from benchmark.host import machine
 from benchmark.host.engine import Limits, Outcome, run_here, run_isolated
 from benchmark.host.turns import timing_turn
 from benchmark.profilers import PROFILERS
-from benchmark.reporting import Reporter
+from benchmark.reporting import Relayed, Reporter
 from benchmark.selection import jsonable_options
-from benchmark.timing.measure import Job, measure_model, summary_of
+from benchmark.timing.job import Job
+from benchmark.timing.measure import measure_model, summary_of
 from benchmark.timing.roofline import ceilings, roofline
+from benchmark.timing.room import shortage, tiled_needs
 from benchmark.types import Measurement
 from benchmark.units import GIB
-from zoo.errors import UserError
+from zoo.errors import TileError, UserError
 
-# torch, its libraries and the interpreter in a child that has done one small pass.
-PROCESS_BYTES = GIB * 6 // 10
-# While it is timed, the heap keeps freed pieces between live ones: 0.9 to 1.35 times the memory of one pass, measured
-# on UNet, VDN, PyNET and plainunet_64.
-HEAP_FACTOR = 1.4
 # Sampling keeps to --time-limit itself; after this many seconds more (building the network, the pass that is under
 # way) and half as long again the child is ended.
 GRACE_SECONDS = 10.0
 # Beside that, what an engine may take to compile a network for a size.
 COMPILE_SECONDS = 120.0
+# And what choosing tiles may take: passes over crops that show the network's speed, once per machine.
+CHOOSE_SECONDS = 60.0
 # A pass of up to this many seconds is timed once more after a warm-up, whatever the budget.
 COLD_AFTER = 60.0
 
@@ -58,10 +57,11 @@ def measure(
 
     ``measurement.status`` is ``ok``, ``skipped`` (the predicted memory is not there, or a pass would take more than
     ``longest_pass`` seconds at the machine's ceilings), ``oom``, ``error`` or ``timeout`` with the reason in
-    ``measurement.error``; samples from before such an end are kept, and ``latency_ms.complete`` is false where they
-    are fewer than 20. Waits for other work of this tool on the machine. ``isolate`` False measures in this process,
-    for models that a child could not load. Raises UserError for conditions that cannot be kept and for the user's
-    mistakes that only the child could see.
+    ``measurement.error`` and, where an exception ended the child, its class in ``measurement.exception``; samples from
+    before such an end are kept, and ``latency_ms.complete`` is false where they are fewer than 20. ``tiling`` is how
+    images went through, None without ``--tile``. Waits for other work of this tool on the machine. ``isolate`` False
+    measures in this process, for models that a child could not load. Raises UserError for conditions that cannot be
+    kept and for the user's mistakes that only the child could see.
     """
     conditions, reporter = conditions or Conditions(), reporter or Reporter()
     conditions.check()
@@ -75,8 +75,12 @@ def measure(
         precision=conditions.precision,
         channels_last=conditions.channels_last,
         backend=conditions.backend,
+        tile=conditions.tile,
+        approximate=conditions.approximate,
+        memory_limit=conditions.memory_limit,
     )
-    run = _Run(job, predicted, conditions, threads, budgets or {}, isolate)
+    needs = tiled_needs(job, predicted, conditions)
+    run = _Run(job, predicted, needs, conditions, threads, budgets or {}, isolate, reporter)
     with timing_turn(reporter):
         limit = ceilings(threads, reporter) if conditions.device == "cpu" else None
         run.skip_what_does_not_fit()
@@ -95,20 +99,25 @@ class _Run:
         self,
         job: Job,
         predicted: Mapping[str, Predicted],
+        needs: Mapping[str, int],
         conditions: Conditions,
         threads: int,
         budgets: Mapping[str, float],
         isolate: bool,
+        reporter: Reporter,
     ) -> None:
         self.job, self.predicted, self.conditions, self.threads = job, predicted, conditions, threads
-        self.budgets, self.isolate = budgets, isolate
-        self.documents = {size: _nothing(conditions, threads, one, isolate) for size, one in predicted.items()}
+        self.needs, self.budgets, self.isolate, self.reporter = needs, budgets, isolate, reporter
+        self.documents = {size: _nothing(conditions, threads, isolate) for size in predicted}
+        # What torch would need says nothing about an engine.
+        for size, one in predicted.items() if conditions.by_torch else ():
+            self.documents[size]["measurement"]["predicted_bytes"] = needs.get(size, one.need(conditions))
         self.open = list(predicted)
 
     def skip_what_does_not_fit(self) -> None:
         """Close the sizes whose predicted memory is not there."""
         for size in list(self.open):
-            if short := _shortage(self.predicted[size], self.conditions):
+            if short := shortage(self.predicted[size], self.conditions, self.needs.get(size)):
                 self._close(size, "skipped", short)
 
     def skip_what_takes_long(self, limit: Mapping[str, float], longest: float) -> None:
@@ -139,12 +148,18 @@ class _Run:
             # Asked to keep to a time, a slow network is not run twice.
             "cold_after": COLD_AFTER if limit is None else None,
         }
+        with closing(Relayed(self.reporter)) as relayed:
+            return self._start(arguments, lambda event: relayed.take(event), one_after_another)
+
+    def _start(self, arguments: dict[str, Any], take: Callable[[Any], object], one_after_another: int) -> Outcome:
+        limit = self.conditions.time_limit
         if not self.isolate:
-            return run_here(measure_model, arguments | {"own_process": False})
+            return run_here(measure_model, arguments | {"own_process": False}, on_event=take)
         grace = GRACE_SECONDS + (0.0 if self.conditions.by_torch else COMPILE_SECONDS)
+        grace += CHOOSE_SECONDS if self.conditions.is_tiled else 0.0
         seconds = None if limit is None else (1.5 * limit + grace) * one_after_another
         limits = Limits(self.conditions.memory_limit, seconds, self.threads)
-        return run_isolated("benchmark.timing.measure:measure_model", arguments, limits=limits)
+        return run_isolated("benchmark.timing.measure:measure_model", arguments, limits=limits, on_event=take)
 
     def _take(self, outcome: Outcome) -> None:
         """Keep what a child sent; where it was ended, mark the size that it was at."""
@@ -162,13 +177,14 @@ class _Run:
         # Without a word from the child, no size is better than another.
         for size in [last] if last in self.open else list(self.open):
             self._close(size, outcome.status, outcome.error)
+            self.documents[size]["measurement"]["exception"] = outcome.exception
 
     def _close(self, size: str, status: str, error: str | None) -> None:
         self.open.remove(size)
         self.documents[size]["measurement"] |= {"status": status, "error": error}
 
 
-def _nothing(conditions: Conditions, threads: int, predicted: Predicted, isolated: bool) -> dict[str, Any]:
+def _nothing(conditions: Conditions, threads: int, isolated: bool) -> dict[str, Any]:
     return {
         "latency_ms": None,
         "relative_latency": None,
@@ -182,35 +198,19 @@ def _nothing(conditions: Conditions, threads: int, predicted: Predicted, isolate
         "peak_rss": None,
         "cuda_peak_bytes": None,
         "engine": None,
+        "tiling": None,
         "roofline": None,
         "measurement": {
             "status": "ok",
             "error": None,
-            **dataclasses.asdict(conditions),
+            "exception": None,
+            **asdict(conditions),
             "threads": threads,
             "conditions": conditions.text,
             "isolated": isolated,
-            # What torch would need says nothing about an engine.
-            "predicted_bytes": predicted.need(conditions) if conditions.by_torch else None,
+            "predicted_bytes": None,
         },
     }
-
-
-def _shortage(predicted: Predicted, conditions: Conditions) -> str | None:
-    """Say what is missing where the predicted memory is more than there is."""
-    need = predicted.need(conditions)
-    if conditions.device == "cuda":
-        there: int | None = torch.cuda.mem_get_info()[0]
-        where = "free on the GPU"
-    else:
-        need = int(HEAP_FACTOR * need) + PROCESS_BYTES
-        there, where = machine.available_memory(), "available"
-        if conditions.memory_limit is not None and (there is None or conditions.memory_limit < there):
-            there, where = conditions.memory_limit, "allowed by --memory-limit"
-    if there is None or need <= there:
-        return None
-    shape = "x".join(map(str, predicted.shape))
-    return f"not run: input {shape} needs {need / GIB:.2f} GiB (predicted), {there / GIB:.2f} GiB are {where}"
 
 
 def _merged(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -218,7 +218,7 @@ def _merged(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     part: dict[str, Any] = {}
     pairs, warm_up = [], []
     for event in events:
-        part |= event.get("memory", {}) | event.get("timing", {})
+        part |= event.get("prepared", {}) | event.get("memory", {}) | event.get("timing", {})
         if "latency_ms" in event:
             pairs.append(event)
         elif "warm_up_ms" in event:
@@ -241,20 +241,31 @@ def _derive(
     document["ms_per_mpix"] = latency["median"] / (predicted.output_pixels / 1e6)
     # The ceilings are those of float32.
     if limit and conditions.precision == "fp32":
-        moved = _moved(predicted, conditions)
+        # Whole after all, an image moves its tensors.
+        whole = document["tiling"] is not None and document["tiling"]["mode"] == "whole"
+        moved = _moved(predicted, replace(conditions, tile=WHOLE) if whole else conditions)
         document["roofline"] = roofline(predicted.flops, moved, latency["median"], limit)
 
 
 def _moved(predicted: Predicted, conditions: Conditions) -> int:
-    """Return the bytes that a pass moves between operations; 0 for an engine, which fuses them in its own way."""
-    return predicted.moved_bytes if conditions.by_torch else 0
+    """Return the bytes that a pass moves between operations.
+
+    0 for an engine, which fuses them in its own way, and for tiles, whose tensors stay in the caches.
+    """
+    return predicted.moved_bytes if conditions.by_torch and not conditions.is_tiled else 0
 
 
 def add_measurements(document: dict[str, Any], **arguments: Any) -> dict[str, Any]:
-    """Return what ``profiling.profile`` returned with the measured part; arguments as ``measure`` takes them."""
+    """Return what ``profiling.profile`` returned with the measured part; arguments as ``measure`` takes them.
+
+    Raises UserError as ``measure`` does, and for tiles that cannot be.
+    """
     size = tuple(document["input_shape"][-2:])
     predicted = predict(document["model"], size, document["options"])
-    return document | measure(document["model"], {"": predicted}, options=document["options"], **arguments)[""]
+    measured = measure(document["model"], {"": predicted}, options=document["options"], **arguments)[""]
+    if measured["measurement"]["exception"] == TileError.__name__:
+        raise UserError(measured["measurement"]["error"])
+    return document | measured
 
 
 def as_measurements(document: Mapping[str, Any], shape: Sequence[int]) -> dict[str, Measurement]:
@@ -281,6 +292,8 @@ def measured_text(document: Mapping[str, Any]) -> str:
         ]
     if document["peak_rss_bytes"] is not None:
         lines.append(f"  memory added by a pass {document['peak_rss_bytes'] / GIB:.3f} GiB")
+    if document["tiling"]:
+        lines.append(f"  tiles                  {document['tiling']['text']}")
     if document["engine"]:
         lines.append(_engine_line(document["engine"]))
     if document["roofline"]:

@@ -1,0 +1,66 @@
+"""What images take at least, by counting on meta tensors: decides whether a measurement can run at all."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+
+from benchmark.conditions import TileSize
+from benchmark.fullres.bands import banded_peak_bytes
+from benchmark.fullres.choose import HEAP_FACTOR, bytes_per_pixel, choose, unmeasured
+from benchmark.fullres.deciding import SMALL_PIXELS
+from benchmark.fullres.execution import Subject
+from benchmark.fullres.hyper import dissect, together
+from benchmark.fullres.plan import make_plan, step_of
+from benchmark.fullres.probe import approximate_reception
+from benchmark.fullres.receptive import Reception
+from zoo.errors import UserError
+
+
+def least_need(
+    subject: Subject,
+    shape: Sequence[int],
+    tile: TileSize,
+    *,
+    memory_limit: int | None = None,
+    approximate: bool = False,
+    by_torch: bool = True,
+) -> int | None:
+    """Return the bytes, output included, that images (N, C, H, W) take beside network and input when memory is short.
+
+    None: they go through whole, or no other way is known. ``subject.network`` may be on meta.
+    """
+    size = (shape[-2], shape[-1])
+    if tile == "off" or (tile == "auto" and size[0] * size[1] <= SMALL_PIXELS and memory_limit is None):
+        return None
+    anatomy = dissect(subject.network, subject.channels, size)
+    receptions: list[Reception] = [*map(together, anatomy.passes), anatomy.forward]
+    output = 4 * shape[0] * anatomy.forward.output_channels * math.prod(anatomy.forward.output_size)
+    if any(one.reach is None for one in receptions):
+        if not approximate:
+            return _in_bands(subject, shape) if by_torch and tile == "auto" else None
+        receptions = [approximate_reception(anatomy.forward)]
+    return output + _in_tiles(subject, receptions, tile)
+
+
+def _in_tiles(subject: Subject, receptions: Sequence[Reception], tile: TileSize) -> int:
+    step = step_of(receptions[-1], 0, subject.multiple)
+    per_pixel = bytes_per_pixel(subject.network, subject.channels, -(-max(subject.least, 128) // step) * step)
+    multiple, least = subject.multiple, subject.least
+    if isinstance(tile, tuple):
+        crops = [make_plan(one, tile, multiple=multiple, least=least).largest_crop for one in receptions]
+        return int(per_pixel * max(map(math.prod, crops)) * HEAP_FACTOR)
+    # No choice fits in less than nothing: what comes back is the least of them.
+    needed = choose(receptions, per_pixel=per_pixel, budget=-1, speed=unmeasured(1), multiple=multiple, least=least)
+    assert isinstance(needed, int)
+    return needed
+
+
+def _in_bands(subject: Subject, shape: Sequence[int]) -> int | None:
+    try:
+        # Its operators are listed with weights on the CPU, which nobody looks at: memory that is never touched.
+        network = copy.deepcopy(subject.network).to_empty(device="cpu")
+        return banded_peak_bytes(network, (1, *shape[1:]))
+    except UserError:
+        return None

@@ -1,0 +1,60 @@
+"""What is measured: a model and how it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.conditions import WHOLE, Conditions
+from benchmark.fullres.network import TiledNetwork
+from benchmark.selection import Entry, entry_of
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is measured: a model with its options and weights, and how it runs. JSON-ready by ``vars``."""
+
+    model: str
+    options: dict[str, Any] = field(default_factory=dict)
+    weights: str | None = None
+    seed: int = 0
+    device: str = "cpu"
+    precision: str = "fp32"
+    channels_last: bool = False
+    backend: str = "torch"
+    tile: str = WHOLE
+    approximate: bool = False
+    # Of the process: what "auto" chooses tiles for.
+    memory_limit: int | None = None
+
+    @property
+    def conditions(self) -> Conditions:
+        """Return backend, device, precision, memory format and tiles."""
+        return Conditions(
+            device=self.device,
+            precision=self.precision,
+            channels_last=self.channels_last,
+            backend=self.backend,
+            tile=self.tile,
+            approximate=self.approximate,
+            memory_limit=self.memory_limit,
+        )
+
+    def entry(self) -> Entry:
+        """Return the model with its options and weights."""
+        return entry_of(self.model, self.weights, self.options)
+
+    def network(self) -> nn.Module:
+        """Build the network as its conditions say."""
+        entry, conditions = self.entry(), self.conditions
+        network = entry.build(seed=self.seed)
+        return TiledNetwork(entry, network, conditions) if conditions.is_tiled else conditions.place(network)
+
+    def planes(self, shape: Sequence[int]) -> Tensor:
+        """Return uniform noise in [0, 1] of a shape (N, C, H, W), laid out as the network gets it."""
+        generator = torch.Generator().manual_seed(self.seed)
+        return self.conditions.layout(torch.rand(*shape, generator=generator))

@@ -1,0 +1,94 @@
+"""What comes before any pass that is measured: libraries are loaded, tiles chosen, engines compile."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.fullres.network import TiledNetwork
+from benchmark.host import machine
+from benchmark.reporting import Relay, Reporter
+from benchmark.timing.job import Job
+from zoo.errors import SizeError
+from zoo.raw import padded_size
+
+Emit = Callable[[Any], None]
+
+
+@contextlib.contextmanager
+def relayed(network: nn.Module, emit: Emit) -> Iterator[None]:
+    """Let what tiles have to tell go to the parent: never while a pass is timed."""
+    if not isinstance(network, TiledNetwork):
+        yield
+        return
+    network.runner.reporter = Relay(emit)
+    try:
+        yield
+    finally:
+        network.runner.reporter = Reporter()
+
+
+def run_once(network: nn.Module, planes: Tensor) -> None:
+    """Run one pass without gradients."""
+    with torch.inference_mode():
+        network(planes)
+
+
+def prepare(task: Job, network: nn.Module, planes: Tensor, library_bytes: int | None) -> dict[str, Any]:
+    """Decide on tiles and let an engine compile for planes of this size; return what came of it, JSON-ready.
+
+    ``tiling``: how images go through, None where they do so whole. ``engine``: seconds and resident bytes that this
+    took, None where torch runs.
+    """
+    tiling, resident = None, None
+    before = _compile_seconds(network)
+    if isinstance(network, TiledNetwork):
+        resident = network.prepare(planes)
+        (tiling,) = (one for one in network.tilings("time") if one.input_shape == list(planes.shape))
+    elif not task.conditions.by_torch:
+        prepare: Callable[[Tensor], Any] = network.prepare  # type: ignore[assignment]
+        cost = prepare(planes)
+        resident = cost.resident_bytes if cost else None
+    engine = {
+        "compile_ms": 1000 * (_compile_seconds(network) - before),
+        "compile_rss_bytes": resident,
+        "library_rss_bytes": library_bytes,
+    }
+    return {
+        "engine": None if task.conditions.by_torch else engine,
+        "tiling": tiling.model_dump(mode="json") if tiling else None,
+    }
+
+
+def _compile_seconds(network: nn.Module) -> float:
+    return float(getattr(network, "compile_seconds", 0.0))
+
+
+def load_libraries(task: Job, network: nn.Module, pixels: int) -> int | None:
+    """Run a pass on the smallest planes that the network takes, so that thread pools and code are in memory.
+
+    An engine runs a network of one layer instead, for which it compiles fast; returns the bytes that this took.
+    """
+    if not task.conditions.by_torch:
+        before = machine.resident_bytes()
+        run_once(task.conditions.place(nn.Conv2d(4, 4, 3, padding=1)), torch.rand(1, 4, 32, 32))
+        gc.collect()
+        machine.return_free_memory()
+        after = machine.resident_bytes()
+        return None if before is None or after is None else max(0, after - before)
+    entry = task.entry()
+    spec = entry.card.input_for(entry.options)
+    least = max(spec.min_size, spec.multiple, 32)
+    # Without its tiles, which are not chosen yet.
+    network = network.network if isinstance(network, TiledNetwork) else network
+    # A network that refuses small planes is measured with its libraries.
+    with contextlib.suppress(SizeError, RuntimeError, ValueError):
+        size = padded_size(least, least, spec)
+        if size[0] * size[1] < pixels:
+            run_once(network, task.planes((1, spec.channels, *size)))
+    return None

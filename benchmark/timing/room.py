@@ -1,0 +1,66 @@
+"""Whether a measurement has room to run: the predicted memory against what there is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+
+from benchmark.conditions import Conditions, tile_of
+from benchmark.costs.prediction import Predicted
+from benchmark.costs.profiling import meta_model
+from benchmark.fullres.needing import least_need
+from benchmark.fullres.runner import subject_of
+from benchmark.host import machine
+from benchmark.timing.job import Job
+from benchmark.units import GIB
+
+# torch, its libraries and the interpreter in a child that has done one small pass.
+PROCESS_BYTES = GIB * 6 // 10
+# While it is timed, the heap keeps freed pieces between live ones: 0.9 to 1.35 times the memory of one pass, measured
+# on UNet, VDN, PyNET and plainunet_64.
+HEAP_FACTOR = 1.4
+
+
+def tiled_needs(job: Job, predicted: Mapping[str, Predicted], conditions: Conditions) -> dict[str, int]:
+    """Return what a pass takes at least, by counting, at the sizes at which it goes through in pieces."""
+    if not conditions.is_tiled:
+        return {}
+    entry = job.entry()
+    subject = subject_of(entry, meta_model(entry.card, entry.options))
+    needs = {}
+    for size, one in predicted.items():
+        least = least_need(
+            subject,
+            one.shape,
+            tile_of(conditions.tile),
+            memory_limit=conditions.memory_limit,
+            approximate=conditions.approximate,
+            by_torch=conditions.by_torch,
+        )
+        whole = one.need(conditions)
+        # An engine holds the weights once more, and torch's on their way to it.
+        pieces = None if least is None else least + one.weight_bytes * (1 if conditions.by_torch else 3)
+        if pieces is not None and (pieces < whole or conditions.tile != "auto"):
+            needs[size] = pieces + 4 * math.prod(one.shape)
+    return needs
+
+
+def shortage(predicted: Predicted, conditions: Conditions, in_pieces: int | None) -> str | None:
+    """Say what is missing where the predicted memory, ``in_pieces`` where it goes so, is more than there is."""
+    need = predicted.need(conditions)
+    if conditions.device == "cuda":
+        there: int | None = torch.cuda.mem_get_info()[0]
+        where = "free on the GPU"
+    else:
+        # What the heap keeps is part of the other.
+        need = (int(HEAP_FACTOR * need) if in_pieces is None else in_pieces) + PROCESS_BYTES
+        there, where = machine.available_memory(), "available"
+        if conditions.memory_limit is not None and (there is None or conditions.memory_limit < there):
+            there, where = conditions.memory_limit, "allowed by --memory-limit"
+    if there is None or need <= there:
+        return None
+    shape = "x".join(map(str, predicted.shape))
+    least = "" if in_pieces is None else "at least "
+    return f"not run: input {shape} needs {least}{need / GIB:.2f} GiB (predicted), {there / GIB:.2f} GiB are {where}"
