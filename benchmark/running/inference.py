@@ -14,10 +14,11 @@ from PIL import Image
 from torch import Tensor
 
 from benchmark.conditions import Conditions
+from benchmark.fullres.bf16 import filters_in_bf16
 from benchmark.fullres.enginepass import EnginePass
 from benchmark.fullres.files import MappedArray, map_input, new_array
 from benchmark.fullres.full import TileSize
-from benchmark.fullres.runner import FullRunner, filters_in_bf16, subject_of
+from benchmark.fullres.runner import FullRunner, subject_of
 from benchmark.host.turns import work_turns
 from benchmark.imaging.imagefiles import read_picture
 from benchmark.reporting import Reporter
@@ -135,8 +136,7 @@ def _runner(
 ) -> FullRunner:
     subject = subject_of(entry, entry.build(seed=seed))
     if mlp_precision == "bf16":
-        error = filters_in_bf16(subject)
-        reporter.note(f"{entry.label}: filters predicted in bf16 differ by {100 * error:.2g} % RMS at most (on noise)")
+        reporter.note(f"{entry.label}: {filters_in_bf16(subject).text}")
     runner = FullRunner(subject, tile, memory_limit, approximate, freeze_filters, reporter)
     if not conditions.by_torch:
         side = -(-max(64, subject.least) // subject.multiple) * subject.multiple
