@@ -43,8 +43,8 @@ def conv2d_per_sample(x: Tensor, filters: Tensor, padding: int = 1) -> Tensor:
     return output.reshape(n, c_out, *output.shape[2:])
 
 
-# Outputs of a linear layer are computed in at most so many blocks, for as many threads.
-_BLOCKS = 64
+# Outputs of a linear layer are computed in at most so many blocks, for as many threads; not with few weights.
+_BLOCKS, _FEW_WEIGHTS = 64, 1 << 16
 
 
 def linear_of_one(layer: nn.Linear, code: Tensor) -> Tensor:
@@ -115,7 +115,10 @@ class HyperConv2d(nn.Module):
             bank: Tensor = self.mlp(code)
             return bank
         for layer in self.mlp:
-            code = linear_of_one(layer, code) if isinstance(layer, nn.Linear) else layer(code)
+            if isinstance(layer, nn.Linear) and layer.weight.numel() > _FEW_WEIGHTS:
+                code = linear_of_one(layer, code)
+            else:
+                code = layer(code)
         return code
 
     def forward(self, x: Tensor, embedding: Tensor | None) -> Tensor:
