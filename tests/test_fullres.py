@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import re
 from fractions import Fraction
@@ -13,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.fullres.bf16 import filters_in_bf16
+from benchmark.fullres.files import new_array
 from benchmark.fullres.full import Subject, plan_execution, run_full
 from benchmark.fullres.hyper import dissect, hyper_layers, release_filters
 from benchmark.fullres.plan import make_plan
@@ -364,6 +367,53 @@ def test_a_full_disk_is_said_before_the_work(zoo_bench, tmp_path, monkeypatch) -
     assert outcome.code == 2
     assert "there is no room for it" in outcome.err
     assert not list((tmp_path / "o").iterdir())
+
+
+@pytest.mark.parametrize("code", [errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, None])
+def test_room_is_taken_on_file_systems_that_cannot_reserve_it(tmp_path, monkeypatch, code: int | None) -> None:
+    if code is None:
+        monkeypatch.delattr("os.posix_fallocate")
+    else:
+        monkeypatch.setattr("os.posix_fallocate", raising(code))
+    monkeypatch.setattr("benchmark.fullres.files._ZEROS", 1 << 16)
+    path = tmp_path / "x.npy"
+    with new_array(path, (1, 3, 100, 200)) as array:
+        # All of it lies on the disk, before anything is written into the mapping.
+        taken = path.with_suffix(".npy.part").stat()
+        assert taken.st_blocks * 512 >= taken.st_size > 240_000
+        array.tensor.fill_(7)
+    written = np.load(path)
+    assert written.shape == (1, 3, 100, 200)
+    assert (written == 7).all()
+
+
+def test_a_disk_that_is_full_only_at_the_end_is_said_too(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("os.posix_fallocate", raising(errno.EOPNOTSUPP))
+    monkeypatch.setattr("os.fsync", raising(errno.ENOSPC))
+    with (
+        pytest.raises(UserError, match=r"x\.npy: the output takes 0\.2 MiB and there is no room"),
+        new_array(tmp_path / "x.npy", (1, 3, 100, 200)),
+    ):
+        pytest.fail("nothing may be written without room")
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_room_for_a_picture_is_one_line(zoo_bench, tmp_path, monkeypatch) -> None:
+    from PIL import Image
+
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "x.png")
+    monkeypatch.setattr("os.replace", raising(errno.ENOSPC))
+    outcome = zoo_bench("infer", "vdn_w8", tmp_path / "x.png", "-o", tmp_path / "o")
+    assert outcome.code == 2
+    assert "there is no room for it" in outcome.err
+    assert not list((tmp_path / "o").iterdir())
+
+
+def raising(code: int):
+    def fail(*arguments: object, **more: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    return fail
 
 
 def test_networks_that_see_the_whole_image_go_in_bands_where_memory_is_short(monkeypatch) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmark.conditions import Conditions
 from benchmark.fullres.bf16 import filters_in_bf16
 from benchmark.fullres.enginepass import EnginePass
-from benchmark.fullres.files import MappedArray, map_input, new_array
+from benchmark.fullres.files import MappedArray, map_input, new_array, room_text
 from benchmark.fullres.full import TileSize
 from benchmark.fullres.runner import FullRunner, subject_of
 from benchmark.host.turns import work_turns
@@ -227,6 +227,11 @@ def _infer_image(runner: FullRunner, spec: InputSpec, planes: Tensor, red: tuple
         raise UserError(f"{path.stem}: the model returned NaN or infinite values.")
     pixels = (output.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
     temporary = path.with_suffix(".png.part")
-    Image.fromarray(pixels).save(temporary, format="PNG", compress_level=1)
-    os.replace(temporary, path)
+    try:
+        Image.fromarray(pixels).save(temporary, format="PNG", compress_level=1)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(room_text(path, pixels.nbytes, error)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
     return path
