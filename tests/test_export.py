@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -134,6 +136,66 @@ def test_the_file_says_what_it_is_and_not_where_it_was_made(zoo_bench, tmp_path)
     assert convention["planes"] == [[1, 1], [0, 1], [0, 0], [1, 0]]
     assert (convention["divisor"], convention["multiple"], convention["output_scale"]) == (1020.0, 4, 2.0)
     assert b".py" not in (tmp_path / "m.onnx").read_bytes()
+
+
+def test_weights_too_large_for_one_file_lie_beside_it_and_move_with_it(zoo_bench, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("benchmark.backends.onnxfiles.MOST_INLINE_BYTES", 1000)
+    document = export(zoo_bench, "plainunet_8", tmp_path / "here" / "model.onnx")
+    check(document)
+    (one,) = document["files"]
+    assert one["weights_file"] == str(tmp_path / "here" / "model.onnx.data")
+    assert sorted(file.name for file in (tmp_path / "here").iterdir()) == ["model.onnx", "model.onnx.data"]
+    assert one["weights_bytes"] == (tmp_path / "here" / "model.onnx.data").stat().st_size
+    # Biases are few, and stay.
+    weights = 4 * sum(tensor.numel() for tensor in create_model("plainunet_8").parameters() if tensor.ndim > 1)
+    assert one["weights_bytes"] >= weights
+    assert one["bytes"] == (tmp_path / "here" / "model.onnx").stat().st_size
+    # The file names its weights by a name beside it, wherever both lie.
+    (tmp_path / "here").rename(tmp_path / "there")
+    said = {entry.key for entry in onnx.load(tmp_path / "there" / "model.onnx").metadata_props}
+    assert "zoo_bench.model" in said
+    torch.manual_seed(0)
+    network = create_model("plainunet_8").eval()
+    planes = np.random.RandomState(3).rand(1, 4, 32, 32).astype(np.float32)
+    (image,) = onnxruntime.InferenceSession(tmp_path / "there" / "model.onnx").run(None, {"planes": planes})
+    with torch.inference_mode():
+        np.testing.assert_allclose(image, network(torch.from_numpy(planes)).numpy(), atol=1e-5)
+
+
+def test_an_export_again_leaves_no_weights_of_the_one_before(zoo_bench, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("benchmark.backends.onnxfiles.MOST_INLINE_BYTES", 1000)
+    export(zoo_bench, "plainunet_8", tmp_path / "model.onnx")
+    monkeypatch.undo()
+    document = export(zoo_bench, "plainunet_8", tmp_path / "model.onnx")
+    assert document["files"][0]["weights_file"] is None
+    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_an_export_without_room_leaves_no_file(zoo_bench, tmp_path, monkeypatch) -> None:
+    def save(self, file: str, **more) -> None:
+        for end in ("", ".data"):
+            Path(file + end).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("torch.onnx.ONNXProgram.save", save)
+    outcome = zoo_bench("export", "plainunet_8", "-o", tmp_path / "m.onnx", "--size", "32x32")
+    assert outcome.code == 2
+    assert f"-o {tmp_path / 'm.onnx'}: cannot be written (No space left on device)" in outcome.err
+    assert not list(tmp_path.iterdir())
+
+
+# Networks whose weights take seconds to write, with all their weights, at a small size.
+LARGE = {"hyperunet_32_16_2048": 91_161_744, "hyperunet_8_32_4000": 107_425_968}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LARGE)
+def test_hyper_networks_agree_with_torch_with_all_their_weights(zoo_bench, tmp_path, name: str) -> None:
+    outcome = zoo_bench("export", name, "-o", tmp_path / "m.onnx", "--size", "64x64", "--json")
+    assert outcome.code == 0, outcome.err
+    document = json.loads(outcome.out)
+    check(document)
+    assert sum(one["bytes"] for one in document["files"]) >= 4 * LARGE[name]
 
 
 # Refusals. The registry of models is left as it was.

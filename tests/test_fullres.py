@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -11,8 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmark.fullres.bf16 import filters_in_bf16
 from benchmark.fullres.deciding import plan_execution, run_full
 from benchmark.fullres.execution import Subject
+from benchmark.fullres.files import new_array
 from benchmark.fullres.hyper import dissect, hyper_layers, release_filters
 from benchmark.fullres.plan import make_plan
 from benchmark.fullres.receptive import find_reception
@@ -307,6 +312,52 @@ def test_infer_says_what_cannot_be(zoo_bench, tmp_path, model, flags, message) -
     assert message in outcome.err
 
 
+def test_filters_predicted_in_bf16_say_what_they_cost(zoo_bench, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("benchmark.host.machine.instruction_sets", lambda: ["avx512_bf16"])
+    planes = np.random.RandomState(0).rand(1, 4, 64, 64).astype(np.float32)
+    np.save(tmp_path / "x.npy", planes)
+    call = ("infer", "hyperunet_8_8_64", tmp_path / "x.npy", "-o")
+    assert zoo_bench(*call, tmp_path / "fp32").code == 0
+    outcome = zoo_bench(*call, tmp_path / "bf16", "--mlp-precision", "bf16")
+    assert outcome.code == 0
+    found = re.search(r"differ by at most (\S+) % RMS, the output by (\S+) % RMS \(on an image of noise\)", outcome.err)
+    assert found
+    filters, output = map(float, found.groups())
+    # Eight bits of mantissa round by up to 0.4 %; one layer after the other adds some.
+    assert 0.05 < filters < 5
+    exact, rounded = (np.load(tmp_path / name / "x.npy") for name in ("fp32", "bf16"))
+    difference = 100 * np.sqrt(np.square(rounded - exact).mean() / np.square(exact).mean())
+    assert output / 5 < difference < 5 * output
+
+
+def test_bf16_is_refused_where_it_makes_no_sense(zoo_bench, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("benchmark.host.machine.instruction_sets", lambda: ["avx2"])
+    np.save(tmp_path / "x.npy", np.zeros((1, 4, 64, 64), np.float32))
+    call = ("infer", "hyperunet_8_8_64", tmp_path / "x.npy", "-o", tmp_path / "o", "--mlp-precision", "bf16")
+    outcome = zoo_bench(*call)
+    assert outcome.code == 2
+    assert "--mlp-precision bf16: this processor has no bf16 instructions" in outcome.err
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    outcome = zoo_bench(*call, "--backend", "onnxruntime")
+    assert outcome.code == 2
+    assert "--mlp-precision bf16: by torch alone" in outcome.err
+
+
+def test_the_error_in_bf16_is_that_of_the_layers_that_are_used(monkeypatch) -> None:
+    monkeypatch.setattr("benchmark.host.machine.instruction_sets", lambda: ["avx512_bf16"])
+    # HyperVDN has layers that its forward pass does not run.
+    network = build("hypervdn_8")
+    planes = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        before = network(planes)
+        error = filters_in_bf16(Subject(network, 3, 8, 8))
+        after = network(planes)
+    assert all(weights.dtype == torch.bfloat16 for layer in hyper_layers(network) for weights in layer.mlp.parameters())
+    assert 0 < error.filters < 0.05
+    # The image is the one that the error was measured on.
+    assert error.output == pytest.approx(float((after - before).square().mean().sqrt() / before.square().mean().sqrt()))
+
+
 def test_a_full_disk_is_said_before_the_work(zoo_bench, tmp_path, monkeypatch) -> None:
     def no_room(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
@@ -317,6 +368,53 @@ def test_a_full_disk_is_said_before_the_work(zoo_bench, tmp_path, monkeypatch) -
     assert outcome.code == 2
     assert "there is no room for it" in outcome.err
     assert not list((tmp_path / "o").iterdir())
+
+
+@pytest.mark.parametrize("code", [errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, None])
+def test_room_is_taken_on_file_systems_that_cannot_reserve_it(tmp_path, monkeypatch, code: int | None) -> None:
+    if code is None:
+        monkeypatch.delattr("os.posix_fallocate")
+    else:
+        monkeypatch.setattr("os.posix_fallocate", raising(code))
+    monkeypatch.setattr("benchmark.fullres.files._ZEROS", 1 << 16)
+    path = tmp_path / "x.npy"
+    with new_array(path, (1, 3, 100, 200)) as array:
+        # All of it lies on the disk, before anything is written into the mapping.
+        taken = path.with_suffix(".npy.part").stat()
+        assert taken.st_blocks * 512 >= taken.st_size > 240_000
+        array.tensor.fill_(7)
+    written = np.load(path)
+    assert written.shape == (1, 3, 100, 200)
+    assert (written == 7).all()
+
+
+def test_a_disk_that_is_full_only_at_the_end_is_said_too(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("os.posix_fallocate", raising(errno.EOPNOTSUPP))
+    monkeypatch.setattr("os.fsync", raising(errno.ENOSPC))
+    with (
+        pytest.raises(UserError, match=r"x\.npy: the output takes 0\.2 MiB and there is no room"),
+        new_array(tmp_path / "x.npy", (1, 3, 100, 200)),
+    ):
+        pytest.fail("nothing may be written without room")
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_room_for_a_picture_is_one_line(zoo_bench, tmp_path, monkeypatch) -> None:
+    from PIL import Image
+
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "x.png")
+    monkeypatch.setattr("os.replace", raising(errno.ENOSPC))
+    outcome = zoo_bench("infer", "vdn_w8", tmp_path / "x.png", "-o", tmp_path / "o")
+    assert outcome.code == 2
+    assert "there is no room for it" in outcome.err
+    assert not list((tmp_path / "o").iterdir())
+
+
+def raising(code: int):
+    def fail(*arguments: object, **more: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    return fail
 
 
 def test_networks_that_see_the_whole_image_go_in_bands_where_memory_is_short(monkeypatch) -> None:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.counting.trace import trace
-from zoo.hyper import HyperConv2d, conv2d_per_sample, normalize_filters
+from zoo.hyper import HyperConv2d, conv2d_per_sample, linear_of_one, normalize_filters
 
 
 def slow_hyperconv(layer: HyperConv2d, x: Tensor, embedding: Tensor) -> Tensor:
@@ -91,6 +91,38 @@ def test_a_single_sample_takes_the_plain_convolution() -> None:
     filters = torch.randn(1, 5, 3, 3, 3)
     x = torch.randn(1, 3, 8, 8)
     torch.testing.assert_close(conv2d_per_sample(x, filters), F.conv2d(x, filters[0], padding=1), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("outputs", [1, 7, 64, 67, 189, 1152])
+def test_blocks_of_a_linear_layer_give_what_the_layer_gives(outputs: int) -> None:
+    torch.manual_seed(outputs)
+    layer, code = nn.Linear(40, outputs).double(), torch.randn(1, 40, dtype=torch.float64)
+    torch.testing.assert_close(linear_of_one(layer, code), layer(code), rtol=1e-12, atol=1e-12)
+
+
+def test_filters_are_the_same_with_and_without_a_graph_of_gradients() -> None:
+    torch.manual_seed(0)
+    layer, embedding = HyperConv2d(3, 7, embedding_channels=4, hidden=32), torch.randn(1, 4, 9, 9)
+    filters = layer.predict_filters(embedding)
+    with torch.inference_mode():
+        found = layer.predict_filters(embedding)
+    assert filters.grad_fn is not None
+    torch.testing.assert_close(found, filters.detach(), rtol=0, atol=1e-6 * filters.abs().max().item())
+
+
+def test_many_samples_in_channels_last_are_convolved_as_in_the_plain_format() -> None:
+    torch.manual_seed(0)
+    x, filters = torch.randn(3, 5, 9, 8), torch.randn(3, 6, 5, 3, 3)
+    weights = torch.randn(3, 6, 9, 8)
+    found = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        planes = x.clone(memory_format=layout).requires_grad_()
+        bank = filters.clone().requires_grad_()
+        output = conv2d_per_sample(planes, bank)
+        assert output.is_contiguous(memory_format=layout)
+        found.append([output.detach(), *torch.autograd.grad((output * weights).sum(), (planes, bank))])
+    for plain, other in zip(*found):
+        torch.testing.assert_close(other, plain, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 96)])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -28,14 +29,33 @@ def normalize_filters(filters: Tensor, eps: float = 1e-12) -> Tensor:
 def conv2d_per_sample(x: Tensor, filters: Tensor, padding: int = 1) -> Tensor:
     """Convolve each sample of x (N, C_in, H, W) with its own filters (N, C_out, C_in, k, k).
 
-    One grouped convolution with N groups; a single sample takes the plain, faster path.
+    A single sample takes the plain convolution. Several are one grouped convolution with N groups, which in the
+    channels-last format would be two copies and a slow kernel on a processor: there each sample is convolved by itself.
+    The output has the memory format of x. ``speed/hyper.py`` compares the ways.
     """
     n, c_out = filters.shape[:2]
     if n == 1:
         return F.conv2d(x, filters[0], padding=padding)
+    if x.device.type == "cpu" and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
+        return torch.cat([F.conv2d(one, bank, padding=padding) for one, bank in zip(x.split(1), filters)])
     merged = x.reshape(1, n * x.shape[1], *x.shape[2:])
     output = F.conv2d(merged, filters.flatten(0, 1), padding=padding, groups=n)
     return output.reshape(n, c_out, *output.shape[2:])
+
+
+# Outputs of a linear layer are computed in at most so many blocks, for as many threads; not with few weights.
+_BLOCKS, _FEW_WEIGHTS = 64, 1 << 16
+
+
+def linear_of_one(layer: nn.Linear, code: Tensor) -> Tensor:
+    """Return ``layer(code)`` for a single row (1, C), in float32 on a processor: its outputs in equal blocks.
+
+    A layer applied to one row does little but read its weights, once. The matrix library (MKL in torch 2.14, on an AMD
+    processor) does that with one thread, however many there are; blocks, as a batch of products, it shares out.
+    """
+    blocks = max(count for count in range(1, _BLOCKS + 1) if layer.out_features % count == 0)
+    weight, bias = layer.weight.unflatten(0, (blocks, -1)), layer.bias.unflatten(0, (blocks, 1, -1))
+    return torch.baddbmm(bias, code.expand(blocks, 1, -1), weight.mT).view(1, -1)
 
 
 class HyperConv2d(nn.Module):
@@ -85,8 +105,21 @@ class HyperConv2d(nn.Module):
         The MLP computes in the precision of its weights, the normalisation in that of ``pooled``.
         """
         code = pooled.flatten(1)
-        bank = self.mlp(code.to(next(self.mlp.parameters()).dtype)).to(code.dtype)
+        bank = self._bank(code.to(next(self.mlp.parameters()).dtype)).to(code.dtype)
         return normalize_filters(bank.unflatten(1, self.filter_shape))
+
+    def _bank(self, code: Tensor) -> Tensor:
+        # Whoever looks at the layers of a pass (counters, graphs, gradients) sees the layers that there are.
+        plain = code.dtype == torch.float32 and code.device.type == "cpu" and torch.is_inference_mode_enabled()
+        if code.shape[0] != 1 or not plain:
+            bank: Tensor = self.mlp(code)
+            return bank
+        for layer in self.mlp:
+            if isinstance(layer, nn.Linear) and layer.weight.numel() > _FEW_WEIGHTS:
+                code = linear_of_one(layer, code)
+            else:
+                code = layer(code)
+        return code
 
     def forward(self, x: Tensor, embedding: Tensor | None) -> Tensor:
         """Convolve x (N, C_in, H, W) with the filters predicted from ``embedding``: (N, C_out, H, W).

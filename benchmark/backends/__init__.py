@@ -70,8 +70,13 @@ def check_backend(name: str, precision: str = "fp32") -> None:
     require(engine.packages, engine.extra, f"--backend {name}")
     if precision not in engine.precisions:
         raise UserError(f"--precision {precision}: {name} runs in {' or '.join(engine.precisions)} here.")
-    if precision == "bf16" and not _BF16 & set(machine.instruction_sets()):
+    if precision == "bf16" and not has_bf16():
         raise UserError(f"--precision bf16: this processor has no bf16 instructions for {name}; leave the option out.")
+
+
+def has_bf16() -> bool:
+    """Return whether this processor computes in bfloat16; others convert, and are slower than in float32."""
+    return bool(_BF16 & set(machine.instruction_sets()))
 
 
 def require(packages: Sequence[str], extra: str, what: str) -> None:

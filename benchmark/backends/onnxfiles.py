@@ -38,14 +38,24 @@ def to_onnx(
     return converted
 
 
-def save_onnx(converted: ONNXProgram, file: Path, metadata: Mapping[str, str] | None = None) -> bool:
-    """Write the file; return whether its weights lie beside it, in ``<file>.data``, being too large for one file."""
+def save_onnx(converted: ONNXProgram, file: Path, metadata: Mapping[str, str] | None = None) -> Path | None:
+    """Write the file; return where its weights lie, ``<file>.data``, if they are too large for one file.
+
+    The file names them by that name alone: both move together. An OSError leaves neither.
+    """
     converted.model.metadata_props.update(metadata or {})
     weights = sum(value.const_value.nbytes for value in _initializers(converted) if value.const_value is not None)
-    beside = weights > MOST_INLINE_BYTES
-    with quiet():
-        converted.save(str(file), external_data=beside)
-    return beside
+    beside, data = weights > MOST_INLINE_BYTES, file.with_name(f"{file.name}.data")
+    # Those of an export before, which nothing would name any more.
+    data.unlink(missing_ok=True)
+    try:
+        with quiet():
+            converted.save(str(file), external_data=beside)
+    except OSError:
+        file.unlink(missing_ok=True)
+        data.unlink(missing_ok=True)
+        raise
+    return data if beside else None
 
 
 def operations_of(converted: ONNXProgram) -> dict[str, int]:

@@ -63,7 +63,9 @@ def export(
 
 def _print_text(document: Mapping[str, Any]) -> None:
     for one in document["files"]:
-        beside = f", weights in {one['weights_file']}" if one["weights_file"] else ""
+        beside = ""
+        if one["weights_file"]:
+            beside = f", {one['weights_bytes'] / 1e6:.2f} MB of weights in {one['weights_file']}"
         click.echo(f"wrote {one['file']} ({one['role']}, {one['bytes'] / 1e6:.2f} MB, opset {one['opset']}{beside})")
         inputs = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in one["inputs"].items())
         click.echo(f"  inputs      {inputs}")

@@ -8,6 +8,7 @@ import mmap
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ import torch
 from torch import Tensor
 
 from zoo.errors import UserError
+
+_ZEROS = 4 << 20
 
 
 class MappedArray:
@@ -44,36 +47,49 @@ def map_input(file: Path) -> MappedArray:
 def new_array(path: Path, shape: Sequence[int]) -> Iterator[MappedArray]:
     """Make a float32 ``.npy`` file that is mapped while the block fills it, and gets its name when that has ended.
 
-    Room on the disk is taken first: a full disk is a UserError here, and not a crash half-way.
+    Room on the disk is taken first: a full disk is a UserError here, and not a crash half-way (what is written into a
+    mapping and finds no room ends the process by SIGBUS).
     """
     partial = path.with_suffix(".npy.part")
     size = int(np.prod(shape, dtype=np.int64)) * 4
     try:
         try:
             array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=tuple(shape))
-            with partial.open("rb+") as stream:
-                _take_room(stream.fileno(), os.fstat(stream.fileno()).st_size)
+            with partial.open("rb+", buffering=0) as stream:
+                _take_room(stream, array.offset, size)
         except OSError as error:
-            raise UserError(_room_text(path, size, error)) from error
+            raise UserError(room_text(path, size, error)) from error
         mapped = MappedArray(array)
         yield mapped
-        array.flush()
-        os.replace(partial, path)
+        try:
+            array.flush()
+            os.replace(partial, path)
+        except OSError as error:
+            raise UserError(room_text(path, size, error)) from error
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _take_room(descriptor: int, size: int) -> None:
+def _take_room(stream: FileIO, start: int, size: int) -> None:
     if hasattr(os, "posix_fallocate"):
         try:
-            os.posix_fallocate(descriptor, 0, size)
+            os.posix_fallocate(stream.fileno(), start, size)
+            return
         except OSError as error:
-            # Some file systems cannot: they say so, and are no fuller for it.
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            # Some file systems cannot, and say so.
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
                 raise
+    zeros = memoryview(bytes(min(size, _ZEROS)))
+    stream.seek(start)
+    written = 0
+    while written < size:
+        written += stream.write(zeros[: size - written])
+    # Network file systems say only here that there is no room.
+    os.fsync(stream.fileno())
 
 
-def _room_text(path: Path, size: int, error: OSError) -> str:
+def room_text(path: Path, size: int, error: OSError) -> str:
+    """Return what a user reads where an output of ``size`` bytes could not be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"{path}: the output takes {size / 2**30:.2f} GiB and there is no room for it; free some or change -o."
+        return f"{path}: the output takes {size / 2**20:.1f} MiB and there is no room for it; free some or change -o."
     return f"{path}: cannot be written ({error.strerror}); name a folder that you may write to."

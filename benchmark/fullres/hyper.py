@@ -12,6 +12,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -171,11 +172,16 @@ class _Gathering:
     def run(self) -> Iterator[None]:
         unresolved = [layer for layer in hyper_layers(self.network) if layer.fixed_filters is None]
         hooks = [layer.register_forward_pre_hook(self._look) for layer in unresolved]
+        for layer in unresolved:
+            # Not even on meta, which takes Python some milliseconds per tile.
+            layer.__dict__["predict_filters"] = partial(_no_filters, layer)
         try:
             yield from over_tiles(self._run_tile, self.plan, self.workers.count)
         finally:
             for hook in hooks:
                 hook.remove()
+            for layer in unresolved:
+                del layer.__dict__["predict_filters"]
 
     def _run_tile(self, tile: Tile) -> None:
         self.current.tile, self.current.left = tile, len(self.maxima)
@@ -195,6 +201,10 @@ class _Gathering:
                 raise _SeenError
         # What follows needs filters that are not there yet: it runs on meta, where nothing is computed.
         return _on_meta(x), _on_meta(embedding)
+
+
+def _no_filters(layer: HyperConv2d, embedding: Tensor) -> Tensor:
+    return torch.empty(1, *layer.filter_shape, device="meta")
 
 
 def _on_meta(tensor: Tensor) -> Tensor:

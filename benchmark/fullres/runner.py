@@ -14,7 +14,6 @@ from benchmark.fullres.choose import MIB
 from benchmark.fullres.deciding import plan_execution
 from benchmark.fullres.execution import Execution, Subject
 from benchmark.fullres.hyper import hyper_layers
-from benchmark.fullres.probe import probe_planes
 from benchmark.fullres.tiled import Forward, Workers
 from benchmark.reporting import Reporter
 from benchmark.selection import Entry
@@ -110,37 +109,3 @@ def subject_of(entry: Entry, network: nn.Module) -> Subject:
         # The tests run every built-in model in tiles.
         trusted=entry.card.is_builtin,
     )
-
-
-def filters_in_bf16(subject: Subject) -> float:
-    """Turn the networks that predict filters to bfloat16, which halves what they read, in place; return the error.
-
-    The error is the largest over the layers of RMS of the difference over RMS of the filters, for an image of noise.
-    Raises UserError for a network that predicts none.
-    """
-    layers = hyper_layers(subject.network)
-    if not layers:
-        raise UserError("--mlp-precision bf16: this network predicts no filters; leave the option out.")
-    codes: dict[torch.nn.Module, Tensor] = {}
-
-    def look(layer: torch.nn.Module, args: tuple[Tensor, Tensor]) -> None:
-        codes[layer] = args[1]
-
-    hooks = [layer.register_forward_pre_hook(look) for layer in layers]
-    side = -(-max(64, subject.least) // subject.multiple) * subject.multiple
-    worst = 0.0
-    with torch.inference_mode():
-        try:
-            subject.network(probe_planes(subject.channels, (side, side)))
-        finally:
-            for hook in hooks:
-                hook.remove()
-        for layer in layers:
-            exact = layer.predict_filters(codes[layer]) if layer in codes else None
-            layer.mlp.to(torch.bfloat16)
-            if exact is not None:
-                error = (
-                    layer.predict_filters(codes[layer]) - exact
-                ).square().mean().sqrt() / exact.square().mean().sqrt()
-                worst = max(worst, float(error))
-    return worst

@@ -157,8 +157,9 @@ def _write(graph: Graph, entry: Entry, spec: InputSpec, opset: int | None) -> di
     return {
         "file": str(graph.file),
         "role": graph.role,
-        "weights_file": f"{graph.file}.data" if beside else None,
+        "weights_file": str(beside) if beside else None,
         "bytes": graph.file.stat().st_size,
+        "weights_bytes": beside.stat().st_size if beside else None,
         "opset": opset_of(converted),
         "inputs": {name: list(tensor.shape) for name, tensor in graph.inputs.items()},
         "outputs": list(graph.outputs),

@@ -14,9 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from benchmark.conditions import Conditions, TileSize
+from benchmark.fullres.bf16 import filters_in_bf16
 from benchmark.fullres.enginepass import EnginePass
-from benchmark.fullres.files import MappedArray, map_input, new_array
-from benchmark.fullres.runner import FullRunner, filters_in_bf16, subject_of
+from benchmark.fullres.files import MappedArray, map_input, new_array, room_text
+from benchmark.fullres.runner import FullRunner, subject_of
 from benchmark.host.turns import work_turns
 from benchmark.imaging.imagefiles import read_picture
 from benchmark.reporting import Reporter
@@ -136,8 +137,7 @@ def _runner(
 ) -> FullRunner:
     subject = subject_of(entry, entry.build(seed=seed))
     if mlp_precision == "bf16":
-        error = filters_in_bf16(subject)
-        reporter.note(f"{entry.label}: filters predicted in bf16 differ by {100 * error:.2g} % RMS at most (on noise)")
+        reporter.note(f"{entry.label}: {filters_in_bf16(subject).text}")
     runner = FullRunner(subject, tile, memory_limit, approximate, freeze_filters, reporter)
     if not conditions.by_torch:
         side = -(-max(64, subject.least) // subject.multiple) * subject.multiple
@@ -228,6 +228,11 @@ def _infer_image(runner: FullRunner, spec: InputSpec, planes: Tensor, red: tuple
         raise UserError(f"{path.stem}: the model returned NaN or infinite values.")
     pixels = (output.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
     temporary = path.with_suffix(".png.part")
-    Image.fromarray(pixels).save(temporary, format="PNG", compress_level=1)
-    os.replace(temporary, path)
+    try:
+        Image.fromarray(pixels).save(temporary, format="PNG", compress_level=1)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(room_text(path, pixels.nbytes, error)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
     return path

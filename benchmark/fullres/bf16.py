@@ -1,0 +1,74 @@
+"""The networks that predict filters in bfloat16, and what that costs in exactness."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.backends import has_bf16
+from benchmark.fullres.full import Subject
+from benchmark.fullres.hyper import hyper_layers
+from benchmark.fullres.probe import probe_planes
+from zoo.errors import UserError
+
+
+@dataclass(frozen=True)
+class Bf16Error:
+    """By how much bfloat16 moves filters and output, for an image of noise: RMS of the difference over RMS.
+
+    ``filters`` is the largest over the layers, each given the embedding of the float32 network; ``output`` is that of
+    the whole network, in which a layer's embedding may depend on filters before it.
+    """
+
+    filters: float
+    output: float
+
+    @property
+    def text(self) -> str:
+        """What a user reads about it."""
+        return (
+            f"filters predicted in bf16 differ by at most {100 * self.filters:.2g} % RMS,"
+            f" the output by {100 * self.output:.2g} % RMS (on an image of noise)"
+        )
+
+
+def filters_in_bf16(subject: Subject) -> Bf16Error:
+    """Turn the networks that predict filters to bfloat16, which halves what they read, in place; return the error.
+
+    Raises UserError for a network that predicts none, and on a processor that would only be slower.
+    """
+    layers = hyper_layers(subject.network)
+    if not layers:
+        raise UserError("--mlp-precision bf16: this network predicts no filters; leave the option out.")
+    if not has_bf16():
+        raise UserError("--mlp-precision bf16: this processor has no bf16 instructions; leave the option out.")
+    side = -(-max(64, subject.least) // subject.multiple) * subject.multiple
+    planes = probe_planes(subject.channels, (side, side))
+    with torch.inference_mode():
+        exact, embeddings = _run(subject.network, planes)
+        filters = {layer: layer.predict_filters(embeddings[layer]) for layer in layers if layer in embeddings}
+        for layer in layers:
+            layer.mlp.to(torch.bfloat16)
+        worst = max(_relative(layer.predict_filters(embeddings[layer]), bank) for layer, bank in filters.items())
+        return Bf16Error(worst, _relative(subject.network(planes), exact))
+
+
+def _run(network: nn.Module, planes: Tensor) -> tuple[Tensor, dict[nn.Module, Tensor]]:
+    """Return the output and the embedding that each hyper-convolution of the pass got."""
+    embeddings: dict[nn.Module, Tensor] = {}
+
+    def look(layer: nn.Module, args: tuple[Tensor, Tensor]) -> None:
+        embeddings[layer] = args[1]
+
+    hooks = [layer.register_forward_pre_hook(look) for layer in hyper_layers(network)]
+    try:
+        return network(planes), embeddings
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _relative(found: Tensor, exact: Tensor) -> float:
+    return float((found - exact).square().mean().sqrt() / exact.square().mean().sqrt())
