@@ -31,8 +31,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.backends import has_bf16
+from benchmark.conditions import TileSize
 from benchmark.fullres.bf16 import filters_in_bf16
-from benchmark.fullres.full import Subject, TileSize
+from benchmark.fullres.execution import Subject
 from benchmark.fullres.hyper import hyper_layers, release_filters
 from benchmark.fullres.probe import probe_planes
 from benchmark.fullres.runner import FullRunner, subject_of

@@ -114,6 +114,14 @@ def test_imports_go_down(file: Path) -> None:
         assert layer_of(other) < layer_of(own), f"{module} imports benchmark.{other}, which is not below it"
 
 
+@pytest.mark.parametrize("file", sorted([*FILES, *ROOT.glob("tests/*.py"), *ROOT.glob("speed/*.py")]), ids=str)
+def test_own_modules_that_are_imported_exist(file: Path) -> None:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("benchmark", "zoo"):
+            path = ROOT / str(node.module).replace(".", "/")
+            assert path.with_suffix(".py").exists() or (path / "__init__.py").exists(), f"{file}: no {node.module}"
+
+
 def test_no_circle_of_imports_in_a_folder() -> None:
     modules = {module_of(file): file for file in FILES}
     left = {

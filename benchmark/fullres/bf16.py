@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.backends import has_bf16
-from benchmark.fullres.full import Subject
+from benchmark.fullres.execution import Subject
 from benchmark.fullres.hyper import hyper_layers
 from benchmark.fullres.probe import probe_planes
 from zoo.errors import UserError
