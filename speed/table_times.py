@@ -1,13 +1,15 @@
 """CPU time of the paper's tables: one pass over a full-scale image, each model in a process of its own.
 
-    python speed/table_times.py leaderboards/results/full-scale.jsonl [MODEL ...]
+    python speed/table_times.py leaderboards/results/full-scale.jsonl [MODEL ...] [--tile auto] [--backend openvino]
 
-Table 1: a whole sensor frame, packed 1488x1984. Table 2: 1 MPix, 1024x1024. About 20 minutes on two cores, most of
-it PyNET and PyNET-CA; nothing else should run. Records are appended; `zoo-bench leaderboard` puts them into the tables.
+Table 1: a whole sensor frame, packed 1488x1984. Table 2: 1 MPix, 1024x1024. About 12 minutes on two fast cores, most of
+it PyNET and PyNET-CA; nothing else should run. With `--tile auto` each image goes through in tiles or bands where that
+takes less. Records are appended; `zoo-bench leaderboard` puts them into the tables.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -19,20 +21,29 @@ SIZES = {**dict.fromkeys(RAW, (1488, 1984)), **dict.fromkeys(["vdn", "hypervdn_2
 ONE = """
 import sys
 from pathlib import Path
+from benchmark.conditions import Conditions
 from benchmark.timing.fullscale import time_full_scale
 from benchmark.results.jsonl import append_line
 from benchmark.results.records import content_of
-result = time_full_scale(sys.argv[2], (int(sys.argv[3]), int(sys.argv[4])))
+how = Conditions(tile=sys.argv[5], backend=sys.argv[6])
+result = time_full_scale(sys.argv[2], (int(sys.argv[3]), int(sys.argv[4])), conditions=how)
 append_line(Path(sys.argv[1]), content_of(result))
 """
 
 
 def main() -> None:
     """Time the models named, or all; print seconds, quartiles and GFLOP/s of each."""
-    out, *names = sys.argv[1:]
-    for name in names or SIZES:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out")
+    parser.add_argument("models", nargs="*", metavar="MODEL", default=list(SIZES))
+    parser.add_argument("--tile", default="off")
+    parser.add_argument("--backend", default="torch")
+    options = parser.parse_args()
+    out = options.out
+    for name in options.models:
         height, width = map(str, SIZES[name])
-        done = subprocess.run([sys.executable, "-c", ONE, out, name, height, width], check=False)
+        arguments = [out, name, height, width, options.tile, options.backend]
+        done = subprocess.run([sys.executable, "-c", ONE, *arguments], check=False)
         if done.returncode:
             print(f"{name:24} ended with status {done.returncode}", flush=True)
             continue
@@ -45,7 +56,14 @@ def main() -> None:
         flops = record["measurements"]["flops@fullscale"]["value"]
         seconds, n = time["value"] / 1000, time["n"]
         spread = f"{time['q1'] / 1000:.2f}-{time['q3'] / 1000:.2f}"
-        print(f"{name:24} {seconds:9.2f} s ({spread}, n={n}) {flops / seconds / 1e9:8.1f} GFLOP/s", flush=True)
+        share = record["measurements"].get("gemm_share@fullscale")
+        reached = f", {100 * share['value']:.0f} % of sgemm" if share else ""
+        how = "; ".join(one["text"] for one in record["tilings"])
+        print(
+            f"{name:24} {seconds:9.2f} s ({spread}, n={n}) {flops / seconds / 1e9:8.1f} GFLOP/s{reached}"
+            f"{f' ({how})' if how else ''}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ def test_imports_go_down(file: Path) -> None:
         assert layer_of(other) < layer_of(own), f"{module} imports benchmark.{other}, which is not below it"
 
 
-@pytest.mark.parametrize("file", sorted([*FILES, *ROOT.glob("tests/*.py"), *ROOT.glob("speed/*.py")]), ids=str)
+@pytest.mark.parametrize("file", sorted([*FILES, *ROOT.glob("tests/*.py"), *ROOT.glob("speed/*.py")]), ids=module_of)
 def test_own_modules_that_are_imported_exist(file: Path) -> None:
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("benchmark", "zoo"):

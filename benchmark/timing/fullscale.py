@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
+from benchmark.conditions import Conditions
 from benchmark.costs.prediction import Predicted, predicted_of
 from benchmark.costs.profiling import count_costs, meta_model, trace_card
 from benchmark.host.engine import can_isolate
 from benchmark.host.environment import describe_environment
 from benchmark.selection import Entry, entry_of, jsonable_options
 from benchmark.timing.measuring import as_measurements, measure
-from benchmark.types import Measurement, ProtocolRecord, Result, RunSpec
+from benchmark.types import Measurement, ProtocolRecord, Result, RunSpec, Tiling
 from zoo.errors import UserError
 
 NAME = "full-scale"
@@ -24,13 +25,21 @@ _PROTOCOL = ProtocolRecord(name=NAME, version=1, text="one image of uniform nois
 
 
 def time_full_scale(
-    model: str, size: tuple[int, int], *, options: Mapping[str, Any] | None = None, seed: int = 0
+    model: str,
+    size: tuple[int, int],
+    *,
+    options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    conditions: Conditions | None = None,
 ) -> Result:
-    """Return a record with ``latency_ms@fullscale`` and the costs of one pass over planes of ``size``.
+    """Return a record with the time, memory and costs of one pass over planes of ``size``: ``latency_ms@fullscale``.
 
     The weights are random: time does not depend on them. It is measured in a process of its own for 20 seconds; a
-    pass that takes longer is the only one, cold, and marked so. A failure becomes the record's status.
+    pass that takes longer is the only one, cold, and marked so. ``conditions``: on the CPU; under ``tile`` the image
+    goes through in pieces. A failure becomes the record's status.
     """
+    conditions = conditions or Conditions()
+    tilings: list[Tiling] = []
     entry = entry_of(model, None, options or {})
     begin = time.perf_counter()
     measurements: dict[str, Measurement] = {}
@@ -41,10 +50,14 @@ def time_full_scale(
         shape = list(traced.input_shape)
         for id, cost in count_costs(network, traced).items():
             measurements[f"{id}@fullscale"] = cost.model_copy(update={"input_shape": shape})
-        measurements["latency_ms@fullscale"] = _time(entry, predicted_of(traced, network), seed)
+        document = _measure(entry, predicted_of(traced, network), seed, conditions)
+        if document["tiling"]:
+            tilings.append(Tiling.model_validate(document["tiling"]))
+        for id, one in as_measurements(document, shape).items():
+            measurements[f"{id}@fullscale"] = one
     except UserError as failure:
         error = str(failure)
-    spec = _spec(entry, size, seed)
+    spec = _spec(entry, size, seed, conditions)
     return Result(
         key=spec.key(),
         model=entry.card.name,
@@ -63,25 +76,27 @@ def time_full_scale(
         spec=spec,
         protocol=_PROTOCOL,
         environment=describe_environment(),
+        tilings=tilings,
     )
 
 
-def _time(entry: Entry, predicted: Predicted, seed: int) -> Measurement:
+def _measure(entry: Entry, predicted: Predicted, seed: int, conditions: Conditions) -> dict[str, Any]:
     document = measure(
         entry.card.name,
         {"": predicted},
         options=entry.options,
         seed=seed,
+        conditions=conditions,
         budgets={"": BUDGET_SECONDS},
         isolate=can_isolate(entry.card.build),
     )[""]
     state = document["measurement"]
     if document["latency_ms"] is None:
         raise UserError(f"{state['status']}: {state['error']}")
-    return as_measurements(document, predicted.shape)["latency_ms"]
+    return document
 
 
-def _spec(entry: Entry, size: tuple[int, int], seed: int) -> RunSpec:
+def _spec(entry: Entry, size: tuple[int, int], seed: int, conditions: Conditions) -> RunSpec:
     return RunSpec(
         model=entry.card.name,
         options=jsonable_options(entry.options),
@@ -94,9 +109,13 @@ def _spec(entry: Entry, size: tuple[int, int], seed: int) -> RunSpec:
         protocol=f"{NAME}-v1",
         metrics={},
         profilers=["macs", "memory", "params", "latency@fullscale"],
-        device="cpu",
-        precision="fp32",
-        threads=torch.get_num_threads(),
+        device=conditions.device,
+        precision=conditions.precision,
+        channels_last=conditions.channels_last,
+        backend=conditions.backend,
+        tile=conditions.tile,
+        approximate=conditions.approximate,
+        threads=conditions.threads or torch.get_num_threads(),
         seed=seed,
         evaluate=False,
     )
