@@ -1,6 +1,7 @@
 """Predicted peak memory of one pass against the measured one, at sizes of about 400 MB.
 
-    python speed/memory.py [MODEL ...]        # goal: within 15 %, or the reason below
+    python speed/memory.py [MODEL ...]           # goal: within 15 %, or the reason below
+    python speed/memory.py --tiles [MODEL ...]   # goal: what infer foresees for tiles covers what they take
 
 Two predictions (the live tensors: ``peak_activation_bytes``; with the convolution library's workspace:
 ``predicted_rss_bytes``) and two measurements of what a pass adds to the resident memory (as glibc's heap is by default;
@@ -19,31 +20,53 @@ The live tensors alone are 0.43-0.75 of what is measured on the CPU, for two rea
   freed, and keeps freed pieces there between live ones: up to half as much again, more the more sizes a network has
   (UNet, AWNet, PyNET), little where all layers have one size (DPED). It differs from run to run, so the measurement
   of record is made with freed tensors given back; then measurement and prediction agree to about 1 %.
+
+With ``--tiles``: what ``infer --memory-limit`` foresees for tiles (``Choice.need_bytes``, live tensors of the crops
+under way times ``HEAP_FACTOR``, and ``RESERVE_BYTES``) against the growth of the process's resident peak, from the
+moment at which the tiles are decided to the end of an image of 3x3 tiles, read from and written to mapped files with
+the heap as ``infer`` sets it: one tile with all threads, and as many tiles at once as there are threads. The last
+column is foreseen / measured: below 1, a limit would not be kept.
 """
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from benchmark.costs.prediction import predict
 from benchmark.costs.profiling import default_size
+from benchmark.fullres.choose import RESERVE_BYTES
+from benchmark.fullres.deciding import plan_execution
+from benchmark.fullres.files import map_input, new_array
+from benchmark.fullres.runner import subject_of
+from benchmark.fullres.tiled import Workers
+from benchmark.host import machine
 from benchmark.host.engine import Limits, run_isolated
+from benchmark.selection import entry_of
 from benchmark.timing.job import Job
 from zoo.card import get_card
 
 MODELS = ["bilinear", "unet", "plainunet_64", "hyperunet_32_16_2048", "awnet_4ch", "vdn", "dped", "pynet"]
 TARGET_BYTES = 400e6
+TILED, TILE_SIDES = ["plainunet_64", "hyperunet_32_16_2048", "vdn", "hypervdn_21", "unet_w8"], (192, 384)
 
 
 def main() -> None:
     """Print predictions, measurements and their ratio, in MB."""
+    names = [name for name in sys.argv[1:] if name != "--tiles"]
+    if "--tiles" in sys.argv:
+        compare_tiles(names or TILED)
+        return
     print(
         f"{'model':22} {'planes':>10} {'tensors':>8} {'+workspace':>10} {'default heap':>12}"
         f" {'measured':>9} {'ratio':>6}"
     )
-    for name in sys.argv[1:] or MODELS:
+    for name in names or MODELS:
         size = default_size(get_card(name))
         side = 32 * round(size[0] * math.sqrt(TARGET_BYTES / predict(name, size, {}).peak_activation_bytes) / 32)
         predicted = predict(name, (side, side), {})
@@ -71,6 +94,60 @@ def added_by_a_pass(name: str, shape: Sequence[int], *, own_process: bool = True
         print(f"{name}: {outcome.status}: {outcome.error}", file=sys.stderr)
         return math.nan
     return float(outcome.value[""]["peak_rss_bytes"] + outcome.value[""]["peak_rss"]["input_bytes"]) / 1e6
+
+
+def compare_tiles(names: Sequence[str]) -> None:
+    """Print what is foreseen for tiles, what they take, and the ratio, in MB."""
+    print(f"{'model':22} {'tile':>10} {'at once':>8} {'need':>8} {'+reserve':>9} {'measured':>9} {'ratio':>6}")
+    for name in names:
+        for side in TILE_SIDES:
+            for workers in (1, 2):
+                outcome = run_isolated(
+                    "speed.memory:added_by_tiles",
+                    {"name": name, "side": side, "workers": workers},
+                    limits=Limits(threads=2),
+                )
+                if outcome.status != "ok":
+                    print(f"{name}: {outcome.status}: {outcome.error}", file=sys.stderr)
+                    continue
+                need, measured = outcome.value["need"] / 1e6, outcome.value["measured"] / 1e6
+                foreseen = need + RESERVE_BYTES / 1e6
+                print(
+                    f"{name:22} {f'{side}x{side}':>10} {workers:8} {need:8.1f} {foreseen:9.1f} {measured:9.1f}"
+                    f" {foreseen / measured:6.2f}",
+                    flush=True,
+                )
+
+
+def added_by_tiles(*, name: str, side: int, workers: int, emit: Callable[[Any], None]) -> dict[str, int]:
+    """Run an image of 3x3 tiles as ``infer`` runs an array; return the bytes foreseen and those added."""
+    machine.keep_free_memory()
+    machine.use_one_heap()
+    entry = entry_of(name, None, {})
+    subject = subject_of(entry, entry.build(seed=0))
+    with tempfile.TemporaryDirectory() as folder:
+        shape = (1, subject.channels, 3 * side, 3 * side)
+        with new_array(Path(folder, "in.npy"), shape) as array:
+            array.tensor.uniform_()
+        source = map_input(Path(folder, "in.npy"))
+        how = plan_execution(subject, source.tensor, tile=(side, side), output_bytes=0)
+        assert how.plan is not None
+        assert how.need_bytes is not None
+        need = how.need_bytes * workers // how.workers.count
+        how = replace(how, workers=Workers(workers))
+        output = how.output_shape(source.tensor)
+        assert output is not None
+        machine.return_free_memory()
+        machine.reset_peak_resident()
+        resting = machine.resident_bytes() or 0
+        with new_array(Path(folder, "out.npy"), output) as target:
+
+            def forget() -> None:
+                source.forget()
+                target.forget()
+
+            how.run(source.tensor, target.tensor, after_tile=forget)
+        return {"need": need, "measured": (machine.peak_resident_bytes() or 0) - resting}
 
 
 if __name__ == "__main__":
