@@ -417,17 +417,23 @@ def raising(code: int):
     return fail
 
 
-def test_networks_that_see_the_whole_image_go_in_bands_where_memory_is_short(monkeypatch) -> None:
+def test_large_images_go_in_bands_through_networks_that_see_the_whole_image(monkeypatch) -> None:
     network = create_model("dped").eval()
-    planes = torch.rand(1, 4, 96, 80, generator=torch.Generator().manual_seed(0))
+    planes = torch.rand(1, 4, 256, 256, generator=torch.Generator().manual_seed(0))
     subject = Subject(network, 4, trusted=True, global_ops=get_card("dped").global_ops)
-    monkeypatch.setattr("benchmark.fullres.deciding.SMALL_PIXELS", 0)
     assert plan_execution(subject, planes).mode == "whole"
-    monkeypatch.setattr("benchmark.fullres.deciding._Decision._whole_bytes", lambda self: 1 << 50)
+    monkeypatch.setattr("benchmark.fullres.deciding.SMALL_PIXELS", 0)
+    assert plan_execution(subject, planes, by_torch=False).mode == "whole"
     how = plan_execution(subject, planes)
     assert (how.mode, how.plan) == ("bands", None)
     assert "in bands" in how.text
+    # No plan for bands, or one that takes as much as the whole image.
+    for least in (None, 1 << 50):
+        with monkeypatch.context() as patch:
+            patch.setattr("benchmark.fullres.deciding._Decision._banded_bytes", lambda self, least=least: least)
+            assert plan_execution(subject, planes).mode == "whole"
     with torch.inference_mode():
         torch.testing.assert_close(how.run(planes), network(planes), rtol=0, atol=1e-5)
+    monkeypatch.setattr("benchmark.fullres.deciding._Decision._whole_bytes", lambda self: 1 << 50)
     with pytest.raises(UserError, match=r"needs .*MiB in bands, and .*--approximate"):
         plan_execution(subject, planes, memory_limit=1 << 20)

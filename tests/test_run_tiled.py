@@ -352,14 +352,14 @@ def test_an_engine_compiles_for_every_crop_before_the_first_pass(name: str) -> N
 @engines
 def test_bands_are_not_run_by_torch_in_an_engines_name(monkeypatch) -> None:
     monkeypatch.setattr("benchmark.fullres.deciding.SMALL_PIXELS", 0)
+    for backend, mode in (("torch", "bands"), ("openvino", "whole")):
+        network = Job("dped", backend=backend, tile="auto").network()
+        network._plan(torch.rand(1, 4, 256, 256))
+        assert network.tilings("time")[0].mode == mode
     monkeypatch.setattr("benchmark.fullres.deciding._Decision._whole_bytes", lambda self: 1 << 50)
-    network = Job("dped", backend="openvino", tile="auto").network()
-    network._plan(torch.rand(1, 4, 64, 64))
-    assert network.tilings("time")[0].mode == "whole"
-    assert "bands are torch's alone" in network.tilings("time")[0].text
     limited = Job("dped", backend="openvino", tile="auto", memory_limit=8 << 30).network()
     with pytest.raises(TileError, match=r"bands are torch's alone; use --backend torch"):
-        limited._plan(torch.rand(1, 4, 64, 64))
+        limited._plan(torch.rand(1, 4, 256, 256))
 
 
 # Bad input.

@@ -76,18 +76,20 @@ def plan_execution(
     approximate: bool = False,
     keep_filters: bool = False,
     output_bytes: int | None = None,
+    by_torch: bool = True,
     reporter: Reporter | None = None,
 ) -> Execution:
     """Decide how images like ``planes`` (N, C, H, W) go through a network.
 
     ``output_bytes`` of memory that the output takes (default: all of it; 0 for a file). ``keep_filters``: those of a
-    hyper-network are to be kept, which takes a plan for the whole image in one piece, too. Raises UserError for tiles
-    that would not be exact, and for a limit that is too small.
+    hyper-network are to be kept, which takes a plan for the whole image in one piece, too. ``by_torch`` False: an
+    engine runs images and crops, and has no bands. Raises UserError for tiles that would not be exact, and for a limit
+    that is too small.
     """
     reporter = reporter or Reporter()
     size = (planes.shape[-2], planes.shape[-1])
     small = size[0] * size[1] <= SMALL_PIXELS and memory_limit is None
-    decision = _Decision(subject, planes, memory_limit, output_bytes, keep_filters, reporter)
+    decision = _Decision(subject, planes, memory_limit, output_bytes, keep_filters, by_torch, reporter)
     if tile == "off" or (tile == "auto" and small and not approximate):
         return decision.one_piece("")
     try:
@@ -114,11 +116,12 @@ class _Decision:
         memory_limit: int | None,
         output_bytes: int | None,
         keep_filters: bool,
+        by_torch: bool,
         reporter: Reporter,
     ) -> None:
         self.subject, self.planes, self.memory_limit, self.reporter = subject, planes, memory_limit, reporter
         self.size = (planes.shape[-2], planes.shape[-1])
-        self.output_bytes, self.keep_filters = output_bytes, keep_filters
+        self.output_bytes, self.keep_filters, self.by_torch = output_bytes, keep_filters, by_torch
 
     def exact(self, tile: TileSize) -> Execution:
         """Return an execution in tiles that equals the whole; raises InexactError where there is none."""
@@ -159,25 +162,26 @@ class _Decision:
         )
 
     def whole(self, why: str) -> Execution:
-        """Return an execution on the whole image: in one piece, or in bands where that takes too much memory.
+        """Return an execution on the whole image: in bands, which take less memory and time, or in one piece.
 
         Raises UserError where a limit leaves too little for either.
         """
-        need = self._whole_bytes()
+        need, why = self._whole_bytes(), why.rstrip(".")
         budget = budget_of(self.memory_limit, machine.resident_bytes(), machine.available_memory(), need)
-        if need <= budget or self.keep_filters:
-            return self.one_piece(why.rstrip("."))
-        least = self._banded_bytes()
-        if self.memory_limit is not None and (least is None or least > budget):
-            used = self.memory_limit - budget
-            bands = "" if least is None else f", {(used + least) / MIB:.0f}MiB in bands"
-            raise UserError(
-                f"--memory-limit {self.memory_limit / MIB:.0f}MiB: the whole image of {self.size[0]}x{self.size[1]}"
-                f" needs {(used + need) / MIB:.0f}MiB{bands}, and {why} --approximate tiles it and measures the seams."
-            )
-        if least is None:
-            return self.one_piece(why.rstrip("."))
-        return Execution(self.subject, "bands", need_bytes=least, why=why.rstrip("."))
+        least = None if self.keep_filters else self._banded_bytes()
+        has_room = least is not None and (least <= budget or self.memory_limit is None)
+        if self.by_torch and least is not None and has_room and least < need:
+            return Execution(self.subject, "bands", need_bytes=least, why=why)
+        if need <= budget or self.keep_filters or self.memory_limit is None:
+            return self.one_piece(why)
+        limit, used = f"--memory-limit {self.memory_limit / MIB:.0f}MiB", self.memory_limit - budget
+        if least is not None and least <= budget:
+            raise UserError(f"{limit}: {why}; bands are torch's alone; use --backend torch.")
+        bands = "" if least is None else f", {(used + least) / MIB:.0f}MiB in bands"
+        raise UserError(
+            f"{limit}: the whole image of {self.size[0]}x{self.size[1]} needs {(used + need) / MIB:.0f}MiB{bands}, and"
+            f" {why}. --approximate tiles it and measures the seams."
+        )
 
     def _anatomy(self, size: tuple[int, int]) -> Anatomy:
         try:

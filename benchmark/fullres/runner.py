@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.conditions import TileSize
-from benchmark.fullres.choose import MIB
 from benchmark.fullres.deciding import plan_execution
 from benchmark.fullres.execution import Execution, Subject
 from benchmark.fullres.hyper import hyper_layers
@@ -58,6 +57,7 @@ class FullRunner:
                     approximate=self.approximate,
                     keep_filters=self.freeze_filters,
                     output_bytes=output_bytes,
+                    by_torch=self.forward is None,
                     reporter=self.reporter,
                 )
             if self.forward is not None:
@@ -67,11 +67,6 @@ class FullRunner:
 
     def _for_engine(self, how: Execution) -> Execution:
         """Return an execution that an engine can run: tile by tile, and none whose tiles must know where they lie."""
-        if how.mode == "bands":
-            why = f"{how.why}; bands are torch's alone"
-            if self.memory_limit is not None:
-                raise UserError(f"--memory-limit {self.memory_limit / MIB:.0f}MiB: {why}; use --backend torch.")
-            return Execution(self.subject, why=why)
         if how.plan is None or not how.plan.reception.resizes:
             return replace(how, workers=Workers(channels_last=False))
         why = "it resizes by the whole image's grid, which only torch does tile by tile"
