@@ -38,6 +38,8 @@ class FullRunner:
     forward: Forward | None = None
     # What a user reads above the tiles' progress.
     name: str = ""
+    # How many times what lives this process will hold.
+    heap_factor: float = 1.0
     _known: dict[tuple[int, ...], Execution] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -59,6 +61,7 @@ class FullRunner:
                     approximate=self.approximate,
                     keep_filters=self.freeze_filters,
                     output_bytes=output_bytes,
+                    heap_factor=self.heap_factor,
                     reporter=self.reporter,
                 )
             if self.forward is not None:
