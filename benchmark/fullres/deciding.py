@@ -83,8 +83,8 @@ def plan_execution(
 
     ``output_bytes`` of memory that the output takes (default: all of it; 0 for a file). ``keep_filters``: those of a
     hyper-network are to be kept, which takes a plan for the whole image in one piece, too. ``heap_factor``: how many
-    times what lives the process will hold, where its heap keeps what is freed; counts under a limit. Raises UserError for tiles
-    that would not be exact, and for a limit that is too small.
+    times what lives the process will hold, where its heap keeps what is freed; counts under a limit. Raises UserError
+    for tiles that would not be exact, and for a limit that is too small.
     """
     reporter = reporter or Reporter()
     size = (planes.shape[-2], planes.shape[-1])

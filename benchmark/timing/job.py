@@ -13,8 +13,8 @@ from benchmark.conditions import WHOLE, Conditions
 from benchmark.fullres.network import TiledNetwork
 from benchmark.selection import Entry, entry_of
 
-# While tiles are timed, the heap keeps freed pieces between live ones: 1.34 to 1.47 times what they, the output and the
-# heap of one pass take, measured on unet_w8 at 1536x2048.
+# While tiles are timed, the heap keeps freed pieces between live ones: 1.47 times what tiles and output take by
+# counting, measured on unet_w8 at 1536x2048.
 TILED_HEAP_FACTOR = 1.5
 
 

@@ -40,14 +40,13 @@ def tiled_needs(job: Job, predicted: Mapping[str, Predicted], conditions: Condit
             by_torch=conditions.by_torch,
         )
         whole = one.need(conditions)
+        if least is None:
+            continue
         # An engine holds the weights once more, and torch's on their way to it.
-        pieces = (
-            None
-            if least is None
-            else int(TILED_HEAP_FACTOR * least) + one.weight_bytes * (1 if conditions.by_torch else 3)
-        )
-        if pieces is not None and (pieces < whole or conditions.tile != "auto"):
-            needs[size] = pieces + 4 * math.prod(one.shape)
+        weights = one.weight_bytes * (1 if conditions.by_torch else 3)
+        pieces = int(TILED_HEAP_FACTOR * least) + weights + 4 * math.prod(one.shape)
+        if pieces < whole or conditions.tile != "auto":
+            needs[size] = pieces
     return needs
 
 
