@@ -295,7 +295,7 @@ def test_a_profile_in_tiles_says_so(zoo_bench, known_ceilings) -> None:
 
 def test_the_memory_check_is_about_tiles(monkeypatch, known_ceilings) -> None:
     predicted = predict("plainunet_8", (1536, 2048), {})
-    monkeypatch.setattr("benchmark.host.machine.available_memory", lambda: 840 * MIB)
+    monkeypatch.setattr("benchmark.host.machine.available_memory", lambda: 960 * MIB)
     whole, tiled = Conditions(), Conditions(tile="auto")
     assert "needs" in (shortage(predicted, whole, None) or "")
     job = Job("plainunet_8", tile="auto")

@@ -77,19 +77,21 @@ def plan_execution(
     keep_filters: bool = False,
     output_bytes: int | None = None,
     by_torch: bool = True,
+    heap_factor: float = 1.0,
     reporter: Reporter | None = None,
 ) -> Execution:
     """Decide how images like ``planes`` (N, C, H, W) go through a network.
 
     ``output_bytes`` of memory that the output takes (default: all of it; 0 for a file). ``keep_filters``: those of a
     hyper-network are to be kept, which takes a plan for the whole image in one piece, too. ``by_torch`` False: an
-    engine runs images and crops, and has no bands. Raises UserError for tiles that would not be exact, and for a limit
-    that is too small.
+    engine runs images and crops, and has no bands. ``heap_factor``: how many times what lives the process will hold,
+    where its heap keeps what is freed; counts under a limit. Raises UserError for tiles that would not be exact, and
+    for a limit that is too small.
     """
     reporter = reporter or Reporter()
     size = (planes.shape[-2], planes.shape[-1])
     small = size[0] * size[1] <= SMALL_PIXELS and memory_limit is None
-    decision = _Decision(subject, planes, memory_limit, output_bytes, keep_filters, by_torch, reporter)
+    decision = _Decision(subject, planes, memory_limit, output_bytes, keep_filters, by_torch, heap_factor, reporter)
     if tile == "off" or (tile == "auto" and small and not approximate):
         return decision.one_piece("")
     try:
@@ -117,11 +119,13 @@ class _Decision:
         output_bytes: int | None,
         keep_filters: bool,
         by_torch: bool,
+        heap_factor: float,
         reporter: Reporter,
     ) -> None:
         self.subject, self.planes, self.memory_limit, self.reporter = subject, planes, memory_limit, reporter
         self.size = (planes.shape[-2], planes.shape[-1])
         self.output_bytes, self.keep_filters, self.by_torch = output_bytes, keep_filters, by_torch
+        self.heap_factor = heap_factor if memory_limit is not None else 1.0
 
     def exact(self, tile: TileSize) -> Execution:
         """Return an execution in tiles that equals the whole; raises InexactError where there is none."""
@@ -166,7 +170,7 @@ class _Decision:
 
         Raises UserError where a limit leaves too little for either.
         """
-        need, why = self._whole_bytes(), why.rstrip(".")
+        need, why = int(self.heap_factor * self._whole_bytes()), why.rstrip(".")
         budget = budget_of(self.memory_limit, machine.resident_bytes(), machine.available_memory(), need)
         least = None if self.keep_filters else self._banded_bytes()
         has_room = least is not None and (least <= budget or self.memory_limit is None)
@@ -230,7 +234,7 @@ class _Decision:
                 least=subject.least,
             )
             if isinstance(found, int):
-                raise too_small(self.memory_limit, budget, found)
+                raise self._too_small(receptions[-1], found)
             return found
         assert tile != "off"
         speed = unmeasured(torch.get_num_threads())
@@ -240,16 +244,27 @@ class _Decision:
             need = int(per_pixel * pixels * workers * 1.25)
             if need <= budget:
                 return Choice(tile, Workers(workers), need)
-        raise too_small(self.memory_limit, budget, need)
+        raise self._too_small(receptions[-1], need)
 
     def _plan(self, reception: Reception, tile: tuple[int, int]) -> Plan:
         return make_plan(reception, tile, multiple=self.subject.multiple, least=self.subject.least)
 
     def _budget(self, reception: Reception) -> int:
+        return int(self._room() / self.heap_factor) - self._output_bytes(reception)
+
+    def _room(self) -> int:
+        return budget_of(self.memory_limit, machine.resident_bytes(), machine.available_memory(), USUAL_BYTES)
+
+    def _output_bytes(self, reception: Reception) -> int:
+        """Return what the output takes of the room under a limit."""
+        if self.memory_limit is None:
+            return 0
         output = 4 * reception.output_channels * reception.output_size[0] * reception.output_size[1]
-        output = self.planes.shape[0] * output if self.output_bytes is None else self.output_bytes
-        budget = budget_of(self.memory_limit, machine.resident_bytes(), machine.available_memory(), USUAL_BYTES)
-        return budget - (output if self.memory_limit is not None else 0)
+        return self.planes.shape[0] * output if self.output_bytes is None else self.output_bytes
+
+    def _too_small(self, reception: Reception, needed: int) -> UserError:
+        needed = int(self.heap_factor * (needed + self._output_bytes(reception)))
+        return too_small(self.memory_limit, self._room(), needed)
 
     def _whole_bytes(self) -> int:
         planes = torch.empty(1, self.subject.channels, *self.size, device="meta")
@@ -264,7 +279,8 @@ class _Decision:
     def _banded_bytes(self) -> int | None:
         """Return what bands take; None where the network's operators cannot be listed beforehand."""
         try:
-            return banded_peak_bytes(self.subject.network, (1, self.subject.channels, *self.size))
+            peak = banded_peak_bytes(self.subject.network, (1, self.subject.channels, *self.size))
+            return int(self.heap_factor * peak)
         except UserError:
             return None
 

@@ -26,9 +26,18 @@ class TiledNetwork(nn.Module):
     """
 
     def __init__(
-        self, entry: Entry, network: nn.Module, conditions: Conditions, reporter: Reporter | None = None
+        self,
+        entry: Entry,
+        network: nn.Module,
+        conditions: Conditions,
+        reporter: Reporter | None = None,
+        *,
+        heap_factor: float = 1.0,
     ) -> None:
-        """``conditions`` say how large tiles are, what the process may hold, and what runs them."""
+        """``conditions`` say how large tiles are, what the process may hold, and what runs them.
+
+        ``heap_factor``: how many times what lives the process will hold, where its heap keeps what is freed.
+        """
         super().__init__()
         self.network = network
         subject = subject_of(entry, network)
@@ -39,6 +48,7 @@ class TiledNetwork(nn.Module):
             conditions.approximate,
             reporter=reporter or Reporter(),
             name=entry.label,
+            heap_factor=heap_factor,
         )
         self._engine: EnginePass | None = None
         if not conditions.by_torch:

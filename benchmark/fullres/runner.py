@@ -36,6 +36,8 @@ class FullRunner:
     forward: Forward | None = None
     # What a user reads above the tiles' progress.
     name: str = ""
+    # How many times what lives this process will hold.
+    heap_factor: float = 1.0
     _known: dict[tuple[int, ...], Execution] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -58,6 +60,7 @@ class FullRunner:
                     keep_filters=self.freeze_filters,
                     output_bytes=output_bytes,
                     by_torch=self.forward is None,
+                    heap_factor=self.heap_factor,
                     reporter=self.reporter,
                 )
             if self.forward is not None:

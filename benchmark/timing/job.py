@@ -13,6 +13,10 @@ from benchmark.conditions import WHOLE, Conditions
 from benchmark.fullres.network import TiledNetwork
 from benchmark.selection import Entry, entry_of
 
+# While tiles are timed, the heap keeps freed pieces between live ones: 1.47 times what tiles and output take by
+# counting, measured on unet_w8 at 1536x2048.
+TILED_HEAP_FACTOR = 1.5
+
 
 @dataclass(frozen=True)
 class Job:
@@ -52,7 +56,9 @@ class Job:
         """Build the network as its conditions say."""
         entry, conditions = self.entry(), self.conditions
         network = entry.build(seed=self.seed)
-        return TiledNetwork(entry, network, conditions) if conditions.is_tiled else conditions.place(network)
+        if conditions.is_tiled:
+            return TiledNetwork(entry, network, conditions, heap_factor=TILED_HEAP_FACTOR)
+        return conditions.place(network)
 
     def planes(self, shape: Sequence[int]) -> Tensor:
         """Return uniform noise in [0, 1] of a shape (N, C, H, W), laid out as the network gets it."""

@@ -13,7 +13,7 @@ from benchmark.costs.profiling import meta_model
 from benchmark.fullres.needing import least_need
 from benchmark.fullres.runner import subject_of
 from benchmark.host import machine
-from benchmark.timing.job import Job
+from benchmark.timing.job import TILED_HEAP_FACTOR, Job
 from benchmark.units import GIB
 
 # torch, its libraries and the interpreter in a child that has done one small pass.
@@ -40,10 +40,13 @@ def tiled_needs(job: Job, predicted: Mapping[str, Predicted], conditions: Condit
             by_torch=conditions.by_torch,
         )
         whole = one.need(conditions)
+        if least is None:
+            continue
         # An engine holds the weights once more, and torch's on their way to it.
-        pieces = None if least is None else least + one.weight_bytes * (1 if conditions.by_torch else 3)
-        if pieces is not None and (pieces < whole or conditions.tile != "auto"):
-            needs[size] = pieces + 4 * math.prod(one.shape)
+        weights = one.weight_bytes * (1 if conditions.by_torch else 3)
+        pieces = int(TILED_HEAP_FACTOR * least) + weights + 4 * math.prod(one.shape)
+        if pieces < whole or conditions.tile != "auto":
+            needs[size] = pieces
     return needs
 
 
