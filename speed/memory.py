@@ -21,11 +21,12 @@ The live tensors alone are 0.43-0.75 of what is measured on the CPU, for two rea
   (UNet, AWNet, PyNET), little where all layers have one size (DPED). It differs from run to run, so the measurement
   of record is made with freed tensors given back; then measurement and prediction agree to about 1 %.
 
-With ``--tiles``: what ``infer --memory-limit`` foresees for tiles (``Choice.need_bytes``, live tensors of the crops
-under way times ``HEAP_FACTOR``, and ``RESERVE_BYTES``) against the growth of the process's resident peak, from the
-moment at which the tiles are decided to the end of an image of 3x3 tiles, read from and written to mapped files with
-the heap as ``infer`` sets it: one tile with all threads, and as many tiles at once as there are threads. The last
-column is foreseen / measured: below 1, a limit would not be kept.
+With ``--tiles``: what ``infer`` foresees for tiles (``Choice.need_bytes``, live tensors of the crops under way times
+``HEAP_FACTOR``, and ``RESERVE_BYTES``) against the growth of the process's resident peak, from the moment at which the
+tiles are decided to the end of an image of 3x3 tiles, read from and written to mapped files: one tile with all threads,
+and as many tiles at once as there are threads. ``given back`` is with the heap as ``infer --memory-limit`` sets it, the
+ratio is foreseen / measured: below 1, a limit would not be kept. ``kept`` is the heap as ``infer`` sets it without a
+limit, in which freed pieces lie between live ones, and ``x time`` what that saves: seconds given back / kept.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from __future__ import annotations
 import math
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -98,30 +100,35 @@ def added_by_a_pass(name: str, shape: Sequence[int], *, own_process: bool = True
 
 def compare_tiles(names: Sequence[str]) -> None:
     """Print what is foreseen for tiles, what they take, and the ratio, in MB."""
-    print(f"{'model':22} {'tile':>10} {'at once':>8} {'need':>8} {'+reserve':>9} {'measured':>9} {'ratio':>6}")
+    heads = ("at once", "need", "+reserve", "given back", "ratio", "kept", "ratio", "x time")
+    print(f"{'model':22} {'tile':>8} {' '.join(f'{head:>10}' for head in heads)}")
     for name in names:
         for side in TILE_SIDES:
             for workers in (1, 2):
-                outcome = run_isolated(
-                    "speed.memory:added_by_tiles",
-                    {"name": name, "side": side, "workers": workers},
-                    limits=Limits(threads=2),
-                )
-                if outcome.status != "ok":
-                    print(f"{name}: {outcome.status}: {outcome.error}", file=sys.stderr)
-                    continue
-                need, measured = outcome.value["need"] / 1e6, outcome.value["measured"] / 1e6
-                foreseen = need + RESERVE_BYTES / 1e6
-                print(
-                    f"{name:22} {f'{side}x{side}':>10} {workers:8} {need:8.1f} {foreseen:9.1f} {measured:9.1f}"
-                    f" {foreseen / measured:6.2f}",
-                    flush=True,
-                )
+                given, kept = (tiles_of(name, side, workers, keep=keep) for keep in (False, True))
+                foreseen = given["need"] + RESERVE_BYTES / 1e6
+                figures = [
+                    *(given["need"], foreseen, given["added"], foreseen / given["added"]),
+                    *(kept["added"], foreseen / kept["added"], given["seconds"] / kept["seconds"]),
+                ]
+                text = " ".join(f"{value:10.2f}" if value < 10 else f"{value:10.0f}" for value in figures)
+                print(f"{name:22} {f'{side}x{side}':>8} {workers:10} {text}", flush=True)
 
 
-def added_by_tiles(*, name: str, side: int, workers: int, emit: Callable[[Any], None]) -> dict[str, int]:
-    """Run an image of 3x3 tiles as ``infer`` runs an array; return the bytes foreseen and those added."""
-    machine.keep_free_memory()
+def tiles_of(name: str, side: int, workers: int, *, keep: bool) -> dict[str, float]:
+    """Return what ``run_tiles`` does in a process of its own, nan if it failed, which is printed."""
+    arguments = {"name": name, "side": side, "workers": workers, "keep": keep}
+    outcome = run_isolated("speed.memory:run_tiles", arguments, limits=Limits(threads=2))
+    if outcome.status != "ok":
+        print(f"{name}: {outcome.status}: {outcome.error}", file=sys.stderr)
+        return dict.fromkeys(("need", "added", "seconds"), math.nan)
+    found: dict[str, float] = outcome.value
+    return found
+
+
+def run_tiles(*, name: str, side: int, workers: int, keep: bool, emit: Callable[[Any], None]) -> dict[str, float]:
+    """Run an image of 3x3 tiles as ``infer`` runs an array; return MB foreseen and added, and seconds."""
+    machine.keep_free_memory() if keep else machine.give_memory_back()
     machine.use_one_heap()
     entry = entry_of(name, None, {})
     subject = subject_of(entry, entry.build(seed=0))
@@ -140,6 +147,7 @@ def added_by_tiles(*, name: str, side: int, workers: int, emit: Callable[[Any], 
         machine.return_free_memory()
         machine.reset_peak_resident()
         resting = machine.resident_bytes() or 0
+        began = time.perf_counter()
         with new_array(Path(folder, "out.npy"), output) as target:
 
             def forget() -> None:
@@ -147,7 +155,8 @@ def added_by_tiles(*, name: str, side: int, workers: int, emit: Callable[[Any], 
                 target.forget()
 
             how.run(source.tensor, target.tensor, after_tile=forget)
-        return {"need": need, "measured": (machine.peak_resident_bytes() or 0) - resting}
+        seconds = time.perf_counter() - began
+        return {"need": need / 1e6, "added": ((machine.peak_resident_bytes() or 0) - resting) / 1e6, "seconds": seconds}
 
 
 if __name__ == "__main__":

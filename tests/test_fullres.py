@@ -6,6 +6,8 @@ import errno
 import os
 import random
 import re
+import subprocess
+import sys
 from fractions import Fraction
 
 import numpy as np
@@ -24,6 +26,7 @@ from benchmark.fullres.receptive import find_reception
 from benchmark.fullres.runner import FullRunner
 from benchmark.fullres.spans import Span
 from benchmark.fullres.tiled import Workers, run_tiled
+from benchmark.host import machine
 from zoo import create_model, get_card, list_models
 from zoo.errors import UserError
 
@@ -408,6 +411,22 @@ def test_no_room_for_a_picture_is_one_line(zoo_bench, tmp_path, monkeypatch) -> 
     assert outcome.code == 2
     assert "there is no room for it" in outcome.err
     assert not list((tmp_path / "o").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not machine.has_process_memory(), reason="the system does not tell what a process takes")
+def test_infer_keeps_within_the_least_memory_that_it_asks_for(tmp_path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((1, 4, 1152, 1152), np.float32))
+    call = [sys.executable, "-m", "benchmark.cli", "infer", "unet_w8", tmp_path / "x.npy", "-o", tmp_path / "o"]
+    call += ["--tile", "384x384", "--memory-limit"]
+    refused = subprocess.run([*call, "1MiB"], capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    least = int(re.search(r"needs at least (\d+)MiB here", refused.stderr).group(1))
+    with subprocess.Popen([*call, f"{least + 16}MiB"], stderr=subprocess.PIPE) as child:
+        _, status, used = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        assert child.returncode == 0, child.stderr.read()
+    assert used.ru_maxrss <= (least + 16) * 1024
 
 
 def raising(code: int):
