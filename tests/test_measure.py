@@ -267,7 +267,14 @@ def test_profile_measure_prints_its_keys(zoo_bench, known_ceilings) -> None:
     assert document["measurement"]["status"] in ("ok", "timeout")
     assert document["macs"] > 0
     records = as_measurements(document, document["input_shape"])
-    assert set(records) == {"latency_ms", "relative_latency", "ms_per_mpix", "ceiling_share", "peak_rss_bytes"}
+    assert set(records) == {
+        "latency_ms",
+        "relative_latency",
+        "ms_per_mpix",
+        "ceiling_share",
+        "gemm_share",
+        "peak_rss_bytes",
+    }
     assert records["ceiling_share"].higher_is_better
     assert records["latency_ms"].ci_low <= records["latency_ms"].value <= records["latency_ms"].ci_high
     assert "relative latency" in measured_text(document)
