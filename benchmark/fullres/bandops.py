@@ -35,6 +35,8 @@ class Reader(Protocol):
 
 
 Run = Callable[[Node, int, int, Reader], Tensor]
+# Overloads of operators for which ``out`` takes the same arguments.
+_NATIVE = ("default", "Tensor")
 
 
 @dataclass(frozen=True)
@@ -74,14 +76,32 @@ def _rows_of(node: Node) -> list[Node]:
     return [item for item in node.inputs if item.is_image and item.size(2) == node.size(2) and not item.is_weight]
 
 
-def _pointwise(node: Node, first: int, last: int, reader: Reader) -> Tensor:
+def _values(node: Node, first: int, last: int, reader: Reader) -> tuple[list[Any], dict[str, Any]]:
+    """Return a pointwise node's arguments, images by rows."""
     images = set(_rows_of(node))
 
     def value(item: Any) -> Any:
         return reader.read(item, first, last) if item in images else reader.whole(item)
 
     args = [[value(part) for part in item] if isinstance(item, list) else value(item) for item in node.args]
-    kwargs = {name: value(item) for name, item in node.kwargs.items()}
+    return args, {name: value(item) for name, item in node.kwargs.items()}
+
+
+def write_rows(node: Node, first: int, last: int, reader: Reader, target: Tensor) -> bool:
+    """Compute rows straight into ``target``, which saves a copy; return whether the operator can do that."""
+    if node.op is aten.cat.default:
+        torch.cat([reader.read(part, first, last) for part in node.args[0]], 1, out=target)
+        return True
+    packet = getattr(node.op, "_overloadpacket", None)
+    if rule_of(node) is not POINTWISE or "out" not in packet.overloads() or node.op._overloadname not in _NATIVE:
+        return False
+    args, kwargs = _values(node, first, last, reader)
+    packet.out(*args, **kwargs, out=target)
+    return True
+
+
+def _pointwise(node: Node, first: int, last: int, reader: Reader) -> Tensor:
+    args, kwargs = _values(node, first, last, reader)
     operator = node.op
     target = node.args[0]
     if isinstance(target, Node) and target.shape == node.shape and target.dtype == node.dtype and reader.owned(target):
@@ -305,6 +325,9 @@ def _bilinear(node: Node, first: int, last: int, reader: Reader) -> Tensor:
     source, size, align_corners = node.args[:3]
     height = source.size(2)
     scale = node.args[3] if len(node.args) > 3 else None
+    factor = size[0] // height
+    if not align_corners and factor * height == size[0] and factor in (2, 4, 8) and (not scale or scale == factor):
+        return _bilinear_by_power(node, factor, first, last, reader)
     rows, above, weight = _bilinear_rows(first, last, height, size[0], align_corners, scale)
     low, high = int(rows.min()), int(above.max()) + 1
     strip = reader.read(source, low, high)
@@ -313,6 +336,16 @@ def _bilinear(node: Node, first: int, last: int, reader: Reader) -> Tensor:
     wide = aten.upsample_bilinear2d(strip, [high - low, size[1]], align_corners, 1.0, scale_w)
     weight = weight.view(-1, 1)
     return wide[:, :, rows - low].mul_(1.0 - weight).add_(wide[:, :, above - low].mul_(weight))
+
+
+def _bilinear_by_power(node: Node, factor: int, first: int, last: int, reader: Reader) -> Tensor:
+    """Resize by torch's kernel: with a power of two the places between rows are the same, exactly, from any row on."""
+    source, size = node.args[:2]
+    low, high = max(0, first // factor - 1), min(source.size(2), -(-last // factor) + 1)
+    strip = reader.read(source, low, high)
+    scale_w = node.args[4] if len(node.args) > 4 else None
+    wide = aten.upsample_bilinear2d(strip, [factor * (high - low), size[1]], False, float(factor), scale_w)
+    return wide[:, :, first - factor * low : last - factor * low]
 
 
 def _bilinear_rows(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -21,6 +21,7 @@ from benchmark.fullres.choose import (
     too_small,
     unmeasured,
 )
+from benchmark.fullres.descent import FilterStrips, Strips, find_filter_strips, find_strips
 from benchmark.fullres.hyper import Anatomy, Embedding, dissect, fix_filters, release_filters, together
 from benchmark.fullres.plan import Plan, make_plan, step_of
 from benchmark.fullres.probe import (
@@ -38,7 +39,7 @@ from benchmark.reporting import Reporter
 from zoo.errors import UserError, in_one_line
 
 TileSize = Literal["auto", "off"] | tuple[int, int]
-Mode = Literal["whole", "tiles", "filters, then tiles", "approximate tiles", "bands"]
+Mode = Literal["whole", "tiles", "filters, then tiles", "strips", "filters, then strips", "approximate tiles", "bands"]
 # Images up to this many input pixels go through whole, unless something else is asked for.
 SMALL_PIXELS = 512 * 512
 # What tiles take where no limit is set: larger ones are hardly faster.
@@ -75,11 +76,17 @@ class Execution:
     need_bytes: int | None = None
     why: str = ""
     seams: Seams | None = None
+    # In place of the plans' tiles: where torch runs the network, and for the filters.
+    strips: Strips | None = None
+    filter_strips: FilterStrips | None = None
 
     @property
     def steps(self) -> int:
         """How often ``advance`` will be called for an image."""
-        return 1 if self.plan is None else len(self.plan) + sum(len(plan) for plan in self.pass_plans)
+        if self.plan is None:
+            return 1
+        last = len(self.plan) if self.strips is None else self.strips.plan.strips
+        return last + (len(self.passes) if self.filter_strips else sum(len(plan) for plan in self.pass_plans))
 
     @property
     def text(self) -> str:
@@ -91,6 +98,8 @@ class Execution:
         passes = (
             f", {len(self.passes)} pass{'es' if len(self.passes) > 1 else ''} for the filters" if self.passes else ""
         )
+        if self.strips is not None:
+            return f"{self.mode}: {self.strips.text}{passes}, about {(self.need_bytes or 0) / MIB:.0f} MiB"
         who = f"{self.workers.count} at once" if self.workers.count > 1 else "one by one"
         need = f", about {self.need_bytes / MIB:.0f} MiB" if self.need_bytes else ""
         return f"{self.mode}: {self.plan.text}{passes}, {who}{need}"
@@ -144,18 +153,28 @@ class Execution:
             image = planes[index : index + 1]
             try:
                 if self.passes and any(layer.fixed_filters is None for layer in _fed(self.passes)):
-                    fix_filters(
-                        network, image, self.passes, self.pass_plans,
+                    self._fix_filters(image, advance, after_tile)
+                target = out[index : index + 1]
+                if self.strips is not None and forward is None:
+                    self.strips.run(network, image, target, advance=advance, after=after_tile)
+                else:
+                    run_tiled(
+                        forward or network, image, plan, target,
                         workers=self.workers, advance=advance, after_tile=after_tile,
                     )  # fmt: skip
-                run_tiled(
-                    forward or network, image, plan, out[index : index + 1],
-                    workers=self.workers, advance=advance, after_tile=after_tile,
-                )  # fmt: skip
             finally:
                 if self.passes and not keep_filters:
                     release_filters(network)
         return out
+
+    def _fix_filters(self, image: Tensor, advance: Callable[[], None], after_tile: Callable[[], None]) -> None:
+        if self.filter_strips is not None:
+            self.filter_strips.fix(self.subject.network, image, advance=advance, after=after_tile)
+            return
+        fix_filters(
+            self.subject.network, image, self.passes, self.pass_plans,
+            workers=self.workers, advance=advance, after_tile=after_tile,
+        )  # fmt: skip
 
 
 def _fed(passes: Sequence[Sequence[Embedding]]) -> list[nn.Module]:
@@ -196,18 +215,20 @@ def plan_execution(
     approximate: bool = False,
     keep_filters: bool = False,
     output_bytes: int | None = None,
+    by_torch: bool = True,
     reporter: Reporter | None = None,
 ) -> Execution:
     """Decide how images like ``planes`` (N, C, H, W) go through a network.
 
     ``output_bytes`` of memory that the output takes (default: all of it; 0 for a file). ``keep_filters``: those of a
-    hyper-network are to be kept, which takes a plan for the whole image in one piece, too. Raises UserError for tiles
-    that would not be exact, and for a limit that is too small.
+    hyper-network are to be kept, which takes a plan for the whole image in one piece, too. ``by_torch``: an engine is
+    not to run it, which takes tiles. Raises UserError for tiles that would not be exact, and for a limit that is too
+    small.
     """
     reporter = reporter or Reporter()
     size = (planes.shape[-2], planes.shape[-1])
     small = size[0] * size[1] <= SMALL_PIXELS and memory_limit is None
-    decision = _Decision(subject, planes, memory_limit, output_bytes, keep_filters, reporter)
+    decision = _Decision(subject, planes, memory_limit, output_bytes, keep_filters, by_torch, reporter)
     if tile == "off" or (tile == "auto" and small and not approximate):
         return decision.one_piece("")
     try:
@@ -234,11 +255,12 @@ class _Decision:
         memory_limit: int | None,
         output_bytes: int | None,
         keep_filters: bool,
+        by_torch: bool,
         reporter: Reporter,
     ) -> None:
         self.subject, self.planes, self.memory_limit, self.reporter = subject, planes, memory_limit, reporter
         self.size = (planes.shape[-2], planes.shape[-1])
-        self.output_bytes, self.keep_filters = output_bytes, keep_filters
+        self.output_bytes, self.keep_filters, self.by_torch = output_bytes, keep_filters, by_torch
 
     def exact(self, tile: TileSize) -> Execution:
         """Return an execution in tiles that equals the whole; raises InexactError where there is none."""
@@ -248,13 +270,40 @@ class _Decision:
         self._refuse_global(receptions)
         if not subject.trusted:
             self._probe(anatomy)
-        choice = self._choice(receptions, tile)
         if tile == "auto" and len(anatomy.passes) > 1 and self._whole_fits():
             # Each further pass runs the network as far as the next layer.
             return self.one_piece(f"its filters would take {len(anatomy.passes)} passes over tiles")
-        plans = [self._plan(one, choice.tile) for one in receptions]
         mode: Mode = "filters, then tiles" if anatomy.passes else "tiles"
+        if tile == "auto":
+            how = self._in_strips(anatomy)
+            if how is not None:
+                return how
+        choice = self._choice(receptions, tile)
+        plans = [self._plan(one, choice.tile) for one in receptions]
         return Execution(subject, mode, plans[-1], anatomy.passes, plans[:-1], choice.workers, choice.need_bytes)
+
+    def _in_strips(self, anatomy: Anatomy) -> Execution | None:
+        """Return an execution in strips; by an engine, with tiles for the output. None where there is no such."""
+        subject, passes = self.subject, anatomy.passes
+        budget = self._budget(anatomy.forward)
+        of = (subject.network, subject.channels, self.size)
+        filters = find_filter_strips(*of, passes, budget) if passes else None
+        if passes and filters is None:
+            return None
+        need = filters.peak_bytes if filters else 0
+        if not self.by_torch:
+            choice = self._choice([anatomy.forward], "auto")
+            plan = self._plan(anatomy.forward, choice.tile)
+            how = Execution(subject, "tiles", plan, passes, (), choice.workers, max(choice.need_bytes, need))
+        else:
+            strips = find_strips(*of, budget)
+            if strips is None:
+                return None
+            plan = self._plan(anatomy.forward, self.size)
+            need = max(need, strips.plan.peak_bytes)
+            how = Execution(subject, "strips", plan, passes, (), Workers(), need, strips=strips)
+        mode: Mode = "filters, then strips" if how.strips else "filters, then tiles"
+        return replace(how, mode=mode, filter_strips=filters) if passes else how
 
     def one_piece(self, why: str) -> Execution:
         """Return an execution on the whole image; where filters are to be kept, as one tile after their passes."""

@@ -54,6 +54,7 @@ class FullRunner:
                 approximate=self.approximate,
                 keep_filters=self.freeze_filters,
                 output_bytes=output_bytes,
+                by_torch=self.forward is None,
                 reporter=self.reporter,
             )
             if self.forward is not None:
