@@ -35,8 +35,8 @@ class Reader(Protocol):
 
 
 Run = Callable[[Node, int, int, Reader], Tensor]
-# Overloads of operators for which ``out`` takes the same arguments.
-_NATIVE = ("default", "Tensor")
+# Overloads of pointwise operators for which ``out`` takes the same arguments.
+_WITH_OUT = ("default", "Tensor")
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,10 @@ def write_rows(node: Node, first: int, last: int, reader: Reader, target: Tensor
     if node.op is aten.cat.default:
         torch.cat([reader.read(part, first, last) for part in node.args[0]], 1, out=target)
         return True
-    packet = getattr(node.op, "_overloadpacket", None)
-    if rule_of(node) is not POINTWISE or "out" not in packet.overloads() or node.op._overloadname not in _NATIVE:
+    if rule_of(node) is not POINTWISE or node.op._overloadname not in _WITH_OUT:
+        return False
+    packet = node.op._overloadpacket
+    if "out" not in packet.overloads():
         return False
     args, kwargs = _values(node, first, last, reader)
     packet.out(*args, **kwargs, out=target)
@@ -120,7 +122,9 @@ def _pointwise_supports(node: Node) -> bool:
 
 def _normalised(node: Node, first: int, last: int, reader: Reader) -> Tensor:
     x, weight, bias, mean, var, eps = node.args
-    strip = reader.read(x, first, last).contiguous()
+    strip = reader.read(x, first, last)
+    if not strip.is_contiguous(memory_format=torch.channels_last):
+        strip = strip.contiguous()
     weight, bias, mean, var = (reader.whole(value) for value in (weight, bias, mean, var))
     return torch.native_batch_norm(strip, weight, bias, mean, var, False, 0.0, eps)[0]
 
@@ -334,8 +338,8 @@ def _bilinear(node: Node, first: int, last: int, reader: Reader) -> Tensor:
     scale_w = node.args[4] if len(node.args) > 4 else None
     # Columns by torch's kernel, at the same height; then rows.
     wide = aten.upsample_bilinear2d(strip, [high - low, size[1]], align_corners, 1.0, scale_w)
-    weight = weight.view(-1, 1)
-    return wide[:, :, rows - low].mul_(1.0 - weight).add_(wide[:, :, above - low].mul_(weight))
+    weight, rows, above = (value.to(strip.device) for value in (weight.view(-1, 1), rows - low, above - low))
+    return wide.index_select(2, rows).mul_(1.0 - weight).add_(wide.index_select(2, above).mul_(weight))
 
 
 def _bilinear_by_power(node: Node, factor: int, first: int, last: int, reader: Reader) -> Tensor:
