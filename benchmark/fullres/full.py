@@ -408,7 +408,9 @@ class _Decision:
         raise too_small(self.memory_limit, budget, need)
 
     def _plan(self, reception: Reception, tile: tuple[int, int]) -> Plan:
-        return make_plan(reception, tile, multiple=self.subject.multiple, least=self.subject.least)
+        return make_plan(
+            reception, tile, multiple=self.subject.multiple, least=self.subject.least, equal=not self.by_torch
+        )
 
     def _budget(self, reception: Reception) -> int:
         output = 4 * reception.output_channels * reception.output_size[0] * reception.output_size[1]

@@ -65,6 +65,8 @@ class _Run:
     def __init__(self, plan: Plan, weights: dict[str, Tensor], planes: Tensor) -> None:
         self.plan, self.weights, self.planes = plan, weights, planes
         self.windows: dict[Node, Window] = {}
+        # What is made of weights alone, and as the rules get it.
+        self.made: dict[Node, Any] = {}
         self.fixed: dict[Node, Tensor] = {}
 
     def take(self, step: Step) -> Tensor | None:
@@ -102,13 +104,19 @@ class _Run:
             self.fixed[value] = _laid_out(self._fixed(value))
         return self.fixed[value]
 
-    def _fixed(self, node: Node) -> Tensor:
-        if node.op == "weight":
-            return self.weights[node.args[0]]
-        if node.op == "constant":
-            return node.args[0]
-        args, kwargs = tree_map(self.whole, (node.args, node.kwargs))
-        return node.op(*args, **kwargs)
+    def _fixed(self, value: Any) -> Any:
+        """Return a weight as it lies, or compute what is made of weights, once."""
+        if not isinstance(value, Node):
+            return value
+        if value not in self.made:
+            if value.op == "weight":
+                self.made[value] = self.weights[value.args[0]]
+            elif value.op == "constant":
+                self.made[value] = value.args[0]
+            else:
+                args, kwargs = tree_map(self._fixed, (value.args, value.kwargs))
+                self.made[value] = value.op(*args, **kwargs)
+        return self.made[value]
 
     def owned(self, node: Node) -> bool:
         """Whether a strip of the node is fresh and read once."""
