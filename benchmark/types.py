@@ -149,7 +149,7 @@ class Tiling(Record):
     # Of what: the passes that were scored, or those that were timed.
     purpose: Literal["scores", "time"]
     input_shape: list[int]
-    # "whole", "tiles", "filters, then tiles", "approximate tiles" or "bands".
+    # "whole", "tiles" or "strips", "filters, then" either of them, "approximate tiles" or "bands".
     mode: Shared
     # The size that --tile gives to have the same tiles again, and the largest crop: what a pass sees of the image.
     tile: list[int] | None = None

@@ -35,6 +35,8 @@ class Reader(Protocol):
 
 
 Run = Callable[[Node, int, int, Reader], Tensor]
+# Overloads of pointwise operators for which ``out`` takes the same arguments.
+_WITH_OUT = ("default", "Tensor")
 
 
 @dataclass(frozen=True)
@@ -74,14 +76,34 @@ def _rows_of(node: Node) -> list[Node]:
     return [item for item in node.inputs if item.is_image and item.size(2) == node.size(2) and not item.is_weight]
 
 
-def _pointwise(node: Node, first: int, last: int, reader: Reader) -> Tensor:
+def _values(node: Node, first: int, last: int, reader: Reader) -> tuple[list[Any], dict[str, Any]]:
+    """Return a pointwise node's arguments, images by rows."""
     images = set(_rows_of(node))
 
     def value(item: Any) -> Any:
         return reader.read(item, first, last) if item in images else reader.whole(item)
 
     args = [[value(part) for part in item] if isinstance(item, list) else value(item) for item in node.args]
-    kwargs = {name: value(item) for name, item in node.kwargs.items()}
+    return args, {name: value(item) for name, item in node.kwargs.items()}
+
+
+def write_rows(node: Node, first: int, last: int, reader: Reader, target: Tensor) -> bool:
+    """Compute rows straight into ``target``, which saves a copy; return whether the operator can do that."""
+    if node.op is aten.cat.default:
+        torch.cat([reader.read(part, first, last) for part in node.args[0]], 1, out=target)
+        return True
+    if rule_of(node) is not POINTWISE or node.op._overloadname not in _WITH_OUT:
+        return False
+    packet = node.op._overloadpacket
+    if "out" not in packet.overloads():
+        return False
+    args, kwargs = _values(node, first, last, reader)
+    packet.out(*args, **kwargs, out=target)
+    return True
+
+
+def _pointwise(node: Node, first: int, last: int, reader: Reader) -> Tensor:
+    args, kwargs = _values(node, first, last, reader)
     operator = node.op
     target = node.args[0]
     if isinstance(target, Node) and target.shape == node.shape and target.dtype == node.dtype and reader.owned(target):
@@ -100,7 +122,9 @@ def _pointwise_supports(node: Node) -> bool:
 
 def _normalised(node: Node, first: int, last: int, reader: Reader) -> Tensor:
     x, weight, bias, mean, var, eps = node.args
-    strip = reader.read(x, first, last).contiguous()
+    strip = reader.read(x, first, last)
+    if not strip.is_contiguous(memory_format=torch.channels_last):
+        strip = strip.contiguous()
     weight, bias, mean, var = (reader.whole(value) for value in (weight, bias, mean, var))
     return torch.native_batch_norm(strip, weight, bias, mean, var, False, 0.0, eps)[0]
 
@@ -305,14 +329,27 @@ def _bilinear(node: Node, first: int, last: int, reader: Reader) -> Tensor:
     source, size, align_corners = node.args[:3]
     height = source.size(2)
     scale = node.args[3] if len(node.args) > 3 else None
+    factor = size[0] // height
+    if not align_corners and factor * height == size[0] and factor in (2, 4, 8) and (not scale or scale == factor):
+        return _bilinear_by_power(node, factor, first, last, reader)
     rows, above, weight = _bilinear_rows(first, last, height, size[0], align_corners, scale)
     low, high = int(rows.min()), int(above.max()) + 1
     strip = reader.read(source, low, high)
     scale_w = node.args[4] if len(node.args) > 4 else None
     # Columns by torch's kernel, at the same height; then rows.
     wide = aten.upsample_bilinear2d(strip, [high - low, size[1]], align_corners, 1.0, scale_w)
-    weight = weight.view(-1, 1)
-    return wide[:, :, rows - low].mul_(1.0 - weight).add_(wide[:, :, above - low].mul_(weight))
+    weight, rows, above = (value.to(strip.device) for value in (weight.view(-1, 1), rows - low, above - low))
+    return wide.index_select(2, rows).mul_(1.0 - weight).add_(wide.index_select(2, above).mul_(weight))
+
+
+def _bilinear_by_power(node: Node, factor: int, first: int, last: int, reader: Reader) -> Tensor:
+    """Resize by torch's kernel: with a power of two the places between rows are the same, exactly, from any row on."""
+    source, size = node.args[:2]
+    low, high = max(0, first // factor - 1), min(source.size(2), -(-last // factor) + 1)
+    strip = reader.read(source, low, high)
+    scale_w = node.args[4] if len(node.args) > 4 else None
+    wide = aten.upsample_bilinear2d(strip, [factor * (high - low), size[1]], False, float(factor), scale_w)
+    return wide[:, :, first - factor * low : last - factor * low]
 
 
 def _bilinear_rows(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from benchmark.fullres.choose import (
     too_small,
     unmeasured,
 )
+from benchmark.fullres.descent import find_filter_strips, find_strips
 from benchmark.fullres.execution import Execution, Mode, Subject
 from benchmark.fullres.hyper import Anatomy, dissect, release_filters, together
 from benchmark.fullres.plan import Plan, make_plan, step_of
@@ -135,13 +137,40 @@ class _Decision:
         self._refuse_global(receptions)
         if not subject.trusted:
             self._probe(anatomy)
-        choice = self._choice(receptions, tile)
         if tile == "auto" and len(anatomy.passes) > 1 and self._whole_fits():
             # Each further pass runs the network as far as the next layer.
             return self.one_piece(f"its filters would take {len(anatomy.passes)} passes over tiles")
-        plans = [self._plan(one, choice.tile) for one in receptions]
         mode: Mode = "filters, then tiles" if anatomy.passes else "tiles"
+        if tile == "auto":
+            how = self._in_strips(anatomy)
+            if how is not None:
+                return how
+        choice = self._choice(receptions, tile)
+        plans = [self._plan(one, choice.tile) for one in receptions]
         return Execution(subject, mode, plans[-1], anatomy.passes, plans[:-1], choice.workers, choice.need_bytes)
+
+    def _in_strips(self, anatomy: Anatomy) -> Execution | None:
+        """Return an execution in strips; by an engine, with tiles for the output. None where there is no such."""
+        subject, passes = self.subject, anatomy.passes
+        budget = self._budget(anatomy.forward)
+        of = (subject.network, subject.channels, self.size)
+        filters = find_filter_strips(*of, passes, budget) if passes else None
+        if passes and filters is None:
+            return None
+        need = filters.peak_bytes if filters else 0
+        if not self.by_torch:
+            choice = self._choice([anatomy.forward], "auto")
+            plan = self._plan(anatomy.forward, choice.tile)
+            how = Execution(subject, "tiles", plan, passes, (), choice.workers, max(choice.need_bytes, need))
+        else:
+            strips = find_strips(*of, budget)
+            if strips is None:
+                return None
+            plan = self._plan(anatomy.forward, self.size)
+            need = max(need, strips.plan.peak_bytes)
+            how = Execution(subject, "strips", plan, passes, (), Workers(), need, strips=strips)
+        mode: Mode = "filters, then strips" if how.strips else "filters, then tiles"
+        return replace(how, mode=mode, filter_strips=filters) if passes else how
 
     def one_piece(self, why: str) -> Execution:
         """Return an execution on the whole image; where filters are to be kept, as one tile after their passes."""
@@ -247,7 +276,9 @@ class _Decision:
         raise self._too_small(receptions[-1], need)
 
     def _plan(self, reception: Reception, tile: tuple[int, int]) -> Plan:
-        return make_plan(reception, tile, multiple=self.subject.multiple, least=self.subject.least)
+        return make_plan(
+            reception, tile, multiple=self.subject.multiple, least=self.subject.least, equal=not self.by_torch
+        )
 
     def _budget(self, reception: Reception) -> int:
         return int(self._room() / self.heap_factor) - self._output_bytes(reception)

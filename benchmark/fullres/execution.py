@@ -1,4 +1,4 @@
-"""How images of one size go through one network, and running them so: whole, in tiles, or in bands."""
+"""How images of one size go through one network, and running them so: whole, in strips, in tiles, or in bands."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from benchmark.fullres.bands import run_banded
 from benchmark.fullres.choose import MIB
+from benchmark.fullres.descent import FilterStrips, Strips
 from benchmark.fullres.hyper import Embedding, fix_filters, release_filters
 from benchmark.fullres.plan import Plan
 from benchmark.fullres.probe import Seams
 from benchmark.fullres.tiled import Forward, Workers, run_tiled
 
-Mode = Literal["whole", "tiles", "filters, then tiles", "approximate tiles", "bands"]
+Mode = Literal["whole", "tiles", "filters, then tiles", "strips", "filters, then strips", "approximate tiles", "bands"]
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,17 @@ class Execution:
     need_bytes: int | None = None
     why: str = ""
     seams: Seams | None = None
+    # In place of the plans' tiles: where torch runs the network, and for the filters.
+    strips: Strips | None = None
+    filter_strips: FilterStrips | None = None
 
     @property
     def steps(self) -> int:
         """How often ``advance`` will be called for an image."""
-        return 1 if self.plan is None else len(self.plan) + sum(len(plan) for plan in self.pass_plans)
+        if self.plan is None:
+            return 1
+        last = len(self.plan) if self.strips is None else self.strips.plan.strips
+        return last + (len(self.passes) if self.filter_strips else sum(len(plan) for plan in self.pass_plans))
 
     @property
     def text(self) -> str:
@@ -65,6 +72,8 @@ class Execution:
         passes = (
             f", {len(self.passes)} pass{'es' if len(self.passes) > 1 else ''} for the filters" if self.passes else ""
         )
+        if self.strips is not None:
+            return f"{self.mode}: {self.strips.text}{passes}, about {(self.need_bytes or 0) / MIB:.0f} MiB"
         who = f"{self.workers.count} at once" if self.workers.count > 1 else "one by one"
         need = f", about {self.need_bytes / MIB:.0f} MiB" if self.need_bytes else ""
         return f"{self.mode}: {self.plan.text}{passes}, {who}{need}"
@@ -120,18 +129,28 @@ class Execution:
             image = planes[index : index + 1]
             try:
                 if self.passes and any(layer.fixed_filters is None for layer in _fed(self.passes)):
-                    fix_filters(
-                        network, image, self.passes, self.pass_plans,
+                    self._fix_filters(image, advance, after_tile)
+                target = out[index : index + 1]
+                if self.strips is not None and forward is None:
+                    self.strips.run(network, image, target, advance=advance, after=after_tile)
+                else:
+                    run_tiled(
+                        forward or network, image, plan, target,
                         workers=self.workers, advance=advance, after_tile=after_tile,
                     )  # fmt: skip
-                run_tiled(
-                    forward or network, image, plan, out[index : index + 1],
-                    workers=self.workers, advance=advance, after_tile=after_tile,
-                )  # fmt: skip
             finally:
                 if self.passes and not keep_filters:
                     release_filters(network)
         return out
+
+    def _fix_filters(self, image: Tensor, advance: Callable[[], None], after_tile: Callable[[], None]) -> None:
+        if self.filter_strips is not None:
+            self.filter_strips.fix(self.subject.network, image, advance=advance, after=after_tile)
+            return
+        fix_filters(
+            self.subject.network, image, self.passes, self.pass_plans,
+            workers=self.workers, advance=advance, after_tile=after_tile,
+        )  # fmt: skip
 
 
 def _fed(passes: Sequence[Sequence[Embedding]]) -> list[nn.Module]:

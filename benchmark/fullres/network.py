@@ -103,7 +103,8 @@ def _tile_errors() -> Iterator[None]:
 
 
 def _tiling(purpose: Literal["scores", "time"], shape: tuple[int, ...], how: Execution) -> Tiling:
-    seams, plan = how.seams, how.plan
+    # Strips are as wide as the image, and no size of tile gives them.
+    seams, plan = how.seams, None if how.strips else how.plan
     seen = None
     if seams is not None:
         seen = SeamError(size=list(seams.size), tile=list(seams.tile), largest=seams.largest, rms=seams.rms)
@@ -113,7 +114,7 @@ def _tiling(purpose: Literal["scores", "time"], shape: tuple[int, ...], how: Exe
         mode=how.mode,
         tile=list(plan.tile) if plan else None,
         crop=list(plan.largest_crop) if plan else None,
-        num_tiles=len(plan) if plan else 1,
+        num_tiles=how.strips.plan.strips if how.strips else len(plan) if plan else 1,
         filter_passes=len(how.passes),
         at_once=how.workers.count,
         need_bytes=how.need_bytes,

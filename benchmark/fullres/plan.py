@@ -129,11 +129,13 @@ def make_plan(
     multiple: int = 1,
     least: int = 1,
     spans: tuple[Span, Span] | None = None,
+    equal: bool = False,
 ) -> Plan:
     """Cut the image that ``reception`` was found for into tiles of about ``tile`` input pixels (height, width).
 
     ``multiple`` and ``least``: sides that the network takes are multiples of one and at least the other. ``spans``
-    replaces the output's reach by another, of tensors on the way. Raises UserError where there is none.
+    replaces the output's reach by another, of tensors on the way. ``equal``: crops of one size where the image allows,
+    for who must compile for each. Raises UserError where there is none.
     """
     reach = spans or reception.reach
     if reach is None:
@@ -142,6 +144,8 @@ def make_plan(
     for axis in (0, 1):
         step = step_of(reception, axis, multiple)
         pieces = cut(reception.size[axis], tile[axis], reach[axis], step=step, least=least)
+        if equal:
+            pieces = _of_one_size(pieces, reception.size[axis], step)
         axes.append(Axis(reception.size[axis], reception.output_size[axis], reach[axis], pieces))
     return Plan(reception, axes[0], axes[1])
 
@@ -157,6 +161,15 @@ def cut(length: int, tile: int, span: Span, *, step: int, least: int) -> tuple[P
     count = 1 if tile >= length else max(1, -(-steps // max(1, tile // step)))
     bounds = [step * (index * steps // count) for index in range(count)] + [length]
     return tuple(_piece(start, end, length, span, step, least) for start, end in pairwise(bounds))
+
+
+def _of_one_size(pieces: tuple[Piece, ...], length: int, step: int) -> tuple[Piece, ...]:
+    """Let all crops be as long as the longest, further into the image; as they are where its end is off the steps."""
+    longest = max(piece.crop_end - piece.crop_start for piece in pieces)
+    if length % step or longest % step:
+        return pieces
+    starts = [min(piece.crop_start, length - longest) for piece in pieces]
+    return tuple(Piece(piece.start, piece.end, start, start + longest) for piece, start in zip(pieces, starts))
 
 
 def _piece(start: int, end: int, length: int, span: Span, step: int, least: int) -> Piece:

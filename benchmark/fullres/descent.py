@@ -1,0 +1,184 @@
+"""Which networks go down an image in strips, and how: the filters of a hyper-network first, then its output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.fullres.bandgraph import BandGraph, Node
+from benchmark.fullres.bandstats import Cells
+from benchmark.fullres.hyper import Embedding, hyper_layers
+from benchmark.fullres.receptive import OnMeta
+from benchmark.fullres.stripplan import Plan, graph_of, plan_strips
+from benchmark.fullres.strips import run_strips
+from zoo.errors import UserError
+from zoo.hyper import HyperConv2d
+from zoo.splitting import FrozenNetwork
+
+# Rows of the input that strips of the output come from, the best first: larger ones are hardly faster, and for small
+# ones the weights are laid out anew again and again.
+ROWS = (64, 48, 32, 24, 16, 8)
+# What strips take where memory is plenty. One tensor stays below what glibc's heap takes from the system every time.
+USUAL_BYTES, LARGEST_BYTES = 320 << 20, 32 << 20
+Call = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Strips:
+    """How a network runs down images of one size; ``layers``: its hyper-convolutions in the order of their use."""
+
+    plan: Plan
+    layers: tuple[HyperConv2d, ...]
+
+    def run(
+        self,
+        network: nn.Module,
+        planes: Tensor,
+        out: Tensor,
+        *,
+        advance: Call = lambda: None,
+        after: Call = lambda: None,
+    ) -> Tensor:
+        """Fill ``out`` with the output for an image (1, C, H, W) and return it; filters must be fixed.
+
+        ``advance`` and ``after`` are called after each strip.
+        """
+
+        def take(strip: Tensor, first: int) -> None:
+            out[:, :, first : first + strip.shape[2]].copy_(strip)
+            after()
+            advance()
+
+        run_strips(_frozen(network, self.layers), planes, self.plan, take)
+        return out
+
+    @property
+    def text(self) -> str:
+        """What a user reads about them."""
+        rows = max(step.last - step.first for step in self.plan.steps if step.node is self.plan.graph.output)
+        return f"{self.plan.strips} of {rows} output rows, nothing computed twice"
+
+
+@dataclass(frozen=True)
+class FilterStrips:
+    """How the filters of a hyper-network are found: by pass, its embeddings with the plan of each."""
+
+    passes: tuple[tuple[tuple[Embedding, Plan], ...], ...]
+    layers: tuple[HyperConv2d, ...]
+
+    @property
+    def peak_bytes(self) -> int:
+        """What the largest plan takes."""
+        return max(plan.peak_bytes for one in self.passes for _, plan in one)
+
+    def fix(
+        self, network: nn.Module, planes: Tensor, *, advance: Call = lambda: None, after: Call = lambda: None
+    ) -> None:
+        """Predict every filter for the image ``planes`` (1, C, H, W) and fix it; ``advance``: after each pass."""
+        for embeddings in self.passes:
+            found = [self._maxima(network, planes, one, plan, after) for one, plan in embeddings]
+            with torch.inference_mode():
+                for (one, _), values in zip(embeddings, found):
+                    for layer in one.layers:
+                        layer.fixed_filters = layer.filters_of(values.to(planes.dtype))
+            advance()
+
+    def _maxima(self, network: nn.Module, planes: Tensor, one: Embedding, plan: Plan, after: Call) -> Tensor:
+        source, pool = plan.graph.output, one.layers[0].pool
+        cells = Cells(Node("maxima", (source,), shape=(1, source.size(1), pool, pool)), (pool, pool), maximum=True)
+
+        def take(strip: Tensor, first: int) -> None:
+            cells.update(strip, first)
+            after()
+
+        run_strips(_EmbeddingOf(network, self.layers, one.layers[0]), planes, plan, take)
+        values: Tensor = cells.result()
+        return values
+
+
+def find_strips(network: nn.Module, channels: int, size: tuple[int, int], budget: int) -> Strips | None:
+    """Return the strips for images of ``size`` within ``budget`` bytes; None if a layer or the budget allows none."""
+    layers = _order_of_use(network, channels, size)
+    plan = _plan(_frozen(network, layers), (1, channels, *size), budget)
+    return None if plan is None else Strips(plan, layers)
+
+
+def find_filter_strips(
+    network: nn.Module, channels: int, size: tuple[int, int], passes: Sequence[Sequence[Embedding]], budget: int
+) -> FilterStrips | None:
+    """Return the strips that find the filters in ``passes``; None if a layer or the budget allows none."""
+    layers = _order_of_use(network, channels, size)
+    planned = []
+    for embeddings in passes:
+        plans = [
+            _plan(_EmbeddingOf(network, layers, one.layers[0]), (1, channels, *size), budget) for one in embeddings
+        ]
+        planned.append(tuple((one, plan) for one, plan in zip(embeddings, plans) if plan is not None))
+        if None in plans:
+            return None
+    return FilterStrips(tuple(planned), layers)
+
+
+def _plan(module: nn.Module, shape: tuple[int, int, int, int], budget: int) -> Plan | None:
+    """Return the plan with the most rows within the usual memory, or with the fewest that ``budget`` allows."""
+    try:
+        graph = graph_of(module, shape)
+    except UserError:
+        return None
+    for rows in ROWS:
+        plan = plan_strips(graph, _output_rows(graph, rows))
+        if plan.peak_bytes <= min(budget, USUAL_BYTES) and plan.largest_bytes <= LARGEST_BYTES:
+            return plan
+    return plan if plan.peak_bytes <= budget else None
+
+
+def _output_rows(graph: BandGraph, rows: int) -> int:
+    return max(1, rows * graph.output.size(2) // graph.input.size(2))
+
+
+class _EmbeddingOf(nn.Module):
+    """A hyper-network up to what it predicts the filters of ``layer`` from."""
+
+    def __init__(self, network: nn.Module, layers: Sequence[HyperConv2d], layer: HyperConv2d) -> None:
+        super().__init__()
+        self.inner = _frozen(network, layers)
+        self._layer = (layer,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: list[Tensor] = []
+        hook = self._layer[0].register_forward_pre_hook(lambda _, args: found.append(args[1]))
+        try:
+            self.inner(x)
+        finally:
+            hook.remove()
+        return found[0]
+
+
+def _frozen(network: nn.Module, layers: Sequence[HyperConv2d]) -> nn.Module:
+    """Return the network with the filters that are fixed now, and zeros in place of those still to come."""
+    fixed = [layer.fixed_filters for layer in layers]
+    filters = [torch.zeros(1, *layer.filter_shape) if one is None else one for one, layer in zip(fixed, layers)]
+    return FrozenNetwork(network, filters) if filters else network
+
+
+def _order_of_use(network: nn.Module, channels: int, size: tuple[int, int]) -> tuple[HyperConv2d, ...]:
+    """Return the hyper-convolutions in the order in which a pass uses them; nothing is computed."""
+    found: list[HyperConv2d] = []
+    fixed = {layer: layer.fixed_filters for layer in hyper_layers(network)}
+    if not fixed:
+        return ()
+    hooks = [layer.register_forward_hook(lambda layer, *_: found.append(layer)) for layer in fixed]
+    try:
+        for layer in fixed:
+            layer.fixed_filters = torch.empty(1, *layer.filter_shape, device="meta")
+        with torch.inference_mode(), OnMeta():
+            network(torch.empty(1, channels, *size, device="meta"))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for layer, filters in fixed.items():
+            layer.fixed_filters = filters
+    return tuple(found)

@@ -1,0 +1,190 @@
+"""Plan the strips in which a network runs down an image: which layer computes which rows when, and what each keeps.
+
+Planned backwards from strips of the output: before a layer computes rows, the layers that it reads are brought as far
+as it needs. What rows a layer reads is asked of its rule (``bandops``) on tensors without data. Layers that are read
+once, row for row, are computed where they are read; all others keep a **window** of rows, as large as it ever gets.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.fullres.bandgraph import BandGraph, Node, aten, lower
+from benchmark.fullres.bandops import Rule, rule_of
+from benchmark.fullres.capture import capture
+from zoo.errors import UserError
+
+
+@dataclass(eq=False)
+class Step:
+    """Rows [first, last) of a node; its rows below ``lowest`` are not needed any more when they are computed."""
+
+    node: Node
+    first: int
+    last: int
+    lowest: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps in order; ``rows`` of each node's window; nodes computed where they are read, and those just moved.
+
+    ``peak_bytes``: all windows and the largest strips of one step, without input, output and weights.
+    """
+
+    graph: BandGraph
+    steps: Sequence[Step]
+    rows: dict[Node, int]
+    inlined: frozenset[Node]
+    moved: frozenset[Node]
+    peak_bytes: int
+    # Of the largest tensor that is made and freed again.
+    largest_bytes: int
+
+    @property
+    def strips(self) -> int:
+        """How many strips the output is made of."""
+        return sum(step.node is self.graph.output for step in self.steps)
+
+
+def graph_of(module: nn.Module, shape: Sequence[int]) -> BandGraph:
+    """Return the operators of ``module`` for one image (1, C, H, W); raises UserError unless all work on some rows."""
+    graph = lower(capture(module, (1, *shape[1:])))
+    for node in _after_input(graph):
+        if node.op == "assemble" or rule_of(node) is None:
+            name = node.op if isinstance(node.op, str) else node.op._overloadpacket.__name__
+            raise UserError(f"not in strips: {name} needs the whole image.")
+    if graph.output not in _after_input(graph):
+        raise UserError("not in strips: the network returns its input, or what does not depend on it.")
+    return graph
+
+
+def _after_input(graph: BandGraph) -> list[Node]:
+    """Return the nodes that depend on the image, in order; all others are weights, or made of weights alone."""
+    found: dict[Node, None] = {graph.input: None}
+    for node in graph.nodes:
+        if any(source in found for source in node.inputs):
+            found[node] = None
+    return list(found)[1:]
+
+
+def plan_strips(graph: BandGraph, rows: int) -> Plan:
+    """Plan strips of ``rows`` rows of the output."""
+    return _Planner(graph).plan(rows)
+
+
+class _Planner:
+    def __init__(self, graph: BandGraph) -> None:
+        self.graph = graph
+        self.rules: dict[Node, Rule] = {}
+        readers: dict[Node, list[Node]] = defaultdict(list)
+        for node in _after_input(graph):
+            rule = rule_of(node)
+            assert rule is not None
+            self.rules[node] = rule
+            for image in dict.fromkeys(rule.images(node)):
+                readers[image].append(node)
+        self.moved = frozenset(node for node, rule in self.rules.items() if _moves(node, rule))
+        self.inlined = frozenset(self._inlined(readers))
+        # Rows of the output in a strip.
+        self.height = 1
+        self.reached: dict[Node, int] = defaultdict(int)
+        self.steps: list[Step] = []
+        # What each step reads: node, first and last row.
+        self.reads: list[dict[Node, tuple[int, int]]] = []
+
+    def _inlined(self, readers: dict[Node, list[Node]]) -> set[Node]:
+        """Return the nodes that are computed where they are read."""
+        # Whether a node's rows are asked for once each.
+        once: dict[Node, bool] = {}
+        inlined: set[Node] = set()
+        for node in reversed(self.graph.nodes):
+            if node not in self.rules or node is self.graph.output:
+                once[node] = True
+                continue
+            (reader, *others) = readers[node]
+            in_place = not others and self.rules[reader].same_rows and once[reader]
+            if in_place or node in self.moved:
+                inlined.add(node)
+            once[node] = node not in inlined or in_place
+        return inlined
+
+    def plan(self, rows: int) -> Plan:
+        self.height = rows
+        self._bring(self.graph.output, self.graph.output.size(2))
+        windows = self._windows()
+        kept = sum(_bytes(node, count) for node, count in windows.items())
+        strips = max(self._strip_bytes(step, reads) for step, reads in zip(self.steps, self.reads))
+        largest = max(_bytes(step.node, step.last - step.first) for step in self.steps)
+        return Plan(self.graph, self.steps, windows, self.inlined, self.moved, kept + strips, largest)
+
+    def _bring(self, node: Node, last: int) -> None:
+        # At the top of the image the layers of a UNet are far ahead of its output: not in one strip.
+        part = max(1, -(-self.height * node.size(2) // self.graph.output.size(2)))
+        for first in range(self.reached[node], last, part):
+            self._step(node, first, min(first + part, last))
+
+    def _step(self, node: Node, first: int, last: int) -> None:
+        asked = _Asked(self.rules, self.inlined)
+        self.rules[node].run(node, first, last, asked)
+        for source, (_, high) in asked.reads.items():
+            if source.op != "input":
+                self._bring(source, high)
+        self.reached[node] = last
+        self.steps.append(Step(node, first, last))
+        self.reads.append(asked.reads)
+
+    def _windows(self) -> dict[Node, int]:
+        """Set what each step may forget, from what later ones read; return the windows' rows."""
+        lowest: dict[Node, int] = {}
+        windows: dict[Node, int] = defaultdict(int)
+        for step, reads in zip(reversed(self.steps), reversed(self.reads)):
+            if step.node is not self.graph.output:
+                step.lowest = min(lowest.get(step.node, step.first), step.first)
+                windows[step.node] = max(windows[step.node], step.last - step.lowest)
+            for source, (low, _) in reads.items():
+                lowest[source] = min(lowest.get(source, low), low)
+        return dict(windows)
+
+    def _strip_bytes(self, step: Step, reads: dict[Node, tuple[int, int]]) -> int:
+        """Return about what a step's own tensors take: its strip, another on the way, and a copy of what it reads."""
+        read = sum(_bytes(node, high - low) for node, (low, high) in reads.items())
+        return 2 * _bytes(step.node, step.last - step.first) + read
+
+
+def _bytes(node: Node, rows: int) -> int:
+    return node.nbytes // node.size(2) * rows
+
+
+def _moves(node: Node, rule: Rule) -> bool:
+    return rule.cost == "free" and node.op is not aten.cat.default
+
+
+class _Asked:
+    """A ``Reader`` of tensors without data that notes which rows are read."""
+
+    def __init__(self, rules: dict[Node, Rule], inlined: frozenset[Node]) -> None:
+        self.rules, self.inlined = rules, inlined
+        self.reads: dict[Node, tuple[int, int]] = {}
+
+    def read(self, node: Node, first: int, last: int) -> Tensor:
+        if node in self.inlined:
+            # Rows of padding come from nowhere.
+            return self.rules[node].run(node, first, last, self).to("meta")
+        low, high = self.reads.get(node, (first, last))
+        self.reads[node] = min(low, first), max(high, last)
+        return torch.empty(1, node.size(1), last - first, node.size(3), device="meta", dtype=node.dtype)
+
+    def whole(self, value: Any) -> Any:
+        if not isinstance(value, Node):
+            return value
+        return torch.empty(value.shape or (), device="meta", dtype=value.dtype)
+
+    def owned(self, node: Node) -> bool:
+        return False

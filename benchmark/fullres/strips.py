@@ -1,0 +1,127 @@
+"""Run a network down an image in strips of rows, each layer keeping the rows that its next strip still needs.
+
+Nothing is computed twice, as it is around tiles, and no tensor exists as a whole: every layer holds a window of its
+rows, which moves down with the strips (line buffers; Alwani et al., "Fused-Layer CNN Accelerators", MICRO 2016). The
+network's operators are listed beforehand (``capture``) and the strips planned (``stripplan``). Kernels are torch's own,
+channels last, in which its convolutions are fastest on processors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from benchmark.fullres.bandgraph import Node
+from benchmark.fullres.bandops import rule_of, write_rows
+from benchmark.fullres.capture import tensors_of
+from benchmark.fullres.stripplan import Plan, Step
+
+
+def run_strips(module: nn.Module, planes: Tensor, plan: Plan, take: Callable[[Tensor, int], None]) -> None:
+    """Run ``module`` in evaluation mode on one image (1, C, H, W) on the CPU, which may be a mapped file.
+
+    ``take`` gets each strip of the output (1, C', rows, W') in order, with the number of its first row.
+    """
+    with torch.inference_mode():
+        run = _Run(plan, tensors_of(module), planes)
+        for step in plan.steps:
+            strip = run.take(step)
+            if strip is not None:
+                take(strip, step.first)
+
+
+class Window:
+    """Rows of one node that are still needed: (1, C, rows, W) from row ``base`` of the image on."""
+
+    def __init__(self, node: Node, rows: int) -> None:
+        shape = (1, node.size(1), rows, node.size(3))
+        self.tensor = torch.empty(shape, dtype=node.dtype, memory_format=torch.channels_last)
+        self.base = self.end = 0
+
+    def rows(self, first: int, last: int) -> Tensor:
+        """Return rows [first, last), which are there."""
+        return self.tensor[:, :, first - self.base : last - self.base]
+
+    def make_room(self, lowest: int, last: int) -> None:
+        """Forget rows below ``lowest`` where the rows up to ``last`` do not fit otherwise."""
+        if last - self.base <= self.tensor.shape[2]:
+            return
+        shift = lowest - self.base
+        kept = max(0, self.end - lowest)
+        for start in range(0, kept, shift):
+            # Never onto itself.
+            part = min(shift, kept - start)
+            self.tensor[:, :, start : start + part] = self.tensor[:, :, start + shift : start + shift + part]
+        self.base = lowest
+
+
+class _Run:
+    """One image on its way through the plan; the ``Reader`` of the rules."""
+
+    def __init__(self, plan: Plan, weights: dict[str, Tensor], planes: Tensor) -> None:
+        self.plan, self.weights, self.planes = plan, weights, planes
+        self.windows: dict[Node, Window] = {}
+        # What is made of weights alone, and as the rules get it.
+        self.made: dict[Node, Any] = {}
+        self.fixed: dict[Node, Tensor] = {}
+
+    def take(self, step: Step) -> Tensor | None:
+        """Compute a strip; return it if it is one of the output."""
+        node = step.node
+        rule = rule_of(node)
+        assert rule is not None
+        if node is self.plan.graph.output:
+            return rule.run(node, step.first, step.last, self)
+        window = self.windows.get(node)
+        if window is None:
+            window = self.windows[node] = Window(node, self.plan.rows[node])
+        window.make_room(step.lowest, step.last)
+        target = window.rows(step.first, step.last)
+        if not write_rows(node, step.first, step.last, self, target):
+            target.copy_(rule.run(node, step.first, step.last, self))
+        window.end = step.last
+        return None
+
+    def read(self, node: Node, first: int, last: int) -> Tensor:
+        """Return rows of a node: from its window, or computed."""
+        if node.op == "input":
+            return self.planes[:, :, first:last].contiguous(memory_format=torch.channels_last)
+        if node in self.windows:
+            return self.windows[node].rows(first, last)
+        rule = rule_of(node)
+        assert rule is not None
+        return rule.run(node, first, last, self)
+
+    def whole(self, value: Any) -> Any:
+        """Return a weight, or what is made of weights."""
+        if not isinstance(value, Node):
+            return value
+        if value not in self.fixed:
+            self.fixed[value] = _laid_out(self._fixed(value))
+        return self.fixed[value]
+
+    def _fixed(self, value: Any) -> Any:
+        """Return a weight as it lies, or compute what is made of weights, once."""
+        if not isinstance(value, Node):
+            return value
+        if value not in self.made:
+            if value.op == "weight":
+                self.made[value] = self.weights[value.args[0]]
+            elif value.op == "constant":
+                self.made[value] = value.args[0]
+            else:
+                args, kwargs = tree_map(self._fixed, (value.args, value.kwargs))
+                self.made[value] = value.op(*args, **kwargs)
+        return self.made[value]
+
+    def owned(self, node: Node) -> bool:
+        """Whether a strip of the node is fresh and read once."""
+        return node in self.plan.inlined and node not in self.plan.moved
+
+
+def _laid_out(weight: Tensor) -> Tensor:
+    return weight.contiguous(memory_format=torch.channels_last) if weight.dim() == 4 else weight

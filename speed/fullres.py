@@ -1,0 +1,220 @@
+"""Full-resolution images: torch and the engines on the whole image and piece by piece, time and memory, and the goals.
+
+    python speed/fullres.py [MODEL ...] [--size HxW] [--only torch,openvino] [--passes N]     # minutes a model
+    python speed/fullres.py --large [--size HxW]       # vdn on a mapped file of 100 MPix, held to 2 GiB
+
+Each line is a process of its own, and ratios hold within one run. "torch whole" is what a user writes: ``model(x)``,
+plain memory format, the C library as it is; the next lines keep the freed memory, then take channels last. "pieces" are
+what ``infer`` runs: strips by torch, tiles by engines. Memory is what the passes add to a process that holds libraries,
+network, input and what an engine compiled for the whole image; output and what it compiles for tiles count. The first
+pass is not timed. FLOPs are those of the whole image. A product of matrices
+is timed by torch (MKL) and by numpy (OpenBLAS), in float32 with the same threads; the share is of the faster one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmark.backends import ENGINES
+from benchmark.conditions import Conditions, Placed
+from benchmark.costs.prediction import predict
+from benchmark.fullres.enginepass import EnginePass
+from benchmark.fullres.runner import FullRunner, subject_of
+from benchmark.host import machine
+from benchmark.host.engine import Limits, run_isolated
+from benchmark.running.inference import infer
+from benchmark.selection import entry_of
+from benchmark.timing.roofline import ceilings
+
+MODELS = ["plainunet_64", "hyperunet_32_16_2048", "vdn"]
+WIDE = ("plainunet_64", "vdn")
+# 12 MP: packed planes of a RAW mosaic, or RGB.
+SIZES = {4: (1488, 1984), 3: (3000, 4000)}
+WAYS = [
+    "torch whole",
+    "torch whole, heap kept",
+    "torch whole, channels last",
+    "torch pieces",
+    *(f"{name} {how}" for name in ENGINES for how in ("whole", "pieces")),
+]
+MIB = 1 << 20
+
+
+def measure(*, model: str, size: list[int], way: str, passes: int, emit: Callable[[Any], None]) -> dict[str, Any]:
+    """Run passes in this process; return their seconds, the bytes that they add and how the image was cut."""
+    backend, _, how = way.partition(" ")
+    entry = entry_of(model, None, {})
+    subject = subject_of(entry, entry.build(seed=0))
+    planes = torch.rand(1, subject.channels, *size, generator=torch.Generator().manual_seed(0))
+    if how != "whole" or backend != "torch":
+        machine.keep_free_memory()
+        machine.use_one_heap()
+    text = how
+    if how == "pieces":
+        runner = FullRunner(subject)
+        if backend != "torch":
+            side = -(-max(64, subject.least) // subject.multiple) * subject.multiple
+            runner.forward = EnginePass(subject.network, Conditions(backend=backend), subject.channels, side)
+        text, run = runner.plan(planes).text, runner
+    else:
+        last = how.endswith("channels last")
+        run = Placed(subject.network, Conditions(backend=backend, channels_last=last))
+    small = torch.rand(1, subject.channels, 64, 64)
+    with torch.inference_mode():
+        # Loads the libraries; an engine compiles for the whole image, and for pieces in the first pass.
+        subject.network(small)
+        if isinstance(run, Placed) and backend != "torch":
+            run.model.prepare(planes)  # type: ignore[operator]
+        machine.return_free_memory()
+        machine.reset_peak_resident()
+        resting = machine.resident_bytes() or 0
+        seconds = []
+        for _ in range(passes + 1):
+            began = time.perf_counter()
+            run(planes)
+            seconds.append(time.perf_counter() - began)
+    added = (machine.peak_resident_bytes() or 0) - resting
+    # The first pass finds the memory, and compiles.
+    return {"seconds": seconds[1:], "added": added, "text": text}
+
+
+def multiply(*, emit: Callable[[Any], None]) -> float:
+    """Return the GFLOP/s of numpy's product of two matrices of 2048x2048 in float32, the best of several."""
+    a, b = (np.random.RandomState(seed).rand(2048, 2048).astype(np.float32) for seed in (0, 1))
+    times = []
+    for _ in range(12):
+        began = time.perf_counter()
+        a @ b
+        times.append(time.perf_counter() - began)
+    return float(2 * 2048**3 / min(times) / 1e9)
+
+
+def large(*, folder: str, emit: Callable[[Any], None]) -> dict[str, Any]:
+    """Run ``infer`` on a mapped array as the command does; return seconds and the largest resident memory."""
+    machine.keep_free_memory()
+    machine.use_one_heap()
+    machine.reset_peak_resident()
+    began = time.perf_counter()
+    (path,) = infer("vdn", [Path(folder, "x.npy")], Path(folder, "out"), memory_limit=2 << 30)
+    array = np.load(path, mmap_mode="r")
+    return {"seconds": time.perf_counter() - began, "peak": machine.peak_resident_bytes(), "shape": list(array.shape)}
+
+
+def main() -> None:
+    """Print one line per way, then the goals."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", default=MODELS)
+    parser.add_argument("--size", help="of the planes; default 12 MP, 100 MPix with --large")
+    parser.add_argument("--only", help="parts of the names of what is run, comma-separated")
+    parser.add_argument("--passes", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--large", action="store_true")
+    given = parser.parse_args()
+    size = [int(side) for side in given.size.split("x")] if given.size else None
+    if given.large:
+        show_large(size or [10000, 10000], given.threads)
+        return
+    gemm = show_ceiling(given.threads)
+    for model in given.models or MODELS:
+        own = size or list(SIZES[entry_of(model, None, {}).card.input.channels])
+        ways = [way for way in WAYS if not given.only or any(part in way for part in given.only.split(","))]
+        show(model, own, ways, given.passes, given.threads, gemm)
+
+
+def show_ceiling(threads: int) -> float:
+    """Print and return the speed of a product of matrices, GFLOP/s."""
+    by_torch = (ceilings(threads) or {}).get("gemm_gflops", 0.0)
+    by_numpy = run_isolated("speed.fullres:multiply", {}, limits=Limits(threads=threads)).value or 0.0
+    print(f"sgemm, {threads} threads: torch {by_torch:.0f} GFLOP/s, numpy {by_numpy:.0f} GFLOP/s")
+    return max(by_torch, by_numpy)
+
+
+def show(model: str, size: list[int], ways: list[str], passes: int, threads: int, gemm: float) -> None:
+    """Measure a model in every way and print the lines and the goals."""
+    flops = predict(model, (size[0], size[1]), {}).flops
+    print(f"\n{model} at {size[0]}x{size[1]}, {flops / 1e12:.3f} TFLOP, median of {passes} passes")
+    print(f"  {'':28} {'s':>7} {'x whole':>8} {'GFLOP/s':>8} {'of sgemm':>8} {'added MiB':>10}")
+    found: dict[str, dict[str, Any]] = {}
+    for way in ways:
+        arguments = {"model": model, "size": size, "way": way, "passes": passes}
+        outcome = run_isolated("speed.fullres:measure", arguments, limits=Limits(threads=threads))
+        if outcome.status != "ok":
+            print(f"  {way:28} {outcome.status}: {outcome.error}", flush=True)
+            continue
+        one = found[way] = outcome.value
+        one["median"] = statistics.median(one["seconds"])
+        ratio = one["median"] / found["torch whole"]["median"] if "torch whole" in found else float("nan")
+        speed = flops / one["median"] / 1e9
+        figures = (
+            f"{one['median']:7.2f} {ratio:8.2f} {speed:8.0f} {100 * speed / gemm:7.0f}% {one['added'] / MIB:10.0f}"
+        )
+        print(f"  {way:28} {figures}  {one['text']}", flush=True)
+    goals(model, found, flops / 1e9 / gemm)
+
+
+def goals(model: str, found: dict[str, dict[str, Any]], sgemm_seconds: float) -> None:
+    """Print which goals are met by what was measured."""
+    whole, pieces = found.get("torch whole"), found.get("torch pieces")
+    if whole and pieces:
+        ratio = whole["median"] / pieces["median"]
+        say("torch in pieces at least 2x faster than torch whole", ratio >= 2, f"{ratio:.2f}x")
+    engines = [one for way, one in found.items() if way.endswith("whole") and not way.startswith("torch")]
+    cut = {way: one for way, one in found.items() if way.endswith("pieces")}
+    if engines and cut:
+        engine = min(engines, key=lambda one: one["median"])
+        way, best = min(cut.items(), key=lambda item: item[1]["median"])
+        ratio = best["median"] / engine["median"]
+        say("best in pieces within 1.15x of the fastest engine whole", ratio <= 1.15, f"{ratio:.2f}x ({way})")
+        for name, one in {"torch pieces": pieces, way: best}.items():
+            if one:
+                part = one["added"] / engine["added"]
+                say(f"{name} in a fifth of that engine's memory", part <= 0.2, f"{part:.2f}")
+    if pieces and model in WIDE:
+        share = sgemm_seconds / pieces["median"]
+        say("at least 65 % of sgemm", share >= 0.65, f"{100 * share:.0f} %")
+
+
+def say(goal: str, met: bool, figure: str) -> None:
+    """Print a goal."""
+    print(f"  {'met   ' if met else 'MISSED'} {goal}: {figure}")
+
+
+def show_large(size: list[int], threads: int) -> None:
+    """Run vdn on a large mapped file and print its peak of resident memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        shape = (1, 3, *size)
+        array = np.lib.format.open_memmap(Path(folder, "x.npy"), mode="w+", dtype=np.float32, shape=shape)
+        random = np.random.default_rng(0)
+        for channel in range(3):
+            for top in range(0, size[0], 256):
+                rows = array[0, channel, top : top + 256]
+                rows[:] = random.random(rows.shape, dtype=np.float32)
+        array.flush()
+        del array
+        outcome = run_isolated(
+            "speed.fullres:large",
+            {"folder": folder, "size": size},
+            limits=Limits(threads=threads, memory_bytes=2 << 30),
+        )
+    if outcome.status != "ok":
+        sys.exit(f"{outcome.status}: {outcome.error}")
+    value = outcome.value
+    say(
+        f"vdn at {size[0]}x{size[1]} within 2 GiB resident",
+        value["peak"] <= 2 << 30,
+        f"{value['peak'] / MIB:.0f} MiB, {value['seconds']:.0f} s, output {value['shape']}",
+    )
+
+
+if __name__ == "__main__":
+    main()

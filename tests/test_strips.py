@@ -1,0 +1,114 @@
+"""Strips give what the whole image gives: every model of the registry that goes in tiles, any size, any strip."""
+
+from __future__ import annotations
+
+import random
+from unittest.mock import Mock
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark.fullres import descent
+from benchmark.fullres.deciding import plan_execution, run_full
+from benchmark.fullres.execution import Execution, Subject
+from benchmark.fullres.hyper import hyper_layers
+from benchmark.fullres.runner import FullRunner
+from benchmark.fullres.stripplan import graph_of, plan_strips
+from tests.test_fullres import EXACT, assert_same, build
+from zoo import get_card
+from zoo.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def _small_images_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmark.fullres.full.SMALL_PIXELS", 0)
+    # A network with filters goes whole where it would take many passes and memory is plenty.
+    monkeypatch.setattr("benchmark.fullres.full._Decision._whole_fits", lambda self: False)
+
+
+def execution(network: nn.Module, name: str, planes: Tensor, **given: bool) -> Execution:
+    spec = get_card(name).input
+    subject = Subject(network, spec.channels, spec.multiple, spec.min_size, trusted=True)
+    return plan_execution(subject, planes, **given)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_strips_equal_the_whole_image(name: str, monkeypatch) -> None:
+    spec, draw = get_card(name).input, random.Random(name)
+    network = build(name)
+    low, high = max(1, -(-spec.min_size // spec.multiple)), max(2, 200 // spec.multiple)
+    for rows in (draw.randint(1, 9), 24):
+        monkeypatch.setattr(descent, "ROWS", (rows,))
+        size = (spec.multiple * draw.randint(low, high), spec.multiple * draw.randint(low, high))
+        planes = torch.rand(1, spec.channels, *size)
+        with torch.inference_mode():
+            whole = network(planes)
+        how = execution(network, name, planes)
+        assert "strips" in how.mode or name == "identity"
+        advance = Mock()
+        assert_same(how.run(planes, advance=advance), whole)
+        assert advance.call_count == how.steps
+        assert all(layer.fixed_filters is None for layer in hyper_layers(network))
+
+
+class Padded(nn.Module):
+    """Reflection at the borders, rows and columns treated differently, a shuffle back and forth."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, (5, 3))
+        self.second = nn.Conv2d(8, 12, (1, 3), stride=1, padding=(0, 2), dilation=(1, 2), padding_mode="replicate")
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(F.pad(x, (1, 1, 2, 2), mode="reflect"))
+        x = F.pixel_unshuffle(F.pixel_shuffle(self.second(torch.relu(x)), 2), 2)
+        return F.interpolate(x[:, 1:4] + x[:, :3], scale_factor=2, mode="nearest")
+
+
+def test_other_paddings_and_shapes_are_exact_too() -> None:
+    torch.manual_seed(0)
+    network, planes = Padded().eval(), torch.rand(2, 3, 67, 45)
+    with torch.inference_mode():
+        whole = network(planes)
+    assert plan_execution(Subject(network, 3), planes).mode == "strips"
+    assert_same(run_full(network, planes), whole)
+
+
+def test_windows_hold_a_few_rows_and_not_the_image() -> None:
+    network = build("vdn")
+    graph = graph_of(network, (1, 3, 512, 64))
+    small, large = (plan_strips(graph, rows) for rows in (8, 64))
+    whole = max(node.nbytes for node in graph.nodes)
+    assert small.peak_bytes < large.peak_bytes
+    assert max(node.nbytes // node.size(2) * rows for node, rows in small.rows.items()) < whole / 4
+
+
+def test_a_budget_below_the_thinnest_strips_leaves_tiles() -> None:
+    assert descent.find_strips(build("vdn"), 3, (128, 128), 1 << 10) is None
+    assert descent.find_strips(build("vdn"), 3, (128, 128), 1 << 30) is not None
+
+
+def test_an_engine_gets_tiles_of_one_size_and_filters_found_in_strips(monkeypatch) -> None:
+    network, planes = build("hyperunet_8_8_64"), torch.rand(1, 4, 192, 128)
+    runner = FullRunner(Subject(network, 4, 4, 32, trusted=True), forward=network)
+    monkeypatch.setattr("benchmark.fullres.full.USUAL_BYTES", 4 << 20)
+    how = runner.plan(planes)
+    assert (how.mode, how.strips) == ("filters, then tiles", None)
+    assert how.filter_strips is not None
+    assert how.plan is not None
+    assert len(how.plan) > 4
+    assert len({tile.crop_size for tile in how.plan}) == 1
+    with torch.inference_mode():
+        assert_same(runner(planes), network(planes))
+
+
+class Rolled(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x.cumsum(dim=2))
+
+
+def test_an_operator_that_sees_all_rows_is_refused_by_name() -> None:
+    with pytest.raises(UserError, match="cumsum needs the whole image"):
+        graph_of(Rolled(), (1, 3, 16, 16))
