@@ -97,7 +97,7 @@ def _speed_board(table: PaperTable, costs: Sequence[RowCosts], found: Mapping[st
         rows.append((name_cell(row), model_cell(row, own), *cells))
     notes = (
         "GFLOP/s: FLOPs (2 per MAC) of one `forward` pass at the size that was timed, over the time; of sgemm: over"
-        " what a float32 matrix product reaches on this machine with the same threads.",
+        " the fastest float32 matrix product of this machine (torch.mm, or a 1x1 convolution), with the same threads.",
         f"{reference.name} / row: how many times more FLOPs and time {reference.name} takes, here and as printed.",
     )
     return Board(f"{table.timing.title} against FLOPs", headers, tuple(rows), notes, ())

@@ -66,8 +66,8 @@ def latency_of(document: Mapping[str, Any]) -> dict[str, Measurement]:
         found["gemm_share"] = timing(
             document["roofline"]["compute_ms"] / latency["median"],
             "",
-            "the network's FLOPs per second of latency_ms, over those of a float32 matrix product on this machine with"
-            f" the same threads; {how}",
+            "the network's FLOPs per second of latency_ms, over those of the fastest float32 matrix product on this"
+            f" machine (torch.mm, or a 1x1 convolution) with the same threads; {how}",
             higher_is_better=True,
             **beside,
         )
