@@ -115,7 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", default=MODELS)
     parser.add_argument("--size", help="of the planes; default 12 MP, 100 MPix with --large")
-    parser.add_argument("--only", help="parts of the names of what is run, comma-separated")
+    parser.add_argument("--only", help="names of the lines, or parts of names, comma-separated")
     parser.add_argument("--passes", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--large", action="store_true")
@@ -127,8 +127,12 @@ def main() -> None:
     gemm = show_ceiling(given.threads)
     for model in given.models or MODELS:
         own = size or list(SIZES[entry_of(model, None, {}).card.input.channels])
-        ways = [way for way in WAYS if not given.only or any(part in way for part in given.only.split(","))]
+        ways = [way for way in WAYS if not given.only or _named(way, given.only.split(","))]
         show(model, own, ways, given.passes, given.threads, gemm)
+
+
+def _named(way: str, names: list[str]) -> bool:
+    return any(name == way or (name not in WAYS and name in way) for name in names)
 
 
 def show_ceiling(threads: int) -> float:

@@ -1,4 +1,4 @@
-"""Decide how an image of any size goes through a network: whole, in tiles, or in bands."""
+"""Decide how an image of any size goes through a network: whole, in strips, in tiles, or in bands."""
 
 from __future__ import annotations
 

@@ -14,15 +14,15 @@ from benchmark.fullres.hyper import Embedding, hyper_layers
 from benchmark.fullres.receptive import OnMeta
 from benchmark.fullres.stripplan import Plan, graph_of, plan_strips
 from benchmark.fullres.strips import run_strips
-from zoo.errors import UserError
 from zoo.hyper import HyperConv2d
 from zoo.splitting import FrozenNetwork
 
 # Rows of the input that strips of the output come from, the best first: larger ones are hardly faster, and for small
 # ones the weights are laid out anew again and again.
 ROWS = (64, 48, 32, 24, 16, 8)
-# What strips take where memory is plenty. One tensor stays below what glibc's heap takes from the system every time.
-USUAL_BYTES, LARGEST_BYTES = 320 << 20, 32 << 20
+# What strips take where memory is plenty, by pixel of the input: as much as a few channels of the whole image. One
+# tensor stays below what glibc's heap takes from the system every time.
+USUAL_BYTES_PER_PIXEL, LARGEST_BYTES = 40, 32 << 20
 Call = Callable[[], None]
 
 
@@ -126,11 +126,13 @@ def _plan(module: nn.Module, shape: tuple[int, int, int, int], budget: int) -> P
     """Return the plan with the most rows within the usual memory, or with the fewest that ``budget`` allows."""
     try:
         graph = graph_of(module, shape)
-    except UserError:
+    except Exception:
+        # Whatever cannot be listed beforehand, or has a layer that needs all rows, goes in tiles.
         return None
+    usual = USUAL_BYTES_PER_PIXEL * shape[2] * shape[3]
     for rows in ROWS:
         plan = plan_strips(graph, _output_rows(graph, rows))
-        if plan.peak_bytes <= min(budget, USUAL_BYTES) and plan.largest_bytes <= LARGEST_BYTES:
+        if plan.peak_bytes <= min(budget, usual) and plan.largest_bytes <= LARGEST_BYTES:
             return plan
     return plan if plan.peak_bytes <= budget else None
 

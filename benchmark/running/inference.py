@@ -78,7 +78,7 @@ def infer(
     ``white`` describe it, counts are brought to ZRR's scale) and an RGB picture for the others; the output is
     clamped to 8 bits.
 
-    Large images go through in tiles, with the output of the whole image (``tile`` "auto"; "off" never does, and
+    Large images go through in strips or tiles, with the whole output (``tile`` "auto"; "off" never does, and
     (height, width) says which tiles); ``memory_limit`` is in resident bytes; ``approximate`` allows tiles where they
     are not exact, and measures the seams. ``freeze_filters`` uses the filters that a hyper-network predicts for the
     first image for all; ``mlp_precision`` "bf16" predicts them in bfloat16. ``conditions`` say what runs the

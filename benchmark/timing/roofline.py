@@ -2,8 +2,8 @@
 
 The ceilings are the best of several runs in a child process: a matrix product and a copy of 256 MB, both float32 on the
 CPU with the threads of the measurement; the product is one of 2048x2048 by ``torch.mm`` or a 1x1 convolution of 1024
-channels, whichever is faster: they are run by different libraries. They are kept in the cache
-folder per machine, torch version and thread count. The time that they allow a model is the larger of FLOPs / GEMM ceiling and bytes moved / copy
+channels, whichever is faster: they are run by different libraries. They are kept in the cache folder per machine, torch
+version and thread count. The time that they allow a model is the larger of FLOPs / GEMM ceiling and bytes moved / copy
 ceiling, where every executed operation reads its inputs and writes its outputs once (``Trace.moved_bytes``): nothing
 stays in a cache between operations. A model may beat that bound: tensors smaller than the cache do stay there.
 """
