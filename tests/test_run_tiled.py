@@ -110,9 +110,16 @@ def test_rows_in_tiles_have_names_of_their_own_and_say_how_they_were_cut(tmp_pat
     assert any(note.startswith("local, tiles 16x8: scores at 4x32x32: tiles: 8 tiles") for note in quality.notes)
 
 
-def test_what_auto_takes_is_named_as_a_size(tmp_path) -> None:
+def test_what_auto_takes_is_named(tmp_path, monkeypatch) -> None:
     limit = Conditions(tile="auto", memory_limit=8 << 30)
-    result = only(run_as_users_do("tiny", models="local", isolate=False, conditions=limit, sizes=[], out=tmp_path))
+    quick = {"models": "local", "isolate": False, "conditions": limit, "sizes": []}
+    result = only(run_as_users_do("tiny", out=tmp_path / "strips", **quick))
+    (how,) = result.tilings
+    assert (how.mode, how.tile) == ("strips", None)
+    assert any("strips: " in note for note in boards([result], "tiny")[0].notes)
+    # Tiles have a size that gives them again.
+    monkeypatch.setattr("benchmark.fullres.deciding.find_strips", lambda *_: None)
+    result = only(run_as_users_do("tiny", out=tmp_path / "tiles", **quick))
     (how,) = result.tilings
     assert how.tile is not None
     (note,) = [note for note in boards([result], "tiny")[0].notes if "scores at" in note]

@@ -23,9 +23,9 @@ from zoo.errors import UserError
 
 @pytest.fixture(autouse=True)
 def _small_images_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmark.fullres.full.SMALL_PIXELS", 0)
+    monkeypatch.setattr("benchmark.fullres.deciding.SMALL_PIXELS", 0)
     # A network with filters goes whole where it would take many passes and memory is plenty.
-    monkeypatch.setattr("benchmark.fullres.full._Decision._whole_fits", lambda self: False)
+    monkeypatch.setattr("benchmark.fullres.deciding._Decision._whole_fits", lambda self: False)
 
 
 def execution(network: nn.Module, name: str, planes: Tensor, **given: bool) -> Execution:
@@ -93,7 +93,7 @@ def test_a_budget_below_the_thinnest_strips_leaves_tiles() -> None:
 def test_an_engine_gets_tiles_of_one_size_and_filters_found_in_strips(monkeypatch) -> None:
     network, planes = build("hyperunet_8_8_64"), torch.rand(1, 4, 192, 128)
     runner = FullRunner(Subject(network, 4, 4, 32, trusted=True), forward=network)
-    monkeypatch.setattr("benchmark.fullres.full.USUAL_BYTES", 4 << 20)
+    monkeypatch.setattr("benchmark.fullres.deciding.USUAL_BYTES", 4 << 20)
     how = runner.plan(planes)
     assert (how.mode, how.strips) == ("filters, then tiles", None)
     assert how.filter_strips is not None
