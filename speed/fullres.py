@@ -207,7 +207,7 @@ def show_large(size: list[int], threads: int) -> None:
         del array
         outcome = run_isolated(
             "speed.fullres:large",
-            {"folder": folder, "size": size},
+            {"folder": folder},
             limits=Limits(threads=threads, memory_bytes=2 << 30),
         )
     if outcome.status != "ok":
