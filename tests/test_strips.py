@@ -93,7 +93,7 @@ def test_a_budget_below_the_thinnest_strips_leaves_tiles() -> None:
 def test_an_engine_gets_tiles_of_one_size_and_filters_found_in_strips(monkeypatch) -> None:
     network, planes = build("hyperunet_8_8_64"), torch.rand(1, 4, 512, 128)
     runner = FullRunner(Subject(network, 4, 4, 32, trusted=True), forward=network)
-    monkeypatch.setattr("benchmark.fullres.deciding.USUAL_BYTES", 4 << 20)
+    monkeypatch.setattr("benchmark.fullres.deciding.USUAL_BYTES", 2 << 20)
     how = runner.plan(planes)
     assert (how.mode, how.strips) == ("filters, then tiles", None)
     assert how.filter_strips is not None
