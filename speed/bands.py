@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from benchmark.costs.prediction import predict
-from benchmark.fullres.bands import plan_of, run_banded
+from benchmark.fullres.bands.run import plan_of, run_banded
 from benchmark.host import machine
 from benchmark.host.engine import Limits, run_isolated
 from benchmark.timing.job import Job

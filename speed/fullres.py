@@ -35,6 +35,7 @@ from benchmark.host.engine import Limits, run_isolated
 from benchmark.running.inference import infer
 from benchmark.selection import entry_of
 from benchmark.timing.roofline import ceilings
+from benchmark.units import MIB
 
 MODELS = ["plainunet_64", "hyperunet_32_16_2048", "vdn"]
 WIDE = ("plainunet_64", "vdn")
@@ -47,7 +48,6 @@ WAYS = [
     "torch pieces",
     *(f"{name} {how}" for name in ENGINES for how in ("whole", "pieces")),
 ]
-MIB = 1 << 20
 
 
 def measure(*, model: str, size: list[int], way: str, passes: int, emit: Callable[[Any], None]) -> dict[str, Any]:

@@ -35,8 +35,8 @@ from benchmark.conditions import TileSize
 from benchmark.fullres.bf16 import filters_in_bf16
 from benchmark.fullres.execution import Subject
 from benchmark.fullres.hyper import hyper_layers, release_filters
-from benchmark.fullres.probe import probe_planes
 from benchmark.fullres.runner import FullRunner, subject_of
+from benchmark.fullres.tiles.probe import probe_planes
 from benchmark.host import machine
 from benchmark.selection import entry_of
 from benchmark.timing.roofline import measure_ceilings

@@ -42,11 +42,11 @@ from typing import Any
 
 from benchmark.costs.prediction import predict
 from benchmark.costs.profiling import default_size
-from benchmark.fullres.choose import RESERVE_BYTES
 from benchmark.fullres.deciding import plan_execution
 from benchmark.fullres.files import map_input, new_array
 from benchmark.fullres.runner import subject_of
-from benchmark.fullres.tiled import Workers
+from benchmark.fullres.tiles.choose import RESERVE_BYTES
+from benchmark.fullres.tiles.run import Workers
 from benchmark.host import machine
 from benchmark.host.engine import Limits, run_isolated
 from benchmark.selection import entry_of

@@ -15,8 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from benchmark.counting.trace import trace
-from benchmark.fullres.bandplan import Sizes
-from benchmark.fullres.bands import banded_peak_bytes, run_banded
+from benchmark.fullres.bands.plan import Sizes
+from benchmark.fullres.bands.run import banded_peak_bytes, run_banded
 from zoo import create_model, list_models
 from zoo.card import get_card
 from zoo.errors import UserError

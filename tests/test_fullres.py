@@ -21,11 +21,11 @@ from benchmark.fullres.deciding import plan_execution, run_full
 from benchmark.fullres.execution import Subject
 from benchmark.fullres.files import new_array
 from benchmark.fullres.hyper import dissect, hyper_layers, release_filters
-from benchmark.fullres.plan import make_plan
-from benchmark.fullres.receptive import find_reception
 from benchmark.fullres.runner import FullRunner
-from benchmark.fullres.spans import Span
-from benchmark.fullres.tiled import Workers, run_tiled
+from benchmark.fullres.tiles.plan import make_plan
+from benchmark.fullres.tiles.receptive import find_reception
+from benchmark.fullres.tiles.run import Workers, run_tiled
+from benchmark.fullres.tiles.spans import Span
 from benchmark.host import machine
 from zoo import create_model, get_card, list_models
 from zoo.errors import UserError

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.fullres import descent
 from benchmark.fullres.deciding import plan_execution, run_full
 from benchmark.fullres.execution import Execution, Subject
 from benchmark.fullres.hyper import hyper_layers
 from benchmark.fullres.runner import FullRunner
-from benchmark.fullres.stripplan import graph_of, plan_strips
+from benchmark.fullres.strips import descent
+from benchmark.fullres.strips.plan import graph_of, plan_strips
 from tests.test_fullres import EXACT, assert_same, build
 from zoo import get_card
 from zoo.errors import UserError

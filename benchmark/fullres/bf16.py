@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from benchmark.backends import has_bf16
 from benchmark.fullres.execution import Subject
 from benchmark.fullres.hyper import hyper_layers
-from benchmark.fullres.probe import probe_planes
+from benchmark.fullres.tiles.probe import probe_planes
 from zoo.errors import UserError
 
 

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from benchmark.conditions import TileSize
 from benchmark.counting.trace import trace
-from benchmark.fullres.bands import banded_peak_bytes
-from benchmark.fullres.choose import (
-    MIB,
+from benchmark.fullres.bands.run import banded_peak_bytes
+from benchmark.fullres.execution import Execution, Mode, Subject
+from benchmark.fullres.hyper import Anatomy, dissect, release_filters, together
+from benchmark.fullres.strips.descent import find_filter_strips, find_strips
+from benchmark.fullres.tiles.choose import (
     Choice,
     budget_of,
     bytes_per_pixel,
@@ -21,21 +23,19 @@ from benchmark.fullres.choose import (
     too_small,
     unmeasured,
 )
-from benchmark.fullres.descent import find_filter_strips, find_strips
-from benchmark.fullres.execution import Execution, Mode, Subject
-from benchmark.fullres.hyper import Anatomy, dissect, release_filters, together
-from benchmark.fullres.plan import Plan, make_plan, step_of
-from benchmark.fullres.probe import (
+from benchmark.fullres.tiles.plan import Plan, make_plan, step_of
+from benchmark.fullres.tiles.probe import (
     approximate_reception,
     check_tiles,
     measure_seams,
     probe_planes,
     probe_size,
 )
-from benchmark.fullres.receptive import OnMeta, Reception
-from benchmark.fullres.tiled import Workers
+from benchmark.fullres.tiles.receptive import OnMeta, Reception
+from benchmark.fullres.tiles.run import Workers
 from benchmark.host import machine
 from benchmark.reporting import Reporter
+from benchmark.units import MIB
 from zoo.errors import UserError, in_one_line
 
 # Images up to this many input pixels go through whole, unless something else is asked for.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from benchmark.conditions import Conditions, Placed
 from benchmark.fullres.execution import Execution
 from benchmark.fullres.hyper import hyper_layers
-from benchmark.fullres.probe import probe_planes
+from benchmark.fullres.tiles.probe import probe_planes
 from zoo.hyper import HyperConv2d
 from zoo.splitting import split
 

@@ -9,13 +9,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from benchmark.fullres.bands import run_banded
-from benchmark.fullres.choose import MIB
-from benchmark.fullres.descent import FilterStrips, Strips
+from benchmark.fullres.bands.run import run_banded
 from benchmark.fullres.hyper import Embedding, fix_filters, release_filters
-from benchmark.fullres.plan import Plan
-from benchmark.fullres.probe import Seams
-from benchmark.fullres.tiled import Forward, Workers, run_tiled
+from benchmark.fullres.strips.descent import FilterStrips, Strips
+from benchmark.fullres.tiles.plan import Plan
+from benchmark.fullres.tiles.probe import Seams
+from benchmark.fullres.tiles.run import Forward, Workers, run_tiled
+from benchmark.units import MIB
 
 Mode = Literal["whole", "tiles", "filters, then tiles", "strips", "filters, then strips", "approximate tiles", "bands"]
 

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmark.fullres.plan import Axis, Piece, Plan, Tile
-from benchmark.fullres.receptive import OnMeta, Reception, following, reception_of
-from benchmark.fullres.spans import Span
-from benchmark.fullres.tiled import Workers, over_tiles
+from benchmark.fullres.tiles.plan import Axis, Piece, Plan, Tile
+from benchmark.fullres.tiles.receptive import OnMeta, Reception, following, reception_of
+from benchmark.fullres.tiles.run import Workers, over_tiles
+from benchmark.fullres.tiles.spans import Span
 from zoo.hyper import HyperConv2d
 
 

@@ -7,14 +7,14 @@ import math
 from collections.abc import Sequence
 
 from benchmark.conditions import TileSize
-from benchmark.fullres.bands import banded_peak_bytes
-from benchmark.fullres.choose import HEAP_FACTOR, bytes_per_pixel, choose, unmeasured
+from benchmark.fullres.bands.run import banded_peak_bytes
 from benchmark.fullres.deciding import SMALL_PIXELS
 from benchmark.fullres.execution import Subject
 from benchmark.fullres.hyper import dissect, together
-from benchmark.fullres.plan import make_plan, step_of
-from benchmark.fullres.probe import approximate_reception
-from benchmark.fullres.receptive import Reception
+from benchmark.fullres.tiles.choose import HEAP_FACTOR, bytes_per_pixel, choose, unmeasured
+from benchmark.fullres.tiles.plan import make_plan, step_of
+from benchmark.fullres.tiles.probe import approximate_reception
+from benchmark.fullres.tiles.receptive import Reception
 from zoo.errors import UserError
 
 

@@ -13,7 +13,7 @@ from benchmark.conditions import TileSize
 from benchmark.fullres.deciding import plan_execution
 from benchmark.fullres.execution import Execution, Subject
 from benchmark.fullres.hyper import hyper_layers
-from benchmark.fullres.tiled import Forward, Workers
+from benchmark.fullres.tiles.run import Forward, Workers
 from benchmark.reporting import Reporter
 from benchmark.selection import Entry
 from zoo.errors import UserError

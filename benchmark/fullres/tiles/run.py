@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmark.fullres.located import LocatedResizes
-from benchmark.fullres.plan import Plan, Tile
+from benchmark.fullres.tiles.located import LocatedResizes
+from benchmark.fullres.tiles.plan import Plan, Tile
 from zoo.errors import UserError
 
 Forward = Callable[[Tensor], Tensor]

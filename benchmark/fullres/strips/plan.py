@@ -1,8 +1,9 @@
 """Plan the strips in which a network runs down an image: which layer computes which rows when, and what each keeps.
 
 Planned backwards from strips of the output: before a layer computes rows, the layers that it reads are brought as far
-as it needs. What rows a layer reads is asked of its rule (``bandops``) on tensors without data. Layers that are read
-once, row for row, are computed where they are read; all others keep a **window** of rows, as large as it ever gets.
+as it needs. What rows a layer reads is asked of its rule (``rows.operators``) on tensors without data. Layers that are
+read once, row for row, are computed where they are read; all others keep a **window** of rows, as large as it ever
+gets.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmark.fullres.bandgraph import BandGraph, Node, aten, lower
-from benchmark.fullres.bandops import Rule, rule_of
-from benchmark.fullres.capture import capture
+from benchmark.fullres.rows.capture import capture
+from benchmark.fullres.rows.graph import BandGraph, Node, aten, lower
+from benchmark.fullres.rows.operators import Rule, rule_of
 from zoo.errors import UserError
 
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchmark.fullres.bandgraph import BandGraph, Node
-from benchmark.fullres.bandstats import Cells
 from benchmark.fullres.hyper import Embedding, hyper_layers
-from benchmark.fullres.receptive import OnMeta
-from benchmark.fullres.stripplan import Plan, graph_of, plan_strips
-from benchmark.fullres.strips import run_strips
+from benchmark.fullres.rows.graph import BandGraph, Node
+from benchmark.fullres.rows.statistics import Cells
+from benchmark.fullres.strips.plan import Plan, graph_of, plan_strips
+from benchmark.fullres.strips.run import run_strips
+from benchmark.fullres.tiles.receptive import OnMeta
 from zoo.hyper import HyperConv2d
 from zoo.splitting import FrozenNetwork
 

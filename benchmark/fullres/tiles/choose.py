@@ -21,10 +21,11 @@ from torch import Tensor, nn
 
 from benchmark.cache import cache_root
 from benchmark.counting.trace import trace
-from benchmark.fullres.plan import cut, step_of
-from benchmark.fullres.receptive import OnMeta, Reception
-from benchmark.fullres.tiled import Workers
+from benchmark.fullres.tiles.plan import cut, step_of
+from benchmark.fullres.tiles.receptive import OnMeta, Reception
+from benchmark.fullres.tiles.run import Workers
 from benchmark.host.environment import describe_environment
+from benchmark.units import MIB
 from zoo.errors import UserError
 
 VERSION = 1
@@ -33,7 +34,6 @@ SIDES = (256, 512)
 HEAP_FACTOR, RESERVE_BYTES = 1.25, 64 << 20
 # Pixels that could be computed in the time that a tile costs whatever its size.
 _TILE_OVERHEAD = 2000
-MIB = 1 << 20
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.fullres.bandgraph import Node, slice_of
+from benchmark.fullres.rows.graph import Node, slice_of
 
 aten = torch.ops.aten
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise, product
 
-from benchmark.fullres.receptive import Reception
-from benchmark.fullres.spans import Span
+from benchmark.fullres.tiles.receptive import Reception
+from benchmark.fullres.tiles.spans import Span
 from zoo.errors import UserError
 
 

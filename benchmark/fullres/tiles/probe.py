@@ -9,10 +9,10 @@ from fractions import Fraction
 import torch
 from torch import Tensor, nn
 
-from benchmark.fullres.plan import Plan, make_plan, step_of
-from benchmark.fullres.receptive import Reception
-from benchmark.fullres.spans import Span
-from benchmark.fullres.tiled import Workers, run_tiled
+from benchmark.fullres.tiles.plan import Plan, make_plan, step_of
+from benchmark.fullres.tiles.receptive import Reception
+from benchmark.fullres.tiles.run import Workers, run_tiled
+from benchmark.fullres.tiles.spans import Span
 from zoo.errors import UserError, in_one_line
 
 # Of the largest output: kernels for other shapes add up in another order.

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmark.fullres.receptive import Resize
-from benchmark.fullres.spans import Span
+from benchmark.fullres.tiles.receptive import Resize
+from benchmark.fullres.tiles.spans import Span
 
 aten = torch.ops.aten
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, fx
 from torch.utils._pytree import tree_leaves, tree_map
 
-from benchmark.fullres.capture import Captured
+from benchmark.fullres.rows.capture import Captured
 
 aten = torch.ops.aten
 

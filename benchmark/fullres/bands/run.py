@@ -1,8 +1,8 @@
 """Run a network on a whole image in bands of rows, exactly, holding little more than the tensors that are alive.
 
 For networks that tiles cannot serve because some layers look at the whole image: instance norm, channel attention,
-global context, pyramid pooling. The network's operators are listed beforehand (``capture``), planned
-(``bandplan``) and run here one after another, each over strips of rows: statistics are gathered while the strips that
+global context, pyramid pooling. The network's operators are listed beforehand (``rows.capture``), planned
+(``bands.plan``) and run here one after another, each over strips of rows: statistics are gathered while the strips that
 they describe are made, so all values are those of the whole image. Kernels are torch's own in the plain memory format;
 convolutions and frozen norms give the bits of the whole image, statistics of an image its digits to float32's rounding.
 """
@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from benchmark.fullres.bandgraph import Node, aten, lower
-from benchmark.fullres.bandops import RULES, rule_of
-from benchmark.fullres.bandplan import Plan, Sizes, Step, make_plan
-from benchmark.fullres.bandstats import gathering
-from benchmark.fullres.capture import capture, tensors_of
+from benchmark.fullres.bands.plan import Plan, Sizes, Step, make_plan
+from benchmark.fullres.rows.capture import capture, tensors_of
+from benchmark.fullres.rows.graph import Node, aten, lower
+from benchmark.fullres.rows.operators import RULES, rule_of
+from benchmark.fullres.rows.statistics import gathering
 from benchmark.units import MIB
 from zoo.errors import UserError
 

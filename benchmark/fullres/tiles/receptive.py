@@ -20,8 +20,8 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
 from benchmark.counting.trace import LayerNames, is_composite
-from benchmark.fullres.rules import RULES, Call, LostError, aten
-from benchmark.fullres.spans import Reach, Span
+from benchmark.fullres.tiles.rules import RULES, Call, LostError, aten
+from benchmark.fullres.tiles.spans import Reach, Span
 from zoo.errors import UserError, in_one_line
 
 

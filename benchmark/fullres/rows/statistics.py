@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from benchmark.fullres.bandgraph import Node
+from benchmark.fullres.rows.graph import Node
 
 aten = torch.ops.aten
 

@@ -16,9 +16,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from benchmark.fullres.bandgraph import ALIASING, BandGraph, Node, aten
-from benchmark.fullres.bandops import Rule, rule_of
-from benchmark.fullres.bandstats import gathers
+from benchmark.fullres.rows.graph import ALIASING, BandGraph, Node, aten
+from benchmark.fullres.rows.operators import Rule, rule_of
+from benchmark.fullres.rows.statistics import gathers
 
 # A step's strips together; more rows save little, and strips that stay in the cache are fast.
 STRIP_BYTES = 16 << 20

@@ -2,8 +2,8 @@
 
 Nothing is computed twice, as it is around tiles, and no tensor exists as a whole: every layer holds a window of its
 rows, which moves down with the strips (line buffers; Alwani et al., "Fused-Layer CNN Accelerators", MICRO 2016). The
-network's operators are listed beforehand (``capture``) and the strips planned (``stripplan``). Kernels are torch's own,
-channels last, in which its convolutions are fastest on processors.
+network's operators are listed beforehand (``rows.capture``) and the strips planned (``strips.plan``). Kernels are
+torch's own, channels last, in which its convolutions are fastest on processors.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from benchmark.fullres.bandgraph import Node
-from benchmark.fullres.bandops import rule_of, write_rows
-from benchmark.fullres.capture import tensors_of
-from benchmark.fullres.stripplan import Plan, Step
+from benchmark.fullres.rows.capture import tensors_of
+from benchmark.fullres.rows.graph import Node
+from benchmark.fullres.rows.operators import rule_of, write_rows
+from benchmark.fullres.strips.plan import Plan, Step
 
 
 def run_strips(module: nn.Module, planes: Tensor, plan: Plan, take: Callable[[Tensor, int], None]) -> None:

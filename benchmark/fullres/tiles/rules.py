@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from benchmark.fullres.spans import Reach, Span
+from benchmark.fullres.tiles.spans import Reach, Span
 
 aten = torch.ops.aten
 

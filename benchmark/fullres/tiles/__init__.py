@@ -1,0 +1,1 @@
+"""Piece by piece: crops with a border as wide as the network sees, put together without seams."""
