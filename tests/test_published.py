@@ -184,9 +184,9 @@ def record(model: str, *, psnr: float | None = None, seconds: float | None = Non
         timing = {"kind": "timing", "input_shape": [1, 4, 2048, 2048], "threads": more.get("threads", 2)}
         timed = Measurement(value=1000 * seconds, unit="ms", definition="", **timing)
         measurements["latency_ms@fullscale"] = timed
-    machine, threads = more.pop("machine", "m1"), more.pop("threads", 2)
+    machine, threads, build = more.pop("machine", "m1"), more.pop("threads", 2), more.pop("torch", "2.x")
     usual = {
-        "key": f"{model} {machine} {more}",
+        "key": f"{model} {machine} {build} {more}",
         "dataset": "zrr",
         "n": 1204,
         "evidence": "trained",
@@ -194,7 +194,7 @@ def record(model: str, *, psnr: float | None = None, seconds: float | None = Non
         "measurements": measurements,
     }
     spec = {"limit": more.pop("limit", None), "split": more.get("split", "test"), "threads": threads, "evaluate": True}
-    return make_record(model, spec=spec, environment={"machine": machine}, **{**usual, **more})
+    return make_record(model, spec=spec, environment={"machine": machine, "torch": build}, **{**usual, **more})
 
 
 def section(page: str, title: str) -> list[list[str]]:
@@ -267,6 +267,12 @@ def test_times_are_compared_within_one_machine(tmp_path) -> None:
     assert first[4:] == ["1200", "1.00", "-", "-"]
     assert second[4:] == ["-", "-", "8.00", "-"]
     assert "zoo-bench B: CPU m2, 2 cores, 4 threads" in page
+
+    # Nor those of two versions of torch.
+    results[1] = record("plainunet_8", seconds=8.0, torch="2.y")
+    page = paper_pages(write(tmp_path), results)["small.md"]
+    _, first, second = section(page, "CPU time")
+    assert (first[4:], second[4:]) == (["1200", "1.00", "-", "-"], ["-", "-", "8.00", "-"])
 
 
 def test_times_per_megapixel_use_the_measured_size(tmp_path) -> None:

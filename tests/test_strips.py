@@ -104,6 +104,17 @@ def test_an_engine_gets_tiles_of_one_size_and_filters_found_in_strips(monkeypatc
         assert_same(runner(planes), network(planes))
 
 
+def test_strips_of_a_network_that_nobody_tested_are_compared_with_the_whole(monkeypatch) -> None:
+    network, planes, run = build("plainunet_8"), torch.rand(1, 4, 192, 128), descent.run_strips
+
+    def run_wrongly(module, x, plan, take) -> None:
+        run(module, x, plan, lambda strip, first: take(strip + first, first))
+
+    for trusted, runs, mode in ((False, run, "strips"), (False, run_wrongly, "tiles"), (True, run_wrongly, "strips")):
+        monkeypatch.setattr(descent, "run_strips", runs)
+        assert plan_execution(Subject(network, 4, trusted=trusted), planes).mode == mode
+
+
 class Rolled(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(x.cumsum(dim=2))

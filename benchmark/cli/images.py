@@ -69,7 +69,7 @@ def infer(
     if flags["memory_limit"] is None:
         machine.keep_free_memory()
     else:
-        machine.give_memory_back()
+        machine.give_large_blocks_back()
     machine.use_one_heap()
     options = key_values("--set", settings, "KEY=VALUE")
     for path in run_on(model, inputs, out, options=options, seed=seed_of(ctx), reporter=reporter, **flags):

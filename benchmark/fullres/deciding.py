@@ -142,18 +142,18 @@ class _Decision:
             return self.one_piece(f"its filters would take {len(anatomy.passes)} passes over tiles")
         mode: Mode = "filters, then tiles" if anatomy.passes else "tiles"
         if tile == "auto":
-            how = self._in_strips(anatomy)
-            if how is not None:
+            how = self._in_strips(anatomy, self.size)
+            if how is not None and (subject.trusted or self._strips_hold(anatomy)):
                 return how
         choice = self._choice(receptions, tile)
         plans = [self._plan(one, choice.tile) for one in receptions]
         return Execution(subject, mode, plans[-1], anatomy.passes, plans[:-1], choice.workers, choice.need_bytes)
 
-    def _in_strips(self, anatomy: Anatomy) -> Execution | None:
+    def _in_strips(self, anatomy: Anatomy, size: tuple[int, int]) -> Execution | None:
         """Return an execution in strips; by an engine, with tiles for the output. None where there is no such."""
         subject, passes = self.subject, anatomy.passes
         budget = self._budget(anatomy.forward)
-        of = (subject.network, subject.channels, self.size)
+        of = (subject.network, subject.channels, size)
         filters = find_filter_strips(*of, passes, budget) if passes else None
         if passes and filters is None:
             return None
@@ -166,7 +166,7 @@ class _Decision:
             strips = find_strips(*of, budget)
             if strips is None:
                 return None
-            plan = self._plan(anatomy.forward, self.size)
+            plan = self._plan(anatomy.forward, size)
             need = max(need, strips.plan.peak_bytes)
             how = Execution(subject, "strips", plan, passes, (), Workers(), need, strips=strips)
         mode: Mode = "filters, then strips" if how.strips else "filters, then tiles"
@@ -246,6 +246,19 @@ class _Decision:
             check_tiles(subject.network, trial.run, probe_planes(subject.channels, size))
         except UserError as error:
             raise InexactError(str(error)) from error
+
+    def _strips_hold(self, anatomy: Anatomy) -> bool:
+        """Whether strips of a small image equal the whole, where nobody has tested the network."""
+        subject = self.subject
+        size = probe_size(anatomy.forward, multiple=subject.multiple, least=subject.least)
+        trial = self._in_strips(self._anatomy(size), size)
+        if trial is None:
+            return False
+        try:
+            check_tiles(subject.network, trial.run, probe_planes(subject.channels, size))
+        except UserError:
+            return False  # its tiles hold: they were probed before
+        return True
 
     def _choice(self, receptions: Sequence[Reception], tile: TileSize) -> Choice:
         subject, step = self.subject, step_of(receptions[-1], 0, self.subject.multiple)

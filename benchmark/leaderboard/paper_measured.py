@@ -27,8 +27,8 @@ def model_cell(row: PaperRow, own: RowCosts) -> str:
     return f"`{row.model}` †" if own.reconstruction else f"`{row.model}`"
 
 
-# By machine, threads, precision and what runs the network: each is a column of its own.
-Times = dict[tuple[str, int, str, str], dict[str, Result]]
+# By machine, torch, threads, precision and what runs the network: each is a column of its own.
+Times = dict[tuple[str, str, int, str, str], dict[str, Result]]
 
 
 def time_board(table: PaperTable, costs: Sequence[RowCosts], results: Sequence[Result]) -> Board:
@@ -132,7 +132,10 @@ def _times(table: PaperTable, costs: Sequence[RowCosts], results: Iterable[Resul
     for result in results:
         timed = _seconds(table, result) is not None and result.spec.device == "cpu"
         if timed and result.model in known and known[result.model].is_default(result.options):
-            machine = (result.environment.machine, _threads(table, result), result.spec.precision, _runner(result))
+            environment, spec = result.environment, result.spec
+            machine = (
+                environment.machine, environment.torch, _threads(table, result), spec.precision, _runner(result)
+            )  # fmt: skip
             times.setdefault(machine, {})[result.model] = result
     return dict(sorted(times.items()))
 

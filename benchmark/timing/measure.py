@@ -69,7 +69,8 @@ def measure_model(
         machine.use_one_heap()
     network = task.network()
     found: dict[str, Any] = {}
-    given_back = own_process and machine.give_memory_back()
+    give_back = machine.give_large_blocks_back if task.conditions.is_tiled else machine.give_memory_back
+    given_back = own_process and give_back()
     held = load_libraries(task, network, min(shape[-2] * shape[-1] for shape in sizes.values()))
     for size, shape in sizes.items():
         emit({"size": size})

@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from benchmark.fullres.rows.graph import ALIASING, BandGraph, Node, aten
-from benchmark.fullres.rows.operators import Rule, rule_of
+from benchmark.fullres.rows.operators import rule_of
+from benchmark.fullres.rows.rule import Rule
 from benchmark.fullres.rows.statistics import gathers
 
 # A step's strips together; more rows save little, and strips that stay in the cache are fast.

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from benchmark.fullres.rows.capture import capture
 from benchmark.fullres.rows.graph import BandGraph, Node, aten, lower
-from benchmark.fullres.rows.operators import Rule, rule_of
+from benchmark.fullres.rows.operators import rule_of
+from benchmark.fullres.rows.rule import Rule
 from zoo.errors import UserError
 
 

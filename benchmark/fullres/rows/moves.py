@@ -1,0 +1,127 @@
+"""Operators that move rows: concatenation, slices, shuffles, padding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmark.fullres.rows.graph import Node, slice_of
+from benchmark.fullres.rows.rule import Reader, Rule
+
+aten = torch.ops.aten
+
+
+def _concatenated(node: Node, first: int, last: int, reader: Reader) -> Tensor:
+    return torch.cat([reader.read(part, first, last) for part in node.args[0]], 1)
+
+
+def _is_channel_cat(node: Node) -> bool:
+    return (*node.args, 0)[1] in (1, -3)
+
+
+def _sliced(node: Node, first: int, last: int, reader: Reader) -> Tensor:
+    source = node.args[0]
+    dim, start, stop, step = slice_of(node)
+    if dim != 2:
+        strip = reader.read(source, first, last)
+        return strip[:, start:stop:step] if dim == 1 else strip[..., start:stop:step]
+    # Whole steps, so that the slices of one tensor at several phases read the same rows of it.
+    low, high = first * step, min(last * step, source.size(2) - start)
+    if start < step and low + high > 0:
+        strip = reader.read(source, low, min(last * step, source.size(2)))
+        return strip[:, :, start::step][:, :, : last - first]
+    return reader.read(source, low + start, high + start)[:, :, ::step][:, :, : last - first]
+
+
+def _assemble(node: Node, first: int, last: int, reader: Reader) -> Tensor:
+    base, writes = node.args
+    shape = (1, node.size(1), last - first, node.size(3))
+    strip = torch.empty(shape, dtype=node.dtype) if base is None else reader.read(base, first, last).clone()
+    for source, region in writes:
+        target, rows = strip, (0, node.size(2), 1)
+        for dim, start, stop, step in region:
+            if dim == 2:
+                rows = (start, stop, step)
+            else:
+                target = target[:, start:stop:step] if dim == 1 else target[..., start:stop:step]
+        start, stop, step = rows
+        # Rows start + i * step for i in [low, high) are those in the strip.
+        low = max(0, -(-(first - start) // step))
+        high = min(source.size(2), -(-(min(last, stop) - start) // step))
+        if high > low:
+            place = start + low * step - first
+            target[:, :, place : place + (high - low - 1) * step + 1 : step] = reader.read(source, low, high)
+    return strip
+
+
+def _assemble_images(node: Node) -> list[Node]:
+    base, writes = node.args
+    return [*([base] if isinstance(base, Node) else []), *(source for source, _ in writes)]
+
+
+def _shuffled(node: Node, first: int, last: int, reader: Reader) -> Tensor:
+    source, factor = node.args
+    low = first // factor
+    strip = F.pixel_shuffle(reader.read(source, low, -(-last // factor)), factor)
+    return strip[:, :, first - low * factor : last - low * factor]
+
+
+def _unshuffled(node: Node, first: int, last: int, reader: Reader) -> Tensor:
+    source, factor = node.args
+    return F.pixel_unshuffle(reader.read(source, first * factor, last * factor), factor)
+
+
+def _reflected(node: Node, first: int, last: int, reader: Reader) -> Tensor:
+    source, (left, right, top, _) = node.args
+    height = source.size(2)
+    rows = [abs(row - top) for row in range(first, last)]
+    rows = [row if row < height else 2 * (height - 1) - row for row in rows]
+    return _padded_rows(source, rows, (left, right), "reflect", reader)
+
+
+def _replicated(node: Node, first: int, last: int, reader: Reader) -> Tensor:
+    source, (left, right, top, _) = node.args
+    rows = [min(max(row - top, 0), source.size(2) - 1) for row in range(first, last)]
+    return _padded_rows(source, rows, (left, right), "replicate", reader)
+
+
+def _padded_rows(source: Node, rows: list[int], sides: tuple[int, int], mode: str, reader: Reader) -> Tensor:
+    low, high = min(rows), max(rows) + 1
+    strip = reader.read(source, low, high)
+    if rows != list(range(low, high)):
+        strip = strip[:, :, [row - low for row in rows]]
+    return F.pad(strip, (*sides, 0, 0), mode=mode) if any(sides) else strip
+
+
+def _zero_padded(node: Node, first: int, last: int, reader: Reader) -> Tensor:
+    source, pad, value = (*node.args, 0.0)[:3]
+    left, right, top = pad[0], pad[1], (*pad, 0, 0)[2]
+    low, high = first - top, last - top
+    inside = max(low, 0), max(min(high, source.size(2)), 0)
+    if inside[1] <= inside[0]:
+        shape = (1, node.size(1), last - first, node.size(3))
+        return torch.full(shape, float(value), dtype=node.dtype)
+    strip = reader.read(source, *inside)
+    return F.pad(strip, (left, right, inside[0] - low, high - inside[1]), value=value)
+
+
+def _zero_padded_supports(node: Node) -> bool:
+    pad = node.args[1]
+    return len(pad) in (2, 4) and min(pad) >= 0
+
+
+MOVES: dict[Any, Rule] = {
+    "assemble": Rule(_assemble, images=_assemble_images),
+    aten.cat.default: Rule(
+        _concatenated, cost="free", same_rows=True, supports=_is_channel_cat, images=lambda node: list(node.args[0])
+    ),
+    aten.slice.Tensor: Rule(_sliced, cost="free"),
+    aten.pixel_shuffle.default: Rule(_shuffled),
+    aten.pixel_unshuffle.default: Rule(_unshuffled),
+    aten.reflection_pad2d.default: Rule(_reflected, cost="free"),
+    aten.replication_pad2d.default: Rule(_replicated, cost="free"),
+    aten.constant_pad_nd.default: Rule(_zero_padded, cost="free", supports=_zero_padded_supports),
+}

@@ -1,0 +1,109 @@
+"""Operators with a window of rows: convolutions and pooling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmark.fullres.rows.graph import Node
+from benchmark.fullres.rows.rule import Reader, Rule
+
+aten = torch.ops.aten
+
+
+def _span(first: int, last: int, size: int, stride: int, padding: int, kernel: int, dilation: int = 1) -> list[int]:
+    """Return first and last input row of a window over output rows, within the image, and the rows beyond it."""
+    low = first * stride - padding
+    high = (last - 1) * stride - padding + dilation * (kernel - 1) + 1
+    return [max(low, 0), min(high, size), max(-low, 0), max(high - size, 0)]
+
+
+def _convolved(node: Node, first: int, last: int, reader: Reader) -> Tensor:
+    x, weight, bias, stride, padding, dilation, _, _, groups = node.args
+    kernel = reader.whole(weight)
+    low, high, above, below = _span(first, last, x.size(2), stride[0], padding[0], kernel.shape[2], dilation[0])
+    strip = reader.read(x, low, high)
+    if above or below:
+        strip = F.pad(strip, (0, 0, above, below))
+    return F.conv2d(strip, kernel, reader.whole(bias), stride, (0, padding[1]), dilation, groups)
+
+
+def _transposed(node: Node, first: int, last: int, reader: Reader) -> Tensor:
+    x, weight, bias, stride, padding, dilation, _, output_padding, groups = node.args
+    kernel = reader.whole(weight)
+    reach = dilation[0] * (kernel.shape[2] - 1)
+    low = max(0, -(-(first + padding[0] - reach) // stride[0]))
+    high = min(x.size(2), (last - 1 + padding[0]) // stride[0] + 1)
+    strip = F.conv_transpose2d(
+        reader.read(x, low, high),
+        kernel,
+        reader.whole(bias),
+        stride,
+        (0, padding[1]),
+        (0, output_padding[1]),
+        groups,
+        dilation,
+    )
+    skipped = first + padding[0] - low * stride[0]
+    return strip[:, :, skipped : skipped + last - first]
+
+
+def _convolution(node: Node, first: int, last: int, reader: Reader) -> Tensor:
+    return (_transposed if node.args[6] else _convolved)(node, first, last, reader)
+
+
+def _convolution_supports(node: Node) -> bool:
+    # Rows that no input row reaches (output padding, strides above the kernel) are left to the whole operator.
+    _, weight, _, stride, padding, dilation, transposed, output_padding, _ = node.args
+    reach = dilation[0] * (weight.size(2) - 1)
+    if not transposed:
+        return bool(padding[0] <= reach)
+    return bool(output_padding[0] == 0 and stride[0] <= reach + 1)
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    values = (value,) if isinstance(value, int) else tuple(value)
+    return values[0], values[-1]
+
+
+def _pooling(node: Node) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    kernel = _pair(node.args[1])
+    stride = _pair(node.args[2]) if len(node.args) > 2 and node.args[2] else kernel
+    return kernel, stride, _pair(node.args[3]) if len(node.args) > 3 else (0, 0)
+
+
+def _max_pooled(node: Node, first: int, last: int, reader: Reader) -> Tensor:
+    x = node.args[0]
+    kernel, stride, padding = _pooling(node)
+    low, high, above, below = _span(first, last, x.size(2), stride[0], padding[0], kernel[0])
+    strip = reader.read(x, low, high)
+    if above or below:
+        strip = F.pad(strip, (0, 0, above, below), value=float("-inf"))
+    return F.max_pool2d(strip, kernel, stride, (0, padding[1]))
+
+
+def _averaged(node: Node, first: int, last: int, reader: Reader) -> Tensor:
+    kernel, stride, _ = _pooling(node)
+    low, high, _, _ = _span(first, last, node.args[0].size(2), stride[0], 0, kernel[0])
+    return F.avg_pool2d(reader.read(node.args[0], low, high), kernel, stride)
+
+
+def _max_pool_supports(node: Node) -> bool:
+    # Arguments 4 and 5: dilation, ceil mode.
+    return _pair((*node.args, 1)[4] if len(node.args) > 4 else 1) == (1, 1) and not (node.args[5:6] or [False])[0]
+
+
+def _average_supports(node: Node) -> bool:
+    # Arguments 4 to 6: ceil mode, whether padding counts, divisor.
+    divisor = node.args[6] if len(node.args) > 6 else None
+    return _pooling(node)[2] == (0, 0) and not (node.args[4:5] or [False])[0] and divisor is None
+
+
+WINDOWS: dict[Any, Rule] = {
+    aten.convolution.default: Rule(_convolution, cost="heavy", supports=_convolution_supports),
+    aten.max_pool2d_with_indices.default: Rule(_max_pooled, supports=_max_pool_supports),
+    aten.avg_pool2d.default: Rule(_averaged, supports=_average_supports),
+}
