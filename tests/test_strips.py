@@ -112,7 +112,7 @@ def test_strips_of_a_network_that_nobody_tested_are_compared_with_the_whole(monk
 
     for trusted, runs, mode in ((False, run, "strips"), (False, run_wrongly, "tiles"), (True, run_wrongly, "strips")):
         monkeypatch.setattr(descent, "run_strips", runs)
-        assert plan_execution(Subject(network, 4, trusted=trusted), planes).mode == mode
+        assert plan_execution(Subject(network, 4, 4, 32, trusted=trusted), planes).mode == mode
 
 
 class Rolled(nn.Module):

@@ -169,7 +169,7 @@ def give_memory_back() -> bool:
 
 
 def give_large_blocks_back() -> bool:
-    """Let the C library give blocks of 8 MiB and more back when they are freed, and keep at most 64 MiB at its heap's end.
+    """Let the C library give blocks of 8 MiB and more back when they are freed, and keep 64 MiB of its heap.
 
     For images in pieces: given back and taken again, their many tensors of some MiB cost three times the work itself.
     """
