@@ -37,6 +37,9 @@ from benchmark.selection import entry_of
 from benchmark.timing.roofline import ceilings
 from benchmark.units import MIB
 
+# Children find this file as ``speed.fullres``.
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
 MODELS = ["plainunet_64", "hyperunet_32_16_2048", "vdn"]
 WIDE = ("plainunet_64", "vdn")
 # 12 MP: packed planes of a RAW mosaic, or RGB.

@@ -53,6 +53,9 @@ from benchmark.selection import entry_of
 from benchmark.timing.job import Job
 from zoo.card import get_card
 
+# Children find this file as ``speed.memory``.
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
 MODELS = ["bilinear", "unet", "plainunet_64", "hyperunet_32_16_2048", "awnet_4ch", "vdn", "dped", "pynet"]
 TARGET_BYTES = 400e6
 TILED, TILE_SIDES = ["plainunet_64", "hyperunet_32_16_2048", "vdn", "hypervdn_21", "unet_w8"], (192, 384)
