@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import torch
@@ -148,3 +148,13 @@ class Placed(nn.Module):
         """Run the network on planes (N, C, H, W)."""
         output = self.model(self._layout(planes))
         return output.to("cpu", torch.float32).contiguous() if isinstance(output, Tensor) else output
+
+
+class Conditioned:
+    """What a process is asked to do: some of its fields have the names of those of ``Conditions``."""
+
+    @property
+    def conditions(self) -> Conditions:
+        """Return the conditions; what is not among the fields has its default."""
+        given = {one.name: getattr(self, one.name) for one in fields(Conditions) if hasattr(self, one.name)}
+        return Conditions(**given)

@@ -15,6 +15,7 @@ from benchmark.fullres.execution import Execution, Mode, Subject
 from benchmark.fullres.hyper import Anatomy, dissect, release_filters, together
 from benchmark.fullres.strips.descent import find_filter_strips, find_strips
 from benchmark.fullres.tiles.choose import (
+    HEAP_FACTOR,
     Choice,
     budget_of,
     bytes_per_pixel,
@@ -130,7 +131,7 @@ class _Decision:
         self.heap_factor = heap_factor if memory_limit is not None else 1.0
 
     def exact(self, tile: TileSize) -> Execution:
-        """Return an execution in tiles that equals the whole; raises InexactError where there is none."""
+        """Return an execution in pieces that equals the whole; raises InexactError where there is none."""
         subject = self.subject
         anatomy = self._anatomy(self.size)
         receptions = [*(together(one) for one in anatomy.passes), anatomy.forward]
@@ -283,7 +284,7 @@ class _Decision:
         plans = [self._plan(one, tile) for one in receptions]
         pixels = max(plan.largest_crop[0] * plan.largest_crop[1] for plan in plans)
         for workers in (speed.threads, 1):
-            need = int(per_pixel * pixels * workers * 1.25)
+            need = int(per_pixel * pixels * workers * HEAP_FACTOR)
             if need <= budget:
                 return Choice(tile, Workers(workers), need)
         raise self._too_small(receptions[-1], need)

@@ -10,9 +10,7 @@ from torch import Tensor, nn
 
 from benchmark.conditions import Conditions, Placed
 from benchmark.fullres.execution import Execution
-from benchmark.fullres.hyper import hyper_layers
-from benchmark.fullres.tiles.probe import probe_planes
-from zoo.hyper import HyperConv2d
+from benchmark.fullres.hyper import order_of_use
 from zoo.splitting import split
 
 if TYPE_CHECKING:
@@ -31,7 +29,7 @@ class EnginePass:
         self._whole = Placed(network, conditions)
         halves = split(network)
         self._forward = conditions.place(halves.forward) if halves else None
-        self._layers = _order_of_use(network, channels, side) if halves else []
+        self._layers = order_of_use(network, channels, (side, side)) if halves else ()
 
     def __call__(self, planes: Tensor) -> Tensor:
         """Run one pass."""
@@ -60,15 +58,3 @@ class EnginePass:
         costs = [compile_for(torch.zeros(shape), *filters) for shape in sorted(shapes)]
         known = [cost.resident_bytes for cost in costs if cost is not None and cost.resident_bytes is not None]
         return sum(known) if known else None
-
-
-def _order_of_use(network: nn.Module, channels: int, side: int) -> list[HyperConv2d]:
-    found: list[HyperConv2d] = []
-    hooks = [layer.register_forward_hook(lambda layer, *_: found.append(layer)) for layer in hyper_layers(network)]
-    try:
-        with torch.inference_mode():
-            network(probe_planes(channels, (side, side)))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return found

@@ -238,3 +238,23 @@ def _parts(axis: Axis, piece: Piece, pool: int) -> list[tuple[int, slice]]:
         if start < end:
             parts.append((cell, slice(start - offset, end - offset)))
     return parts
+
+
+def order_of_use(network: nn.Module, channels: int, size: tuple[int, int]) -> tuple[HyperConv2d, ...]:
+    """Return the hyper-convolutions in the order in which a pass uses them; nothing is computed."""
+    found: list[HyperConv2d] = []
+    fixed = {layer: layer.fixed_filters for layer in hyper_layers(network)}
+    if not fixed:
+        return ()
+    hooks = [layer.register_forward_hook(lambda layer, *_: found.append(layer)) for layer in fixed]
+    try:
+        for layer in fixed:
+            layer.fixed_filters = torch.empty(1, *layer.filter_shape, device="meta")
+        with torch.inference_mode(), OnMeta():
+            network(torch.empty(1, channels, *size, device="meta"))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for layer, filters in fixed.items():
+            layer.fixed_filters = filters
+    return tuple(found)

@@ -49,7 +49,7 @@ def time_board(table: PaperTable, costs: Sequence[RowCosts], results: Sequence[R
         for column in columns.values():
             value, text = column.get(row.model, (0.0, "-"))
             other, _ = column.get(table.reference, (0.0, "-"))
-            cells += [text, _three_digits(other / value) if value and other else "-"]
+            cells += [text, _ratio(other, value)]
         rows.append(tuple(cells))
     notes = [
         f"time: {table.timing.meaning}.",
@@ -86,12 +86,12 @@ def _speed_board(table: PaperTable, costs: Sequence[RowCosts], found: Mapping[st
         result = found.get(row.model)
         cells = ["-"] * 5
         if result is not None and (flops := _flops(table, result)):
-            seconds = _milliseconds(table, result) / 1000
+            seconds = _pass_seconds(table, result)
             share = result.measurements.get(table.timing.id.replace("latency_ms", "gemm_share"))
             cells = [_three_digits(flops / 1e12), _three_digits(flops / seconds / 1e9)]
             cells.append(f"{100 * share.value:.0f}" if share and share.value else "-")
             cells.append(_ratio(_flops(table, other) if other else None, flops))
-            cells.append(_ratio(_milliseconds(table, other) / 1000 if other else None, seconds))
+            cells.append(_ratio(_pass_seconds(table, other) if other else None, seconds))
         cells.append(_ratio(_printed(reference.flops), _printed(row.flops)))
         cells.append(_ratio(_printed(reference.cpu_time), _printed(row.cpu_time)))
         rows.append((name_cell(row), model_cell(row, own), *cells))
@@ -111,10 +111,11 @@ def _flops(table: PaperTable, result: Result) -> float | None:
     return float(counted.value) if counted is not None and same and counted.value else None
 
 
-def _milliseconds(table: PaperTable, result: Result) -> float:
+def _pass_seconds(table: PaperTable, result: Result) -> float:
+    """Return the seconds of the pass that was timed, whatever its size."""
     value = result.measurements[table.timing.id].value
     assert value is not None
-    return float(value)
+    return float(value) / 1000
 
 
 def _printed(number: Printed | None) -> float | None:
@@ -149,7 +150,7 @@ def _seconds(table: PaperTable, result: Result) -> float | None:
     measurement = result.measurements.get(table.timing.id) if result.status == "ok" else None
     if measurement is None or not measurement.value or measurement.kind != "timing":
         return None
-    seconds = float(measurement.value) / 1000
+    seconds = _pass_seconds(table, result)
     if not table.timing.per_megapixel:
         return seconds
     shape = measurement.input_shape

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from benchmark.conditions import WHOLE, Conditions, Placed
+from benchmark.conditions import WHOLE, Conditioned, Placed
 from benchmark.costs.prediction import predicted_of
 from benchmark.costs.profiling import CostError, count_costs, meta_model, trace_card, trace_or_run
 from benchmark.fullres.network import TiledNetwork
@@ -39,7 +39,7 @@ _SIZELESS = {"params", "weight_bytes"}
 
 
 @dataclass(frozen=True)
-class Work:
+class Work(Conditioned):
     """One model's work, JSON-ready by ``vars``. ``sizes`` by suffix of the ids, the dataset's own ("") first."""
 
     model: str
@@ -69,19 +69,6 @@ class Work:
     approximate: bool = False
     # Of this process: what "auto" chooses tiles for.
     memory_limit: int | None = None
-
-    @property
-    def conditions(self) -> Conditions:
-        """Return backend, device, precision, memory format and tiles."""
-        return Conditions(
-            device=self.device,
-            precision=self.precision,
-            channels_last=self.channels_last,
-            backend=self.backend,
-            tile=self.tile,
-            approximate=self.approximate,
-            memory_limit=self.memory_limit,
-        )
 
 
 def do_work(*, work: dict[str, Any], emit: Emit) -> dict[str, Any]:

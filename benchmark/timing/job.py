@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmark.conditions import WHOLE, Conditions
+from benchmark.conditions import WHOLE, Conditioned
 from benchmark.fullres.network import TiledNetwork
 from benchmark.selection import Entry, entry_of
 
@@ -19,7 +19,7 @@ TILED_HEAP_FACTOR = 1.5
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(Conditioned):
     """What is measured: a model with its options and weights, and how it runs. JSON-ready by ``vars``."""
 
     model: str
@@ -34,19 +34,6 @@ class Job:
     approximate: bool = False
     # Of the process: what "auto" chooses tiles for.
     memory_limit: int | None = None
-
-    @property
-    def conditions(self) -> Conditions:
-        """Return backend, device, precision, memory format and tiles."""
-        return Conditions(
-            device=self.device,
-            precision=self.precision,
-            channels_last=self.channels_last,
-            backend=self.backend,
-            tile=self.tile,
-            approximate=self.approximate,
-            memory_limit=self.memory_limit,
-        )
 
     def entry(self) -> Entry:
         """Return the model with its options and weights."""

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchmark.fullres.hyper import Embedding, hyper_layers
+from benchmark.fullres.hyper import Embedding, order_of_use
 from benchmark.fullres.rows.graph import BandGraph, Node
 from benchmark.fullres.rows.statistics import Cells
 from benchmark.fullres.strips.plan import Plan, graph_of, plan_strips
 from benchmark.fullres.strips.run import run_strips
-from benchmark.fullres.tiles.receptive import OnMeta
 from zoo.hyper import HyperConv2d
 from zoo.splitting import FrozenNetwork
 
@@ -101,7 +100,7 @@ class FilterStrips:
 
 def find_strips(network: nn.Module, channels: int, size: tuple[int, int], budget: int) -> Strips | None:
     """Return the strips for images of ``size`` within ``budget`` bytes; None if a layer or the budget allows none."""
-    layers = _order_of_use(network, channels, size)
+    layers = order_of_use(network, channels, size)
     plan = _plan(_frozen(network, layers), (1, channels, *size), budget)
     return None if plan is None else Strips(plan, layers)
 
@@ -110,7 +109,7 @@ def find_filter_strips(
     network: nn.Module, channels: int, size: tuple[int, int], passes: Sequence[Sequence[Embedding]], budget: int
 ) -> FilterStrips | None:
     """Return the strips that find the filters in ``passes``; None if a layer or the budget allows none."""
-    layers = _order_of_use(network, channels, size)
+    layers = order_of_use(network, channels, size)
     planned = []
     for embeddings in passes:
         plans = [
@@ -164,23 +163,3 @@ def _frozen(network: nn.Module, layers: Sequence[HyperConv2d]) -> nn.Module:
     fixed = [layer.fixed_filters for layer in layers]
     filters = [torch.zeros(1, *layer.filter_shape) if one is None else one for one, layer in zip(fixed, layers)]
     return FrozenNetwork(network, filters) if filters else network
-
-
-def _order_of_use(network: nn.Module, channels: int, size: tuple[int, int]) -> tuple[HyperConv2d, ...]:
-    """Return the hyper-convolutions in the order in which a pass uses them; nothing is computed."""
-    found: list[HyperConv2d] = []
-    fixed = {layer: layer.fixed_filters for layer in hyper_layers(network)}
-    if not fixed:
-        return ()
-    hooks = [layer.register_forward_hook(lambda layer, *_: found.append(layer)) for layer in fixed]
-    try:
-        for layer in fixed:
-            layer.fixed_filters = torch.empty(1, *layer.filter_shape, device="meta")
-        with torch.inference_mode(), OnMeta():
-            network(torch.empty(1, channels, *size, device="meta"))
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for layer, filters in fixed.items():
-            layer.fixed_filters = filters
-    return tuple(found)
