@@ -11,6 +11,7 @@ import itertools
 import operator
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -55,7 +56,7 @@ class Node:
     index: int = -1
     serial: int = field(default_factory=itertools.count().__next__)
 
-    @property
+    @cached_property
     def inputs(self) -> list[Node]:
         """Return the nodes among the arguments, each as often as it is used."""
         return [leaf for leaf in tree_leaves((self.args, self.kwargs)) if isinstance(leaf, Node)]

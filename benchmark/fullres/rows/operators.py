@@ -54,12 +54,12 @@ def _values(node: Node, first: int, last: int, reader: Reader) -> tuple[list[Any
     return args, {name: value(item) for name, item in node.kwargs.items()}
 
 
-def write_rows(node: Node, first: int, last: int, reader: Reader, target: Tensor) -> bool:
-    """Compute rows straight into ``target``, which saves a copy; return whether the operator can do that."""
+def write_rows(rule: Rule, node: Node, first: int, last: int, reader: Reader, target: Tensor) -> bool:
+    """Compute rows straight into ``target``, which saves a copy; return whether the node's rule can do that."""
     if node.op is aten.cat.default:
         torch.cat([reader.read(part, first, last) for part in node.args[0]], 1, out=target)
         return True
-    if rule_of(node) is not POINTWISE or node.op._overloadname not in _WITH_OUT:
+    if rule is not POINTWISE or node.op._overloadname not in _WITH_OUT:
         return False
     packet = node.op._overloadpacket
     if "out" not in packet.overloads():

@@ -35,13 +35,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps in order; ``rows`` of each node's window; nodes computed where they are read, and those just moved.
+    """Steps in order; each node's rule and ``rows`` of its window; nodes computed where they are read, and just moved.
 
     ``peak_bytes``: all windows and the largest strips of one step, without input, output and weights.
     """
 
     graph: BandGraph
     steps: Sequence[Step]
+    rules: dict[Node, Rule]
     rows: dict[Node, int]
     inlined: frozenset[Node]
     moved: frozenset[Node]
@@ -124,7 +125,7 @@ class _Planner:
         kept = sum(_bytes(node, count) for node, count in windows.items())
         strips = max(self._strip_bytes(step, reads) for step, reads in zip(self.steps, self.reads))
         largest = max(_bytes(step.node, step.last - step.first) for step in self.steps)
-        return Plan(self.graph, self.steps, windows, self.inlined, self.moved, kept + strips, largest)
+        return Plan(self.graph, self.steps, self.rules, windows, self.inlined, self.moved, kept + strips, largest)
 
     def _bring(self, node: Node, last: int) -> None:
         # At the top of the image the layers of a UNet are far ahead of its output: not in one strip.

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_map
 
 from benchmark.fullres.rows.capture import tensors_of
 from benchmark.fullres.rows.graph import Node
-from benchmark.fullres.rows.operators import rule_of, write_rows
+from benchmark.fullres.rows.operators import write_rows
 from benchmark.fullres.strips.plan import Plan, Step
 
 
@@ -72,8 +72,7 @@ class _Run:
     def take(self, step: Step) -> Tensor | None:
         """Compute a strip; return it if it is one of the output."""
         node = step.node
-        rule = rule_of(node)
-        assert rule is not None
+        rule = self.plan.rules[node]
         if node is self.plan.graph.output:
             return rule.run(node, step.first, step.last, self)
         window = self.windows.get(node)
@@ -81,7 +80,7 @@ class _Run:
             window = self.windows[node] = Window(node, self.plan.rows[node])
         window.make_room(step.lowest, step.last)
         target = window.rows(step.first, step.last)
-        if not write_rows(node, step.first, step.last, self, target):
+        if not write_rows(rule, node, step.first, step.last, self, target):
             target.copy_(rule.run(node, step.first, step.last, self))
         window.end = step.last
         return None
@@ -92,9 +91,7 @@ class _Run:
             return self.planes[:, :, first:last].contiguous(memory_format=torch.channels_last)
         if node in self.windows:
             return self.windows[node].rows(first, last)
-        rule = rule_of(node)
-        assert rule is not None
-        return rule.run(node, first, last, self)
+        return self.plan.rules[node].run(node, first, last, self)
 
     def whole(self, value: Any) -> Any:
         """Return a weight, or what is made of weights."""
