@@ -76,6 +76,50 @@ def test_other_paddings_and_shapes_are_exact_too() -> None:
     assert_same(run_full(network, planes), whole)
 
 
+class Resized(nn.Module):
+    """Maxima of 3x3 and 2x2, all factors that are enlarged slice by slice and one that is not, shuffles by 2 and 3."""
+
+    def __init__(self, width: int, last: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)
+        self.shuffled = nn.Conv2d(width, 3 * last**2, 1)
+        self.last = last
+
+    def forward(self, x: Tensor) -> Tensor:
+        full = self.first(x)
+        half = F.max_pool2d(full, 3, 2, 1)
+        small = self.second(F.max_pool2d(F.max_pool2d(half, 2), 2))
+        total = full
+        for factor, source in ((8, small), (4, F.max_pool2d(half, (2, 2))), (2, half)):
+            wide = F.interpolate(source, scale_factor=factor, mode="bilinear", align_corners=False)
+            # Read twice: a window is kept.
+            total = total + wide * wide.sigmoid()
+        total = total + F.interpolate(small, size=x.shape[-2:], mode="bilinear", align_corners=True)
+        return F.pixel_shuffle(self.shuffled(total), self.last)
+
+
+@pytest.mark.parametrize(("width", "last"), [(12, 2), (4, 2), (12, 3)])
+@pytest.mark.parametrize("rows", [1, 2, 3, 5, 8, 16])
+def test_resizing_pooling_and_shuffling_are_exact_strip_by_strip(width: int, last: int, rows: int, monkeypatch) -> None:
+    torch.manual_seed(0)
+    network, planes = Resized(width, last).eval(), torch.randn(1, 3, 48, 40)
+    monkeypatch.setattr(descent, "ROWS", (rows,))
+    how = plan_execution(Subject(network, 3, multiple=8), planes)
+    assert how.mode == "strips"
+    with torch.inference_mode():
+        assert_same(how.run(planes), network(planes))
+
+
+def test_values_that_are_no_number_stay_where_the_whole_image_has_them() -> None:
+    planes = torch.rand(1, 3, 48, 40)
+    planes[0, 1, 20, 11] = float("nan")
+    network = nn.Sequential(nn.MaxPool2d(3, 2, 1), nn.Conv2d(3, 8, 1), nn.Upsample(scale_factor=2, mode="nearest"))
+    with torch.inference_mode():
+        whole = network(planes)
+    found = plan_execution(Subject(network, 3, multiple=2), planes).run(planes)
+    assert torch.equal(found.isnan(), whole.isnan())
+
+
 def test_windows_hold_a_few_rows_and_not_the_image() -> None:
     network = build("vdn")
     graph = graph_of(network, (1, 3, 512, 64))

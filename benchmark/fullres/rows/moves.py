@@ -9,13 +9,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.fullres.rows.graph import Node, slice_of
-from benchmark.fullres.rows.rule import Reader, Rule
+from benchmark.fullres.rows.rule import Reader, Rule, is_channels_last
 
 aten = torch.ops.aten
 
 
 def _concatenated(node: Node, first: int, last: int, reader: Reader) -> Tensor:
     return torch.cat([reader.read(part, first, last) for part in node.args[0]], 1)
+
+
+def _write_concatenated(node: Node, first: int, last: int, reader: Reader, target: Tensor) -> bool:
+    if not is_channels_last(target):
+        return False
+    torch.cat([reader.read(part, first, last) for part in node.args[0]], 1, out=target)
+    return True
 
 
 def _is_channel_cat(node: Node) -> bool:
@@ -69,6 +76,21 @@ def _shuffled(node: Node, first: int, last: int, reader: Reader) -> Tensor:
     return strip[:, :, first - low * factor : last - low * factor]
 
 
+def _write_shuffled(node: Node, first: int, last: int, reader: Reader, target: Tensor) -> bool:
+    source, factor = node.args
+    if first % factor or last % factor:
+        return False
+    strip = reader.read(source, first // factor, last // factor)
+    if factor == 2 and strip.dtype == torch.float32 and is_channels_last(strip) and target.stride(3) == 1:
+        # Two neighbours of a row lie together on both sides: one move of eight bytes.
+        pairs = strip.permute(0, 2, 3, 1).view(torch.int64).unflatten(3, (target.shape[1], 2)).permute(0, 3, 1, 4, 2)
+        target.view(torch.int64).unflatten(2, (-1, 2)).copy_(pairs)
+        return True
+    blocks = target.unflatten(2, (-1, factor)).unflatten(4, (-1, factor)).permute(0, 1, 3, 5, 2, 4)
+    blocks.copy_(strip.unflatten(1, (-1, factor, factor)))
+    return True
+
+
 def _unshuffled(node: Node, first: int, last: int, reader: Reader) -> Tensor:
     source, factor = node.args
     return F.pixel_unshuffle(reader.read(source, first * factor, last * factor), factor)
@@ -116,10 +138,15 @@ def _zero_padded_supports(node: Node) -> bool:
 MOVES: dict[Any, Rule] = {
     "assemble": Rule(_assemble, images=_assemble_images),
     aten.cat.default: Rule(
-        _concatenated, cost="free", same_rows=True, supports=_is_channel_cat, images=lambda node: list(node.args[0])
+        _concatenated,
+        cost="free",
+        same_rows=True,
+        supports=_is_channel_cat,
+        images=lambda node: list(node.args[0]),
+        write=_write_concatenated,
     ),
     aten.slice.Tensor: Rule(_sliced, cost="free"),
-    aten.pixel_shuffle.default: Rule(_shuffled),
+    aten.pixel_shuffle.default: Rule(_shuffled, write=_write_shuffled),
     aten.pixel_unshuffle.default: Rule(_unshuffled),
     aten.reflection_pad2d.default: Rule(_reflected, cost="free"),
     aten.replication_pad2d.default: Rule(_replicated, cost="free"),

@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmark.fullres.rows.graph import Node
 from benchmark.fullres.rows.moves import MOVES
 from benchmark.fullres.rows.resizing import RESIZES
-from benchmark.fullres.rows.rule import Reader, Rule
+from benchmark.fullres.rows.rule import Reader, Rule, is_channels_last
 from benchmark.fullres.rows.windows import WINDOWS
 
 aten = torch.ops.aten
@@ -54,15 +54,9 @@ def _values(node: Node, first: int, last: int, reader: Reader) -> tuple[list[Any
     return args, {name: value(item) for name, item in node.kwargs.items()}
 
 
-def write_rows(rule: Rule, node: Node, first: int, last: int, reader: Reader, target: Tensor) -> bool:
-    """Compute rows straight into ``target``, which saves a copy; return whether the node's rule can do that."""
-    if node.op is aten.cat.default:
-        torch.cat([reader.read(part, first, last) for part in node.args[0]], 1, out=target)
-        return True
-    if rule is not POINTWISE or node.op._overloadname not in _WITH_OUT:
-        return False
+def _write_pointwise(node: Node, first: int, last: int, reader: Reader, target: Tensor) -> bool:
     packet = node.op._overloadpacket
-    if "out" not in packet.overloads():
+    if node.op._overloadname not in _WITH_OUT or "out" not in packet.overloads() or not is_channels_last(target):
         return False
     args, kwargs = _values(node, first, last, reader)
     packet.out(*args, **kwargs, out=target)
@@ -96,7 +90,7 @@ def _normalised(node: Node, first: int, last: int, reader: Reader) -> Tensor:
     return torch.native_batch_norm(strip, weight, bias, mean, var, False, 0.0, eps)[0]
 
 
-POINTWISE = Rule(_pointwise, same_rows=True, supports=_pointwise_supports, images=_rows_of)
+POINTWISE = Rule(_pointwise, same_rows=True, supports=_pointwise_supports, images=_rows_of, write=_write_pointwise)
 RULES: dict[Any, Rule] = {
     "norm": Rule(_normalised, same_rows=True),
     **MOVES,

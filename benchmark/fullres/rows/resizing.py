@@ -8,36 +8,92 @@ import torch
 from torch import Tensor
 
 from benchmark.fullres.rows.graph import Node
-from benchmark.fullres.rows.rule import Reader, Rule
+from benchmark.fullres.rows.rule import Reader, Rule, is_channels_last
 
 aten = torch.ops.aten
+# From so many channels on interpolations of slices, whose pixels lie apart, are faster than torch's kernel.
+_MANY_CHANNELS = 8
 
 
 def _bilinear(node: Node, first: int, last: int, reader: Reader) -> Tensor:
     source, size, align_corners = node.args[:3]
-    height = source.size(2)
-    scale = node.args[3] if len(node.args) > 3 else None
-    factor = size[0] // height
-    if not align_corners and factor * height == size[0] and factor in (2, 4, 8) and (not scale or scale == factor):
+    if factor := _power_of_two(node):
         return _bilinear_by_power(node, factor, first, last, reader)
-    rows, above, weight = _bilinear_rows(first, last, height, size[0], align_corners, scale)
+    scale_h, scale_w = (*node.args[3:5], None, None)[:2]
+    rows, above, weight = _bilinear_rows(first, last, source.size(2), size[0], align_corners, scale_h)
     low, high = int(rows.min()), int(above.max()) + 1
     strip = reader.read(source, low, high)
-    scale_w = node.args[4] if len(node.args) > 4 else None
     # Columns by torch's kernel, at the same height; then rows.
     wide = aten.upsample_bilinear2d(strip, [high - low, size[1]], align_corners, 1.0, scale_w)
     weight, rows, above = (value.to(strip.device) for value in (weight.view(-1, 1), rows - low, above - low))
     return wide.index_select(2, rows).mul_(1.0 - weight).add_(wide.index_select(2, above).mul_(weight))
 
 
+def _power_of_two(node: Node) -> int:
+    """Return the factor by which a node enlarges rows where it is a small power of two without fixed corners, or 0.
+
+    The places between rows are then the same, exactly, from any row on.
+    """
+    source, size, align_corners = node.args[:3]
+    factor = size[0] // source.size(2)
+    scale = node.args[3] if len(node.args) > 3 else None
+    fits = factor in (2, 4, 8) and factor * source.size(2) == size[0] and (not scale or scale == factor)
+    return factor if fits and not align_corners else 0
+
+
 def _bilinear_by_power(node: Node, factor: int, first: int, last: int, reader: Reader) -> Tensor:
-    """Resize by torch's kernel: with a power of two the places between rows are the same, exactly, from any row on."""
-    source, size = node.args[:2]
-    low, high = max(0, first // factor - 1), min(source.size(2), -(-last // factor) + 1)
-    strip = reader.read(source, low, high)
+    strip, low = _read_around(node, factor, first, last, reader)
     scale_w = node.args[4] if len(node.args) > 4 else None
-    wide = aten.upsample_bilinear2d(strip, [factor * (high - low), size[1]], False, float(factor), scale_w)
+    size = [factor * strip.shape[2], node.size(3)]
+    wide = aten.upsample_bilinear2d(strip, size, False, float(factor), scale_w)
     return wide[:, :, first - factor * low : last - factor * low]
+
+
+def _read_around(node: Node, factor: int, first: int, last: int, reader: Reader) -> tuple[Tensor, int]:
+    """Return the rows that the output's rows lie between, and the number of their first."""
+    source = node.args[0]
+    low, high = max(0, first // factor - 1), min(source.size(2), -(-last // factor) + 1)
+    return reader.read(source, low, high), low
+
+
+def _write_bilinear(node: Node, first: int, last: int, reader: Reader, target: Tensor) -> bool:
+    """Enlarge columns, then rows, slice by slice; torch's kernel for channels last works with one thread."""
+    source, size = node.args[:2]
+    scale_w = node.args[4] if len(node.args) > 4 else None
+    factor = _power_of_two(node)
+    both = factor * source.size(3) == size[1] and (not scale_w or scale_w == factor)
+    if not factor or not both or source.size(1) < _MANY_CHANNELS or not is_channels_last(target):
+        return False
+    strip, low = _read_around(node, factor, first, last, reader)
+    shape = (1, strip.shape[1], strip.shape[2], size[1])
+    wide = torch.empty(shape, dtype=strip.dtype, device=strip.device, memory_format=torch.channels_last)
+    _enlarge(strip, 3, factor, 0, wide)
+    _enlarge(wide, 2, factor, first - factor * low, target)
+    return True
+
+
+def _enlarge(strip: Tensor, dim: int, factor: int, first: int, target: Tensor) -> None:
+    """Write elements from ``first`` on of ``strip``, enlarged along one dimension, into ``target``."""
+    count, wanted = strip.shape[dim], target.shape[dim]
+    for phase in range(factor):
+        # Element factor * i + phase lies between elements i + shift and i + shift + 1, which are there for i in inner.
+        place = (phase + 0.5) / factor - 0.5
+        shift, weight = (-1, 1.0 + place) if place < 0 else (0, place)
+        begin, end = (-(-(first + offset - phase) // factor) for offset in (0, wanted))
+        inner = range(max(begin, -shift), min(end, count - 1 - shift))
+        if inner:
+            left, right = (strip.narrow(dim, inner.start + shift + step, len(inner)) for step in (0, 1))
+            out = _every(target, dim, factor, factor * inner.start + phase - first, len(inner))
+            torch.lerp(left, right, weight, out=out)
+        for i in range(begin, end):
+            if i not in inner:
+                # Beyond the border lies the element at it again.
+                target.select(dim, factor * i + phase - first).copy_(strip.select(dim, i))
+
+
+def _every(tensor: Tensor, dim: int, step: int, first: int, length: int) -> Tensor:
+    last = first + step * (length - 1) + 1
+    return tensor[:, :, first:last:step] if dim == 2 else tensor[..., first:last:step]
 
 
 def _bilinear_rows(
@@ -68,6 +124,6 @@ def _nearest(node: Node, first: int, last: int, reader: Reader) -> Tensor:
 
 
 RESIZES: dict[Any, Rule] = {
-    aten.upsample_bilinear2d.default: Rule(_bilinear),
+    aten.upsample_bilinear2d.default: Rule(_bilinear, write=_write_bilinear),
     aten.upsample_nearest2d.default: Rule(_nearest),
 }

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+import torch
 from torch import Tensor
 
 from benchmark.fullres.rows.graph import Node
@@ -25,6 +26,13 @@ class Reader(Protocol):
 
 
 Run = Callable[[Node, int, int, Reader], Tensor]
+# Writes the rows into a tensor of their shape, which saves a copy; returns whether it could, before it reads anything.
+Write = Callable[[Node, int, int, Reader, Tensor], bool]
+
+
+def is_channels_last(tensor: Tensor) -> bool:
+    """Whether the channels of each pixel lie together, as torch's convolutions on processors like them best."""
+    return tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True)
@@ -40,3 +48,4 @@ class Rule:
     same_rows: bool = False
     supports: Callable[[Node], bool] = lambda node: True
     images: Callable[[Node], list[Node]] = lambda node: [node.args[0]]
+    write: Write = lambda node, first, last, reader, target: False

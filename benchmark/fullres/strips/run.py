@@ -17,17 +17,20 @@ from torch.utils._pytree import tree_map
 
 from benchmark.fullres.rows.capture import tensors_of
 from benchmark.fullres.rows.graph import Node
-from benchmark.fullres.rows.operators import write_rows
+from benchmark.fullres.rows.rule import Rule
 from benchmark.fullres.strips.plan import Plan, Step
 
 
-def run_strips(module: nn.Module, planes: Tensor, plan: Plan, take: Callable[[Tensor, int], None]) -> None:
+def run_strips(
+    module: nn.Module, planes: Tensor, plan: Plan, take: Callable[[Tensor, int], None], out: Tensor | None = None
+) -> None:
     """Run ``module`` in evaluation mode on one image (1, C, H, W) on the CPU, which may be a mapped file.
 
-    ``take`` gets each strip of the output (1, C', rows, W') in order, with the number of its first row.
+    ``take`` gets each strip of the output (1, C', rows, W') in order, with the number of its first row. With ``out``
+    (1, C', H', W') the strips are its rows.
     """
     with torch.inference_mode():
-        run = _Run(plan, tensors_of(module), planes)
+        run = _Run(plan, tensors_of(module), planes, out)
         for step in plan.steps:
             strip = run.take(step)
             if strip is not None:
@@ -62,8 +65,8 @@ class Window:
 class _Run:
     """One image on its way through the plan; the ``Reader`` of the rules."""
 
-    def __init__(self, plan: Plan, weights: dict[str, Tensor], planes: Tensor) -> None:
-        self.plan, self.weights, self.planes = plan, weights, planes
+    def __init__(self, plan: Plan, weights: dict[str, Tensor], planes: Tensor, out: Tensor | None) -> None:
+        self.plan, self.weights, self.planes, self.out = plan, weights, planes, out
         self.windows: dict[Node, Window] = {}
         # What is made of weights alone, and as the rules get it.
         self.made: dict[Node, Any] = {}
@@ -74,16 +77,23 @@ class _Run:
         node = step.node
         rule = self.plan.rules[node]
         if node is self.plan.graph.output:
-            return rule.run(node, step.first, step.last, self)
+            if self.out is None:
+                return rule.run(node, step.first, step.last, self)
+            target = self.out[:, :, step.first : step.last]
+            self._write(step, rule, target)
+            return target
         window = self.windows.get(node)
         if window is None:
             window = self.windows[node] = Window(node, self.plan.rows[node])
         window.make_room(step.lowest, step.last)
         target = window.rows(step.first, step.last)
-        if not write_rows(rule, node, step.first, step.last, self, target):
-            target.copy_(rule.run(node, step.first, step.last, self))
+        self._write(step, rule, target)
         window.end = step.last
         return None
+
+    def _write(self, step: Step, rule: Rule, target: Tensor) -> None:
+        if not rule.write(step.node, step.first, step.last, self, target):
+            target.copy_(rule.run(step.node, step.first, step.last, self))
 
     def read(self, node: Node, first: int, last: int) -> Tensor:
         """Return rows of a node: from its window, or computed."""
