@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmark.fullres.rows.statistics import maxima_of
 from benchmark.fullres.tiles.plan import Axis, Piece, Plan, Tile
 from benchmark.fullres.tiles.receptive import OnMeta, Reception, following, reception_of
 from benchmark.fullres.tiles.run import Workers, over_tiles
@@ -222,7 +223,7 @@ def _maxima(embedding: Tensor, one: Maxima, tile: Tile) -> Tensor:
     )
     for i, row in rows:
         for j, column in columns:
-            grid[..., i, j] = embedding[..., row, column].amax(dim=(-2, -1))
+            grid[0, :, i, j] = maxima_of(embedding[0, :, row, column])
     return grid
 
 

@@ -75,7 +75,7 @@ class Cells:
             for j, (left, right) in enumerate(self.columns):
                 cell = part[..., left:right]
                 if self.maximum:
-                    self.values[:, i, j] = torch.maximum(self.values[:, i, j], cell.amax((1, 2)))
+                    self.values[:, i, j] = torch.maximum(self.values[:, i, j], maxima_of(cell))
                 else:
                     # Strips are small enough for torch's pairwise float32 sums.
                     self.values[:, i, j] += cell.sum((1, 2)).double()
@@ -86,6 +86,14 @@ class Cells:
             heights = torch.tensor([bottom - top for top, bottom in self.rows]).view(-1, 1)
             values = values / (heights * torch.tensor([right - left for left, right in self.columns]))
         return values.to(self.node.dtype).view(self.node.shape or ())
+
+
+def maxima_of(cell: Tensor) -> Tensor:
+    """Return the largest value (C,) of each channel of a cell (C, h, w)."""
+    if cell.stride(0) == 1:
+        # In channels last torch's maximum over the inner dimensions is twenty times slower than over the outer one.
+        return cell.permute(1, 2, 0).reshape(-1, cell.shape[0]).amax(0)
+    return cell.amax((1, 2))
 
 
 def _cells(size: int, cells: int) -> list[tuple[int, int]]:

@@ -16,12 +16,12 @@ from benchmark.fullres.strips.run import run_strips
 from zoo.hyper import HyperConv2d
 from zoo.splitting import FrozenNetwork
 
-# Rows of the input that strips of the output come from, the best first: larger ones are hardly faster, and for small
-# ones the weights are laid out anew again and again.
+# Rows of the input that strips of the output come from, the best first: larger ones are hardly faster, and small ones
+# are many calls of each kernel.
 ROWS = (64, 48, 32, 24, 16, 8)
-# What strips take where memory is plenty, by pixel of the input: as much as a few channels of the whole image. One
-# tensor stays below what glibc's heap takes from the system every time.
-USUAL_BYTES_PER_PIXEL, LARGEST_BYTES = 40, 32 << 20
+# What strips take where memory is plenty: up to some rows as much as a few channels of the whole image, by pixel of the
+# input; more rows where that is little. One tensor stays below what glibc's heap takes from the system every time.
+USUAL_ROWS, USUAL_BYTES_PER_PIXEL, LITTLE_BYTES, LARGEST_BYTES = 32, 60, 64 << 20, 32 << 20
 Call = Callable[[], None]
 
 
@@ -130,7 +130,8 @@ def _plan(module: nn.Module, shape: tuple[int, int, int, int], budget: int) -> P
     usual = USUAL_BYTES_PER_PIXEL * shape[2] * shape[3]
     for rows in ROWS:
         plan = plan_strips(graph, _output_rows(graph, rows))
-        if plan.peak_bytes <= min(budget, usual) and plan.largest_bytes <= LARGEST_BYTES:
+        most = max(LITTLE_BYTES, usual if rows <= USUAL_ROWS else 0)
+        if plan.peak_bytes <= min(budget, most) and plan.largest_bytes <= LARGEST_BYTES:
             return plan
     return plan if plan.peak_bytes <= budget else None
 
