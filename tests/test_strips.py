@@ -130,8 +130,17 @@ def test_windows_hold_a_few_rows_and_not_the_image() -> None:
 
 
 def test_a_budget_below_the_thinnest_strips_leaves_tiles() -> None:
-    assert descent.find_strips(build("vdn"), 3, (128, 128), 1 << 10) is None
-    assert descent.find_strips(build("vdn"), 3, (128, 128), 1 << 30) is not None
+    assert descent.find_strips(build("vdn"), 3, (128, 128), 1 << 10, 1 << 30) is None
+    assert descent.find_strips(build("vdn"), 3, (128, 128), 1 << 30, 1 << 30) is not None
+
+
+def test_strips_have_more_rows_where_the_whole_image_would_take_more() -> None:
+    network = build("vdn")
+    few, some = (descent.find_strips(network, 3, (512, 2000), 1 << 40, whole) for whole in (0.0, 3 << 30))
+    assert few is not None
+    assert some is not None
+    assert few.plan.strips > some.plan.strips
+    assert few.plan.peak_bytes < some.plan.peak_bytes <= descent.USUAL_PART * (3 << 30)
 
 
 def test_an_engine_gets_tiles_of_one_size_and_filters_found_in_strips(monkeypatch) -> None:

@@ -153,9 +153,9 @@ class _Decision:
     def _in_strips(self, anatomy: Anatomy, size: tuple[int, int]) -> Execution | None:
         """Return an execution in strips; by an engine, with tiles for the output. None where there is no such."""
         subject, passes = self.subject, anatomy.passes
-        budget = self._budget(anatomy.forward)
-        of = (subject.network, subject.channels, size)
-        filters = find_filter_strips(*of, passes, budget) if passes else None
+        whole = self._bytes_per_pixel(anatomy.forward) * size[0] * size[1]
+        of = (subject.network, subject.channels, size, self._budget(anatomy.forward), whole)
+        filters = find_filter_strips(*of, passes) if passes else None
         if passes and filters is None:
             return None
         need = filters.peak_bytes if filters else 0
@@ -164,7 +164,7 @@ class _Decision:
             plan = self._plan(anatomy.forward, choice.tile)
             how = Execution(subject, "tiles", plan, passes, (), choice.workers, max(choice.need_bytes, need))
         else:
-            strips = find_strips(*of, budget)
+            strips = find_strips(*of)
             if strips is None:
                 return None
             plan = self._plan(anatomy.forward, size)
@@ -263,8 +263,7 @@ class _Decision:
 
     def _choice(self, receptions: Sequence[Reception], tile: TileSize) -> Choice:
         subject, step = self.subject, step_of(receptions[-1], 0, self.subject.multiple)
-        side = -(-max(subject.least, 128) // step) * step
-        per_pixel = bytes_per_pixel(subject.network, subject.channels, side)
+        per_pixel = self._bytes_per_pixel(receptions[-1])
         budget = self._budget(receptions[-1])
         if tile == "auto":
             speed = speed_of(subject.label, subject.network, subject.channels, step=step)
@@ -288,6 +287,11 @@ class _Decision:
             if need <= budget:
                 return Choice(tile, Workers(workers), need)
         raise self._too_small(receptions[-1], need)
+
+    def _bytes_per_pixel(self, reception: Reception) -> float:
+        subject, step = self.subject, step_of(reception, 0, self.subject.multiple)
+        side = -(-max(subject.least, 128) // step) * step
+        return bytes_per_pixel(subject.network, subject.channels, side)
 
     def _plan(self, reception: Reception, tile: tuple[int, int]) -> Plan:
         return make_plan(

@@ -95,6 +95,7 @@ class _Run:
         self.buffers: dict[Node, Tensor] = {}
         self.values: dict[Node, Any] = {plan.graph.input: x}
         self.strips: dict[tuple[Node, int, int], Tensor] = {}
+        self.rules = {node: rule_of(node) for node in plan.graph.nodes}
         # Nodes of each buffer's owner, which go when it goes.
         self.members: dict[Node, list[Node]] = {}
         for node, (root, _) in plan.place.items():
@@ -124,7 +125,7 @@ class _Run:
         key = (node, first, last)
         if key in self.strips:
             return self.strips[key]
-        rule = rule_of(node)
+        rule = self.rules[node]
         assert rule is not None
         strip = rule.run(node, first, last, self)
         if node in self.plan.shared:
@@ -143,7 +144,7 @@ class _Run:
         """Whether a strip of the node is fresh and read once."""
         if node in self.values or node.is_source or node in self.plan.shared:
             return False
-        rule = rule_of(node)
+        rule = self.rules[node]
         return rule is not None and rule.cost != "free"
 
     # --- steps
@@ -154,7 +155,7 @@ class _Run:
         gathered = [(other, gathering(other)) for other in step.gathered]
         if node.op is aten.cat.default and step.kept:
             self._fill(step, target)
-        rule = RULES.get(node.op) or rule_of(node)
+        rule = RULES.get(node.op) or self.rules[node]
         assert rule is not None
         for first, last in _bands(node.size(2), step.rows):
             if not (node.op is aten.cat.default and step.kept):

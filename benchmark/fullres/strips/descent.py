@@ -19,9 +19,9 @@ from zoo.splitting import FrozenNetwork
 # Rows of the input that strips of the output come from, the best first: larger ones are hardly faster, and small ones
 # are many calls of each kernel.
 ROWS = (64, 48, 32, 24, 16, 8)
-# What strips take where memory is plenty: up to some rows as much as a few channels of the whole image, by pixel of the
-# input; more rows where that is little. One tensor stays below what glibc's heap takes from the system every time.
-USUAL_ROWS, USUAL_BYTES_PER_PIXEL, LITTLE_BYTES, LARGEST_BYTES = 32, 60, 64 << 20, 32 << 20
+# What strips take where memory is plenty: this, or a part of what lives during a pass over the whole image. One tensor
+# stays below what glibc's heap takes from the system every time.
+LITTLE_BYTES, USUAL_PART, LARGEST_BYTES = 64 << 20, 1 / 12, 32 << 20
 Call = Callable[[], None]
 
 
@@ -97,41 +97,48 @@ class FilterStrips:
         return values
 
 
-def find_strips(network: nn.Module, channels: int, size: tuple[int, int], budget: int) -> Strips | None:
-    """Return the strips for images of ``size`` within ``budget`` bytes; None if a layer or the budget allows none."""
+def find_strips(
+    network: nn.Module, channels: int, size: tuple[int, int], budget: int, whole_bytes: float
+) -> Strips | None:
+    """Return the strips for images of ``size`` within ``budget`` bytes; None if a layer or the budget allows none.
+
+    ``whole_bytes``: the peak of live activations of a pass over the whole image.
+    """
     layers = order_of_use(network, channels, size)
-    plan = _plan(_frozen(network, layers), (1, channels, *size), budget)
+    plan = _plan(_frozen(network, layers), (1, channels, *size), budget, whole_bytes)
     return None if plan is None else Strips(plan, layers)
 
 
 def find_filter_strips(
-    network: nn.Module, channels: int, size: tuple[int, int], passes: Sequence[Sequence[Embedding]], budget: int
+    network: nn.Module,
+    channels: int,
+    size: tuple[int, int],
+    budget: int,
+    whole_bytes: float,
+    passes: Sequence[Sequence[Embedding]],
 ) -> FilterStrips | None:
     """Return the strips that find the filters in ``passes``; None if a layer or the budget allows none."""
-    layers = order_of_use(network, channels, size)
+    layers, shape = order_of_use(network, channels, size), (1, channels, *size)
     planned = []
     for embeddings in passes:
-        plans = [
-            _plan(_EmbeddingOf(network, layers, one.layers[0]), (1, channels, *size), budget) for one in embeddings
-        ]
+        plans = [_plan(_EmbeddingOf(network, layers, one.layers[0]), shape, budget, whole_bytes) for one in embeddings]
         planned.append(tuple((one, plan) for one, plan in zip(embeddings, plans) if plan is not None))
         if None in plans:
             return None
     return FilterStrips(tuple(planned), layers)
 
 
-def _plan(module: nn.Module, shape: tuple[int, int, int, int], budget: int) -> Plan | None:
+def _plan(module: nn.Module, shape: tuple[int, int, int, int], budget: int, whole_bytes: float) -> Plan | None:
     """Return the plan with the most rows within the usual memory, or with the fewest that ``budget`` allows."""
     try:
         graph = graph_of(module, shape)
     except Exception:
         # Whatever cannot be listed beforehand, or has a layer that needs all rows, goes in tiles.
         return None
-    usual = USUAL_BYTES_PER_PIXEL * shape[2] * shape[3]
+    most = min(budget, max(LITTLE_BYTES, USUAL_PART * whole_bytes))
     for rows in ROWS:
         plan = plan_strips(graph, _output_rows(graph, rows))
-        most = max(LITTLE_BYTES, usual if rows <= USUAL_ROWS else 0)
-        if plan.peak_bytes <= min(budget, most) and plan.largest_bytes <= LARGEST_BYTES:
+        if plan.peak_bytes <= most and plan.largest_bytes <= LARGEST_BYTES:
             return plan
     return plan if plan.peak_bytes <= budget else None
 
