@@ -17,7 +17,7 @@ from benchmark.fullres.runner import FullRunner
 from benchmark.fullres.strips import descent
 from benchmark.fullres.strips.plan import graph_of, plan_strips
 from tests.test_fullres import EXACT, assert_same, build
-from zoo import get_card
+from zoo import create_model, get_card
 from zoo.errors import UserError
 
 
@@ -135,8 +135,8 @@ def test_a_budget_below_the_thinnest_strips_leaves_tiles() -> None:
 
 
 def test_strips_have_more_rows_where_the_whole_image_would_take_more() -> None:
-    network = build("vdn")
-    few, some = (descent.find_strips(network, 3, (512, 2000), 1 << 40, whole) for whole in (0.0, 3 << 30))
+    network = create_model("plainunet_64").eval()
+    few, some = (descent.find_strips(network, 4, (512, 2000), 1 << 40, whole) for whole in (0.0, 3 << 30))
     assert few is not None
     assert some is not None
     assert few.plan.strips > some.plan.strips
