@@ -88,7 +88,7 @@ def test_limits_and_conditions_reach_the_command_line(zoo_bench, tmp_path) -> No
     suite.write_text(text)
     done = zoo_bench(
         *("--plugin", TINY, "run", "--suite", suite, "--out", tmp_path / "out", "--json"),
-        *("--threads", 1, "--time-limit", 10, "--channels-last", "--exact"),
+        *("--threads", 1, "--time-limit", 120, "--channels-last", "--exact"),
     )
     (record,) = json.loads(done.out)["results"]
     spec = record["spec"]

@@ -120,6 +120,33 @@ def test_values_that_are_no_number_stay_where_the_whole_image_has_them() -> None
     assert torch.equal(found.isnan(), whole.isnan())
 
 
+class Thinned(nn.Module):
+    """Every other pixel of what is read again, changed on the way; maxima of columns and rows alone; one channel out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        total = F.relu(F.max_pool2d(x, 1, 2) - 0.1) + F.relu(-F.max_pool2d(x, (1, 3), 2, (0, 1)))
+        total = (
+            total + F.relu(F.max_pool2d(x, (3, 1), 2, (1, 0))) + F.max_pool2d(F.relu(F.max_pool2d(x, 1, 1)), 5, 2, 2)
+        )
+        return self.last(total + F.avg_pool2d(x, 2))
+
+
+@pytest.mark.parametrize("rows", [2, 4, 6, 16])
+def test_pooling_of_other_shapes_is_exact_and_leaves_what_it_reads_alone(rows: int, monkeypatch) -> None:
+    torch.manual_seed(0)
+    network, planes = Thinned().eval(), torch.randn(1, 3, 48, 40)
+    monkeypatch.setattr(descent, "ROWS", (rows,))
+    how = plan_execution(Subject(network, 3, multiple=2), planes)
+    assert how.mode == "strips"
+    with torch.inference_mode():
+        assert_same(how.run(planes), network(planes))
+
+
 def test_windows_hold_a_few_rows_and_not_the_image() -> None:
     network = build("vdn")
     graph = graph_of(network, (1, 3, 512, 64))

@@ -81,7 +81,8 @@ def _write_shuffled(node: Node, first: int, last: int, reader: Reader, target: T
     if first % factor or last % factor:
         return False
     strip = reader.read(source, first // factor, last // factor)
-    if factor == 2 and strip.dtype == torch.float32 and is_channels_last(strip) and target.stride(3) == 1:
+    both_float = strip.dtype == target.dtype == torch.float32
+    if factor == 2 and both_float and is_channels_last(strip) and target.stride(3) == 1:
         # Two neighbours of a row lie together on both sides: one move of eight bytes.
         pairs = strip.permute(0, 2, 3, 1).view(torch.int64).unflatten(3, (target.shape[1], 2)).permute(0, 3, 1, 4, 2)
         target.view(torch.int64).unflatten(2, (-1, 2)).copy_(pairs)

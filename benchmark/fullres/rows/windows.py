@@ -78,36 +78,34 @@ def _pooling(node: Node) -> tuple[tuple[int, int], tuple[int, int], tuple[int, i
 
 
 def _max_pooled(node: Node, first: int, last: int, reader: Reader) -> Tensor:
-    return _maxima(node, first, last, reader, None)
+    kernel, stride, padding = _pooling(node)
+    return F.max_pool2d(_read_padded(node, first, last, reader, 0), kernel, stride, (0, padding[1]))
 
 
-def _write_max_pooled(node: Node, first: int, last: int, reader: Reader, target: Tensor) -> bool:
-    if not is_channels_last(target) or max(_pooling(node)[0]) > _LARGEST_BY_SLICES:
-        return False
-    _maxima(node, first, last, reader, target)
-    return True
-
-
-def _maxima(node: Node, first: int, last: int, reader: Reader, target: Tensor | None) -> Tensor:
+def _read_padded(node: Node, first: int, last: int, reader: Reader, beside: int) -> Tensor:
+    """Return the rows under a pooling's windows, with what lies beyond the image above, below and ``beside`` it."""
     x = node.args[0]
     kernel, stride, padding = _pooling(node)
     low, high, above, below = _span(first, last, x.size(2), stride[0], padding[0], kernel[0])
     strip = reader.read(x, low, high)
-    by_slices = is_channels_last(strip) and max(kernel) <= _LARGEST_BY_SLICES
-    beside = padding[1] if by_slices else 0
     if above or below or beside:
         strip = F.pad(strip, (beside, beside, above, below), value=float("-inf"))
-    if not by_slices:
-        return F.max_pool2d(strip, kernel, stride, (0, padding[1]))
-    strip = _largest(strip, 2, kernel[0], stride[0], last - first, None)
-    return _largest(strip, 3, kernel[1], stride[1], node.size(3), target)
+    return strip
+
+
+def _write_max_pooled(node: Node, first: int, last: int, reader: Reader, target: Tensor) -> bool:
+    """Take maxima slice by slice: torch's pooling spends two thirds of its time on saying where they are."""
+    kernel, stride, padding = _pooling(node)
+    if not is_channels_last(target) or max(kernel) > _LARGEST_BY_SLICES:
+        return False
+    strip = _read_padded(node, first, last, reader, padding[1])
+    high = _largest(strip, 2, kernel[0], stride[0], last - first, None)
+    _largest(high, 3, kernel[1], stride[1], node.size(3), target)
+    return True
 
 
 def _largest(strip: Tensor, dim: int, kernel: int, stride: int, count: int, target: Tensor | None) -> Tensor:
-    """Return the maxima of windows along one dimension: the maximum of the slices that are their elements.
-
-    The values of torch's pooling in a third of its time, which it spends on saying where the maxima are.
-    """
+    """Return the maxima of windows along one dimension, of the slices that are their elements; in ``target`` if given."""
     index: list[Any] = [slice(None)] * 4
     slices = []
     for offset in range(kernel):
