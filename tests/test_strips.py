@@ -121,7 +121,7 @@ def test_values_that_are_no_number_stay_where_the_whole_image_has_them() -> None
 
 
 class Thinned(nn.Module):
-    """Every other pixel of what is read again, changed on the way; maxima of columns and rows alone; one channel out."""
+    """Every other pixel of what is read again, then changed; maxima of rows and columns alone; one channel out."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -105,7 +105,10 @@ def _write_max_pooled(node: Node, first: int, last: int, reader: Reader, target:
 
 
 def _largest(strip: Tensor, dim: int, kernel: int, stride: int, count: int, target: Tensor | None) -> Tensor:
-    """Return the maxima of windows along one dimension, of the slices that are their elements; in ``target`` if given."""
+    """Return the maxima of windows along one dimension: of the slices that are their elements, in ``target`` if given.
+
+    Without a target and with windows of one element they are a view.
+    """
     index: list[Any] = [slice(None)] * 4
     slices = []
     for offset in range(kernel):
