@@ -228,7 +228,15 @@ def _wait_for_scores(process: subprocess.Popen, out: Path, count: int) -> None:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_is_stopped_loses_at_most_the_image_in_flight(tmp_path, how: signal.Signals) -> None:
     slow = {**os.environ, "TINY_DELAY": "1.5"}
-    process = subprocess.Popen(_command(tmp_path), env=slow, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        _command(tmp_path),
+        env=slow,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests run in the background of a script they, and their children, ignore interruptions.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     _wait_for_scores(process, tmp_path, 2)
     process.send_signal(how)
     _, err = process.communicate(timeout=60)
