@@ -76,6 +76,14 @@ def test_other_paddings_and_shapes_are_exact_too() -> None:
     assert_same(run_full(network, planes), whole)
 
 
+def assert_strips_equal(network: nn.Module, *, multiple: int) -> None:
+    planes = torch.randn(1, 3, 48, 40)
+    how = plan_execution(Subject(network.eval(), 3, multiple=multiple), planes)
+    assert how.mode == "strips"
+    with torch.inference_mode():
+        assert_same(how.run(planes), network(planes))
+
+
 class Resized(nn.Module):
     """Maxima of 3x3 and 2x2, all factors that are enlarged slice by slice and one that is not, shuffles by 2 and 3."""
 
@@ -101,13 +109,9 @@ class Resized(nn.Module):
 @pytest.mark.parametrize(("width", "last"), [(12, 2), (4, 2), (12, 3)])
 @pytest.mark.parametrize("rows", [1, 2, 3, 5, 8, 16])
 def test_resizing_pooling_and_shuffling_are_exact_strip_by_strip(width: int, last: int, rows: int, monkeypatch) -> None:
-    torch.manual_seed(0)
-    network, planes = Resized(width, last).eval(), torch.randn(1, 3, 48, 40)
     monkeypatch.setattr(descent, "ROWS", (rows,))
-    how = plan_execution(Subject(network, 3, multiple=8), planes)
-    assert how.mode == "strips"
-    with torch.inference_mode():
-        assert_same(how.run(planes), network(planes))
+    torch.manual_seed(0)
+    assert_strips_equal(Resized(width, last), multiple=8)
 
 
 def test_values_that_are_no_number_stay_where_the_whole_image_has_them() -> None:
@@ -116,7 +120,9 @@ def test_values_that_are_no_number_stay_where_the_whole_image_has_them() -> None
     network = nn.Sequential(nn.MaxPool2d(3, 2, 1), nn.Conv2d(3, 8, 1), nn.Upsample(scale_factor=2, mode="nearest"))
     with torch.inference_mode():
         whole = network(planes)
-    found = plan_execution(Subject(network, 3, multiple=2), planes).run(planes)
+    how = plan_execution(Subject(network, 3, multiple=2), planes)
+    assert how.mode == "strips"
+    found = how.run(planes)
     assert torch.equal(found.isnan(), whole.isnan())
 
 
@@ -138,13 +144,9 @@ class Thinned(nn.Module):
 
 @pytest.mark.parametrize("rows", [2, 4, 6, 16])
 def test_pooling_of_other_shapes_is_exact_and_leaves_what_it_reads_alone(rows: int, monkeypatch) -> None:
-    torch.manual_seed(0)
-    network, planes = Thinned().eval(), torch.randn(1, 3, 48, 40)
     monkeypatch.setattr(descent, "ROWS", (rows,))
-    how = plan_execution(Subject(network, 3, multiple=2), planes)
-    assert how.mode == "strips"
-    with torch.inference_mode():
-        assert_same(how.run(planes), network(planes))
+    torch.manual_seed(0)
+    assert_strips_equal(Thinned(), multiple=2)
 
 
 def test_windows_hold_a_few_rows_and_not_the_image() -> None:

@@ -58,10 +58,11 @@ class Step:
 
 @dataclass(eq=False)
 class Plan:
-    """Steps in order; ``place`` gives each stored node its buffer's owner and first channel there."""
+    """Steps in order, the rules of what runs by rows; ``place``: each stored node's buffer and first channel there."""
 
     graph: BandGraph
     steps: list[Step]
+    rules: dict[Node, Rule]
     place: dict[Node, tuple[Node, int]]
     # Nodes that several readers ask for within a step, whose strips are remembered there.
     shared: frozenset[Node]
@@ -281,7 +282,7 @@ class _Planner:
         peak, peak_node = self._count(steps, place)
         readers = self.facts.readers
         shared = frozenset(node for node in self.facts.rules if node not in self.stored and len(readers[node]) > 1)
-        return Plan(self.graph, steps, place, shared, peak, peak_node)
+        return Plan(self.graph, steps, self.facts.rules, place, shared, peak, peak_node)
 
     def _root(self, node: Node) -> tuple[Node, int]:
         channel = 0

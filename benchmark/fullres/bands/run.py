@@ -21,7 +21,6 @@ from torch.utils._pytree import tree_map
 from benchmark.fullres.bands.plan import Plan, Sizes, Step, make_plan
 from benchmark.fullres.rows.capture import capture, tensors_of
 from benchmark.fullres.rows.graph import Node, aten, lower
-from benchmark.fullres.rows.operators import RULES, rule_of
 from benchmark.fullres.rows.statistics import gathering
 from benchmark.units import MIB
 from zoo.errors import UserError
@@ -95,7 +94,6 @@ class _Run:
         self.buffers: dict[Node, Tensor] = {}
         self.values: dict[Node, Any] = {plan.graph.input: x}
         self.strips: dict[tuple[Node, int, int], Tensor] = {}
-        self.rules = {node: rule_of(node) for node in plan.graph.nodes}
         # Nodes of each buffer's owner, which go when it goes.
         self.members: dict[Node, list[Node]] = {}
         for node, (root, _) in plan.place.items():
@@ -125,9 +123,7 @@ class _Run:
         key = (node, first, last)
         if key in self.strips:
             return self.strips[key]
-        rule = self.rules[node]
-        assert rule is not None
-        strip = rule.run(node, first, last, self)
+        strip = self.plan.rules[node].run(node, first, last, self)
         if node in self.plan.shared:
             self.strips[key] = strip
         return strip
@@ -144,7 +140,7 @@ class _Run:
         """Whether a strip of the node is fresh and read once."""
         if node in self.values or node.is_source or node in self.plan.shared:
             return False
-        rule = self.rules[node]
+        rule = self.plan.rules.get(node)
         return rule is not None and rule.cost != "free"
 
     # --- steps
@@ -155,8 +151,7 @@ class _Run:
         gathered = [(other, gathering(other)) for other in step.gathered]
         if node.op is aten.cat.default and step.kept:
             self._fill(step, target)
-        rule = RULES.get(node.op) or self.rules[node]
-        assert rule is not None
+        rule = self.plan.rules[node]
         for first, last in _bands(node.size(2), step.rows):
             if not (node.op is aten.cat.default and step.kept):
                 strip = rule.run(node, first, last, self)
