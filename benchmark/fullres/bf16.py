@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.backends import has_bf16
-from benchmark.fullres.execution import Subject
+from benchmark.fullres.checking import probe_planes
 from benchmark.fullres.hyper import hyper_layers
-from benchmark.fullres.tiles.probe import probe_planes
+from benchmark.fullres.subject import Subject
 from zoo.errors import UserError
 
 

@@ -1,19 +1,31 @@
-"""Decide how an image of any size goes through a network: whole, in strips, in tiles, or in bands."""
+"""Decide how an image of any size goes through a network: whole, in strips, in tiles, or in bands.
+
+A network goes in pieces only where that is known to give the whole image's output: every operator is followed by a rule
+that covers it with its arguments, and a network that no test of ours has seen is compared with the whole on small
+images. Everything else goes whole, with the reason.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import math
+from collections.abc import Callable
+from functools import cached_property
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from benchmark.conditions import TileSize
-from benchmark.counting.trace import trace
-from benchmark.fullres.bands.run import banded_peak_bytes
-from benchmark.fullres.execution import Execution, Mode, Subject
-from benchmark.fullres.hyper import Anatomy, dissect, release_filters, together
-from benchmark.fullres.strips.descent import find_filter_strips, find_strips
+from benchmark.counting.trace import Trace, trace
+from benchmark.fullres.bands.plan import Sizes
+from benchmark.fullres.bands.run import banded_peak_bytes, run_banded
+from benchmark.fullres.checking import check_pieces, small_sizes
+from benchmark.fullres.execution import Execution, Mode
+from benchmark.fullres.hyper import Anatomy, dissect, hyper_layers, release_filters
+from benchmark.fullres.inexact import InexactError
+from benchmark.fullres.strips.descent import FilterStrips, find_filter_strips, find_strips
+from benchmark.fullres.subject import Subject
+from benchmark.fullres.tiles.calls import difference
 from benchmark.fullres.tiles.choose import (
     HEAP_FACTOR,
     Choice,
@@ -25,15 +37,10 @@ from benchmark.fullres.tiles.choose import (
     unmeasured,
 )
 from benchmark.fullres.tiles.plan import Plan, make_plan, step_of
-from benchmark.fullres.tiles.probe import (
-    approximate_reception,
-    check_tiles,
-    measure_seams,
-    probe_planes,
-    probe_size,
-)
+from benchmark.fullres.tiles.probe import approximate_reception, measure_seams, tiled_sizes
 from benchmark.fullres.tiles.receptive import OnMeta, Reception
 from benchmark.fullres.tiles.run import Workers
+from benchmark.fullres.untouched import untouched
 from benchmark.host import machine
 from benchmark.reporting import Reporter
 from benchmark.units import MIB
@@ -43,6 +50,9 @@ from zoo.errors import UserError, in_one_line
 SMALL_PIXELS = 512 * 512
 # What tiles take where no limit is set: larger ones are hardly faster.
 USUAL_BYTES = 768 * MIB
+# A few rows at a time, and nothing whole that can be banded: for small images on which bands are compared.
+THIN = Sizes(strip_bytes=32 << 10, small_bytes=0)
+Planned = TypeVar("Planned")
 
 
 def run_full(
@@ -98,17 +108,14 @@ def plan_execution(
     if tile == "off" or (tile == "auto" and small and not approximate):
         return decision.one_piece("")
     try:
-        return decision.exact(tile)
+        return decision.automatic() if tile == "auto" else decision.in_tiles(tile)
     except InexactError as error:
         if approximate:
             return decision.approximate(tile)
+        why = str(error).rstrip(".")
         if tile != "auto":
-            raise UserError(f"--tile {tile[0]}x{tile[1]}: {error} Use --tile off, or --approximate.") from error
-        return decision.whole(str(error))
-
-
-class InexactError(UserError):
-    """Tiles of this network would not equal the whole image."""
+            raise UserError(f"--tile {tile[0]}x{tile[1]}: {why}. Use --tile off, or --approximate.") from error
+        return decision.whole(why)
 
 
 class _Decision:
@@ -130,145 +137,205 @@ class _Decision:
         self.output_bytes, self.keep_filters, self.by_torch = output_bytes, keep_filters, by_torch
         self.heap_factor = heap_factor if memory_limit is not None else 1.0
 
-    def exact(self, tile: TileSize) -> Execution:
-        """Return an execution in pieces that equals the whole; raises InexactError where there is none."""
-        subject = self.subject
-        anatomy = self._anatomy(self.size)
-        receptions = [*(together(one) for one in anatomy.passes), anatomy.forward]
-        self._refuse_global(receptions)
-        if not subject.trusted:
-            self._probe(anatomy)
-        if tile == "auto" and len(anatomy.passes) > 1 and self._whole_fits():
-            # Each further pass runs the network as far as the next layer.
-            return self.one_piece(f"its filters would take {len(anatomy.passes)} passes over tiles")
-        mode: Mode = "filters, then tiles" if anatomy.passes else "tiles"
-        if tile == "auto":
-            how = self._in_strips(anatomy, self.size)
-            if how is not None and (subject.trusted or self._strips_hold(anatomy)):
-                return how
-        choice = self._choice(receptions, tile)
-        plans = [self._plan(one, choice.tile) for one in receptions]
-        return Execution(subject, mode, plans[-1], anatomy.passes, plans[:-1], choice.workers, choice.need_bytes)
+    # --- what there is
 
-    def _in_strips(self, anatomy: Anatomy, size: tuple[int, int]) -> Execution | None:
-        """Return an execution in strips; by an engine, with tiles for the output. None where there is no such."""
-        subject, passes = self.subject, anatomy.passes
-        whole = self._bytes_per_pixel(anatomy.forward) * size[0] * size[1]
-        of = (subject.network, subject.channels, size, self._budget(anatomy.forward), whole)
-        filters = find_filter_strips(*of, passes) if passes else None
-        if passes and filters is None:
-            return None
-        need = filters.peak_bytes if filters else 0
+    def automatic(self) -> Execution:
+        """Return an execution in pieces that equals the whole; raises InexactError where there is none."""
         if not self.by_torch:
-            choice = self._choice([anatomy.forward], "auto")
-            plan = self._plan(anatomy.forward, choice.tile)
-            how = Execution(subject, "tiles", plan, passes, (), choice.workers, max(choice.need_bytes, need))
-        else:
-            strips = find_strips(*of)
-            if strips is None:
-                return None
-            plan = self._plan(anatomy.forward, size)
-            need = max(need, strips.plan.peak_bytes)
-            how = Execution(subject, "strips", plan, passes, (), Workers(), need, strips=strips)
-        mode: Mode = "filters, then strips" if how.strips else "filters, then tiles"
-        return replace(how, mode=mode, filter_strips=filters) if passes else how
+            return self.in_tiles("auto")
+        if self.subject.trusted and self.subject.global_ops:
+            raise InexactError("the network has operations that see the whole image")
+        passes = self._anatomy().passes if hyper_layers(self.subject.network) else ()
+        if len(passes) > 1 and self._whole_fits():
+            # Each further pass runs the network as far as the next layer.
+            return self.one_piece(f"its filters would take {len(passes)} passes over the image")
+        how = self._in_strips(self.size)
+        if how is None:
+            # The thinnest strips take more than there is; tiles are narrower.
+            return self.in_tiles("auto")
+        if not self.subject.trusted:
+            check_pieces(self.subject, small_sizes(self.subject, self.size), self._thin_strips)
+        return how
+
+    def in_tiles(self, tile: TileSize) -> Execution:
+        """Return an execution in tiles that equals the whole; raises InexactError where there is none."""
+        subject, anatomy = self.subject, self._anatomy()
+        self._refuse_global(anatomy.forward)
+        filters = self._filter_strips(self.size)
+        choice = self._choice(anatomy.forward, tile)
+        plan = self._plan(anatomy.forward, choice.tile)
+        if not subject.trusted:
+            self._refuse_other_crops(anatomy.forward, plan)
+            check_pieces(subject, tiled_sizes(subject, anatomy.forward), self._small_tiles)
+        mode: Mode = "filters, then tiles" if filters else "tiles"
+        need = max(choice.need_bytes, filters.peak_bytes if filters else 0)
+        output = _output_of(anatomy.forward)
+        return Execution(subject, mode, output, plan=plan, filters=filters, workers=choice.workers, need_bytes=need)
 
     def one_piece(self, why: str) -> Execution:
-        """Return an execution on the whole image; where filters are to be kept, as one tile after their passes."""
-        if not self.keep_filters:
-            return Execution(self.subject, why=why)
-        anatomy = self._anatomy(self.size)
-        plans = [self._plan(one, self.size) for one in [*map(together, anatomy.passes), anatomy.forward]]
-        workers = Workers(channels_last=False)
-        return Execution(self.subject, "whole", plans[-1], anatomy.passes, plans[:-1], workers, why=why)
+        """Return an execution on the whole image."""
+        return Execution(self.subject, why=why)
 
     def approximate(self, tile: TileSize) -> Execution:
         """Return an execution in tiles that are not exact, with the seams as measured."""
         subject = self.subject
         release_filters(subject.network)
-        reception = approximate_reception(self._anatomy(self.size).forward)
-        choice = self._choice([reception], tile)
+        reception = approximate_reception(self._anatomy().forward)
+        choice = self._choice(reception, tile)
         plan = self._plan(reception, choice.tile)
         seams = measure_seams(subject.network, self.planes[:1], plan, multiple=subject.multiple, least=subject.least)
         self.reporter.note(seams.text)
+        output = _output_of(reception)
         return Execution(
-            subject, "approximate tiles", plan, workers=choice.workers, need_bytes=choice.need_bytes, seams=seams
-        )
+            subject, "approximate tiles", output, plan=plan,
+            workers=choice.workers, need_bytes=choice.need_bytes, seams=seams,
+        )  # fmt: skip
 
     def whole(self, why: str) -> Execution:
         """Return an execution on the whole image: in bands, which take less memory and time, or in one piece.
 
         Raises UserError where a limit leaves too little for either.
         """
-        need, why = int(self.heap_factor * self._whole_bytes()), why.rstrip(".")
-        budget = budget_of(self.memory_limit, machine.resident_bytes(), machine.available_memory(), need)
+        if self.subject.global_ops:
+            why = f"the network has operations that see the whole image: {'; '.join(self.subject.global_ops)}"
+        need = self._whole_bytes()
+        need = None if need is None else int(self.heap_factor * need)
         least = None if self.keep_filters else self._banded_bytes()
-        has_room = least is not None and (least <= budget or self.memory_limit is None)
-        if self.by_torch and least is not None and has_room and least < need:
-            return Execution(self.subject, "bands", need_bytes=least, why=why)
-        if need <= budget or self.keep_filters or self.memory_limit is None:
+        if self.by_torch and least is not None and (need is None or least < need):
+            has_room = self.memory_limit is None or least <= self._room(least)
+            if has_room and self._bands_hold():
+                return Execution(self.subject, "bands", need_bytes=least, why=why)
+        if self.memory_limit is None or self.keep_filters or (need is not None and need <= self._room(need)):
             return self.one_piece(why)
-        limit, used = f"--memory-limit {self.memory_limit / MIB:.0f}MiB", self.memory_limit - budget
-        if least is not None and least <= budget:
-            raise UserError(f"{limit}: {why}; bands are torch's alone; use --backend torch.")
+        raise self._no_room(why, need, least)
+
+    def _no_room(self, why: str, need: int | None, least: int | None) -> UserError:
+        assert self.memory_limit is not None
+        limit, used = f"--memory-limit {self.memory_limit / MIB:.0f}MiB", self.memory_limit - self._room(0)
+        if need is None:
+            return UserError(
+                f"{limit}: {why}, and what the whole image of {self.size[0]}x{self.size[1]} needs cannot be counted"
+                " beforehand; leave the limit out."
+            )
+        if least is not None and least <= self._room(0) and not self.by_torch:
+            return UserError(f"{limit}: {why}; only torch runs bands; use --backend torch.")
         bands = "" if least is None else f", {(used + least) / MIB:.0f}MiB in bands"
-        raise UserError(
+        return UserError(
             f"{limit}: the whole image of {self.size[0]}x{self.size[1]} needs {(used + need) / MIB:.0f}MiB{bands}, and"
             f" {why}. --approximate tiles it and measures the seams."
         )
 
-    def _anatomy(self, size: tuple[int, int]) -> Anatomy:
-        try:
-            return dissect(self.subject.network, self.subject.channels, size)
-        except UserError as error:
-            raise InexactError(str(error)) from error
+    # --- strips and bands
 
-    def _refuse_global(self, receptions: Sequence[Reception]) -> None:
-        lost = [cause for one in receptions if one.reach is None for cause in one.causes]
-        if not lost:
-            return
-        seen = [cause.text for cause in lost if cause.kind == "global"]
-        if seen or self.subject.global_ops:
-            names = "; ".join(self.subject.global_ops) or ", ".join(dict.fromkeys(seen[:3]))
-            raise InexactError(f"the network has operations that see the whole image: {names}.")
-        raise InexactError(f"the network cannot be followed through {lost[0].text}.")
-
-    def _probe(self, anatomy: Anatomy) -> None:
-        """Compare tiles with the whole on a small image; raises UserError where they differ."""
+    def _in_strips(self, size: tuple[int, int], rows: int | None = None) -> Execution | None:
+        """Return an execution in strips, for tests of ``rows`` input rows; None where the budget allows none."""
         subject = self.subject
-        size = probe_size(anatomy.forward, multiple=subject.multiple, least=subject.least)
-        parts = self._anatomy(size)
-        receptions = [*(together(one) for one in parts.passes), parts.forward]
-        self._refuse_global(receptions)
-        tile = (max(1, size[0] // 3), max(1, size[1] // 3))
-        plans = [make_plan(one, tile, multiple=subject.multiple, least=subject.least) for one in receptions]
-        trial = Execution(subject, "tiles", plans[-1], parts.passes, plans[:-1], Workers())
-        try:
-            check_tiles(subject.network, trial.run, probe_planes(subject.channels, size))
-        except UserError as error:
-            raise InexactError(str(error)) from error
+        filters = self._filter_strips(size, rows)
+        whole = 0.0 if rows else self._live_bytes
+        strips = _planned(
+            "strips",
+            lambda: find_strips(subject.network, subject.channels, size, self._budget(), whole, rows),
+        )
+        if strips is None:
+            return None
+        mode: Mode = "filters, then strips" if filters else "strips"
+        need = max(filters.peak_bytes if filters else 0, strips.plan.peak_bytes)
+        shape = strips.plan.graph.output.shape or ()
+        return Execution(subject, mode, (shape[1], shape[2], shape[3]), strips=strips, filters=filters, need_bytes=need)
 
-    def _strips_hold(self, anatomy: Anatomy) -> bool:
-        """Whether strips of a small image equal the whole, where nobody has tested the network."""
+    def _filter_strips(self, size: tuple[int, int], rows: int | None = None) -> FilterStrips | None:
+        """Return how a hyper-network's filters are found in strips; None where there are no filters to find."""
         subject = self.subject
-        size = probe_size(anatomy.forward, multiple=subject.multiple, least=subject.least)
-        trial = self._in_strips(self._anatomy(size), size)
-        if trial is None:
+        if not hyper_layers(subject.network):
+            return None
+        passes = self._anatomy(size).passes
+        if not passes:
+            return None
+        whole = 0.0 if rows else self._live_bytes
+        budget = self._budget()
+        found = _planned(
+            "strips",
+            lambda: find_filter_strips(subject.network, subject.channels, size, budget, whole, passes, rows),
+        )
+        if isinstance(found, int):
+            raise self._too_small(found)
+        return found
+
+    def _thin_strips(self, planes: Tensor) -> Callable[[Tensor], Tensor]:
+        how = self._in_strips((planes.shape[-2], planes.shape[-1]), rows=8)
+        if how is None:
+            raise InexactError("there is no room for strips of a small image")
+        return how.run
+
+    def _bands_hold(self) -> bool:
+        """Whether bands equal the whole, where nobody has tested the network."""
+        subject = self.subject
+        if subject.trusted:
+            return True
+        try:
+            check_pieces(
+                subject,
+                small_sizes(subject, self.size),
+                lambda planes: lambda image: run_banded(subject.network, image, sizes=THIN),
+            )
+        except InexactError as error:
+            self.reporter.detail(f"bands: {error}")
             return False
-        try:
-            check_tiles(subject.network, trial.run, probe_planes(subject.channels, size))
-        except UserError:
-            return False  # its tiles hold: they were probed before
         return True
 
-    def _choice(self, receptions: Sequence[Reception], tile: TileSize) -> Choice:
-        subject, step = self.subject, step_of(receptions[-1], 0, self.subject.multiple)
-        per_pixel = self._bytes_per_pixel(receptions[-1])
-        budget = self._budget(receptions[-1])
+    def _banded_bytes(self) -> int | None:
+        """Return what bands take; None where the network's operators cannot be listed beforehand."""
+        try:
+            shape = (1, self.subject.channels, *self.size)
+            return int(self.heap_factor * _planned("bands", lambda: banded_peak_bytes(self.subject.network, shape)))
+        except InexactError as error:
+            self.reporter.detail(f"bands: {error}")
+            return None
+
+    # --- tiles
+
+    def _anatomy(self, size: tuple[int, int] | None = None) -> Anatomy:
+        return dissect(self.subject.network, self.subject.channels, size or self.size)
+
+    def _refuse_global(self, reception: Reception) -> None:
+        if reception.reach is not None:
+            return
+        seen = [cause.text for cause in reception.causes if cause.kind == "global"]
+        if seen or self.subject.global_ops:
+            names = "; ".join(self.subject.global_ops) or ", ".join(dict.fromkeys(seen[:3]))
+            raise InexactError(f"the network has operations that see the whole image: {names}")
+        lost = reception.causes[0].text if reception.causes else "what it returns, which does not come from the image"
+        raise InexactError(f"the network cannot be followed through {lost}")
+
+    def _refuse_other_crops(self, reception: Reception, plan: Plan) -> None:
+        """Raise InexactError where a crop would be run by other operations than the whole image."""
+        sizes = {tile.crop_size for tile in plan} - {reception.size}
+        for size in sorted(sizes):
+            if (name := difference(reception.calls, self._anatomy(size).forward.calls)) is not None:
+                raise InexactError(
+                    f"on a crop of {size[0]}x{size[1]} the network runs {name} in another way than on the whole image"
+                )
+
+    def _small_tiles(self, planes: Tensor) -> Callable[[Tensor], Tensor]:
+        subject, size = self.subject, (planes.shape[-2], planes.shape[-1])
+        reception = self._anatomy(size).forward
+        self._refuse_global(reception)
+        plan = make_plan(
+            reception, (max(1, size[0] // 3), max(1, size[1] // 3)), multiple=subject.multiple, least=subject.least
+        )
+        self._refuse_other_crops(reception, plan)
+        filters = self._filter_strips(size, rows=8)
+        return Execution(subject, "tiles", _output_of(reception), plan=plan, filters=filters).run
+
+    def _choice(self, reception: Reception, tile: TileSize) -> Choice:
+        subject, step = self.subject, step_of(reception, 0, self.subject.multiple)
+        side = -(-max(subject.least, 128) // step) * step
+        per_pixel = bytes_per_pixel(subject.network, subject.channels, side)
+        budget = self._budget()
         if tile == "auto":
             speed = speed_of(subject.label, subject.network, subject.channels, step=step)
             found = choose(
-                receptions,
+                reception,
                 per_pixel=per_pixel,
                 budget=budget,
                 speed=speed,
@@ -276,65 +343,80 @@ class _Decision:
                 least=subject.least,
             )
             if isinstance(found, int):
-                raise self._too_small(receptions[-1], found)
+                raise self._too_small(found)
             return found
         assert tile != "off"
         speed = unmeasured(torch.get_num_threads())
-        plans = [self._plan(one, tile) for one in receptions]
-        pixels = max(plan.largest_crop[0] * plan.largest_crop[1] for plan in plans)
+        height, width = self._plan(reception, tile).largest_crop
         for workers in (speed.threads, 1):
-            need = int(per_pixel * pixels * workers * HEAP_FACTOR)
+            need = int(per_pixel * height * width * workers * HEAP_FACTOR)
             if need <= budget:
                 return Choice(tile, Workers(workers), need)
-        raise self._too_small(receptions[-1], need)
-
-    def _bytes_per_pixel(self, reception: Reception) -> float:
-        subject, step = self.subject, step_of(reception, 0, self.subject.multiple)
-        side = -(-max(subject.least, 128) // step) * step
-        return bytes_per_pixel(subject.network, subject.channels, side)
+        raise self._too_small(need)
 
     def _plan(self, reception: Reception, tile: tuple[int, int]) -> Plan:
         return make_plan(
             reception, tile, multiple=self.subject.multiple, least=self.subject.least, equal=not self.by_torch
         )
 
-    def _budget(self, reception: Reception) -> int:
-        return int(self._room() / self.heap_factor) - self._output_bytes(reception)
+    # --- memory
 
-    def _room(self) -> int:
-        return budget_of(self.memory_limit, machine.resident_bytes(), machine.available_memory(), USUAL_BYTES)
+    def _budget(self) -> int:
+        return int(self._room(USUAL_BYTES) / self.heap_factor) - self._output_bytes()
 
-    def _output_bytes(self, reception: Reception) -> int:
+    def _room(self, usual: int) -> int:
+        return budget_of(self.memory_limit, machine.resident_bytes(), machine.available_memory(), usual)
+
+    def _output_bytes(self) -> int:
         """Return what the output takes of the room under a limit."""
         if self.memory_limit is None:
             return 0
-        output = 4 * reception.output_channels * reception.output_size[0] * reception.output_size[1]
-        return self.planes.shape[0] * output if self.output_bytes is None else self.output_bytes
+        if self.output_bytes is not None:
+            return self.output_bytes
+        if self._traced is None:
+            raise InexactError("the network cannot be followed without data, and what it needs cannot be counted")
+        return 4 * self.planes.shape[0] * math.prod(self._traced.output_shape)
 
-    def _too_small(self, reception: Reception, needed: int) -> UserError:
-        needed = int(self.heap_factor * (needed + self._output_bytes(reception)))
-        return too_small(self.memory_limit, self._room(), needed)
+    def _too_small(self, needed: int) -> UserError:
+        needed = int(self.heap_factor * (needed + self._output_bytes()))
+        return too_small(self.memory_limit, self._room(USUAL_BYTES), needed)
 
-    def _whole_bytes(self) -> int:
+    @cached_property
+    def _traced(self) -> Trace | None:
+        """What a pass over the whole image does; None where it cannot be followed without data."""
         planes = torch.empty(1, self.subject.channels, *self.size, device="meta")
         try:
-            with OnMeta():
-                return int(1.25 * trace(self.subject.network, planes).peak_workspace_bytes)
+            with OnMeta(), untouched(self.subject.network):
+                return trace(self.subject.network, planes)
         except Exception as error:
-            raise UserError(
-                f"the network does not run at {self.size[0]}x{self.size[1]}: {in_one_line(error)}"
-            ) from error
-
-    def _banded_bytes(self) -> int | None:
-        """Return what bands take; None where the network's operators cannot be listed beforehand."""
-        try:
-            peak = banded_peak_bytes(self.subject.network, (1, self.subject.channels, *self.size))
-            return int(self.heap_factor * peak)
-        except UserError:
+            self.reporter.detail(f"memory: not counted ({in_one_line(error)})")
             return None
 
+    @property
+    def _live_bytes(self) -> float:
+        return self._traced.peak_activation_bytes if self._traced else 0.0
+
+    def _whole_bytes(self) -> int | None:
+        return int(1.25 * self._traced.peak_workspace_bytes) if self._traced else None
+
     def _whole_fits(self) -> bool:
-        there = machine.available_memory()
+        there, need = machine.available_memory(), self._whole_bytes()
         if self.memory_limit is not None:
             there = budget_of(self.memory_limit, machine.resident_bytes(), there, 0)
-        return there is None or self._whole_bytes() <= (there if self.memory_limit is not None else there // 2)
+        if there is None or need is None:
+            return there is None
+        return need <= (there if self.memory_limit is not None else there // 2)
+
+
+def _planned(what: str, make: Callable[[], Planned]) -> Planned:
+    """Return a plan; where planning fails, the network goes whole, and whose failure it was is said."""
+    try:
+        return make()
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        raise InexactError(f"zoo-bench cannot plan it in {what} ({in_one_line(error)})") from error
+
+
+def _output_of(reception: Reception) -> tuple[int, int, int]:
+    return (reception.output_channels, *reception.output_size)

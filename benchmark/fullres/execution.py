@@ -2,87 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmark.fullres.bands.run import run_banded
-from benchmark.fullres.hyper import Embedding, fix_filters, release_filters
+from benchmark.fullres.hyper import Embedding, fix_filters_of_the_whole, hyper_layers, release_filters
 from benchmark.fullres.strips.descent import FilterStrips, Strips
+from benchmark.fullres.subject import Subject
 from benchmark.fullres.tiles.plan import Plan
 from benchmark.fullres.tiles.probe import Seams
 from benchmark.fullres.tiles.run import Forward, Workers, run_tiled
 from benchmark.units import MIB
+from zoo.errors import UserError, in_one_line
 
 Mode = Literal["whole", "tiles", "filters, then tiles", "strips", "filters, then strips", "approximate tiles", "bands"]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A network and what is known about it besides its code.
-
-    ``multiple`` and ``least`` of the sides that it takes; ``global_ops`` by its card; ``label`` names it with all that
-    decides its speed (None: not measured); ``trusted``: tests have shown its tiles to be exact, no probe is needed.
-    """
-
-    network: nn.Module
-    channels: int
-    multiple: int = 1
-    least: int = 1
-    global_ops: Sequence[str] = ()
-    label: str | None = None
-    trusted: bool = False
+Call = Callable[[], None]
 
 
 @dataclass
 class Execution:
-    """How images of one size go through one network."""
+    """How images of one size go through one network: ``plan`` cuts tiles, ``strips`` go down the image.
+
+    ``output``: channels, height and width of what comes out; None where only a pass will tell. ``filters`` finds those
+    of a hyper-network before its image is run in pieces.
+    """
 
     subject: Subject
     mode: Mode = "whole"
+    output: tuple[int, int, int] | None = None
     plan: Plan | None = None
-    passes: Sequence[Sequence[Embedding]] = ()
-    pass_plans: Sequence[Plan] = ()
+    strips: Strips | None = None
+    filters: FilterStrips | None = None
     workers: Workers = field(default_factory=Workers)
     need_bytes: int | None = None
     why: str = ""
     seams: Seams | None = None
-    # In place of the plans' tiles: where torch runs the network, and for the filters.
-    strips: Strips | None = None
-    filter_strips: FilterStrips | None = None
+
+    @property
+    def passes(self) -> tuple[tuple[Embedding, ...], ...]:
+        """The passes over the image that find a hyper-network's filters."""
+        return self.filters.embeddings if self.filters else ()
 
     @property
     def steps(self) -> int:
         """How often ``advance`` will be called for an image."""
-        if self.plan is None:
-            return 1
-        last = len(self.plan) if self.strips is None else self.strips.plan.strips
-        return last + (len(self.passes) if self.filter_strips else sum(len(plan) for plan in self.pass_plans))
+        if self.strips is not None:
+            return self.strips.plan.strips + len(self.passes)
+        return (len(self.plan) if self.plan else 1) + len(self.passes)
 
     @property
     def text(self) -> str:
         """What a user reads: the mode, the tiles and who computes, or why there are none."""
+        need = f", about {self.need_bytes / MIB:.0f} MiB" if self.need_bytes else ""
         if self.mode == "bands":
-            return f"operator by operator in bands, about {(self.need_bytes or 0) / MIB:.0f} MiB ({self.why})"
+            return f"operator by operator in bands{need} ({self.why})"
+        passes = f", {len(self.passes)} pass{'es' * (len(self.passes) > 1)} for the filters" if self.passes else ""
+        if self.strips is not None:
+            return f"{self.mode}: {self.strips.text}{passes}{need}"
         if self.plan is None:
             return f"whole image{f' ({self.why})' if self.why else ''}"
-        passes = (
-            f", {len(self.passes)} pass{'es' if len(self.passes) > 1 else ''} for the filters" if self.passes else ""
-        )
-        if self.strips is not None:
-            return f"{self.mode}: {self.strips.text}{passes}, about {(self.need_bytes or 0) / MIB:.0f} MiB"
         who = f"{self.workers.count} at once" if self.workers.count > 1 else "one by one"
-        need = f", about {self.need_bytes / MIB:.0f} MiB" if self.need_bytes else ""
         return f"{self.mode}: {self.plan.text}{passes}, {who}{need}"
 
     def output_shape(self, planes: Tensor) -> tuple[int, ...] | None:
         """Return the shape of the output for images (N, C, H, W); None where only a pass will tell."""
-        if self.plan is None:
-            return None
-        return (planes.shape[0], self.plan.reception.output_channels, *self.plan.reception.output_size)
+        return None if self.output is None else (planes.shape[0], *self.output)
 
     def run(
         self,
@@ -91,67 +79,81 @@ class Execution:
         *,
         forward: Forward | None = None,
         keep_filters: bool = False,
-        advance: Callable[[], None] = lambda: None,
-        after_tile: Callable[[], None] = lambda: None,
+        advance: Call = lambda: None,
+        after_tile: Call = lambda: None,
     ) -> Tensor:
         """Run images (N, C, H, W), one after another, and return the output, in ``out`` if given.
 
-        ``forward`` runs the crops in place of the network. ``keep_filters`` leaves the filters of a hyper-network
-        fixed, for images to come: those are not predicted again, until ``release_filters``.
+        ``forward`` runs images and crops in place of the network. ``keep_filters`` leaves the filters of a
+        hyper-network fixed, for images to come: those are not predicted again, until ``release_filters``.
         """
         if self.mode == "bands":
-            output = run_banded(self.subject.network, planes, out=out)
+            with self._own_errors():
+                output = run_banded(self.subject.network, planes, out=out)
             advance()
             return output
-        if self.plan is None:
-            with torch.inference_mode():
-                output = (forward or self.subject.network)(planes)
-            advance()
-            return output if out is None else out.copy_(output)
-        return self._run_tiles(planes, out, forward, keep_filters, advance, after_tile)
-
-    def _run_tiles(
-        self,
-        planes: Tensor,
-        out: Tensor | None,
-        forward: Forward | None,
-        keep_filters: bool,
-        advance: Callable[[], None],
-        after_tile: Callable[[], None],
-    ) -> Tensor:
-        network, plan = self.subject.network, self.plan
-        assert plan is not None
+        if self.plan is None and self.strips is None:
+            return self._run_whole(planes, out, forward, keep_filters, advance)
+        shape = self.output_shape(planes)
         if out is None:
+            assert shape is not None
             # A caller in inference mode has workers that are not: to them it must be a tensor like any other.
             with torch.inference_mode(False):
-                out = torch.empty(planes.shape[0], plan.reception.output_channels, *plan.reception.output_size)
+                out = torch.empty(shape)
         for index in range(planes.shape[0]):
-            image = planes[index : index + 1]
+            image, target = planes[index : index + 1], out[index : index + 1]
             try:
-                if self.passes and any(layer.fixed_filters is None for layer in _fed(self.passes)):
-                    self._fix_filters(image, advance, after_tile)
-                target = out[index : index + 1]
-                if self.strips is not None and forward is None:
-                    self.strips.run(network, image, target, advance=advance, after=after_tile)
-                else:
-                    run_tiled(
-                        forward or network, image, plan, target,
-                        workers=self.workers, advance=advance, after_tile=after_tile,
-                    )  # fmt: skip
+                self._run_image(image, target, forward, advance, after_tile)
             finally:
-                if self.passes and not keep_filters:
-                    release_filters(network)
+                if self.filters is not None and not keep_filters:
+                    release_filters(self.subject.network)
         return out
 
-    def _fix_filters(self, image: Tensor, advance: Callable[[], None], after_tile: Callable[[], None]) -> None:
-        if self.filter_strips is not None:
-            self.filter_strips.fix(self.subject.network, image, advance=advance, after=after_tile)
+    def _run_whole(
+        self, planes: Tensor, out: Tensor | None, forward: Forward | None, keep_filters: bool, advance: Call
+    ) -> Tensor:
+        network = self.subject.network
+        if keep_filters and any(layer.fixed_filters is None for layer in hyper_layers(network)):
+            fix_filters_of_the_whole(network, planes[:1])
+        with torch.inference_mode():
+            output = (forward or network)(planes)
+        advance()
+        return output if out is None else out.copy_(output)
+
+    def _run_image(
+        self, image: Tensor, target: Tensor, forward: Forward | None, advance: Call, after_tile: Call
+    ) -> None:
+        network = self.subject.network
+        if self.filters is not None and any(layer.fixed_filters is None for layer in self.filters.layers):
+            with self._own_errors():
+                self.filters.fix(network, image, advance=advance, after=after_tile)
+        if self.strips is not None:
+            with self._own_errors():
+                self.strips.run(network, image, target, advance=advance, after=after_tile)
             return
-        fix_filters(
-            self.subject.network, image, self.passes, self.pass_plans,
+        assert self.plan is not None
+        run_tiled(
+            forward or network, image, self.plan, target,
             workers=self.workers, advance=advance, after_tile=after_tile,
         )  # fmt: skip
 
+    def _own_errors(self) -> _OwnErrors:
+        return _OwnErrors(self.mode)
 
-def _fed(passes: Sequence[Sequence[Embedding]]) -> list[nn.Module]:
-    return [layer for embeddings in passes for one in embeddings for layer in one.layers]
+
+class _OwnErrors:
+    """Names what fails while a network's operators are run in pieces by its right name: an error of the tool."""
+
+    def __init__(self, mode: Mode) -> None:
+        self.mode = mode
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        # What the tool is out of, memory above all, is said by those who know what to do then.
+        if isinstance(error, (ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError)):
+            raise UserError(
+                f"zoo-bench failed to run this network in {self.mode} ({in_one_line(error)}): an error of zoo-bench,"
+                " not of the network; please report it. --tile off runs the whole image."
+            ) from error

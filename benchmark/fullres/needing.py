@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from benchmark.conditions import TileSize
 from benchmark.fullres.bands.run import banded_peak_bytes
 from benchmark.fullres.deciding import SMALL_PIXELS
-from benchmark.fullres.execution import Subject
-from benchmark.fullres.hyper import dissect, together
+from benchmark.fullres.hyper import dissect
+from benchmark.fullres.inexact import InexactError
+from benchmark.fullres.subject import Subject
 from benchmark.fullres.tiles.choose import HEAP_FACTOR, bytes_per_pixel, choose, unmeasured
 from benchmark.fullres.tiles.plan import make_plan, step_of
 from benchmark.fullres.tiles.probe import approximate_reception
@@ -34,25 +35,27 @@ def least_need(
     size = (shape[-2], shape[-1])
     if tile == "off" or (tile == "auto" and size[0] * size[1] <= SMALL_PIXELS and memory_limit is None):
         return None
-    anatomy = dissect(subject.network, subject.channels, size)
-    receptions: list[Reception] = [*map(together, anatomy.passes), anatomy.forward]
-    output = 4 * shape[0] * anatomy.forward.output_channels * math.prod(anatomy.forward.output_size)
-    if any(one.reach is None for one in receptions):
+    try:
+        reception = dissect(subject.network, subject.channels, size).forward
+    except InexactError:
+        return None
+    output = 4 * shape[0] * reception.output_channels * math.prod(reception.output_size)
+    if reception.reach is None:
         if not approximate:
             return _in_bands(subject, shape) if by_torch and tile == "auto" else None
-        receptions = [approximate_reception(anatomy.forward)]
-    return output + _in_tiles(subject, receptions, tile)
+        reception = approximate_reception(reception)
+    return output + _in_tiles(subject, reception, tile)
 
 
-def _in_tiles(subject: Subject, receptions: Sequence[Reception], tile: TileSize) -> int:
-    step = step_of(receptions[-1], 0, subject.multiple)
+def _in_tiles(subject: Subject, reception: Reception, tile: TileSize) -> int:
+    step = step_of(reception, 0, subject.multiple)
     per_pixel = bytes_per_pixel(subject.network, subject.channels, -(-max(subject.least, 128) // step) * step)
     multiple, least = subject.multiple, subject.least
     if isinstance(tile, tuple):
-        crops = [make_plan(one, tile, multiple=multiple, least=least).largest_crop for one in receptions]
-        return int(per_pixel * max(map(math.prod, crops)) * HEAP_FACTOR)
+        crop = make_plan(reception, tile, multiple=multiple, least=least).largest_crop
+        return int(per_pixel * math.prod(crop) * HEAP_FACTOR)
     # No choice fits in less than nothing: what comes back is the least of them.
-    needed = choose(receptions, per_pixel=per_pixel, budget=-1, speed=unmeasured(1), multiple=multiple, least=least)
+    needed = choose(reception, per_pixel=per_pixel, budget=-1, speed=unmeasured(1), multiple=multiple, least=least)
     assert isinstance(needed, int)
     return needed
 

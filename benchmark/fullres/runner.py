@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from benchmark.conditions import TileSize
 from benchmark.fullres.deciding import plan_execution
-from benchmark.fullres.execution import Execution, Subject
+from benchmark.fullres.execution import Execution
 from benchmark.fullres.hyper import hyper_layers
+from benchmark.fullres.subject import Subject
 from benchmark.fullres.tiles.run import Forward, Workers
 from benchmark.reporting import Reporter
 from benchmark.selection import Entry

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from benchmark.fullres.rows.graph import ALIASING, BandGraph, Node, aten
+from benchmark.fullres.rows.graph import BandGraph, Node, aten
 from benchmark.fullres.rows.operators import rule_of
 from benchmark.fullres.rows.rule import Rule
 from benchmark.fullres.rows.statistics import gathers
@@ -109,10 +109,6 @@ class _Facts:
             for source in dict.fromkeys(node.inputs):
                 self.readers[source].append((node, source in by_rows))
 
-    def is_alias(self, node: Node) -> bool:
-        """Whether a node that runs whole returns a view of its input."""
-        return node.op in ALIASING or bool(getattr(node.op, "is_view", False))
-
 
 class _Planner:
     def __init__(self, facts: _Facts, cats: frozenset[Node]) -> None:
@@ -124,6 +120,8 @@ class _Planner:
         self.attached = {
             node: node.args[0] for node in facts.gathers if node.args[0] in self.stored and node.args[0] in facts.rules
         }
+        # When what an operator returned as a view of a node is read for the last time.
+        self.last_viewed: dict[Node, int] = defaultdict(int)
         self.last_read = self._last_reads()
         self.inside: dict[Node, tuple[Node, int, bool]] = {}
         self._place_all()
@@ -217,15 +215,21 @@ class _Planner:
     def _time(self, node: Node) -> int:
         return self.attached[node].index if node in self.attached else node.index
 
+    def _is_view(self, node: Node) -> bool:
+        """Whether a node is memory of its input: run whole, its operator returns a view."""
+        return node.is_view and node not in self.stored
+
     def _last_reads(self) -> dict[Node, int]:
         last: dict[Node, int] = defaultdict(int)
         for node in reversed(self._step_nodes()):
             when = self._time(node)
-            if self.facts.is_alias(node):
+            if self._is_view(node):
                 # Who reads a view reads what it views.
                 when = max(when, last[node])
             for source in self.reads[node]:
                 last[source] = max(last[source], when)
+                if self._is_view(node):
+                    self.last_viewed[source] = max(self.last_viewed[source], last[node])
         last[self.graph.output] = len(self.graph.nodes)
         return last
 
@@ -257,15 +261,19 @@ class _Planner:
             return
         if any(span[0] < high and low < span[1] for low, high in taken):
             return
-        if not same and not (self.reads[step][image] and self.last_content(image) <= step.index):
+        if not same and not (self.reads[step][image] and self._dies_in(image, step)):
             return
         taken.append(span)
         self.inside[image] = (step, channel, same)
 
-    def last_content(self, node: Node) -> int:
-        """Return when the values of a node, or those of nodes whose values it holds, are read for the last time."""
+    def _dies_in(self, node: Node, step: Node) -> bool:
+        """Whether a step is the last to read a node and what it holds, and reads nothing of it through a view.
+
+        A view shows rows that the step has written by then.
+        """
         held = [other for other, (owner, _, same) in self.inside.items() if owner is node and same]
-        return max([self.last_read[node], *(self.last_content(other) for other in held)])
+        own = self.last_read[node] <= step.index and self.last_viewed[node] < step.index
+        return own and all(self._dies_in(other, step) for other in held)
 
     def takes_no_copy(self, cat: Node) -> bool:
         """Whether all parts of a stored concatenation lie in it."""
@@ -332,13 +340,13 @@ class _Planner:
                 root = place[node][0] if node in place else node
                 if root not in held:
                     held.add(root)
-                    live += 0 if self.facts.is_alias(root) else root.nbytes
+                    live += 0 if self._is_view(root) else root.nbytes
             if live + step.strip_bytes > peak:
                 peak, peak_node = live + step.strip_bytes, step.node
             while order and last[order[0]] <= step.node.index:
                 root = order.pop(0)
                 if root not in held:
                     continue
-                live -= 0 if self.facts.is_alias(root) else root.nbytes
+                live -= 0 if self._is_view(root) else root.nbytes
                 step.frees.append(root)
         return peak, peak_node

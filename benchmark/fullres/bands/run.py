@@ -16,12 +16,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_map_only
 
 from benchmark.fullres.bands.plan import Plan, Sizes, Step, make_plan
-from benchmark.fullres.rows.capture import capture, tensors_of
-from benchmark.fullres.rows.graph import Node, aten, lower
+from benchmark.fullres.rows.capture import tensors_of
+from benchmark.fullres.rows.graph import Node, aten, operators_of
 from benchmark.fullres.rows.statistics import gathering
+from benchmark.fullres.rows.whole import evaluate
 from benchmark.units import MIB
 from zoo.errors import UserError
 
@@ -41,8 +42,8 @@ def run_banded(
     """Return ``module(x)`` in evaluation mode for x (N, C, H, W) on the CPU, sample by sample, computed in bands.
 
     ``out`` takes the result. ``progress(done, total)`` is called after each step. ``memory_limit`` in bytes is for
-    input, output and all tensors between, weights apart. Raises UserError if the plan needs more, or if the network's
-    operators cannot be listed beforehand.
+    input, output and all tensors between, weights apart. Raises UserError if the plan needs more, and InexactError if
+    the network's operators cannot be listed beforehand.
     """
     plan = plan_of(module, x.shape, sizes)
     if memory_limit is not None and plan.peak_bytes > memory_limit:
@@ -82,7 +83,7 @@ def plan_of(module: nn.Module, shape: Sequence[int], sizes: Sizes | None = None)
     plans = _PLANS.setdefault(module, {})
     key = (tuple(shape[1:]), sizes)
     if key not in plans:
-        plans[key] = make_plan(lower(capture(module, (1, *shape[1:]))), sizes)
+        plans[key] = make_plan(operators_of(module, shape), sizes)
     return plans[key]
 
 
@@ -184,18 +185,16 @@ class _Run:
         self.values[node] = gatherer.result()
 
     def _call(self, node: Node) -> Any:
-        if node.op == "empty":
-            return torch.empty(node.shape or (), dtype=node.dtype)
-        args, kwargs = tree_map(self.whole, (node.args, node.kwargs))
-        if node.op == "norm":
-            x, weight, bias, mean, var, eps = args
-            return torch.native_batch_norm(x, weight, bias, mean, var, False, 0.0, eps)[0]
-        if node.op == "assemble":
-            return _assembled(node, args)
-        if node.op is aten.view.default:
-            return args[0].reshape(args[1])
-        result = node.op(*args, **kwargs)
-        return result[0] if isinstance(result, tuple) and node.shape is not None else result
+        result = evaluate(node, self.whole)
+        if node.is_view:
+            return result
+        # What the plan does not take for a view may be written over while it is read.
+        return tree_map_only(Tensor, self._own, result)
+
+    def _own(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()._cdata
+        shared = any(storage == buffer.untyped_storage()._cdata for buffer in self.buffers.values())
+        return tensor.clone() if shared else tensor
 
     def _slot(self, node: Node) -> Tensor:
         root, channel = self.plan.place[node]
@@ -203,17 +202,6 @@ class _Run:
             is_output = root is self.plan.graph.output
             self.buffers[root] = self.out if is_output else torch.empty(root.shape or (), dtype=root.dtype)
         return self.buffers[root][:, channel : channel + node.size(1)]
-
-
-def _assembled(node: Node, args: Any) -> Tensor:
-    base, writes = args
-    target = torch.empty(node.shape or (), dtype=node.dtype) if base is None else base.clone()
-    for source, region in writes:
-        index = [slice(None)] * target.ndim
-        for dim, start, stop, step in region:
-            index[dim] = slice(start, stop, step)
-        target[tuple(index)] = source
-    return target
 
 
 def _bands(height: int, rows: int) -> Iterator[tuple[int, int]]:

@@ -1,13 +1,17 @@
 """A network at one input shape as a list of operators without side effects, found by running it without data.
 
 In-place operators become ordinary ones (functionalisation), so each value is written once; who may overwrite what is
-decided afterwards, by the plan. A 12 MP image costs seconds and no memory.
+decided afterwards, by the plan. A 12 MP image costs seconds and no memory. A list is only taken where it says all that
+the network does: an operator that still writes in place, draws random numbers or reads memory by its layout, an
+operator of another library, or an attribute that the pass changes, refuses the network with its name.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -15,7 +19,15 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
-from zoo.errors import UserError
+from benchmark.fullres.inexact import InexactError
+from benchmark.fullres.untouched import untouched
+from zoo.errors import in_one_line
+
+aten = torch.ops.aten
+# Libraries whose operators do what their schemas say.
+_LIBRARIES = ("aten", "prims", "torchvision")
+# What these return depends on how their input lies in memory, which is another way in pieces.
+_BY_LAYOUT = {aten.as_strided.default, aten.as_strided_scatter.default, aten.as_strided_copy.default}
 
 
 @dataclass(frozen=True)
@@ -34,31 +46,58 @@ def tensors_of(module: nn.Module) -> dict[str, Tensor]:
 def capture(module: nn.Module, shape: Sequence[int]) -> Captured:
     """Capture ``module`` in evaluation mode, without gradients, for one float32 input of ``shape``.
 
-    Raises UserError where the pass depends on the values of tensors or does not return one tensor; what the module
-    itself raises for the shape goes through.
+    Raises InexactError with the reason where the operators cannot be listed, or where the list would not say all.
     """
     tensors = tensors_of(module)
 
     def forward(values: list[Tensor], x: Tensor) -> Tensor:
         output = torch.func.functional_call(module, dict(zip(tensors, values)), (x,))
         if not isinstance(output, Tensor):
-            raise UserError(f"banded: the network returned {type(output).__name__}; expected one tensor.")
+            raise InexactError(f"the network returned {type(output).__name__}; expected one tensor")
         return output
 
     was_training = module.training
     module.eval()
     try:
         # In inference mode composite operators would stay whole and in place.
-        with torch.inference_mode(False), torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad(), untouched(module) as changed:
             # Memory that is never touched is never given: this input takes none.
             planes = torch.empty(tuple(shape))
             graph = make_fx(torch.func.functionalize(forward), tracing_mode="fake")(list(tensors.values()), planes)
+    except InexactError:
+        raise
     except (DataDependentOutputException, DynamicOutputShapeException, GuardOnDataDependentSymNode) as error:
-        raise UserError(
-            "banded: the network looks at the values of its tensors, so its operators cannot be listed beforehand."
-            " Run it on the whole image (--tile off)."
-        ) from error
+        raise InexactError("the network looks at the values of its tensors") from error
+    except Exception as error:
+        # A network that refuses the image says so itself when the whole image is run.
+        raise InexactError(f"its operators cannot be listed beforehand ({in_one_line(error)})") from error
     finally:
         module.train(was_training)
+    if changed:
+        raise InexactError(f"a pass changes the network's attribute {changed[0]}")
+    for node in graph.graph.nodes:
+        _check(graph, node)
     graph.graph.eliminate_dead_code()
     return Captured(graph=graph, weights=tuple(tensors))
+
+
+def _check(graph: fx.GraphModule, node: fx.Node) -> None:
+    """Raise InexactError for an entry of the list that does more than return new values, the same each time."""
+    if node.op == "get_attr" and not isinstance(getattr(graph, str(node.target), None), Tensor):
+        raise InexactError("the network hands a part of itself to an operator")
+    if node.op != "call_function" or node.target is operator.getitem:
+        return
+    target: Any = node.target
+    if not isinstance(target, torch._ops.OpOverload) or target.namespace not in _LIBRARIES:
+        raise InexactError(f"{target} is not an operator of torch, and nothing is known about it")
+    if target._schema.is_mutable:
+        raise InexactError(f"{name_of(target)} writes in place where it cannot be followed")
+    if torch.Tag.nondeterministic_seeded in target.tags:
+        raise InexactError(f"{name_of(target)} draws random numbers")
+    if target in _BY_LAYOUT:
+        raise InexactError(f"{name_of(target)} reads memory as it lies")
+
+
+def name_of(target: Any) -> str:
+    """Return what a user calls an operator."""
+    return target if isinstance(target, str) else str(getattr(target, "_overloadpacket", target)).removeprefix("aten.")

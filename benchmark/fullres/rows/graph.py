@@ -1,24 +1,24 @@
 """Operators of a captured network as nodes that a plan of bands can reason about.
 
-What says nothing about values goes (views of the same shape, copies, detach); norms that take their statistics from the
-image are split into statistics and their application; writes into parts of a new tensor become one ``assemble`` of
-parts, or a concatenation where the parts are channels.
+What says nothing about values goes (views of the same shape, copies, detach); planes of one value become constants that
+take no memory; norms that take their statistics from the image are split into statistics and their application; writes
+into parts of a new tensor become one ``assemble`` of parts, or a concatenation where the parts are channels.
 """
 
 from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from benchmark.fullres.rows.capture import Captured
+from benchmark.fullres.rows.capture import Captured, capture
 
 aten = torch.ops.aten
 
@@ -37,7 +37,20 @@ _SAME_SHAPE = {
     aten.lift_fresh_copy.default,
 }
 _EMPTY = {aten.empty.memory_format, aten.new_empty.default, aten.empty_like.default}
-ALIASING = {aten._unsafe_view.default, aten._reshape_alias.default}
+# Tensors of one value, with the place of that value among the arguments, or the value itself.
+_FILLED: dict[Any, tuple[int, float | None]] = {
+    aten.full.default: (1, None),
+    aten.full_like.default: (1, None),
+    aten.new_full.default: (2, None),
+    aten.zeros.default: (0, 0.0),
+    aten.zeros_like.default: (0, 0.0),
+    aten.new_zeros.default: (0, 0.0),
+    aten.ones.default: (0, 1.0),
+    aten.ones_like.default: (0, 1.0),
+    aten.new_ones.default: (0, 1.0),
+}
+# Views that their schemas do not call so.
+_VIEWS = {aten._unsafe_view.default, aten._reshape_alias.default}
 # What slice and slice_scatter leave out: dimension, start, stop, step.
 _SLICE: tuple[Any, ...] = (0, None, None, 1)
 # Where a write goes: start, stop, step per dimension.
@@ -55,6 +68,11 @@ class Node:
     dtype: torch.dtype = torch.float32
     index: int = -1
     serial: int = field(default_factory=itertools.count().__next__)
+    # Whether the value depends on the image.
+    from_input: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.from_input = self.op == "input" or any(source.from_input for source in self.inputs)
 
     @cached_property
     def inputs(self) -> list[Node]:
@@ -67,9 +85,13 @@ class Node:
         return self.shape is not None and len(self.shape) == 4 and self.shape[0] == 1
 
     @property
-    def is_weight(self) -> bool:
-        """Whether this is a weight or a constant."""
-        return self.op in ("weight", "constant")
+    def is_view(self) -> bool:
+        """Whether the operator returns its first input's memory, or parts of it."""
+        if self.op is operator.getitem:
+            return bool(self.args[0].is_view)
+        if not isinstance(self.op, torch._ops.OpOverload):
+            return False
+        return self.op in _VIEWS or any(value.alias_info is not None for value in self.op._schema.returns)
 
     @property
     def is_source(self) -> bool:
@@ -94,6 +116,11 @@ class BandGraph:
     nodes: tuple[Node, ...]
     output: Node
     input: Node
+
+
+def operators_of(module: nn.Module, shape: Sequence[int]) -> BandGraph:
+    """Return the nodes of ``module`` for one image (1, C, H, W); raises InexactError where they cannot be listed."""
+    return lower(capture(module, (1, *shape[1:])))
 
 
 def lower(captured: Captured) -> BandGraph:
@@ -148,6 +175,14 @@ class _Lowering:
             return args[1]
         if target in _SAME_SHAPE and tuple(value.shape) == args[0].shape and value.dtype == args[0].dtype:
             return args[0]
+        if target is aten.slice.Tensor and tuple(value.shape) == args[0].shape:
+            return args[0]
+        if target is aten.cat.default and len(args[0]) == 1:
+            return args[0][0]
+        if target in _FILLED:
+            return _filled(target, args, value)
+        if target in _EMPTY:
+            return Node("empty", shape=tuple(value.shape), dtype=value.dtype)
         if target in _NORMS and args[0].is_image and all(user.args[1] == 0 for user in item.users):
             return _norm(target, args)
         if target is aten.slice_scatter.default:
@@ -156,18 +191,30 @@ class _Lowering:
         value = value[0] if first else value
         if not isinstance(value, Tensor):
             return Node(target, args, kwargs)
-        return Node("empty" if target in _EMPTY else target, args, kwargs, tuple(value.shape), value.dtype)
+        return Node(target, args, kwargs, tuple(value.shape), value.dtype)
 
     def _part(self, source: Node, index: int, value: Tensor) -> Node:
-        if source.op in FIRST or source.op == "norm":
+        if source.shape is not None:
+            # Only its first result is used.
             return source
-        if source.op is aten.split.Tensor:
-            whole, size, dim = (*source.args, 0)[:3]
+        shape = tuple(value.shape)
+        if source.op in (aten.split.Tensor, aten.split_with_sizes.default):
+            whole, sizes, dim = (*source.args, 0)[:3]
+            if whole.shape == shape:
+                return whole
             dim %= len(whole.shape)
-            start = index * size
-            args = (whole, dim, start, start + value.shape[dim], 1)
-            return Node(aten.slice.Tensor, args, {}, tuple(value.shape), value.dtype)
-        return Node(operator.getitem, (source, index), {}, tuple(value.shape), value.dtype)
+            start = index * sizes if isinstance(sizes, int) else sum(sizes[:index])
+            return Node(aten.slice.Tensor, (whole, dim, start, start + shape[dim], 1), {}, shape, value.dtype)
+        if source.op is aten.unbind.int:
+            return Node(aten.select.int, (source.args[0], (*source.args, 0)[1], index), {}, shape, value.dtype)
+        return Node(operator.getitem, (source, index), {}, shape, value.dtype)
+
+
+def _filled(target: Any, args: tuple[Any, ...], value: Tensor) -> Node:
+    """Return a plane of one value: a constant of one element, spread over its shape."""
+    place, known = _FILLED[target]
+    one = torch.tensor(args[place] if known is None else known, dtype=value.dtype)
+    return Node("constant", (one.expand(value.shape),), shape=tuple(value.shape), dtype=value.dtype)
 
 
 def _norm(target: Any, args: tuple[Any, ...]) -> Node:
@@ -201,11 +248,11 @@ def _assembled(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node:
     region: Region = (_span(base, dim, kwargs.get("start", start), kwargs.get("end", stop), step),)
     if source.op == "assemble" and len(source.args[1]) == 1:
         inner, writes = source.args
-        # x[a][b] = v: a slice of x with a part replaced, written back to where it was.
-        if isinstance(inner, Node) and inner.op is aten.slice.Tensor and slice_of(inner) == region[0]:
-            from_base = inner.args[0] is base
-            if from_base:
-                region, source = region + writes[0][1], writes[0][0]
+        # x[a][b] = v: a slice of x with a part replaced, written back to where it was. Two slices of one dimension stay
+        # one in the other.
+        joins = isinstance(inner, Node) and inner.op is aten.slice.Tensor and slice_of(inner) == region[0]
+        if joins and inner.args[0] is base and all(dim != region[0][0] for dim, *_ in writes[0][1]):
+            region, source = region + writes[0][1], writes[0][0]
     origin: Node | None = base
     earlier: tuple[Any, ...] = ()
     if base.op == "assemble":
@@ -213,7 +260,7 @@ def _assembled(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node:
     elif base.op == "empty":
         origin = None
     writes = (*earlier, (source, region))
-    if origin is None and _are_channels(writes, base.size(1)):
+    if origin is None and len(base.shape or ()) > 1 and _are_channels(writes, base.size(1)):
         return Node(aten.cat.default, ([part for part, _ in writes], 1), {}, base.shape, base.dtype)
     return Node("assemble", (origin, writes), {}, base.shape, base.dtype)
 

@@ -29,6 +29,10 @@ def _is_channel_cat(node: Node) -> bool:
     return (*node.args, 0)[1] in (1, -3)
 
 
+def _slice_supports(node: Node) -> bool:
+    return slice_of(node)[0] in (1, 2, 3)
+
+
 def _sliced(node: Node, first: int, last: int, reader: Reader) -> Tensor:
     source = node.args[0]
     dim, start, stop, step = slice_of(node)
@@ -64,6 +68,10 @@ def _assemble(node: Node, first: int, last: int, reader: Reader) -> Tensor:
     return strip
 
 
+def _assemble_supports(node: Node) -> bool:
+    return all(dim in (1, 2, 3) for _, region in node.args[1] for dim, *_ in region)
+
+
 def _assemble_images(node: Node) -> list[Node]:
     base, writes = node.args
     return [*([base] if isinstance(base, Node) else []), *(source for source, _ in writes)]
@@ -90,6 +98,10 @@ def _write_shuffled(node: Node, first: int, last: int, reader: Reader, target: T
     blocks = target.unflatten(2, (-1, factor)).unflatten(4, (-1, factor)).permute(0, 1, 3, 5, 2, 4)
     blocks.copy_(strip.unflatten(1, (-1, factor, factor)))
     return True
+
+
+def _has_factor(node: Node) -> bool:
+    return bool(node.args[1] > 1)
 
 
 def _unshuffled(node: Node, first: int, last: int, reader: Reader) -> Tensor:
@@ -131,13 +143,17 @@ def _zero_padded(node: Node, first: int, last: int, reader: Reader) -> Tensor:
     return F.pad(strip, (left, right, inside[0] - low, high - inside[1]), value=value)
 
 
+def _adds_rows(node: Node) -> bool:
+    return len(node.args[1]) == 4 and min(node.args[1]) >= 0
+
+
 def _zero_padded_supports(node: Node) -> bool:
     pad = node.args[1]
     return len(pad) in (2, 4) and min(pad) >= 0
 
 
 MOVES: dict[Any, Rule] = {
-    "assemble": Rule(_assemble, images=_assemble_images),
+    "assemble": Rule(_assemble, supports=_assemble_supports, images=_assemble_images),
     aten.cat.default: Rule(
         _concatenated,
         cost="free",
@@ -146,10 +162,10 @@ MOVES: dict[Any, Rule] = {
         images=lambda node: list(node.args[0]),
         write=_write_concatenated,
     ),
-    aten.slice.Tensor: Rule(_sliced, cost="free"),
-    aten.pixel_shuffle.default: Rule(_shuffled, write=_write_shuffled),
-    aten.pixel_unshuffle.default: Rule(_unshuffled),
-    aten.reflection_pad2d.default: Rule(_reflected, cost="free"),
-    aten.replication_pad2d.default: Rule(_replicated, cost="free"),
+    aten.slice.Tensor: Rule(_sliced, cost="free", supports=_slice_supports),
+    aten.pixel_shuffle.default: Rule(_shuffled, supports=_has_factor, write=_write_shuffled),
+    aten.pixel_unshuffle.default: Rule(_unshuffled, supports=_has_factor),
+    aten.reflection_pad2d.default: Rule(_reflected, cost="free", supports=_adds_rows),
+    aten.replication_pad2d.default: Rule(_replicated, cost="free", supports=_adds_rows),
     aten.constant_pad_nd.default: Rule(_zero_padded, cost="free", supports=_zero_padded_supports),
 }

@@ -27,6 +27,8 @@ _WITH_OUT = ("default", "Tensor")
 def rule_of(node: Node) -> Rule | None:
     """Return the rule that covers a node with its arguments, or None."""
     rule = RULES.get(node.op)
+    if rule is not None and node.kwargs:
+        return None
     if rule is None and _is_pointwise(node):
         rule = POINTWISE
     if rule is None or not node.is_image or not node.dtype.is_floating_point:
@@ -35,23 +37,34 @@ def rule_of(node: Node) -> Rule | None:
 
 
 def _is_pointwise(node: Node) -> bool:
-    return node.op is aten._prelu_kernel.default or torch.Tag.pointwise in getattr(node.op, "tags", ())
+    tagged = torch.Tag.pointwise in getattr(node.op, "tags", ()) and not node.is_view
+    return tagged or node.op is aten._prelu_kernel.default
 
 
 def _rows_of(node: Node) -> list[Node]:
-    """Return the inputs of a pointwise node that have its rows; the others are the same for all rows."""
-    return [item for item in node.inputs if item.is_image and item.size(2) == node.size(2) and not item.is_weight]
+    """Return the inputs of a pointwise node that come from the image and have its rows."""
+    return [item for item in node.inputs if item.is_image and item.size(2) == node.size(2) and item.from_input]
 
 
 def _values(node: Node, first: int, last: int, reader: Reader) -> tuple[list[Any], dict[str, Any]]:
-    """Return a pointwise node's arguments, images by rows."""
-    images = set(_rows_of(node))
+    """Return a pointwise node's arguments: images and what else has a value for each row, by rows."""
+    images = {item: reader.read(item, first, last) for item in dict.fromkeys(_rows_of(node))}
 
     def value(item: Any) -> Any:
-        return reader.read(item, first, last) if item in images else reader.whole(item)
+        if not isinstance(item, Node):
+            return item
+        if item in images:
+            return images[item]
+        tensor = reader.whole(item)
+        return tensor[..., first:last, :] if _has_rows(item, node) else tensor
 
     args = [[value(part) for part in item] if isinstance(item, list) else value(item) for item in node.args]
     return args, {name: value(item) for name, item in node.kwargs.items()}
+
+
+def _has_rows(item: Node, node: Node) -> bool:
+    """Whether a tensor that is spread over a pointwise node's shape has another value in each row."""
+    return len(item.shape or ()) > 1 and item.size(-2) == node.size(2) > 1
 
 
 def _write_pointwise(node: Node, first: int, last: int, reader: Reader, target: Tensor) -> bool:
@@ -78,7 +91,7 @@ def _in_place(operator: Any) -> Any:
 
 
 def _pointwise_supports(node: Node) -> bool:
-    return bool(_rows_of(node)) and all(not (isinstance(v, Node) and v.op == "empty") for v in node.inputs)
+    return bool(_rows_of(node)) and all(value.shape is not None and value.op != "empty" for value in node.inputs)
 
 
 def _normalised(node: Node, first: int, last: int, reader: Reader) -> Tensor:

@@ -123,7 +123,20 @@ def _nearest(node: Node, first: int, last: int, reader: Reader) -> Tensor:
     return wide[:, :, rows - low]
 
 
+def _has_size(node: Node) -> bool:
+    return isinstance(node.args[1], (list, tuple)) and len(node.args[1]) == 2
+
+
+def _nearest_supports(node: Node) -> bool:
+    """Whether places follow from the sizes, or from a factor that gives just these sizes."""
+    if not _has_size(node):
+        return False
+    height = node.args[0].size(2)
+    scale = node.args[2] if len(node.args) > 2 else None
+    return scale is None or scale * height == node.size(2)
+
+
 RESIZES: dict[Any, Rule] = {
-    aten.upsample_bilinear2d.default: Rule(_bilinear, write=_write_bilinear),
-    aten.upsample_nearest2d.default: Rule(_nearest),
+    aten.upsample_bilinear2d.default: Rule(_bilinear, supports=_has_size, write=_write_bilinear),
+    aten.upsample_nearest2d.default: Rule(_nearest, supports=_nearest_supports),
 }

@@ -102,7 +102,7 @@ def _cells(size: int, cells: int) -> list[tuple[int, int]]:
 
 def _over_rows_and_columns(node: Node) -> bool:
     dims = node.args[1]
-    return dims is not None and {dim % 4 for dim in dims} == {2, 3}
+    return bool(dims) and {dim % 4 for dim in dims} == {2, 3}
 
 
 _GATHERINGS: dict[Any, Callable[[Node], Gathering]] = {

@@ -60,6 +60,8 @@ def _convolution(node: Node, first: int, last: int, reader: Reader) -> Tensor:
 def _convolution_supports(node: Node) -> bool:
     # Rows that no input row reaches (output padding, strides above the kernel) are left to the whole operator.
     _, weight, _, stride, padding, dilation, transposed, output_padding, _ = node.args
+    if len(weight.shape) != 4 or any(len(pair) != 2 for pair in (stride, padding, dilation, output_padding)):
+        return False
     reach = dilation[0] * (weight.size(2) - 1)
     if not transposed:
         return bool(padding[0] <= reach)

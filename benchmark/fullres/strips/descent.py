@@ -72,6 +72,11 @@ class FilterStrips:
         """What the largest plan takes."""
         return max(plan.peak_bytes for one in self.passes for _, plan in one)
 
+    @property
+    def embeddings(self) -> tuple[tuple[Embedding, ...], ...]:
+        """The embeddings of each pass."""
+        return tuple(tuple(embedding for embedding, _ in one) for one in self.passes)
+
     def fix(
         self, network: nn.Module, planes: Tensor, *, advance: Call = lambda: None, after: Call = lambda: None
     ) -> None:
@@ -98,15 +103,21 @@ class FilterStrips:
 
 
 def find_strips(
-    network: nn.Module, channels: int, size: tuple[int, int], budget: int, whole_bytes: float
+    network: nn.Module,
+    channels: int,
+    size: tuple[int, int],
+    budget: int,
+    whole_bytes: float,
+    rows: int | None = None,
 ) -> Strips | None:
-    """Return the strips for images of ``size`` within ``budget`` bytes; None if a layer or the budget allows none.
+    """Return the strips for images of ``size`` within ``budget`` bytes; None if the budget allows none.
 
-    ``whole_bytes``: the peak of live activations of a pass over the whole image.
+    ``whole_bytes``: the peak of live activations of a pass over the whole image. ``rows`` of the input in a strip are
+    chosen unless given. Raises InexactError, with its name, for an operator that needs the whole image.
     """
     layers = order_of_use(network, channels, size)
-    plan = _plan(_frozen(network, layers), (1, channels, *size), budget, whole_bytes)
-    return None if plan is None else Strips(plan, layers)
+    plan = _plan(_frozen(network, layers), (1, channels, *size), budget, whole_bytes, rows)
+    return Strips(plan, layers) if plan.peak_bytes <= budget else None
 
 
 def find_filter_strips(
@@ -116,31 +127,32 @@ def find_filter_strips(
     budget: int,
     whole_bytes: float,
     passes: Sequence[Sequence[Embedding]],
-) -> FilterStrips | None:
-    """Return the strips that find the filters in ``passes``; None if a layer or the budget allows none."""
+    rows: int | None = None,
+) -> FilterStrips | int:
+    """Return the strips that find the filters in ``passes``, or the bytes they need if the budget allows none.
+
+    Raises InexactError, with its name, for an operator that needs the whole image.
+    """
     layers, shape = order_of_use(network, channels, size), (1, channels, *size)
-    planned = []
-    for embeddings in passes:
-        plans = [_plan(_EmbeddingOf(network, layers, one.layers[0]), shape, budget, whole_bytes) for one in embeddings]
-        planned.append(tuple((one, plan) for one, plan in zip(embeddings, plans) if plan is not None))
-        if None in plans:
-            return None
-    return FilterStrips(tuple(planned), layers)
+
+    def plan_of(one: Embedding) -> Plan:
+        return _plan(_EmbeddingOf(network, layers, one.layers[0]), shape, budget, whole_bytes, rows)
+
+    found = FilterStrips(tuple(tuple((one, plan_of(one)) for one in embeddings) for embeddings in passes), layers)
+    return found if found.peak_bytes <= budget else found.peak_bytes
 
 
-def _plan(module: nn.Module, shape: tuple[int, int, int, int], budget: int, whole_bytes: float) -> Plan | None:
-    """Return the plan with the most rows within the usual memory, or with the fewest that ``budget`` allows."""
-    try:
-        graph = graph_of(module, shape)
-    except Exception:
-        # Whatever cannot be listed beforehand, or has a layer that needs all rows, goes in tiles.
-        return None
+def _plan(
+    module: nn.Module, shape: tuple[int, int, int, int], budget: int, whole_bytes: float, rows: int | None
+) -> Plan:
+    """Return the plan with the most rows within the usual memory, or else the one with the fewest rows."""
+    graph = graph_of(module, shape)
     most = min(budget, max(LITTLE_BYTES, USUAL_PART * whole_bytes))
-    for rows in ROWS:
-        plan = plan_strips(graph, _output_rows(graph, rows))
+    for number in (rows,) if rows else ROWS:
+        plan = plan_strips(graph, _output_rows(graph, number))
         if plan.peak_bytes <= most and plan.largest_bytes <= LARGEST_BYTES:
             return plan
-    return plan if plan.peak_bytes <= budget else None
+    return plan
 
 
 def _output_rows(graph: BandGraph, rows: int) -> int:

@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmark.fullres.rows.capture import capture
-from benchmark.fullres.rows.graph import BandGraph, Node, aten, lower
+from benchmark.fullres.inexact import InexactError
+from benchmark.fullres.rows.capture import name_of
+from benchmark.fullres.rows.graph import BandGraph, Node, aten, operators_of
 from benchmark.fullres.rows.operators import rule_of
 from benchmark.fullres.rows.rule import Rule
-from zoo.errors import UserError
 
 
 @dataclass(eq=False)
@@ -57,24 +57,23 @@ class Plan:
 
 
 def graph_of(module: nn.Module, shape: Sequence[int]) -> BandGraph:
-    """Return the operators of ``module`` for one image (1, C, H, W); raises UserError unless all work on some rows."""
-    graph = lower(capture(module, (1, *shape[1:])))
+    """Return the operators of ``module`` for one image (1, C, H, W).
+
+    Raises InexactError with an operator's name unless all that comes from the image is computed row by row.
+    """
+    graph = operators_of(module, shape)
     for node in _after_input(graph):
-        if node.op == "assemble" or rule_of(node) is None:
-            name = node.op if isinstance(node.op, str) else node.op._overloadpacket.__name__
-            raise UserError(f"not in strips: {name} needs the whole image.")
-    if graph.output not in _after_input(graph):
-        raise UserError("not in strips: the network returns its input, or what does not depend on it.")
+        rule = None if node.op == "assemble" else rule_of(node)
+        if rule is None or not set(rule.images(node)).issuperset(source for source in node.inputs if source.from_input):
+            raise InexactError(f"{name_of(node.op)} needs the whole image")
+    if not graph.output.from_input or graph.output.op == "input":
+        raise InexactError("the network returns its input, or what does not depend on it")
     return graph
 
 
 def _after_input(graph: BandGraph) -> list[Node]:
-    """Return the nodes that depend on the image, in order; all others are weights, or made of weights alone."""
-    found: dict[Node, None] = {graph.input: None}
-    for node in graph.nodes:
-        if any(source in found for source in node.inputs):
-            found[node] = None
-    return list(found)[1:]
+    """Return the nodes that depend on the image, in order; all others are weights, or made of weights and constants."""
+    return [node for node in graph.nodes if node.from_input and node.op != "input"]
 
 
 def plan_strips(graph: BandGraph, rows: int) -> Plan:
@@ -92,7 +91,8 @@ class _Planner:
             assert rule is not None
             self.rules[node] = rule
             for image in dict.fromkeys(rule.images(node)):
-                readers[image].append(node)
+                if image.from_input:
+                    readers[image].append(node)
         self.moved = frozenset(node for node, rule in self.rules.items() if _moves(node, rule))
         self.inlined = frozenset(self._inlined(readers))
         # Rows of the output in a strip.
@@ -125,7 +125,10 @@ class _Planner:
         kept = sum(_bytes(node, count) for node, count in windows.items())
         strips = max(self._strip_bytes(step, reads) for step, reads in zip(self.steps, self.reads))
         largest = max(_bytes(step.node, step.last - step.first) for step in self.steps)
-        return Plan(self.graph, self.steps, self.rules, windows, self.inlined, self.moved, kept + strips, largest)
+        # Weights are there in any case; what is made of them and of constants is kept as a whole.
+        made = sum(node.nbytes for node in self.graph.nodes if not node.from_input and not node.is_source)
+        peak = kept + strips + made
+        return Plan(self.graph, self.steps, self.rules, windows, self.inlined, self.moved, peak, largest)
 
     def _bring(self, node: Node, last: int) -> None:
         # At the top of the image the layers of a UNet are far ahead of its output: not in one strip.
@@ -177,6 +180,8 @@ class _Asked:
         self.reads: dict[Node, tuple[int, int]] = {}
 
     def read(self, node: Node, first: int, last: int) -> Tensor:
+        if not node.from_input:
+            return self.whole(node)[:, :, first:last]
         if node in self.inlined:
             # Rows of padding come from nowhere.
             return self.rules[node].run(node, first, last, self).to("meta")

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from benchmark.fullres.rows.capture import tensors_of
 from benchmark.fullres.rows.graph import Node
 from benchmark.fullres.rows.rule import Rule
+from benchmark.fullres.rows.whole import evaluate
 from benchmark.fullres.strips.plan import Plan, Step
 
 
@@ -99,6 +99,8 @@ class _Run:
         """Return rows of a node: from its window, or computed."""
         if node.op == "input":
             return self.planes[:, :, first:last].contiguous(memory_format=torch.channels_last)
+        if not node.from_input:
+            return self.whole(node)[:, :, first:last]
         if node in self.windows:
             return self.windows[node].rows(first, last)
         return self.plan.rules[node].run(node, first, last, self)
@@ -121,8 +123,7 @@ class _Run:
             elif value.op == "constant":
                 self.made[value] = value.args[0]
             else:
-                args, kwargs = tree_map(self._fixed, (value.args, value.kwargs))
-                self.made[value] = value.op(*args, **kwargs)
+                self.made[value] = evaluate(value, self._fixed)
         return self.made[value]
 
     def owned(self, node: Node) -> bool:
@@ -130,5 +131,8 @@ class _Run:
         return node in self.plan.inlined and node not in self.plan.moved
 
 
-def _laid_out(weight: Tensor) -> Tensor:
-    return weight.contiguous(memory_format=torch.channels_last) if weight.dim() == 4 else weight
+def _laid_out(value: Any) -> Any:
+    # A plane of one value lies on one element, and stays there.
+    if not isinstance(value, Tensor) or value.dim() != 4 or 0 in value.stride():
+        return value
+    return value.contiguous(memory_format=torch.channels_last)

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -81,7 +81,7 @@ class Choice:
 
 
 def choose(
-    receptions: Sequence[Reception],
+    reception: Reception,
     *,
     per_pixel: float,
     budget: int,
@@ -89,19 +89,19 @@ def choose(
     multiple: int = 1,
     least: int = 1,
 ) -> Choice | int:
-    """Return the fastest tiles for passes of ``receptions`` within ``budget`` bytes, or the least that any need."""
+    """Return the fastest tiles of ``reception``'s image within ``budget`` bytes, or the least that any need."""
     best: tuple[float, Choice] | None = None
     smallest = math.inf
-    for rows in _lengths(receptions[-1], 0, multiple):
-        for columns in _lengths(receptions[-1], 1, multiple):
-            counted = [_extent(one, (rows, columns), multiple, least) for one in receptions]
-            pixels = max(one.largest for one in counted)
+    for rows in _lengths(reception, 0, multiple):
+        for columns in _lengths(reception, 1, multiple):
+            extent = _extent(reception, (rows, columns), multiple, least)
+            pixels = extent.largest
             for workers in {1, speed.threads}:
                 need = int(per_pixel * pixels * workers * HEAP_FACTOR)
                 smallest = min(smallest, need)
                 if need > budget:
                     continue
-                cost = sum(one.cost(workers) for one in counted) * speed.of(workers, math.sqrt(pixels))
+                cost = extent.cost(workers) * speed.of(workers, math.sqrt(pixels))
                 if best is None or cost < best[0]:
                     best = (cost, Choice((rows, columns), Workers(workers), need))
     return int(smallest) if best is None else best[1]

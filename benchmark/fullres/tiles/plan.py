@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise, product
 
+from benchmark.fullres.inexact import InexactError
 from benchmark.fullres.tiles.receptive import Reception
 from benchmark.fullres.tiles.spans import Span
-from zoo.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -128,18 +128,17 @@ def make_plan(
     *,
     multiple: int = 1,
     least: int = 1,
-    spans: tuple[Span, Span] | None = None,
     equal: bool = False,
 ) -> Plan:
     """Cut the image that ``reception`` was found for into tiles of about ``tile`` input pixels (height, width).
 
-    ``multiple`` and ``least``: sides that the network takes are multiples of one and at least the other. ``spans``
-    replaces the output's reach by another, of tensors on the way. ``equal``: crops of one size where the image allows,
-    for who must compile for each. Raises UserError where there is none.
+    ``multiple`` and ``least``: sides that the network takes are multiples of one and at least the other. ``equal``:
+    crops of one size where the image allows, for who must compile for each. Raises InexactError where the network
+    cannot be followed.
     """
-    reach = spans or reception.reach
+    reach = reception.reach
     if reach is None:
-        raise UserError(f"not exact in tiles: {'; '.join(cause.text for cause in reception.causes)}.")
+        raise InexactError(f"not exact in tiles: {'; '.join(cause.text for cause in reception.causes)}")
     axes = []
     for axis in (0, 1):
         step = step_of(reception, axis, multiple)

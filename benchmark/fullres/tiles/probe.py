@@ -1,67 +1,42 @@
-"""Try tiles where the truth is cheap: a small image, whole and in tiles; and the seams of tiles that are not exact."""
+"""Try tiles: sizes of images on which they are compared with the whole, and the seams of tiles that are not exact."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
 
+from benchmark.fullres.inexact import InexactError
+from benchmark.fullres.subject import Subject
 from benchmark.fullres.tiles.plan import Plan, make_plan, step_of
 from benchmark.fullres.tiles.receptive import Reception
 from benchmark.fullres.tiles.run import Workers, run_tiled
 from benchmark.fullres.tiles.spans import Span
-from zoo.errors import UserError, in_one_line
 
-# Of the largest output: kernels for other shapes add up in another order.
-TOLERANCE = 1e-5
 # Pixels around an approximate tile, and the side of the image part on which its seams are measured.
 APPROXIMATE_HALO, SEAM_SIDE = 64, 768
 
 
-def probe_size(reception: Reception, *, multiple: int, least: int) -> tuple[int, int]:
-    """Return the size of a small image of which tiles do not see all: two tiles with all that they need."""
+def tiled_sizes(subject: Subject, reception: Reception) -> Iterator[tuple[int, int]]:
+    """Yield sizes of small images of which no tile sees all, the first not square and odd where that can be."""
     assert reception.reach is not None
-    sides = []
-    for axis, span in enumerate(reception.reach):
-        step = step_of(reception, axis, multiple)
-        # A tile in the middle needs room on both sides; the odd part at the end has its own phase.
-        sides.append(
-            -(-max(least, span.before + span.after + 3 * step, 48) // step) * step
-            + (multiple if step > multiple else 0)
-        )
-    return sides[0], sides[1]
+    multiple, rows, columns = subject.multiple, *(_small_side(subject, reception, axis) for axis in (0, 1))
+    steps = [step_of(reception, axis, multiple) for axis in (0, 1)]
+    yield rows + (1 - rows // multiple % 2) * multiple, columns + (3 - columns // multiple % 2) * multiple
+    yield rows + (multiple if steps[0] > multiple else 0), columns + (multiple if steps[1] > multiple else 0)
+    yield rows, columns + steps[1]
+    # Networks that divide an image by more than their strides say.
+    yield tuple(-(-side // 64) * 64 + size % 64 for side, size in zip((rows, columns), reception.size))  # type: ignore[misc]
 
 
-def check_tiles(
-    run_whole: Callable[[Tensor], Tensor], run_in_tiles: Callable[[Tensor], Tensor], planes: Tensor
-) -> None:
-    """Raise UserError unless an image comes out of tiles as it does whole."""
-    size = "x".join(map(str, planes.shape[-2:]))
-    with torch.inference_mode():
-        whole = run_whole(planes)
-    try:
-        tiled = run_in_tiles(planes)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"the network runs on a small image of {size} but not on its tiles ({in_one_line(error)})."
-        ) from error
-    scale = max(1.0, float(whole.abs().max()))
-    difference = float((whole - tiled).abs().max()) / scale if whole.shape == tiled.shape else float("inf")
-    if not difference <= TOLERANCE:
-        raise UserError(
-            f"tiled differs from whole on a small image of {size} (by {difference:.2g} of the largest value): the"
-            " network has operations that see the whole image or depend on the place in it."
-        )
-
-
-def probe_planes(channels: int, size: tuple[int, int]) -> Tensor:
-    """Return uniform noise (1, channels, *size), always the same."""
-    return torch.rand(1, channels, *size, generator=torch.Generator().manual_seed(0))
+def _small_side(subject: Subject, reception: Reception, axis: int) -> int:
+    """Return a side on which a tile in the middle has room on both sides, a multiple of the steps."""
+    assert reception.reach is not None
+    span, step = reception.reach[axis], step_of(reception, axis, subject.multiple)
+    return -(-max(subject.least, span.before + span.after + 3 * step, 48) // step) * step
 
 
 @dataclass(frozen=True)
@@ -86,13 +61,13 @@ class Seams:
 def approximate_reception(exact: Reception) -> Reception:
     """Return a reception that takes operations on the whole image for local ones, with a fixed halo.
 
-    Raises UserError for a network whose output is not a fixed number of times its input's size.
+    Raises InexactError for a network whose output is not a fixed number of times its input's size.
     """
     spans = []
     for before, after in zip(exact.size, exact.output_size):
         stride = Fraction(before, after)
         if 1 not in (stride.numerator, stride.denominator):
-            raise UserError(f"--approximate: the network turns {before} pixels into {after}; expected a whole factor.")
+            raise InexactError(f"--approximate: the network turns {before} pixels into {after}, not a whole factor")
         spans.append(Span(stride, Fraction(-APPROXIMATE_HALO), APPROXIMATE_HALO + stride))
     return replace(exact, reach=(spans[0], spans[1]), resizes=())
 

@@ -20,9 +20,12 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
 from benchmark.counting.trace import LayerNames, is_composite
+from benchmark.fullres.inexact import InexactError
+from benchmark.fullres.tiles.calls import Executed, executed
 from benchmark.fullres.tiles.rules import RULES, Call, LostError, aten
 from benchmark.fullres.tiles.spans import Reach, Span
-from zoo.errors import UserError, in_one_line
+from benchmark.fullres.untouched import untouched
+from zoo.errors import in_one_line
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ class Reception:
     """What a network sees of an image (1, C, *size): how its output (1, C', *output_size) depends on it.
 
     Pieces of the image that begin at multiples of ``multiple`` have the phases of strides and poolings that the whole
-    has. ``reach`` is None where the output cannot be followed; ``causes`` then say why.
+    has. ``reach`` is None where the output cannot be followed; ``causes`` then say why. ``calls`` are the operations of
+    the pass.
     """
 
     size: tuple[int, int]
@@ -67,6 +71,7 @@ class Reception:
     multiple: tuple[int, int]
     resizes: tuple[Resize, ...]
     causes: tuple[Cause, ...]
+    calls: tuple[Executed, ...] = ()
 
 
 class OnMeta(TorchDispatchMode):
@@ -97,6 +102,10 @@ class Follower(TorchDispatchMode):
         self.causes: list[Cause] = []
         self.resizes: list[Resize] = []
         self.multiple = [1, 1]
+        self.calls: list[Executed] = []
+        # Memory that was written in part, or through another tensor than the one that is followed.
+        self._written: set[int] = set()
+        self._kept: list[Tensor] = []
         # By how many HyperConvs' filters a tensor was shaped, one after another; absent: by none.
         self._level: WeakIdKeyDictionary = WeakIdKeyDictionary()
         # None: comes from the image, but cannot be followed.
@@ -124,14 +133,27 @@ class Follower(TorchDispatchMode):
                 return func.decompose(*args, **kwargs)
         meta_args, meta_kwargs = to_meta(args, kwargs)
         output = func(*meta_args, **meta_kwargs)
-        if tracked:
+        self.calls.append(executed(func, args, kwargs, _tensors(output), self._reach.__contains__))
+        if func._schema.is_mutable and tracked:
+            self._note_write(func, args)
+        if tracked or (self._written and any(_memory_of(tensor) in self._written for tensor in inputs)):
             reach = self._reach_behind(func, args, inputs, tracked, output)
-            level = max(self.level_of(tensor) for tensor in tracked)
+            level = max(map(self.level_of, tracked), default=0)
             for tensor in _tensors(output):
                 self._reach[tensor] = reach
                 if level:
                     self.raise_level(tensor, level)
         return output
+
+    def _note_write(self, func: Any, args: Any) -> None:
+        """Give up on memory that is written through a view: other tensors may show it, and are not followed there."""
+        known = (argument.alias_info for argument in func._schema.arguments)
+        written = [arg for arg, info in zip(args, known) if info and info.is_write and isinstance(arg, Tensor)]
+        for tensor in written:
+            if tensor._is_view() or tensor.untyped_storage().nbytes() != tensor.nbytes or tensor not in self._reach:
+                self._written.add(_memory_of(tensor))
+                # Its address must not be given to another tensor.
+                self._kept.append(tensor)
 
     def _reach_behind(
         self, func: Any, args: Any, inputs: list[Tensor], tracked: list[Tensor], output: Any
@@ -139,6 +161,8 @@ class Follower(TorchDispatchMode):
         if any(self._reach[tensor] is None for tensor in tracked):
             return None
         try:
+            if any(_memory_of(tensor) in self._written for tensor in inputs):
+                raise LostError("unknown", "parts of a tensor are written in place")
             reach = self._joined(tracked)
             first = _tensors(output)[0]
             rule = RULES.get(func._overloadpacket)
@@ -173,9 +197,9 @@ def _check_pointwise(func: Any, inputs: list[Tensor], tracked: list[Tensor], out
     if torch.Tag.pointwise not in func.tags:
         raise LostError("unknown")
     for tensor in inputs:
-        # The image's own tensors came from its pixels; another one of their size has its values by place.
+        # The image's own tensors came from its pixels; another one with rows or columns has its values by place.
         foreign = not any(tensor is other for other in tracked)
-        if foreign and tensor.ndim >= 2 and tensor.shape[-2:].numel() > 1 and output.shape[-2:].numel() > 1:
+        if foreign and tensor.shape[-2:].numel() > 1 and output.shape[-2:].numel() > 1:
             raise LostError("unknown", "mixed with values that depend on the place in the image")
     if any(tensor.shape[-2:] != output.shape[-2:] for tensor in tracked):
         raise LostError("unknown", "spread over rows or columns")
@@ -197,22 +221,25 @@ def following(network: nn.Module, planes: Tensor) -> Iterator[Follower]:
 def find_reception(network: nn.Module, channels: int, size: tuple[int, int]) -> Reception:
     """Return what ``network`` sees of one image (1, channels, *size); nothing is computed.
 
-    Raises UserError for a network that does not run on meta tensors, or refuses the size.
+    Raises InexactError for a network that does not run on meta tensors, or refuses the size.
     """
     planes = torch.empty(1, channels, *size, device="meta")
     try:
-        with following(network, planes) as follower:
+        with untouched(network), following(network, planes) as follower:
             output = network(planes)
     except Exception as error:
-        # Whatever a user's forward raises is a statement about that network, not about the tool.
-        raise UserError(f"the network cannot be followed at {size[0]}x{size[1]}: {in_one_line(error)}") from error
-    if not isinstance(output, Tensor) or output.ndim != 4:
-        raise UserError(f"the network returned {type(output).__name__}; expected one tensor (N, C, H, W).")
+        # A network that refuses the image says so itself when the whole image is run.
+        raise InexactError(f"it cannot be followed at {size[0]}x{size[1]} ({in_one_line(error)})") from error
     return reception_of(follower, size, output)
 
 
-def reception_of(follower: Follower, size: tuple[int, int], output: Tensor) -> Reception:
-    """Return what was found on the way to ``output``, a tensor of the pass that ``follower`` followed."""
+def reception_of(follower: Follower, size: tuple[int, int], output: Any) -> Reception:
+    """Return what was found on the way to ``output``, what the pass returned that ``follower`` followed.
+
+    Raises InexactError unless that is one image.
+    """
+    if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[0] != 1:
+        raise InexactError(f"the network returned {type(output).__name__}; expected one tensor (N, C, H, W)")
     return Reception(
         size=size,
         output_size=_size(output),
@@ -221,11 +248,16 @@ def reception_of(follower: Follower, size: tuple[int, int], output: Tensor) -> R
         multiple=(follower.multiple[0], follower.multiple[1]),
         resizes=tuple(follower.resizes),
         causes=tuple(dict.fromkeys(follower.causes)),
+        calls=tuple(follower.calls),
     )
 
 
 def _name(func: Any) -> str:
     return str(func._overloadpacket).removeprefix("aten.")
+
+
+def _memory_of(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
 
 
 def _size(tensor: Tensor) -> tuple[int, int]:

@@ -1,0 +1,89 @@
+"""Pieces against the whole where the truth is cheap: two small images, for networks that no test of ours has seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from benchmark.fullres.inexact import InexactError
+from benchmark.fullres.subject import Subject
+from zoo.errors import in_one_line
+
+# Of the largest output: kernels for other shapes add up in another order.
+TOLERANCE = 1e-5
+Forward = Callable[[Tensor], Tensor]
+
+
+def check_pieces(subject: Subject, sizes: Iterable[tuple[int, int]], pieces_of: Callable[[Tensor], Forward]) -> None:
+    """Raise InexactError unless two images of noise come out of pieces as they do whole.
+
+    ``sizes`` (height, width) are tried in order; one that the network itself refuses is left out. ``pieces_of`` returns
+    what runs images like the given one in pieces.
+    """
+    held = 0
+    for size in sizes:
+        planes = probe_planes(subject.channels, size)
+        try:
+            with torch.inference_mode():
+                whole = subject.network(planes.clone())
+        except Exception:  # it says so itself where it matters: for the user's own image
+            continue
+        _compare(whole, planes, pieces_of)
+        held += 1
+        if held == 2:
+            return
+    raise InexactError("the network takes no two small images on which pieces could be compared with the whole")
+
+
+def _compare(whole: Tensor, planes: Tensor, pieces_of: Callable[[Tensor], Forward]) -> None:
+    size = "x".join(map(str, planes.shape[-2:]))
+    try:
+        found = pieces_of(planes)(planes)
+    except InexactError:
+        raise
+    except Exception as error:
+        raise InexactError(f"a small image of {size} runs whole but not in pieces ({in_one_line(error)})") from error
+    difference = largest_difference(found, whole)
+    if not difference <= TOLERANCE:
+        raise InexactError(
+            f"in pieces a small image of {size} differs from the whole by {difference:.2g} of the largest value"
+        )
+
+
+def largest_difference(found: Tensor, whole: Tensor) -> float:
+    """Return the largest difference over the largest finite value of ``whole``; inf for other shapes, NaN elsewhere."""
+    if found.shape != whole.shape or not torch.equal(found.isfinite(), whole.isfinite()):
+        return math.inf
+    known = whole.isfinite()
+    if not torch.equal(found[~known].nan_to_num(), whole[~known].nan_to_num()):
+        return math.inf
+    if not known.any():
+        return 0.0
+    scale = max(float(whole[known].abs().max()), 1e-30)
+    return float((found[known] - whole[known]).abs().max()) / scale
+
+
+def small_sizes(subject: Subject, size: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """Yield sizes of small images, the first not square and odd where ``subject.multiple`` is.
+
+    The others leave the same rest as ``size`` where they are divided by what networks divide images by.
+    """
+    multiple = subject.multiple
+    yield _side(subject, 2 * multiple, multiple, 80), _side(subject, 2 * multiple, multiple, 112)
+    for divisor, least in ((32, (96, 64)), (32, (64, 128)), (64, (64, 192)), (64, (128, 64)), (128, (128, 256))):
+        step = math.lcm(multiple, divisor)
+        yield _side(subject, step, size[0], least[0]), _side(subject, step, size[1], least[1])
+
+
+def _side(subject: Subject, step: int, like: int, least: int) -> int:
+    """Return the smallest side from ``least`` on that leaves the rest of ``like`` where it is divided by ``step``."""
+    least = max(subject.least, least)
+    return least + (like - least) % step
+
+
+def probe_planes(channels: int, size: tuple[int, int]) -> Tensor:
+    """Return uniform noise (1, channels, *size), always the same."""
+    return torch.rand(1, channels, *size, generator=torch.Generator().manual_seed(0))

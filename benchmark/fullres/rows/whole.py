@@ -1,0 +1,47 @@
+"""Run one operator of a captured network on whole tensors, however those lie in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from benchmark.fullres.rows.graph import Node
+
+aten = torch.ops.aten
+# The network's own tensors may have lain in another order, in which a view was possible.
+_RESHAPES = {aten.view.default, aten._unsafe_view.default, aten._reshape_alias.default}
+# What these return is the bytes of neighbours.
+_OF_NEIGHBOURS = {aten.view.dtype, aten.view_as_complex.default, aten.view_as_real.default}
+
+
+def evaluate(node: Node, value_of: Callable[[Any], Any]) -> Any:
+    """Return what the operator of ``node`` returns; ``value_of`` gives the tensor of a node among its arguments."""
+    if node.op == "empty":
+        return torch.empty(node.shape or (), dtype=node.dtype)
+    args, kwargs = tree_map(value_of, (node.args, node.kwargs))
+    if node.op == "norm":
+        x, weight, bias, mean, var, eps = args
+        return torch.native_batch_norm(x, weight, bias, mean, var, False, 0.0, eps)[0]
+    if node.op == "assemble":
+        return _assembled(node, args)
+    if node.op in _RESHAPES:
+        return args[0].reshape(args[1])
+    if node.op in _OF_NEIGHBOURS:
+        return node.op(args[0].contiguous(), *args[1:], **kwargs)
+    result = node.op(*args, **kwargs)
+    return result[0] if isinstance(result, tuple) and node.shape is not None else result
+
+
+def _assembled(node: Node, args: Any) -> Tensor:
+    base, writes = args
+    target = torch.empty(node.shape or (), dtype=node.dtype) if base is None else base.clone()
+    for source, region in writes:
+        index = [slice(None)] * target.ndim
+        for dim, start, stop, step in region:
+            index[dim] = slice(start, stop, step)
+        target[tuple(index)] = source
+    return target
