@@ -7,26 +7,33 @@ in turn. As a script: ``python -m tests.random_networks --count 1000 --seed 7 --
 from __future__ import annotations
 
 import argparse
+import contextlib
 import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 from unittest import mock
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.counting.trace import trace
+from benchmark.conditions import Conditions
 from benchmark.fullres import deciding
+from benchmark.fullres.bands import plan as bands
+from benchmark.fullres.enginepass import EnginePass
+from benchmark.fullres.tiles.choose import RESERVE_BYTES
 from benchmark.host import machine
 from tests.blocks import KINDS, conv
 from zoo.errors import UserError
 
 MODES = ("auto", "tile", "limit")
-# Of the largest value of the whole image's output.
-TOLERANCE = 1e-5
+ENGINES = ("openvino", "onnxruntime")
+bands_sizes = bands.Sizes
+# Of the largest value of the whole image's output; an engine adds in another order everywhere.
+TOLERANCE, ENGINE_TOLERANCE = 1e-5, 1e-3
 # Input channels and sides just above 512x512 pixels, odd, with tiles that divide nothing.
 LARGE = ((4, 601, 587), (3, 523, 1031), (4, 700, 413), (1, 517, 613))
 SMALL = ((4, 151, 187), (3, 187, 149), (1, 173, 163))
@@ -131,7 +138,9 @@ class Verdict:
         return f"seed {self.seed}: {self.status} by {self.difference:.1e} [{', '.join(self.kinds)}] {self.text}"
 
 
-def check(seed: int, mode: str, sizes: Sequence[tuple[int, int, int]] = LARGE, tile: tuple[int, int] = (0, 0)) -> Verdict:
+def check(
+    seed: int, mode: str, sizes: Sequence[tuple[int, int, int]] = LARGE, tile: tuple[int, int] = (0, 0)
+) -> Verdict:
     """Compare the network of ``seed`` in pieces with the whole image, on one of ``sizes`` (C, H, W)."""
     draw = Random(-seed - 1)
     channels, height, width = draw.choice(sizes)
@@ -155,7 +164,8 @@ def check(seed: int, mode: str, sizes: Sequence[tuple[int, int, int]] = LARGE, t
     if any(KINDS[name].runs for name in network.kinds):
         return Verdict(seed, network.kinds, "equal", text=text)
     difference = relative_difference(pieces, whole)
-    return Verdict(seed, network.kinds, "equal" if difference <= TOLERANCE else "different", difference, text)
+    same = difference <= (ENGINE_TOLERANCE if mode in ENGINES else TOLERANCE)
+    return Verdict(seed, network.kinds, "equal" if same else "different", difference, text)
 
 
 def relative_difference(pieces: Tensor, whole: Tensor) -> float:
@@ -169,31 +179,41 @@ def relative_difference(pieces: Tensor, whole: Tensor) -> float:
 def _run(network: nn.Module, planes: Tensor, mode: str, tile: tuple[int, int]) -> tuple[Tensor, str]:
     """Return the output by ``run_full`` and the text of how it went: the only call of what is tested here."""
     texts: list[str] = []
+    plan_execution = deciding.plan_execution
 
-    def plan(*arguments: object, **options: object) -> deciding.Execution:
-        how = _plan(*arguments, **options)  # type: ignore[arg-type]
+    def plan(*arguments: Any, **options: Any) -> Any:
+        how = plan_execution(*arguments, **options)
         texts.append(how.text)
         return how
 
-    _plan = deciding.plan_execution
-    with mock.patch.object(deciding, "plan_execution", plan):
-        if mode == "tile":
+    with _small_pieces(), mock.patch.object(deciding, "plan_execution", plan):
+        if mode in ENGINES:
+            output = _run_by_engine(network, planes, mode)
+        elif mode == "tile":
             output = deciding.run_full(network, planes, tile=tile)
         elif mode == "limit":
-            output = deciding.run_full(network, planes, memory_limit=_limit(network, planes))
+            output = deciding.run_full(network, planes, memory_limit=_limit(planes))
         else:
             output = deciding.run_full(network, planes)
     return output, f"{tile if mode == 'tile' else mode}: {' '.join(texts)}"
 
 
-def _limit(network: nn.Module, planes: Tensor) -> int:
-    """Return a limit of this process's memory that leaves no room for the whole image."""
-    there = machine.resident_bytes() or 0
-    try:
-        need = trace(network.to("meta"), planes.to("meta")).peak_workspace_bytes if False else 40 * planes.nbytes
-    except Exception:
-        need = 40 * planes.nbytes
-    return int(there + need // 2)
+def _run_by_engine(network: nn.Module, planes: Tensor, backend: str) -> Tensor:
+    """Return the output by an inference engine, which gets the crops that ``infer --backend`` would give it."""
+    conditions = Conditions(backend=backend)
+    subject = deciding.Subject(network, planes.shape[1])
+    how = deciding.plan_execution(subject, planes, by_torch=False)
+    return how.run(planes, forward=EnginePass(network, conditions, planes.shape[1], 64))
+
+
+def _small_pieces() -> contextlib.AbstractContextManager[Any]:
+    """Let bands be a few rows high on images of this size, too, and let no operator run whole for being small."""
+    return mock.patch.object(bands, "Sizes", lambda: bands_sizes(strip_bytes=100_000, small_bytes=0))
+
+
+def _limit(planes: Tensor) -> int:
+    """Return a limit of this process's memory that leaves about as much as forty planes of the image take."""
+    return (machine.resident_bytes() or 0) + RESERVE_BYTES + 40 * 4 * planes.shape[-2] * planes.shape[-1]
 
 
 def main() -> None:
@@ -201,7 +221,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0, help="the first; the others follow it")
-    parser.add_argument("--mode", choices=MODES, action="append", help="may be given several times; default: all")
+    parser.add_argument(
+        "--mode", choices=(*MODES, *ENGINES), action="append", help="may be given several times; default: all"
+    )
     parser.add_argument("--verbose", action="store_true", help="print those that are equal, too")
     parser.add_argument("--small", action="store_true", help="images of about 150x190, and a threshold below them")
     arguments = parser.parse_args()

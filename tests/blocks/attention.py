@@ -117,9 +117,7 @@ def fourier(draw: Random, c: int) -> nn.Module:
         y = torch.fft.irfft2(torch.fft.rfft2(y) * self.gain.view(-1, 1, 1, 1, 1), s=(8, 8))
         return y.permute(0, 1, 2, 4, 3, 5).reshape(n, c, y.shape[2] * 8, -1)[:, :, :h, :w]
 
-    return Block(
-        forward, gain=nn.Parameter(torch.rand(c)), how=draw.choice(["image", "real", "rows", "windows"])
-    )
+    return Block(forward, gain=nn.Parameter(torch.rand(c)), how=draw.choice(["image", "real", "rows", "windows"]))
 
 
 @kind("attention")

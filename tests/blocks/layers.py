@@ -187,7 +187,16 @@ def reductions(draw: Random, c: int) -> nn.Module:
         }[self.name]()
         return self.body(x) + 0.5 * y
 
-    names = ["channel std", "channel median", "image std", "image median", "image amax", "sum rows", "logsumexp", "prod"]
+    names = [
+        "channel std",
+        "channel median",
+        "image std",
+        "image median",
+        "image amax",
+        "sum rows",
+        "logsumexp",
+        "prod",
+    ]
     return Block(forward, body=conv(c), name=draw.choice([*names, "mean all", "quantile", "min max"]))
 
 
