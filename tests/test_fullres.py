@@ -247,8 +247,8 @@ class Shrinking(nn.Module):
     [
         (Sorted(), "cannot be followed through mul"),
         (Cumulated(), "cannot be followed through cumsum"),
-        (Sized(), "tiled differs from whole"),
-        (Shrinking(), "size does not follow"),
+        (Sized(), "runs mul.Tensor in another way"),
+        (Shrinking(), "runs slice.Tensor in another way"),
         (
             nn.Sequential(nn.AdaptiveAvgPool2d(8), nn.Upsample(scale_factor=8)),
             "see the whole image: _adaptive_avg_pool2d",

@@ -178,7 +178,7 @@ def test_an_engine_gets_tiles_of_one_size_and_filters_found_in_strips(monkeypatc
     monkeypatch.setattr("benchmark.fullres.deciding.USUAL_BYTES", 2 << 20)
     how = runner.plan(planes)
     assert (how.mode, how.strips) == ("filters, then tiles", None)
-    assert how.filter_strips is not None
+    assert how.filters is not None
     assert how.plan is not None
     assert len(how.plan.rows.pieces) > 2
     assert len({tile.crop_size for tile in how.plan}) == 1
@@ -189,10 +189,11 @@ def test_an_engine_gets_tiles_of_one_size_and_filters_found_in_strips(monkeypatc
 def test_strips_of_a_network_that_nobody_tested_are_compared_with_the_whole(monkeypatch) -> None:
     network, planes, run = build("plainunet_8"), torch.rand(1, 4, 192, 128), descent.run_strips
 
-    def run_wrongly(module, x, plan, take) -> None:
-        run(module, x, plan, lambda strip, first: take(strip + first, first))
+    def run_wrongly(module, x, plan, take, out) -> None:
+        run(module, x, plan, take, out)
+        out[:, :, -1] += 1e-4 * out.abs().max()
 
-    for trusted, runs, mode in ((False, run, "strips"), (False, run_wrongly, "tiles"), (True, run_wrongly, "strips")):
+    for trusted, runs, mode in ((False, run, "strips"), (False, run_wrongly, "whole"), (True, run_wrongly, "strips")):
         monkeypatch.setattr(descent, "run_strips", runs)
         assert plan_execution(Subject(network, 4, 4, 32, trusted=trusted), planes).mode == mode
 

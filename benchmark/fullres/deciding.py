@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cached_property
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +21,7 @@ from benchmark.fullres.bands.run import banded_peak_bytes, run_banded
 from benchmark.fullres.checking import check_pieces, small_sizes
 from benchmark.fullres.execution import Execution, Mode
 from benchmark.fullres.hyper import Anatomy, dissect, hyper_layers, release_filters
-from benchmark.fullres.inexact import InexactError
+from benchmark.fullres.inexact import InexactError, planned
 from benchmark.fullres.strips.descent import FilterStrips, find_filter_strips, find_strips
 from benchmark.fullres.subject import Subject
 from benchmark.fullres.tiles.calls import difference
@@ -52,7 +51,6 @@ SMALL_PIXELS = 512 * 512
 USUAL_BYTES = 768 * MIB
 # A few rows at a time, and nothing whole that can be banded: for small images on which bands are compared.
 THIN = Sizes(strip_bytes=32 << 10, small_bytes=0)
-Planned = TypeVar("Planned")
 
 
 def run_full(
@@ -136,6 +134,7 @@ class _Decision:
         self.size = (planes.shape[-2], planes.shape[-1])
         self.output_bytes, self.keep_filters, self.by_torch = output_bytes, keep_filters, by_torch
         self.heap_factor = heap_factor if memory_limit is not None else 1.0
+        self._anatomies: dict[tuple[int, int], Anatomy] = {}
 
     # --- what there is
 
@@ -180,6 +179,7 @@ class _Decision:
         """Return an execution in tiles that are not exact, with the seams as measured."""
         subject = self.subject
         release_filters(subject.network)
+        self._anatomies.clear()
         reception = approximate_reception(self._anatomy().forward)
         choice = self._choice(reception, tile)
         plan = self._plan(reception, choice.tile)
@@ -232,7 +232,7 @@ class _Decision:
         subject = self.subject
         filters = self._filter_strips(size, rows)
         whole = 0.0 if rows else self._live_bytes
-        strips = _planned(
+        strips = planned(
             "strips",
             lambda: find_strips(subject.network, subject.channels, size, self._budget(), whole, rows),
         )
@@ -253,7 +253,7 @@ class _Decision:
             return None
         whole = 0.0 if rows else self._live_bytes
         budget = self._budget()
-        found = _planned(
+        found = planned(
             "strips",
             lambda: find_filter_strips(subject.network, subject.channels, size, budget, whole, passes, rows),
         )
@@ -287,7 +287,7 @@ class _Decision:
         """Return what bands take; None where the network's operators cannot be listed beforehand."""
         try:
             shape = (1, self.subject.channels, *self.size)
-            return int(self.heap_factor * _planned("bands", lambda: banded_peak_bytes(self.subject.network, shape)))
+            return int(self.heap_factor * planned("bands", lambda: banded_peak_bytes(self.subject.network, shape)))
         except InexactError as error:
             self.reporter.detail(f"bands: {error}")
             return None
@@ -295,7 +295,10 @@ class _Decision:
     # --- tiles
 
     def _anatomy(self, size: tuple[int, int] | None = None) -> Anatomy:
-        return dissect(self.subject.network, self.subject.channels, size or self.size)
+        size = size or self.size
+        if size not in self._anatomies:
+            self._anatomies[size] = dissect(self.subject.network, self.subject.channels, size)
+        return self._anatomies[size]
 
     def _refuse_global(self, reception: Reception) -> None:
         if reception.reach is not None:
@@ -406,16 +409,6 @@ class _Decision:
         if there is None or need is None:
             return there is None
         return need <= (there if self.memory_limit is not None else there // 2)
-
-
-def _planned(what: str, make: Callable[[], Planned]) -> Planned:
-    """Return a plan; where planning fails, the network goes whole, and whose failure it was is said."""
-    try:
-        return make()
-    except (UserError, MemoryError):
-        raise
-    except Exception as error:
-        raise InexactError(f"zoo-bench cannot plan it in {what} ({in_one_line(error)})") from error
 
 
 def _output_of(reception: Reception) -> tuple[int, int, int]:

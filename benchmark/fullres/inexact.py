@@ -2,8 +2,26 @@
 
 from __future__ import annotations
 
-from zoo.errors import UserError
+from collections.abc import Callable
+from typing import TypeVar
+
+from zoo.errors import UserError, in_one_line
+
+Planned = TypeVar("Planned")
 
 
 class InexactError(UserError):
     """Pieces of this network would differ from the whole image, or nobody can show beforehand that they do not."""
+
+
+def planned(what: str, make: Callable[[], Planned]) -> Planned:
+    """Return the plan that ``make`` returns; raise InexactError where making one fails, which is no fault of a network.
+
+    ``what``: the kind of pieces.
+    """
+    try:
+        return make()
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        raise InexactError(f"zoo-bench cannot plan it in {what} ({in_one_line(error)})") from error

@@ -10,13 +10,12 @@ from benchmark.conditions import TileSize
 from benchmark.fullres.bands.run import banded_peak_bytes
 from benchmark.fullres.deciding import SMALL_PIXELS
 from benchmark.fullres.hyper import dissect
-from benchmark.fullres.inexact import InexactError
+from benchmark.fullres.inexact import InexactError, planned
 from benchmark.fullres.subject import Subject
 from benchmark.fullres.tiles.choose import HEAP_FACTOR, bytes_per_pixel, choose, unmeasured
 from benchmark.fullres.tiles.plan import make_plan, step_of
 from benchmark.fullres.tiles.probe import approximate_reception
 from benchmark.fullres.tiles.receptive import Reception
-from zoo.errors import UserError
 
 
 def least_need(
@@ -64,6 +63,6 @@ def _in_bands(subject: Subject, shape: Sequence[int]) -> int | None:
     try:
         # Its operators are listed with weights on the CPU, which nobody looks at: memory that is never touched.
         network = copy.deepcopy(subject.network).to_empty(device="cpu")
-        return banded_peak_bytes(network, (1, *shape[1:]))
-    except UserError:
+        return planned("bands", lambda: banded_peak_bytes(network, (1, *shape[1:])))
+    except InexactError:
         return None

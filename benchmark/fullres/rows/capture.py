@@ -63,7 +63,9 @@ def capture(module: nn.Module, shape: Sequence[int]) -> Captured:
         with torch.inference_mode(False), torch.no_grad(), untouched(module) as changed:
             # Memory that is never touched is never given: this input takes none.
             planes = torch.empty(tuple(shape))
-            graph = make_fx(torch.func.functionalize(forward), tracing_mode="fake")(list(tensors.values()), planes)
+            # Tensors that the network holds without having registered them are constants.
+            make = make_fx(torch.func.functionalize(forward), tracing_mode="fake", _allow_non_fake_inputs=True)
+            graph = make(list(tensors.values()), planes)
     except InexactError:
         raise
     except (DataDependentOutputException, DynamicOutputShapeException, GuardOnDataDependentSymNode) as error:
@@ -89,7 +91,7 @@ def _check(graph: fx.GraphModule, node: fx.Node) -> None:
         return
     target: Any = node.target
     if not isinstance(target, torch._ops.OpOverload) or target.namespace not in _LIBRARIES:
-        raise InexactError(f"{target} is not an operator of torch, and nothing is known about it")
+        raise InexactError(f"{name_of(target)} is no operator on tensors that is known here")
     if target._schema.is_mutable:
         raise InexactError(f"{name_of(target)} writes in place where it cannot be followed")
     if torch.Tag.nondeterministic_seeded in target.tags:
@@ -100,4 +102,7 @@ def _check(graph: fx.GraphModule, node: fx.Node) -> None:
 
 def name_of(target: Any) -> str:
     """Return what a user calls an operator."""
-    return target if isinstance(target, str) else str(getattr(target, "_overloadpacket", target)).removeprefix("aten.")
+    if isinstance(target, str):
+        return target
+    name = getattr(target, "_overloadpacket", None) or getattr(target, "__name__", target)
+    return str(name).removeprefix("aten.")

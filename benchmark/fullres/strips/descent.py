@@ -168,13 +168,26 @@ class _EmbeddingOf(nn.Module):
         self._layer = (layer,)
 
     def forward(self, x: Tensor) -> Tensor:
-        found: list[Tensor] = []
-        hook = self._layer[0].register_forward_pre_hook(lambda _, args: found.append(args[1]))
+        hook = self._layer[0].register_forward_pre_hook(_found)
         try:
             self.inner(x)
+        except _FoundError as found:
+            return found.embedding
         finally:
             hook.remove()
-        return found[0]
+        raise ValueError("the network does not run its hyper-convolution")
+
+
+class _FoundError(Exception):
+    """An embedding was seen: the rest of the network need not run."""
+
+    def __init__(self, embedding: Tensor) -> None:
+        super().__init__()
+        self.embedding = embedding
+
+
+def _found(layer: nn.Module, args: tuple[Tensor, Tensor]) -> None:
+    raise _FoundError(args[1])
 
 
 def _frozen(network: nn.Module, layers: Sequence[HyperConv2d]) -> nn.Module:
