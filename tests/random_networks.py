@@ -1,7 +1,7 @@
 """Random networks of ordinary blocks, and whether an image in pieces equals the whole.
 
-``network_of(seed)`` gives the same network for the same seed; seeds that follow each other begin with each kind of block
-in turn. As a script: ``python -m tests.random_networks --count 1000 --seed 7 --mode tile`` prints each that differs.
+``network_of(seed)`` gives the same network for the same seed; seeds that follow each other have each kind of block in
+turn. As a script: ``python -m tests.random_networks --count 1000 --seed 7 --mode tile`` prints each that differs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from zoo.errors import UserError
 
 MODES = ("auto", "tile", "limit")
 ENGINES = ("openvino", "onnxruntime")
-bands_sizes = bands.Sizes
 # Of the largest value of the whole image's output; an engine adds in another order everywhere.
 TOLERANCE, ENGINE_TOLERANCE = 1e-5, 1e-3
 # Input channels and sides just above 512x512 pixels, odd, with tiles that divide nothing.
@@ -112,7 +111,7 @@ def kinds_of(seed: int, draw: Random) -> list[str]:
 
 
 def network_of(seed: int, channels: int = 4) -> RandomNetwork:
-    """Return the network of a seed, in evaluation mode, with statistics of batches that are not those of a new layer."""
+    """Return the network of a seed, in evaluation mode; its batch norms have statistics as after a training."""
     draw = Random(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -208,7 +207,7 @@ def _run_by_engine(network: nn.Module, planes: Tensor, backend: str) -> Tensor:
 
 def _small_pieces() -> contextlib.AbstractContextManager[Any]:
     """Let bands be a few rows high on images of this size, too, and let no operator run whole for being small."""
-    return mock.patch.object(bands, "Sizes", lambda: bands_sizes(strip_bytes=100_000, small_bytes=0))
+    return mock.patch.object(bands, "Sizes", return_value=bands.Sizes(strip_bytes=100_000, small_bytes=0))
 
 
 def _limit(planes: Tensor) -> int:

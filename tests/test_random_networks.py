@@ -18,6 +18,11 @@ def ids(seed: int) -> str:
     return f"{seed}-{list(KINDS)[seed % len(KINDS)]}"
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
 @pytest.fixture
 def small(monkeypatch) -> None:
     """Let small images go in pieces."""
