@@ -113,6 +113,11 @@ def test_height_and_width_exchanged_are_exact() -> None:
     exact(lambda self, x: self.conv(x.permute(0, 1, 3, 2)).mT.contiguous())
 
 
+def test_planes_in_any_memory_order_are_exact() -> None:
+    for x in (planes().contiguous(memory_format=torch.channels_last), planes(117, 131).mT, planes(262, 117)[:, :, ::2]):
+        exact(lambda self, x: self.conv(x.flatten(2).view(x.shape) if x.is_contiguous() else x) + x[:, :1], x)
+
+
 # Views.
 
 
