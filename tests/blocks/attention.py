@@ -137,8 +137,8 @@ def layer_norm_2d(draw: Random, c: int) -> nn.Module:
         return x + self.last(y)
 
     return Block(
-        forward, by_hand=draw.random() < 0.5, global_=draw.random() < 0.5, wide=conv(c, 2 * c, 1), last=conv(c, kernel=1),
-        deep=conv(2 * c, groups=2 * c), scale=conv(c, kernel=1)
+        forward, by_hand=draw.random() < 0.5, global_=draw.random() < 0.5, wide=conv(c, 2 * c, 1),
+        deep=conv(2 * c, groups=2 * c), scale=conv(c, kernel=1), last=conv(c, kernel=1),
     )  # fmt: skip
 
 

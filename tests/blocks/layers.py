@@ -93,9 +93,10 @@ def _image_norm() -> nn.Module:
 @kind("layers")
 def activations(draw: Random, c: int) -> nn.Module:
     layer = draw.choice([
-        nn.PReLU(c, init=0.1), nn.PReLU(), nn.GELU(), nn.GELU(approximate="tanh"), nn.SiLU(inplace=True), nn.Hardswish(),
-        nn.ELU(inplace=True), nn.Softplus(), nn.Mish(), nn.ReLU6(inplace=True), nn.Hardtanh(), nn.Softshrink(0.1),
-        nn.LogSigmoid(), nn.Threshold(0, 0), nn.RReLU(), nn.Dropout(0.5), nn.Dropout2d(0.5), nn.CELU(), nn.Softsign(),
+        nn.PReLU(c, init=0.1), nn.PReLU(), nn.GELU(), nn.GELU(approximate="tanh"), nn.SiLU(inplace=True),
+        nn.Hardswish(), nn.ELU(inplace=True), nn.Softplus(), nn.Mish(), nn.ReLU6(inplace=True), nn.Hardtanh(),
+        nn.Softshrink(0.1), nn.LogSigmoid(), nn.Threshold(0, 0), nn.RReLU(), nn.Dropout(0.5), nn.Dropout2d(0.5),
+        nn.CELU(), nn.Softsign(),
     ])  # fmt: skip
     return nn.Sequential(conv(c), layer)
 
