@@ -12,8 +12,9 @@ from benchmark.fullres.inexact import InexactError
 from benchmark.fullres.subject import Subject
 from zoo.errors import in_one_line
 
-# Of the largest output: kernels for other shapes add up in another order.
-TOLERANCE = 1e-5
+# Of the largest output. Kernels for other shapes add up in another order: most networks differ by less than 1e-6. What
+# enlarges that, as a warp by a computed flow does, does so more on a large image, where 1e-5 is promised.
+TOLERANCE = 2e-6
 Forward = Callable[[Tensor], Tensor]
 
 
