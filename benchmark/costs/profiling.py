@@ -15,8 +15,9 @@ from benchmark.counting.trace import Trace, trace
 from benchmark.profilers import PROFILERS
 from benchmark.types import Measurement
 from zoo.card import ModelCard, get_card
-from zoo.errors import BuildError, SizeError, UserError, in_one_line
+from zoo.errors import BuildError, OutputError, SizeError, UserError, in_one_line
 from zoo.options import resolve_options
+from zoo.outputs import checked
 from zoo.raw import padded_size
 
 Size = tuple[int, int]
@@ -36,7 +37,7 @@ class CostError(UserError):
 
 
 def meta_model(card: ModelCard, options: Mapping[str, Any]) -> nn.Module:
-    """Build a model without memory for its weights.
+    """Build a model without memory for its weights; its calls raise OutputError where they do not return one image.
 
     Raises UserError for options that the model refuses, BuildError if its build function fails.
     """
@@ -49,7 +50,7 @@ def meta_model(card: ModelCard, options: Mapping[str, Any]) -> nn.Module:
     except Exception:
         # A build function that reads its own tensors' values needs real ones; other errors come again here.
         model = _build(card, resolved)
-    return model.to("meta")
+    return checked(model.to("meta"))
 
 
 def _build(card: ModelCard, options: Mapping[str, Any]) -> nn.Module:
@@ -64,7 +65,8 @@ def _build(card: ModelCard, options: Mapping[str, Any]) -> nn.Module:
 def trace_card(card: ModelCard, options: Mapping[str, Any], size: Size, model: nn.Module | None = None) -> Trace:
     """Trace one image whose planes have ``size`` before padding.
 
-    Raises SizeError if the size is too small, CostError if the model cannot run on meta tensors.
+    Raises SizeError if the size is too small, OutputError for a model that returns anything but one image, and
+    CostError if it cannot run on meta tensors.
     """
     spec = card.input_for(options)
     height, width = padded_size(*size, spec)
@@ -72,6 +74,8 @@ def trace_card(card: ModelCard, options: Mapping[str, Any], size: Size, model: n
     planes = torch.empty(1, spec.channels, height, width, device="meta")
     try:
         return trace(model, planes)
+    except OutputError:
+        raise
     except Exception as error:
         # Whatever a user's forward raises is a statement about that model, not about the tool.
         raise CostError(
@@ -84,8 +88,8 @@ def trace_or_run(
 ) -> tuple[Trace, str | None]:
     """Trace one image; a model that cannot be followed on meta tensors really runs, on an image of at most its patch.
 
-    The second value says so then: why, and at which size. Raises SizeError if the size is too small, CostError if
-    the model does not run either.
+    The second value says so then: why, and at which size. Raises SizeError and
+    OutputError as ``trace_card`` does, CostError if the model does not run either.
     """
     try:
         return trace_card(card, options, size, model), None
@@ -104,7 +108,9 @@ def _run_traced(card: ModelCard, options: Mapping[str, Any], size: Size, error: 
     planes = torch.rand(1, spec.channels, *padded_size(*size, spec), generator=torch.Generator().manual_seed(0))
     try:
         with _plain_operations():
-            return trace(network, planes)
+            return trace(checked(network), planes)
+    except OutputError:
+        raise
     except Exception as failure:
         raise CostError(
             f"costs of {card.name} not counted: neither on meta tensors ({error.reason})"
