@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -95,8 +96,6 @@ def folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "arguments",
     [
-        "profile coarse --size 8x6",
-        "profile coarse --size 8x6 --audit --measure",
         "infer coarse x.npy -o o",
         "infer coarse p.png -o o",
         "infer coarse x.npy -o o --tile off",
@@ -112,3 +111,13 @@ def test_every_verb_refuses_a_list_in_the_same_line(zoo_bench, folder, arguments
     line = outcome.err.strip().splitlines()[-1]
     assert line.startswith(f"zoo-bench: the model returned a list of (1, 3, 4, 3), {SHAPE}; expected one tensor (N, C")
     assert outcome.out == ""
+
+
+def test_profile_counts_such_a_network_and_says_what_it_returned(zoo_bench, folder) -> None:
+    document = json.loads(zoo_bench("profile", "coarse", "--size", "8x6", "--json").out)
+    assert (document["macs"], document["output_shape"]) == (3 * 3 * 9 * 48, None)
+    (note,) = document["notes"]
+    assert note.startswith(f"the model returned a list of (1, 3, 4, 3), {SHAPE}; expected one tensor (N, C, H, W)")
+    text = zoo_bench("profile", "coarse", "--size", "8x6").out
+    assert "input 1x3x8x6, output not one image" in text
+    assert f"note                   {note}" in text

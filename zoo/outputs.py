@@ -15,7 +15,8 @@ _SHOWN, _LETTERS = 4, 24
 
 def checked(network: nn.Module) -> nn.Module:
     """Let every call of ``network`` raise OutputError where it does not return one image; return it."""
-    network.register_forward_hook(lambda module, args, output: check_output(output))
+    # By nn.Module's own method: TorchScript networks run hooks, but their method refuses to take one.
+    nn.Module.register_forward_hook(network, lambda module, args, output: check_output(output))
     return network
 
 

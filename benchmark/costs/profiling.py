@@ -15,9 +15,8 @@ from benchmark.counting.trace import Trace, trace
 from benchmark.profilers import PROFILERS
 from benchmark.types import Measurement
 from zoo.card import ModelCard, get_card
-from zoo.errors import BuildError, OutputError, SizeError, UserError, in_one_line
+from zoo.errors import BuildError, SizeError, UserError, in_one_line
 from zoo.options import resolve_options
-from zoo.outputs import checked
 from zoo.raw import padded_size
 
 Size = tuple[int, int]
@@ -37,7 +36,7 @@ class CostError(UserError):
 
 
 def meta_model(card: ModelCard, options: Mapping[str, Any]) -> nn.Module:
-    """Build a model without memory for its weights; its calls raise OutputError where they do not return one image.
+    """Build a model without memory for its weights.
 
     Raises UserError for options that the model refuses, BuildError if its build function fails.
     """
@@ -50,7 +49,7 @@ def meta_model(card: ModelCard, options: Mapping[str, Any]) -> nn.Module:
     except Exception:
         # A build function that reads its own tensors' values needs real ones; other errors come again here.
         model = _build(card, resolved)
-    return checked(model.to("meta"))
+    return model.to("meta")
 
 
 def _build(card: ModelCard, options: Mapping[str, Any]) -> nn.Module:
@@ -65,8 +64,7 @@ def _build(card: ModelCard, options: Mapping[str, Any]) -> nn.Module:
 def trace_card(card: ModelCard, options: Mapping[str, Any], size: Size, model: nn.Module | None = None) -> Trace:
     """Trace one image whose planes have ``size`` before padding.
 
-    Raises SizeError if the size is too small, OutputError for a model that returns anything but one image, and
-    CostError if it cannot run on meta tensors.
+    Raises SizeError if the size is too small, CostError if the model cannot run on meta tensors.
     """
     spec = card.input_for(options)
     height, width = padded_size(*size, spec)
@@ -74,8 +72,6 @@ def trace_card(card: ModelCard, options: Mapping[str, Any], size: Size, model: n
     planes = torch.empty(1, spec.channels, height, width, device="meta")
     try:
         return trace(model, planes)
-    except OutputError:
-        raise
     except Exception as error:
         # Whatever a user's forward raises is a statement about that model, not about the tool.
         raise CostError(
@@ -88,8 +84,8 @@ def trace_or_run(
 ) -> tuple[Trace, str | None]:
     """Trace one image; a model that cannot be followed on meta tensors really runs, on an image of at most its patch.
 
-    The second value says so then: why, and at which size. Raises SizeError and
-    OutputError as ``trace_card`` does, CostError if the model does not run either.
+    The second value says so then: why, and at which size. Raises SizeError if the size is too small, CostError if
+    the model does not run either.
     """
     try:
         return trace_card(card, options, size, model), None
@@ -108,9 +104,7 @@ def _run_traced(card: ModelCard, options: Mapping[str, Any], size: Size, error: 
     planes = torch.rand(1, spec.channels, *padded_size(*size, spec), generator=torch.Generator().manual_seed(0))
     try:
         with _plain_operations():
-            return trace(checked(network), planes)
-    except OutputError:
-        raise
+            return trace(network, planes)
     except Exception as failure:
         raise CostError(
             f"costs of {card.name} not counted: neither on meta tensors ({error.reason})"
@@ -189,8 +183,10 @@ def profile(
     ``size`` is that of the planes the network receives (default: the patch of its dataset); nothing is run
     and no memory of that size is needed. ``layers`` adds the MACs per layer, ``audit`` what other counters say
     about a small image, which they run. A model that cannot be followed on meta tensors is run on an image of at most
-    its dataset's patch; ``input_shape`` and ``notes`` say so. Raises UserError for unknown names, options and sizes
-    that are too small, and for a model that does not run at all.
+    its dataset's patch; ``input_shape`` and ``notes`` say so. ``incomplete`` lists the operators without a
+    formula that multiply and accumulate, or may: without them MACs and FLOPs are too low. A model that does not return
+    one image has no ``output_shape``, and a note says what it returned. Raises UserError for unknown names, options and
+    sizes that are too small, and for a model that does not run at all.
     """
     card = get_card(model)
     given = options or {}
@@ -201,19 +197,22 @@ def profile(
         "model": card.name,
         "options": dict(resolve_options(card.name, card.options, given)),
         "input_shape": list(result.input_shape),
-        "output_shape": list(result.output_shape),
+        "output_shape": list(result.output_shape) or None,
         **{name: measurement.value for name, measurement in costs.items()},
         "peak_conv_layer": result.peak_conv_layer,
         "peak_activation_layer": result.peak_activation_layer,
         "uncounted_ops": [
             {"op": item.op, "calls": item.calls, "elements": item.elements} for item in result.uncounted_ops
         ],
+        "incomplete": result.missing_ops,
         "definitions": {name: measurement.definition for name, measurement in costs.items()},
-        "notes": [note] if note else [],
+        "notes": [text for text in (note, result.output_fault) if text],
     }
     if layers:
         document["layers"] = [
-            {"layer": name, "macs": macs, "flops": 2 * macs} for name, macs in result.layer_macs.items()
+            {"layer": name, "macs": (macs := result.layer_macs.get(name, 0)), "flops": 2 * macs}
+            | ({"incomplete": list(result.layer_missing[name])} if name in result.layer_missing else {})
+            for name in result.layer_macs | result.layer_missing
         ]
     if audit:
         document |= _audit_part(card, given, size or default_size(card), document["notes"])
