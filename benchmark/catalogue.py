@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmark.counting.trace import incomplete_text
 from benchmark.datasets import DATASETS
 from benchmark.metrics import METRICS
 from benchmark.profilers import PROFILERS
@@ -121,11 +122,14 @@ def _tiling(card: ModelCard) -> str:
 
 def profile_text(document: dict[str, Any]) -> str:
     """Return the costs of ``profiling.profile`` for people."""
+    incomplete = incomplete_text(document["incomplete"])
+    beside = f" ({incomplete})" if incomplete else ""
+    output = _shape(document["output_shape"]) if document["output_shape"] else "not one image"
     lines = [
-        f"{document['model']}: input {_shape(document['input_shape'])}, output {_shape(document['output_shape'])}",
+        f"{document['model']}: input {_shape(document['input_shape'])}, output {output}",
         f"  params                 {document['params']:,}",
-        f"  MACs                   {document['macs']:,}",
-        f"  FLOPs (2 per MAC)      {document['flops']:,}",
+        f"  MACs                   {document['macs']:,}{beside}",
+        f"  FLOPs (2 per MAC)      {document['flops']:,}{beside}",
         f"  weights                {document['weight_bytes'] / GIB:.3f} GiB",
         f"  conv outputs, sum      {document['conv_output_bytes'] / GIB:.3f} GiB",
         f"  largest convolution    {document['peak_conv_bytes'] / GIB:.3f} GiB in {document['peak_conv_layer'] or '-'}",
@@ -138,7 +142,10 @@ def profile_text(document: dict[str, Any]) -> str:
     lines += [f"    {o['op']:42} {o['calls']:6} calls {o['elements']:16,} elements" for o in document["uncounted_ops"]]
     if "layers" in document:
         lines.append(f"  {'per layer':44} {'MACs':>20} {'FLOPs':>20}")
-        lines += [f"    {o['layer']:42} {o['macs']:20,} {o['flops']:20,}" for o in document["layers"]]
+        lines += [
+            f"    {o['layer']:42} {o['macs']:20,} {o['flops']:20,}{'  incomplete' if 'incomplete' in o else ''}"
+            for o in document["layers"]
+        ]
     if "audit_details" in document:
         lines += _audit_lines(document["audit_details"])
     return "\n".join(lines)
@@ -146,10 +153,11 @@ def profile_text(document: dict[str, Any]) -> str:
 
 def _audit_lines(audit: dict[str, Any]) -> list[str]:
     record = audit["zoo-bench"]
+    missing = [f"; {r['because']}" for r in audit["reasons"] if r["counter"] == "zoo-bench"]
     lines = [
         f"  other counters at input {_shape(audit['audit_input_shape'])}:",
         f"    {'counter':14} {'MACs':>20} {'of record':>10}  why: difference in MACs",
-        f"    {'zoo-bench':14} {record:20,} {1:10.4f}  the count of record",
+        f"    {'zoo-bench':14} {record:20,} {1:10.4f}  the count of record{''.join(missing)}",
     ]
     for counter in ("thop", "ptflops", "ptflops-2021"):
         value = audit[counter]

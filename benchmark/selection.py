@@ -17,6 +17,7 @@ from benchmark.types import DatasetCard, Evidence, label_of
 from zoo.card import MODELS, ModelCard, get_card
 from zoo.errors import BuildError, UserError, nearest
 from zoo.options import resolve_options
+from zoo.outputs import checked
 from zoo.trained import shipped_weights
 from zoo.weights import (
     Checkpoint,
@@ -48,9 +49,12 @@ class Entry:
         return self.evidence != "untrained"
 
     def build(self, *, seed: int = 0) -> nn.Module:
-        """Build the network in evaluation mode, with its weights or those that ``seed`` gives."""
+        """Build the network in evaluation mode, with its weights or those that ``seed`` gives.
+
+        Its calls raise OutputError where they do not return one image.
+        """
         torch.manual_seed(seed)
-        model = self.card.build(**self.options)
+        model = checked(self.card.build(**self.options))
         if self.checkpoint:
             load_strictly(model, self.checkpoint.state, name=self.card.name, source=self.checkpoint.path)
         return model.eval()

@@ -92,6 +92,11 @@ class Measurement(Record):
     # Beside a peak: where it occurs.
     layer: str | None = None
 
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether this is a count that lacks something, which the remark names: it is too low by an unknown amount."""
+        return self.kind == "count" and self.remark is not None
+
     @model_serializer(mode="wrap")
     def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {key: value for key, value in handler(self).items() if value is not None or key == "value"}

@@ -245,6 +245,33 @@ def test_an_operation_without_a_form_in_onnx_is_named(zoo_bench, tmp_path, regis
     assert not (tmp_path / "b.onnx").exists()
 
 
+class Unpooling(nn.Module):
+    """Puts maxima back where they were found."""
+
+    def forward(self, x):
+        y, indices = nn.functional.adaptive_max_pool2d(x, (128, 128), return_indices=True)
+        return nn.functional.max_unpool2d(y, indices, 2)
+
+
+class Scripted(nn.ReLU):
+    def __new__(cls):
+        return torch.jit.script(nn.ReLU())
+
+
+def test_maxima_are_put_back_where_they_were_found(zoo_bench, tmp_path, register) -> None:
+    register("unpooling", Unpooling)
+    outcome = zoo_bench("export", "unpooling", "-o", tmp_path / "u.onnx")
+    assert outcome.code == 0, outcome.err
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_scripted_network_is_refused(zoo_bench, tmp_path, register) -> None:
+    register("scripted", Scripted)
+    outcome = zoo_bench("export", "scripted", "-o", tmp_path / "s.onnx")
+    assert outcome.code == 2
+    assert "it is a TorchScript module" in outcome.err.splitlines()[-1]
+
+
 def test_code_that_depends_on_values_is_refused(zoo_bench, tmp_path, register) -> None:
     register("deciding", Deciding)
     outcome = zoo_bench("export", "deciding", "-o", tmp_path / "d.onnx")

@@ -126,6 +126,7 @@ def test_weights_that_do_not_fit_stop_the_run_before_it_begins(tmp_path) -> None
         ("shape", "error", r"the model returned shape \(1, 3, 64, 63\); expected \(1, 3, 64, 64\)"),
         ("memory", "oom", "MemoryError: as if"),
         ("build", "error", "tiny_broken cannot be built: RuntimeError: cannot be made"),
+        ("list", "error", r"^the model returned a list of \(1, 3, 32, 32\), \(1, 3, 64, 64\); .* all_outputs"),
     ],
 )
 def test_a_failing_model_is_a_record_and_the_others_go_on(tmp_path, how: str, status: str, message: str) -> None:

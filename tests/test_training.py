@@ -330,6 +330,7 @@ def test_train_by_command_then_run_with_the_weights(recipe, tmp_path, zoo_bench)
         (["clip={norms: {DNet: 1}}"], "the network has no part 'DNet'"),
         (["loss=[{name: mse}, {name: vgg}]", "perceptual=none.pth"], "no file at none.pth"),
         (["nonsense"], "--set nonsense: expected KEY=VALUE"),
+        (["model=tiny_broken", "options.how=list"], "zoo-bench: the model returned a list of (2, 3, "),
     ],
 )
 def test_bad_input_is_one_line(recipe, tmp_path, zoo_bench, settings, message) -> None:

@@ -21,6 +21,10 @@ class SizeError(UserError):
     """An image that a network cannot take."""
 
 
+class OutputError(UserError, ValueError):
+    """A network that returns anything but the one image that is asked of it."""
+
+
 class TileError(UserError):
     """Tiles that a network's output would suffer from, or that a memory limit has no room for."""
 

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zoo.card import PYNET_PLANES, InputSpec
-from zoo.errors import SizeError, UserError
+from zoo.errors import OutputError, SizeError, UserError
+from zoo.outputs import check_output
 
 Offset = tuple[int, int]
 
@@ -108,16 +109,15 @@ def apply_model(model: Callable[[Tensor], Any], planes: Tensor, spec: InputSpec,
 
     Pads to the network's multiple, crops the output back (by what ``align_to_red`` added for ``red`` too) and
     maps its range; nothing is clipped. Raises
-    ValueError if the model does not return one image of the size that its convention promises.
+    OutputError if the model does not return one image of the size that its convention promises.
     """
     height, width = planes.shape[-2:]
     padded = pad_planes(planes, spec)
     output = model(padded)
     expected = (planes.shape[0], 3, *(round(size * spec.output_scale) for size in padded.shape[-2:]))
-    if not isinstance(output, Tensor):
-        raise ValueError(f"the model returned {type(output).__name__}; expected one tensor of shape {expected}")
+    check_output(output)
     if tuple(output.shape) != expected:
-        raise ValueError(f"the model returned shape {tuple(output.shape)}; expected {expected}")
+        raise OutputError(f"the model returned shape {tuple(output.shape)}; expected {expected}")
     output = output[..., : round(height * spec.output_scale), : round(width * spec.output_scale)]
     if red != (0, 0):
         # Output pixels per pixel of the mosaic, whose first red[0] rows and red[1] columns were added.

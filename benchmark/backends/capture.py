@@ -24,6 +24,8 @@ def capture(network: nn.Module, inputs: Sequence[Tensor], *, dynamic_shapes: Any
     ``dynamic_shapes`` as torch.export takes them leaves some open. Raises EngineError for a network whose Python code
     depends on values, ValueError and UserError as the network itself raises them.
     """
+    if isinstance(network, torch.jit.ScriptModule):
+        raise EngineError("the network cannot be captured as a graph: it is a TorchScript module.")
     # Captured below inference_mode, tensors of the graph could not be read again.
     with torch.inference_mode(False), torch.no_grad(), quiet():
         arguments = tuple(torch.empty_like(tensor).copy_(tensor) for tensor in inputs)
@@ -37,7 +39,9 @@ def capture(network: nn.Module, inputs: Sequence[Tensor], *, dynamic_shapes: Any
             raise _not_captured(error) from error
         except Exception as error:
             raise _not_captured(error) from error
-        if any(node.target == _ADAPTIVE_MAX for node in program.graph.nodes):
+        pools = [node for node in program.graph.nodes if node.target == _ADAPTIVE_MAX]
+        # Where the indices are read, the operation stays as it is.
+        if pools and not any(part.args[1] == 1 and part.users for pool in pools for part in pool.users):
             program = program.run_decompositions({_ADAPTIVE_MAX: _adaptive_max_pool2d})
         return program
 
@@ -47,7 +51,7 @@ def _not_captured(error: Exception) -> EngineError:
 
 
 def _adaptive_max_pool2d(x: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Pool by slices, which every engine has: cells as torch cuts them. Nobody asks for the indices."""
+    """Pool by slices, which every engine has: cells as torch cuts them. The indices are empty."""
 
     def cells(length: int, parts: int) -> list[tuple[int, int]]:
         return [(part * length // parts, -(-(part + 1) * length // parts)) for part in range(parts)]

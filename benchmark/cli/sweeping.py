@@ -92,6 +92,7 @@ def _print_summary(document: Mapping[str, Any]) -> None:
         click.echo(
             f"{member['family']:12} {member['value']!s:>8} {member['params']:>12,} {member['flops'] / 1e9:>10.3f}"
             f" {member['seeds']:>5} {member['test_error']:>8.4f} {member['train_error']:>8.4f}"
+            f"{'  ' + member['incomplete'] if 'incomplete' in member else ''}"
         )
     for family, threshold in document["thresholds"].items():
         where = "not reached" if threshold is None else f"{threshold['option']} {threshold['value']}"

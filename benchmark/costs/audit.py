@@ -23,10 +23,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.counting.conventions import ptflops_2021
-from benchmark.counting.trace import Trace
+from benchmark.counting.trace import Trace, incomplete_text, uncompiled
 from zoo.errors import in_one_line
 
 COUNTERS = ("thop", "ptflops", "ptflops-2021")
@@ -47,10 +46,9 @@ class _Tally:
 
 @dataclass(frozen=True)
 class _Evidence:
-    """What each layer of a network does: its module, the counted operations it runs itself, what it returns."""
+    """What each layer of a network does: its module, and how many elements it returns."""
 
     modules: Mapping[str, nn.Module]
-    kinds: Mapping[str, str]
     elements: Mapping[str, int]
 
 
@@ -59,11 +57,14 @@ def audit_counters(record: Trace, model: nn.Module, build: Callable[[], nn.Modul
 
     ``model`` is the traced network on the meta device; counters get copies of it, or what ``build()`` returns.
     thop reads shapes only; ptflops really runs the network, so ``record`` should be of a small image. A counter
-    that is not installed or fails is None. ``reasons`` lists each difference; its ``because`` names the layers.
+    that is not installed or fails is None. ``reasons`` lists each difference; its ``because`` names the layers. Where
+    the count of record is incomplete, that is a reason without a difference, of "zoo-bench" and of each counter.
     """
     planes = torch.empty(record.input_shape, device="meta")
-    evidence = _examine(copy.deepcopy(model), planes)
-    tallies = {"thop": _run(_count_thop, lambda: copy.deepcopy(model), planes), "ptflops": _run_ptflops(build, planes)}
+    with uncompiled():
+        evidence = _examine(model, planes)
+        thop, ptflops = _run(_count_thop, lambda: copy.deepcopy(model), planes), _run_ptflops(build, planes)
+    tallies = {"thop": thop, "ptflops": ptflops}
     reasons = [
         {"counter": counter, "difference": difference, "because": because}
         for counter, tally in tallies.items()
@@ -73,11 +74,15 @@ def audit_counters(record: Trace, model: nn.Module, build: Callable[[], nn.Modul
         {"counter": "ptflops-2021", "difference": difference, "because": because}
         for because, difference in _explain_convention(record, evidence)
     ]
+    totals = {counter: tally.total for counter, tally in tallies.items()} | {"ptflops-2021": ptflops_2021(record)}
+    if text := incomplete_text(record.missing_ops):
+        known = [counter for counter, total in totals.items() if total is not None]
+        reasons.append({"counter": "zoo-bench", "difference": None, "because": text})
+        reasons += [{"counter": c, "difference": None, "because": f"the count of record is {text}"} for c in known]
     return {
         "audit_input_shape": list(record.input_shape),
         "zoo-bench": record.macs,
-        **{counter: tally.total for counter, tally in tallies.items()},
-        "ptflops-2021": ptflops_2021(record),
+        **totals,
         "reasons": reasons,
     }
 
@@ -174,30 +179,21 @@ def _examine(model: nn.Module, planes: Tensor) -> _Evidence:
         if module in names:
             elements[names[module]] += sum(leaf.numel() for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
 
-    counter = FlopCounterMode(display=False)
+    modes = {module: getattr(module, "training", False) for module in model.modules()}
     hook = register_module_forward_hook(note)
     try:
-        with torch.no_grad(), counter:
+        with torch.no_grad():
             model.eval()(planes)
     finally:
         hook.remove()
-    return _Evidence(modules, _own_kinds(counter.get_flop_counts(), type(model).__name__), elements)
+        for module, training in modes.items():
+            module.training = training
+    return _Evidence(modules, elements)
 
 
-def _own_kinds(counts: Mapping[str, Mapping[Any, int]], root: str) -> dict[str, str]:
-    """Return in words what each layer runs itself; torch's counts of a layer include those of the layers inside."""
-    own = {name.removeprefix(f"{root}."): Counter(ops) for name, ops in counts.items()}
-    for name, ops in counts.items():
-        above = name.rpartition(".")[0]
-        # Lists of modules stand in names, but are not run.
-        while above and above not in counts:
-            above = above.rpartition(".")[0]
-        if above:
-            own[above.removeprefix(f"{root}.")].subtract(ops)
-    return {
-        name: " and ".join(sorted({_kind(str(op)) for op, count in ops.items() if count > 0}))
-        for name, ops in own.items()
-    }
+def _kinds(record: Trace, layer: str) -> str:
+    """Return in words what a layer runs itself that is counted."""
+    return " and ".join(sorted({_kind(op) for op in record.layer_ops.get(layer, ())}))
 
 
 def _kind(op: str) -> str:
@@ -213,7 +209,7 @@ def _explain(tally: _Tally, record: Trace, evidence: _Evidence) -> Sequence[tupl
     differences: Counter[str] = Counter()
     layers: dict[str, list[str]] = {}
     for name in {**record.layer_macs, **tally.layers}:
-        for cause, difference in _parts(name, tally.layers.get(name, 0), record.layer_macs.get(name, 0), evidence):
+        for cause, difference in _parts(name, tally.layers.get(name, 0), record, evidence):
             differences[cause] += difference
             layers.setdefault(cause, []).append(name or "(no module)")
     # What is missed is named in full: there lies the work of whoever doubts the count.
@@ -227,15 +223,16 @@ def _explain(tally: _Tally, record: Trace, evidence: _Evidence) -> Sequence[tupl
     return sorted(parts, key=lambda part: -abs(part[1]))
 
 
-def _parts(name: str, counted: int, macs: int, evidence: _Evidence) -> Parts:
+def _parts(name: str, counted: int, record: Trace, evidence: _Evidence) -> Parts:
     """Split one layer's difference into causes that can be told from its module and its output."""
-    module, rest = evidence.modules.get(name), counted - macs
+    module, macs = evidence.modules.get(name), record.layer_macs.get(name, 0)
+    rest = counted - macs
     if not rest:
         return []
     if not counted:
         functional = "" if isinstance(module, (*_CONVOLUTIONS, nn.Linear)) else "functional "
         where = f"in {type(module).__name__}, a class it does not know," if module is not None else "outside modules"
-        return [(f"{functional}{evidence.kinds.get(name) or 'operations'} {where} are missed", rest)]
+        return [(f"{functional}{_kinds(record, name) or 'operations'} {where} are missed", rest)]
     if not macs:
         return [(f"operations without multiply-accumulates are counted, {type(module).__name__}", rest)]
     parts: Parts = []
@@ -268,9 +265,8 @@ def _explain_convention(record: Trace, evidence: _Evidence) -> Parts:
     macs = sum(record.layer_macs[name] for name in names)
     # Transposed convolutions that no module runs have no name here, and would distort the ratio.
     functional = any(
-        "convolutions" in kinds and not isinstance(evidence.modules.get(name), _CONVOLUTIONS)
-        for name, kinds in evidence.kinds.items()
-        if name != "Global"
+        "convolutions" in _kinds(record, name) and not isinstance(evidence.modules.get(name), _CONVOLUTIONS)
+        for name in record.layer_ops
     )
     ratio = f", {(macs + excess) / macs:.3g} times too many" if macs and not functional else ""
     where = f": {_listed(names)}" if names else ""

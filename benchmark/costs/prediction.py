@@ -27,6 +27,8 @@ class Predicted:
     peak_activation_bytes: int
     peak_workspace_bytes: int
     weight_bytes: int
+    # Whether ``flops`` has every operation that multiplies and accumulates.
+    complete: bool = True
 
     def need(self, conditions: Conditions) -> int:
         """Return the bytes of activations, workspace and weights under ``conditions``.
@@ -52,6 +54,7 @@ def predicted_of(traced: Trace, network: nn.Module) -> Predicted:
         peak_activation_bytes=traced.peak_activation_bytes,
         peak_workspace_bytes=traced.peak_workspace_bytes,
         weight_bytes=sum(p.numel() * p.element_size() for p in network.parameters()),
+        complete=not traced.missing_ops,
     )
 
 

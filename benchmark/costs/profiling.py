@@ -183,8 +183,10 @@ def profile(
     ``size`` is that of the planes the network receives (default: the patch of its dataset); nothing is run
     and no memory of that size is needed. ``layers`` adds the MACs per layer, ``audit`` what other counters say
     about a small image, which they run. A model that cannot be followed on meta tensors is run on an image of at most
-    its dataset's patch; ``input_shape`` and ``notes`` say so. Raises UserError for unknown names, options and sizes
-    that are too small, and for a model that does not run at all.
+    its dataset's patch; ``input_shape`` and ``notes`` say so. ``incomplete`` lists the operators without a
+    formula that multiply and accumulate, or may: without them MACs and FLOPs are too low. A model that does not return
+    one image has no ``output_shape``, and a note says what it returned. Raises UserError for unknown names, options and
+    sizes that are too small, and for a model that does not run at all.
     """
     card = get_card(model)
     given = options or {}
@@ -195,19 +197,22 @@ def profile(
         "model": card.name,
         "options": dict(resolve_options(card.name, card.options, given)),
         "input_shape": list(result.input_shape),
-        "output_shape": list(result.output_shape),
+        "output_shape": list(result.output_shape) or None,
         **{name: measurement.value for name, measurement in costs.items()},
         "peak_conv_layer": result.peak_conv_layer,
         "peak_activation_layer": result.peak_activation_layer,
         "uncounted_ops": [
             {"op": item.op, "calls": item.calls, "elements": item.elements} for item in result.uncounted_ops
         ],
+        "incomplete": result.missing_ops,
         "definitions": {name: measurement.definition for name, measurement in costs.items()},
-        "notes": [note] if note else [],
+        "notes": [text for text in (note, result.output_fault) if text],
     }
     if layers:
         document["layers"] = [
-            {"layer": name, "macs": macs, "flops": 2 * macs} for name, macs in result.layer_macs.items()
+            {"layer": name, "macs": (macs := result.layer_macs.get(name, 0)), "flops": 2 * macs}
+            | ({"incomplete": list(result.layer_missing[name])} if name in result.layer_missing else {})
+            for name in result.layer_macs | result.layer_missing
         ]
     if audit:
         document |= _audit_part(card, given, size or default_size(card), document["notes"])

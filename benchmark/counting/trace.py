@@ -7,33 +7,26 @@ they would in a real run.
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._ops import HigherOrderOperator
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
-aten = torch.ops.aten
+from benchmark.counting.formulas import dense_parts, has_formula, macs_of, may_multiply, operator_name
+from zoo.errors import OutputError
+from zoo.outputs import check_output
 
-
-def _attention_flops(query: Any, key: Any, value: Any, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
-    batch, heads, length, width = query.shape
-    return int(2 * batch * heads * length * key.shape[-2] * (width + value.shape[-1]))
-
-
-# Two operations per multiply-accumulate; torch's own formulas win where it has them, which depends on its version.
-_FORMULAS: dict[Any, Callable[..., Any]] = {
-    aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
-    **flop_registry,
-}
 # Bookkeeping that moves no data and computes nothing.
 _FREE = {"aten.detach", "aten.alias", "aten.lift_fresh", "aten.empty", "aten.empty_like", "aten.new_empty"}
 
@@ -52,11 +45,16 @@ class Trace:
     """What one forward pass does; bytes are those of the traced dtype."""
 
     input_shape: tuple[int, ...]
+    # Empty where the pass does not return one image; ``output_fault`` says then what it returned.
     output_shape: tuple[int, ...]
+    output_fault: str | None
     macs: int
     # As ``macs``, but transposed convolutions too are counted once per output pixel, as some counters do.
     output_pixel_macs: int
     layer_macs: dict[str, int]
+    # By layer: its operators that are counted, and those without a formula that multiply and accumulate, or may.
+    layer_ops: dict[str, tuple[str, ...]]
+    layer_missing: dict[str, tuple[str, ...]]
     uncounted_ops: tuple[UncountedOp, ...]
     conv_output_bytes: int
     # Elements that convolutions with a bias return.
@@ -70,12 +68,22 @@ class Trace:
     # What all operations read and write, were nothing kept in a cache between them.
     moved_bytes: int
 
+    @property
+    def missing_ops(self) -> list[str]:
+        """The operators that multiply and accumulate, or may, and are not in ``macs``; empty: the count is complete."""
+        return sorted({op for ops in self.layer_missing.values() for op in ops})
+
 
 class _Tracer(TorchDispatchMode):
+    # Loops and branches are followed, not refused.
+    supports_higher_order_operators = True
+
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.layers = LayerNames(model)
         self.macs: Counter[str] = Counter()
+        self.counted: dict[str, set[str]] = {}
+        self.missing: dict[str, set[str]] = {}
         self.calls: Counter[str] = Counter()
         self.elements: Counter[str] = Counter()
         self.conv_output_bytes = 0
@@ -86,35 +94,58 @@ class _Tracer(TorchDispatchMode):
         self.live_bytes = 0
         self.peak: tuple[int, str] = (0, "")
         self.peak_workspace = 0
-        tensors = [*model.parameters(), *model.buffers()]
+        tensors = _tensors([*model.parameters(), *model.buffers()])
         # Weights are not activations, whatever operation hands them on.
         self._known = {tensor.untyped_storage()._cdata for tensor in tensors}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        packet = func._overloadpacket
-        if packet not in _FORMULAS and is_composite(func):
-            # Composite operations (linear, matmul) are counted by the parts that they run.
-            with self:
-                return func.decompose(*args, **kwargs)
+        if not has_formula(func):
+            if isinstance(func, HigherOrderOperator):
+                return self._follow(func, args, kwargs)
+            if is_composite(func):
+                # Composite operations (linear, matmul) are counted by the parts that they run.
+                with self:
+                    return func.decompose(*args, **kwargs)
         output = func(*args, **kwargs)
-        self._count(func, packet, args, kwargs, output)
+        self._count(func, args, kwargs, output)
         self.watch(_tensors(output))
         return output
 
-    def _count(self, func: Any, packet: Any, args: Any, kwargs: Any, output: Any) -> None:
-        layer = self.layers.current
-        if not func.is_view and str(packet) not in _FREE:
+    def _follow(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run a loop or a branch; what is counted are the operations of the functions that it was given."""
+
+        def entered(function: Any) -> Any:
+            def run(*args: Any, **kwargs: Any) -> Any:
+                with self:
+                    return function(*args, **kwargs)
+
+            return run if callable(function) and not isinstance(function, Tensor) else function
+
+        output = func(*map(entered, args), **kwargs)
+        if not any(map(callable, args)):
+            self._count(func, args, kwargs, output)
+            self.watch(_tensors(output))
+        return output
+
+    def _count(self, func: Any, args: Any, kwargs: Any, output: Any) -> None:
+        layer, name = self.layers.current, operator_name(func)
+        idle = getattr(func, "is_view", False) or name in _FREE
+        if not idle:
             self.moved_bytes += sum(_touched_bytes(tensor) for tensor in _tensors((args, kwargs, output)))
-        if packet in _FORMULAS:
-            macs = _FORMULAS[packet](*args, **kwargs, out_val=output) // 2
+        macs = macs_of(func, args, kwargs, output)
+        if macs is not None:
             self.macs[layer] += macs
-        elif not func.is_view and str(packet) not in _FREE:
+            self.counted.setdefault(layer, set()).add(name)
+        elif not idle:
             inputs = [tensor.numel() for tensor in _tensors((args, kwargs))]
             outputs = sum(tensor.numel() for tensor in _tensors(output))
-            self.calls[str(packet)] += 1
-            self.elements[str(packet)] += max([outputs, *inputs])
-        if packet is aten.convolution:
+            label = str(getattr(func, "_overloadpacket", func))
+            self.calls[label] += 1
+            self.elements[label] += max([outputs, *inputs])
+            if may_multiply(func):
+                self.missing.setdefault(layer, set()).add(name)
+        if macs is not None and name == "aten.convolution":
             out_bytes = _bytes(output)
             self.conv_output_bytes += out_bytes
             weight, bias = args[1:3]
@@ -138,6 +169,19 @@ class _Tracer(TorchDispatchMode):
     def _free(self, pointer: int, size: int) -> None:
         self._known.discard(pointer)
         self.live_bytes -= size
+
+
+class _Leaving(TorchFunctionMode):
+    """Note where a pass hands tensors to numpy, whose arithmetic torch's dispatcher does not see."""
+
+    def __init__(self, tracer: _Tracer) -> None:
+        super().__init__()
+        self.tracer = tracer
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.numpy:
+            self.tracer.missing.setdefault(self.tracer.layers.current, set()).add("Tensor.numpy")
+        return func(*args, **(kwargs or {}))
 
 
 class LayerNames:
@@ -170,32 +214,40 @@ class LayerNames:
                 hook.remove()
 
 
+def incomplete_text(operators: Sequence[str]) -> str | None:
+    """Return what a reader must know about a count without ``operators``; None where there are none."""
+    more = f" and {len(operators) - 4} more" if len(operators) > 4 else ""
+    return f"incomplete: without {', '.join(operators[:4])}{more} (no formula)" if operators else None
+
+
 def trace(model: nn.Module, planes: Tensor, forward: Callable[[Tensor], Any] | None = None) -> Trace:
     """Trace ``forward(planes)`` (default: the model itself) in evaluation mode, without gradients.
 
     ``planes`` (N, C, H, W) and the model's weights should be on the meta device; on another device the pass
-    really runs. Raises what the model raises.
+    really runs. What is not one image is no error here: ``output_fault`` tells it. Raises what the model raises.
     """
-    was_training = model.training
+    # A frozen TorchScript network has no modes.
+    was_training = getattr(model, "training", False)
     model.eval()
     tracer = _Tracer(model)
     try:
-        with torch.no_grad(), tracer.layers.following():
+        with torch.no_grad(), uncompiled(), tracer.layers.following():
             tracer.watch([planes])
-            with tracer:
+            with _Leaving(tracer), tracer:
                 output = (forward or model)(planes)
     finally:
         model.train(was_training)
-    shapes = [tuple(tensor.shape) for tensor in _tensors(output)]
-    if not shapes:
-        raise ValueError(f"the model returned {type(output).__name__}; expected a tensor")
+    fault = _fault(output)
     uncounted = [UncountedOp(op, calls, tracer.elements[op]) for op, calls in tracer.calls.items()]
     return Trace(
         input_shape=tuple(planes.shape),
-        output_shape=shapes[0],
+        output_shape=() if fault else tuple(output.shape),
+        output_fault=fault,
         macs=sum(tracer.macs.values()),
         output_pixel_macs=sum(tracer.macs.values()) + tracer.excess_macs,
         layer_macs=dict(tracer.macs),
+        layer_ops={layer: tuple(sorted(ops)) for layer, ops in tracer.counted.items()},
+        layer_missing={layer: tuple(sorted(ops)) for layer, ops in tracer.missing.items()},
         uncounted_ops=tuple(sorted(uncounted, key=lambda item: (-item.elements, item.op))),
         conv_output_bytes=tracer.conv_output_bytes,
         conv_bias_elements=tracer.conv_bias_elements,
@@ -208,13 +260,31 @@ def trace(model: nn.Module, planes: Tensor, forward: Callable[[Tensor], Any] | N
     )
 
 
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Let what a network compiles by torch.compile run as it is written, operation by operation, without advice."""
+    set_stance = getattr(torch.compiler, "set_stance", None)  # since torch 2.6
+    with set_stance("force_eager") if set_stance else nullcontext(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Using `torch.compile|flex_attention called without", UserWarning)
+        yield
+
+
+def _fault(output: Any) -> str | None:
+    try:
+        check_output(output)
+    except OutputError as error:
+        return str(error)
+    return None
+
+
 def is_composite(func: Any) -> bool:
     """Whether torch has no kernel of its own for ``func``: it runs other operations."""
     return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"))
 
 
 def _tensors(value: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+    """Return the tensors in a value, of sparse ones the dense parts that they consist of."""
+    return [part for leaf in tree_leaves(value) if isinstance(leaf, Tensor) for part in dense_parts(leaf)]
 
 
 def _bytes(tensor: Tensor) -> int:

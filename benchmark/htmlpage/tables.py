@@ -141,6 +141,7 @@ class _Measured:
             return None
         value = measurement.value
         text = "–" if value is None else self.style.text(float(value))
+        text += " incomplete" if measurement.is_incomplete else ""
         dumped = measurement.model_dump(mode="json")
         beside = {name: dumped[name] for name in _BESIDE if name in dumped}
         if measurement.q1 is not None and measurement.q3 is not None and measurement.n != 1:
@@ -151,7 +152,15 @@ class _Measured:
     def _context(self, measurement: Measurement, environment: Environment) -> int:
         timed = measurement.kind == "timing"
         machine = f"{machine_text(environment)}, {environment.threads} threads" if timed else ""
-        key = (measurement.definition, measurement.version, measurement.unit, shape_text(measurement), machine)
+        # What is incomplete is not compared with what is whole.
+        lacking = f"; {measurement.remark}" if measurement.is_incomplete else ""
+        key = (
+            measurement.definition + lacking,
+            measurement.version,
+            measurement.unit,
+            shape_text(measurement),
+            machine,
+        )
         return self.contexts.setdefault(key, len(self.contexts))
 
     def document(self) -> dict[str, Any]:

@@ -71,6 +71,8 @@ class Cells:
             text += signs
             if len(self._machines) > 1:
                 text += f" {self._machines[machine_of(result)]}"
+        elif measurement.is_incomplete:
+            text += f" incomplete{signs}"
         return f"{text} at {size_text(measurement)}" if column.id in self._mixed else text
 
     def _signs(self, measurement: Measurement) -> str:

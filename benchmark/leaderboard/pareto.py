@@ -40,8 +40,9 @@ def pareto_cells(
 ) -> tuple[list[str], str] | None:
     """Return a cell per row, the letters of the costs at which it is on the front, and the explanation.
 
-    Rows edited by hand and those of approximate tiles take no part. A cost is left out if its inputs differ in size or,
-    where it is measured and not counted, if the rows come from several machines. None: nothing is left.
+    Rows edited by hand and those of approximate tiles take no part, nor do counts that are incomplete. A cost is left
+    out if its inputs differ in size or, where it is measured and not counted, if the rows come from several machines.
+    None: nothing is left.
     """
     higher = next(r.measurements[main].higher_is_better for r in rows)
     fair = [row if row.is_fair else None for row in rows]
@@ -51,7 +52,7 @@ def pareto_cells(
         kinds = {row.measurements[column.id].kind for row in rows if column.id in row.measurements}
         if column.id not in PAIRS or len(input_sizes(column, rows)) > 1 or (kinds == {"timing"} and not one_machine):
             continue
-        costs = [value_of(row, column.id) if row else None for row in fair]
+        costs = [_cost(row, column.id) if row else None for row in fair]
         if sum(cost is not None for cost in costs) > 1:
             fronts[column.id] = front(scores, costs)
     if not fronts:
@@ -62,6 +63,11 @@ def pareto_cells(
         f"Pareto: costs ({named}) at which the row is optimal: no other is at least as good by `{main}` and at least as"
         " cheap, and better in one of the two."
     )
+
+
+def _cost(row: Result, id: str) -> float | None:
+    measurement = row.measurements.get(id)
+    return None if measurement is None or measurement.is_incomplete else value_of(row, id)
 
 
 def _signed(value: float | None, higher: bool | None) -> float | None:

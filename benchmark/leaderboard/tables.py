@@ -157,7 +157,7 @@ def _best(rows: Sequence[Result], columns: Sequence[Column]) -> frozenset[tuple[
     several = len(machines_of(rows)) > 1
     fair = [(y, row.measurements) for y, row in enumerate(rows) if row.is_fair]
     for index, column in enumerate(columns):
-        found = [(y, m) for y, row in fair if (m := row.get(column.id)) and m.value is not None]
+        found = [(y, m) for y, row in fair if (m := row.get(column.id)) and m.value is not None and not m.is_incomplete]
         if len(found) < 2 or (several and found[0][1].kind == "timing"):
             continue
         pick = max if found[0][1].higher_is_better else min

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from benchmark.counting.trace import Trace
+from benchmark.counting.trace import Trace, incomplete_text
 from benchmark.profilers import count, register_profiler
 from benchmark.types import Measurement
 
@@ -16,8 +16,9 @@ DEFINITION = (
 
 @register_profiler("macs", kind="count")
 def measure_macs(model: nn.Module, trace: Trace) -> dict[str, Measurement]:
-    """MACs and FLOPs (two per MAC) of one forward pass."""
+    """MACs and FLOPs (two per MAC) of one forward pass; operators that are missing are a remark."""
+    remark = incomplete_text(trace.missing_ops)
     return {
-        "macs": count(trace.macs, "MAC", DEFINITION),
-        "flops": count(2 * trace.macs, "FLOP", "2 x " + DEFINITION),
+        "macs": count(trace.macs, "MAC", DEFINITION, remark=remark),
+        "flops": count(2 * trace.macs, "FLOP", "2 x " + DEFINITION, remark=remark),
     }

@@ -20,7 +20,7 @@ from benchmark.costs.profiling import default_size
 from benchmark.running.inference import Levels, read_input
 from benchmark.selection import Entry, entry_of, jsonable_options
 from zoo.card import InputSpec
-from zoo.errors import EngineError, UserError
+from zoo.errors import EngineError, UserError, in_one_line
 from zoo.raw import pad_planes, padded_size
 from zoo.splitting import FrozenNetwork, Halves, split
 
@@ -188,6 +188,11 @@ def _named(entry: Entry, graph: Graph) -> Iterator[None]:
                 f"export {entry.label}: its operations depend on the size of the image; leave --dynamic out."
             ) from error
         raise EngineError(f"export {entry.label}: {error}") from error
+    except UserError:
+        raise
+    except ValueError as error:
+        shape = "x".join(map(str, graph.inputs["planes"].shape))
+        raise EngineError(f"export {entry.label}: the network refuses {shape}: {in_one_line(error)}") from error
 
 
 def _another(shape: Sequence[int], spec: InputSpec) -> tuple[int, int]:

@@ -170,6 +170,8 @@ def _infer_array(runner: FullRunner, spec: InputSpec, file: Path, folder: Path) 
                     target.forget()
 
                 runner(source.tensor, target.tensor, after_tile=forget)
+    except UserError:
+        raise
     except (ValueError, RuntimeError) as error:
         text = " ".join(str(error).split())[:300]
         raise UserError(f"{file}: the bare network refuses {tuple(source.tensor.shape)}: {text}") from error

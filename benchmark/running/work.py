@@ -30,7 +30,7 @@ from benchmark.scoring.opening import configured, open_split
 from benchmark.selection import Entry, entry_of
 from benchmark.types import Dataset, DatasetCard, Sample, Tiling
 from zoo.card import InputSpec
-from zoo.errors import SizeError, in_one_line
+from zoo.errors import OutputError, SizeError, in_one_line
 
 SHEET_ROWS = 4
 Emit = Callable[[Any], None]
@@ -75,13 +75,18 @@ def do_work(*, work: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """Count and evaluate; return number of images, seconds by phase, the pictures' paths and the images left out.
 
     Emits ``{"costs", "predicted", "output_shapes", "notes"}`` (by id, by suffix), then ``{"images": 1}`` per image, and
-    what a ``Relay`` sends where images take long.
+    what a ``Relay`` sends where images take long. Raises OutputError for a model that does not return one image.
     """
     task = Work(**work)
     entry = entry_of(task.model, task.weights, task.options)
     phases = Phases()
     with phases.timing("costs"):
-        emit(count_at_sizes(entry, task.sizes))
+        counted = count_at_sizes(entry, task.sizes)
+        fault = counted.pop("fault")
+        emit(counted)
+    if fault:
+        # What it costs is known, but it has no place among networks that return an image.
+        raise OutputError(fault)
     done: dict[str, Any] = {"n": 0, "skipped": {}}
     if task.evaluate:
         done = _Evaluation(task, entry, phases, emit).run()
@@ -91,12 +96,14 @@ def do_work(*, work: dict[str, Any], emit: Emit) -> dict[str, Any]:
 def count_at_sizes(entry: Entry, sizes: Mapping[str, list[int]]) -> dict[str, Any]:
     """Return ``costs`` (measurements by id, JSON-ready), ``predicted``, ``output_shapes`` (by suffix) and ``notes``.
 
-    A size that the model does not take, or cannot be followed at, is a note.
+    A size that the model does not take, or cannot be followed at, is a note; ``fault`` says what it returned where that
+    is not one image, None where it is.
     """
     costs: dict[str, Any] = {}
     predicted: dict[str, Any] = {}
     output_shapes: dict[str, list[int]] = {}
     notes: list[str] = []
+    fault: str | None = None
     model = meta_model(entry.card, entry.options)
     for suffix, (height, width) in sizes.items():
         try:
@@ -108,6 +115,7 @@ def count_at_sizes(entry: Entry, sizes: Mapping[str, list[int]]) -> dict[str, An
         except (CostError, SizeError) as error:
             notes.append(str(error))
             continue
+        fault = fault or traced.output_fault
         predicted[suffix] = vars(predicted_of(traced, model))
         output_shapes[suffix] = list(traced.output_shape)
         for id, cost in count_costs(model, traced).items():
@@ -120,6 +128,7 @@ def count_at_sizes(entry: Entry, sizes: Mapping[str, list[int]]) -> dict[str, An
         "predicted": predicted,
         "output_shapes": output_shapes,
         "notes": notes,
+        "fault": fault,
     }
 
 

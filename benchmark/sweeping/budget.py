@@ -39,6 +39,12 @@ class Costs:
         value = self.measurements[id].value if id in self.measurements else None
         return None if value is None else int(value)
 
+    @property
+    def incomplete(self) -> dict[str, str]:
+        """What the FLOPs lack, under the key "incomplete"; empty where they are whole."""
+        remark = self.measurements["flops"].remark if "flops" in self.measurements else None
+        return {"incomplete": remark} if remark else {}
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -202,6 +208,7 @@ def budget_document(estimates: Sequence[Estimate], *, total: int, workers: int, 
             "seconds": one.seconds,
             "memory_bytes": one.memory_bytes,
             "error": one.costs.error,
+            **one.costs.incomplete,
         }
         for one in estimates
     ]
@@ -231,8 +238,7 @@ def budget_lines(document: Mapping[str, Any]) -> list[str]:
         params = "?" if row["params"] is None else f"{row['params']:,}"
         memory = "?" if row["memory_bytes"] is None else f"{row['memory_bytes'] / GIB:.2f} GiB"
         lines.append(f"{row['point']:28} {params:>12} {flops:>10} {clock(row['seconds']):>9} {memory:>9}")
-        if row["error"]:
-            lines.append(f"  {row['error']}")
+        lines += [f"  {row[key]}" for key in ("error", "incomplete") if row.get(key)]
     lines.append(
         f"about {clock(document['seconds'])} with {document['workers']} worker(s), {clock(document['core_seconds'])} of"
         f" points in all; {document['memory_bytes'] / GIB:.2f} GiB at once;"

@@ -52,6 +52,7 @@ def _row(error: str, point: Point, result: Result) -> dict[str, Any]:
         found = result.measurements.get(id)
         return None if found is None else encode_number(found.value) if isinstance(found.value, float) else found.value
 
+    flops = result.measurements.get("flops")
     id = ERROR_IDS[error]
     scores = {name: value(name) for name in sorted(result.measurements) if result.measurements[name].kind == "score"}
     return {
@@ -64,6 +65,7 @@ def _row(error: str, point: Point, result: Result) -> dict[str, Any]:
         "params": value("params"),
         "macs": value("macs"),
         "flops": value("flops"),
+        **({"incomplete": flops.remark} if flops is not None and flops.is_incomplete else {}),
         "test_error": value(id),
         "train_error": value(id + ON_TRAIN),
         **scores,
@@ -81,6 +83,7 @@ def _members(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     members = []
     for group in groups.values():
         shared = {key: group[0][key] for key in ("family", "model", "option", "value", "params", "macs", "flops")}
+        shared |= {"incomplete": group[0]["incomplete"]} if "incomplete" in group[0] else {}
         member = {**shared, "seeds": len(group)}
         for name in ("test_error", "train_error"):
             values = [float(row[name]) for row in group]

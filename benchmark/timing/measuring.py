@@ -27,7 +27,7 @@ from benchmark.timing.roofline import ceilings, roofline
 from benchmark.timing.room import shortage, tiled_needs
 from benchmark.types import Measurement
 from benchmark.units import GIB
-from zoo.errors import TileError, UserError
+from zoo.errors import OutputError, TileError, UserError
 
 # Sampling keeps to --time-limit itself; after this many seconds more (building the network, the pass that is under
 # way) and half as long again the child is ended.
@@ -239,8 +239,8 @@ def _derive(
         return
     latency["threads"] = document["measurement"]["threads"]
     document["ms_per_mpix"] = latency["median"] / (predicted.output_pixels / 1e6)
-    # The ceilings are those of float32.
-    if limit and conditions.precision == "fp32":
+    # The ceilings are those of float32, and say nothing about arithmetic that is not counted.
+    if limit and conditions.precision == "fp32" and predicted.complete:
         # Whole after all, an image moves its tensors.
         whole = document["tiling"] is not None and document["tiling"]["mode"] == "whole"
         moved = _moved(predicted, replace(conditions, tile=WHOLE) if whole else conditions)
@@ -258,12 +258,12 @@ def _moved(predicted: Predicted, conditions: Conditions) -> int:
 def add_measurements(document: dict[str, Any], **arguments: Any) -> dict[str, Any]:
     """Return what ``profiling.profile`` returned with the measured part; arguments as ``measure`` takes them.
 
-    Raises UserError as ``measure`` does, and for tiles that cannot be.
+    Raises UserError as ``measure`` does, for tiles that cannot be, and for a model that does not return one image.
     """
     size = tuple(document["input_shape"][-2:])
     predicted = predict(document["model"], size, document["options"])
     measured = measure(document["model"], {"": predicted}, options=document["options"], **arguments)[""]
-    if measured["measurement"]["exception"] == TileError.__name__:
+    if measured["measurement"]["exception"] in (TileError.__name__, OutputError.__name__):
         raise UserError(measured["measurement"]["error"])
     return document | measured
 

@@ -106,12 +106,12 @@ def check_step(
     epoch = max(term.from_epoch for term in objective.terms)
     try:
         need = footprint(lambda: card.build(**options), shadow, batch.planes[:1], batch.target[:1], epoch=epoch)
+    except UserError:
+        raise
     except ValueError as error:
         raise UserError(
             f"train: {card.name} cannot be trained on {_size(batch)}: {error}; choose another crop."
         ) from None
-    except UserError:
-        raise
     except Exception as error:
         # A user's network may need real tensors; the batch is then tried as it is.
         reporter.note(f"warning: memory not predicted: {in_one_line(error, 120)}")

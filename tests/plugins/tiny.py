@@ -106,6 +106,8 @@ class Broken(nn.Module):
             return y * float("nan")
         if self.how == "memory" and not x.is_meta:
             raise MemoryError("as if")
+        if self.how == "list":
+            return [y[..., ::2, ::2], y]
         return y[..., :-1] if self.how == "shape" else y
 
 

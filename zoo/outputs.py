@@ -1,0 +1,61 @@
+"""What a network may return to the tool: one image. One check for every verb that calls a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from zoo.errors import OutputError
+
+# Members of a list or a dictionary that are described, and letters of a name.
+_SHOWN, _LETTERS = 4, 24
+
+
+def checked(network: nn.Module) -> nn.Module:
+    """Let every call of ``network`` raise OutputError where it does not return one image; return it."""
+    # By nn.Module's own method: TorchScript networks run hooks, but their method refuses to take one.
+    nn.Module.register_forward_hook(network, lambda module, args, output: check_output(output))
+    return network
+
+
+def check_output(output: Any) -> None:
+    """Raise OutputError for anything but one tensor (N, C, H, W) of real floating-point numbers."""
+    if isinstance(output, Tensor) and output.ndim == 4 and output.is_floating_point() and output.numel():
+        return
+    raise OutputError(
+        f"the model returned {_described(output)}; expected one tensor (N, C, H, W) of floating-point numbers:"
+        " let forward return the image and a method all_outputs the side outputs."
+    )
+
+
+def _described(output: Any) -> str:
+    """Return the type of what a network returned, with the shapes of the tensors in it, in a few words."""
+    if isinstance(output, Tensor):
+        return f"a tensor {_member(output)}"
+    if output is None:
+        return "None"
+    kind = f"a {_short(type(output).__name__)}"
+    if isinstance(output, Mapping):
+        members = [f"{_short(str(name))} {_member(value)}" for name, value in list(output.items())[:_SHOWN]]
+    elif isinstance(output, (list, tuple)):
+        names = [f"{_short(name)} " for name in getattr(output, "_fields", [])] or [""] * len(output)
+        members = [f"{name}{_member(value)}" for name, value in list(zip(names, output))[:_SHOWN]]
+    else:
+        return kind
+    more = f" and {len(output) - _SHOWN} more" if len(output) > _SHOWN else ""
+    return f"{kind} of {', '.join(members)}{more}" if members else f"an empty {_short(type(output).__name__)}"
+
+
+def _member(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return _short(type(value).__name__)
+    plain = value.is_floating_point()
+    return ("" if plain else f"{str(value.dtype).removeprefix('torch.')} ") + str(tuple(value.shape))
+
+
+def _short(name: str) -> str:
+    # A class or a key of a user's may be called anything.
+    clean = "".join(sign if sign.isprintable() else "?" for sign in name)
+    return clean if len(clean) <= _LETTERS else f"{clean[: _LETTERS - 3]}..."
