@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 
+import numpy as np
 import pytest
 import torch
 
@@ -48,6 +50,18 @@ def test_the_bootstrap_interval_contains_the_median_and_is_seeded() -> None:
     assert summarize(samples, seed=1) != summary
     assert summarize([5.0] * 20) == summarize([5.0] * 20, seed=3)
     assert (summarize([5.0]).ci_low, summarize([5.0]).ci_high) == (None, None)
+
+
+def test_the_intervals_of_timings_are_those_of_95_percent() -> None:
+    n = 2000
+    samples = np.random.default_rng(0).normal(100, 1, n)
+    deviation = math.sqrt(math.pi / 2 / n)  # of the median of normal samples
+    summary = summarize(samples.tolist())
+    value, low, high = relative(samples.tolist(), [1.0] * n)
+    for width in (summary.ci_high - summary.ci_low, high - low):
+        # 2 x 1.96 of it (90 %: 3.29, 99 %: 5.15).
+        assert width / deviation == pytest.approx(3.92, rel=0.12)
+    assert low < value < high
 
 
 def test_a_wider_spread_has_a_wider_interval() -> None:
