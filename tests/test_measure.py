@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import statistics
 
 import numpy as np
@@ -372,6 +373,10 @@ def test_what_does_not_fit_is_not_run_and_says_how_much_it_needs(tiny) -> None:
     assert measured["error"].startswith("not run: input 1x4x3072x4096 needs ")
     assert measured["error"].endswith("GiB (predicted), 0.25 GiB are allowed by --memory-limit")
     assert measured["predicted_bytes"] > 3072 * 4096 * 12 * 4
+    # What a pass takes is predicted; the time needs more, and the line says how much of it is what.
+    need, process, one = map(float, re.findall(r"([\d.]+) GiB", measured["error"])[:3])
+    assert one == pytest.approx(measured["predicted_bytes"] / 2**30, abs=0.01)
+    assert need == pytest.approx(process + 1.4 * one, abs=0.02)
 
 
 def test_less_memory_is_predicted_where_less_is_held(tiny) -> None:
