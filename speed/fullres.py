@@ -42,7 +42,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 MODELS = ["plainunet_64", "hyperunet_32_16_2048", "vdn"]
 WIDE = ("plainunet_64", "vdn")
-# 12 MP: packed planes of a RAW mosaic, or RGB.
+# About 12 megapixels: packed planes of a RAW mosaic, or RGB.
 SIZES = {4: (1488, 1984), 3: (3000, 4000)}
 WAYS = [
     "torch whole",
@@ -117,7 +117,7 @@ def main() -> None:
     """Print one line per way, then the goals."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", default=MODELS)
-    parser.add_argument("--size", help="of the planes; default 12 MP, 100 MPix with --large")
+    parser.add_argument("--size", help="of the planes; default 1488x1984 packed or 3000x4000, 10000x10000 with --large")
     parser.add_argument("--only", help="names of the lines, or parts of names, comma-separated")
     parser.add_argument("--passes", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)

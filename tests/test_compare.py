@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 from pathlib import Path
 
@@ -165,6 +166,16 @@ def test_times_are_ratios_of_relative_latencies(folder) -> None:
         assert (found.verdict, found.change.value) == (verdict, pytest.approx(factor))
         assert findings["latency_ms"].verdict == verdict
         assert findings["latency_ms"].judged_by == "relative_latency"
+
+
+def test_the_interval_of_a_ratio_is_that_of_95_percent(monkeypatch) -> None:
+    monkeypatch.setattr("benchmark.regression.timing.BETWEEN_RUNS", 0.0)
+    n = 2000
+    before, after = (np.exp(np.random.default_rng(seed).normal(0, 0.1, n)).tolist() for seed in (0, 1))
+    found = ratio_of_samples((before, [1.0] * n), (after, [1.0] * n))
+    deviation = 0.1 * math.sqrt(2 * math.pi / 2 / n)  # of the difference of two medians of normal logarithms
+    # 2 x 1.96 of it (90 %: 3.29, 99 %: 5.15).
+    assert math.log(found.high / found.low) / deviation == pytest.approx(3.92, rel=0.12)
 
 
 def test_the_interval_of_a_ratio_shrinks_with_samples_but_not_below_what_runs_differ_by() -> None:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.counting.trace import trace
+from zoo import create_model
 from zoo.hyper import HyperConv2d, conv2d_per_sample, linear_of_one, normalize_filters
 
 
@@ -143,3 +144,42 @@ def test_the_mlp_of_a_hyperconv_costs_two_flops_per_parameter() -> None:
         result = trace(layer, x, forward=lambda planes: layer(planes, torch.zeros(1, 16, 8, 8)))
         convolution = 8 * 8 * 9 * size * size
         assert 2 * (result.macs - convolution) / weights == 2
+
+
+def gelu(x: Tensor) -> Tensor:
+    return x * (1 + torch.erf(x / math.sqrt(2))) / 2
+
+
+def hard_sigmoid(x: Tensor) -> Tensor:
+    return (x / 6 + 0.5).clamp(0, 1)
+
+
+@pytest.mark.parametrize("name", ["hyperunet_8_8_64", "plainunet_8"])
+def test_each_activation_of_the_unet_stands_in_its_place(name: str) -> None:
+    """The table of the paper's layers: hard-sigmoid after the two convolutions at full size, GELU after the others."""
+    torch.manual_seed(0)
+    net = create_model(name).double().eval()
+    planes = 3 * torch.randn(1, 4, 32, 40, dtype=torch.float64)
+
+    def convolved(layer: str, x: Tensor) -> Tensor:
+        conv = getattr(net, layer)
+        if isinstance(conv, nn.Conv2d):
+            return conv(x)
+        level = {"enc1": 1, "enc2": 2}.get(layer, 0)
+        code = F.avg_pool2d(planes, 2**level)
+        for embedding in getattr(net, f"embed{level}"):
+            if isinstance(embedding, nn.Conv2d):
+                code = F.max_pool2d(gelu(embedding(code)), 2)
+        return conv(x, code)
+
+    def doubled(x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=2, mode="bilinear")
+
+    with torch.no_grad():
+        skip0 = hard_sigmoid(convolved("enc0b", hard_sigmoid(convolved("enc0a", planes))))
+        skip1 = gelu(convolved("enc1", F.max_pool2d(skip0, 2)))
+        deepest = gelu(convolved("enc2", F.max_pool2d(skip1, 2)))
+        joined = gelu(convolved("up1", doubled(deepest)) + skip1)
+        joined = gelu(convolved("up0", doubled(joined)) + skip0)
+        expected = F.pixel_shuffle(convolved("out", joined), 2)
+        torch.testing.assert_close(net(planes), expected, rtol=1e-9, atol=1e-9)

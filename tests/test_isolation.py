@@ -62,24 +62,43 @@ def test_a_model_that_ends_its_process_is_a_record(tmp_path, how: str, status: s
     assert [record.status for record in Store(tmp_path).results()] == [status]
 
 
+class Notes(Reporter):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.lines.append(message)
+
+
 def test_a_model_of_this_process_only_runs_here_and_that_is_said(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(MODELS, "_items", dict(MODELS._items))
-
-    lines: list[str] = []
-
-    class Notes(Reporter):
-        def note(self, message: str) -> None:
-            lines.append(message)
+    notes = Notes()
 
     def tiny_local():
         """Return a network that no child process knows."""
         return MODELS.get("tiny_free").build()
 
     register_model(task="raw2rgb")(tiny_local)
-    (result,) = run("tiny", models="tiny_local", out=tmp_path, conditions=QUICK, sizes=["dataset"], reporter=Notes())
+    (result,) = run("tiny", models="tiny_local", out=tmp_path, conditions=QUICK, sizes=["dataset"], reporter=notes)
     assert result.status == "ok"
-    assert any("tiny_local: registered in this process only, so it runs here" in line for line in lines)
+    assert any("tiny_local: registered in this process only, so it runs here" in line for line in notes.lines)
     assert "in the tool's own process" in result.measurements["latency_ms"].definition
+
+
+def test_a_model_whose_code_is_in_no_file_is_never_taken_for_an_earlier_one(tmp_path, monkeypatch) -> None:
+    keys = []
+    for _ in range(2):
+        monkeypatch.setattr(MODELS, "_items", {k: v for k, v in MODELS._items.items() if k != "tiny_typed"})
+        namespace = {"MODELS": MODELS, "register_model": register_model, "__name__": __name__}
+        exec("def tiny_typed(): return MODELS.get('tiny_free').build()", namespace)
+        register_model(task="raw2rgb")(namespace["tiny_typed"])
+        notes = Notes()
+        (result,) = run("tiny", models="tiny_typed", out=tmp_path, sizes=["none"], isolate=False, reporter=notes)
+        assert any("tiny_typed: its code is in no file" in line for line in notes.lines)
+        keys.append(result.key)
+    assert keys[0] != keys[1]
 
 
 def test_limits_and_conditions_reach_the_command_line(zoo_bench, tmp_path) -> None:

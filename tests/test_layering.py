@@ -1,14 +1,11 @@
-"""Imports go one way, and each outside package has one door."""
+"""Imports go one way, and each outside package has one door: one test for each rule, which lists what breaks it."""
 
 from __future__ import annotations
 
 import ast
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parent.parent
-FILES = sorted([*(ROOT / "zoo").rglob("*.py"), *(ROOT / "benchmark").rglob("*.py")])
 
 # From the bottom up, folders and the few files beside them. A file imports what lies in lower layers, and of its own
 # folder what does not import it back.
@@ -76,19 +73,35 @@ def module_of(file: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+def is_module(name: str) -> bool:
+    path = ROOT / name.replace(".", "/")
+    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+
+
+def is_package(module: str) -> bool:
+    return (ROOT / module.replace(".", "/") / "__init__.py").exists()
+
+
 def imports_of(file: Path) -> set[str]:
+    """The modules that a file imports anywhere; of a relative import, the dots in front too."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}: relative import"
-            module = node.module or ""
-            found.add(module)
-            found |= {
-                f"{module}.{a.name}" for a in node.names if (ROOT / module.replace(".", "/") / f"{a.name}.py").exists()
-            }
+            module = "." * node.level + (node.module or "")
+            names = {f"{module}.{alias.name}" for alias in node.names}
+            found |= {module} | {name for name in names if is_module(name) and not is_package(name)}
     return found
+
+
+def of_folders(*patterns: str) -> dict[str, set[str]]:
+    """The imports of each file, by its module; every file is read once."""
+    return {module_of(file): imports_of(file) for pattern in patterns for file in sorted(ROOT.glob(pattern))}
+
+
+PACKAGES = of_folders("zoo/**/*.py", "benchmark/**/*.py")
+OTHERS = of_folders("tests/*.py", "speed/*.py")
 
 
 def part_of(module: str) -> str:
@@ -103,54 +116,72 @@ def layer_of(part: str) -> int:
     return found[0]
 
 
-@pytest.mark.parametrize("file", FILES, ids=module_of)
-def test_imports_go_down(file: Path) -> None:
-    module = module_of(file)
-    if module.startswith("zoo"):
-        assert not [name for name in imports_of(file) if name.split(".")[0] == "benchmark"]
-        return
-    own = part_of(module)
-    for other in {part_of(name) for name in imports_of(file)} - {own, ""}:
-        assert layer_of(other) < layer_of(own), f"{module} imports benchmark.{other}, which is not below it"
+def test_there_are_files_to_judge() -> None:
+    assert len(PACKAGES) > 150
+    assert len(OTHERS) > 50
+    assert {"zoo.card", "benchmark.types", "benchmark.cli"} <= PACKAGES.keys()
 
 
-@pytest.mark.parametrize("file", sorted([*FILES, *ROOT.glob("tests/*.py"), *ROOT.glob("speed/*.py")]), ids=module_of)
-def test_own_modules_that_are_imported_exist(file: Path) -> None:
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("benchmark", "zoo"):
-            path = ROOT / str(node.module).replace(".", "/")
-            assert path.with_suffix(".py").exists() or (path / "__init__.py").exists(), f"{file}: no {node.module}"
+def test_imports_go_down() -> None:
+    wrong = [
+        f"{module} imports {name}, which is not below it"
+        for module, names in PACKAGES.items()
+        for name in names
+        if not is_below(module, name)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def is_below(module: str, other: str) -> bool:
+    if module.split(".")[0] == "zoo":
+        return other.split(".")[0] != "benchmark"
+    own, part = part_of(module), part_of(other)
+    return part in (own, "") or layer_of(part) < layer_of(own)
+
+
+def test_no_import_is_relative() -> None:
+    wrong = [f"{module} imports {name}" for module, names in PACKAGES.items() for name in names if name[0] == "."]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_own_modules_that_are_imported_exist() -> None:
+    wrong = [
+        f"{module} imports {name}, which is not there"
+        for module, names in {**PACKAGES, **OTHERS}.items()
+        for name in names
+        if name.split(".")[0] in ("benchmark", "zoo") and not is_module(name)
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
 def test_no_circle_of_imports_in_a_folder() -> None:
-    modules = {module_of(file): file for file in FILES}
     left = {
-        module: {name for name in imports_of(file) if name in modules and name != module and not is_package(name)}
-        for module, file in modules.items()
+        module: {name for name in names if name in PACKAGES and name != module and not is_package(name)}
+        for module, names in PACKAGES.items()
     }
     while free := {module for module, needs in left.items() if not needs & left.keys()}:
         left = {module: needs for module, needs in left.items() if module not in free}
     assert not left, f"these import each other in a circle: {sorted(left)}"
 
 
-def is_package(module: str) -> bool:
-    return (ROOT / module.replace(".", "/") / "__init__.py").exists()
+def test_pieces_never_import_each_other() -> None:
+    wrong = [
+        f"{module} imports its sibling {name}; move what both need up"
+        for module, names in PACKAGES.items()
+        for name in names
+        if any(module.startswith(f"{p}.") and name.startswith(f"{p}.") for p in PIECES)
+        and name != module
+        and is_module(name)
+        and not is_package(name)
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("file", FILES, ids=module_of)
-def test_pieces_never_import_each_other(file: Path) -> None:
-    module = module_of(file)
-    for package in PIECES:
-        if module.startswith(package + "."):
-            siblings = [n for n in imports_of(file) if n.startswith(package + ".") and n != module]
-            siblings = [n for n in siblings if (ROOT / (n.replace(".", "/") + ".py")).exists()]
-            assert not siblings, f"{module} imports its sibling {siblings}; move what both need up"
-
-
-@pytest.mark.parametrize("file", FILES, ids=module_of)
-def test_each_outside_package_has_one_door(file: Path) -> None:
-    module = module_of(file)
-    for name in imports_of(file):
-        doors = DOORS.get(name.split(".")[0])
-        inside = doors is None or any(module == door or module.startswith(door + ".") for door in doors)
-        assert inside, f"{module} imports {name}; its door is {sorted(doors or [])}"
+def test_each_outside_package_has_one_door() -> None:
+    wrong = [
+        f"{module} imports {name}; its door is {sorted(DOORS[name.split('.')[0]])}"
+        for module, names in PACKAGES.items()
+        for name in names
+        if not any(f"{module}.".startswith(f"{door}.") for door in DOORS.get(name.split(".")[0], {module}))
+    ]
+    assert not wrong, "\n".join(wrong)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import statistics
 
+import numpy as np
 import pytest
 import torch
 
@@ -48,6 +51,18 @@ def test_the_bootstrap_interval_contains_the_median_and_is_seeded() -> None:
     assert summarize(samples, seed=1) != summary
     assert summarize([5.0] * 20) == summarize([5.0] * 20, seed=3)
     assert (summarize([5.0]).ci_low, summarize([5.0]).ci_high) == (None, None)
+
+
+def test_the_intervals_of_timings_are_those_of_95_percent() -> None:
+    n = 2000
+    samples = np.random.default_rng(0).normal(100, 1, n)
+    deviation = math.sqrt(math.pi / 2 / n)  # of the median of normal samples
+    summary = summarize(samples.tolist())
+    value, low, high = relative(samples.tolist(), [1.0] * n)
+    for width in (summary.ci_high - summary.ci_low, high - low):
+        # 2 x 1.96 of it (90 %: 3.29, 99 %: 5.15).
+        assert width / deviation == pytest.approx(3.92, rel=0.12)
+    assert low < value < high
 
 
 def test_a_wider_spread_has_a_wider_interval() -> None:
@@ -358,6 +373,10 @@ def test_what_does_not_fit_is_not_run_and_says_how_much_it_needs(tiny) -> None:
     assert measured["error"].startswith("not run: input 1x4x3072x4096 needs ")
     assert measured["error"].endswith("GiB (predicted), 0.25 GiB are allowed by --memory-limit")
     assert measured["predicted_bytes"] > 3072 * 4096 * 12 * 4
+    # What a pass takes is predicted; the time needs more, and the line says how much of it is what.
+    need, process, one = map(float, re.findall(r"([\d.]+) GiB", measured["error"])[:3])
+    assert one == pytest.approx(measured["predicted_bytes"] / 2**30, abs=0.01)
+    assert need == pytest.approx(process + 1.4 * one, abs=0.02)
 
 
 def test_less_memory_is_predicted_where_less_is_held(tiny) -> None:

@@ -35,6 +35,14 @@ def test_false_alarms_keep_to_the_level() -> None:
     assert 5 <= alarms <= 40  # 20 expected
 
 
+def test_the_interval_is_that_of_95_percent() -> None:
+    differences = np.random.default_rng(3).normal(size=400)
+    found = paired_difference(np.zeros(400), differences, resamples=20_000)
+    # The mean of many images is normal: 1.96 of its standard deviations each way (90 %: 1.645, 99 %: 2.576).
+    sides = np.array([found.mean - found.low, found.high - found.mean]) / (differences.std() / 20)
+    np.testing.assert_allclose(sides, 1.96, rtol=0.04)
+
+
 def test_one_image_has_no_interval() -> None:
     found = paired_difference([30.0], [40.0])
     assert found.mean == 10

@@ -419,8 +419,8 @@ def test_counts_belong_to_the_code_that_counted(tmp_path, monkeypatch) -> None:
     code.write_text("WIDTH = 8", encoding="utf-8")
     monkeypatch.setattr(row_costs, "_ROOT", tmp_path)
     digests = []
-    for width in (8, 9, 8):
-        code.write_text(f"WIDTH = {width}", encoding="utf-8")
+    for text in ("WIDTH = 8", "WIDTH = 9", "WIDTH = 8  # a comment"):
+        code.write_text(text, encoding="utf-8")
         row_costs._code_digest.cache_clear()
         digests.append(row_costs._code_digest())
     row_costs._code_digest.cache_clear()

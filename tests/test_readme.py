@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.datasets import DATASETS
+from zoo import get_card
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL)
@@ -95,3 +98,27 @@ def test_linked_files_exist() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         if "://" not in target:
             assert (ROOT / target).exists(), target
+
+
+def test_tables_of_12_mp_are_of_the_sizes_that_are_called_so() -> None:
+    sizes = set(re.search(r'^"12 MP" is (4x\d+x\d+) .* or (3x\d+x\d+) RGB', README, re.M).groups())
+    cards = [DATASETS.get(name) for name in ("zrr", "sidd")]
+    assert sizes == {f"{channels}x{c.full_size[0]}x{c.full_size[1]}" for channels, c in zip((4, 3), cards)}
+    for table in re.findall(r"^\|.*\|\n\|[-|]+\|\n(?:\|.*\|\n)+", README, re.M):
+        if "12 MP" in table.splitlines()[0]:
+            assert set(re.findall(r"\b[34]x\d{4}x\d{4}\b", table)) <= sizes
+
+
+def test_checkpoints_that_are_said_to_load_were_published() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    names = {"PyNET": "pynet", "PyNET-CA": "pynet_ca", "AWNet": "awnet_4ch", "VDN": "vdn", "DPED": "dped_rgb"}
+    for text, pattern in (
+        (README, r"Official checkpoints of (.*?) load"),
+        (changelog, r"published checkpoints of (.*?) \("),
+    ):
+        said = re.split(", | and ", re.search(pattern, text).group(1))
+        assert sorted(said) == sorted(names)
+    for model in names.values():
+        weights = get_card(model).official_weights
+        assert weights
+        assert not weights.startswith("none")

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from benchmark.leaderboard import boards
+from benchmark.regression.baseline import Kept, read_baseline, write_baseline
 from benchmark.results.conflicts import conflicts, warnings
 from benchmark.results.jsonl import append_line
 from benchmark.results.records import content_of, digest_of, newest
 from benchmark.results.store import Journal, Store, image_scores, read_results
-from benchmark.results.upkeep import drop, migrate
+from benchmark.results.upkeep import Migrated, drop, migrate
 from benchmark.types import SCHEMA, Result
 from tests.sample_records import measurement, result
-from zoo import UserError
+from zoo import UserError, get_card
 
 
 def write(file: Path, *records: Result) -> Path:
@@ -133,6 +134,104 @@ def test_migration_blesses_no_edited_record(tmp_path) -> None:
     as_schema_1(file, result("b", 20.0))
     assert migrate(file).edited == (1,)
     assert [record.is_edited for record in read_results(file)] == [True, False]
+
+
+def of_version(version: int, model: str = "unet_w8", **more: object) -> Result:
+    record = result(model, 20.0, **more)
+    spec = record.spec.model_copy(update={"code": f"builtin-v{version}"})
+    path = f"scores/{spec.key()}.jsonl"
+    return record.model_copy(update={"spec": spec, "key": spec.key(), "n": 1, "per_image": path})
+
+
+def test_migration_gives_a_network_the_digest_of_its_code_and_a_key_with_it(tmp_path) -> None:
+    old = of_version(1)
+    older = old.model_copy(update={"created": "2025-01-01"})
+    other = of_version(1, threads=3)
+    for record in (old, other):
+        Journal(tmp_path / record.per_image).append("0", {"psnr[rgb]": 20.0})
+    file = write(tmp_path / "r.jsonl", older, old, other)
+    assert migrate(file) == Migrated(3, 3, ())
+    code = get_card("unet_w8").code_digest
+    new = read_results(file)
+    for record, before in zip(new, (older, old, other)):
+        assert record.source.is_intact
+        assert record.spec == before.spec.model_copy(update={"code": code})
+        assert record.key == record.spec.key() != before.key
+        assert record.measurements == before.measurements
+        assert image_scores(record) == {"0": {"psnr[rgb]": 20.0}}
+    assert {path.stem for path in (tmp_path / "scores").glob("*.jsonl")} == {record.key for record in new}
+    content = file.read_bytes()
+    assert migrate(file) == Migrated(0, 3, ())
+    assert file.read_bytes() == content
+
+
+def test_migration_takes_no_other_code_for_the_one_that_is_here(tmp_path) -> None:
+    point = of_version(1).model_copy(update={"key": "0" * 20})
+    records = [of_version(2), of_version(1, "not_registered"), of_version(1, spec={"code": "a" * 16}), point]
+    records[2] = records[2].model_copy(update={"spec": records[2].spec.model_copy(update={"code": "a" * 16})})
+    records = [record.model_copy(update={"per_image": None}) for record in records]
+    file = write(tmp_path / "r.jsonl", *records)
+    assert migrate(file).rewritten == 0
+    assert read_results(file) == records
+
+
+def test_migration_takes_out_files_that_are_not_there_and_says_so(tmp_path) -> None:
+    (tmp_path / "kept.png").touch()
+    record = result("a", 20.0, per_image="scores/x.jsonl", pictures="kept.png", timings="timings/x.json", notes=["n"])
+    file = write(tmp_path / "r.jsonl", record)
+    migrate(file)
+    (new,) = read_results(file)
+    assert (new.per_image, new.pictures, new.timings) == (None, "kept.png", None)
+    assert new.notes == ["n", "not kept beside the record: scores per image, timing samples"]
+
+
+def test_migration_says_what_a_time_needs_beside_what_was_predicted(tmp_path) -> None:
+    text = "not run: input 1x3x3072x4096 needs 28.14 GiB (predicted), 21.75 GiB are available"
+    record = result("a", 20.0, notes=[f"time at 3x3072x4096: {text}"])
+    skipped = record.measurements["latency_ms"].model_copy(update={"value": None, "remark": f"skipped: {text}"})
+    record = record.model_copy(update={"measurements": {**record.measurements, "latency_ms": skipped}})
+    file = write(tmp_path / "r.jsonl", record)
+    migrate(file)
+    (new,) = read_results(file)
+    parts = "needs 28.14 GiB: 0.60 GiB for libraries and, for a heap that keeps freed memory, 1.4 times the pass with"
+    for found in (*new.notes, new.measurements["latency_ms"].remark):
+        assert f"{parts} its input and weights, 19.67 GiB (predicted), 21.75 GiB are available" in found
+
+
+def test_migration_of_a_baseline(zoo_bench, tmp_path) -> None:
+    baseline = tmp_path / "baseline.jsonl"
+    write_baseline(baseline, [Kept(of_version(1), {"0": {"psnr[rgb]": 20.0}}, {})])
+    assert zoo_bench("results", "migrate", baseline).out == f"{baseline}: 1 of 1 records rewritten\n"
+    (kept,) = read_baseline(baseline)
+    assert kept.result.spec.code == get_card("unet_w8").code_digest
+    assert kept.result.key == kept.result.spec.key()
+    assert kept.scores == {"0": {"psnr[rgb]": 20.0}}
+    assert zoo_bench("results", "migrate", baseline).out == f"{baseline}: 0 of 1 records rewritten\n"
+
+
+COMMITTED = sorted((Path(__file__).parent.parent / "leaderboards" / "results").glob("*.jsonl"))
+
+
+@pytest.mark.parametrize("file", COMMITTED, ids=lambda file: file.stem)
+def test_committed_records_are_whole(file: Path) -> None:
+    """Each is as it was written, under the key of its spec, and every file that it names lies beside it."""
+    before = file.read_bytes()
+    for record in read_results(file):
+        assert record.source.is_intact
+        assert record.key == record.spec.key()
+        assert not record.spec.code.startswith("builtin")
+        names = (record.per_image, record.pictures, record.gallery, record.timings, record.shift_plot)
+        assert [name for name in names if name and not (file.parent / name).exists()] == []
+        assert not record.per_image or len(image_scores(record)) == record.n
+    named = {record.per_image for other in COMMITTED for record in read_results(other)}
+    assert {f"scores/{path.name}" for path in (file.parent / "scores").iterdir()} <= named
+    assert file.read_bytes() == before
+
+
+def test_the_committed_baseline_is_whole() -> None:
+    for kept in read_baseline(COMMITTED[0].parents[1] / "baselines" / "ci.jsonl"):
+        assert kept.result.key == kept.result.spec.key()
+        assert not kept.result.spec.code.startswith("builtin")
 
 
 def test_the_newest_record_does_not_depend_on_the_order() -> None:

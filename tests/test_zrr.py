@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from benchmark.cache import CACHE_VARIABLE
 from benchmark.datasets import DATASETS
 from benchmark.datasets import zrr as loader
+from benchmark.scoring.evaluation import score_pair
 from benchmark.scoring.opening import open_dataset
 from benchmark.standin import zrr as standin
 from benchmark.standin.cache import MARKER
@@ -73,6 +75,17 @@ def test_card_states_the_protocol():
     assert (card.protocol.version, card.protocol.clamp, card.protocol.round_uint8) == (1, True, False)
     assert card.protocol.metrics == ("psnr[rgb]", "ssim[gaussian11,rgb]", "msssim[perchannel]")
     assert loader.PUBLISHED_COUNTS == {"train": 46839, "test": 1204}
+
+
+@pytest.mark.parametrize("scoring", ["one-pass", "float64"])
+@pytest.mark.parametrize("count", [100.25, 100.5, 99.75, -3.0, 258.0])
+def test_outputs_are_clamped_and_not_rounded(count, scoring):
+    target = torch.full((1, 3, 192, 192), 96 / 255)
+    output = torch.full((1, 3, 192, 192), count / 255)
+    found = score_pair(output, target, DATASETS.get("zrr").protocol, ["psnr[rgb]"], scoring)
+    error = min(max(count, 0), 255) - 96
+    # To the nearest or lower count would be 0.4 dB and more away.
+    assert found["psnr[rgb]"] == pytest.approx(20 * math.log10(255 / abs(error)), abs=1e-4)
 
 
 def test_real_layout_is_read_in_numeric_order(root):

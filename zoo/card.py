@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from zoo.errors import UserError
+from zoo.identity import digest_of_build
 from zoo.options import Option, read_options, resolve_options
 from zoo.registry import Registry
 
@@ -76,7 +76,8 @@ class ModelCard:
     every deliberate difference from the paper; ``reconstruction`` marks layouts that the paper does not give.
     ``global_ops`` names the operations that see the whole image: a model without any is exact under tiling.
     ``unused_params`` are parameters that the official network has but does not use. ``version`` is raised when
-    a change moves the model's numbers.
+    a change that its code does not show, in a file of data for instance, moves the model's numbers.
+    ``registered_in`` is the module that registered it.
     """
 
     name: str
@@ -96,6 +97,7 @@ class ModelCard:
     scale_of: Callable[[Mapping[str, Any]], float] | None = None
     convert_checkpoint: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     version: int = 1
+    registered_in: str = ""
 
     def input_for(self, options: Mapping[str, Any]) -> InputSpec:
         """Return the input convention under ``options``; some options change the output's size."""
@@ -115,12 +117,8 @@ class ModelCard:
 
     @functools.cached_property
     def code_digest(self) -> str:
-        """Digest of what decides the model's code: the card's version, or a plug-in's source file."""
-        if self.is_builtin:
-            return f"builtin-v{self.version}"
-        source = inspect.getsourcefile(self.build)
-        text = Path(source).read_bytes() if source and Path(source).is_file() else self.build.__code__.co_code
-        return hashlib.sha256(text).hexdigest()[:16]
+        """Digest of the model's code and what it imports (see ``zoo.identity``): a part of its records' keys."""
+        return digest_of_build(self.build, self.registered_in, self.version)
 
 
 def _import_models() -> None:
@@ -159,6 +157,8 @@ def register_model(
     if task not in _DEFAULT_INPUT:
         raise UserError(f"unknown task '{task}'; expected one of {', '.join(_DEFAULT_INPUT)}.")
 
+    registered_in = sys._getframe(1).f_globals.get("__name__", "")
+
     def register(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
         card = ModelCard(
             name=build.__name__,
@@ -178,6 +178,7 @@ def register_model(
             scale_of=scale_of,
             convert_checkpoint=convert_checkpoint,
             version=version,
+            registered_in=registered_in,
         )
         MODELS.add(card.name, card)
         return build

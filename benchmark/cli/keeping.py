@@ -20,13 +20,19 @@ def results() -> None:
 @click.argument("paths", nargs=-1, required=True, metavar="FILE...")
 @click.pass_context
 def results_migrate(ctx: click.Context, paths: tuple[str, ...]) -> None:
-    """Rewrite records of an older schema in each FILE (or folder of them) into this version's; keys stay."""
+    """Rewrite records of earlier versions in each FILE (or folder of them; baselines too) into this version's.
+
+    Numbers stay. A built-in network's record gets the digest of the network's code, and with it a new key, where its
+    version is the one that the network's card has now. Files that a record names and that are not there are taken
+    out of it, with a note.
+    """
     start(ctx)
+    from benchmark.regression.baseline import is_baseline, migrate_baseline
     from benchmark.results.store import record_files
     from benchmark.results.upkeep import migrate
 
     for file in record_files([Path(path) for path in paths]):
-        done = migrate(file)
+        done = migrate_baseline(file) if is_baseline(file) else migrate(file)
         click.echo(f"{file}: {done.rewritten} of {done.total} records rewritten")
         for number in done.edited:
             click.echo(f"{file}, record {number}: edited by hand, left as it is", err=True)

@@ -15,6 +15,7 @@ from typing import Any
 from benchmark.cache import cache_root
 from benchmark.leaderboard.published import PaperRow, PaperTable
 from benchmark.replacing import replace_text
+from zoo.identity import digest_of_code
 
 _ROOT = Path(__file__).resolve().parents[2]
 # What decides the counts, besides torch: the networks, the counter, and this file.
@@ -142,7 +143,7 @@ def _file() -> Path:
 def _code_digest() -> str:
     digest = hashlib.sha256(f"torch {metadata.version('torch')}".encode())
     for path in _sources():
-        digest.update(str(path.relative_to(_ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
+        digest.update(f"{path.relative_to(_ROOT)} {digest_of_code(path.read_bytes())}\n".encode())
     return digest.hexdigest()[:20]
 
 

@@ -7,8 +7,9 @@ one record per line with its scores image by image and its timing samples.
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from benchmark.regression.matching import newest
 from benchmark.replacing import replace_text
 from benchmark.results.jsonl import read_lines
 from benchmark.results.records import content_of, record_of
+from benchmark.results.renewing import renewed
 from benchmark.results.store import Scores
+from benchmark.results.upkeep import Migrated
 from benchmark.types import Result, decode_number, encode_number
 from zoo.errors import UserError
 
@@ -100,6 +103,17 @@ def write_baseline(path: Path, kept: Iterable[Kept]) -> int:
     except OSError as error:
         raise UserError(f"--baseline {path}: cannot be written ({error.strerror}).") from None
     return len(records)
+
+
+def migrate_baseline(path: Path) -> Migrated:
+    """Rewrite a baseline's records as ``renewed`` says, atomically; raises UserError as ``read_baseline`` does."""
+    kept = read_baseline(path)
+    lines = [content_of(entry.result) for entry in kept]
+    new = [renewed(entry.result, line, None) for entry, line in zip(kept, lines)]
+    rewritten = sum(map(operator.ne, new, lines))
+    if rewritten:
+        write_baseline(path, [replace(one, result=record_of(line, str(path))[0]) for one, line in zip(kept, new)])
+    return Migrated(rewritten, len(kept), ())
 
 
 def _line(value: Any) -> str:

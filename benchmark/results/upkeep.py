@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -13,6 +14,7 @@ from typing import Any
 from benchmark.replacing import replacing
 from benchmark.results.jsonl import lock_of, parse, raw_lines
 from benchmark.results.records import digest_of, read_records
+from benchmark.results.renewing import renewed
 from benchmark.results.store import Journal
 from benchmark.types import SCHEMA, Result
 
@@ -27,21 +29,33 @@ class Migrated:
 
 
 def migrate(file: Path) -> Migrated:
-    """Rewrite the records of older schemas, atomically; keys and numbers stay as they are.
+    """Rewrite the records of earlier versions, atomically, as ``renewed`` says; numbers stay as they are.
 
-    A record gets the digest of what it holds now: nothing can tell whether an old one was edited before. Raises
-    UserError, with the file untouched, for a record that this version cannot read.
+    A record gets the digest of what it holds now: nothing can tell whether one of schema 1 was edited before. Scores
+    per image follow their record's key. Raises UserError, with the file untouched, for a record that this version
+    cannot read.
     """
     with lock_of(file):
         records = [record for record, _ in read_records(file)]
-        old = {r.source.number for r in records if r.source and r.source.is_intact is None}
-        lines = []
-        for number, line in enumerate(raw_lines(file), start=1):
-            lines.append(_sealed(parse(line, file)) if number in old else line.text)
-        if old:
+        lines, rewritten = [], 0
+        moves: dict[str, str] = {}
+        for record, line in zip(records, raw_lines(file)):
+            content = parse(line, file)
+            new = content if record.is_edited else renewed(record, content, file.parent)
+            is_new = new != content or (record.source is not None and record.source.is_intact is None)
+            lines.append(_sealed(new) if is_new else line.text)
+            rewritten += is_new
+            if record.per_image and new["per_image"] not in (None, record.per_image):
+                moves[record.per_image] = new["per_image"]
+        for old, path in moves.items():
+            with replacing(file.parent / path) as partial:
+                shutil.copyfile(file.parent / old, partial)
+        if rewritten:
             _replace(file, lines)
+        for old in moves.keys() - {record.per_image for record, _ in read_records(file)}:
+            (file.parent / old).unlink()
     edited = tuple(r.source.number or 0 for r in records if r.source and r.is_edited)
-    return Migrated(len(old), len(records), edited)
+    return Migrated(rewritten, len(records), edited)
 
 
 def _sealed(value: dict[str, Any]) -> bytes:

@@ -29,6 +29,7 @@ from benchmark.selection import Entry, jsonable_options, target_scale
 from benchmark.timing.measuring import as_measurements, measure
 from benchmark.types import Dataset, DatasetCard, Measurement, Result, RunSpec, Status, Tiling
 from zoo.errors import UserError
+from zoo.identity import is_unknown
 
 # Sizes at which costs are counted and time is measured, by their names on the command line: suffixes of the ids.
 SIZES = {"dataset": "", "1mpix": "@1mpix", "12mp": "@12mp"}
@@ -94,6 +95,11 @@ class Session:
     def result_of(self, entry: Entry, rerun: str) -> Result:
         """Return the record of one model, measured unless ``rerun`` lets an earlier one stand."""
         spec = self.spec_of(entry)
+        if is_unknown(spec.code):
+            self.reporter.note(
+                f"{entry.label}: its code is in no file, so nothing can tell whether it is the same next time, and no"
+                " earlier record is taken for it. Register it in a file and give that by --plugin."
+            )
         previous = self.store.latest().get(spec.key())
         if previous and previous.is_edited and rerun != "never":
             self.reporter.note(f"{entry.label}: {previous.source} was edited by hand; measured again.")

@@ -13,6 +13,7 @@ from benchmark.costs.profiling import meta_model
 from benchmark.fullres.needing import least_need
 from benchmark.fullres.runner import subject_of
 from benchmark.host import machine
+from benchmark.results.renewing import parts_of_need
 from benchmark.timing.job import TILED_HEAP_FACTOR, Job
 from benchmark.units import GIB
 
@@ -53,11 +54,14 @@ def tiled_needs(job: Job, predicted: Mapping[str, Predicted], conditions: Condit
 def shortage(predicted: Predicted, conditions: Conditions, in_pieces: int | None) -> str | None:
     """Say what is missing where the predicted memory, ``in_pieces`` where it goes so, is more than there is."""
     need = predicted.need(conditions)
+    parts = ""
     if conditions.device == "cuda":
         there: int | None = torch.cuda.mem_get_info()[0]
         where = "free on the GPU"
     else:
         # What the heap keeps is part of the other.
+        if in_pieces is None:
+            parts = parts_of_need(need / GIB, HEAP_FACTOR, PROCESS_BYTES / GIB)
         need = (int(HEAP_FACTOR * need) if in_pieces is None else in_pieces) + PROCESS_BYTES
         there, where = machine.available_memory(), "available"
         if conditions.memory_limit is not None and (there is None or conditions.memory_limit < there):
@@ -66,4 +70,5 @@ def shortage(predicted: Predicted, conditions: Conditions, in_pieces: int | None
         return None
     shape = "x".join(map(str, predicted.shape))
     least = "" if in_pieces is None else "at least "
-    return f"not run: input {shape} needs {least}{need / GIB:.2f} GiB (predicted), {there / GIB:.2f} GiB are {where}"
+    needs = f"{least}{need / GIB:.2f} GiB{parts}"
+    return f"not run: input {shape} needs {needs} (predicted), {there / GIB:.2f} GiB are {where}"

@@ -1,0 +1,174 @@
+"""What decides the key of a record: each field of what describes a run is declared here, as deciding or not."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from benchmark.conditions import Conditions
+from benchmark.datasets import DATASETS
+from benchmark.reporting import Reporter
+from benchmark.results.store import Store
+from benchmark.running.recording import Session
+from benchmark.selection import Entry
+from benchmark.sweeping import points
+from benchmark.timing import fullscale
+from benchmark.types import RunSpec
+from zoo import get_card
+from zoo.weights import Checkpoint
+
+# Another value for each field: all that a spec holds decides.
+OTHER: dict[str, Any] = {
+    "model": "unet_w8", "options": {"width": 8}, "code": "1" * 16, "weights_digest": "2" * 64, "dataset": "zrr",
+    "dataset_digest": "other", "split": "train", "limit": 3, "protocol": "zrr-v2", "metrics": {"psnr[rgb]": 2},
+    "profilers": ["macs"], "device": "cuda", "precision": "bf16", "channels_last": True, "threads": 3, "seed": 1,
+    "evaluate": False, "scoring": "one-pass", "skip_bad": True, "backend": "openvino", "tile": "auto",
+    "approximate": True,
+}  # fmt: skip
+SPEC = RunSpec(
+    model="unet", options={}, code="0" * 16, weights_digest=None, dataset="zrr-standin", dataset_digest="digest",
+    split="test", limit=None, protocol="zrr-v1", metrics={"psnr[rgb]": 1}, profilers=[], device="cpu",
+    precision="fp32", threads=2, seed=0, evaluate=True,
+)  # fmt: skip
+
+
+def test_every_field_of_a_spec_is_declared_here() -> None:
+    assert OTHER.keys() == RunSpec.model_fields.keys(), "a new field: give another value of it above"
+
+
+@pytest.mark.parametrize("field", RunSpec.model_fields)
+def test_every_field_of_a_spec_decides_the_key(field: str) -> None:
+    other = SPEC.model_copy(update={field: OTHER[field]})
+    assert getattr(other, field) != getattr(SPEC, field)
+    assert other.key() != SPEC.key()
+
+
+def test_the_key_of_a_spec_stays_what_it_was() -> None:
+    # Records of the first day have this key: a field that came later must not move it.
+    assert SPEC.key() == "0707c1256a0938d6ecc1"
+
+
+# Of each condition another value, and whether it decides: limits only decide whether there is a number.
+CONDITIONS: dict[str, tuple[Any, bool]] = {
+    "threads": (3, True), "device": ("cuda", True), "precision": ("bf16", True), "channels_last": (True, True),
+    "backend": ("openvino", True), "tile": ("auto", True), "approximate": (True, True), "time_limit": (9.0, False),
+    "memory_limit": (1 << 30, False),
+}  # fmt: skip
+
+
+def test_every_condition_is_declared_here() -> None:
+    assert CONDITIONS.keys() == {field.name for field in dataclasses.fields(Conditions)}
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_conditions_decide_the_key(name: str, session: Session) -> None:
+    value, decides = CONDITIONS[name]
+    usual = Conditions(threads=2)
+    other = dataclasses.replace(usual, **{name: value})
+    entry, size = entry_of(session), (64, 64)
+    keys = [dataclasses.replace(session, conditions=one).spec_of(entry).key() for one in (usual, other)]
+    assert (keys[0] != keys[1]) == decides
+    keys = [fullscale._spec(entry, size, 0, one).key() for one in (usual, other)]
+    assert (keys[0] != keys[1]) == decides
+
+
+class Data:
+    """A split that knows its name and a digest."""
+
+    name, split, ids = "zrr-standin", "test", ("0", "1", "2", "3")
+
+    def __init__(self, **other: Any) -> None:
+        self.content, self.provenance = "content", {}
+        vars(self).update(other)
+
+    def digest(self, limit: int | None = None) -> str:
+        return f"{self.content} of {limit}"
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    return Session(
+        card=DATASETS.get("zrr"), dataset_options={}, data=Data(), root=tmp_path, store=Store(tmp_path),
+        reporter=Reporter(), metrics=["psnr[rgb]"], limit=None, seed=0, sizes=("dataset",),
+        conditions=Conditions(threads=2), exact=False, skip_bad=False, isolate=True,
+    )  # fmt: skip
+
+
+def entry_of(session: Session, **other: Any) -> Entry:
+    card = dataclasses.replace(get_card("unet_w8"))
+    vars(card)["code_digest"] = "0" * 16
+    checkpoint = Checkpoint({}, {}, "2" * 64, session.root / "w.safetensors")
+    return Entry(
+        **{"card": card, "options": {}, "checkpoint": checkpoint, "evidence": "trained", "evaluate": True} | other
+    )
+
+
+# Where a run's data lie, where records go and who is told decide nothing; what scores of which images, everything.
+SESSION: dict[str, tuple[Any, bool]] = {
+    "dataset_options": ({"rule": "other"}, False), "root": (Path("elsewhere"), False), "store": (None, False),
+    "reporter": (None, False), "isolate": (False, False), "metrics": (["ssim[gaussian11,rgb]"], True),
+    "limit": (3, True), "seed": (1, True), "sizes": (("dataset", "1mpix"), True), "exact": (True, True),
+    "skip_bad": (True, True), "conditions": (Conditions(threads=3), True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Session)])
+def test_what_is_common_to_a_run_decides_the_key(name: str, session: Session) -> None:
+    entry = entry_of(session)
+    before = session.spec_of(entry).key()
+    if name == "card":
+        protocol = dataclasses.replace(session.card.protocol, version=99)
+        others: list[Any] = [dataclasses.replace(session.card, protocol=protocol)]
+    elif name == "data":
+        others = [Data(content="other"), Data(name="zrr"), Data(split="train")]
+    else:
+        assert name in SESSION, "a new field: say above whether it decides"
+        others = [SESSION[name][0]]
+    decides = SESSION[name][1] if name in SESSION else True
+    for other in others:
+        key = dataclasses.replace(session, **{name: other}).spec_of(entry).key()
+        assert (key != before) == decides
+
+
+def test_weights_code_options_and_whether_it_is_scored_decide_the_key(session: Session) -> None:
+    other_code = dataclasses.replace(get_card("unet_w8"))
+    vars(other_code)["code_digest"] = "1" * 16
+    others = [
+        {},
+        {"checkpoint": None},
+        {"checkpoint": Checkpoint({}, {}, "3" * 64, session.root / "w.safetensors")},
+        {"card": other_code},
+        {"options": {"width": 4}},
+        {"evaluate": False},
+        {"evidence": "untrained"},
+    ]
+    keys = [session.spec_of(entry_of(session, **other)).key() for other in others]
+    assert len(set(keys)) == len(keys)
+    moved = Checkpoint({}, {}, "2" * 64, Path("elsewhere") / "same.safetensors")
+    assert session.spec_of(entry_of(session, checkpoint=moved)).key() == keys[0]
+    size = (64, 64)
+    full = [fullscale._spec(entry_of(session, **other), size, 0, Conditions(threads=2)).key() for other in others[3:5]]
+    full += [fullscale._spec(entry_of(session), *more).key() for more in ((size, 0, Conditions(threads=2)),
+             ((64, 96), 0, Conditions(threads=2)), (size, 1, Conditions(threads=2)))]  # fmt: skip
+    assert len(set(full)) == len(full)
+
+
+def test_code_data_protocol_and_metrics_decide_the_key_of_a_point_of_a_sweep(monkeypatch) -> None:
+    def key(train: Any = None, test: Any = None, **more: Any) -> str:
+        monkeypatch.setattr(points, "METRICS", {"psnr[rgb]": SimpleNamespace(version=more.get("metric", 1))})
+        protocol = SimpleNamespace(name="zrr", version=more.get("version", 1))
+        card = SimpleNamespace(protocol=protocol)
+        splits = points.Splits(card, train or Data(split="train"), test or Data(), more.get("images", 4), 4)
+        recipe = SimpleNamespace(flat=lambda: {"lr": more.get("lr", 0.1), "workers": 1})
+        point = SimpleNamespace(card=SimpleNamespace(code_digest=more.get("code", "0")), recipe=recipe)
+        sweep = SimpleNamespace(threads=more.get("threads", 1), evaluation=SimpleNamespace(metrics=["psnr[rgb]"]))
+        return points.point_key(SimpleNamespace(sweep=sweep), point, splits)
+
+    others = [{}, {"code": "1"}, {"train": Data(content="other")}, {"test": Data(content="other")}, {"version": 2},
+              {"metric": 2}, {"images": 3}, {"threads": 2}, {"lr": 0.2}]  # fmt: skip
+    keys = [key(**other) for other in others]
+    assert len(set(keys)) == len(keys)
