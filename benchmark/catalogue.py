@@ -11,6 +11,7 @@ from benchmark.datasets import DATASETS
 from benchmark.metrics import METRICS
 from benchmark.profilers import PROFILERS
 from benchmark.reporting import Reporter
+from benchmark.standin.building import hold
 from benchmark.training.recipe import recipe_rows
 from benchmark.units import GIB
 from zoo.card import MODELS, InputSpec, ModelCard, get_card
@@ -189,11 +190,12 @@ def make_standin(
     if card.write_standin is None:
         able = [other.name for other in DATASETS if other.write_standin]
         raise UserError(f"data make: {card.name} has no stand-in; expected one of {', '.join(able)}.")
-    if photos is not None:
-        if card.write_from_photos is None:
-            raise UserError(f"data make: {card.name} cannot be made from photographs; leave --photos out.")
-        card.write_from_photos(out, photos, count, seed, reporter)
-        return
-    if count is not None:
+    if photos is not None and card.write_from_photos is None:
+        raise UserError(f"data make: {card.name} cannot be made from photographs; leave --photos out.")
+    if photos is None and count is not None:
         raise UserError(f"data make: --count {count} needs --photos; the embedded stand-in has a fixed size.")
-    card.write_standin(out, seed, reporter)
+    with hold(out):
+        if photos is not None and card.write_from_photos is not None:
+            card.write_from_photos(out, photos, count, seed, reporter)
+        else:
+            card.write_standin(out, seed, reporter)

@@ -13,6 +13,8 @@ import torch
 from torch import nn
 
 from benchmark.costs.profiling import meta_model
+from benchmark.replacing import refuse_inputs
+from benchmark.reporting import Reporter
 from benchmark.types import DatasetCard, Evidence, label_of
 from zoo.card import MODELS, ModelCard, get_card
 from zoo.errors import BuildError, UserError, nearest
@@ -68,6 +70,11 @@ class Entry:
             if key in self.checkpoint.metadata:
                 record[key] = self.checkpoint.metadata[key]
         return record
+
+    def tell_notes(self, reporter: Reporter) -> None:
+        """Say what a user should know about how the weights came into the network."""
+        for line in self.checkpoint.notes if self.checkpoint else ():
+            reporter.note(f"{self.weights_file}: {line}")
 
     @property
     def weights_file(self) -> str | None:
@@ -151,10 +158,11 @@ def _entry(dataset: DatasetCard, name: str, options: Mapping[str, str], weights:
     return replace(entry, evaluate=named or entry.scored)
 
 
-def entry_of(name: str, weights: str | Path | None, options: Mapping[str, Any]) -> Entry:
+def entry_of(name: str, weights: str | Path | None, options: Mapping[str, Any], *, take: str | None = None) -> Entry:
     """Return a model with its options and weights; both are checked without building the network.
 
-    Raises UserError for unknown names, options that the model refuses and weights that do not fit.
+    ``take`` names the weights in a file that holds several. Raises UserError for unknown names, options that the model
+    refuses and weights that do not fit.
     """
     card = get_card(name)
     resolved = resolve_options(name, card.options, options)
@@ -162,7 +170,7 @@ def entry_of(name: str, weights: str | Path | None, options: Mapping[str, Any]) 
         with contextlib.suppress(BuildError):
             meta_model(card, resolved)  # refuses values that the model does not take before anything is measured
     if weights is not None:
-        checkpoint, resolved, evidence = _with_weights(card, weights, resolved)
+        checkpoint, resolved, evidence = _with_weights(card, weights, resolved, take)
         return Entry(card, resolved, checkpoint, evidence, evaluate=True)
     free = _is_parameter_free(card, resolved)
     return Entry(card, resolved, None, "parameter-free" if free else "untrained", evaluate=free)
@@ -194,17 +202,17 @@ def _is_parameter_free(card: ModelCard, options: Mapping[str, Any]) -> bool:
 
 
 def _with_weights(
-    card: ModelCard, weights: str | Path, options: dict[str, Any]
+    card: ModelCard, weights: str | Path, options: dict[str, Any], take: str | None
 ) -> tuple[Checkpoint, dict[str, Any], Evidence]:
-    checkpoint = read_checkpoint(weights)
+    checkpoint = read_checkpoint(weights, take=take)
     metadata = checkpoint.metadata
     if metadata.get("model", card.name) != card.name:
         raise UserError(f"--weights: {weights} was written for {metadata['model']}, not for {card.name}.")
     merged = merge_options(card, metadata, options, weights)
     state = official_state(card, checkpoint)
     # Before anything is measured, and without building the network twice.
-    check_fits(meta_model(card, merged), state, name=card.name, source=weights)
-    return replace(checkpoint, state=state), merged, _evidence_of(checkpoint)
+    fitted = check_fits(meta_model(card, merged), state, name=card.name, source=weights)
+    return replace(checkpoint, state=fitted.state, notes=fitted.notes), merged, _evidence_of(checkpoint)
 
 
 def _evidence_of(checkpoint: Checkpoint) -> Evidence:
@@ -214,13 +222,25 @@ def _evidence_of(checkpoint: Checkpoint) -> Evidence:
     return "trained" if checkpoint.metadata.get("evidence") == "trained" else "weights-file"
 
 
-def import_weights(model: str, source: str | Path, out: str | Path, *, options: Mapping[str, Any]) -> dict[str, str]:
+def import_weights(
+    model: str,
+    source: str | Path,
+    out: str | Path,
+    *,
+    options: Mapping[str, Any],
+    take: str | None = None,
+    reporter: Reporter | None = None,
+) -> dict[str, str]:
     """Convert a published checkpoint to safetensors under our keys, strictly; return the metadata written.
+
+    ``take`` names the weights where the checkpoint holds several, for example a running mean of them too.
 
     Raises UserError for unknown names and options, a file that is not one of tensors, and keys or shapes that
     do not fit the model.
     """
-    entry = entry_of(model, source, options)
+    refuse_inputs(f"weights import: -o {out}", [out], [source])
+    entry = entry_of(model, source, options, take=take)
+    entry.tell_notes(reporter or Reporter())
     assert entry.checkpoint is not None
     metadata = {
         "model": entry.card.name,
@@ -229,7 +249,9 @@ def import_weights(model: str, source: str | Path, out: str | Path, *, options: 
         "source": entry.checkpoint.metadata.get("source", entry.checkpoint.path.name),
         "source_sha256": entry.checkpoint.metadata.get("source_sha256", entry.checkpoint.digest),
     }
-    for name in ("recipe", "data_digest"):
+    if take is not None:
+        metadata["source_part"] = take
+    for name in ("recipe", "data_digest", "source_part"):
         if name in entry.checkpoint.metadata:
             metadata[name] = entry.checkpoint.metadata[name]
     save_state(out, entry.checkpoint.state, metadata)

@@ -19,6 +19,7 @@ from PIL import Image
 from scipy.io import loadmat
 
 from benchmark.reporting import Reporter
+from benchmark.results.jsonl import alone
 from benchmark.standin import building, cache, photographs, sidd, unprocess, zrr
 from tests.deep_images import png16
 from zoo.errors import UserError
@@ -254,6 +255,17 @@ def test_a_pair_does_not_depend_on_the_number_of_pairs(tiny, tmp_path):
     fewer = {name: content for name, content in contents(tmp_path / "fewer").items() if name != cache.MARKER}
     assert fewer.items() <= contents(tiny).items()
     assert len(fewer) == 3
+
+
+def test_one_process_at_a_time_writes_a_stand_in(tmp_path, zoo_bench):
+    (tmp_path / "new").mkdir()
+    with alone(tmp_path / "new" / f"{building.JOURNAL}.run", ""):
+        outcome = zoo_bench("data", "make", "zrr", "--out", tmp_path / "new")
+    assert (outcome.code, "new: another process writes a stand-in here" in outcome.err) == (2, True)
+    with building.hold(tmp_path / "other"):
+        pass
+    # Nothing was written: nothing stays.
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
 
 
 def test_writing_reports_progress_and_refuses_what_it_cannot_write(tmp_path):

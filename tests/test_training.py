@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,18 +20,20 @@ from PIL import Image
 from safetensors import safe_open
 
 from benchmark.datasets import DATASETS
-from benchmark.results.jsonl import read_lines
+from benchmark.results.jsonl import alone, read_lines
 from benchmark.training import checkpoints, fitting, loop
 from benchmark.training.batches import Batch
 from benchmark.training.divergence import DivergedError, Watch
 from benchmark.training.loop import train
 from benchmark.training.objective import Objective
-from benchmark.training.optimizing import Clipper, learning_rate, settings_at
+from benchmark.training.optimizing import Clipper, follow_mean, learning_rate, settings_at
+from benchmark.training.preparing import conditions
 from benchmark.training.recipe import Clip, Recipe, Validation
 from benchmark.training.validating import Validator
 from tests.conftest import TINY
-from zoo.card import InputSpec, default_input
+from zoo.card import MODELS, InputSpec, default_input, get_card
 from zoo.errors import UserError
+from zoo.options import read_options
 from zoo.weights import read_checkpoint
 
 ROOT = Path(__file__).parent.parent
@@ -210,6 +215,125 @@ def test_a_damaged_state_is_one_line(recipe, tmp_path) -> None:
     state.write_bytes(state.read_bytes()[:500])
     with pytest.raises(UserError, match=r"state.pt is damaged"):
         train(recipe, tmp_path / "run", resume=True)
+
+
+def rewrite_state(folder: Path, **values) -> None:
+    """Replace fields of a run's state; those that are None go."""
+    content = torch.load(folder / "state.pt", weights_only=True) | values
+    torch.save({key: value for key, value in content.items() if value is not None}, folder / "state.pt")
+
+
+def test_another_number_of_processes_is_refused_on_resume(recipe, tmp_path) -> None:
+    train(recipe, tmp_path / "run", overrides={"max_steps": 4})
+    state = checkpoints.read_state(tmp_path / "run")
+    assert (state.processes, state.samples) == (1, 8)
+    rewrite_state(tmp_path / "run", processes=2, samples=16)
+    before = (tmp_path / "run" / "state.pt").read_bytes()
+    with pytest.raises(
+        UserError, match=r"trained by 2 process\(es\) up to step 4 \(16 samples seen\); with 1 a step takes 2"
+    ):
+        train(recipe, tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "state.pt").read_bytes() == before
+
+
+def test_a_state_without_the_number_of_processes_goes_on_and_is_noted(recipe, tmp_path, zoo_bench) -> None:
+    train(recipe, tmp_path / "run", overrides={"max_steps": 7})
+    rewrite_state(tmp_path / "run", schema=1, processes=None, samples=None)
+    outcome = zoo_bench("--plugin", TINY, "train", recipe, "-o", tmp_path / "run", "--resume")
+    assert (outcome.code, "does not say how many processes" in outcome.err) == (0, True)
+    train(recipe, tmp_path / "whole")
+    whole, parts = state_of(tmp_path / "whole"), state_of(tmp_path / "run")
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+def test_a_flipped_bit_of_the_state_is_one_line(recipe, tmp_path) -> None:
+    train(recipe, tmp_path / "run", overrides={"max_steps": 2})
+    state = tmp_path / "run" / "state.pt"
+    content = bytearray(state.read_bytes())
+    content[content.index(checkpoints.read_state(tmp_path / "run").model["0.weight"].numpy().tobytes()) + 5] ^= 1
+    state.write_bytes(content)
+    with pytest.raises(UserError, match=r"state\.pt is damaged .*checksum does not match"):
+        train(recipe, tmp_path / "run", resume=True)
+
+
+def test_a_network_that_changed_since_the_checkpoint_is_one_line(recipe, tmp_path, other_network) -> None:
+    train(recipe, tmp_path / "run", overrides={"max_steps": 2})
+    other_network(lambda width=4: torch.nn.Sequential(torch.nn.Conv2d(4, 12, 1), torch.nn.PixelShuffle(2)))
+    with pytest.raises(UserError, match=r"tiny_net: .*state\.pt does not fit: 2 unexpected"):
+        train(recipe, tmp_path / "run", resume=True)
+
+
+def test_one_training_at_a_time_writes_into_a_folder(recipe, tmp_path, zoo_bench) -> None:
+    train(recipe, tmp_path / "run", overrides={"max_steps": 4})
+    before = {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir() if file.is_file()}
+    with alone(tmp_path / "run" / "train", ""):
+        outcome = zoo_bench("--plugin", TINY, "train", recipe, "-o", tmp_path / "run", "--resume")
+    assert (outcome.code, "train: another training runs in" in outcome.err) == (2, True)
+    assert {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir() if file.is_file()} == before
+    assert train(recipe, tmp_path / "run", resume=True)["steps"] == 24
+
+
+def test_each_process_draws_random_numbers_of_its_own() -> None:
+    def drawn(process: int, step: int = 5) -> list[float]:
+        run = SimpleNamespace(recipe=SimpleNamespace(seed=7), step=step, fabric=SimpleNamespace(global_rank=process))
+        with conditions(Recipe(model="m", dataset="d", max_steps=1, batch_size=1, lr=1.0)):
+            loop._seed_layers(run)
+            return [torch.rand(1).item(), random.random(), np.random.rand()]
+
+    before = random.getstate()
+    # A run of one process draws what it always drew: shipped weights and resumed runs stay the same.
+    torch.manual_seed(int(np.random.SeedSequence([7, 3, 5]).generate_state(1)[0]))
+    assert drawn(0)[0] == torch.rand(1).item()
+    assert drawn(1) == drawn(1)
+    values = [value for process in range(3) for value in drawn(process)] + drawn(0, step=6)
+    assert len(set(values)) == len(values)
+    assert random.getstate() == before
+
+
+class Recursive(torch.nn.Module):
+    """One layer, twice; a mask of infinities; layers that draw from torch, Python and NumPy."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = torch.nn.Conv2d(4, 4, 3, padding=1)
+        self.body, self.last = torch.nn.ModuleList([layer, layer]), torch.nn.Conv2d(4, 12, 1)
+        self.register_buffer("mask", torch.tensor([0.0, float("-inf")]))
+
+    def forward(self, x):
+        for layer in self.body:
+            x = torch.nn.functional.dropout(layer(x), 0.2, self.training)
+            x = x * (1 + self.training * (random.random() + np.random.rand())) + self.mask.exp().sum()
+        return torch.nn.functional.pixel_shuffle(self.last(x), 2)
+
+
+@pytest.fixture
+def other_network(tiny, monkeypatch):
+    """Let tiny_net be built by another function."""
+
+    def replace_by(build) -> None:
+        card = dataclasses.replace(get_card("tiny_net"), build=build, options=read_options(build))
+        monkeypatch.setitem(MODELS._items, "tiny_net", card)
+
+    return replace_by
+
+
+def test_a_network_that_uses_a_layer_twice_is_trained_saved_and_resumed(recipe, tmp_path, other_network) -> None:
+    other_network(Recursive)
+    train(recipe, tmp_path / "whole", overrides={"max_steps": 10})
+    for steps in (6, 10):
+        train(recipe, tmp_path / "parts", overrides={"max_steps": steps}, resume=True)
+    whole, parts = state_of(tmp_path / "whole"), state_of(tmp_path / "parts")
+    assert whole.keys() == Recursive().state_dict().keys()
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+    assert torch.equal(whole["body.0.weight"], whole["body.1.weight"])
+
+
+def test_the_mean_of_a_shared_weight_moves_once_a_step() -> None:
+    model, mean = Recursive(), Recursive()
+    before = mean.body[0].weight.detach().clone()
+    follow_mean(mean, model, decay=0.9)
+    assert torch.equal(mean.body[0].weight, torch.lerp(before, model.body[0].weight, 0.1))
+    assert mean.mask.tolist() == [0.0, float("-inf")]
 
 
 def test_a_bad_loss_stops_the_run_and_keeps_the_last_good_state(recipe, tmp_path, monkeypatch, zoo_bench) -> None:

@@ -152,3 +152,210 @@ def test_writing_weights_is_atomic(tmp_path, state) -> None:
     with pytest.raises(UserError, match="cannot write"):
         save_weights(folder, _filled(state), {})
     assert list(tmp_path.iterdir()) == [folder]
+
+
+# Weights of another kind, damage that a reader does not see by itself, files that hold more than one network.
+
+
+def saved(tmp_path, content, name: str = "w.pth"):
+    torch.save(content, tmp_path / name)
+    return tmp_path / name
+
+
+def loaded(state) -> torch.nn.Module:
+    model = create_model("plainunet_8")
+    load_strictly(model, state, name="plainunet_8", source="w.pth")
+    return model
+
+
+@pytest.mark.parametrize("kind", ["int8", "int64", "bool", "uint8", "complex64", "float8_e4m3fn"])
+def test_numbers_of_another_kind_are_refused_with_key_and_type(state, kind: str) -> None:
+    state["up1.bias"] = state["up1.bias"].to(getattr(torch, kind))
+    with pytest.raises(UserError, match=rf"w\.pth has weights of another kind: up1\.bias is {kind}, expected float32"):
+        loaded(state)
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"), [("float16", "without loss"), ("bfloat16", "without"), ("float64", "rounded")]
+)
+def test_floats_of_another_width_are_taken_and_noted(zoo_bench, tmp_path, state, kind: str, how: str) -> None:
+    other = {key: (value.double() / 3).to(getattr(torch, kind)) for key, value in state.items()}
+    outcome = zoo_bench("weights", "import", "plainunet_8", saved(tmp_path, other), "-o", tmp_path / "w.safetensors")
+    assert (outcome.code, f"{len(state)} tensor(s) of {kind} are used as float32, {how}" in outcome.err) == (0, True)
+    written = read_checkpoint(tmp_path / "w.safetensors").state
+    assert all(torch.equal(written[key], other[key].float()) for key in state)
+
+
+def test_counters_of_another_width_are_taken_where_they_fit() -> None:
+    counter = "inc.double_conv.1.num_batches_tracked"
+    for value, fits in ((torch.tensor(7, dtype=torch.int32), True), (torch.tensor(7.0), False)):
+        model = create_model("unet_w8")
+        given = model.state_dict() | {counter: value}
+        if fits:
+            load_strictly(model, given, name="unet_w8", source="w.pth")
+            assert model.state_dict()[counter] == 7
+        else:
+            with pytest.raises(UserError, match=rf"{counter} is float32, expected int64"):
+                load_strictly(model, given, name="unet_w8", source="w.pth")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_values_that_are_not_finite_are_refused_by_key(zoo_bench, tmp_path, state, value: float) -> None:
+    state["up1.bias"][0] = value
+    outcome = zoo_bench("weights", "import", "plainunet_8", saved(tmp_path, state), "-o", tmp_path / "w.safetensors")
+    assert outcome.code == 2
+    assert "1 tensor(s) with NaN or infinite values (up1.bias)" in outcome.err
+    assert not (tmp_path / "w.safetensors").exists()
+    state["up1.bias"] = torch.full((8,), 1e300, dtype=torch.float64)
+    with pytest.raises(UserError, match=r"NaN or infinite values \(up1\.bias\)"):
+        loaded(state)
+
+
+class Masked(torch.nn.Module):
+    """A mask of infinities, as attention has, and statistics that must be finite."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mask", torch.tensor([0.0, float("-inf")]))
+        self.norm = torch.nn.BatchNorm2d(2)
+
+
+def test_a_mask_may_be_infinite_and_statistics_may_not() -> None:
+    state = Masked().state_dict()
+    load_strictly(Masked(), state, name="masked", source="w.pth")
+    for key, value in (("mask", float("nan")), ("norm.running_var", float("inf"))):
+        with pytest.raises(UserError, match=rf"NaN or infinite values \({key}\)"):
+            load_strictly(Masked(), state | {key: torch.full((2,), value)}, name="masked", source="w.pth")
+
+
+@pytest.mark.parametrize("suffix", ["pth", "npz"])
+def test_a_flipped_bit_is_found_by_the_checksum(tmp_path, state, suffix: str) -> None:
+    file = tmp_path / f"w.{suffix}"
+    if suffix == "pth":
+        torch.save(state, file)
+    else:
+        np.savez(file, **{key: value.numpy() for key, value in state.items()})
+    content = bytearray(file.read_bytes())
+    place = content.index(state["enc1.weight"].numpy().tobytes())
+    content[place + 100] ^= 0x10
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=rf"w\.{suffix} is damaged \(.*its checksum does not match\)"):
+        read_checkpoint(file)
+
+
+@pytest.mark.parametrize("spoil", [lambda value: value.to_sparse(), lambda value: value.to("meta")])
+def test_tensors_that_are_not_plain_are_refused(tmp_path, state, spoil) -> None:
+    with pytest.raises(UserError, match=r"up1\.bias is no plain tensor"):
+        read_checkpoint(saved(tmp_path, state | {"up1.bias": spoil(state["up1.bias"])}))
+
+
+def halved(state):
+    return {key: value / 2 for key, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    ("beside", "names"),
+    [
+        (lambda mean: {"state_dict_ema": mean}, "state_dict, state_dict_ema"),
+        (lambda mean: {"params_ema": mean}, "state_dict, params_ema"),
+        (lambda mean: {"anything": mean}, "state_dict, anything"),
+        (lambda mean: {"swa": {"n_averaged": torch.tensor(3), **{f"module.{k}": v for k, v in mean.items()}}}, "swa"),
+        (lambda mean: {"model_ema": {"decay": 0.9, "module": mean}}, "state_dict, model_ema.module"),
+        (lambda mean: {"ema": {"shadow_params": list(mean.values())}}, "state_dict, ema"),
+    ],
+)
+def test_a_running_mean_beside_the_weights_is_a_question(tmp_path, state, beside, names: str) -> None:
+    file = saved(tmp_path, {"state_dict": state, "epoch": 3, **beside(halved(state))})
+    with pytest.raises(UserError, match=f"holds several sets of weights, .*{names}; which one is meant") as caught:
+        read_checkpoint(file)
+    assert "weights import --take state_dict" in str(caught.value)
+    assert torch.equal(read_checkpoint(file, take="state_dict").state["up1.bias"], state["up1.bias"])
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        lambda state: {"model": dict(state)},  # the same values
+        lambda state: {"ema": None, "ema_decay": 0.99, "ema_updates": torch.tensor(5)},
+        lambda state: {
+            "discriminator": {"conv.weight": torch.ones(3)},
+            "optimizer": {"state": {0: {"m": torch.ones(3)}}},
+        },
+    ],
+)
+def test_what_is_no_other_choice_is_no_question(tmp_path, state, beside) -> None:
+    file = saved(tmp_path, {"state_dict": state, **beside(state)})
+    assert torch.equal(read_checkpoint(file).state["up1.bias"], state["up1.bias"])
+
+
+def test_take_names_the_weights_and_the_import_says_so(zoo_bench, tmp_path, state) -> None:
+    file, out = saved(tmp_path, {"net": {"weights": state, "mean": {"ema": halved(state)}}}), tmp_path / "w.safetensors"
+    command = ("weights", "import", "plainunet_8", file, "-o", out)
+    assert "Name one of net.weights, net.mean.ema by" in zoo_bench(*command).err
+    assert "has no such dictionary of tensors; it has net.weights" in zoo_bench(*command, "--take", "ema").err
+    assert zoo_bench(*command, "--take", "net.mean.ema").code == 0
+    assert read_checkpoint(out).metadata["source_part"] == "net.mean.ema"
+    assert torch.equal(read_checkpoint(out).state["up1.bias"], state["up1.bias"] / 2)
+    with pytest.raises(UserError, match="holds one network"):
+        read_checkpoint(out, take="ema")
+
+
+def test_a_checkpoint_inside_itself_ends(tmp_path) -> None:
+    content: dict = {"epoch": 3}
+    content["model"] = content
+    with pytest.raises(UserError, match="expected a state_dict"):
+        read_checkpoint(saved(tmp_path, content))
+
+
+# Weights that share their memory.
+
+
+class Tied(torch.nn.Module):
+    """A layer under two names, a parameter under two, and one that is a part of another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = torch.nn.Linear(3, 3)
+        self.body = torch.nn.ModuleList([layer, layer])
+        self.other = torch.nn.Linear(3, 3)
+        self.other.weight = layer.weight
+        self.whole = torch.nn.Parameter(torch.randn(4, 3))
+        self.part = torch.nn.Parameter(self.whole.detach()[1:3])
+
+
+def test_shared_weights_are_written_under_each_name_and_come_back(tmp_path) -> None:
+    model, other = Tied(), Tied()
+    save_weights(tmp_path / "w.safetensors", model, {})
+    state = read_checkpoint(tmp_path / "w.safetensors").state
+    assert state.keys() == model.state_dict().keys()
+    load_strictly(other, state, name="tied", source="w")
+    assert all(torch.equal(value, state[key]) for key, value in other.state_dict().items())
+    assert other.body[0].weight is other.other.weight
+    # Files of other writers keep one of the names.
+    for name in ("body.0.weight", "body.1.weight", "other.weight"):
+        fewer = {key: value for key, value in state.items() if not key.endswith(".weight") or key == name}
+        load_strictly(other, fewer, name="tied", source="w")
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize("key", ["body.1.bias", "other.weight", "part"])
+def test_shared_weights_with_different_values_are_refused(device: str, key: str) -> None:
+    with torch.device(device):
+        model = Tied()
+    state = {name: value.clone() for name, value in Tied().state_dict().items()}
+    state[key] += 1
+    with pytest.raises(UserError, match=rf"different values for weights that share their memory .*{key}"):
+        load_strictly(model, state, name="tied", source="w")
+
+
+def test_a_checkpoint_with_shared_storage_is_imported(zoo_bench, tmp_path, state) -> None:
+    whole = torch.arange(24.0)
+    state |= {
+        "enc0b.bias": state["enc0a.bias"],
+        "up1.bias": whole[:8],
+        "enc1.bias": whole[4 : 4 + len(state["enc1.bias"])],
+    }
+    outcome = zoo_bench("weights", "import", "plainunet_8", saved(tmp_path, state), "-o", tmp_path / "w.safetensors")
+    assert outcome.code == 0, outcome.err
+    written = read_checkpoint(tmp_path / "w.safetensors").state
+    assert all(torch.equal(written[key], value) for key, value in state.items())

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
+import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from zoo.card import ModelCard, get_card, list_models
-from zoo.errors import UserError
+from zoo.errors import UserError, in_one_line
+from zoo.fitting import Fitted, conflict, fit_kinds, type_name, unshared, unusable, with_tied_names
 
 # The largest published network of this field is near 1 GiB; a file beyond this is not one of them.
 MAX_BYTES = 8 << 30
@@ -33,16 +37,21 @@ _NUMPY_SCALARS = [
 ]
 # Under which key training scripts keep the network inside a checkpoint.
 _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "params_ema", "params", "net", "generator")
+# Words in the names of weights that are a mean of others: which of the two a user means cannot be known.
+_MEANS = {"ema", "avg", "average", "averaged", "swa", "shadow", "polyak", "teacher"}
+# Dictionaries inside dictionaries, at most.
+_DEPTH = 6
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Tensors by key, the metadata beside them and the sha256 of the file."""
+    """Tensors by key, the metadata beside them and the sha256 of the file; ``notes`` of how they fit their network."""
 
     state: dict[str, Tensor]
     metadata: dict[str, str]
     digest: str
     path: Path
+    notes: tuple[str, ...] = ()
 
 
 def file_digest(path: Path) -> str:
@@ -54,11 +63,12 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def read_checkpoint(path: str | Path, *, max_bytes: int = MAX_BYTES) -> Checkpoint:
+def read_checkpoint(path: str | Path, *, take: str | None = None, max_bytes: int = MAX_BYTES) -> Checkpoint:
     """Read the tensors in ``path`` (.safetensors, .npz, or a PyTorch checkpoint of any suffix).
 
-    Pickles are read with ``weights_only=True``. Wrapping dictionaries and ``module.`` prefixes are removed.
-    Raises UserError if the file is missing, too large, truncated, or holds anything but tensors.
+    Pickles are read with ``weights_only=True``. Wrapping dictionaries and ``module.`` prefixes are removed; ``take``
+    names the one that holds the weights, dotted, where there are several. Raises UserError if the file is missing, too
+    large, truncated or damaged, holds anything but plain tensors, or several networks and ``take`` names none.
     """
     file = Path(path)
     if not file.is_file():
@@ -66,15 +76,37 @@ def read_checkpoint(path: str | Path, *, max_bytes: int = MAX_BYTES) -> Checkpoi
     size = file.stat().st_size
     if size > max_bytes:
         raise UserError(f"weights: {path} has {size} bytes; files over {max_bytes} bytes are refused.")
+    check_sums(file)
+    if take is not None and file.suffix in (".safetensors", ".npz"):
+        raise UserError(f"--take {take}: {path} holds one network; only PyTorch checkpoints hold several.")
     if file.suffix == ".safetensors":
         state, metadata = _read_safetensors(file)
     elif file.suffix == ".npz":
         state, metadata = _read_npz(file), {}
     else:
-        state, metadata = _read_pickle(file), {}
+        state, metadata = _read_pickle(file, take), {}
     if not state:
         raise UserError(f"weights: {path} holds no tensors; expected a state_dict.")
+    for key, value in state.items():
+        if value.layout != torch.strided or value.is_quantized or value.is_nested or value.is_meta:
+            raise UserError(f"weights: {path}: {key} is no plain tensor of numbers; save it dense and dequantised.")
     return Checkpoint(_strip_prefix(state), metadata, file_digest(file), file)
+
+
+def check_sums(file: Path) -> None:
+    """Compare the checksums in a zip archive (PyTorch's and NumPy's files are some); torch itself does not.
+
+    Raises UserError naming the file and the part that is damaged. Files of other kinds pass.
+    """
+    if not zipfile.is_zipfile(file):
+        return
+    try:
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+    except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        damaged = _one_line(error)
+    if damaged is not None:
+        raise UserError(f"{file} is damaged ({damaged}: its checksum does not match); get the file again.")
 
 
 def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -94,7 +126,7 @@ def _read_npz(file: Path) -> dict[str, Tensor]:
         raise UserError(f"weights: {file} is not a complete .npz archive of arrays ({_one_line(error)}).") from None
 
 
-def _read_pickle(file: Path) -> dict[str, Tensor]:
+def _read_pickle(file: Path, take: str | None) -> dict[str, Tensor]:
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_NUMPY_SCALARS):
             # About pickle protocols; the file is read or refused either way.
@@ -107,47 +139,105 @@ def _read_pickle(file: Path) -> dict[str, Tensor]:
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:
         raise UserError(f"weights: {file} cannot be read as a PyTorch checkpoint ({_one_line(error)}).") from None
-    state = _unwrap(content)
-    if state is None:
+    found = dict(_networks(content, (), set()))
+    if take is not None:
+        if take not in found:
+            raise UserError(f"--take {take}: {file} has no such dictionary of tensors; it has {_names(found)}.")
+        return found[take]
+    named = [path for path in found if all(part in _WRAPPERS for part in path.split(".") if part)]
+    if not named:
+        others = f" Name one of {_names(found)} by `weights import --take NAME`." if found else ""
         raise UserError(
             f"weights: {file} holds {_describe(content)}; expected a state_dict of tensors,"
-            f" bare or under one of {', '.join(_WRAPPERS)}."
+            f" bare or under one of {', '.join(_WRAPPERS)}.{others}"
         )
-    return state
+    best = min(named, key=lambda path: [_WRAPPERS.index(part) for part in path.split(".") if part])
+    rivals = [path for path in found if path != best and _are_rivals(path, found[path], found[best])]
+    rivals += [name for name in _means(content) if not any(f"{path}.".startswith(f"{name}.") for path in found)]
+    if rivals:
+        raise UserError(
+            f"weights: {file} holds several sets of weights, {', '.join([best, *rivals])}; which one is meant? Name it:"
+            f" `weights import --take {best}` or --take {rivals[0]}."
+        )
+    return found[best]
 
 
-def _unwrap(content: Any) -> dict[str, Tensor] | None:
+def _networks(content: Any, path: tuple[str, ...], seen: set[int]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Yield every dictionary of tensors inside ``content`` under its dotted name, the content itself under ""."""
+    if not isinstance(content, Mapping) or not content or id(content) in seen or len(path) > _DEPTH:
+        return
+    seen.add(id(content))
+    if all(isinstance(value, Tensor) for value in content.values()):
+        yield ".".join(path), {str(key): value for key, value in content.items()}
+        return
+    for name, value in content.items():
+        if isinstance(name, str):
+            yield from _networks(value, (*path, name), seen)
+
+
+def _are_rivals(path: str, state: dict[str, Tensor], chosen: dict[str, Tensor]) -> bool:
+    """Whether a user may mean ``state`` rather than ``chosen``: a mean by its name, or other weights of one network."""
+    one, other = _strip_prefix(state), _strip_prefix(chosen)
+    alike = one.keys() == other.keys() and all(one[key].shape == other[key].shape for key in one)
+    if alike and all(torch.equal(one[key], other[key]) for key in one):
+        return False
+    return alike or (_is_mean(path) and any(value.ndim for value in state.values()))
+
+
+def _is_mean(name: str) -> bool:
+    return any(word in _MEANS or word.endswith("ema") for word in re.split(r"[^a-z]+", name.lower()))
+
+
+def _means(content: Any) -> list[str]:
+    """Return the names of means that are no dictionaries of tensors: lists of them, or objects with other values."""
     if not isinstance(content, Mapping):
-        return None
-    if content and all(isinstance(value, Tensor) for value in content.values()):
-        return {str(key): value for key, value in content.items()}
-    for name in _WRAPPERS:
-        if name in content:
-            return _unwrap(content[name])
-    return None
+        return []
+    return [name for name, value in content.items() if isinstance(name, str) and _is_mean(name) and _has_tensors(value)]
+
+
+def _has_tensors(value: Any, depth: int = 0) -> bool:
+    if isinstance(value, Tensor):
+        return value.ndim > 0
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return isinstance(value, (list, tuple)) and depth < _DEPTH and any(_has_tensors(one, depth + 1) for one in value)
+
+
+def _names(found: Mapping[str, Any]) -> str:
+    return ", ".join(name or "one without a name" for name in found) or "none"
 
 
 def _strip_prefix(state: dict[str, Tensor], prefix: str = "module.") -> dict[str, Tensor]:
+    if len(state) > 1 and "n_averaged" in state:
+        # The counter that torch's own running mean keeps beside the weights.
+        rest = {key: value for key, value in state.items() if key != "n_averaged"}
+        return _strip_prefix(rest) if all(key.startswith(prefix) for key in rest) else state
     while all(key.startswith(prefix) for key in state):
         state = {key[len(prefix) :]: value for key, value in state.items()}
     return state
 
 
-def load_strictly(model: nn.Module, state: Mapping[str, Tensor], *, name: str, source: object) -> None:
-    """Load ``state`` into ``model``; every key and shape must agree, as ``check_fits`` demands."""
-    check_fits(model, state, name=name, source=source)
+def load_strictly(model: nn.Module, state: Mapping[str, Tensor], *, name: str, source: object) -> tuple[str, ...]:
+    """Load ``state`` into ``model``; all must agree as ``check_fits`` demands. Returns what a user should know."""
+    fitted = check_fits(model, state, name=name, source=source)
     own = model.state_dict()
     # Only counters of training steps may be absent.
-    model.load_state_dict({**{key: own[key] for key in own if key not in state}, **state})
+    try:
+        model.load_state_dict({**{key: own[key] for key in own if key not in fitted.state}, **fitted.state})
+    except RuntimeError as error:
+        raise UserError(f"{name}: {source} cannot be loaded: {in_one_line(error)}.") from None
+    return fitted.notes
 
 
-def check_fits(model: nn.Module, state: Mapping[str, Tensor], *, name: str, source: object) -> None:
-    """Compare keys and shapes of ``state`` with those of ``model``, which may be on the meta device.
+def check_fits(model: nn.Module, state: Mapping[str, Tensor], *, name: str, source: object) -> Fitted:
+    """Compare ``state`` with what ``model``, which may be on the meta device, takes; return it as the model takes it.
 
-    Raises UserError naming the first missing, extra and mis-shaped keys and, where the keys are those of
-    another registered model, which one.
+    Of a tensor that the network uses under several names, one is enough. Raises UserError naming the first missing,
+    extra and mis-shaped keys and, where the keys are those of another registered model, which one; the first key of
+    another kind of numbers; of values that are not finite; and keys that are one tensor in the network and differ here.
     """
     own = model.state_dict()
+    state = with_tied_names(own, state)
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     extra = [key for key in state if key not in own]
     shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
@@ -159,6 +249,24 @@ def check_fits(model: nn.Module, state: Mapping[str, Tensor], *, name: str, sour
                 f"{len(shapes)} of another shape ({key} is {tuple(state[key].shape)}, expected {tuple(own[key].shape)})"
             )
         raise UserError(f"{name}: {source} does not fit: {'; '.join(filter(None, problems))}.{_resembles(name, state)}")
+    fitted, wrong = fit_kinds(own, state)
+    if wrong:
+        raise UserError(
+            f"{name}: {source} has weights of another kind: {wrong[0]} is {type_name(state[wrong[0]].dtype)}, expected"
+            f" {type_name(own[wrong[0]].dtype)} ({len(wrong)} in all). Save them as such; quantised ones with their"
+            " scales applied."
+        )
+    if bad := unusable(model, fitted.state):
+        raise UserError(
+            f"{name}: {source} has {_first('tensor(s) with NaN or infinite values', bad)}; expected finite ones."
+            " Take a checkpoint from before the training diverged."
+        )
+    if shared := conflict(own, fitted.state):
+        raise UserError(
+            f"{name}: {source} has different values for weights that share their memory in the network"
+            f" ({', '.join(shared[:3])}{', ...' if len(shared) > 3 else ''}); expected the same ones."
+        )
+    return fitted
 
 
 def _first(what: str, keys: list[str], count: int = 3) -> str:
@@ -198,11 +306,14 @@ def save_weights(path: str | Path, model: nn.Module, metadata: Mapping[str, str]
 
 
 def save_state(path: str | Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors as safetensors, atomically, with ``metadata``; raises UserError if the file cannot be written."""
+    """Write tensors as safetensors, atomically, with ``metadata``; raises UserError if the file cannot be written.
+
+    Tensors that share memory are written under each of their names.
+    """
     file = Path(path)
-    temporary = file.with_name(file.name + ".part")
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
-        save_file({key: value.contiguous() for key, value in state.items()}, temporary, metadata=dict(metadata))
+        save_file(unshared(state), temporary, metadata=dict(metadata))
         temporary.replace(file)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,23 +39,29 @@ def to_onnx(
     return converted
 
 
+def weights_beside(file: Path) -> Path:
+    """Return where the weights of ``file`` go if they are too large for it."""
+    return file.with_name(f"{file.name}.data")
+
+
 def save_onnx(converted: ONNXProgram, file: Path, metadata: Mapping[str, str] | None = None) -> Path | None:
     """Write the file; return where its weights lie, ``<file>.data``, if they are too large for one file.
 
-    The file names them by that name alone: both move together. An OSError leaves neither.
+    The file names them by that name alone: both move together. Until both are whole, what was there stays.
     """
     converted.model.metadata_props.update(metadata or {})
     weights = sum(value.const_value.nbytes for value in _initializers(converted) if value.const_value is not None)
-    beside, data = weights > MOST_INLINE_BYTES, file.with_name(f"{file.name}.data")
-    # Those of an export before, which nothing would name any more.
-    data.unlink(missing_ok=True)
-    try:
+    beside, data = weights > MOST_INLINE_BYTES, weights_beside(file)
+    with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
+        whole = Path(folder, file.name)
         with quiet():
-            converted.save(str(file), external_data=beside)
-    except OSError:
-        file.unlink(missing_ok=True)
+            converted.save(str(whole), external_data=beside)
+        if beside:
+            weights_beside(whole).replace(data)
+        whole.replace(file)
+    if not beside:
+        # Those of an export before, which nothing names any more.
         data.unlink(missing_ok=True)
-        raise
     return data if beside else None
 
 

@@ -94,7 +94,14 @@ def check(
     from benchmark.regression.gate import check as check_sets
     from benchmark.regression.sources import open_baseline, open_set
     from benchmark.regression.thresholds import Thresholds
+    from benchmark.replacing import refuse_inputs
+    from benchmark.results.store import files_of
 
+    held_against = [config, *files_of(Path(results))]
+    if update:
+        refuse_inputs(f"--update: --baseline {baseline}", [baseline], held_against)
+    for flag, file in (("--junit", junit), ("--markdown", markdown)):
+        refuse_inputs(f"{flag} {file}", [file], [baseline, *held_against])
     thresholds = read_settings(config, Thresholds) if config else Thresholds()
     found = open_set(results)
     if update:

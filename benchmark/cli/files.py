@@ -24,14 +24,18 @@ def weights() -> None:
 @click.argument("model")
 @click.argument("checkpoint")
 @click.option("-o", "--out", required=True, metavar="FILE.safetensors", help="The file to write.")
+@click.option("--take", metavar="NAME", help="The weights meant where CHECKPOINT holds several, e.g. state_dict_ema.")
 @set_option
 @click.pass_context
-def weights_import(ctx: click.Context, model: str, checkpoint: str, out: str, settings: tuple[str, ...]) -> None:
+def weights_import(
+    ctx: click.Context, model: str, checkpoint: str, out: str, take: str | None, settings: tuple[str, ...]
+) -> None:
     """Convert the published CHECKPOINT of MODEL to safetensors, strictly; pickles may hold tensors only."""
-    start(ctx)
+    reporter = start(ctx)
     from benchmark.selection import import_weights
 
-    metadata = import_weights(model, checkpoint, out, options=key_values("--set", settings, "KEY=VALUE"))
+    options = key_values("--set", settings, "KEY=VALUE")
+    metadata = import_weights(model, checkpoint, out, options=options, take=take, reporter=reporter)
     click.echo(f"wrote {out} ({metadata['evidence']}, sha256 of the source {metadata['source_sha256'][:16]})")
 
 
@@ -121,11 +125,14 @@ def _write_html(folders: list[Path], path: Path, gallery: int | None, check: boo
     from benchmark.htmlpage.data import document
     from benchmark.htmlpage.page import write_page
     from benchmark.htmlpage.records import read_sourced
+    from benchmark.replacing import refuse_inputs
+    from benchmark.results.store import files_of
 
     if check:
         raise UserError("--check: the page is not kept in the tree, so it cannot be stale; use --check without --html.")
     if path.is_dir():
         raise UserError(f"--html: {path} is a folder; expected the name of a file, for example {path / 'page.html'}.")
+    refuse_inputs(f"--html {path}", [path], (file for folder in folders for file in files_of(folder)))
     content = document(read_sourced(folders), gallery=2 if gallery is None else gallery)
     write_page(content, path)
     if missing := content.without_pictures:

@@ -97,8 +97,12 @@ def score(
 ) -> None:
     """Score the images in OUTPUT_DIR against those in TARGET_DIR, paired by stem: RGB, each at its own 8 or 16 bits."""
     reporter = start(ctx, as_json=as_json)
+    from benchmark.replacing import refuse_inputs
     from benchmark.scoring.folders import score as compare
 
+    refuse_inputs(
+        f"--shift-plot {shift_plot}", [shift_plot], [*Path(output_dir).glob("*"), *Path(target_dir).glob("*")]
+    )
     document = compare(
         output_dir,
         target_dir,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -17,10 +18,11 @@ from benchmark.datacheck.judging import Judge
 from benchmark.datacheck.memory import Memory
 from benchmark.datacheck.plans import Plan, Problem, Unit, make_plan
 from benchmark.imaging.imagefiles import printable
-from benchmark.replacing import replacing
+from benchmark.replacing import refuse_inputs, replacing
 from benchmark.reporting import Reporter
 from benchmark.scoring.opening import configured
 from benchmark.scoring.pipeline import default_workers
+from benchmark.standin.cache import MARKER
 from benchmark.types import DatasetCard
 from zoo.errors import UserError
 
@@ -48,6 +50,8 @@ def check_dataset(
     card = configured(name.removesuffix("-standin"), rule=pairs)
     root = _find_root(card, data_root, reporter)
     plan = make_plan(card, root)
+    files = (path for unit in plan.units for _, path in unit.files)
+    refuse_inputs(f"--manifest {manifest}", [manifest], itertools.chain(files, [root / MARKER]))
     judge = Judge(plan, root)
     totals = _Totals(root)
     with _manifest(manifest) as lines, reporter.progress(f"checking {plan.name}", len(plan.units)) as advance:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark.replacing import partial_of
 from zoo.errors import UserError
 
 _ZEROS = 4 << 20
@@ -50,7 +51,7 @@ def new_array(path: Path, shape: Sequence[int]) -> Iterator[MappedArray]:
     Room on the disk is taken first: a full disk is a UserError here, and not a crash half-way (what is written into a
     mapping and finds no room ends the process by SIGBUS).
     """
-    partial = path.with_suffix(".npy.part")
+    partial = partial_of(path)
     size = int(np.prod(shape, dtype=np.int64)) * 4
     try:
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmark.leaderboard import index_page, newest, page_of, stale_files, tables_by_dataset, write_files
 from benchmark.leaderboard.index import NAME
+from benchmark.replacing import refuse_inputs
 from benchmark.results.records import without_gc
 from benchmark.types import Result
 from zoo.errors import UserError
@@ -18,7 +19,10 @@ def write_tables(results: Sequence[Result], out: Path) -> list[Path]:
 
     The papers' tables are made from ``out/published``, where there is one. Raises UserError for no records.
     """
-    return write_files(_texts(results, out), out)
+    texts = _texts(results, out)
+    sources = {result.source.file for result in results if result.source is not None}
+    refuse_inputs(f"leaderboard: --out {out}", (out / name for name in texts), sources)
+    return write_files(texts, out)
 
 
 def stale_tables(results: Sequence[Result], out: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from zoo.errors import UserError
 
@@ -30,6 +31,20 @@ def append_line(path: Path, value: Any) -> None:
 def lock_of(path: Path) -> FileLock:
     """Return the lock that guards ``path``; a killed process releases it."""
     return FileLock(path.with_name(f".{path.name}.lock"))
+
+
+@contextlib.contextmanager
+def alone(path: Path, refusal: str) -> Iterator[None]:
+    """Hold the lock of ``path`` for the block; raises UserError with ``refusal`` while another process holds it."""
+    lock = lock_of(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(refusal) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def read_lines(path: Path) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -56,7 +56,7 @@ def make_writable(folder: Path, flag: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another process may be asking too
     except OSError as error:
         raise UserError(
             f"{flag}: cannot write to {folder} ({error.strerror}); name a folder that you may write to."
@@ -148,6 +148,14 @@ def record_files(folders: Iterable[Path]) -> list[Path]:
             raise UserError(f"--results: no *.jsonl in {folder}; expected a folder that `zoo-bench run --out` wrote.")
         found += files
     return found
+
+
+def files_of(path: Path) -> Iterator[Path]:
+    """Yield a file of records, or those of a folder, and what lies beside them: scores, timings and pictures."""
+    folder = path if path.is_dir() else path.parent
+    yield from folder.glob("*.jsonl") if path.is_dir() else [path]
+    for name in ("scores", "timings", "images"):
+        yield from (file for file in folder.glob(f"{name}/**/*") if file.is_file())
 
 
 def image_scores(result: Result) -> dict[str, Scores]:

@@ -17,6 +17,7 @@ from torch.export import Dim
 from benchmark.backends import ENGINES, require
 from benchmark.backends.agreement import TOLERANCE, Agreement, agreement
 from benchmark.costs.profiling import default_size
+from benchmark.replacing import refuse_inputs
 from benchmark.running.inference import Levels, read_input
 from benchmark.selection import Entry, entry_of, jsonable_options
 from zoo.card import InputSpec
@@ -64,6 +65,10 @@ def export(
     """
     require(ENGINES["onnxruntime"].packages, ENGINES["onnxruntime"].extra, "export")
     target = _target(file)
+    from benchmark.backends.onnxfiles import weights_beside
+
+    written_to = (target, _filters_file(target))
+    refuse_inputs(f"export: -o {file}", [*written_to, *map(weights_beside, written_to)], [weights, freeze])
     entry = entry_of(model, weights, options or {})
     spec = entry.card.input_for(entry.options)
     network = entry.build(seed=seed)
@@ -120,6 +125,11 @@ def _target(file: str | Path) -> Path:
     return target
 
 
+def _filters_file(target: Path) -> Path:
+    """Return where the half of a hyper-network goes that predicts the filters."""
+    return target.with_suffix(".filters.onnx")
+
+
 def _graphs(
     network: nn.Module, halves: Halves | None, target: Path, planes: Tensor, image: Tensor | None, dynamic: bool
 ) -> list[Graph]:
@@ -134,7 +144,7 @@ def _graphs(
     return [
         Graph(FORWARD, target, halves.forward, inputs, ("image",), dynamic),
         # Pooling to a fixed grid is cut into slices of the image: this half keeps its size.
-        Graph(FILTERS, target.with_suffix(".filters.onnx"), halves.filters, {"planes": planes}, names, False),
+        Graph(FILTERS, _filters_file(target), halves.filters, {"planes": planes}, names, False),
     ]
 
 
@@ -242,7 +252,7 @@ def _parity(found: Sequence[Agreement]) -> dict[str, Any]:
 
 
 def _notes(entry: Entry, graphs: Sequence[Graph], freeze: str | Path | None) -> list[str]:
-    notes = []
+    notes = [f"{entry.weights_file}: {line}" for line in entry.checkpoint.notes] if entry.checkpoint else []
     if len(graphs) == 2:
         notes.append(
             f"a hyper-network in two graphs: {graphs[1].file.name} predicts the filters from the image,"

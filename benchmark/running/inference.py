@@ -20,6 +20,7 @@ from benchmark.fullres.files import MappedArray, map_input, new_array, room_text
 from benchmark.fullres.runner import FullRunner, subject_of
 from benchmark.host.turns import work_turns
 from benchmark.imaging.imagefiles import read_picture
+from benchmark.replacing import partial_of, refuse_inputs
 from benchmark.reporting import Reporter
 from benchmark.selection import Entry, entry_of
 from zoo.card import InputSpec
@@ -85,8 +86,11 @@ def infer(
     network: backend, and an engine's precision. Raises UserError for files that do not fit, before anything is written
     for them, and for conditions that cannot be kept.
     """
-    reporter = reporter or Reporter()
-    entry, conditions = entry_of(model, weights, options or {}), conditions or Conditions()
+    reporter, conditions = reporter or Reporter(), conditions or Conditions()
+    files, folder = [Path(file) for file in inputs], Path(out)
+    _refuse_equal_stems(files)
+    refuse_inputs(f"infer: -o {out}", (_target(file, folder) for file in files), [*files, weights])
+    entry = entry_of(model, weights, options or {})
     conditions.check()
     if conditions.by_torch and not conditions.is_plain:
         raise UserError(
@@ -97,13 +101,11 @@ def infer(
     if approximate and tile == "off":
         raise UserError("--approximate: --tile off cuts no tiles; leave one of the two out.")
     levels = Levels(cfa, black, white)
-    files = [Path(file) for file in inputs]
-    _refuse_equal_stems(files)
     spec = entry.card.input_for(entry.options)
     runner = _runner(entry, seed, tile, memory_limit, approximate, freeze_filters, mlp_precision, conditions, reporter)
+    entry.tell_notes(reporter)
     if not entry.scored:
         reporter.note(f"{entry.label}: untrained, with random weights; its output means nothing. Pass --weights.")
-    folder = Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -114,11 +116,11 @@ def infer(
             runner.name = f"infer {entry.label}: {file.name}"
             if file.suffix == ".npy":
                 with turn():
-                    written.append(_infer_array(runner, spec, file, folder))
+                    written.append(_infer_array(runner, spec, file, _target(file, folder)))
             else:
                 planes, red = read_input(file, spec, levels), levels.red(spec)
                 with turn():
-                    written.append(_infer_image(runner, spec, planes, red, folder / f"{file.stem}.png"))
+                    written.append(_infer_image(runner, spec, planes, red, _target(file, folder)))
     if freeze_filters and len(files) > 1:
         reporter.note(f"{entry.label}: filters predicted for {files[0].name} were used for all {len(files)} images")
     return written
@@ -155,9 +157,13 @@ def _refuse_equal_stems(files: Sequence[Path]) -> None:
         seen[file.stem] = file
 
 
-def _infer_array(runner: FullRunner, spec: InputSpec, file: Path, folder: Path) -> Path:
+def _target(file: Path, folder: Path) -> Path:
+    """Return where the output for a file goes: arrays are answered in kind, everything else by a PNG."""
+    return folder / f"{file.stem}{'.npy' if file.suffix == '.npy' else '.png'}"
+
+
+def _infer_array(runner: FullRunner, spec: InputSpec, file: Path, path: Path) -> Path:
     source = _read_array(file, spec)
-    path = folder / f"{file.stem}.npy"
     try:
         shape = runner.plan(source.tensor, output_bytes=0).output_shape(source.tensor)
         if shape is None:
@@ -229,7 +235,7 @@ def _infer_image(runner: FullRunner, spec: InputSpec, planes: Tensor, red: tuple
     if not torch.isfinite(output).all():
         raise UserError(f"{path.stem}: the model returned NaN or infinite values.")
     pixels = (output.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-    temporary = path.with_suffix(".png.part")
+    temporary = partial_of(path)
     try:
         Image.fromarray(pixels).save(temporary, format="PNG", compress_level=1)
         os.replace(temporary, path)

@@ -90,6 +90,8 @@ def run(
         skip_bad=skip_bad,
         isolate=isolate,
     )
+    for entry in entries:
+        entry.tell_notes(reporter)
     if any(entry.evaluate for entry in entries):
         session.screen()
     return [session.result_of(entry, rerun) for entry in entries]

@@ -21,7 +21,7 @@ from scipy.io import savemat
 from torch import nn
 
 from benchmark.datasets.sidd import BLOCKS, SiddBenchmark
-from benchmark.replacing import replacing
+from benchmark.replacing import refuse_inputs, replacing
 from benchmark.reporting import Reporter
 from benchmark.selection import entry_of
 from zoo.card import InputSpec
@@ -66,10 +66,13 @@ def submit(
 
     Raises UserError for a model of another task or without weights, and for everything wrong with the blocks.
     """
-    reporter = reporter or Reporter()
+    reporter, folder = reporter or Reporter(), Path(out)
+    paths = [folder / MAT_FILE, folder / CSV_FILE]
+    refuse_inputs(f"submit: -o {out}", paths, [weights, *Path(data_root).glob("*.mat")])
     entry = entry_of(model, weights, options or {})
     if entry.card.task != TASK:
         raise UserError(f"submit: {model} is a {entry.card.task} model; SIDD needs {TASK}.")
+    entry.tell_notes(reporter)
     if not entry.scored:
         raise UserError(f"submit: {model} is untrained; its blocks would mean nothing. Pass --weights.")
     benchmark = SiddBenchmark(Path(data_root))
@@ -82,14 +85,13 @@ def submit(
         for number, block in enumerate(_denoise(network, spec, benchmark, watch)):
             blocks[divmod(number, BLOCKS)] = block
             advance()
-    folder = Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"-o {out}: cannot be made ({error.strerror}); name a folder that you may write to.") from None
-    write_mat(folder / MAT_FILE, blocks, seconds=watch.seconds, method=method or Method(entry.label))
-    write_csv(folder / CSV_FILE, blocks.reshape(-1, *blocks.shape[2:]))
-    return [folder / MAT_FILE, folder / CSV_FILE]
+    write_mat(paths[0], blocks, seconds=watch.seconds, method=method or Method(entry.label))
+    write_csv(paths[1], blocks.reshape(-1, *blocks.shape[2:]))
+    return paths
 
 
 def _denoise(network: nn.Module, spec: InputSpec, benchmark: SiddBenchmark, watch: Stopwatch) -> Iterator[Blocks]:

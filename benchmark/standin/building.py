@@ -24,7 +24,7 @@ from PIL import Image
 from benchmark.host.machine import usable_cores
 from benchmark.replacing import replace_text, replacing
 from benchmark.reporting import Reporter
-from benchmark.results.jsonl import append_line, lock_of, read_lines
+from benchmark.results.jsonl import alone, append_line, lock_of, read_lines
 from benchmark.standin import cache
 from benchmark.standin.photographs import Photograph, Pixels, folder_photographs, sources_digest
 from zoo.errors import UserError
@@ -160,11 +160,28 @@ def check_seed(seed: int) -> None:
 
 
 @contextlib.contextmanager
+def hold(root: Path) -> Iterator[None]:
+    """Hold the folder of a stand-in, made if need be, for the block; raises UserError while another process does."""
+    is_new = not root.exists()
+    with cache.explain_write_errors(root, "Give a folder that you can write to, on a disk with space."):
+        root.mkdir(parents=True, exist_ok=True)
+        key = root / f"{JOURNAL}.run"
+        try:
+            with alone(key, f"{root}: another process writes a stand-in here; wait for it or give another folder."):
+                yield
+                Path(lock_of(key).lock_file).unlink(missing_ok=True)
+        finally:
+            if is_new:
+                with contextlib.suppress(OSError):
+                    root.rmdir()  # where nothing was written into it
+
+
+@contextlib.contextmanager
 def new_folder(root: Path) -> Iterator[None]:
     """Make ``root``, which must be new or empty, and explain what goes wrong with writing inside the block."""
     with cache.explain_write_errors(root, "Give a folder that you can write to, on a disk with space."):
         root.mkdir(parents=True, exist_ok=True)
-        if any(root.iterdir()):
+        if any(not path.name.startswith(f".{JOURNAL}") for path in root.iterdir()):
             raise UserError(f"{root} is not empty; a stand-in is written into a new or empty folder. Give another.")
         yield
 

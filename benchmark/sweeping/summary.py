@@ -17,6 +17,7 @@ from benchmark.sweeping.settings import Plan
 from benchmark.sweeping.working import ON_TRAIN
 from benchmark.types import Result, encode_number
 
+DATA_FILES = ("points.csv", "points.json")
 ERROR_IDS = {"msssim": "one_minus_msssim[perchannel]", "mse": "mse[rgb]"}
 ERROR_LABELS = {"msssim": "1 - MS-SSIM", "mse": "mean squared error"}
 
@@ -114,7 +115,7 @@ def write_data(folder: Path, summary: dict[str, Any]) -> list[Path]:
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    contents = {"points.csv": text.getvalue(), "points.json": json.dumps(summary, indent=2, allow_nan=False) + "\n"}
-    for name, content in contents.items():
+    contents = (text.getvalue(), json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    for name, content in zip(DATA_FILES, contents):
         replace_text(folder / name, content)
-    return [folder / name for name in contents]
+    return [folder / name for name in DATA_FILES]

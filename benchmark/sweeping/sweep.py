@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import Timeout
-
 from benchmark.host import machine
+from benchmark.replacing import refuse_inputs
 from benchmark.reporting import Reporter
-from benchmark.results.jsonl import lock_of
+from benchmark.results.jsonl import alone
 from benchmark.results.store import Store
 from benchmark.sweeping.budget import (
     Costs,
@@ -28,7 +27,7 @@ from benchmark.sweeping.engines import Engine, LocalEngine, RayEngine
 from benchmark.sweeping.points import Point, Splits, expand, open_splits, point_key
 from benchmark.sweeping.records import in_order, result_of, task_of
 from benchmark.sweeping.settings import Plan, load_sweep
-from benchmark.sweeping.summary import ERROR_IDS, ERROR_LABELS, summarise, write_data
+from benchmark.sweeping.summary import DATA_FILES, ERROR_IDS, ERROR_LABELS, summarise, write_data
 from benchmark.sweeping.working import ON_TRAIN, Task
 from benchmark.types import Result
 from benchmark.units import GIB
@@ -81,8 +80,10 @@ def sweep(
     _check_engine(engine, address, workers)
     session = _open(sweep, overrides, reporter)
     folder = Path(out or Path("runs") / session.plan.name)
+    refuse_inputs(f"sweep: -o {folder}", (folder / name for name in DATA_FILES), [sweep, session.plan.recipe_source])
     store = Store(folder)
-    with _alone(folder):
+    # Two sweeps in it would train the same points.
+    with alone(folder / "sweep", f"-o: another sweep is running in {folder}; wait for it or name another folder."):
         known = store.latest()
         session.done = {key: known[key] for key in session.keys if key in known and known[key].status == "ok"}
         if session.left:
@@ -143,20 +144,6 @@ def _make_engine(plan: Plan, engine: str, address: str | None, workers: int | No
     if engine == "ray":
         return RayEngine(address, workers, threads, plan.sweep.gpus)
     return LocalEngine(workers or default_workers(threads), threads)
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder: two sweeps in it would train the same points."""
-    lock = lock_of(folder / "sweep")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(f"-o: another sweep is running in {folder}; wait for it or name another folder.") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _estimates(session: _Session) -> list[Estimate]:

@@ -6,6 +6,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,13 +66,10 @@ def run_point(*, task: dict[str, Any], emit: Emit) -> dict[str, Any]:
     work = Task(**task)
     recipe = Recipe.model_validate(work.recipe)
     with conditions(recipe):
-        run = prepare(recipe, work.name, Path(work.folder), resume=True, reporter=EmittingReporter(emit))
-        try:
+        reporter = EmittingReporter(emit)
+        with closing(prepare(recipe, work.name, Path(work.folder), resume=True, reporter=reporter)) as run:
             fit(run)
-        finally:
-            if run.log is not None:
-                run.log.close()
-        return _measure(work, run)
+            return _measure(work, run)
 
 
 def _measure(work: Task, run: Run) -> dict[str, Any]:
@@ -160,8 +158,12 @@ def time_steps(*, recipes: dict[str, dict[str, Any]], emit: Emit) -> None:
 
 
 def _time_recipe(recipe: Recipe, folder: Path) -> dict[str, Any]:
-    run = prepare(recipe, "timing", folder, resume=False, reporter=Reporter())
-    seconds = []
+    with closing(prepare(recipe, "timing", folder, resume=False)) as run:
+        return _time_steps(run)
+
+
+def _time_steps(run: Run) -> dict[str, Any]:
+    recipe, seconds = run.recipe, list[float]()
     for step in range(_WARMUP_STEPS + _TIMED_STEPS):
         begin = time.perf_counter()
         rate = learning_rate(recipe, step, epoch=0, total_steps=run.total_steps)

@@ -19,17 +19,23 @@ from torch import Tensor
 
 from benchmark.training.recipe import Recipe, first_difference
 from zoo.errors import UserError
-from zoo.weights import save_state
+from zoo.weights import check_sums, save_state
 
 STATE, WEIGHTS = "state.pt", "weights.safetensors"
-_SCHEMA = 1
+# Schema 1 did not say how many processes had trained.
+_SCHEMA = 2
 
 
 @dataclass(frozen=True)
 class State:
-    """Everything that the next step depends on. ``step``: steps done; ``optimizer``: place in the recipe, state."""
+    """Everything that the next step depends on. ``step``: steps done; ``optimizer``: place in the recipe, state.
+
+    ``samples``: seen in those steps by all ``processes``; both None where an older version wrote the state.
+    """
 
     step: int
+    samples: int | None
+    processes: int | None
     recipe: dict[str, Any]
     data_digest: str
     model: dict[str, Tensor]
@@ -65,6 +71,12 @@ def save_checkpoint(folder: Path, state: State, weights: Mapping[str, Tensor], m
         raise UserError(f"train: cannot save step {state.step} in {folder} ({reason}). {kept}") from error
 
 
+def remove_partials(folder: Path) -> None:
+    """Remove what a run that was killed while it saved left of its weights; for the one that holds the folder."""
+    for partial in folder.glob(f".{WEIGHTS}.*.part"):
+        partial.unlink(missing_ok=True)
+
+
 def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -79,9 +91,11 @@ def read_state(folder: Path) -> State | None:
     if not file.exists():
         return None
     try:
+        check_sums(file)
         content = torch.load(file, map_location="cpu", weights_only=True)
-        if content.pop("schema") == _SCHEMA:
-            return State(**content)
+        schema = content.pop("schema")
+        if schema in (1, _SCHEMA):
+            return State(**{"samples": None, "processes": None, **content})
     except (RuntimeError, EOFError, OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(
             f"train: {file} is damaged ({' '.join(str(error).split())[:120]}); start in another folder."
@@ -91,8 +105,13 @@ def read_state(folder: Path) -> State | None:
     raise UserError(f"train: {file} is not a state of this version; start in another folder by -o.")
 
 
-def check_resumable(folder: Path, state: State | None, recipe: Recipe, data_digest: str, *, resume: bool) -> None:
-    """Raise UserError where a folder cannot be used: another recipe's or other data's run, or no --resume."""
+def check_resumable(
+    folder: Path, state: State | None, recipe: Recipe, data_digest: str, *, processes: int, resume: bool
+) -> None:
+    """Raise UserError where a folder cannot be used: another recipe's or other data's run, or no --resume.
+
+    With another number of processes a step would take another number of samples: other epochs, rates and batches.
+    """
     if state is None:
         return
     difference = first_difference(state.recipe, recipe)
@@ -106,6 +125,12 @@ def check_resumable(folder: Path, state: State | None, recipe: Recipe, data_dige
         raise UserError(
             f"train: {folder} holds a run on other data (digest {state.data_digest[:12]}, here {data_digest[:12]});"
             " pass the same --data-root or start in another folder by -o."
+        )
+    if state.processes is not None and state.processes != processes:
+        raise UserError(
+            f"train: {folder} was trained by {state.processes} process(es) up to step {state.step} ({state.samples}"
+            f" samples seen); with {processes} a step takes {recipe.batch_size * processes} samples instead of"
+            f" {recipe.batch_size * state.processes}. Use {state.processes}, or start in another folder by -o."
         )
     if not resume:
         raise UserError(

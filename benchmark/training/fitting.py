@@ -52,7 +52,7 @@ def footprint(
         model = build().to("meta").train()
     kept = [_kept_bytes(model, objective, planes, target, epoch=epoch, count=count) for count in (2, 3)]
     per_sample = max(1, kept[1] - kept[0])
-    weights = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in [*model.parameters(), *model.buffers()])
     # Weights, gradients, two moments and the update's temporary copy; a kept mean of the weights is one more.
     fixed = 6 * weights + max(0, kept[0] - 2 * per_sample)
     return Footprint(int(fixed), int(per_sample * BACKWARD_FACTOR))

@@ -7,10 +7,12 @@ rate all follow from seed and step, and the checkpoint holds the rest.
 
 from __future__ import annotations
 
+import copy
 import json
+import random
 import time
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,14 +22,24 @@ import torch
 from torch import nn
 
 from benchmark.host.turns import work_turns
+from benchmark.replacing import refuse_inputs
 from benchmark.reporting import Reporter
+from benchmark.results.jsonl import alone
 from benchmark.results.store import make_writable
 from benchmark.training.batches import Batch, batches
-from benchmark.training.checkpoints import WEIGHTS, State, check_resumable, read_state, save_checkpoint
+from benchmark.training.checkpoints import (
+    STATE,
+    WEIGHTS,
+    State,
+    check_resumable,
+    read_state,
+    remove_partials,
+    save_checkpoint,
+)
 from benchmark.training.divergence import DivergedError, Watch
-from benchmark.training.logbook import CURVES, Logbook
+from benchmark.training.logbook import CURVES, LOG, Logbook
 from benchmark.training.objective import SIDE_OUTPUTS, Objective, total
-from benchmark.training.optimizing import Clipper, all_finite, learning_rate, make_optimizer, settings_at
+from benchmark.training.optimizing import Clipper, all_finite, follow_mean, learning_rate, make_optimizer, settings_at
 from benchmark.training.preparing import (
     Data,
     build_model,
@@ -41,6 +53,9 @@ from benchmark.training.preparing import (
 )
 from benchmark.training.recipe import Recipe, find_recipe, load_recipe
 from zoo.card import get_card
+from zoo.errors import UserError
+from zoo.fitting import judged
+from zoo.weights import load_strictly
 
 _LAYERS = 3  # the stream of random numbers that layers such as dropout draw from; order and windows have 1 and 2
 
@@ -65,8 +80,9 @@ class Run:
     model: nn.Module = field(init=False)
     optimizer: Any = field(init=False)
     optimizer_place: int = field(init=False, default=-1)
-    ema: Any = field(init=False, default=None)
+    ema: nn.Module | None = field(init=False, default=None)
     log: Logbook | None = field(init=False, default=None)
+    held: ExitStack = field(init=False, default_factory=ExitStack)
     step: int = 0
     saved_step: int | None = None
     scores: dict[str, Any] = field(default_factory=dict)
@@ -80,7 +96,13 @@ class Run:
     @property
     def scored_module(self) -> nn.Module:
         """The network whose weights are kept: the mean over time where there is one."""
-        return self.module if self.ema is None else self.ema.module
+        return self.module if self.ema is None else self.ema
+
+    def close(self) -> None:
+        """End the log and let go of the folder."""
+        if self.log is not None:
+            self.log.close()
+        self.held.close()
 
 
 def train(
@@ -99,56 +121,74 @@ def train(
     settings = load_recipe(recipe, overrides)
     name = find_recipe(recipe).stem
     folder = Path(out or Path("runs") / name)
-    with conditions(settings):
-        run = prepare(settings, name, folder, resume=resume, reporter=reporter or Reporter())
-        try:
-            fit(run)
-        finally:
-            if run.log is not None:
-                run.log.close()
+    _refuse_to_replace(folder, find_recipe(recipe))
+    with conditions(settings), closing(prepare(settings, name, folder, resume=resume, reporter=reporter)) as run:
+        fit(run)
         return outcome(run)
 
 
-def prepare(recipe: Recipe, name: str, folder: Path, *, resume: bool, reporter: Reporter) -> Run:
-    """Return a run before its first step, or at the step of its checkpoint."""
-    card = get_card(recipe.model)
+def _refuse_to_replace(folder: Path, *inputs: str | Path | None) -> None:
+    refuse_inputs(f"train: -o {folder}", (folder / name for name in (WEIGHTS, STATE, LOG, CURVES)), inputs)
+
+
+def prepare(recipe: Recipe, name: str, folder: Path, *, resume: bool, reporter: Reporter | None = None) -> Run:
+    """Return a run before its first step, or at the step of its checkpoint; it holds its folder until it is closed."""
+    _refuse_to_replace(folder, recipe.init, recipe.perceptual)
+    reporter, card = reporter or Reporter(), get_card(recipe.model)
     fabric = make_fabric(recipe)
     fabric.launch()
     if not fabric.is_global_zero:
         reporter = Reporter()
     data = open_data(recipe, card, fabric.device, fabric.world_size, reporter)
     objective = make_objective(recipe, data, reporter)
-    module = build_model(recipe, card)
+    module = build_model(recipe, card, reporter)
     objective.check(module, data.batch(0))
-    make_writable(folder, "-o")
-    state = read_state(folder)
-    check_resumable(folder, state, recipe, data.digest, resume=resume)
-    check_step(recipe, card, objective, data, fabric.device, reporter)
-    if objective.perceptual is not None:
-        objective.perceptual = objective.perceptual.to(fabric.device)
-    run = Run(
-        recipe=recipe,
-        name=name,
-        folder=folder,
-        fabric=fabric,
-        data=data,
-        objective=objective,
-        metadata=metadata_of(recipe, name, card, data, objective),
-        total_steps=total_steps(recipe, data.plan),
-        module=module,
-        clipper=Clipper(module, recipe.clip),
-        watch=Watch(recipe.divergence_factor),
-        reporter=reporter,
-    )
-    _start(run, state, resume=resume)
+    with ExitStack() as held:
+        _hold(folder, fabric, held)
+        state = read_state(folder)
+        check_resumable(folder, state, recipe, data.digest, processes=fabric.world_size, resume=resume)
+        check_step(recipe, card, objective, data, fabric.device, reporter)
+        if objective.perceptual is not None:
+            objective.perceptual = objective.perceptual.to(fabric.device)
+        run = Run(
+            recipe=recipe,
+            name=name,
+            folder=folder,
+            fabric=fabric,
+            data=data,
+            objective=objective,
+            metadata=metadata_of(recipe, name, card, data, objective),
+            total_steps=total_steps(recipe, data.plan),
+            module=module,
+            clipper=Clipper(module, recipe.clip),
+            watch=Watch(recipe.divergence_factor),
+            reporter=reporter,
+        )
+        _start(run, state, resume=resume)
+        run.held = held.pop_all()
     return run
+
+
+def _hold(folder: Path, fabric: Any, held: ExitStack) -> None:
+    """Hold the folder, by the first process for all: two trainings in it would spoil each other's log and state."""
+    refusal = ""
+    if fabric.is_global_zero:
+        try:
+            make_writable(folder, "-o")
+            busy = f"train: another training runs in {folder}; wait for it or name another folder by -o."
+            held.enter_context(alone(folder / "train", busy))
+            remove_partials(folder)
+        except UserError as error:
+            refusal = str(error)
+    if refusal := fabric.broadcast(refusal):
+        raise UserError(refusal)
 
 
 def _start(run: Run, state: State | None, *, resume: bool) -> None:
     """Hand the network to Fabric and take up the state of the checkpoint, if there is one."""
-    recipe, module = run.recipe, run.module.train()
+    recipe, module, source = run.recipe, run.module.train(), run.folder / STATE
     if state is not None:
-        module.load_state_dict(state.model)
+        load_strictly(module, state.model, name=recipe.model, source=source)
         run.step = run.saved_step = state.step
         run.clipper.load(state.clipper)
         run.watch.load(state.watch)
@@ -166,11 +206,9 @@ def _start(run: Run, state: State | None, *, resume: bool) -> None:
     if state is not None:
         run.optimizer.load_state_dict(state.optimizer)
     if recipe.ema is not None:
-        from timm.utils import ModelEmaV3
-
-        run.ema = ModelEmaV3(module, decay=recipe.ema)
+        run.ema = copy.deepcopy(module).eval()
         if state is not None and state.ema is not None:
-            run.ema.module.load_state_dict(state.ema)
+            load_strictly(run.ema, state.ema, name=recipe.model, source=source)
     if run.fabric.is_global_zero:
         _open_log(run, state, resume=resume)
 
@@ -188,6 +226,11 @@ def _open_log(run: Run, state: State | None, *, resume: bool) -> None:
         )
     else:
         run.reporter.note(f"resuming at step {run.step} of {run.total_steps} in {run.folder}")
+        if state.processes is None:
+            run.reporter.note(
+                f"warning: {STATE} of an older version does not say how many processes wrote it;"
+                f" {run.fabric.world_size} is taken for granted."
+            )
 
 
 def fit(run: Run) -> None:
@@ -219,8 +262,7 @@ def train_step(run: Run, batch: Batch, *, epoch: int, lr: float) -> float:
     _switch_optimizer(run, epoch, lr)
     for group in run.optimizer.param_groups:
         group["lr"] = lr
-    # Layers that draw random numbers: a function of seed and step, so that nothing needs to be kept.
-    torch.manual_seed(int(np.random.SeedSequence([run.recipe.seed, _LAYERS, run.step]).generate_state(1)[0]))
+    _seed_layers(run)
     batch = Batch(*run.fabric.to_device((batch.planes, batch.target)))
     run.optimizer.zero_grad(set_to_none=True)
     loss = total(run.objective(run.model, batch, epoch=epoch, step=run.step))
@@ -230,9 +272,18 @@ def train_step(run: Run, batch: Batch, *, epoch: int, lr: float) -> float:
     run.fabric.backward(loss)
     run.clipper()
     run.optimizer.step()
-    if run.ema is not None:
-        run.ema.update(run.module)
+    if run.ema is not None and run.recipe.ema is not None:
+        follow_mean(run.ema, run.module, decay=run.recipe.ema)
     return value
+
+
+def _seed_layers(run: Run) -> None:
+    """Seed what layers draw from, by seed, step and process: nothing needs to be kept, and no two processes agree."""
+    process = [run.fabric.global_rank] if run.fabric.global_rank else []
+    number = int(np.random.SeedSequence([run.recipe.seed, _LAYERS, run.step, *process]).generate_state(1)[0])
+    torch.manual_seed(number)
+    random.seed(number)
+    np.random.seed(number)
 
 
 def _switch_optimizer(run: Run, epoch: int, lr: float) -> None:
@@ -289,17 +340,21 @@ def validate(run: Run) -> None:
 def save(run: Run) -> None:
     """Write the checkpoint, on the first process; raises DivergedError rather than keep weights that are not finite."""
     module = run.module
-    if not all_finite(module.state_dict().values()):
+    networks = [module] if run.ema is None else [module, run.ema]
+    judged_values = (values for network in networks for _, values in judged(network, network.state_dict()))
+    if not all_finite(judged_values):
         raise DivergedError(f"train: the weights are not finite after step {run.step}. {_kept(run)} Lower the rate.")
     if run.log is not None:
         state = State(
             step=run.step,
+            samples=run.step * run.recipe.batch_size * run.fabric.world_size,
+            processes=run.fabric.world_size,
             recipe=run.recipe.flat(),
             data_digest=run.data.digest,
             model=_on_cpu(module),
             optimizer=run.optimizer.state_dict(),
             optimizer_place=run.optimizer_place,
-            ema=None if run.ema is None else _on_cpu(run.ema.module),
+            ema=None if run.ema is None else _on_cpu(run.ema),
             clipper=run.clipper.state(),
             watch=run.watch.state(),
             scores=run.scores,

@@ -17,7 +17,7 @@ from pytorch_msssim import ms_ssim
 from torch import Tensor, nn
 
 from zoo.errors import UserError
-from zoo.weights import read_checkpoint
+from zoo.weights import load_strictly, read_checkpoint
 
 # The side that four halvings take to the 11 pixels of the window.
 MSSSIM_SMALLEST_SIDE = 176
@@ -97,7 +97,7 @@ def load_perceptual(weights: str) -> PerceptualLoss:
             f"loss vgg: {weights} does not fit VGG-19: no features.{wrong[0]} of shape {tuple(own[wrong[0]].shape)};"
             " expected the state_dict of timm's or torchvision's vgg19."
         )
-    features.load_state_dict({key: found[key] for key in own})
+    load_strictly(features, {key: found[key] for key in own}, name="loss vgg", source=weights)
     return PerceptualLoss(features)
 
 

@@ -88,3 +88,23 @@ class Clipper:
 def all_finite(tensors: Iterable[Tensor]) -> bool:
     """Whether no tensor holds NaN or infinity."""
     return all(bool(torch.isfinite(tensor).all()) for tensor in tensors if tensor.is_floating_point())
+
+
+@torch.no_grad()
+def follow_mean(mean: nn.Module, model: nn.Module, *, decay: float) -> None:
+    """Move the running mean of a network's weights and buffers towards them; counters are copied.
+
+    Each tensor once, under however many names the network uses it.
+    """
+    pairs = zip([*mean.parameters(), *mean.buffers()], [*model.parameters(), *model.buffers()])
+    averaged: list[tuple[Tensor, Tensor]] = []
+    for old, new in pairs:
+        if new.is_floating_point():
+            averaged.append((old, new))
+        else:
+            old.copy_(new)
+    torch._foreach_lerp_([old for old, _ in averaged], [new for _, new in averaged], weight=1.0 - decay)
+    for old, new in zip(mean.buffers(), model.buffers()):
+        if new.is_floating_point():
+            # A mask: the mean of two infinities is no number.
+            old.copy_(torch.where(torch.isinf(new), new, old))

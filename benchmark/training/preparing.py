@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -74,7 +76,7 @@ def open_data(recipe: Recipe, card: ModelCard, device: torch.device, processes: 
     )
 
 
-def build_model(recipe: Recipe, card: ModelCard) -> nn.Module:
+def build_model(recipe: Recipe, card: ModelCard, reporter: Reporter) -> nn.Module:
     """Build the network with the weights that the seed gives, or those of ``init``; raises UserError if they misfit."""
     torch.manual_seed(recipe.seed)
     model = card.build(**resolve_options(card.name, card.options, recipe.options))
@@ -82,7 +84,9 @@ def build_model(recipe: Recipe, card: ModelCard) -> nn.Module:
         raise UserError(f"recipe: model: {card.name} has no parameters; there is nothing to train.")
     if recipe.init is not None:
         checkpoint = read_checkpoint(recipe.init)
-        load_strictly(model, official_state(card, checkpoint), name=card.name, source=recipe.init)
+        state = official_state(card, checkpoint)
+        for line in load_strictly(model, state, name=card.name, source=recipe.init):
+            reporter.note(f"{recipe.init}: {line}")
     return model
 
 
@@ -153,6 +157,7 @@ def conditions(recipe: Recipe) -> Iterator[None]:
     """
     machine.keep_free_memory()
     threads = torch.get_num_threads()
+    draws = random.getstate(), np.random.get_state()
     flags = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     rng = torch.get_rng_state()
     torch.set_num_threads(recipe.threads or threads)
@@ -163,6 +168,8 @@ def conditions(recipe: Recipe) -> Iterator[None]:
         torch.set_num_threads(threads)
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = flags
         torch.set_rng_state(rng)
+        random.setstate(draws[0])
+        np.random.set_state(draws[1])
 
 
 def make_fabric(recipe: Recipe) -> Any:
