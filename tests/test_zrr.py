@@ -338,7 +338,7 @@ def test_flipped_bit_in_a_png_is_noticed(root):
 
 @pytest.mark.parametrize(
     ("mode", "part"),
-    [("RGB", "8-bit RGB"), ("P", "-bit palette"), ("LA", "grey-and-alpha"), ("1", "1-bit grey"), ("RGBA", "alpha")],
+    [("RGB", "8-bit RGB"), ("P", "-bit palette"), ("LA", "grey with alpha"), ("1", "1-bit grey"), ("RGBA", "alpha")],
 )
 def test_mosaic_of_another_mode(root, mode, part):
     path = root / "test" / "huawei_raw" / "4.png"

@@ -274,7 +274,7 @@ def evaluate(
     float64 definitions. Nothing is stored. Raises UserError for bad input and for an untrained model, whose scores
     would mean nothing.
     """
-    card = configured(dataset, rule=pairs)
+    card = configured(dataset, rule=pairs, white=white)
     data = open_dataset(card, data_root, split, reporter)
     if isinstance(model, str):
         network, spec = _trained(card, model, weights, options or {})
