@@ -86,6 +86,11 @@ def deep_jpeg() -> bytes:
     return bytes(content)
 
 
+def many_scans() -> bytes:
+    start, end = (jpeg().find(marker) for marker in (b"\xff\xda", b"\xff\xd9"))
+    return jpeg()[:end] + jpeg()[start : start + 14] * 500 + b"\xff\xd9"
+
+
 def dng() -> bytes:
     version = {"extratags": [(50706, "B", 4, b"\1\4\0\0", True)], "photometric": "rgb"}
     return tiff(RGB[::4, ::4].copy(), GREY, first={**version, "subfiletype": 1, "subifds": 1}, photometric="cfa")
@@ -197,6 +202,7 @@ REFUSED = {
     "ppm of 10 bits": (lambda: netpbm("P6", DEEP >> 6, 1023), "as 16-bit PNG and give --white 1023"),
     "pbm": (lambda: b"P4\n8 8\n" + bytes(8), "is a PBM"),
     "jpeg of 12 bits": (deep_jpeg, "is a JPEG of 12 bits a colour; expected 8"),
+    "jpeg of many scans": (many_scans, "is a JPEG of more than 100 scans"),
     "few rows": (lambda: raw_png(RGB.shape, LINES[:-145]), "its last rows are missing"),
     "few rows, interlaced": (lambda: raw_png(RGB.shape, LINES[:100], interlaced=1), "damaged or cut off"),
     "mpo, first picture cut": (first_cut, "a marker in a wrong place"),

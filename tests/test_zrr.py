@@ -346,6 +346,16 @@ def test_mosaic_of_another_mode(root, mode, part):
     refuse(root, f"zrr: {path} is a PNG of", part, "expected a mosaic: grey with 8 or 16 bits")
 
 
+def test_hot_pixels_are_white(root):
+    path = root / "test" / "huawei_raw" / "4.png"
+    counts = np.asarray(Image.open(path)).astype(np.uint16)
+    counts[2, 3] = 9000
+    write_png(path, counts)
+    inputs = [sample.input for sample in open_test(root)]
+    assert [float(one[0, 0, 2, 3]) for one in inputs].count(1023) == 1
+    assert max(float(one.max()) for one in inputs) == 1023
+
+
 def test_counts_scaled_to_16_bits(root):
     path = root / "test" / "huawei_raw" / "4.png"
     write_png(path, mosaic(4) * 64)

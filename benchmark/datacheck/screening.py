@@ -60,7 +60,10 @@ def screen(card: DatasetCard, dataset: Dataset, root: Path, ids: Sequence[str]) 
 def _first_of_each(remarks: Sequence[Problem]) -> Iterator[Problem]:
     """Yield the first remark of each kind, with how many more there are: a record keeps them."""
     counts = Counter(remark.kind for remark in remarks)
-    for remark in {remark.kind: remark for remark in reversed(remarks)}.values():
+    first: dict[str, Problem] = {}
+    for remark in remarks:
+        first.setdefault(remark.kind, remark)
+    for remark in first.values():
         more = counts[remark.kind] - 1
         yield remark._replace(what=remark.what + f" (and {more} more files like it)") if more else remark
 

@@ -52,6 +52,8 @@ _EXIF_HEAD, _ICC_HEAD = b"Exif\0\0", b"ICC_PROFILE\0"
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _PNG_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _PICTURES_LISTED = 10_000
+# Progressive files have about ten; each takes time over the whole picture.
+_MOST_SCANS = 100
 
 # Tags of TIFF and EXIF.
 _WIDTH, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _SAMPLE_FORMAT = 256, 258, 262, 274, 277, 339
@@ -158,8 +160,10 @@ def _read_jpeg(content: bytes) -> Container:
             orientation = _exif_orientation(data[len(_EXIF_HEAD) :])
         elif marker == 0xE2 and data.startswith(_ICC_HEAD) and len(data) > len(_ICC_HEAD) + 2:
             profile[data[len(_ICC_HEAD)]] = data[len(_ICC_HEAD) + 2 :]
-        # Of what applications add, only that of Adobe says something about colours.
-        if marker == 0xEE or not (0xE0 <= marker <= 0xEF or marker == 0xFE):
+        if scans > _MOST_SCANS:
+            raise LayoutError(f"a JPEG of more than {_MOST_SCANS} scans, as only made-up ones have. Save it anew")
+        # Of what applications add, only the segments of JFIF and Adobe say something about colours.
+        if marker in (0xE0, 0xEE) or not (0xE0 <= marker <= 0xEF or marker == 0xFE):
             kept.append(content[position:end])
         else:
             kept.append(content[position : found.start()])

@@ -90,9 +90,9 @@ class Depths:
         found: dict[str, str] = {}
         for side, used in self.used.items():
             if (bits := max(used)) < 16:
-                files = "the only 16-bit file" if len(used) == 1 else f"all {len(used)} 16-bit files"
+                most = (1 << bits) - 1
                 found[side] = (
-                    f"{files} of the {side} side use a range of {bits} bits, at most {(1 << bits) - 1} of 65535:"
-                    f" pass --white {(1 << bits) - 1} if that is their white, --white 65535 if they are dark"
+                    f"the {side} side has a range of {bits} bits in all its 16-bit files ({len(used)}), at most {most}"
+                    f" of 65535: pass --white {most} if that is their white, --white 65535 if they are dark"
                 )
         return found

@@ -86,6 +86,7 @@ class _Remarks:
     def __init__(self, white: float | None) -> None:
         self.white = white
         self.depths = Depths()
+        self.deep = False
         self.found: dict[str, list[str]] = {"orientation": [], "clipped": []}
 
     def read_pair(self, output: Path, target: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -105,14 +106,18 @@ class _Remarks:
         """Return the remarks."""
         more = {kind: f" (and {len(all) - 1} more)" if len(all) > 1 else "" for kind, all in self.found.items()}
         lines = [f"{all[0]}{more[kind]}" for kind, all in self.found.items() if all]
+        if self.white is not None and not self.deep:
+            lines.append(f"--white {self.white:g} changed nothing: no file has 16 bits")
         return [*lines, *self.depths.unused().values()]
 
     def _picture(self, file: Path) -> Picture:
         return read_picture("score", file, formats=MORE_FORMATS, kinds=("RGB",))
 
     def _values(self, file: Path, side: str, picture: Picture) -> NDArray[np.float64]:
-        if self.white is None and picture.pixels.dtype == np.uint16:
-            self.depths.take(side, bits_used(picture.pixels))
+        if picture.pixels.dtype == np.uint16:
+            self.deep = True
+            if self.white is None:
+                self.depths.take(side, bits_used(picture.pixels))
         try:
             values, clipped = scaled(picture.pixels, self.white, np.float64)
         except ValueError as error:
