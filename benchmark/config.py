@@ -22,6 +22,7 @@ class Suite(BaseModel):
     dataset: str
     data_root: str | None = None
     pairs: str | None = None
+    white: float | None = None
     task: str | None = None
     models: list[str] | None = None
     split: str | None = None

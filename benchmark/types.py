@@ -374,8 +374,10 @@ class DatasetCard:
     write_standin: Callable[[Path, int, Reporter], None] | None = None
     # Writes one from a user's photographs, resumable: (folder, photographs, count, seed, reporter).
     write_from_photos: Callable[[Path, Path, int | None, int, Reporter], None] | None = None
-    # Returns the card for options of the user's: pairs takes its rule and task so.
+    # Returns the card for options of the user's: pairs takes its rule, task and white so.
     configure: Callable[[Mapping[str, str]], DatasetCard] | None = None
+    # The count that is white in files of 16 bits, where the user says so.
+    white: float | None = None
 
 
 class MetricFunction(Protocol):

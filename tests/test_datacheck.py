@@ -524,3 +524,45 @@ def test_command_lists_problems_and_exits_with_1(root, zoo_bench):
     assert document["problems"][0]["file"] == str(target(root, 1))
     assert len(document["manifest_digest"]) == 64
     assert zoo_bench("data", "check", "zrr", "--data-root", root / "none").code == 2
+
+
+def test_unused_bits_hot_pixels_and_orientations_are_remarks(tmp_path, zoo_bench):
+    exif = Image.Exif()
+    exif[274] = 3
+    for folder, suffix, more in (("input", "png", {}), ("target", "tif", {"exif": exif})):
+        (tmp_path / folder).mkdir()
+        pixels = np.random.RandomState(len(folder)).randint(0, 256, (64, 72, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / folder / f"a.{suffix}", **more)
+        deep = pixels.astype(np.uint16) * 4
+        deep[4, 4] = 2000
+        (tmp_path / folder / "b.png").write_bytes(png16(deep))
+
+    def remarks(**options):
+        document = check_dataset("pairs", tmp_path, **options)
+        assert document["ok"]
+        return {f"{Path(remark['file']).name} {remark['kind']}": remark["what"] for remark in document["remarks"]}
+
+    plain = remarks()
+    assert plain.pop("a.tif orientation").startswith("its orientation is 3, that of its partner")
+    assert [what.partition(":")[0] for what in plain.values()] == [
+        f"the {side} side has a range of 10 bits in all its 16-bit files (1), at most 1023 of 65535"
+        for side in ("input", "target")
+    ]
+    # Another white level is measured, not remembered.
+    for white, count in ((1023, 3), (1999, 3), (2000, 0)):
+        found = remarks(white=white)
+        clipped = f"{count} counts above white {white}, up to 2000, clipped to it"
+        assert found.get("b.png hot pixels", clipped) == clipped
+        assert ("b.png hot pixels" in found) == bool(count)
+    problems = check_dataset("pairs", tmp_path, white=511)["problems"]
+    assert {problem["kind"] for problem in problems} == {"range"}
+    outcome = zoo_bench("data", "check", "pairs", "--data-root", tmp_path)
+    assert (outcome.code, outcome.out.count("remark: ")) == (0, 3)
+
+
+def test_a_hot_pixel_of_a_mosaic_is_a_remark(root):
+    counts = read(raw(root, 1)).astype(np.uint16)
+    counts[5, 6] = 5000
+    save(raw(root, 1), counts)
+    document = check_dataset("zrr", root)
+    assert (document["ok"], [remark["kind"] for remark in document["remarks"]]) == (True, ["hot pixels"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 from tests.deep_images import png16
 from zoo import create_model
@@ -150,3 +150,95 @@ def test_pictures_of_other_kinds_are_named(zoo_bench, tmp_path, mode, words) -> 
     outcome = zoo_bench("infer", "identity", tmp_path / "x.png", "-o", tmp_path / "out")
     assert outcome.code == 2
     assert f"{tmp_path / 'x.png'} is a {words}" in outcome.err
+
+
+def test_a_hot_pixel_is_clipped_with_a_note_and_a_wrong_white_level_refused(zoo_bench, tmp_path) -> None:
+    counts = np.random.RandomState(0).randint(64, 1024, (64, 64)).astype(np.uint16)
+    counts[10, 11] = 1023
+    Image.fromarray(counts).save(tmp_path / "a.png")
+    counts[10, 11] = 4000
+    Image.fromarray(counts).save(tmp_path / "b.png")
+    outcome = zoo_bench("infer", "bilinear", tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "o")
+    assert outcome.code == 0
+    assert f"{tmp_path / 'b.png'}: 1 count above white 1023, up to 4000, clipped to it." in outcome.err
+    assert (tmp_path / "o" / "a.png").read_bytes() == (tmp_path / "o" / "b.png").read_bytes()
+    counts[:2, :10] = 4000
+    Image.fromarray(counts).save(tmp_path / "b.png")
+    outcome = zoo_bench("infer", "bilinear", tmp_path / "b.png", "-o", tmp_path / "o")
+    assert (outcome.code, "counts up to 4000, above --white 1023 in 0.51 %" in outcome.err) == (2, True)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_orientation_and_profile_are_kept_and_pixels_not_turned(zoo_bench, tmp_path, format) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = Image.Exif()
+    exif[274] = 6
+    pixels = np.random.RandomState(0).randint(0, 256, (16, 24, 3), np.uint8)
+    options = {"lossless": True} if format == "WEBP" else {}
+    Image.fromarray(pixels).save(tmp_path / "x.png", format, exif=exif, icc_profile=profile, **options)
+    assert zoo_bench("infer", "identity", tmp_path / "x.png", "-o", tmp_path / "o").code == 0
+    with Image.open(tmp_path / "o" / "x.png") as output:
+        assert (output.getexif()[274], output.info["icc_profile"], output.size) == (6, profile, (24, 16))
+        if format != "JPEG":
+            np.testing.assert_array_equal(np.asarray(output), pixels)
+    Image.fromarray(pixels).save(tmp_path / "x.png", format, icc_profile=b"no profile" * 20, **options)
+    outcome = zoo_bench("infer", "identity", tmp_path / "x.png", "-o", tmp_path / "o")
+    assert "its colour profile is damaged or not of RGB; the output has none." in outcome.err
+
+
+def test_a_mosaic_is_never_turned(zoo_bench, tmp_path) -> None:
+    counts = np.random.RandomState(0).randint(64, 1024, (64, 96)).astype(np.uint16)
+    exif = Image.Exif()
+    Image.fromarray(counts).save(tmp_path / "plain.tif")
+    exif[274] = 6
+    Image.fromarray(counts).save(tmp_path / "turned.tif", exif=exif)
+    files = (tmp_path / "plain.tif", tmp_path / "turned.tif")
+    assert zoo_bench("infer", "bilinear", *files, "-o", tmp_path / "o").code == 0
+    plain, turned = (np.asarray(Image.open(tmp_path / "o" / f"{file.stem}.png")) for file in files)
+    np.testing.assert_array_equal(plain, turned)
+
+
+def test_an_rgb_picture_of_fewer_bits_is_remarked_and_white_sets_its_range(zoo_bench, tmp_path) -> None:
+    counts = np.random.RandomState(0).randint(0, 1024, (16, 24, 3)).astype(np.uint16)
+    (tmp_path / "x.png").write_bytes(png16(counts))
+    outcome = zoo_bench("infer", "identity", tmp_path / "x.png", "-o", tmp_path / "o")
+    assert "a range of 10 bits" in outcome.err
+    assert "bits" not in zoo_bench("infer", "identity", tmp_path / "x.png", "-o", tmp_path / "o", "--white", "1023").err
+    output = np.asarray(Image.open(tmp_path / "o" / "x.png"))
+    np.testing.assert_allclose(output, counts / 1023 * 255, atol=0.51)
+
+
+def _header(shape: str, descr: str = "'<f4'") -> bytes:
+    text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}}}".encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text + bytes(64)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        _header("(-1, 3, 4, 4)"),
+        _header("(1, -3, -4, 4)"),
+        _header("(True, 3, 4, 4)"),
+        _header("(1, 3, 9223372036854775807, 4)"),
+        _header("'text'"),
+        _header("(((((((((("),
+        _header("(2,)", "'|O'"),
+        _header("(1, 3, 0, 4)"),
+        _header("(1, 3, 2, 2)", "'>f4'"),
+        b"\x93NUMPY\2\0\xff\xff\xff\x7f",
+        b"",
+    ],
+)
+def test_arrays_that_cannot_be_are_one_line(zoo_bench, tmp_path, content) -> None:
+    (tmp_path / "x.npy").write_bytes(content)
+    outcome = zoo_bench("infer", "identity", tmp_path / "x.npy", "-o", tmp_path / "o")
+    assert (outcome.code, outcome.err.count("\n"), str(tmp_path / "x.npy") in outcome.err) == (2, 1, True)
+
+
+def test_an_array_in_fortran_order_is_the_same_array(zoo_bench, tmp_path, weights) -> None:
+    planes = np.random.RandomState(0).rand(1, 4, 36, 40).astype(np.float32)
+    np.save(tmp_path / "c.npy", planes)
+    np.save(tmp_path / "f.npy", np.asfortranarray(planes))
+    files = (tmp_path / "c.npy", tmp_path / "f.npy")
+    assert zoo_bench("infer", "plainunet_8", *files, "--weights", weights, "-o", tmp_path / "o").code == 0
+    np.testing.assert_allclose(np.load(tmp_path / "o" / "c.npy"), np.load(tmp_path / "o" / "f.npy"), atol=1e-6)

@@ -150,7 +150,6 @@ def test_depths_may_differ_in_a_pair(tmp_path):
         ("CMYK", "1.jpg", "CMYK JPEG"),
         ("CMYK", "1.tif", "CMYK TIFF"),
         ("RGBA", "1.tif", "RGB with alpha TIFF"),
-        ("F", "1.tif", "F TIFF"),
     ],
 )
 def test_other_modes_are_named(root, mode, file, part):
@@ -204,11 +203,60 @@ def test_cut_off_compressed_tiff_gives_one_line(tmp_path, capfd):
 def test_sound_files_of_other_kinds_are_not_called_damaged(tmp_path):
     tifffile = pytest.importorskip("tifffile")
     tifffile.imwrite(tmp_path / "x.tif", np.zeros((8, 8, 3), np.float32), photometric="rgb")
-    with pytest.raises(UserError, match=r"x\.tif is a TIFF of a kind that is not read"):
+    with pytest.raises(UserError, match=r"x\.tif is a TIFF of 32-bit floats; expected whole numbers"):
         read_rgb("pairs", tmp_path / "x.tif")
     Image.new("1", (16000, 12000)).save(tmp_path / "x.png")
     with pytest.raises(UserError, match="more than 178 megapixels"):
         read_rgb("pairs", tmp_path / "x.png")
+
+
+@pytest.fixture
+def ten_bits(tmp_path):
+    """Write pairs of 10-bit counts in 16-bit files."""
+    for folder, seed in (("input", 5), ("target", 6)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.png").write_bytes(png16(picture(seed, (40, 40), np.uint16) >> 6))
+    return tmp_path
+
+
+def test_white_is_1_in_files_of_16_bits(ten_bits):
+    counts = picture(5, (40, 40), np.uint16) >> 6
+    by_the_file = loader.configure({}).open(ten_bits, "test")[0].input[0].permute(1, 2, 0)
+    np.testing.assert_allclose(by_the_file, counts / 65535, rtol=1e-6)
+    card = loader.configure({"white": "1023"})
+    np.testing.assert_allclose(card.open(ten_bits, "test")[0].input[0].permute(1, 2, 0), counts / 1023, rtol=1e-6)
+    assert card.open(ten_bits, "test").provenance["white"] == 1023
+    # 8 bits are what they are.
+    save(ten_bits / "input" / "x.png", picture(size=(40, 40)))
+    np.testing.assert_allclose(card.open(ten_bits, "test")[0].input[0].permute(1, 2, 0), picture(size=(40, 40)) / 255)
+
+
+def test_scores_by_a_white_level_are_under_a_protocol_of_its_name():
+    plain, ten, twelve = (loader.configure(options).protocol for options in ({}, {"white": "1023"}, {"white": "4095"}))
+    assert (plain, plain.name, plain.version) == (loader.PAIRS, "pairs", 1)
+    assert len({plain.name, ten.name, twelve.name}) == 3
+    assert "files of 16 bits / 1023" in ten.text
+    for white in ("0", "nan", "inf", "-1", "1e9", "1023.5", "x"):
+        with pytest.raises(UserError, match=r"--white .*: expected the count of white"):
+            loader.configure({"white": white})
+
+
+def test_hot_pixels_are_clipped_and_a_wrong_white_level_is_refused(ten_bits):
+    counts = picture(5, (40, 40), np.uint16) >> 6
+    counts[1, 2] = 1023, 60000, 2000
+    (ten_bits / "input" / "x.png").write_bytes(png16(counts))
+    sample = loader.open_pairs(ten_bits, white=1023)[0]
+    assert sample.input.max() == 1
+    np.testing.assert_allclose(sample.input[0, :, 1, 2], [1, 1, 1])
+    with pytest.raises(UserError, match=r"x\.png has counts up to 60000, above --white 511 in .* % of the pixels"):
+        loader.open_pairs(ten_bits, white=511)[0]
+
+
+def test_pictures_of_other_formats_alone_are_told(tmp_path):
+    for folder in ("input", "target"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.HEIC").write_bytes(b"")
+    refuse(tmp_path, "no picture", "It holds .heic files, which are not read: convert them to PNG.")
 
 
 # --- folders that do not fit --------------------------------------------------------------------------------

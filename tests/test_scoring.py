@@ -122,3 +122,37 @@ def test_identical_images_are_counted_beside_the_mean(folders, zoo_bench) -> Non
     outcome = zoo_bench("score", outputs, targets, "--metrics", "psnr[rgb]")
     finite = psnr(picture(0) / 255, picture(1) / 255)
     assert outcome.out.splitlines()[1].split(maxsplit=1)[1] == f"inf (1 of 2 images; {finite:.6f} over the others)"
+
+
+def test_a_range_of_fewer_bits_is_remarked_and_white_sets_it(folders, zoo_bench) -> None:
+    outputs, targets = folders
+    output, target = (picture(seed, (40, 40), np.uint16) >> 6 for seed in (0, 1))
+    target[3, 3, 0] = 50000  # one hot pixel of 4800 hides nothing
+    (outputs / "1.png").write_bytes(png16(output))
+    (targets / "1.png").write_bytes(png16(target))
+    document = score(outputs, targets, metrics=["psnr[rgb]"])
+    assert document["scores"]["psnr[rgb]"] == pytest.approx(psnr(output / 65535, target / 65535), abs=1e-9)
+    assert [line[:60] for line in document["remarks"]] == [
+        f"the {side} side has a range of 10 bits in all its 16-bit files (1)"[:60] for side in ("output", "target")
+    ]
+    document = score(outputs, targets, metrics=["psnr[rgb]"], white=1023)
+    expected = psnr(output / 1023, target.clip(0, 1023) / 1023)
+    assert document["scores"]["psnr[rgb]"] == pytest.approx(expected, abs=1e-9)
+    assert document["remarks"] == [f"{targets / '1.png'} has 1 count above white 1023, up to 50000, clipped to it"]
+    outcome = zoo_bench("score", outputs, targets, "--metrics", "psnr[rgb]", "--white", "511")
+    assert (outcome.code, "counts up to 1023, above --white 511 in" in outcome.err) == (2, True)
+    (outputs / "1.png").write_bytes(png16(picture(0, (40, 40), np.uint16)))
+    (targets / "1.png").write_bytes(png16(picture(1, (40, 40), np.uint16)))
+    assert "remarks" not in score(outputs, targets, metrics=["psnr[rgb]"])
+
+
+def test_pairs_are_compared_as_stored_and_another_orientation_is_remarked(folders, zoo_bench) -> None:
+    outputs, targets = folders
+    exif = Image.Exif()
+    exif[274] = 6
+    for number in (1, 2):
+        Image.fromarray(picture(0)).save(outputs / f"{number}.png")
+        Image.fromarray(picture(0)).save(targets / f"{number}.tif", exif=exif)
+    outcome = zoo_bench("score", outputs, targets, "--metrics", "psnr[rgb]", "--json")
+    assert json.loads(outcome.out)["scores"]["psnr[rgb]"] == "inf"
+    assert "1.tif has 6: both are compared as they are stored, not as a viewer turns them (and 1 more)" in outcome.err

@@ -15,7 +15,9 @@ from benchmark import run as run_as_users_do
 from benchmark.conditions import Conditions
 from benchmark.datacheck.screening import screen
 from benchmark.datasets import DATASETS
+from benchmark.leaderboard.tables import images_of
 from benchmark.standin.zrr import cached_zrr_standin
+from tests.deep_images import png16
 from zoo import UserError
 
 
@@ -163,3 +165,20 @@ def test_aligned_scores_report_the_shifts_they_found(tmp_path) -> None:
     assert f"shifts found: median {sum(lengths) / 2:.2f} px, largest {lengths[1]:.2f} px" in " ".join(result.notes)
     with Image.open(tmp_path / "out" / result.shift_plot) as plot:
         assert plot.format == "PNG"
+
+
+def test_a_white_level_is_part_of_the_key_and_unused_bits_are_remarked(tmp_path) -> None:
+    for folder, seed in (("input", 0), ("target", 1)):
+        (tmp_path / folder).mkdir()
+        pixels = np.random.RandomState(seed).randint(0, 1024, (40, 48, 3)).astype(np.uint16)
+        (tmp_path / folder / "a.png").write_bytes(png16(pixels))
+    flags = {"data_root": tmp_path, "models": "identity", "metrics": ["psnr[rgb]"], "out": tmp_path / "out"}
+    plain, ten, twelve = (run("pairs", **flags, white=white) for white in (None, 1023, 4095))
+    assert len({record.key for record in (plain, ten, twelve)}) == 3
+    assert (plain.spec.protocol, ten.spec.protocol) == ("pairs-v1", "pairs[white=1023]-v1")
+    assert images_of(plain) != images_of(ten) != images_of(twelve)
+    values = [record.measurements["psnr[rgb]"].value for record in (plain, ten, twelve)]
+    assert values[0] - values[1] == pytest.approx(20 * math.log10(65535 / 1023), abs=1e-4)
+    assert values[2] - values[1] == pytest.approx(20 * math.log10(4095 / 1023), abs=1e-4)
+    assert [note for note in plain.notes if "10 bits" in note and "--white 1023" in note]
+    assert not [note for note in ten.notes if "bits" in note]

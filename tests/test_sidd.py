@@ -134,6 +134,19 @@ def test_corrupt_v73_is_named(root):
     refuse(root, "validation", f"{NOISY}.mat is damaged or no MATLAB file")
 
 
+def test_links_in_v73_are_not_followed(root):
+    for link in (h5py.SoftLink(f"/{NOISY}"), h5py.ExternalLink(f"{NOISY}.mat", f"/{NOISY}"), h5py.SoftLink("/none")):
+        with h5py.File(root / f"{NOISY}.mat", "w") as file:
+            file[NOISY] = link
+        refuse(root, "validation", f"{NOISY}.mat has no variable '{NOISY}'; it holds nothing")
+
+
+def test_a_variable_is_looked_at_before_it_takes_memory(root):
+    with h5py.File(root / f"{NOISY}.mat", "w") as file:
+        file.create_dataset(NOISY, shape=(10**6, 10**6, 100), dtype="u1", chunks=(64, 64, 1))
+    refuse(root, "validation", f"{NOISY}.mat holds uint8 100x1000000x1000000; expected uint8 2x3x8x6x3")
+
+
 @pytest.mark.parametrize(
     ("array", "found"),
     [

@@ -351,12 +351,22 @@ def test_flipped_bit_in_a_png_is_noticed(root):
 
 @pytest.mark.parametrize(
     ("mode", "part"),
-    [("RGB", "8-bit RGB"), ("P", "-bit palette"), ("LA", "grey-and-alpha"), ("1", "1-bit grey"), ("RGBA", "alpha")],
+    [("RGB", "8-bit RGB"), ("P", "-bit palette"), ("LA", "grey with alpha"), ("1", "1-bit grey"), ("RGBA", "alpha")],
 )
 def test_mosaic_of_another_mode(root, mode, part):
     path = root / "test" / "huawei_raw" / "4.png"
     Image.new(mode, (8, 8)).save(path)
     refuse(root, f"zrr: {path} is a PNG of", part, "expected a mosaic: grey with 8 or 16 bits")
+
+
+def test_hot_pixels_are_white(root):
+    path = root / "test" / "huawei_raw" / "4.png"
+    counts = np.asarray(Image.open(path)).astype(np.uint16)
+    counts[2, 3] = 9000
+    write_png(path, counts)
+    inputs = [sample.input for sample in open_test(root)]
+    assert [float(one[0, 0, 2, 3]) for one in inputs].count(1023) == 1
+    assert max(float(one.max()) for one in inputs) == 1023
 
 
 def test_counts_scaled_to_16_bits(root):

@@ -88,6 +88,12 @@ def parse_tile(ctx: click.Context, parameter: click.Parameter, text: str | None)
 set_option = click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of the model (repeatable)."
 )
+white_option = click.option(
+    "--white",
+    type=float,
+    metavar="COUNT",
+    help="White level of 16-bit files that use fewer bits, e.g. 1023 (datasets: pairs).",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from benchmark.cli.arguments import json_option, print_json, start
+from benchmark.cli.arguments import json_option, print_json, start, white_option
 
 _SHOWN = 20
 
@@ -17,6 +17,7 @@ _SHOWN = 20
 @click.argument("name")
 @click.option("--data-root", metavar="DIR", help="The dataset's folder.  [default: $ZOO_BENCH_DATA/NAME, stand-in]")
 @click.option("--pairs", metavar="RULE", help="For pairs: partners by name, e.g. '*_real.* -> *_mean.*'.")
+@white_option
 @click.option("--manifest", metavar="FILE", help="Write a sha256 per file here, as `sha256sum -c` reads it.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Threads.  [default: one per core]")
 @json_option
@@ -26,6 +27,7 @@ def data_check(
     name: str,
     data_root: str | None,
     pairs: str | None,
+    white: float | None,
     manifest: str | None,
     workers: int | None,
     as_json: bool,
@@ -35,7 +37,9 @@ def data_check(
     from benchmark.datacheck.checking import check_dataset
 
     path = Path(manifest) if manifest else None
-    document = check_dataset(name, data_root, pairs=pairs, manifest=path, workers=workers, reporter=reporter)
+    document = check_dataset(
+        name, data_root, pairs=pairs, white=white, manifest=path, workers=workers, reporter=reporter
+    )
     if as_json:
         print_json(ctx, document)
     else:
@@ -45,16 +49,8 @@ def data_check(
 
 
 def _print_text(document: dict[str, Any]) -> None:
-    shown: Counter[str] = Counter()
-    for problem in document["problems"]:
-        kind = problem["kind"]
-        shown[kind] += 1
-        if shown[kind] <= _SHOWN:
-            expected = f"; expected {problem['expected']}" if problem["expected"] else ""
-            click.echo(f"{problem['file']}: {problem['what']}{expected}")
-    for kind, count in shown.items():
-        if count > _SHOWN:
-            click.echo(f"... and {count - _SHOWN} more of this kind ({kind}); --json lists all")
+    shown = _print_list(document["problems"], "")
+    _print_list(document["remarks"], "remark: ")
     if "cfa" in document and "cfa" not in shown:
         for other in document["cfa"]["others"]:
             click.echo(f"{other['file']}: looks like {other['phase']}; no problem by itself, but look at it")
@@ -65,3 +61,18 @@ def _print_text(document: dict[str, Any]) -> None:
     problems = len(document["problems"])
     verdict = "no problems" if not problems else f"{problems} problem{'s' if problems > 1 else ''}"
     click.echo(f"{document['dataset']}: {verdict} in {files}; manifest {document['manifest_digest'][:16]}")
+
+
+def _print_list(problems: list[dict[str, str]], lead: str) -> Counter[str]:
+    """Print the first problems of each kind, a line each; return how many there are of each."""
+    shown: Counter[str] = Counter()
+    for problem in problems:
+        kind = problem["kind"]
+        shown[kind] += 1
+        if shown[kind] <= _SHOWN:
+            expected = f"; expected {problem['expected']}" if problem["expected"] else ""
+            click.echo(f"{lead}{problem['file']}: {problem['what']}{expected}")
+    for kind, count in shown.items():
+        if count > _SHOWN:
+            click.echo(f"... and {count - _SHOWN} more of this kind ({kind}); --json lists all")
+    return shown

@@ -25,7 +25,9 @@ from benchmark.cli.arguments import json_option, key_values, parse_size, print_j
 @click.option("--freeze", metavar="IMAGE", help="Of a hyper-network: one graph with the filters of this image.")
 @click.option("--cfa", default="RGGB", show_default=True, help="Colour filter array of a RAW PNG given to --freeze.")
 @click.option("--black", type=float, default=64.0, show_default=True, help="Its black level in counts.")
-@click.option("--white", type=float, default=1023.0, show_default=True, help="Its white level in counts.")
+@click.option(
+    "--white", type=float, metavar="COUNT", help="Its white level in counts.  [default: 1023, RGB of 16 bits: 65535]"
+)
 @set_option
 @json_option
 @click.pass_context
@@ -35,7 +37,7 @@ def export(
     out: str,
     cfa: str,
     black: float,
-    white: float,
+    white: float | None,
     settings: tuple[str, ...],
     as_json: bool,
     **flags: Any,

@@ -16,6 +16,7 @@ from benchmark.cli.arguments import (
     seed_of,
     set_option,
     start,
+    white_option,
 )
 from benchmark.cli.machine import backend_option, given_conditions, parse_limit, precision_option
 
@@ -27,7 +28,12 @@ from benchmark.cli.machine import backend_option, given_conditions, parse_limit,
 @click.option("--weights", metavar="FILE", help="Weights of the model.")
 @click.option("--cfa", default="RGGB", show_default=True, help="Colour filter array of a RAW PNG.")
 @click.option("--black", type=float, default=64.0, show_default=True, help="Black level of a RAW PNG in counts.")
-@click.option("--white", type=float, default=1023.0, show_default=True, help="White level of a RAW PNG in counts.")
+@click.option(
+    "--white",
+    type=float,
+    metavar="COUNT",
+    help="White level in counts.  [default: 1023 for a RAW mosaic, 65535 for RGB of 16 bits]",
+)
 @click.option(
     "--tile",
     callback=parse_tile,
@@ -82,6 +88,7 @@ def infer(
 @click.option("--protocol", default="zrr", show_default=True, help="Whose metrics: zrr or sidd.")
 @click.option("--all", "all_metrics", is_flag=True, help="Every metric id.")
 @click.option("--metrics", metavar="ID,..", help="These metric ids.")
+@white_option
 @click.option("--shift-plot", metavar="FILE.png", help="A histogram of the shifts that the aligned ids find.")
 @json_option
 @click.pass_context
@@ -92,6 +99,7 @@ def score(
     protocol: str,
     all_metrics: bool,
     metrics: str | None,
+    white: float | None,
     shift_plot: str | None,
     as_json: bool,
 ) -> None:
@@ -109,6 +117,7 @@ def score(
         protocol=protocol,
         all_metrics=all_metrics,
         metrics=comma_separated(metrics),
+        white=white,
         reporter=reporter,
     )
     if shift_plot:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from benchmark.cli.arguments import comma_separated, json_option, key_values, print_json, start
+from benchmark.cli.arguments import comma_separated, json_option, key_values, print_json, start, white_option
 from benchmark.cli.errors import EXIT_INTERRUPTED
 from benchmark.cli.machine import condition_options, given_conditions, parse_bytes
 from zoo.errors import UserError
@@ -23,6 +23,7 @@ from zoo.errors import UserError
     help="Folder of the dataset; default $ZOO_BENCH_DATA/NAME, else the embedded stand-in.",
 )
 @click.option("--pairs", metavar="RULE", help="For --dataset pairs: partners by name, e.g. '*_real.* -> *_mean.*'.")
+@white_option
 @click.option("--task", metavar="TASK", help="For --dataset pairs: denoise_rgb (default) or enhance_rgb.")
 @click.option(
     "--models",
@@ -86,6 +87,7 @@ def _run_arguments(ctx: click.Context, suite: str | None, flags: dict[str, Any])
         "dataset": flags["dataset"],
         "data_root": flags["data_root"],
         "pairs": flags["pairs"],
+        "white": flags["white"],
         "task": flags["task"],
         "models": comma_separated(flags["models"]),
         "split": flags["split"],

@@ -35,19 +35,21 @@ def check_dataset(
     data_root: str | Path | None = None,
     *,
     pairs: str | None = None,
+    white: float | None = None,
     manifest: Path | None = None,
     workers: int | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Return what is wrong with a dataset's folder; the same as ``zoo-bench data check``.
 
-    Keys: ``dataset``, ``root``, ``ok``, ``files``, ``bytes``, ``problems`` [{file, kind, what, expected}],
-    ``manifest_digest`` (sha256 of the lines ``<sha256>  <path>``, which ``manifest`` receives), ``remembered`` (files
-    known from an earlier check, unchanged in size and time) and, for RAW, ``cfa`` and ``orientation`` votes.
-    ``pairs`` is the rule of the dataset of that name. Raises UserError if there is no such dataset or folder.
+    Keys: ``dataset``, ``root``, ``ok``, ``files``, ``bytes``, ``problems`` [{file, kind, what, expected}], ``remarks``
+    (the same, of what may well be right), ``manifest_digest`` (sha256 of the lines ``<sha256> <path>``, which
+    ``manifest`` receives), ``remembered`` (files known from an earlier check, unchanged in size and time) and, for RAW,
+    ``cfa`` and ``orientation`` votes. ``pairs`` is the rule of the dataset of that name, ``white`` the count of white
+    in its 16-bit files. Raises UserError if there is no such dataset or folder.
     """
     reporter = reporter or Reporter()
-    card = configured(name.removesuffix("-standin"), rule=pairs)
+    card = configured(name.removesuffix("-standin"), rule=pairs, white=white)
     root = _find_root(card, data_root, reporter)
     plan = make_plan(card, root)
     files = (path for unit in plan.units for _, path in unit.files)
@@ -70,6 +72,7 @@ def check_dataset(
         "bytes": totals.bytes,
         "remembered": totals.remembered,
         "problems": [problem._asdict() for problem in problems],
+        "remarks": [Problem(*map(printable, remark))._asdict() for remark in judge.remarks],
         "manifest_digest": totals.digest.hexdigest(),
     }
     if plan.cfa:
@@ -135,6 +138,8 @@ class _Job:
         self.files = [(path, plan.rules[role]) for role, path in unit.files]
         # The role is part of it: the same file is measured differently as a mosaic and as a picture.
         self.key = f"{plan.name} " + " ".join(f"{role} {printable(path)}" for role, path in unit.files)
+        # So is the white level, of which a user may try several.
+        self.key += "".join(f" {rule.white:g}" for _, rule in self.files if rule is not None and rule.white is not None)
         self.state = memory.state([path for path, _ in self.files])
         self.known: Facts | None = memory.recall(self.key, self.state)
 

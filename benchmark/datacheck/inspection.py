@@ -7,7 +7,6 @@ released: hashing, decoding, resizing.
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -20,17 +19,16 @@ from PIL import Image
 from benchmark.datacheck.duplicates import perceptual_hash
 from benchmark.datacheck.plans import Rule
 from benchmark.datacheck.views import GRID, compare_views
-from benchmark.imaging.imagefiles import bits_of, check_end, decode, rgb_pixels
+from benchmark.imaging.imagefiles import decode, read_content
+from benchmark.imaging.levels import bits_used
 from zoo.errors import UserError
 
 # Part of the key of what is remembered; raised when a fact changes its meaning.
-VERSION = 3
+VERSION = 4
 
 Facts = dict[str, Any]
 Grid = NDArray[np.float32]
 
-_PNG_KINDS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}
-_MODES = {"L": "grey", "RGB": "RGB", "1": "grey", "I;16": "grey", "I;16B": "grey", "I": "grey", "F": "grey"}
 _DRAFT_SIDE = 256
 
 
@@ -52,22 +50,30 @@ def inspect_unit(files: Sequence[tuple[Path, Rule | None]]) -> Facts:
 
 def _inspect(path: Path, rule: Rule | None) -> tuple[Facts, Grid | None]:
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        return {"error": f"cannot be read ({error.strerror or error})"}, None
+        content = read_content("check", path)
+    except UserError as error:
+        return {"error": _short(str(error), path)}, None
     facts: Facts = {"sha256": sha256(content).hexdigest(), "bytes": len(content)}
     if rule is None:
         return facts, None
     try:
-        pixels = _pixels(facts, path, content, rule)
+        picture = decode("check", path, content, rule.formats, draft=_DRAFT_SIDE)
     except UserError as error:
         facts["error"] = _short(str(error), path)
         return facts, None
-    if pixels.ndim == 3 and pixels.shape[2] != 3:
+    pixels = picture.pixels
+    facts |= {"format": picture.format, "kind": picture.kind, "bits": picture.bits, "size": list(picture.size)}
+    if picture.orientation != 1:
+        facts["orientation"] = picture.orientation
+    if picture.kind not in ("grey", "RGB") or picture.bits < 8:
         return facts, None
     facts["low"], facts["high"] = int(pixels.min()), int(pixels.max())
     if rule.unscaled and pixels.dtype == np.uint8 and facts["high"] == 255:
         facts["at_255"] = float(np.mean(pixels == 255))
+    if pixels.dtype == np.uint16 and rule.white is not None:
+        facts["above"] = [int(np.count_nonzero(pixels > rule.white)), pixels.size]
+    elif pixels.dtype == np.uint16:
+        facts["used"] = bits_used(pixels)
     grid = _mosaic_grid(pixels) if rule.mosaic and pixels.ndim == 2 else _grid(pixels)
     grey = grid.mean(axis=2) if grid.ndim == 3 else grid
     facts["brightest"] = float(grey.max())
@@ -76,41 +82,6 @@ def _inspect(path: Path, rule: Rule | None) -> tuple[Facts, Grid | None]:
         facts["hash"], thumbnail = f"{fingerprint[0]:016x}", fingerprint[1]
         facts["thumbnail"] = base64.b64encode(thumbnail.tobytes()).decode("ascii")
     return facts, grid
-
-
-def _pixels(facts: Facts, path: Path, content: bytes, rule: Rule) -> NDArray[Any]:
-    """Return the decoded pixels and note format, kind, depth and size; raises UserError for a damaged file."""
-    image, size = _draft(content) if "JPEG" in rule.formats else (None, None)
-    if image is None or size is None:
-        image = decode("check", path, content, rule.formats)
-        size = image.size
-    facts["format"], facts["size"] = image.format, [size[1], size[0]]
-    if image.format == "PNG":
-        # From the header: Pillow scales files of 1, 2 and 4 bits to 8 and does not tell.
-        facts["bits"], facts["kind"] = content[24], _PNG_KINDS.get(content[25], "unknown")
-    else:
-        facts["bits"], facts["kind"] = bits_of(image, content), _MODES.get(image.mode, image.mode)
-    if image.mode == "RGB" and facts["bits"] == 16:
-        return rgb_pixels("check", path, content, rule.formats, image)
-    return np.asarray(image)
-
-
-def _draft(content: bytes) -> tuple[Any, tuple[int, int] | None]:
-    """Return a JPEG at an eighth of its size, all its data decoded but a 64th transformed, and its full size.
-
-    None where that is too small for the thumbnail; a damaged file is left to the full decoder and its words.
-    """
-    try:
-        image = Image.open(io.BytesIO(content), formats=("JPEG",))
-        check_end(image, content)
-        size = image.size
-        if min(size) < _DRAFT_SIDE:
-            return None, None
-        image.draft(None, (size[0] // 8, size[1] // 8))
-        image.load()
-    except (OSError, SyntaxError, ValueError, EOFError):
-        return None, None
-    return image, size
 
 
 def _grid(pixels: NDArray[Any]) -> Grid:
@@ -138,4 +109,10 @@ def _plane_grid(plane: NDArray[Any]) -> Grid:
 def _short(message: str, path: Path) -> str:
     """Return a loader's message without the path and the advice, which the list says itself."""
     text = message.removeprefix(f"check: {path} ")
-    return text.partition("; expected")[0].removesuffix(" Copy it again.").rstrip(".")
+    return (
+        text.partition("; expected")[0]
+        .removesuffix(" Is it the right file?")
+        .removesuffix(" Copy it again.")
+        .removesuffix(" Check the file.")
+        .rstrip(".")
+    )

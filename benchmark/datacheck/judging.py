@@ -13,6 +13,7 @@ from benchmark.datacheck.duplicates import MAX_BITS, MIN_CORRELATION, Fingerprin
 from benchmark.datacheck.plans import Plan, Problem, Rule, Unit
 from benchmark.datacheck.views import ORIENTATIONS, PHASES
 from benchmark.imaging.imagefiles import printable
+from benchmark.imaging.levels import Depths, clipped_words, rare_above
 
 # Brightness of a mosaic and its photograph, correlated over 32x32 blocks, below which they show different things.
 _LEAST_LIKENESS = 0.3
@@ -30,6 +31,9 @@ class Judge:
     plan: Plan
     root: Path
     problems: list[Problem] = field(default_factory=list)
+    # What may well be right, but decides numbers.
+    remarks: list[Problem] = field(default_factory=list)
+    depths: Depths = field(default_factory=Depths)
     phases: Counter[str] = field(default_factory=Counter)
     orientations: Counter[str] = field(default_factory=Counter)
     pairs: int = 0
@@ -45,10 +49,15 @@ class Judge:
             self.problems += self._file_problems(path, self.plan.rules[role], found)
             if role == self.plan.compared and any(unit.split in pair for pair in self.plan.separate):
                 self._remember(unit.split, path, found)
+            self._take_remarks(role, path, self.plan.rules[role], found)
         sizes = [found.get("size") for found in facts["files"]]
         if len(sizes) == 2 and None not in sizes and sizes[0] != sizes[1]:
             (_, first), (_, second) = unit.files
             self._add(second, "size", f"{_size(sizes[1])} pixels", f"{_size(sizes[0])}, as its partner {first.name}")
+        turns = [found.get("orientation", 1) for found in facts["files"]]
+        if len(turns) == 2 and None not in sizes and turns[0] != turns[1]:
+            (_, first), (_, second) = unit.files
+            self.remarks.append(turned_remark(second, turns[1], first, turns[0]))
         # A file that is wrong by itself, a black frame say, cannot tell what the pair shows.
         if facts["views"] is not None and len(self.problems) == before:
             self._take_views(unit, facts["views"])
@@ -60,6 +69,8 @@ class Judge:
             self._judge_votes(self.orientations, ORIENTATIONS[0], "orientation", "targets are", ORIENTATIONS)
         for first, second in self.plan.separate:
             self._judge_duplicates(first, second)
+        for side, what in self.depths.unused().items():
+            self.remarks.append(Problem(str(self.root), f"range of {side}", what, ""))
         return [*self.plan.problems, *self.problems]
 
     def _add(self, path: Path | str, kind: str, what: str, expected: str) -> None:
@@ -84,6 +95,17 @@ class Judge:
             yield Problem(file, "size", f"{height}x{width} pixels", _size(list(rule.size)))
         if rule.even and (height % 2 or width % 2):
             yield Problem(file, "size", f"{height}x{width} pixels", "an even height and width: whole 2x2 blocks")
+
+    def _take_remarks(self, role: str, path: Path, rule: Rule | None, found: dict[str, Any]) -> None:
+        """Note hot pixels, which are cut, and how many of its bits a file uses."""
+        if rule is None or found.get("kind") not in rule.kinds or found["bits"] not in rule.bits:
+            return
+        above, of = found.get("above", (0, 0))
+        if above and rule.white is not None and rare_above(above, of):
+            what = clipped_words(above, found["high"], rule.white)
+            self.remarks.append(Problem(str(path), "hot pixels", what, ""))
+        if "used" in found:
+            self.depths.take(role, found["used"])
 
     def _remember(self, split: str, path: Path, found: dict[str, Any]) -> None:
         if "sha256" in found:
@@ -128,9 +150,20 @@ class Judge:
                 self._add(file, "near-duplicate", what, f"no image in both {first} and {second} ({limits})")
 
 
+def turned_remark(path: Path, turn: int, partner: Path, partners: int) -> Problem:
+    """Return what to say of a pair whose files say that they are to be shown turned differently."""
+    what = (
+        f"its orientation is {turn}, that of its partner {partner} is {partners}: both are compared as they are stored,"
+        " not as a viewer turns them"
+    )
+    return Problem(str(path), "orientation", what, "")
+
+
 def _level_problems(file: str, rule: Rule, found: dict[str, Any]) -> Iterator[Problem]:
-    if rule.white is not None and found["high"] > rule.white:
-        yield Problem(file, "range", f"counts up to {found['high']}", f"at most {rule.white}, unscaled")
+    above, of = found.get("above", (0, 0))
+    if rule.white is not None and not rare_above(above, of):
+        what = f"counts up to {found['high']}, above white in {100 * above / of:.2g} % of the pixels"
+        yield Problem(file, "range", what, f"at most {rule.white:g}, unscaled")
     if rule.unscaled and found.get("at_255", 0.0) > _CUT_SHARE:
         what = f"{100 * found['at_255']:.1f} % of an 8-bit mosaic at 255"
         yield Problem(file, "range", what, "8 bits only where no count exceeds 255")

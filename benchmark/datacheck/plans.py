@@ -45,7 +45,8 @@ class Rule:
     bits: tuple[int, ...] = (8,)
     size: tuple[int, int] | None = None
     even: bool = False
-    white: int | None = None
+    # Of files of 16 bits: what is above is cut where it is rare, else the level is wrong.
+    white: float | None = None
     black: float = 0.0
     # A frame whose brightest block (of 32 x 32, its channels averaged) is at most this is black.
     black_up_to: float = 0.0
@@ -111,7 +112,7 @@ def rules_at(card: DatasetCard, root: Path) -> Plan:
         return _zrr_rules(root)[0]
     if card.name == sidd.NAME:
         return _sidd_rules(root)[0]
-    return _pairs_rules()
+    return _pairs_rules(card)
 
 
 def _zrr_rules(root: Path) -> tuple[Plan, Mapping[str, int]]:
@@ -127,8 +128,9 @@ def _sidd_rules(root: Path) -> tuple[Plan, Mapping[str, int]]:
     return plan, _counts(plan, root, read_marker(root), sidd.STANDIN_NAME, {})
 
 
-def _pairs_rules() -> Plan:
-    return Plan(pairs.NAME, {"input": PICTURE, "target": PICTURE})
+def _pairs_rules(card: DatasetCard) -> Plan:
+    rule = replace(PICTURE, white=card.white)
+    return Plan(pairs.NAME, {"input": rule, "target": rule})
 
 
 def _plan_zrr(card: DatasetCard, root: Path) -> Plan:
@@ -206,7 +208,7 @@ def _noiseless_blocks(path: Path, noisy: NDArray[np.uint8], target: NDArray[np.u
 
 
 def _plan_pairs(card: DatasetCard, root: Path) -> Plan:
-    plan = _pairs_rules()
+    plan = _pairs_rules(card)
     split = _opened(plan, root, lambda: card.open(root, card.default_split))
     if split is not None:
         plan.units = _loader_units(split)

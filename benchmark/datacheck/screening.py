@@ -7,7 +7,8 @@ shows different things) are remarks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,18 @@ def screen(card: DatasetCard, dataset: Dataset, root: Path, ids: Sequence[str]) 
             remarks.append(problem)
         else:
             bad.setdefault(id, []).append(problem)
-    return Screening(bad, remarks)
+    return Screening(bad, [*remarks, *_first_of_each(judge.remarks)])
+
+
+def _first_of_each(remarks: Sequence[Problem]) -> Iterator[Problem]:
+    """Yield the first remark of each kind, with how many more there are: a record keeps them."""
+    counts = Counter(remark.kind for remark in remarks)
+    first: dict[str, Problem] = {}
+    for remark in remarks:
+        first.setdefault(remark.kind, remark)
+    for remark in first.values():
+        more = counts[remark.kind] - 1
+        yield remark._replace(what=remark.what + f" (and {more} more files like it)") if more else remark
 
 
 def _screen_blocks(dataset: SiddBlocks, ids: Sequence[str]) -> Screening:

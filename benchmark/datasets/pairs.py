@@ -1,6 +1,7 @@
 """Pictures of one's own: two folders paired by stem, or one folder with a rule such as ``*_real.* -> *_mean.*``.
 
-Without a rule the root has the folders ``input`` and ``target``. PNG, JPEG and TIFF, RGB with 8 or 16 bits.
+Without a rule the root has the folders ``input`` and ``target``. PNG, JPEG and TIFF, RGB with 8 or 16 bits; ``white``
+is the count of white in files of 16 bits that hold fewer (1023 for 10 bits), 65535 by default.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.datasets import register_dataset
-from benchmark.imaging.imagefiles import SUFFIXES, printable, read_rgb, size_of
+from benchmark.imaging.imagefiles import SUFFIXES, printable, read_rgb, size_of, unread_suffixes
+from benchmark.imaging.levels import scaled, white_level
 from benchmark.layout import Defect, DefectsError, Files, PairDigest, left_out
 from benchmark.types import DatasetCard, EvaluationProtocol, Sample
 from zoo.errors import UserError
@@ -81,10 +83,13 @@ class PairsSplit:
     name = NAME
     split = "test"
 
-    def __init__(self, root: Path, rule: str = DEFAULT_RULE, *, skip_bad: bool = False) -> None:
+    def __init__(
+        self, root: Path, rule: str = DEFAULT_RULE, *, white: float | None = None, skip_bad: bool = False
+    ) -> None:
         """Pair the files; raises UserError for a bad rule, an empty folder and a picture without partner.
 
-        With ``skip_bad`` what has no partner is left out, and stands in ``left_out``.
+        ``white``: the count that is 1 in files of 16 bits. With ``skip_bad`` what has no partner is left out, and
+        stands in ``left_out``.
         """
         sides = [Pattern(side.strip()) for side in rule.split("->")]
         if len(sides) != 2:
@@ -97,6 +102,7 @@ class PairsSplit:
                 raise UserError(
                     f"{NAME}: no picture ({', '.join(SUFFIXES)}) matches '{side.text}' in {root};"
                     f" the rule is '{rule}'. Pass another --data-root or a rule by --pairs, like {_EXAMPLE}."
+                    + unread_suffixes(root / side.folder)
                 )
         defects += [*_singles(inputs, targets, sides[1]), *_singles(targets, inputs, sides[0])]
         both = inputs.keys() & targets.keys()
@@ -106,6 +112,9 @@ class PairsSplit:
         self._pairs = {key: (inputs[key], targets[key]) for key in sorted(both, key=_natural)}
         self.ids: Sequence[str] = list(self._pairs)
         self.provenance: Mapping[str, Any] = {"standin": False, "rule": rule, "folder": printable(root.resolve().name)}
+        self._white = white
+        if white is not None:
+            self.provenance = {**self.provenance, "white": white}
         self._digest = PairDigest(NAME, self.ids, self.paths, lambda id, path: id, skip_bad=skip_bad)
 
     def __len__(self) -> int:
@@ -121,7 +130,14 @@ class PairsSplit:
                 f"{NAME}: {target_path} has {size_of(target)} pixels, its partner {input_path} has"
                 f" {size_of(picture)}; expected the same size. Sizes may differ between pairs only."
             )
-        return Sample(id, _to_tensor(picture), _to_tensor(target))
+        return Sample(id, self._to_tensor(input_path, picture), self._to_tensor(target_path, target))
+
+    def _to_tensor(self, path: Path, pixels: NDArray[Any]) -> Tensor:
+        try:
+            image, _ = scaled(pixels, self._white, np.float32)
+        except ValueError as error:
+            raise UserError(f"{NAME}: {path} has {error}; pass the white level of the files.") from None
+        return torch.from_numpy(image).permute(2, 0, 1)[None].contiguous()
 
     def paths(self, id: str) -> tuple[Path, Path]:
         """Return the files of a pair, input and target."""
@@ -132,22 +148,33 @@ class PairsSplit:
         return self._digest(limit)
 
 
-def open_pairs(root: Path, split: str = "test", *, rule: str = DEFAULT_RULE, skip_bad: bool = False) -> PairsSplit:
+def open_pairs(
+    root: Path, split: str = "test", *, rule: str = DEFAULT_RULE, white: float | None = None, skip_bad: bool = False
+) -> PairsSplit:
     """Open the pairs of a folder under a rule; ``test`` is the only split."""
     if split != "test":
         raise UserError(f"{NAME}: unknown split '{split}'; expected test.")
-    return PairsSplit(root, rule, skip_bad=skip_bad)
+    return PairsSplit(root, rule, white=white, skip_bad=skip_bad)
 
 
 def configure(options: Mapping[str, str]) -> DatasetCard:
-    """Return the card with a ``rule`` and a ``task`` of the user's (both may be left out)."""
-    unknown = sorted(set(options) - {"rule", "task"})
+    """Return the card with a ``rule``, a ``task`` and a ``white`` of the user's (each may be left out).
+
+    Scores by a white level of one's own are under a protocol of that name: they are no scores by another one.
+    """
+    unknown = sorted(set(options) - {"rule", "task", "white"})
     task = options.get("task", TASKS[0])
     if unknown:
-        raise UserError(f"{NAME}: no option '{unknown[0]}'; expected rule or task.")
+        raise UserError(f"{NAME}: no option '{unknown[0]}'; expected rule, task or white.")
     if task not in TASKS:
         raise UserError(f"{NAME}: no task '{task}' for pairs of pictures; expected one of {', '.join(TASKS)}.")
-    return replace(CARD, task=task, open=functools.partial(open_pairs, rule=options.get("rule", DEFAULT_RULE)))
+    white = white_level(options.get("white"))
+    protocol = PAIRS
+    if white is not None:
+        text = f"{PAIRS.text}; files of 16 bits / {white:g}, clipped there"
+        protocol = replace(PAIRS, name=f"{PAIRS.name}[white={white:g}]", text=text)
+    opener = functools.partial(open_pairs, rule=options.get("rule", DEFAULT_RULE), white=white)
+    return replace(CARD, task=task, protocol=protocol, open=opener, white=white)
 
 
 def _find(root: Path, pattern: Pattern, defects: list[Defect], not_as: Pattern | None = None) -> dict[str, Path]:
@@ -200,11 +227,6 @@ def _files(inputs: Mapping[str, Path], targets: Mapping[str, Path]) -> dict[str,
 def _natural(key: str) -> list[tuple[int, str]]:
     """Return a sort key under which 2 comes before 10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", key) if part]
-
-
-def _to_tensor(pixels: NDArray[Any]) -> Tensor:
-    scale = np.float32(np.iinfo(pixels.dtype).max)
-    return torch.from_numpy(pixels.astype(np.float32) / scale).permute(2, 0, 1)[None].contiguous()
 
 
 CARD = register_dataset(

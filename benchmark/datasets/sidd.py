@@ -219,16 +219,18 @@ def read_blocks(name: str, root: Path, stem: str, images: int) -> NDArray[np.uin
     axes round is recognised by its shape.
     """
     path = _find_blocks(name, root, stem)
-    blocks = read_variable(name, path, stem)
     expected = (images, BLOCKS, *BLOCK)
-    if blocks.shape == expected[::-1] and blocks.shape != expected:
-        blocks = blocks.transpose()
-    if blocks.shape != expected or blocks.dtype != np.uint8:
-        raise UserError(
-            f"{name}: {path} holds {blocks.dtype} {'x'.join(map(str, blocks.shape))};"
-            f" expected uint8 {'x'.join(map(str, expected))}. Download it again."
-        )
-    return blocks
+
+    def accept(shape: tuple[int, ...], dtype: str) -> None:
+        if shape not in (expected, expected[::-1]) or dtype != "uint8":
+            raise UserError(
+                f"{name}: {path} holds {dtype} {'x'.join(map(str, shape))};"
+                f" expected uint8 {'x'.join(map(str, expected))}. Download it again."
+            )
+
+    blocks = read_variable(name, path, stem, accept)
+    accept(blocks.shape, str(blocks.dtype))
+    return blocks if blocks.shape == expected else blocks.transpose()
 
 
 def _find_blocks(name: str, root: Path, stem: str) -> Path:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from benchmark.datasets import register_dataset
 from benchmark.imaging.imagefiles import decode, read_content, read_rgb, size_of
+from benchmark.imaging.levels import clip_to_white
 from benchmark.layout import PairDigest, identify
 from benchmark.protocols import ZRR
 from benchmark.reporting import Reporter
@@ -39,9 +40,6 @@ FULL_FOLDER = "huawei_full_resolution"
 _STRETCHES, _VALIDATION_SHARE = 16, 20
 RAW_FOLDER, TARGET_FOLDER = "huawei_raw", "canon"
 BLACK, WHITE, RED = 64, 1023, (0, 0)
-
-# Colour types of the PNG header.
-_PNG_KINDS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey-and-alpha", 6: "RGB-and-alpha"}
 
 
 class ZrrSplit:
@@ -235,18 +233,23 @@ def _first(numbers: Sequence[int], suffix: str, shown: int = 5) -> str:
 
 
 def _read_mosaic(name: str, path: Path) -> NDArray[Any]:
-    """Return the counts (H, W) as they are stored; raises UserError naming the file if they cannot be RAW."""
-    content = read_content(name, path)
-    counts = np.asarray(decode(name, path, content, ("PNG",)))
-    # From the header: Pillow scales files of 1, 2 and 4 bits to 8 and does not tell.
-    bits, kind = content[24], _PNG_KINDS.get(content[25], "unknown")
-    if kind != "grey" or bits not in (8, 16):
-        raise UserError(f"{name}: {path} is a PNG of {bits}-bit {kind}; expected a mosaic: grey with 8 or 16 bits.")
-    if counts.max() > WHITE:
+    """Return the counts (H, W) as they are stored; raises UserError naming the file if they cannot be RAW.
+
+    The counts of hot pixels above white are white.
+    """
+    picture = decode(name, path, read_content(name, path), ("PNG",))
+    counts = picture.pixels
+    if picture.kind != "grey" or picture.bits not in (8, 16):
+        raise UserError(
+            f"{name}: {path} is a PNG of {picture.bits}-bit {picture.kind}; expected a mosaic: grey with 8 or 16 bits."
+        )
+    try:
+        counts, _ = clip_to_white(counts, WHITE)
+    except ValueError:
         raise UserError(
             f"{name}: {path} has counts up to {counts.max()}; expected 10-bit counts, at most {WHITE}, not scaled"
             " to the file's 16 bits."
-        )
+        ) from None
     if counts.shape[0] % 2 or counts.shape[1] % 2:
         raise UserError(
             f"{name}: {path} has {size_of(counts)} pixels; a Bayer mosaic has an even height and width."

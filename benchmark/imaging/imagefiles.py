@@ -2,98 +2,128 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import io
 import os
-import struct
 import warnings
 import zlib
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image
 
+from benchmark.imaging.containers import (
+    PICTURES,
+    Container,
+    LayoutError,
+    describe_tiff,
+    format_of,
+    read_container,
+)
+from benchmark.imaging.netpbm import read_netpbm
 from zoo.errors import UserError
 
 # A camera of 100 megapixels is no attack; beyond Pillow's hard limit, 179 megapixels, files are refused.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# What Pillow remarks about a file (odd tags, say) would be lines without the file's name.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 FORMATS = ("PNG", "JPEG", "TIFF")
 # What a user's own pictures may be where no dataset says what its files are.
 MORE_FORMATS = (*FORMATS, "BMP", "PPM", "WEBP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-# Everything that Pillow raises for a file that is cut off or damaged.
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, zlib.error)
-_PNG_END, _JPEG_END = b"IEND\xaeB`\x82", b"\xff\xd9"
-_TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
+# Suffixes of pictures that are not looked for in folders: who has only those wants to be told.
+_OTHER_SUFFIXES = frozenset(
+    f".{suffix}"
+    for suffix in (
+        *("arw", "cr2", "cr3", "dng", "nef", "orf", "raf", "rw2"),
+        *("avif", "bmp", "exr", "gif", "heic", "heif", "j2k", "jp2", "jxl", "pgm", "pnm", "ppm", "webp"),
+    )
+)
+_FAMILIES = {"PBM": "PPM", "PGM": "PPM"}
+MOST_PIXELS = 2 * 89_478_485
+# Bytes of pixels for each byte of file, above which no camera's picture is: a black PNG has 1000, a noisy one 2.
+_BOMB_RATIO, _BOMB_BYTES = 400, 64 << 20
+# A JPEG has at least a bit for the mean of each 8x8 block.
+_JPEG_PIXELS_A_BYTE = 8 * 64
+# First row and column, and steps, of the passes of an interlaced PNG.
+_ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+_PNG_KINDS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}
 _KINDS = {
-    "1": "1-bit grey",
+    "1": "grey",
     "L": "grey",
-    "I;16": "16-bit grey",
-    "I;16B": "16-bit grey",
+    "I;16": "grey",
+    "I;16B": "grey",
     "LA": "grey with alpha",
+    "La": "grey with alpha",
     "P": "palette",
+    "PA": "palette",
     "RGBA": "RGB with alpha",
+    "RGBX": "RGB with alpha",
+    "LAB": "Lab",
+    "I": "32-bit grey",
+    "F": "float grey",
 }
-_GREY = {"L": np.uint8, "I;16": np.uint16, "I;16B": np.uint16}
 # Pillow keeps the upper byte of 16-bit colours; read in the other byte order, the upper byte is the lower one.
 _OTHER_ORDER = {"RGB;16B": "RGB;16L", "RGB;16L": "RGB;16B", "RGB;16N": "RGB;16B"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded file: ``pixels`` (H, W) or (H, W, C) as they are stored, and what the file says about them.
+
+    ``image`` is Pillow's, the upper 8 bits of deeper colours. ``orientation`` counts as EXIF does, 1 is upright; it is
+    never applied. ``size`` (height, width) is the file's, also where ``pixels`` were asked for at an eighth of it.
+    """
+
+    pixels: NDArray[Any]
+    image: Image.Image
+    format: str
+    kind: str
+    bits: int
+    size: tuple[int, int]
+    orientation: int = 1
+    profile: bytes | None = None
+
+    @property
+    def words(self) -> str:
+        """What the file is, such as ``16-bit grey PNG``."""
+        depth = f"{self.bits}-bit " if self.bits != 8 and self.kind.startswith(("grey", "RGB")) else ""
+        return f"{depth}{self.kind} {self.format}"
 
 
 def read_rgb(name: str, path: Path, *, formats: tuple[str, ...] = FORMATS) -> NDArray[Any]:
     """Return a picture (H, W, 3) as uint8 or uint16, as it is stored; ``name`` is the dataset, for errors.
 
     Raises UserError naming the file if it is damaged, of another format, or not RGB: grey, alpha and CMYK are
-    never converted. An orientation in the EXIF data is not applied: pairs are compared as their pixels stand.
+    never converted. An orientation is not applied, in no format: pairs are compared as their pixels stand.
     """
-    content = read_content(name, path)
-    image = decode(name, path, content, formats)
-    if image.mode != "RGB" or "transparency" in image.info:
-        kind = kind_of(image)
-        raise UserError(f"{name}: {path} is a {kind}; expected RGB. Convert it without alpha to RGB.")
-    return rgb_pixels(name, path, content, formats, image)
+    return read_picture(name, path, formats=formats, kinds=("RGB",)).pixels
 
 
-def read_picture(name: str, path: Path, *, formats: tuple[str, ...] = MORE_FORMATS) -> NDArray[Any]:
-    """Return a picture (H, W, 3) as ``read_rgb`` does, or a grey one (H, W), uint8 or uint16 as it is stored."""
-    content = read_content(name, path)
-    image = decode(name, path, content, formats)
-    if image.mode in _GREY:
-        return np.asarray(image).astype(_GREY[image.mode], copy=False)
-    if image.mode != "RGB" or "transparency" in image.info:
-        raise UserError(f"{name}: {path} is a {kind_of(image)}; expected grey or RGB with 8 or 16 bits. Convert it.")
-    return rgb_pixels(name, path, content, formats, image)
-
-
-def to_unit_range(pixels: NDArray[Any]) -> NDArray[np.float64]:
-    """Return 8-bit values / 255 and 16-bit values / 65535."""
-    return pixels.astype(np.float64) / np.iinfo(pixels.dtype).max
-
-
-def kind_of(image: ImageFile.ImageFile) -> str:
-    """Return what an image is, in words, such as ``grey PNG``."""
-    transparent = image.mode == "RGB" and "transparency" in image.info
-    kind = "RGB with a transparent colour" if transparent else _KINDS.get(image.mode, image.mode)
-    return f"{kind} {image.format}"
-
-
-def rgb_pixels(
-    name: str, path: Path, content: bytes, formats: tuple[str, ...], image: ImageFile.ImageFile
-) -> NDArray[Any]:
-    """Return the pixels of a decoded image of mode RGB, uint8 or uint16: Pillow itself keeps the upper bytes only."""
-    bits = bits_of(image, content)
-    if bits == 8:
-        return np.asarray(image)
-    if bits != 16:
-        raise UserError(f"{name}: {path} has {bits} bits a colour; expected 8 or 16.")
-    return np.asarray(image).astype(np.uint16) << 8 | _lower_bytes(name, path, content, formats)
+def read_picture(
+    name: str, path: Path, *, formats: tuple[str, ...] = MORE_FORMATS, kinds: tuple[str, ...] = ("grey", "RGB")
+) -> Picture:
+    """Return a picture, RGB (H, W, 3) or grey (H, W), uint8 or uint16 as it is stored; raises as ``read_rgb`` does."""
+    picture = decode(name, path, read_content(name, path), formats)
+    if picture.kind not in kinds:
+        wanted = "RGB. Convert it without alpha to RGB." if kinds == ("RGB",) else "grey or RGB, no alpha. Convert it."
+        raise UserError(f"{name}: {path} is a {picture.words}; expected {wanted}")
+    if picture.bits < 8 or (picture.kind == "RGB" and picture.bits not in (8, 16)):
+        raise UserError(f"{name}: {path} is a {picture.words}; expected 8 or 16 bits. Convert it.")
+    return picture
 
 
 def read_content(name: str, path: Path) -> bytes:
-    """Return the bytes of a file; raises UserError if it cannot be read."""
+    """Return the bytes of a file; raises UserError if it cannot be read, or is a pipe or a device."""
     try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"{name}: {path} is no regular file (a folder, a pipe or a device); expected a picture.")
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"{name}: {path} cannot be read ({error.strerror or error}). Check the file.") from error
@@ -109,94 +139,141 @@ def size_of(image: NDArray[Any]) -> str:
     return f"{image.shape[0]}x{image.shape[1]}"
 
 
-def decode(name: str, path: Path, content: bytes, formats: tuple[str, ...]) -> ImageFile.ImageFile:
-    """Return the decoded image; raises UserError if the file is damaged or of another format."""
+def unread_suffixes(folder: Path) -> str:
+    """Return what a folder holds of pictures that are not read, as a sentence to add; nothing if there are none."""
+    found = sorted({path.suffix.lower() for path in folder.iterdir()} & _OTHER_SUFFIXES)
+    return f" It holds {', '.join(found)} files, which are not read: convert them to PNG." if found else ""
+
+
+def decode(name: str, path: Path, content: bytes, formats: tuple[str, ...], *, draft: int | None = None) -> Picture:
+    """Return the decoded picture; raises UserError if the file is damaged or of another format.
+
+    A JPEG with at least ``draft`` pixels a side is returned at an eighth of its size: all its data are decoded, but
+    only a 64th is transformed.
+    """
+    format, wanted = format_of(content), " or ".join(formats)
+    if format is None or not content:
+        raise UserError(f"{name}: {path} is not a complete {wanted} file. Copy it again.")
+    if _FAMILIES.get(format, format) not in formats:
+        article = "an" if format[0] in "AEIO" else "a"
+        step = "Convert it, to 16-bit PNG if it is deep." if format in PICTURES else "Is it the right file?"
+        raise UserError(f"{name}: {path} is not a complete {wanted} file: it is {article} {format}. {step}")
     try:
-        image = Image.open(io.BytesIO(content), formats=formats)
-        _check_layout(image)
-        check_end(image, content)
-        image.load()
-    except UnidentifiedImageError:
-        if content[:4] in _TIFF_HEADS and "TIFF" in formats:
-            raise UserError(
-                f"{name}: {path} is a TIFF of a kind that is not read (floats, 32 bits, or a damaged head);"
-                " expected integers of 8 or 16 bits. Save it as 16-bit PNG or TIFF."
-            ) from None
-        raise UserError(f"{name}: {path} is not a complete {' or '.join(formats)} file. Copy it again.") from None
-    except _LayoutError as error:
+        if format in ("PBM", "PGM", "PPM"):
+            return _from_netpbm(format, content)
+        return _from_pillow(read_container(format, content), content, draft)
+    except LayoutError as error:
         raise UserError(f"{name}: {path} is {error}.") from None
     except Image.DecompressionBombError:
         raise UserError(f"{name}: {path} has more than 178 megapixels; expected fewer. Cut it into parts.") from None
-    except _DECODE_ERRORS as error:
+    except MemoryError:
+        raise UserError(f"{name}: {path} takes more memory than there is here. Cut it into parts.") from None
+    except Exception as error:
+        # Whatever a decoder raises is the file's fault: what it takes for granted is written there.
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(
-            f"{name}: {path} is damaged or cut off ({error}); expected a complete {' or '.join(formats)} file."
-            " Copy it again."
+            f"{name}: {path} is damaged or cut off ({reason}); expected a complete {format} file. Copy it again."
         ) from error
-    return image
 
 
-class _LayoutError(Exception):
-    """A sound file whose layout Pillow would return in part."""
+def _from_netpbm(format: str, content: bytes) -> Picture:
+    pixels, largest = read_netpbm(content, MOST_PIXELS)
+    if format == "PPM" and largest not in (255, 65535):
+        raise LayoutError(
+            f"a PPM whose largest value is {largest}; expected 255 or 65535."
+            f" Save its counts as 16-bit PNG and give --white {largest}"
+        )
+    image = Image.fromarray(pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8))
+    bits = 16 if largest == 65535 else largest.bit_length()
+    return Picture(pixels, image, format, "RGB" if pixels.ndim == 3 else "grey", max(bits, 8), pixels.shape[:2])
 
 
-def _check_layout(image: ImageFile.ImageFile) -> None:
-    """Raise for colour planes that lie apart with 16 bits, of which Pillow would return every other byte."""
-    deep = image.format == "TIFF" and image.mode == "RGB" and _tiff_bits(image) == 16
-    if deep and not {_raw_mode(tile) for tile in image.tile} <= set(_OTHER_ORDER):
-        raise _LayoutError("a 16-bit TIFF with separate colour planes; expected interleaved colours. Save it so")
+@cache
+def _silence_libtiff() -> None:
+    """Keep the libtiff in Pillow's wheels from printing what it finds wrong, on stderr, without the file's name."""
+    package = Path(Image.__file__).parent
+    for file in (*package.parent.glob("[pP]illow.libs/libtiff*"), *package.glob(".dylibs/libtiff*")):
+        with contextlib.suppress(OSError, AttributeError):
+            library = ctypes.CDLL(str(file))
+            library.TIFFSetErrorHandler(None)
+            library.TIFFSetWarningHandler(None)
 
 
-def check_end(image: ImageFile.ImageFile, content: bytes) -> None:
-    """Raise EOFError for a file whose end is missing or overwritten with zeros, as stopped downloads leave it.
-
-    Pillow is content when it has made all pixels of what there was, and a JPEG decoder makes pixels of anything. For
-    TIFF, libtiff would print a line of its own.
-    """
-    if image.format == "PNG" and _PNG_END not in content:
-        raise EOFError("the last chunk is missing")
-    if image.format == "JPEG" and content.find(_JPEG_END, _first_scan(content)) < 0:
-        raise EOFError("the end marker is missing")
-    if image.format == "TIFF":
-        tags = image.tag_v2  # type: ignore[attr-defined]
-        for offsets, sizes in ((273, 279), (324, 325)):
-            ends = (start + size for start, size in zip(tags.get(offsets, ()), tags.get(sizes, ())))
-            if max(ends, default=0) > len(content):
-                raise EOFError("a strip lies beyond the end of the file")
-
-
-def _first_scan(content: bytes) -> int:
-    """Return where a JPEG's first scan begins, behind the thumbnail that its head may hold; 0 if it has no scan."""
-    position = 2
-    while position + 4 <= len(content) and content[position] == 0xFF:
-        marker = content[position + 1]
-        if marker == 0xDA:
-            return position
-        # Fill bytes and markers without a length.
-        step = 1 if marker == 0xFF else 2
-        is_bare = marker in (0xFF, 0x01, *range(0xD0, 0xD9))
-        position += step if is_bare else 2 + int.from_bytes(content[position + 2 : position + 4], "big")
-    return 0
-
-
-def _tiff_bits(image: ImageFile.ImageFile) -> int:
-    depths = image.tag_v2.get(258, (8,))  # type: ignore[attr-defined]
-    return int(max(depths))
-
-
-def bits_of(image: ImageFile.ImageFile, content: bytes) -> int:
-    """Return the bits per colour that a file says it has."""
-    if image.format == "PNG":
-        return content[24]
-    return _tiff_bits(image) if image.format == "TIFF" else 8
+def _from_pillow(container: Container, content: bytes, draft: int | None) -> Picture:
+    format = container.format
+    if format == "TIFF":
+        _silence_libtiff()
+    try:
+        image = Image.open(io.BytesIO(container.content), formats=(format,))
+    except Image.UnidentifiedImageError:
+        if format == "TIFF":
+            raise LayoutError(
+                f"a TIFF of a kind that is not read ({describe_tiff(content)}); expected grey or RGB with 8 or 16 bits."
+                " Save it as 16-bit PNG or TIFF"
+            ) from None
+        raise ValueError("its head is damaged") from None
+    size = image.size[1], image.size[0]
+    bits = content[24] if format == "PNG" else 1 if image.mode == "1" else container.bits
+    # Pillow knows no palette, grey or alpha of less or more than 8 bits; the head of a PNG says what it is.
+    kind = _PNG_KINDS.get(content[25], "unknown") if format == "PNG" else _KINDS.get(image.mode, image.mode)
+    if format == "PNG" and "transparency" in image.info and kind in ("grey", "RGB"):
+        kind += " with a transparent colour"
+    if kind in ("grey", "RGB") and container.samples not in (0, 1, 3):
+        kind += " with another channel"
+    if format == "JPEG" and size[0] * size[1] > _JPEG_PIXELS_A_BYTE * len(content):
+        raise EOFError(f"{len(content)} bytes cannot hold {size[0]}x{size[1]} pixels")
+    _refuse_bombs(size, len(image.getbands()) * max(bits, 8) // 8, len(content))
+    deep = kind == "RGB" and bits == 16
+    if deep and format == "TIFF" and not {_raw_mode(tile) for tile in image.tile} <= set(_OTHER_ORDER):
+        raise LayoutError("a 16-bit TIFF with separate colour planes; expected interleaved colours. Save it so")
+    if draft is not None and format == "JPEG" and min(size) >= draft:
+        image.draft(None, (size[1] // 8, size[0] // 8))
+    image.load()
+    pixels = np.asarray(image)
+    if deep:
+        pixels = pixels.astype(np.uint16) << 8 | _lower_bytes(container)
+    elif kind == "grey" and bits > 8:
+        pixels = pixels.astype(np.uint16)
+        pixels = ~pixels if container.inverted else pixels
+    if format == "PNG" and not (pixels[-2:].any(axis=tuple(range(1, pixels.ndim))).all()):
+        _check_rows(content, container.content, size)
+    return Picture(pixels, image, format, kind, bits, size, container.orientation, container.profile)
 
 
-def _lower_bytes(name: str, path: Path, content: bytes, formats: tuple[str, ...]) -> NDArray[np.uint16]:
-    image = Image.open(io.BytesIO(content), formats=formats)
+def _refuse_bombs(size: tuple[int, int], pixel: int, file: int) -> None:
+    """Raise for pictures that take far more memory than any photograph of that many bytes in a file."""
+    room = size[0] * size[1] * pixel
+    if room > max(_BOMB_BYTES, _BOMB_RATIO * file):
+        raise LayoutError(
+            f"a picture of {size[0]}x{size[1]} pixels, {room >> 20} MiB, in a file of {file} bytes, as only damaged or"
+            " made-up ones are; expected a photograph. Copy it again"
+        )
+
+
+def _check_rows(content: bytes, chunks: bytes, size: tuple[int, int]) -> None:
+    """Raise EOFError if a PNG's compressed data end before its rows do: Pillow makes the others black."""
+    channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[content[25]]
+    need = 0
+    for top, left, down, right in _ADAM7 if content[28] else ((0, 0, 1, 1),):
+        rows, columns = -((top - size[0]) // down), -((left - size[1]) // right)
+        need += rows * (1 + (columns * channels * content[24] + 7) // 8) if columns > 0 else 0
+    unpack, found, position = zlib.decompressobj(), 0, 8
+    while position < len(chunks) and found < need:
+        end = position + 8 + int.from_bytes(chunks[position : position + 4], "big")
+        if chunks[position + 4 : position + 8] == b"IDAT":
+            found += len(unpack.decompress(chunks[position + 8 : end], need - found))
+        position = end + 4
+    if found < need:
+        raise EOFError("its last rows are missing")
+
+
+def _lower_bytes(container: Container) -> NDArray[np.uint16]:
+    image = Image.open(io.BytesIO(container.content), formats=(container.format,))
     tiles = []
     for tile in image.tile:
         mode = _raw_mode(tile)
         if mode not in _OTHER_ORDER:
-            raise UserError(f"{name}: {path} has 16 bits in a layout ({mode}) that is not read. Save it as 16-bit PNG.")
+            raise LayoutError(f"a picture of 16 bits in a layout ({mode}) that is not read. Save it as 16-bit PNG")
         swapped = _OTHER_ORDER[mode]
         tiles.append(tile._replace(args=(swapped, *tile.args[1:]) if isinstance(tile.args, tuple) else swapped))
     image.tile = tiles

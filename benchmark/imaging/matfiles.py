@@ -2,39 +2,46 @@
 
 from __future__ import annotations
 
-import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat, whosmat
-from scipy.io.matlab import MatReadError
 
 from zoo.errors import UserError
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-# What scipy raises for a file that is cut off or no MATLAB file at all.
-_READ_ERRORS = (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, MemoryError, zlib.error, MatReadError)
+_CLASSES = {"double": "float64", "single": "float32"}
+# Sees the shape, in MATLAB's order, and the type of a variable before its values take memory; raises UserError.
+Accept = Callable[[tuple[int, ...], str], None]
 
 
 def find_mat(folder: Path, stem: str) -> Path | None:
     """Return the file ``<stem>.mat`` in ``folder``, whatever its case: ``ValidationGTBlocksSrgb.mat`` exists too."""
     wanted = f"{stem}.mat".lower()
     try:
-        found = sorted(path for path in folder.iterdir() if path.name.lower() == wanted)
+        found = sorted(path for path in folder.iterdir() if path.name.lower() == wanted and path.is_file())
     except OSError:
         return None
     return found[0] if found else None
 
 
-def read_variable(name: str, path: Path, variable: str) -> NDArray[Any]:
+def read_variable(name: str, path: Path, variable: str, accept: Accept = lambda shape, dtype: None) -> NDArray[Any]:
     """Return a numeric variable, its name matched without case, with the axes in MATLAB's order.
 
     Raises UserError naming the file if it is damaged or has no such variable; the message
     then says what is inside. ``name`` is the dataset, for errors.
     """
-    return _read_hdf5(name, path, variable) if is_hdf5(name, path) else _read_v5(name, path, variable)
+    read = _read_hdf5 if is_hdf5(name, path) else _read_v5
+    try:
+        return read(name, path, variable, accept)
+    except UserError:
+        raise
+    except Exception as error:
+        # What scipy and h5py take for granted is written in the file: what they raise is its fault.
+        raise _damaged(name, path, error) from error
 
 
 def is_hdf5(name: str, path: Path) -> bool:
@@ -47,33 +54,30 @@ def is_hdf5(name: str, path: Path) -> bool:
     return head.startswith(_HDF5) or head[512:] == _HDF5
 
 
-def _read_v5(name: str, path: Path, variable: str) -> NDArray[Any]:
+def _read_v5(name: str, path: Path, variable: str, accept: Accept) -> NDArray[Any]:
     try:
-        inside = {entry[0]: entry[1] for entry in whosmat(str(path))}
-        key = _match(name, path, variable, inside)
-        value = loadmat(str(path), variable_names=[key])[key]
+        inside = {entry[0]: entry[1:] for entry in whosmat(str(path))}
+        key = _match(name, path, variable, {one: shape for one, (shape, _) in inside.items()})
+        shape, kind = inside[key]
+        accept(tuple(shape), _CLASSES.get(kind, kind))
+        return np.asarray(loadmat(str(path), variable_names=[key])[key])
     except NotImplementedError as error:
         raise UserError(f"{name}: {path} is a MATLAB file that scipy cannot read ({error}). Save it as -v7.") from None
-    except _READ_ERRORS as error:
-        raise _damaged(name, path, error) from error
-    return np.asarray(value)
 
 
-def _read_hdf5(name: str, path: Path, variable: str) -> NDArray[Any]:
+def _read_hdf5(name: str, path: Path, variable: str, accept: Accept) -> NDArray[Any]:
     import h5py  # it takes 0.2 s to import, and the published files are v5
 
-    try:
-        with h5py.File(path, "r") as file:
-            inside = {key: getattr(file[key], "shape", ()) for key in file if not key.startswith("#")}
-            node = file[_match(name, path, variable, inside)]
-            if not hasattr(node, "shape"):
-                raise UserError(
-                    f"{name}: {path} holds a structure called '{variable}'; expected numbers. Copy it again."
-                )
-            # MATLAB's axes run the other way round in HDF5.
-            return np.asarray(node[()]).transpose()
-    except _READ_ERRORS as error:
-        raise _damaged(name, path, error) from error
+    with h5py.File(path, "r") as file:
+        # Links, which MATLAB does not write, may lead in circles or out of the file.
+        own = [key for key in file if isinstance(file.get(key, getlink=True), h5py.HardLink)]
+        inside = {key: getattr(file[key], "shape", None) or () for key in own if not key.startswith("#")}
+        node = file[_match(name, path, variable, inside)]
+        if not isinstance(node, h5py.Dataset) or node.shape is None:
+            raise UserError(f"{name}: {path} holds a structure called '{variable}'; expected numbers. Copy it again.")
+        # MATLAB's axes run the other way round in HDF5.
+        accept(node.shape[::-1], str(node.dtype))
+        return np.asarray(node[()]).transpose()
 
 
 def _match(name: str, path: Path, variable: str, inside: dict[str, Any]) -> str:

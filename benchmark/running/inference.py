@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from benchmark.fullres.enginepass import EnginePass
 from benchmark.fullres.files import MappedArray, map_input, new_array, room_text
 from benchmark.fullres.runner import FullRunner, subject_of
 from benchmark.host.turns import work_turns
-from benchmark.imaging.imagefiles import read_picture
+from benchmark.imaging.imagefiles import Picture, read_picture
+from benchmark.imaging.levels import Depths, bits_used, clip_to_white, scaled, white_level
 from benchmark.replacing import partial_of, refuse_inputs
 from benchmark.reporting import Reporter
 from benchmark.selection import Entry, entry_of
@@ -29,24 +31,34 @@ from zoo.raw import apply_model, to_network
 
 # The scale of counts that the RAW networks of this zoo were trained on: ZRR's sensor.
 ZRR_BLACK, ZRR_WHITE = 64.0, 1023.0
+_ORIENTATION = 274
 # Position of the red pixel in the first 2x2 block, by the name of the colour filter array.
 CFA = {"RGGB": (0, 0), "GRBG": (0, 1), "GBRG": (1, 0), "BGGR": (1, 1)}
 
 
 @dataclass(frozen=True)
 class Levels:
-    """A sensor, where a RAW picture does not say it: colour filter array, black and white level in counts."""
+    """A sensor, where a RAW picture does not say it: colour filter array, black and white level in counts.
+
+    Without ``white`` it is 1023 for a mosaic, and what 16 bits hold for a picture.
+    """
 
     cfa: str = "RGGB"
     black: float = ZRR_BLACK
-    white: float = ZRR_WHITE
+    white: float | None = None
 
     def __post_init__(self) -> None:
         """Raise UserError for what no sensor has."""
         if self.cfa.upper() not in CFA:
             raise UserError(f"--cfa {self.cfa}: expected one of {', '.join(CFA)}.")
-        if self.white <= self.black:
-            raise UserError(f"--white {self.white:g} must be above --black {self.black:g}.")
+        # Also false for what is no number.
+        if not self.black < self.mosaic_white < math.inf:
+            raise UserError(f"--white {self.mosaic_white:g} must be above --black {self.black:g}.")
+
+    @property
+    def mosaic_white(self) -> float:
+        """The count that is white in a mosaic."""
+        return ZRR_WHITE if self.white is None else self.white
 
     def red(self, spec: InputSpec) -> tuple[int, int]:
         """Return where the red pixel of the first 2x2 block lies, for a network that takes RAW."""
@@ -62,7 +74,7 @@ def infer(
     options: Mapping[str, Any] | None = None,
     cfa: str = "RGGB",
     black: float = ZRR_BLACK,
-    white: float = ZRR_WHITE,
+    white: float | None = None,
     seed: int = 0,
     conditions: Conditions | None = None,
     tile: TileSize = "auto",
@@ -76,8 +88,10 @@ def infer(
 
     ``.npy`` holds float32 (N, C, H, W) exactly as the bare network receives it and is answered in kind: no
     padding, no mapping, no clamping. A PNG is a RAW mosaic for RAW models (grey, counts; ``cfa``, ``black`` and
-    ``white`` describe it, counts are brought to ZRR's scale) and an RGB picture for the others; the output is
-    clamped to 8 bits.
+    ``white`` describe it, counts are brought to ZRR's scale) and an RGB picture for the others, of 16 bits with
+    ``white`` as 1 where that is given; the output is clamped to 8 bits. Pixels are taken as they are stored; what
+    turns them in a viewer (the orientation in EXIF data or a TIFF) and the colour profile of an RGB picture are copied
+    into the output. Hot pixels above ``white`` are clipped, which is told.
 
     Large images go through in strips or tiles, with the whole output (``tile`` "auto"; "off" never does, and
     (height, width) says which tiles); ``memory_limit`` is in resident bytes; ``approximate`` allows tiles where they
@@ -118,9 +132,11 @@ def infer(
                 with turn():
                     written.append(_infer_array(runner, spec, file, _target(file, folder)))
             else:
-                planes, red = read_input(file, spec, levels), levels.red(spec)
+                picture = read_picture("infer", file)
+                planes, red = _planes(file, picture, spec, levels, reporter), levels.red(spec)
+                kept = _kept(file, picture, spec, reporter)
                 with turn():
-                    written.append(_infer_image(runner, spec, planes, red, _target(file, folder)))
+                    written.append(_infer_image(runner, spec, planes, red, _target(file, folder), kept))
     if freeze_filters and len(files) > 1:
         reporter.note(f"{entry.label}: filters predicted for {files[0].name} were used for all {len(files)} images")
     return written
@@ -191,35 +207,55 @@ def _write_array(path: Path, output: Tensor) -> None:
 
 def _read_array(file: Path, spec: InputSpec) -> MappedArray:
     try:
-        source = map_input(file)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{file}: not a complete .npy file ({error}).") from None
+        with np.errstate(over="ignore"):
+            source = map_input(file)
+    except Exception as error:
+        # The header is a Python literal with anything in it, and what is wrong with it comes as anything.
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(
+            f"{file}: not a complete .npy file of numbers ({reason}). Save a float32 array by numpy.save."
+        ) from None
     array = source.array
     if array.dtype != np.float32 or array.ndim != 4 or array.shape[1] != spec.channels:
         raise UserError(
             f"{file}: expected float32 (N, {spec.channels}, H, W) as the bare network receives it,"
             f" found {array.dtype} {array.shape}."
         )
+    if not array.size:
+        raise UserError(f"{file}: holds no values, shape {array.shape}; expected at least one image.")
     return source
 
 
-def read_input(file: Path, spec: InputSpec, levels: Levels) -> Tensor:
+def read_input(file: Path, spec: InputSpec, levels: Levels, reporter: Reporter | None = None) -> Tensor:
     """Return what the network receives for a file, before padding; raises UserError for one that does not fit."""
     if file.suffix == ".npy":
         return _read_array(file, spec).tensor.clone()
-    red, black, white = levels.red(spec), levels.black, levels.white
-    array = read_picture("infer", file)
+    return _planes(file, read_picture("infer", file), spec, levels, reporter or Reporter())
+
+
+def _planes(file: Path, picture: Picture, spec: InputSpec, levels: Levels, reporter: Reporter) -> Tensor:
+    red, black, white = levels.red(spec), levels.black, levels.mosaic_white
+    array, clipped = picture.pixels, None
+    wanted = "an RGB picture" if spec.layout == "rgb" else "a RAW mosaic (grey, 8 or 16 bits)"
+    if array.ndim != (3 if spec.layout == "rgb" else 2):
+        raise UserError(f"{file}: expected {wanted}, found a {picture.words}, an array of shape {array.shape}.")
+    try:
+        if spec.layout == "rgb":
+            values, clipped = scaled(array, white_level(levels.white), np.float32)
+        else:
+            array, clipped = clip_to_white(array, white)
+    except ValueError as error:
+        raise UserError(f"{file}: {error}; pass the sensor's white level.") from None
+    if clipped:
+        reporter.note(f"{file}: {clipped}.")
     if spec.layout == "rgb":
-        if array.ndim != 3 or array.shape[2] != 3:
-            raise UserError(f"{file}: expected an RGB picture, found an array of shape {array.shape}.")
-        scale = np.float32(np.iinfo(array.dtype).max)
-        picture = torch.from_numpy(array.astype(np.float32) / scale).permute(2, 0, 1)[None]
-        return to_network(picture.contiguous(), spec)
-    if array.ndim != 2:
-        raise UserError(f"{file}: expected a RAW mosaic (grey, 8 or 16 bits), found an array of shape {array.shape}.")
+        if levels.white is None and array.dtype == np.uint16:
+            depths = Depths()
+            depths.take("input", bits_used(array))
+            for remark in depths.unused().values():
+                reporter.note(f"{file}: {remark}.")
+        return to_network(torch.from_numpy(values).permute(2, 0, 1)[None].contiguous(), spec)
     counts = array.astype(np.float32)
-    if array.max() > white:
-        raise UserError(f"{file}: counts up to {array.max()}, above --white {white:g}; pass the sensor's white level.")
     if (black, white) != (ZRR_BLACK, ZRR_WHITE):
         counts = (counts - black) / (white - black) * (ZRR_WHITE - ZRR_BLACK) + ZRR_BLACK
     mosaic = torch.from_numpy(counts.astype(np.float32))[None, None]
@@ -229,7 +265,25 @@ def read_input(file: Path, spec: InputSpec, levels: Levels) -> Tensor:
         raise UserError(f"{file}: {error}") from None
 
 
-def _infer_image(runner: FullRunner, spec: InputSpec, planes: Tensor, red: tuple[int, int], path: Path) -> Path:
+def _kept(file: Path, picture: Picture, spec: InputSpec, reporter: Reporter) -> dict[str, Any]:
+    """Return what a PNG is to say as its input does: how a viewer turns it, and the colours of an RGB picture."""
+    kept: dict[str, Any] = {}
+    if picture.orientation != 1:
+        exif = Image.Exif()
+        exif[_ORIENTATION] = picture.orientation
+        kept["exif"] = exif
+    if picture.profile is not None and spec.layout == "rgb":
+        # Where an ICC profile says that it is one, and that it is of RGB.
+        if picture.profile[36:40] == b"acsp" and picture.profile[16:20] == b"RGB ":
+            kept["icc_profile"] = picture.profile
+        else:
+            reporter.note(f"{file}: its colour profile is damaged or not of RGB; the output has none.")
+    return kept
+
+
+def _infer_image(
+    runner: FullRunner, spec: InputSpec, planes: Tensor, red: tuple[int, int], path: Path, kept: Mapping[str, Any]
+) -> Path:
     with torch.inference_mode():
         output = apply_model(runner, planes, spec, red=red)[0]
     if not torch.isfinite(output).all():
@@ -237,7 +291,7 @@ def _infer_image(runner: FullRunner, spec: InputSpec, planes: Tensor, red: tuple
     pixels = (output.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
     temporary = partial_of(path)
     try:
-        Image.fromarray(pixels).save(temporary, format="PNG", compress_level=1)
+        Image.fromarray(pixels).save(temporary, format="PNG", compress_level=1, **kept)
         os.replace(temporary, path)
     except OSError as error:
         raise UserError(room_text(path, pixels.nbytes, error)) from error

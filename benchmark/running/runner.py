@@ -30,6 +30,7 @@ def run(
     options: Mapping[str, str] | None = None,
     metrics: Sequence[str] | None = None,
     pairs: str | None = None,
+    white: float | None = None,
     task: str | None = None,
     sizes: Sequence[str] = tuple(SIZES),
     conditions: Conditions | None = None,
@@ -49,7 +50,8 @@ def run(
     process, as do models that are registered in this process only. ``sizes`` are those at which time is measured
     ("dataset", "1mpix", "12mp", or only "none"). ``exact`` scores by the metrics' float64 definitions instead of one
     float32 pass; ``skip_bad`` leaves out images with damaged files. ``pairs`` is the rule by which the dataset "pairs"
-    finds partners, ``task`` what is asked of its models (default denoise_rgb). Raises UserError for bad input before
+    finds partners, ``white`` the count that is 1 in its files of 16 bits (default 65535), ``task`` what is asked of its
+    models (default denoise_rgb). Raises UserError for bad input before
     anything is measured.
     """
     reporter, conditions = reporter or Reporter(), conditions or Conditions()
@@ -63,7 +65,8 @@ def run(
         if size not in SIZES:
             raise UserError(f"--sizes: no size '{size}'{nearest(size, [*SIZES, NO_SIZE])}")
     conditions.check()
-    named = {name: value for name, value in (("rule", pairs), ("task", task)) if value is not None}
+    given = {"rule": pairs, "task": task, "white": None if white is None else f"{white:g}"}
+    named = {name: value for name, value in given.items() if value is not None}
     card = configured(dataset, **named)
     patterns = [name for name in models.split(",") if name] if isinstance(models, str) else models
     entries = select(card, models=patterns, weights=weights or {}, options=options or {})

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from benchmark.host.turns import Turn, work_turns
 from benchmark.imaging.alignment import Shift, find_shift
 from benchmark.metrics import METRICS
-from benchmark.protocols import prepare_output
+from benchmark.protocols import prepare_pair
 from benchmark.reporting import Reporter
 from benchmark.results.store import Journal, Scores
 from benchmark.scoring.fastmetrics import SHARED_IDS, score_fast
@@ -86,16 +86,14 @@ def score_pair(
     if not metrics:
         return {}
     if scoring == "float64":
-        prepared, reference = prepare_output(as_picture(output), protocol), as_picture(target)
+        prepared, reference = prepare_pair(as_picture(output), as_picture(target), protocol)
         return {id: float(METRICS.get(id).function(prepared, reference)) for id in metrics}
-    # Rounding to 8 bits is decided in float64: a float32 value may lie on the other side of a half.
-    picture = as_picture(output) if protocol.round_uint8 else _in_float32(output)
-    return score_fast(prepare_output(picture, protocol), _in_float32(target), metrics)
+    return score_fast(*prepare_pair(_in_float32(output), _in_float32(target), protocol), metrics)
 
 
 def shift_of(output: Tensor, target: Tensor, protocol: EvaluationProtocol) -> Shift:
     """Return the shift (dy, dx) in pixels by which an output lies below and right of its target."""
-    return find_shift(prepare_output(as_picture(output), protocol), as_picture(target))
+    return find_shift(*prepare_pair(as_picture(output), as_picture(target), protocol))
 
 
 @dataclass(frozen=True)
@@ -264,6 +262,7 @@ def evaluate(
     options: Mapping[str, Any] | None = None,
     input: InputSpec | None = None,
     pairs: str | None = None,
+    white: float | None = None,
     metrics: Sequence[str] | None = None,
     exact: bool = False,
     reporter: Reporter | None = None,
@@ -275,7 +274,7 @@ def evaluate(
     float64 definitions. Nothing is stored. Raises UserError for bad input and for an untrained model, whose scores
     would mean nothing.
     """
-    card = configured(dataset, rule=pairs)
+    card = configured(dataset, rule=pairs, white=white)
     data = open_dataset(card, data_root, split, reporter)
     if isinstance(model, str):
         network, spec = _trained(card, model, weights, options or {})

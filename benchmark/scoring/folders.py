@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.imaging.alignment import find_shift
-from benchmark.imaging.imagefiles import MORE_FORMATS, SUFFIXES, size_of, to_unit_range
-from benchmark.imaging.imagefiles import read_rgb as read_pixels
+from benchmark.imaging.imagefiles import MORE_FORMATS, SUFFIXES, Picture, read_picture, size_of, unread_suffixes
+from benchmark.imaging.levels import Depths, bits_used, scaled, white_level
 from benchmark.metrics import METRICS
 from benchmark.protocols import get_protocol
 from benchmark.reporting import Reporter
@@ -30,6 +30,7 @@ def score(
     protocol: str = "zrr",
     all_metrics: bool = False,
     metrics: Sequence[str] | None = None,
+    white: float | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Score the images of ``output_dir`` against those of ``target_dir``, paired by stem.
@@ -37,17 +38,19 @@ def score(
     Returns ``n``, ``scores`` {metric id: mean} and ``per_image`` [{id, scores}], with aligned ids also the found
     ``shift`` {dy, dx} of each image, in pixels by which the output lies below and right of its target. By default
     the protocol's metrics; ``all_metrics`` gives every id, and None for MS-SSIM of images that are too small. Values
-    are those of the files, each at its own depth of 8 or 16 bits, float64, neither rounded nor clamped further.
+    are those of the files, each at its own depth of 8 or 16 bits, float64, neither rounded nor clamped further;
+    ``white`` is the count that is 1 in files of 16 bits that use fewer. What may be wrong with the set is told, and
+    stands in ``remarks``: pairs of different orientation, which is never applied, unused upper bits, hot pixels.
     Raises UserError for missing partners, unequal sizes and files that are not RGB images.
     """
     reporter = reporter or Reporter()
     ids = list(metrics or (METRICS.names() if all_metrics else get_protocol(protocol).metrics))
     cards = {id: METRICS.get(id) for id in ids}
-    pairs = _pair(Path(output_dir), Path(target_dir))
+    pairs, remarks = _pair(Path(output_dir), Path(target_dir)), _Remarks(white_level(white))
     per_image: list[dict[str, Any]] = []
     with reporter.progress("score", len(pairs)) as advance:
         for stem, output_file, target_file in pairs:
-            output, target = read_rgb(output_file), read_rgb(target_file)
+            output, target = remarks.read_pair(output_file, target_file)
             if output.shape != target.shape:
                 raise UserError(
                     f"score: {output_file} is {size_of(output)}, {target_file} is {size_of(target)};"
@@ -69,16 +72,59 @@ def score(
     document: dict[str, Any] = {"n": len(per_image), "protocol": protocol, "scores": means, "per_image": per_image}
     if any(infinite.values()):
         document["infinite"] = {id: part for id, part in infinite.items() if part}
+    if lines := remarks.lines():
+        document["remarks"] = lines
+        for line in lines:
+            reporter.note(f"score: {line}")
     document["definitions"] = {id: card.definition for id, card in cards.items()}
     return document
 
 
-def read_rgb(path: Path) -> NDArray[np.float64]:
-    """Return an RGB image (H, W, 3) as float64 in [0, 1], 8-bit values / 255, 16-bit values / 65535.
+class _Remarks:
+    """Reads pairs, and keeps what a user should know of them: the first of each kind, and how many there are."""
 
-    Raises UserError naming the file if it is damaged, grey, or has alpha or other colours.
-    """
-    return to_unit_range(read_pixels("score", path, formats=MORE_FORMATS))
+    def __init__(self, white: float | None) -> None:
+        self.white = white
+        self.depths = Depths()
+        self.deep = False
+        self.found: dict[str, list[str]] = {"orientation": [], "clipped": []}
+
+    def read_pair(self, output: Path, target: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return both images (H, W, 3) in [0, 1], 8-bit values / 255, 16-bit values / 65535 or the white level.
+
+        Raises UserError naming the file if it is damaged, grey, or has alpha or other colours.
+        """
+        first, second = (self._picture(file) for file in (output, target))
+        if first.orientation != second.orientation:
+            self.found["orientation"].append(
+                f"{output} has orientation {first.orientation}, {target} has {second.orientation}: both are compared as"
+                " they are stored, not as a viewer turns them"
+            )
+        return self._values(output, "output", first), self._values(target, "target", second)
+
+    def lines(self) -> list[str]:
+        """Return the remarks."""
+        more = {kind: f" (and {len(all) - 1} more)" if len(all) > 1 else "" for kind, all in self.found.items()}
+        lines = [f"{all[0]}{more[kind]}" for kind, all in self.found.items() if all]
+        if self.white is not None and not self.deep:
+            lines.append(f"--white {self.white:g} changed nothing: no file has 16 bits")
+        return [*lines, *self.depths.unused().values()]
+
+    def _picture(self, file: Path) -> Picture:
+        return read_picture("score", file, formats=MORE_FORMATS, kinds=("RGB",))
+
+    def _values(self, file: Path, side: str, picture: Picture) -> NDArray[np.float64]:
+        if picture.pixels.dtype == np.uint16:
+            self.deep = True
+            if self.white is None:
+                self.depths.take(side, bits_used(picture.pixels))
+        try:
+            values, clipped = scaled(picture.pixels, self.white, np.float64)
+        except ValueError as error:
+            raise UserError(f"score: {file} has {error}; pass the white level of the files.") from None
+        if clipped:
+            self.found["clipped"].append(f"{file} has {clipped}")
+        return values
 
 
 def _scores_of(
@@ -100,7 +146,9 @@ def _pair(outputs: Path, targets: Path) -> list[tuple[str, Path, Path]]:
             f" {outputs} has {len(left)} images, {targets} {len(right)}, paired by stem."
         )
     if not left:
-        raise UserError(f"score: no images in {outputs}; expected {', '.join(SUFFIXES)} files.")
+        raise UserError(
+            f"score: no images in {outputs}; expected {', '.join(SUFFIXES)} files.{unread_suffixes(outputs)}"
+        )
     return [(stem, left[stem], right[stem]) for stem in sorted(left, key=_natural)]
 
 

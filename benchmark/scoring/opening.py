@@ -58,13 +58,13 @@ def open_with_root(
     return dataset, root
 
 
-def configured(name: str, **options: str | None) -> DatasetCard:
-    """Return the card called ``name``, bound to those ``options`` that are given (``rule``, ``task`` of pairs).
+def configured(name: str, **options: str | float | None) -> DatasetCard:
+    """Return the card called ``name``, bound to the ``options`` that are given (pairs: ``rule``, ``task``, ``white``).
 
     Raises UserError for unknown names, and for options of a dataset that has none.
     """
     card = DATASETS.get(name)
-    given = {key: value for key, value in options.items() if value is not None}
+    given = {key: str(value) for key, value in options.items() if value is not None}
     if not given:
         return card
     if card.configure is None:

@@ -18,7 +18,7 @@ from numpy.random import RandomState
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmark.imaging.imagefiles import MORE_FORMATS, decode, kind_of, printable, read_content
+from benchmark.imaging.imagefiles import MORE_FORMATS, decode, printable, read_content
 from zoo.errors import UserError
 
 Pixels = NDArray[np.uint8]
@@ -101,12 +101,14 @@ def folder_photographs(folder: Path) -> list[Photograph]:
 
 def _read_photo(path: Path) -> Pixels:
     """Return a user's picture as RGB with 8 bits; alpha is dropped, grey and CMYK are converted."""
-    image = decode("--photos", path, read_content("--photos", path), MORE_FORMATS)
-    if image.mode in ("I", "F"):
-        raise UserError(f"--photos: {path} is a {kind_of(image)}; expected 8 or 16 bits a colour. Convert it.")
-    if image.mode.startswith("I;16"):
+    picture = decode("--photos", path, read_content("--photos", path), MORE_FORMATS)
+    image = picture.image
+    if image.mode in ("I", "F") and picture.pixels.dtype != np.uint16:
+        raise UserError(f"--photos: {path} is a {picture.words}; expected 8 or 16 bits a colour. Convert it.")
+    if picture.pixels.dtype == np.uint16:
         # Pillow would cut everything above 255 to white.
-        pixels = np.stack([(np.asarray(image) >> 8).astype(np.uint8)] * 3, axis=2)
+        pixels = (picture.pixels >> max(picture.bits - 8, 0)).astype(np.uint8)
+        pixels = pixels if pixels.ndim == 3 else np.stack([pixels] * 3, axis=2)
     else:
         # By way of RGBA: a palette may have transparent colours.
         pixels = np.asarray((image.convert("RGBA") if image.mode == "P" else image).convert("RGB"))

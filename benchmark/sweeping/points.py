@@ -88,7 +88,7 @@ def _recipe_of(plan: Plan, card: ModelCard, options: Mapping[str, Any], seed: in
 def open_splits(plan: Plan, points: list[Point], reporter: Reporter) -> Splits:
     """Open what the points are trained and tested on; raises UserError for data, metrics and tasks that are wrong."""
     recipe, evaluation = points[0].recipe, plan.sweep.evaluation
-    card = configured(recipe.dataset, rule=recipe.pairs, task=recipe.task)
+    card = configured(recipe.dataset, rule=recipe.pairs, task=recipe.task, white=recipe.white)
     for point in points:
         if point.card.task != card.task:
             raise UserError(
@@ -109,7 +109,9 @@ def open_splits(plan: Plan, points: list[Point], reporter: Reporter) -> Splits:
 
 def point_key(plan: Plan, point: Point, splits: Splits) -> str:
     """Return a digest of everything that decides a point's numbers; engine, workers and machine are not part of it."""
-    recipe = {key: value for key, value in point.recipe.flat().items() if key.split(".")[0] not in FREE_KEYS}
+    # The white level came later; where it is given, the protocol's name holds it.
+    free = {*FREE_KEYS, "white"}
+    recipe = {key: value for key, value in point.recipe.flat().items() if key.split(".")[0] not in free}
     decides = {
         "recipe": recipe,
         "threads": plan.sweep.threads,

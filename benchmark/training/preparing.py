@@ -56,7 +56,7 @@ def total_steps(recipe: Recipe, plan: Plan) -> int:
 
 def open_data(recipe: Recipe, card: ModelCard, device: torch.device, processes: int, reporter: Reporter) -> Data:
     """Open the training and validation splits; raises UserError for everything that is wrong with them."""
-    dataset_card = configured(recipe.dataset, rule=recipe.pairs, task=recipe.task)
+    dataset_card = configured(recipe.dataset, rule=recipe.pairs, task=recipe.task, white=recipe.white)
     if card.task != dataset_card.task:
         raise UserError(
             f"recipe: model: {card.name} is a {card.task} model, {dataset_card.name} needs {dataset_card.task}."

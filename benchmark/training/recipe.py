@@ -108,11 +108,12 @@ class Validation(_Strict):
 class Recipe(_Strict):
     """The keys of a recipe file; see configs/recipes for examples.
 
-    ``crop``: side of the planes that the network receives (a mosaic's window is twice as large); null: whole images.
-    ``init``: weights to start from, a file. ``perceptual``: VGG-19's weights for the term vgg: ``pretrained``, a
-    file, or ``off`` to leave the term out, which is recorded. ``ema``: decay of a running mean of the weights, which
-    is then what is scored and written. ``workers``: threads that make batches ahead; ``cache_gib``: memory for decoded
-    images. ``divergence_factor``: a loss that many times the largest of the first 20 steps ends the run.
+    ``white``: for pairs, the count that is 1 in files of 16 bits (null: 65535). ``crop``: side of the planes that the
+    network receives (a mosaic's window is twice as large); null: whole images. ``init``: weights to start from, a file.
+    ``perceptual``: VGG-19's weights for the term vgg: ``pretrained``, a file, or ``off`` to leave the term out, which
+    is recorded. ``ema``: decay of a running mean of the weights, which is then what is scored and written. ``workers``:
+    threads that make batches ahead; ``cache_gib``: memory for decoded images. ``divergence_factor``: a loss that many
+    times the largest of the first 20 steps ends the run.
     """
 
     model: str
@@ -120,6 +121,7 @@ class Recipe(_Strict):
     dataset: str
     data_root: str | None = None
     pairs: str | None = None
+    white: float | None = None
     task: str | None = None
     split: str | None = None
     init: str | None = None

@@ -1,0 +1,98 @@
+"""White levels: which count of a file is 1, counts above it, and bits that a file has room for and does not use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.errors import UserError
+
+# Hot pixels are this rare; where more lies above the white level, the level is wrong.
+CLIPPED_SHARE = 0.001
+
+
+def white_level(text: object) -> float | None:
+    """Return what ``--white`` says about files of 16 bits, None for nothing; raises UserError for no such level."""
+    if text is None:
+        return None
+    try:
+        white = float(str(text))
+    except ValueError:
+        white = 0.0
+    if not (1 <= white <= 65535 and white.is_integer()):
+        raise UserError(
+            f"--white {text}: expected the count of white in 16-bit files, a whole number up to 65535, such as 1023."
+        )
+    return white
+
+
+def rare_above(above: int, of: int) -> bool:
+    """Whether ``above`` of so many values are as few as hot pixels are: a thousandth, or one alone."""
+    return above <= max(1, int(CLIPPED_SHARE * of))
+
+
+def clip_to_white(pixels: NDArray[Any], white: float) -> tuple[NDArray[Any], str | None]:
+    """Return counts with those above ``white`` set to it, and in words how many and how high, None if there are none.
+
+    Raises ValueError, with what is wrong in words, if they are more than hot pixels are.
+    """
+    highest = pixels.max(initial=0)
+    if highest <= white:
+        return pixels, None
+    above = int(np.count_nonzero(pixels > white))
+    if not rare_above(above, pixels.size):
+        share = f"in {100 * above / pixels.size:.2g} % of the pixels (at most {100 * CLIPPED_SHARE:g} % are clipped)"
+        raise ValueError(f"counts up to {highest}, above --white {white:g} {share}")
+    return np.minimum(pixels, int(white)), clipped_words(above, int(highest), white)
+
+
+def clipped_words(above: int, highest: int, white: float) -> str:
+    """Return how many counts were clipped and how high they were."""
+    return f"{above} count{'s' if above > 1 else ''} above white {white:g}, up to {highest}, clipped to it"
+
+
+def scaled(pixels: NDArray[Any], white: float | None, dtype: Any) -> tuple[NDArray[Any], str | None]:
+    """Return 8-bit values / 255 and 16-bit ones / 65535, or / ``white`` if it is known, with what was clipped in words.
+
+    Raises ValueError as ``clip_to_white`` does.
+    """
+    clipped = None
+    if white is not None and pixels.dtype == np.uint16:
+        pixels, clipped = clip_to_white(pixels, white)
+    else:
+        white = float(np.iinfo(pixels.dtype).max)
+    return pixels.astype(dtype) / dtype(white), clipped
+
+
+def bits_used(pixels: NDArray[Any]) -> int:
+    """Return how many bits hold all values of an array of uint16 but as few as hot pixels are; at least 8."""
+    for bits in range(15, 7, -1):
+        if not rare_above(int(np.count_nonzero(pixels >> bits)), pixels.size):
+            return bits + 1
+    return 8
+
+
+class Depths:
+    """How many bits the 16-bit files of each side of a set use."""
+
+    def __init__(self) -> None:
+        self.used: dict[str, list[int]] = {}
+
+    def take(self, side: str, bits: int) -> None:
+        """Note the bits that one file uses."""
+        self.used.setdefault(side, []).append(bits)
+
+    def unused(self) -> Mapping[str, str]:
+        """Return by side what to say where no file uses the upper bits: their range was taken for another one."""
+        found: dict[str, str] = {}
+        for side, used in self.used.items():
+            if (bits := max(used)) < 16:
+                most = (1 << bits) - 1
+                found[side] = (
+                    f"the {side} side has a range of {bits} bits in all its 16-bit files ({len(used)}), at most {most}"
+                    f" of 65535: pass --white {most} if that is their white, --white 65535 if they are dark"
+                )
+        return found
