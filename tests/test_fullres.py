@@ -27,6 +27,7 @@ from benchmark.fullres.tiles.receptive import find_reception
 from benchmark.fullres.tiles.run import Workers, run_tiled
 from benchmark.fullres.tiles.spans import Span
 from benchmark.host import machine
+from benchmark.replacing import partial_of
 from zoo import create_model, get_card, list_models
 from zoo.errors import UserError
 
@@ -383,7 +384,7 @@ def test_room_is_taken_on_file_systems_that_cannot_reserve_it(tmp_path, monkeypa
     path = tmp_path / "x.npy"
     with new_array(path, (1, 3, 100, 200)) as array:
         # All of it lies on the disk, before anything is written into the mapping.
-        taken = path.with_suffix(".npy.part").stat()
+        taken = partial_of(path).stat()
         assert taken.st_blocks * 512 >= taken.st_size > 240_000
         array.tensor.fill_(7)
     written = np.load(path)

@@ -18,6 +18,7 @@ from benchmark.fullres.tiles.probe import Seams
 from benchmark.fullres.tiles.run import Forward, Workers, run_tiled
 from benchmark.units import MIB
 from zoo.errors import UserError, in_one_line
+from zoo.outputs import check_output
 
 Mode = Literal["whole", "tiles", "filters, then tiles", "strips", "filters, then strips", "approximate tiles", "bands"]
 Call = Callable[[], None]
@@ -117,6 +118,7 @@ class Execution:
             fix_filters_of_the_whole(network, planes[:1])
         with torch.inference_mode():
             output = (forward or network)(planes)
+        check_output(output)
         advance()
         return output if out is None else out.copy_(output)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from benchmark.fullres.inexact import InexactError
 from benchmark.fullres.tiles.receptive import OnMeta, Reception, following, reception_of
 from benchmark.fullres.untouched import untouched
-from zoo.errors import in_one_line
+from zoo.errors import OutputError, in_one_line
 from zoo.hyper import HyperConv2d
 from zoo.splitting import FilterNetwork
 
@@ -73,6 +73,8 @@ def dissect(network: nn.Module, channels: int, size: tuple[int, int]) -> Anatomy
         hooks += [layer.register_forward_hook(leave) for layer in free]
         try:
             output = network(planes)
+        except OutputError:
+            raise
         except Exception as error:
             raise InexactError(f"it cannot be followed at {size[0]}x{size[1]} ({in_one_line(error)})") from error
         finally:

@@ -21,7 +21,8 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from benchmark.fullres.inexact import InexactError
 from benchmark.fullres.untouched import untouched
-from zoo.errors import in_one_line
+from zoo.errors import OutputError, in_one_line
+from zoo.outputs import check_output
 
 aten = torch.ops.aten
 # Libraries whose operators do what their schemas say.
@@ -46,14 +47,14 @@ def tensors_of(module: nn.Module) -> dict[str, Tensor]:
 def capture(module: nn.Module, shape: Sequence[int]) -> Captured:
     """Capture ``module`` in evaluation mode, without gradients, for one float32 input of ``shape``.
 
-    Raises InexactError with the reason where the operators cannot be listed, or where the list would not say all.
+    Raises InexactError with the reason where the operators cannot be listed, or where the list would not say all, and
+    OutputError for a network that does not return one image.
     """
     tensors = tensors_of(module)
 
     def forward(values: list[Tensor], x: Tensor) -> Tensor:
         output = torch.func.functional_call(module, dict(zip(tensors, values)), (x,))
-        if not isinstance(output, Tensor):
-            raise InexactError(f"the network returned {type(output).__name__}; expected one tensor")
+        check_output(output)
         return output
 
     was_training = module.training
@@ -66,7 +67,7 @@ def capture(module: nn.Module, shape: Sequence[int]) -> Captured:
             # Tensors that the network holds without having registered them are constants.
             make = make_fx(torch.func.functionalize(forward), tracing_mode="fake", _allow_non_fake_inputs=True)
             graph = make(list(tensors.values()), planes)
-    except InexactError:
+    except OutputError:
         raise
     except (DataDependentOutputException, DynamicOutputShapeException, GuardOnDataDependentSymNode) as error:
         raise InexactError("the network looks at the values of its tensors") from error

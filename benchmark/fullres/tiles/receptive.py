@@ -25,7 +25,8 @@ from benchmark.fullres.tiles.calls import Executed, executed
 from benchmark.fullres.tiles.rules import RULES, Call, LostError, aten
 from benchmark.fullres.tiles.spans import Reach, Span
 from benchmark.fullres.untouched import untouched
-from zoo.errors import in_one_line
+from zoo.errors import OutputError, in_one_line
+from zoo.outputs import check_output
 
 
 @dataclass(frozen=True)
@@ -227,6 +228,8 @@ def find_reception(network: nn.Module, channels: int, size: tuple[int, int]) -> 
     try:
         with untouched(network), following(network, planes) as follower:
             output = network(planes)
+    except OutputError:
+        raise
     except Exception as error:
         # A network that refuses the image says so itself when the whole image is run.
         raise InexactError(f"it cannot be followed at {size[0]}x{size[1]} ({in_one_line(error)})") from error
@@ -236,10 +239,9 @@ def find_reception(network: nn.Module, channels: int, size: tuple[int, int]) -> 
 def reception_of(follower: Follower, size: tuple[int, int], output: Any) -> Reception:
     """Return what was found on the way to ``output``, what the pass returned that ``follower`` followed.
 
-    Raises InexactError unless that is one image.
+    Raises OutputError unless that is one image.
     """
-    if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[0] != 1:
-        raise InexactError(f"the network returned {type(output).__name__}; expected one tensor (N, C, H, W)")
+    check_output(output)
     return Reception(
         size=size,
         output_size=_size(output),
