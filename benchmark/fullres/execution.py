@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,6 +17,7 @@ from benchmark.fullres.subject import Subject
 from benchmark.fullres.tiles.plan import Plan
 from benchmark.fullres.tiles.probe import Seams
 from benchmark.fullres.tiles.run import Forward, Workers, run_tiled
+from benchmark.host.worker import is_out_of_memory
 from benchmark.units import MIB
 from zoo.errors import UserError, in_one_line
 from zoo.outputs import check_output
@@ -139,22 +141,16 @@ class Execution:
             workers=self.workers, advance=advance, after_tile=after_tile,
         )  # fmt: skip
 
-    def _own_errors(self) -> _OwnErrors:
-        return _OwnErrors(self.mode)
-
-
-class _OwnErrors:
-    """Names what fails while a network's operators are run in pieces by its right name: an error of the tool."""
-
-    def __init__(self, mode: Mode) -> None:
-        self.mode = mode
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        # What the tool is out of, memory above all, is said by those who know what to do then.
-        if isinstance(error, (ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError)):
+    @contextmanager
+    def _own_errors(self) -> Iterator[None]:
+        """Name what fails while a network's operators are run one by one by its right name: an error of the tool."""
+        try:
+            yield
+        except (UserError, OSError):
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
             raise UserError(
                 f"zoo-bench failed to run this network in {self.mode} ({in_one_line(error)}): an error of zoo-bench,"
                 " not of the network; please report it. --tile off runs the whole image."

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from benchmark.fullres.enginepass import EnginePass
 from benchmark.fullres.files import MappedArray, map_input, new_array, room_text
 from benchmark.fullres.runner import FullRunner, subject_of
 from benchmark.host.turns import work_turns
+from benchmark.host.worker import is_out_of_memory
 from benchmark.imaging.imagefiles import Picture, read_picture
 from benchmark.imaging.levels import Depths, bits_used, clip_to_white, scaled, white_level
 from benchmark.replacing import partial_of, refuse_inputs
@@ -180,8 +182,8 @@ def _target(file: Path, folder: Path) -> Path:
 
 def _infer_array(runner: FullRunner, spec: InputSpec, file: Path, path: Path) -> Path:
     source = _read_array(file, spec)
-    try:
-        shape = runner.plan(source.tensor, output_bytes=0).output_shape(source.tensor)
+    shape = runner.plan(source.tensor, output_bytes=0).output_shape(source.tensor)
+    with _refusals(file, tuple(source.tensor.shape)):
         if shape is None:
             _write_array(path, runner(source.tensor))
         else:
@@ -192,12 +194,21 @@ def _infer_array(runner: FullRunner, spec: InputSpec, file: Path, path: Path) ->
                     target.forget()
 
                 runner(source.tensor, target.tensor, after_tile=forget)
-    except UserError:
-        raise
-    except (ValueError, RuntimeError) as error:
-        text = " ".join(str(error).split())[:300]
-        raise UserError(f"{file}: the bare network refuses {tuple(source.tensor.shape)}: {text}") from error
     return path
+
+
+@contextmanager
+def _refusals(file: Path, shape: tuple[int, ...]) -> Iterator[None]:
+    """Name the file in an error that a network's own code raises; one of the tool's code is a UserError by then."""
+    try:
+        yield
+    except (UserError, MemoryError, OSError):
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise UserError(f"{file}: not enough memory for an input of {shape}; pass --memory-limit.") from error
+        text = " ".join(str(error).split())[:300] or type(error).__name__
+        raise UserError(f"{file}: the bare network refuses {shape}: {text}") from error
 
 
 def _write_array(path: Path, output: Tensor) -> None:
@@ -284,7 +295,7 @@ def _kept(file: Path, picture: Picture, spec: InputSpec, reporter: Reporter) -> 
 def _infer_image(
     runner: FullRunner, spec: InputSpec, planes: Tensor, red: tuple[int, int], path: Path, kept: Mapping[str, Any]
 ) -> Path:
-    with torch.inference_mode():
+    with torch.inference_mode(), _refusals(path, tuple(planes.shape)):
         output = apply_model(runner, planes, spec, red=red)[0]
     if not torch.isfinite(output).all():
         raise UserError(f"{path.stem}: the model returned NaN or infinite values.")
