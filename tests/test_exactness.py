@@ -315,3 +315,7 @@ def test_an_output_that_is_no_image_is_one_clear_line(network, said: str, tile, 
     with pytest.raises(UserError, match=said) as raised:
         run_full(Block(network, conv=conv(4)), planes(*size), tile=tile)
     assert "\n" not in str(raised.value)
+
+
+def test_a_network_that_mixes_the_images_of_a_batch_is_exact_or_whole() -> None:
+    exact(lambda self, x: self.conv(x) - x.mean(0, keepdim=True), planes(images=2))

@@ -18,15 +18,18 @@ TOLERANCE = 2e-6
 Forward = Callable[[Tensor], Tensor]
 
 
-def check_pieces(subject: Subject, sizes: Iterable[tuple[int, int]], pieces_of: Callable[[Tensor], Forward]) -> None:
-    """Raise InexactError unless two images of noise come out of pieces as they do whole.
+def check_pieces(
+    subject: Subject, sizes: Iterable[tuple[int, int]], pieces_of: Callable[[Tensor], Forward], *, images: int = 1
+) -> None:
+    """Raise InexactError unless images of noise of two sizes come out of pieces as they do whole.
 
     ``sizes`` (height, width) are tried in order; one that the network itself refuses is left out. ``pieces_of`` returns
-    what runs images like the given one in pieces.
+    what runs images like the given ones in pieces. Of several ``images`` at once two are tried: in pieces each is run by
+    itself, which a network that mixes them must not be.
     """
     held = 0
     for size in sizes:
-        planes = probe_planes(subject.channels, size)
+        planes = probe_planes(subject.channels, size, images=min(images, 2))
         try:
             with torch.inference_mode():
                 whole = subject.network(planes.clone())
@@ -85,6 +88,6 @@ def _side(subject: Subject, step: int, like: int, least: int) -> int:
     return least + (like - least) % step
 
 
-def probe_planes(channels: int, size: tuple[int, int]) -> Tensor:
-    """Return uniform noise (1, channels, *size), always the same."""
-    return torch.rand(1, channels, *size, generator=torch.Generator().manual_seed(0))
+def probe_planes(channels: int, size: tuple[int, int], images: int = 1) -> Tensor:
+    """Return uniform noise (images, channels, *size), always the same."""
+    return torch.rand(images, channels, *size, generator=torch.Generator().manual_seed(0))

@@ -8,7 +8,7 @@ images. Everything else goes whole, with the reason.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 
 import torch
@@ -18,7 +18,7 @@ from benchmark.conditions import TileSize
 from benchmark.counting.trace import Trace, trace
 from benchmark.fullres.bands.plan import Sizes
 from benchmark.fullres.bands.run import banded_peak_bytes, run_banded
-from benchmark.fullres.checking import check_pieces, small_sizes
+from benchmark.fullres.checking import Forward, check_pieces, small_sizes
 from benchmark.fullres.execution import Execution, Mode
 from benchmark.fullres.hyper import Anatomy, dissect, hyper_layers, release_filters
 from benchmark.fullres.inexact import InexactError, planned
@@ -153,7 +153,7 @@ class _Decision:
             # The thinnest strips take more than there is; tiles are narrower.
             return self.in_tiles("auto")
         if not self.subject.trusted:
-            check_pieces(self.subject, small_sizes(self.subject, self.size), self._thin_strips)
+            self._check(small_sizes(self.subject, self.size), self._thin_strips)
         return how
 
     def in_tiles(self, tile: TileSize) -> Execution:
@@ -165,7 +165,7 @@ class _Decision:
         plan = self._plan(anatomy.forward, choice.tile)
         if not subject.trusted:
             self._refuse_other_crops(anatomy.forward, plan)
-            check_pieces(subject, tiled_sizes(subject, anatomy.forward), self._small_tiles)
+            self._check(tiled_sizes(subject, anatomy.forward), self._small_tiles)
         mode: Mode = "filters, then tiles" if filters else "tiles"
         need = max(choice.need_bytes, filters.peak_bytes if filters else 0)
         output = _output_of(anatomy.forward)
@@ -225,6 +225,9 @@ class _Decision:
             f" {why}. --approximate tiles it and measures the seams."
         )
 
+    def _check(self, sizes: Iterable[tuple[int, int]], pieces_of: Callable[[Tensor], Forward]) -> None:
+        check_pieces(self.subject, sizes, pieces_of, images=self.planes.shape[0])
+
     # --- strips and bands
 
     def _in_strips(self, size: tuple[int, int], rows: int | None = None) -> Execution | None:
@@ -273,10 +276,9 @@ class _Decision:
         if subject.trusted:
             return True
         try:
-            check_pieces(
-                subject,
+            self._check(
                 small_sizes(subject, self.size),
-                lambda planes: lambda image: run_banded(subject.network, image, sizes=THIN),
+                lambda planes: lambda images: run_banded(subject.network, images, sizes=THIN),
             )
         except InexactError as error:
             self.reporter.detail(f"bands: {error}")
