@@ -24,8 +24,8 @@ def check_pieces(
     """Raise InexactError unless images of noise of two sizes come out of pieces as they do whole.
 
     ``sizes`` (height, width) are tried in order; one that the network itself refuses is left out. ``pieces_of`` returns
-    what runs images like the given ones in pieces. Of several ``images`` at once two are tried: in pieces each is run by
-    itself, which a network that mixes them must not be.
+    what runs images like the given ones in pieces. Of several ``images`` at once two are tried: in pieces each is run
+    by itself, so the network must not mix them.
     """
     held = 0
     for size in sizes:
