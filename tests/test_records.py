@@ -175,14 +175,14 @@ def test_migration_takes_no_other_code_for_the_one_that_is_here(tmp_path) -> Non
     assert read_results(file) == records
 
 
-def test_migration_takes_out_files_that_are_not_there_and_says_so(tmp_path) -> None:
+def test_migration_takes_out_files_that_are_not_there_and_says_so(zoo_bench, tmp_path) -> None:
     (tmp_path / "kept.png").touch()
-    record = result("a", 20.0, per_image="scores/x.jsonl", pictures="kept.png", timings="timings/x.json", notes=["n"])
+    record = result("a", 20.0, per_image="scores/x.jsonl", pictures="kept.png", timings="timings/x.json")
     file = write(tmp_path / "r.jsonl", record)
-    migrate(file)
+    assert "2 files, first scores/x.jsonl" in zoo_bench("results", "migrate", file).out
     (new,) = read_results(file)
-    assert (new.per_image, new.pictures, new.timings) == (None, "kept.png", None)
-    assert new.notes == ["n", "not kept beside the record: scores per image, timing samples"]
+    assert new == record.model_copy(update={"per_image": None, "timings": None})
+    assert "no longer named" not in zoo_bench("results", "migrate", file).out
 
 
 def test_migration_says_what_a_time_needs_beside_what_was_predicted(tmp_path) -> None:

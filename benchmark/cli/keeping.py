@@ -23,8 +23,8 @@ def results_migrate(ctx: click.Context, paths: tuple[str, ...]) -> None:
     """Rewrite records of earlier versions in each FILE (or folder of them; baselines too) into this version's.
 
     Numbers stay. A built-in network's record gets the digest of the network's code, and with it a new key, where its
-    version is the one that the network's card has now. Files that a record names and that are not there are taken
-    out of it, with a note.
+    version is the one that the network's card has now. Files that a record names and that are not there are named no
+    longer.
     """
     start(ctx)
     from benchmark.regression.baseline import is_baseline, migrate_baseline
@@ -34,6 +34,8 @@ def results_migrate(ctx: click.Context, paths: tuple[str, ...]) -> None:
     for file in record_files([Path(path) for path in paths]):
         done = migrate_baseline(file) if is_baseline(file) else migrate(file)
         click.echo(f"{file}: {done.rewritten} of {done.total} records rewritten")
+        if done.gone:
+            click.echo(f"{file}: no longer named, as they are not there: {len(done.gone)} files, first {done.gone[0]}")
         for number in done.edited:
             click.echo(f"{file}, record {number}: edited by hand, left as it is", err=True)
 

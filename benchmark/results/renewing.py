@@ -10,14 +10,8 @@ from typing import Any
 from benchmark.types import Result
 from zoo.card import MODELS
 
-# The fields that name a file beside the records, and what lies there.
-_FILES = {
-    "per_image": "scores per image",
-    "pictures": "pictures",
-    "gallery": "pictures one by one",
-    "timings": "timing samples",
-    "shift_plot": "plot of shifts",
-}
+# The fields that name a file or folder beside the records.
+_FILES = ("per_image", "pictures", "gallery", "timings", "shift_plot")
 # What a time needs is more than what was predicted for a pass; it was called that.
 _NEEDS = re.compile(r"(?<=not run: )(input \S+ needs )([\d.]+)( GiB)(?= \(predicted\), [\d.]+ GiB are)")
 _HEAP_FACTOR, _PROCESS_GIB = 1.4, 0.6
@@ -26,8 +20,8 @@ _HEAP_FACTOR, _PROCESS_GIB = 1.4, 0.6
 def renewed(record: Result, content: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
     """Return the ``content`` of a record's line as this version would have written it; its digest is the caller's.
 
-    A built-in network of the version that its card still has gets the digest of its code, and a key with it. Files that
-    are named and are not in ``folder`` (None: nobody looks) are taken out, with a note.
+    A built-in network of the version that its card still has gets the digest of its code, and a key with it. Names of
+    files that are not in ``folder`` (None: nobody looks) become null.
     """
     new = dict(content)
     code = _code_of(record)
@@ -36,12 +30,13 @@ def renewed(record: Result, content: Mapping[str, Any], folder: Path | None) -> 
         new["key"] = record.spec.model_copy(update={"code": code}).key()
         if record.per_image == scores_path(record.key):
             new["per_image"] = scores_path(new["key"])
-    gone = [name for name in _FILES if folder and content.get(name) and not (folder / content[name]).exists()]
-    if gone:
-        new |= dict.fromkeys(gone)
-        note = f"not kept beside the record: {', '.join(_FILES[name] for name in gone)}"
-        new["notes"] = [*content.get("notes", []), note]
+    new |= dict.fromkeys(missing(content, folder)) if folder else {}
     return {name: _reworded(value) if name in ("notes", "measurements") else value for name, value in new.items()}
+
+
+def missing(content: Mapping[str, Any], folder: Path) -> list[str]:
+    """Return the fields of a record's line that name a file which is not in ``folder``."""
+    return [name for name in _FILES if content.get(name) and not (folder / content[name]).exists()]
 
 
 def scores_path(key: str) -> str:

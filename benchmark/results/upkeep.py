@@ -14,18 +14,22 @@ from typing import Any
 from benchmark.replacing import replacing
 from benchmark.results.jsonl import lock_of, parse, raw_lines
 from benchmark.results.records import digest_of, read_records
-from benchmark.results.renewing import renewed
+from benchmark.results.renewing import missing, renewed
 from benchmark.results.store import Journal
 from benchmark.types import SCHEMA, Result
 
 
 @dataclass(frozen=True)
 class Migrated:
-    """What a migration did: records rewritten, and those left as they are because they were edited by hand."""
+    """What a migration did: records rewritten, and those left as they are because they were edited by hand.
+
+    ``gone``: the files that were named and are not there.
+    """
 
     rewritten: int
     total: int
     edited: tuple[int, ...]
+    gone: tuple[str, ...] = ()
 
 
 def migrate(file: Path) -> Migrated:
@@ -39,9 +43,11 @@ def migrate(file: Path) -> Migrated:
         records = [record for record, _ in read_records(file)]
         lines, rewritten = [], 0
         moves: dict[str, str] = {}
+        gone: list[str] = []
         for record, line in zip(records, raw_lines(file)):
             content = parse(line, file)
             new = content if record.is_edited else renewed(record, content, file.parent)
+            gone += [] if record.is_edited else [content[name] for name in missing(content, file.parent)]
             is_new = new != content or (record.source is not None and record.source.is_intact is None)
             lines.append(_sealed(new) if is_new else line.text)
             rewritten += is_new
@@ -55,7 +61,7 @@ def migrate(file: Path) -> Migrated:
         for old in moves.keys() - {record.per_image for record, _ in read_records(file)}:
             (file.parent / old).unlink()
     edited = tuple(r.source.number or 0 for r in records if r.source and r.is_edited)
-    return Migrated(rewritten, len(records), edited)
+    return Migrated(rewritten, len(records), edited, tuple(gone))
 
 
 def _sealed(value: dict[str, Any]) -> bytes:
