@@ -23,7 +23,7 @@ from benchmark.leaderboard.pareto import pareto_cells
 from benchmark.leaderboard.ranks import ranked
 from benchmark.leaderboard.tilings import APPROXIMATE, tiling_texts
 from benchmark.results.conflicts import conflicts
-from benchmark.results.records import newest
+from benchmark.results.records import newest, oldest_first
 from benchmark.types import Result
 
 _NO_QUALITY = "No quality is shown for untrained weights; costs do not depend on training."
@@ -53,7 +53,7 @@ def boards(results: Sequence[Result], dataset: str) -> list[Board]:
     that another of its key contradicts are marked.
     """
     known = [result for result in results if result.dataset == dataset]
-    records = sorted(newest(known), key=lambda result: (result.created, result.key))
+    records = oldest_first(sorted(newest(known), key=lambda result: result.key))
     doubts = conflicts(known)
     tables = []
     for is_standin in (False, True):

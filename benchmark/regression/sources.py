@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from benchmark.regression.baseline import Kept, is_baseline, read_baseline
-from benchmark.results.store import Scores, image_scores, read_folders, read_results
+from benchmark.results.store import Scores, beside, image_scores, read_folders, read_results
 from benchmark.types import Result
 from zoo.errors import UserError
 
@@ -76,10 +76,9 @@ def _of_path(path: Path, name: str) -> ResultSet:
     if is_baseline(path):
         return open_baseline(path, name)
     results = _read(path)
-    root = path.parent if path.is_file() else path
 
     def samples_of(result: Result) -> dict[str, Any]:
-        file = root / result.timings if result.timings else None
+        file = beside(result, result.timings)
         return dict(json.loads(file.read_text(encoding="utf-8"))) if file and file.is_file() else {}
 
     return ResultSet(name, results, image_scores, samples_of)

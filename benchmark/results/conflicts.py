@@ -22,10 +22,11 @@ def conflicts(results: Iterable[Result]) -> dict[str, str]:
     by_key: dict[str, list[Result]] = {}
     for result in results:
         by_key.setdefault(result.key, []).append(result)
+    latest = {last.key: last for last in newest(one for records in by_key.values() for one in records)}
     found = {}
     for key, records in by_key.items():
         if len(records) > 1:
-            (last,) = newest(records)
+            last = latest[key]
             texts = [_difference(last, other) for other in records if other is not last and not other.is_edited]
             if any(texts):
                 found[key] = min(text for text in texts if text)

@@ -19,12 +19,20 @@ def append_line(path: Path, value: Any) -> None:
 
     Writers in several processes take turns. Raises ValueError for NaN and infinities.
     """
-    line = json.dumps(value, allow_nan=False, ensure_ascii=False).encode() + b"\n"
+    line = to_json(value) + b"\n"
     with lock_of(path), path.open("a+b") as file:
         _mend_tail(file)
         file.write(line)
         file.flush()
         os.fsync(file.fileno())
+
+
+def to_json(value: Any) -> bytes:
+    """Return strict JSON in UTF-8; halves of characters, which have no UTF-8, as JSON's own escapes.
+
+    Raises ValueError for NaN and infinities.
+    """
+    return json.dumps(value, allow_nan=False, ensure_ascii=False).encode(errors="backslashreplace")
 
 
 def lock_of(path: Path) -> FileLock:

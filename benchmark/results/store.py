@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from benchmark.replacing import replace_text
 from benchmark.results.jsonl import append_line, lock_of, read_lines
-from benchmark.results.records import content_of, keep_newest, read_records, without_gc
+from benchmark.results.records import content_of, read_records, without_gc
 from benchmark.types import Result, Source, decode_number, encode_number
 from zoo.errors import UserError
 
@@ -123,7 +123,7 @@ class _Tail:
         with without_gc():
             for record, end in read_records(self.path, self._end, before=len(self.records)):
                 self.records.append(record)
-                keep_newest(self.latest, record)
+                self.latest[record.key] = record
                 self._end = end
         return self
 
@@ -150,16 +150,26 @@ def record_files(folders: Iterable[Path]) -> list[Path]:
     return found
 
 
+def beside(result: Result, path: str | None) -> Path | None:
+    """Return where a ``path`` that a record names lies, links resolved; None outside of the folder of its file.
+
+    Paths in a record are seen from that folder. None too for a record that was never stored, and for no path.
+    """
+    if result.source is None or path is None or "\0" in path:
+        return None
+    root = result.source.file.parent.resolve()
+    found = (root / path).resolve()
+    return found if found.is_relative_to(root) else None
+
+
 def image_scores(result: Result) -> dict[str, Scores]:
     """Return by image id the scores behind a record's means; empty if they are not there, or not behind these means.
 
     They lie at ``per_image``, seen from the folder of the file that the record was read from.
     """
-    if result.source is None or result.per_image is None or ".." in Path(result.per_image).parts:
-        return {}
-    path = result.source.file.parent / result.per_image
+    path = beside(result, result.per_image)
     try:
-        scores = Journal(path).read() if path.is_file() else {}
+        scores = Journal(path).read() if path and path.is_file() else {}
     except (KeyError, TypeError, AttributeError):
         raise UserError(f"{path}: no scores per image; was it edited? Restore it or run again.") from None
     return scores if _are_behind(scores, result) else {}

@@ -6,6 +6,7 @@ so that a model that crashes half-way leaves its costs, and scores go to the sto
 
 from __future__ import annotations
 
+import hashlib
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,8 @@ from zoo.card import InputSpec
 from zoo.errors import SizeError, in_one_line
 
 SHEET_ROWS = 4
+# Bytes of a picture's name that are the model's and its options'.
+LONGEST_LABEL = 180
 Emit = Callable[[Any], None]
 # The same whatever the image's size: listed once.
 _SIZELESS = {"params", "weight_bytes"}
@@ -244,4 +247,8 @@ def _shown(count: int) -> list[int]:
 
 
 def _file_name(label: str) -> str:
-    return "".join(sign if sign.isalnum() or sign in "._-" else "_" for sign in label)
+    name = "".join(sign if sign.isalnum() or sign in "._-" else "_" for sign in label)
+    if len(name.encode()) <= LONGEST_LABEL:
+        return name
+    # Many options: file systems take 255 bytes.
+    return f"{name[:40]}_{hashlib.sha256(label.encode(errors='backslashreplace')).hexdigest()[:12]}"
