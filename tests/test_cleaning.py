@@ -8,7 +8,10 @@ import pytest
 
 from benchmark import cleaning
 
-HOSTILE = "a\n::error::b\r\n ::stop-commands::t\x1b]0;owned\x07\x9b31m\u202egpj.\u200bexe\ud800\u2028##[error]c \\| d|e <img src=x> [f\\](javascript:g)"
+HOSTILE = (
+    "a\n::error::b\r\n ::stop-commands::t\x1b]0;owned\x07\x9b31m\u202egpj.\u200bexe\ud800\u2028##[error]c"
+    " \\| d|e <img src=x> [f\\](javascript:g)"
+)
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202e\u2028\ud800]")
 
 

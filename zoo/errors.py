@@ -21,6 +21,10 @@ class SizeError(UserError):
     """An image that a network cannot take."""
 
 
+class DiskError(UserError):
+    """A file that cannot be written, for instance on a full disk: it ends a run and is no failure of a model's."""
+
+
 class TileError(UserError):
     """Tiles that a network's output would suffer from, or that a memory limit has no room for."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,21 +43,24 @@ def to_onnx(
 def save_onnx(converted: ONNXProgram, file: Path, metadata: Mapping[str, str] | None = None) -> Path | None:
     """Write the file; return where its weights lie, ``<file>.data``, if they are too large for one file.
 
-    The file names them by that name alone: both move together. An OSError leaves neither.
+    The file names them by that name alone: both move together. An OSError leaves what was there before.
     """
     converted.model.metadata_props.update(metadata or {})
     weights = sum(value.const_value.nbytes for value in _initializers(converted) if value.const_value is not None)
     beside, data = weights > MOST_INLINE_BYTES, file.with_name(f"{file.name}.data")
-    # Those of an export before, which nothing would name any more.
-    data.unlink(missing_ok=True)
-    try:
+    # Under its own name in a folder of its own: the file names its weights.
+    with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
+        written = Path(folder) / file.name
         with quiet():
-            converted.save(str(file), external_data=beside)
-    except OSError:
-        file.unlink(missing_ok=True)
-        data.unlink(missing_ok=True)
-        raise
-    return data if beside else None
+            converted.save(str(written), external_data=beside)
+        if beside:
+            os.replace(written.with_name(data.name), data)
+        os.replace(written, file)
+    if beside:
+        return data
+    # Those of an export before, which nothing names any more.
+    data.unlink(missing_ok=True)
+    return None
 
 
 def operations_of(converted: ONNXProgram) -> dict[str, int]:

@@ -18,8 +18,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from benchmark.htmlpage.data import Document
-from benchmark.replacing import replace_text
-from zoo.errors import UserError
+from benchmark.replacing import naming, replace_text
 
 # Parts of the script in the order in which they use each other.
 _SCRIPT = ("dom", "values", "state", "drawer", "table", "filters", "plot", "gallery", "main")
@@ -63,13 +62,9 @@ def json_in_html(value: Any) -> str:
 def write_page(document: Document, path: Path) -> None:
     """Write the page, atomically; raises UserError if it cannot be written."""
     text = render(document)
-    try:
+    with naming(path, "--html"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(path, text)
-    except OSError as error:
-        raise UserError(
-            f"--html: cannot write {path} ({error.strerror}); name a file in a folder that you may write to."
-        ) from None
+    replace_text(path, text, "--html")
 
 
 def _policy(scripts: list[str]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmark.imaging.alignment import RADIUS, Shift
-from benchmark.replacing import replacing
+from benchmark.replacing import naming, replacing
 from zoo.errors import UserError
 
 _CELL, _GAP, _HEADER = 9, 40, 56
@@ -35,7 +35,8 @@ def save_shift_histogram(path: Path, title: str, shifts: Sequence[Shift]) -> Non
     draw.text((_GAP, 32), summary, fill=_PALE, font=ImageFont.load_default(12))
     _draw_map(draw, _GAP, shifts)
     _draw_lengths(draw, 2 * _GAP + _SIDE, lengths)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
         sheet.save(partial, format="PNG")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from benchmark.leaderboard.tables import Board, boards
-from benchmark.replacing import replace_text
+from benchmark.replacing import naming, replace_text
 from benchmark.types import Result
 from zoo.errors import UserError
 
@@ -74,7 +74,8 @@ def stale_pages(results: Sequence[Result], out: Path) -> list[Path]:
 
 def write_files(texts: Mapping[str, str], out: Path) -> list[Path]:
     """Write ``texts`` by file name into ``out``, each atomically; return their paths."""
-    out.mkdir(parents=True, exist_ok=True)
+    with naming(out, "--out"):
+        out.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, text in texts.items():
         path = out / name

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmark.regression.gate import Report
 from benchmark.regression.verdicts import Finding
-from zoo.errors import UserError
+from benchmark.replacing import naming, replace_text
 
 # What XML 1.0 cannot hold, escaped or not.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
@@ -44,12 +44,10 @@ def write_junit(report: Report, path: Path) -> None:
 
 
 def write_text(path: Path, text: str, flag: str) -> None:
-    """Write a file; raises UserError naming the ``flag`` that asked for it if it cannot be written."""
-    try:
+    """Write a file, atomically; raises DiskError naming the ``flag`` that asked for it if it cannot be written."""
+    with naming(path, flag):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{flag} {path}: cannot be written ({error.strerror}).") from None
+    replace_text(path, text, flag)
 
 
 def github_annotations(report: Report, command: str) -> list[str]:

@@ -11,16 +11,18 @@ from typing import Any
 
 from filelock import FileLock
 
+from benchmark.replacing import naming
 from zoo.errors import UserError
 
 
 def append_line(path: Path, value: Any) -> None:
     """Append ``value`` as one JSON line, on disk when this returns; a torn line before it is removed.
 
-    Writers in several processes take turns. Raises ValueError for NaN and infinities.
+    Writers in several processes take turns. Raises ValueError for NaN and infinities, DiskError where the file cannot
+    be written.
     """
     line = to_json(value) + b"\n"
-    with lock_of(path), path.open("a+b") as file:
+    with naming(path), lock_of(path), path.open("a+b") as file:
         _mend_tail(file)
         file.write(line)
         file.flush()

@@ -12,7 +12,6 @@ from typing import Any
 from benchmark.replacing import replacing
 from benchmark.results.jsonl import lock_of, parse, raw_lines, to_json
 from benchmark.results.records import digest_of, read_records
-from benchmark.results.store import Journal
 from benchmark.types import SCHEMA, Result
 from zoo.errors import UserError
 
@@ -83,7 +82,7 @@ def _remove_scores(folder: Path, key: str) -> None:
     if scores.resolve() != folder.resolve() / "scores":
         raise UserError(f"{path}: lies outside of {folder}, by a link; the records are gone, remove it by hand.")
     try:
-        Journal(path).clear()
+        path.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
             f"{path}: cannot be removed ({error.strerror}); the records are gone. Remove it by hand, or the next run"

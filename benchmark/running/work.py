@@ -64,6 +64,8 @@ class Work(Conditioned):
     leave_out: dict[str, str]
     store: str
     key: str
+    # Whether a record that is there is measured anew: its scores stay until the new ones are complete.
+    again: bool = False
     device: str = "cpu"
     precision: str = "fp32"
     channels_last: bool = False
@@ -135,6 +137,7 @@ class _Evaluation:
         self.data: Dataset = open_split(self.card, Path(task.root), task.split, skip_bad=task.skip_bad)
         self.spec: InputSpec = entry.card.input_for(entry.options)
         self.store = Store(task.store)
+        self.journal = self.store.journal(task.key, again=task.again)
 
     def run(self) -> dict[str, Any]:
         task = self.task
@@ -157,9 +160,10 @@ class _Evaluation:
             scoring=task.scoring,
             skip_bad=task.skip_bad,
             leave_out=task.leave_out,
-            journal=self.store.journal(task.key),
+            journal=self.journal,
             phases=self.phases,
             advance=lambda: self.emit({"images": 1}),
+            note=Relay(self.emit).note,
             keep=keep,
         )
         # Neither is a time of the network, and both come with the first image of a size.
@@ -191,7 +195,7 @@ class _Evaluation:
 
     def _plot_shifts(self) -> dict[str, str]:
         """Draw the shifts that aligned scores found; return the path and a summary, nothing if there are none."""
-        shifts = [Shift(*shift) for shift in self.store.journal(self.task.key).shifts().values()]
+        shifts = [Shift(*shift) for shift in self.journal.shifts().values()]
         if not shifts:
             return {}
         label = self.entry.label
