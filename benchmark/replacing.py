@@ -28,6 +28,8 @@ def naming(path: Path, flag: str = "") -> Iterator[None]:
     """
     try:
         yield
+    except BrokenPipeError:
+        raise  # the reader has gone
     except OSError as error:
         if error.errno is None or not _is_about(error, path):
             raise

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
-from benchmark import cleaning
+from benchmark import cleaning, cli
 
 HOSTILE = (
     "a\n::error::b\r\n ::stop-commands::t\x1b]0;owned\x07\x9b31m\u202egpj.\u200bexe\ud800\u2028##[error]c"
@@ -81,3 +82,9 @@ def test_what_is_no_name_of_a_file(name: str) -> None:
 
 def test_content_of_a_record_can_be_encoded() -> None:
     assert cleaning.encodable({"a\udcff": ["b\udcff", 1, None]}) == {"a\\udcff": ["b\\udcff", 1, None]}
+
+
+def test_commands_print_through_one_door() -> None:
+    folder = Path(cli.__file__).parent
+    printing = {file.name for file in folder.glob("*.py") if "click.echo(" in file.read_text(encoding="utf-8")}
+    assert printing == {"__init__.py", "arguments.py", "errors.py"}

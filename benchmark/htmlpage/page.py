@@ -17,6 +17,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from benchmark.cleaning import in_texts
 from benchmark.htmlpage.data import Document
 from benchmark.replacing import naming, replace_text
 
@@ -26,16 +27,17 @@ _SCRIPT = ("dom", "values", "state", "drawer", "table", "filters", "plot", "gall
 
 def render(document: Document) -> str:
     """Return the page; the same document gives the same text."""
+    content = in_texts(document.content)
     script = "(() => {\n'use strict';\n" + "\n".join(_read(f"script/{name}.js") for name in _SCRIPT) + "})();\n"
     scripts = {"plotly": _in_script(get_plotlyjs()), "script": _in_script(script)}
     environment = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
     return environment.from_string(_read("page.html.j2")).render(
         title="zoo-bench leaderboard",
         version=metadata.version("zoo-bench"),
-        summary=summary(document.content),
+        summary=summary(content),
         policy=_policy(list(scripts.values())),
         css=Markup(_read("page.css")),
-        data=Markup(json_in_html(document.content)),
+        data=Markup(json_in_html(content)),
         **{name: Markup(text) for name, text in scripts.items()},
     )
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from benchmark.cleaning import one_line
 from benchmark.replacing import naming, replace_text, replacing
 from benchmark.types import Sample, encode_number
 from zoo.raw import align_to_red, pack
@@ -64,14 +65,14 @@ def save_sheet(path: Path, title: str, rows: Sequence[Row]) -> None:
     height = HEADER + len(rows) * (TILE + CAPTION + GAP)
     sheet = Image.new("RGB", (width, height), (250, 250, 250))
     draw = ImageDraw.Draw(sheet)
-    draw.text((GAP, 4), title, fill=(20, 20, 20), font=ImageFont.load_default(16))
+    draw.text((GAP, 4), one_line(title), fill=(20, 20, 20), font=ImageFont.load_default(16))
     for column, name in enumerate(_COLUMNS):
         draw.text((GAP + column * (TILE + GAP), 24), name, fill=(90, 90, 90), font=ImageFont.load_default(12))
     for index, row in enumerate(rows):
         top = HEADER + index * (TILE + CAPTION + GAP)
         for column, picture in enumerate(row.images()):
             sheet.paste(_fit(picture), (GAP + column * (TILE + GAP), top))
-        draw.text((GAP, top + TILE + 3), row.caption, fill=(20, 20, 20), font=ImageFont.load_default(13))
+        draw.text((GAP, top + TILE + 3), one_line(row.caption), fill=(20, 20, 20), font=ImageFont.load_default(13))
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from benchmark.backends import TORCH
+from benchmark.cleaning import encodable
 from benchmark.conditions import WHOLE, Conditions
 from benchmark.costs.prediction import Predicted
 from benchmark.datacheck.screening import screen
@@ -201,7 +202,7 @@ class _Recording:
             n=done["n"],
             evidence=entry.evidence,
             status=status,
-            error=error,
+            error=encodable(error),
             seconds=round(time.perf_counter() - begin, 3),
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             measurements=self.measurements,
@@ -210,18 +211,18 @@ class _Recording:
             gallery=done.get("gallery"),
             timings=self.timings,
             phases={name: round(seconds, 4) for name, seconds in sorted(done["phases"].items())},
-            notes=self.notes,
+            notes=encodable(self.notes),
             num_skipped=len(left_out),
-            skipped=dict(list(left_out.items())[:SKIPPED_LISTED]),
+            skipped=encodable(dict(list(left_out.items())[:SKIPPED_LISTED])),
             shift_plot=done.get("shift_plot"),
             fingerprint=done.get("fingerprint"),
             output_shapes=self.output_shapes,
             tilings=self.tilings,
-            weights=entry.weights_record(),
+            weights=encodable(entry.weights_record()),
             spec=self.spec,
             protocol=session.card.protocol.record(),
             environment=describe_environment().model_copy(update={"threads": self.spec.threads}),
-            data=dict(session.data.provenance),
+            data=encodable(dict(session.data.provenance)),
         )
 
     def _work(self) -> Outcome:
