@@ -388,7 +388,7 @@ class MetricFunction(Protocol):
 
 @dataclass(frozen=True)
 class MetricCard:
-    """A registered metric: a pure function with a definition and a version."""
+    """A registered metric: a pure function with a definition and a version. Values lie in [``least``, ``most``]."""
 
     id: str
     function: MetricFunction
@@ -396,3 +396,5 @@ class MetricCard:
     unit: str = ""
     higher_is_better: bool = True
     version: int = 1
+    least: float = -math.inf
+    most: float = math.inf

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import shutil
 import subprocess
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +16,15 @@ import torch
 from torch import nn
 
 from benchmark import run
+from benchmark.cli.arguments import echo_lines
 from benchmark.conditions import Conditions
 from benchmark.regression.comparing import compare
-from benchmark.regression.gate import check
+from benchmark.regression.gate import Report, check
 from benchmark.regression.judging import Tolerances
 from benchmark.regression.matching import newest, pair_up
 from benchmark.regression.outputs import deviation
-from benchmark.regression.rendering import comparison_markdown
+from benchmark.regression.rendering import comparison_markdown, comparison_text, report_markdown, report_text
+from benchmark.regression.reports import github_annotations, write_junit
 from benchmark.regression.sources import ResultSet, open_set
 from benchmark.regression.timing import ratio_of_intervals, ratio_of_samples, verdict_of
 from benchmark.results.fingerprint import take_fingerprint
@@ -328,6 +333,60 @@ def test_compare_prints_text_markdown_and_json(zoo_bench, folder, tmp_path) -> N
     outcome = zoo_bench("compare", folder, tmp_path / "nowhere")
     assert outcome.code == 2
     assert "nowhere: no such file or folder" in outcome.err
+
+
+HOSTILE = "a\n::error title=forged::b\x1b]0;owned\x07\u202e|<img src=x>[c](javascript:d)"
+UNSEEN = re.compile("[\x00-\x09\x0b-\x1f\u202e]")
+
+
+@pytest.fixture
+def hostile(folder) -> Report:
+    """A gate's report on records whose texts are hostile, and which fail."""
+    result = one_of(folder, "tiny_net")
+    before = result.model_copy(update={"model": f"::{HOSTILE}", "measurements": {}})
+    after = before.model_copy(update={"status": "error", "error": HOSTILE})
+    gone = before.model_copy(update={"options": {"x": HOSTILE}})
+    return check(in_memory([before, gone], name=HOSTILE), in_memory([after], name=HOSTILE))
+
+
+def test_texts_of_records_make_no_line_of_a_report(hostile, capsys) -> None:
+    echo_lines(report_text(hostile, HOSTILE))
+    echo_lines(comparison_text(hostile.comparison, changes_only=False))
+    text = capsys.readouterr().out
+    assert "failed now" in text
+    assert not [line for line in text.splitlines() if line.lstrip().startswith("::")]
+    assert not UNSEEN.search(text)
+
+
+def test_texts_of_records_are_no_annotations_and_no_xml_of_their_own(hostile, tmp_path) -> None:
+    lines = github_annotations(hostile, HOSTILE)
+    assert [line.partition(" ")[0] for line in lines] == ["::error", "::error", "::notice"]
+    assert not [line for line in lines if UNSEEN.search(line) or "\n" in line or line.count("::") < 2]
+    # The title ends where the first "::" stands: a record's own are escaped there.
+    assert all("error" in line.partition("title=")[2].partition("::")[0] for line in lines[:2])
+    write_junit(hostile, tmp_path / "report.xml")
+    text = (tmp_path / "report.xml").read_text(encoding="utf-8")
+    assert not UNSEEN.search(text)
+    assert len(ET.fromstring(text).findall(".//failure")) == 2
+
+
+def test_texts_of_records_are_no_markup_in_markdown(hostile) -> None:
+    for text in (report_markdown(hostile, HOSTILE), comparison_markdown(hostile.comparison, changes_only=False)):
+        assert not UNSEEN.search(text)
+        outside_code = re.sub("`[^`]*`", "", text)
+        assert "[c](" not in outside_code
+        assert "<img" not in outside_code
+        assert not [line for line in text.splitlines() if line.startswith("::")]
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"": {"latency_ms": ["a"], "calibration_ms": [1.0]}}', '{"": {}}'])
+def test_damaged_samples_of_timings_are_named(folder, tmp_path, text: str) -> None:
+    shutil.copytree(folder, tmp_path / "out")
+    for file in (tmp_path / "out" / "timings").glob("*.json"):
+        file.write_text(text)
+    found = open_set(str(tmp_path / "out"))
+    with pytest.raises(UserError, match=r"timings/.*\.json: no samples of timings; was it damaged"):
+        compare(found, found)
 
 
 def test_names_are_escaped_in_markdown(folder) -> None:

@@ -190,6 +190,22 @@ def test_the_page_is_one_file_whose_policy_knows_its_scripts_alone(tmp_path) -> 
     assert outside == ["https://plotly.com/javascript/"]  # a link to follow by hand
 
 
+def test_characters_that_nobody_sees_are_shown(tmp_path) -> None:
+    text = render(document_of(tmp_path, record("a\u202eb\x1b[2J", 20.0, notes=["c\u200bd"])))
+    row = json.loads(Scripts(text).scripts[0])["datasets"][0]["tables"][0]["rows"][0]
+    assert row["name"] == r"a\u202eb\x1b[2J"
+    assert "\u200b" not in Scripts(text).scripts[0]
+
+
+def test_a_picture_behind_a_link_is_not_shown(tmp_path) -> None:
+    one = with_pictures(tmp_path / "run")
+    picture = tmp_path / "run" / one.gallery / "0_input.jpg"
+    picture.rename(tmp_path / "private.jpg")
+    picture.symlink_to(tmp_path / "private.jpg")
+    done = document_of(tmp_path / "run", one, gallery=1)
+    assert "0_input.jpg is a link out of the folder" in done.without_pictures[0][1]
+
+
 def test_the_same_records_give_the_same_file(tmp_path) -> None:
     records = [record("a", 20.0, latency=3.0), record("b", 21.0), record("c")]
     first = render(document_of(tmp_path / "first", *records))

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 # From the bottom up, folders and the few files beside them. A file imports what lies in lower layers, and of its own
 # folder what does not import it back.
 LAYERS = [
-    {"reporting", "replacing", "cache", "config", "counting", "units"},
+    {"cleaning", "reporting", "replacing", "cache", "config", "counting", "units"},
     {"types"},
     {"host", "imaging", "profilers", "protocols", "results"},
     {"backends", "metrics", "standin"},

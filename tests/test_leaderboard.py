@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 
 import pytest
 
-from benchmark.leaderboard import Board, boards, page, stale_pages
+from benchmark.leaderboard import Board, boards, index_page, page, stale_pages, tables_by_dataset
 from benchmark.leaderboard.publishing import stale_tables, write_tables
 from benchmark.results.conflicts import warnings
 from benchmark.results.store import image_scores, read_folders
@@ -173,6 +174,24 @@ def test_names_with_markup_stay_text() -> None:
     text = page([result("<script>alert(1)</script>", 20.0), result("a|b", 21.0)], "zrr-standin")
     assert "<script" not in text
     assert "a\\|b" in text
+
+
+def test_no_text_of_a_record_is_markup_or_a_line_of_its_own() -> None:
+    bad = "x\n# y\x1b[2J\u202e<img src=z>[a](javascript:b)"
+    record = result("m", 20.0, error=bad, notes=[bad], weights={"recipe": bad}, environment={"cpu": bad, "torch": bad})
+    record = record.model_copy(update={"data": {"standin": True, "generator": bad, "sources": bad}})
+    other = result(bad, None, status="error", error=bad, options={"x": bad})
+    text = page([record, other], "zrr-standin")
+    assert not re.search("[\x00-\x09\x0b-\x1f\u202e]", text)
+    assert "<img" not in text
+    assert "[a](" not in text
+    assert not [line for line in text.splitlines() if line.startswith("# ") and "Leaderboard" not in line]
+
+
+def test_pages_of_names_with_brackets_are_linked() -> None:
+    records = [result("m", 20.0, dataset="zrr-standin (bsds500)")]
+    text = index_page(tables_by_dataset(records), {"zrr-standin (bsds500)": 1}, {})
+    assert "| [zrr-standin (bsds500)](zrr-standin%20%28bsds500%29.md) |" in text
 
 
 def test_committed_tables_are_fresh() -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
 
+from benchmark.htmlpage.records import read_sourced
 from benchmark.leaderboard import boards
+from benchmark.leaderboard.ranks import DISTRUSTED
 from benchmark.regression.baseline import Kept, read_baseline, write_baseline
 from benchmark.results.conflicts import conflicts, warnings
 from benchmark.results.jsonl import append_line
 from benchmark.results.records import content_of, digest_of, newest
-from benchmark.results.store import Journal, Store, image_scores, read_results
+from benchmark.results.store import Journal, Store, image_scores, read_results, scores_problem
 from benchmark.results.upkeep import Migrated, drop, migrate
 from benchmark.types import SCHEMA, Result
 from tests.sample_records import measurement, result
@@ -239,6 +243,69 @@ def test_the_newest_record_does_not_depend_on_the_order() -> None:
     assert newest([old, new]) == newest([new, old]) == [new]
 
 
+def dated(file: Path, *created: str) -> list[Result]:
+    return read_results(write(file, *(result("a", 20.0 + day, created=date) for day, date in enumerate(created))))
+
+
+AHEAD = "2999-01-01T00:00:00+00:00"
+
+
+@pytest.mark.parametrize("first", [AHEAD, "2026-06-01T00:00:00+00:00"])
+def test_within_a_file_the_later_line_counts_whatever_its_date(tmp_path, first: str) -> None:
+    old, new = dated(tmp_path / "results.jsonl", first, "2026-01-01T00:00:00+00:00")
+    assert newest([old, new]) == newest([new, old]) == [new]
+    assert Store(tmp_path).latest() == {new.key: new}
+    assert [one.result for one in read_sourced([tmp_path])] == [new]
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (["2026-01-01"], ["2026-01-02"]),
+        (["2026-01-01T23:00:00-05:00"], ["2026-01-02T05:00:00+01:00", "2026-01-02T04:00:01Z"]),
+        ([AHEAD], ["2026-01-01"]),
+        (["2026-01-03", AHEAD], ["2026-01-04"]),
+        # The second line of b was written after its first, by a clock that was set back.
+        (["2026-01-02"], ["2026-01-03", "2001-01-01"]),
+    ],
+)
+def test_between_files_the_later_date_counts_and_none_in_the_future(tmp_path, a: list[str], b: list[str]) -> None:
+    old, new = dated(tmp_path / "a.jsonl", *a), dated(tmp_path / "b.jsonl", *b)
+    assert newest([*old, *new]) == newest([*new, *old]) == [new[-1]]
+
+
+def test_a_date_in_the_future_is_reported(tmp_path) -> None:
+    (line,) = warnings(dated(tmp_path / "r.jsonl", AHEAD))
+    assert f"r.jsonl, record 1: a on zrr-standin is dated {AHEAD}, in the future" in line
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("key", "../../../victim"),
+        ("key", "/tmp/victim"),
+        ("key", ""),
+        ("dataset", "../../up"),
+        ("dataset", "/tmp/escaped"),
+        ("dataset", "zrr\n::error::x"),
+        ("dataset", ".hidden"),
+        ("split", "test\x1b[31m"),
+    ],
+)
+def test_names_that_would_leave_the_folder_are_refused(tmp_path, field: str, value: str) -> None:
+    file = write(tmp_path / "r.jsonl", result("a", 20.0).model_copy(update={field: value}))
+    with pytest.raises(UserError, match=rf"r\.jsonl, record 1: field {field}: .* cannot name a file") as caught:
+        read_results(file)
+    assert "\x1b" not in str(caught.value)
+    with pytest.raises(UserError, match="cannot name a file"):
+        drop(file, models=("a",))
+
+
+@pytest.mark.parametrize("dataset", ["pairs", "pairs (polyu)", "zrr-standin (bsds500)"])
+def test_names_of_datasets_are_read(tmp_path, dataset: str) -> None:
+    assert read_results(write(tmp_path / "r.jsonl", result("a", 20.0, dataset=dataset)))[0].dataset == dataset
+
+
 def test_a_store_reads_what_was_added_and_what_was_rewritten(tmp_path) -> None:
     store, other = Store(tmp_path), Store(tmp_path)
     assert store.results() == []
@@ -330,6 +397,57 @@ def test_scores_of_other_means_are_not_used(tmp_path, scores: list[float], mean:
 def test_scores_outside_the_folder_are_not_read(tmp_path) -> None:
     record = scored(tmp_path, [20.0, 22.0], 21.0).model_copy(update={"per_image": f"../{tmp_path.name}/scores/x.jsonl"})
     assert image_scores(record) == {}
+
+
+def test_scores_behind_a_link_out_of_the_folder_are_not_read(tmp_path) -> None:
+    (tmp_path / "run").mkdir()
+    record = scored(tmp_path / "run", [20.0, 22.0], 21.0)
+    (tmp_path / "run" / "scores").rename(tmp_path / "elsewhere")
+    (tmp_path / "run" / "scores").symlink_to(tmp_path / "elsewhere")
+    assert image_scores(record) == {}
+    assert "outside of the record's folder" in scores_problem(record)
+    with pytest.raises(UserError, match="by a link"):
+        drop(tmp_path / "run" / "r.jsonl", models=("a",))
+    assert len(list((tmp_path / "elsewhere").glob("*.jsonl"))) == 1
+
+
+def test_edited_scores_are_reported_and_rank_nothing(tmp_path) -> None:
+    record = scored(tmp_path, [20.0, 22.0], 21.0)
+    path = tmp_path / record.per_image
+    assert scores_problem(record) == ""
+    # The mean stays as it was.
+    path.write_text(path.read_text().replace("20.0", "19.0").replace("22.0", "23.0"))
+    assert image_scores(record) == {}
+    (line,) = warnings([record])
+    assert f"{path}, line 1: not as it was written" in line
+    assert "the scores per image of a on zrr-standin are not used" in line
+    board = boards([record], "zrr-standin")[0]
+    assert f"a: {DISTRUSTED}" in board.notes
+
+
+def test_scores_of_an_earlier_version_are_held_against_the_mean(tmp_path) -> None:
+    record = scored(tmp_path, [20.0, 22.0], 21.0)
+    path = tmp_path / record.per_image
+    lines = [{k: v for k, v in json.loads(line).items() if k != "digest"} for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert len(image_scores(record)) == 2
+    path.write_text(path.read_text().replace("20.0", "29.0"))
+    assert image_scores(record) == {}
+    assert "not the scores that the record's means were made of" in scores_problem(record)
+
+
+def test_a_failed_drop_keeps_the_scores(tmp_path, monkeypatch) -> None:
+    record = scored(tmp_path, [20.0, 22.0], 21.0)
+
+    def no_room(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", no_room)
+    with pytest.raises(UserError, match=r"r\.jsonl: cannot be written \(No space left on device\)"):
+        drop(tmp_path / "r.jsonl", models=("a",))
+    monkeypatch.undo()
+    assert len(read_results(tmp_path / "r.jsonl")) == 1
+    assert len(image_scores(record)) == 2
 
 
 def test_results_drop_takes_records_and_their_scores(zoo_bench, tmp_path) -> None:

@@ -329,3 +329,78 @@ def test_evaluate_refuses_untrained_names_and_takes_modules() -> None:
     with pytest.raises(UserError, match="tiny_net is untrained: its scores would mean nothing"):
         evaluate("tiny_net", "tiny")
     assert [image["id"] for image in evaluate("tiny_free", "tiny", limit=3)] == ["0", "1", "2"]
+
+
+# Full disks, and journals that are not as they were written
+
+
+class Notes(Reporter):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.lines.append(message)
+
+
+def test_pictures_that_cannot_be_written_end_the_run_and_keep_the_scores(tmp_path) -> None:
+    (tmp_path / "images").touch()
+    with pytest.raises(UserError, match=rf"{tmp_path}/images/tiny/tiny_free.png: cannot be written \(Not a dir"):
+        run("tiny", models="tiny_free", out=tmp_path, sizes=["none"])
+    assert Store(tmp_path).results() == []
+    (journal,) = (tmp_path / "scores").glob("*.jsonl")
+    before = journal.read_bytes()
+    (tmp_path / "images").unlink()
+    assert only(run("tiny", models="tiny_free", out=tmp_path, sizes=["none"])).status == "ok"
+    assert journal.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"psnr[rgb]": ', '"psnr[rgb]": 9', "line 2: not as it was written"),
+        ('{"id": ', '{"id" ', "line 2: damaged"),
+        (', "digest": "', ', "digest": "0', "line 2: not as it was written"),
+    ],
+)
+def test_a_line_that_is_not_as_it_was_written_is_measured_again(tmp_path, old: str, new: str, said: str) -> None:
+    first = only(run("tiny", models="tiny_free", out=tmp_path, sizes=["none"]))
+    path = tmp_path / first.per_image
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([lines[0], lines[1].replace(old, new), *lines[2:]]))
+    (tmp_path / "results.jsonl").unlink()
+    notes = Notes()
+    again = only(run("tiny", models="tiny_free", out=tmp_path, sizes=["none"], reporter=notes))
+    assert again.status == "ok"
+    assert {id: again.measurements[id].value for id in SCORES} == {id: first.measurements[id].value for id in SCORES}
+    (note,) = [line for line in notes.lines if str(path) in line]
+    assert said in note
+    assert "measured again" in note
+    assert sorted(path.read_text().splitlines()) == sorted("".join(lines).splitlines())
+
+
+def test_a_score_out_of_its_range_is_measured_again(tmp_path) -> None:
+    first = only(run("tiny", models="tiny_free", out=tmp_path, sizes=["none"]))
+    journal = Store(tmp_path).journal(first.key)
+    journal.append("0", {"psnr[rgb]": 20.0, "ssim[gaussian11,rgb]": 17.0})
+    (tmp_path / "results.jsonl").unlink()
+    notes = Notes()
+    again = only(run("tiny", models="tiny_free", out=tmp_path, sizes=["none"], reporter=notes))
+    assert again.measurements["psnr[rgb]"].value == first.measurements["psnr[rgb]"].value
+    assert any("image 0: ssim[gaussian11,rgb] is 17, out of its range" in line for line in notes.lines)
+
+
+def test_scores_stay_until_a_record_that_is_measured_anew_is_there(tmp_path, monkeypatch) -> None:
+    first = only(run("tiny", models="tiny_free", out=tmp_path, sizes=["none"]))
+    path = tmp_path / first.per_image
+    before = path.read_bytes()
+    (tmp_path / "images").rename(tmp_path / "kept")
+    (tmp_path / "images").touch()
+    with pytest.raises(UserError, match="cannot be written"):
+        run("tiny", models="tiny_free", out=tmp_path, sizes=["none"], rerun="always")
+    assert path.read_bytes() == before
+    (tmp_path / "images").unlink()
+    again = only(run("tiny", models="tiny_free", out=tmp_path, sizes=["none"], rerun="always"))
+    assert (again.per_image, again.status) == (first.per_image, "ok")
+    assert [file.name for file in (tmp_path / "scores").glob("*.jsonl")] == [path.name]

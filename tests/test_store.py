@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -74,6 +75,58 @@ def test_a_journal_keeps_infinite_scores_and_refuses_nan(tmp_path) -> None:
     assert journal.read() == {"0": {"psnr[rgb]": math.inf}}
     with pytest.raises(ValueError, match="NaN is not a measurement"):
         journal.append("1", {"psnr[rgb]": math.nan})
+
+
+def a_journal(folder: Path, run: str = "a") -> Journal:
+    journal = Journal(folder / f"{run}.jsonl")
+    journal.append("0", {"psnr[rgb]": 20.0})
+    journal.append("1", {"psnr[rgb]": math.inf}, shift=(0.5, -1.0))
+    return journal
+
+
+def unseal(text: str) -> str:
+    line = json.loads(text)
+    del line["digest"]
+    return json.dumps(line)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda line: line.replace("20.0", "99.0"), "line 1: not as it was written"),
+        (lambda line: line.replace('"0"', '"2"'), "line 1: not as it was written"),
+        (lambda line: line[:-8] + "}", "line 1: damaged"),
+        (lambda line: "[]", "line 1: damaged"),
+        (lambda line: '{"id": "0", "scores": {"psnr[rgb]": "much"}, "digest": "x"}', "line 1: damaged"),
+        (lambda line: '{"id": "0", "scores": {"psnr[rgb]": NaN}}', "line 1: damaged"),
+        (unseal, "1 lines without a digest"),
+    ],
+)
+def test_a_line_of_a_journal_that_is_not_as_it_was_written_is_taken_out(tmp_path, change, problem: str) -> None:
+    journal = a_journal(tmp_path)
+    first, second = journal.path.read_text().splitlines()
+    journal.path.write_text(f"{change(first)}\n{second}\n")
+    assert journal.read() == {"1": {"psnr[rgb]": math.inf}}
+    (wrong,) = journal.mend()
+    assert str(journal.path) in wrong
+    assert problem in wrong
+    assert journal.path.read_text() == f"{second}\n"
+    assert journal.mend() == ()
+    assert journal.shifts() == {"1": (0.5, -1.0)}
+
+
+def test_a_line_of_another_run_is_not_believed(tmp_path) -> None:
+    lines = a_journal(tmp_path, "a").path.read_text()
+    other = Journal(tmp_path / "b.jsonl")
+    other.path.write_text(lines)
+    assert other.read() == {}
+    assert len(other.mend()) == 2
+
+
+def test_halves_of_characters_are_written_and_read(tmp_path) -> None:
+    journal = Journal(tmp_path / "a.jsonl")
+    journal.append("photo\udcff", {"psnr[rgb]": 20.0})
+    assert journal.read() == {"photo\udcff": {"psnr[rgb]": 20.0}}
 
 
 _WRITER = """

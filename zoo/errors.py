@@ -25,6 +25,10 @@ class OutputError(UserError, ValueError):
     """A network that returns anything but the one image that is asked of it."""
 
 
+class DiskError(UserError):
+    """A file that cannot be written, for instance on a full disk: it ends a run and is no failure of a model."""
+
+
 class TileError(UserError):
     """Tiles that a network's output would suffer from, or that a memory limit has no room for."""
 

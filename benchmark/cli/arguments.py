@@ -7,14 +7,21 @@ import json
 import math
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchmark.cleaning import terminal, visible
+from benchmark.replacing import naming
 from zoo.errors import UserError
 
 if TYPE_CHECKING:
     from benchmark.cli.console import ConsoleReporter
+
+
+# What an error of writing there is called.
+STDOUT = Path("standard output")
 
 
 def start(ctx: click.Context, *, as_json: bool = False) -> ConsoleReporter:
@@ -42,9 +49,30 @@ def seed_of(ctx: click.Context) -> int:
     return ctx.obj["seed"] or 0
 
 
+def echo(line: object, *, err: bool = False) -> None:
+    """Print a line, clean for a terminal and for the log of a CI system; line breaks in it are shown, not made."""
+    _write(terminal(visible(str(line))), err=err)
+
+
+def echo_lines(text: str) -> None:
+    """Print lines as ``echo`` does: whoever put them together keeps line breaks out of their parts."""
+    _write(terminal(text))
+
+
+def echo_commands(lines: Sequence[str], *, err: bool) -> None:
+    """Print commands to a CI system, whose texts are clean already."""
+    for line in lines:
+        _write(line, err=err)
+
+
+def _write(text: str, **how: Any) -> None:
+    with naming(STDOUT):
+        click.echo(text, **how)
+
+
 def print_json(ctx: click.Context, document: Any) -> None:
     """Print one strict JSON document on stdout."""
-    click.echo(json.dumps(_strict(document), indent=2, allow_nan=False), file=ctx.obj["stdout"])
+    _write(json.dumps(_strict(document), indent=2, allow_nan=False), file=ctx.obj["stdout"])
 
 
 def _strict(value: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from benchmark.cli.arguments import json_option, print_json, start, white_option
+from benchmark.cli.arguments import echo, json_option, print_json, start, white_option
 
 _SHOWN = 20
 
@@ -53,14 +53,14 @@ def _print_text(document: dict[str, Any]) -> None:
     _print_list(document["remarks"], "remark: ")
     if "cfa" in document and "cfa" not in shown:
         for other in document["cfa"]["others"]:
-            click.echo(f"{other['file']}: looks like {other['phase']}; no problem by itself, but look at it")
+            echo(f"{other['file']}: looks like {other['phase']}; no problem by itself, but look at it")
     files = f"{document['files']:,} files, {document['bytes'] / 1e6:,.1f} MB"
     if "cfa" in document:
         votes = ", ".join(f"{name} {count}" for name, count in sorted(document["cfa"]["votes"].items())) or "none"
         files += f", colour filter by votes: {votes}"
     problems = len(document["problems"])
     verdict = "no problems" if not problems else f"{problems} problem{'s' if problems > 1 else ''}"
-    click.echo(f"{document['dataset']}: {verdict} in {files}; manifest {document['manifest_digest'][:16]}")
+    echo(f"{document['dataset']}: {verdict} in {files}; manifest {document['manifest_digest'][:16]}")
 
 
 def _print_list(problems: list[dict[str, str]], lead: str) -> Counter[str]:
@@ -71,8 +71,8 @@ def _print_list(problems: list[dict[str, str]], lead: str) -> Counter[str]:
         shown[kind] += 1
         if shown[kind] <= _SHOWN:
             expected = f"; expected {problem['expected']}" if problem["expected"] else ""
-            click.echo(f"{lead}{problem['file']}: {problem['what']}{expected}")
+            echo(f"{lead}{problem['file']}: {problem['what']}{expected}")
     for kind, count in shown.items():
         if count > _SHOWN:
-            click.echo(f"... and {count - _SHOWN} more of this kind ({kind}); --json lists all")
+            echo(f"... and {count - _SHOWN} more of this kind ({kind}); --json lists all")
     return shown

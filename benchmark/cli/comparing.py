@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchmark.cli.arguments import json_option, print_json, start
+from benchmark.cli.arguments import echo, echo_commands, echo_lines, json_option, print_json, start
 from zoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -48,13 +48,16 @@ def compare(
     from benchmark.regression.judging import Tolerances
     from benchmark.regression.sources import open_set
 
-    comparison = compare_sets(open_set(before), open_set(after), Tolerances(timings=tolerance / 100))
+    sets = open_set(before), open_set(after)
+    for found in sets:
+        _warn_of_scores(found)
+    comparison = compare_sets(*sets, Tolerances(timings=tolerance / 100))
     if as_json:
         print_json(ctx, rendering.comparison_json(comparison))
     elif markdown:
-        click.echo(rendering.comparison_markdown(comparison, changes_only=changes), nl=False)
+        echo_lines(rendering.comparison_markdown(comparison, changes_only=changes).removesuffix("\n"))
     else:
-        click.echo(rendering.comparison_text(comparison, changes_only=changes))
+        echo_lines(rendering.comparison_text(comparison, changes_only=changes))
 
 
 @click.command()
@@ -104,6 +107,7 @@ def check(
         refuse_inputs(f"{flag} {file}", [file], [baseline, *held_against])
     thresholds = read_settings(config, Thresholds) if config else Thresholds()
     found = open_set(results)
+    _warn_of_scores(found)
     if update:
         _update(ctx, Path(baseline), found, thresholds, as_json)
         return
@@ -113,6 +117,12 @@ def check(
     _print_report(ctx, report, command, github=github, as_json=as_json)
     if not report.passes:
         ctx.exit(1)
+
+
+def _warn_of_scores(found: ResultSet) -> None:
+    """Say which scores per image are not as they were written: means alone are compared then."""
+    for line in found.warnings:
+        echo(f"warning: {line}", err=True)
 
 
 def _write_reports(report: Report, command: str, junit: str | None, markdown: str | None) -> None:
@@ -132,11 +142,10 @@ def _print_report(ctx: click.Context, report: Report, command: str, *, github: b
     if as_json:
         print_json(ctx, report_json(report))
     else:
-        click.echo(report_text(report, command))
+        echo_lines(report_text(report, command))
     if github:
-        # GitHub reads both streams; with --json stdout has one document and nothing else.
-        for line in github_annotations(report, command):
-            click.echo(line, err=as_json)
+        # Commands on purpose, their texts clean. GitHub reads both streams; with --json stdout has one document alone.
+        echo_commands(github_annotations(report, command), err=as_json)
 
 
 def _update(ctx: click.Context, baseline: Path, found: ResultSet, thresholds: Thresholds, as_json: bool) -> None:
@@ -159,4 +168,6 @@ def _update(ctx: click.Context, baseline: Path, found: ResultSet, thresholds: Th
     if as_json:
         print_json(ctx, {"written": str(baseline), "records": number} | document)
         return
-    click.echo("\n".join([*filter(None, [text]), f"wrote {baseline}: {number} record{'s' if number != 1 else ''}"]))
+    if text:
+        echo_lines(text)
+    echo(f"wrote {baseline}: {number} record{'s' if number != 1 else ''}")

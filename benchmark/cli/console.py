@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from benchmark.cleaning import one_line, terminal
 from benchmark.leaderboard import Board
 from benchmark.reporting import Reporter
 
@@ -27,12 +29,12 @@ class ConsoleReporter(Reporter):
     def note(self, message: str) -> None:
         """Print a line."""
         if self.verbosity >= 0:
-            self.console.print(escape(message))
+            self.console.print(escape(_line(message)))
 
     def detail(self, message: str) -> None:
         """Print a line for ``-v``."""
         if self.verbosity >= 1:
-            self.console.print(escape(message))
+            self.console.print(escape(_line(message)))
 
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[Callable[[], None]]:
@@ -53,7 +55,7 @@ class ConsoleReporter(Reporter):
             if display is None:
                 display = self._display = stack.enter_context(Progress(*columns, console=self.console, transient=True))
                 stack.callback(setattr, self, "_display", None)
-            task = display.add_task(escape(label), total=total)
+            task = display.add_task(escape(_line(label)), total=total)
             stack.callback(display.remove_task, task)
             yield lambda: display.advance(task)
 
@@ -65,13 +67,19 @@ class ConsoleReporter(Reporter):
             nonlocal done
             done += 1
             if done % step == 0 or done == total:
-                print(f"{label}: {done}/{total}", file=sys.stderr, flush=True)
+                print(_line(f"{label}: {done}/{total}"), file=sys.stderr, flush=True)
 
         return advance
 
 
+def _line(text: str) -> str:
+    return terminal(one_line(text))
+
+
 def print_board(board: Board) -> None:
     """Print a table on stdout: on a terminal in as many pieces as its width asks for, elsewhere in one."""
+    headers, rows = tuple(map(_line, board.headers)), tuple(tuple(map(_line, row)) for row in board.rows)
+    board = replace(board, title=_line(board.title), headers=headers, rows=rows)
     console = Console(highlight=False)
     widths = [_width(board, index) for index in range(len(board.headers))]
     if not console.is_terminal:

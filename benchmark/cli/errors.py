@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
+from benchmark.cleaning import one_line, terminal
+from benchmark.replacing import naming
 from zoo.errors import UserError, nearest
 
 EXIT_USAGE = 2
@@ -21,8 +25,14 @@ class OneLineErrors(click.Group):
         """Run the command; never a traceback for a user's mistake, unless ZOO_BENCH_DEBUG is set."""
         kwargs["standalone_mode"] = False
         debug = bool(os.environ.get("ZOO_BENCH_DEBUG"))
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                # A sign that this terminal's encoding does not have is no reason to crash.
+                stream.reconfigure(errors="backslashreplace")
         try:
-            sys.exit(super().main(*args, **kwargs) or 0)
+            status = super().main(*args, **kwargs) or 0
+            _flush_stdout()
+            sys.exit(status)
         except click.UsageError as error:
             context = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
             self._fail(f"{_sentence(error.format_message())}{context}", EXIT_USAGE, debug)
@@ -46,9 +56,20 @@ class OneLineErrors(click.Group):
     def _fail(self, message: str, status: int, debug: bool) -> None:
         if debug:
             raise
-        click.echo(f"zoo-bench: {' '.join(message.split())}", err=True)
+        click.echo(f"zoo-bench: {terminal(one_line(message))}", err=True)
         sys.exit(status)
 
 
 def _sentence(text: str) -> str:
     return text if text.endswith((".", "?", "!")) else f"{text}."
+
+
+def _flush_stdout() -> None:
+    """Write what waits; raises DiskError where stdout is a file on a full disk: Python would say it without a name."""
+    try:
+        with naming(Path("standard output")):
+            sys.stdout.flush()
+    except UserError:
+        # What is left would be written again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from benchmark.cli.arguments import json_option, key_values, parse_size, print_json, seed_of, set_option, start
+from benchmark.cli.arguments import echo, json_option, key_values, parse_size, print_json, seed_of, set_option, start
 
 
 @click.command()
@@ -59,7 +59,7 @@ def export(
         _print_text(document)
     if not document["parity"]["ok"]:
         names = ", ".join(one["file"] for one in document["files"])
-        click.echo(f"zoo-bench: {names}: does not agree with torch; the file is kept for a look at it.", err=True)
+        echo(f"zoo-bench: {names}: does not agree with torch; the file is kept for a look at it.", err=True)
         ctx.exit(1)
 
 
@@ -68,16 +68,16 @@ def _print_text(document: Mapping[str, Any]) -> None:
         beside = ""
         if one["weights_file"]:
             beside = f", {one['weights_bytes'] / 1e6:.2f} MB of weights in {one['weights_file']}"
-        click.echo(f"wrote {one['file']} ({one['role']}, {one['bytes'] / 1e6:.2f} MB, opset {one['opset']}{beside})")
+        echo(f"wrote {one['file']} ({one['role']}, {one['bytes'] / 1e6:.2f} MB, opset {one['opset']}{beside})")
         inputs = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in one["inputs"].items())
-        click.echo(f"  inputs      {inputs}")
-        click.echo(f"  operations  {', '.join(f'{name} {count}' for name, count in one['operations'].items())}")
+        echo(f"  inputs      {inputs}")
+        echo(f"  operations  {', '.join(f'{name} {count}' for name, count in one['operations'].items())}")
     parity = document["parity"]
     for one in parity["sizes"]:
-        click.echo(
+        echo(
             f"against torch at {'x'.join(map(str, one['input_shape']))} ({parity['runtime']}):"
             f" max. absolute error {one['max_abs_error']:.2e}, relative {one['relative_error']:.2e}"
         )
-    click.echo(f"{'agrees' if parity['ok'] else 'DOES NOT AGREE'} to {parity['tolerance']:g}")
+    echo(f"{'agrees' if parity['ok'] else 'DOES NOT AGREE'} to {parity['tolerance']:g}")
     for note in document["notes"]:
-        click.echo(f"note: {note}")
+        echo(f"note: {note}")

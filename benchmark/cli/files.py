@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchmark.cli.arguments import key_values, seed_of, set_option, start
+from benchmark.cli.arguments import echo, key_values, seed_of, set_option, start
 from benchmark.units import MIB
 from zoo.errors import UserError
 
@@ -36,7 +36,7 @@ def weights_import(
 
     options = key_values("--set", settings, "KEY=VALUE")
     metadata = import_weights(model, checkpoint, out, options=options, take=take, reporter=reporter)
-    click.echo(f"wrote {out} ({metadata['evidence']}, sha256 of the source {metadata['source_sha256'][:16]})")
+    echo(f"wrote {out} ({metadata['evidence']}, sha256 of the source {metadata['source_sha256'][:16]})")
 
 
 @click.group()
@@ -64,7 +64,7 @@ def data_make(ctx: click.Context, name: str, out: str, seed: int | None, photos:
         count=count,
         reporter=reporter,
     )
-    click.echo(f"wrote {out}")
+    echo(f"wrote {out}")
 
 
 @click.command()
@@ -107,17 +107,17 @@ def leaderboard(
 
     records = read_folders(folders)
     for line in warnings(records):
-        click.echo(f"warning: {line}", err=True)
+        echo(f"warning: {line}", err=True)
     if not check:
         for path in write_tables(records, Path(out)):
-            click.echo(f"wrote {path}")
+            echo(f"wrote {path}")
         return
     stale = stale_tables(records, Path(out))
     for path in stale:
-        click.echo(f"stale: {path}; run `zoo-bench leaderboard` and commit the result.", err=True)
+        echo(f"stale: {path}; run `zoo-bench leaderboard` and commit the result.", err=True)
     if stale:
         ctx.exit(1)
-    click.echo("all tables are up to date")
+    echo("all tables are up to date")
 
 
 def _write_html(folders: list[Path], path: Path, gallery: int | None, check: bool, reporter: Reporter) -> None:
@@ -141,4 +141,4 @@ def _write_html(folders: list[Path], path: Path, gallery: int | None, check: boo
             f"warning: no pictures for {len(missing)} row(s), the first one {name}: {reason};"
             " run again with `zoo-bench run --out DIR` and pass --results DIR."
         )
-    click.echo(f"wrote {path} ({path.stat().st_size / MIB:.1f} MiB); open it in a browser, no network is needed")
+    echo(f"wrote {path} ({path.stat().st_size / MIB:.1f} MiB); open it in a browser, no network is needed")

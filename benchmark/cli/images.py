@@ -9,6 +9,7 @@ import click
 
 from benchmark.cli.arguments import (
     comma_separated,
+    echo,
     json_option,
     key_values,
     parse_tile,
@@ -79,7 +80,7 @@ def infer(
     machine.use_one_heap()
     options = key_values("--set", settings, "KEY=VALUE")
     for path in run_on(model, inputs, out, options=options, seed=seed_of(ctx), reporter=reporter, **flags):
-        click.echo(str(path))
+        echo(str(path))
 
 
 @click.command()
@@ -129,16 +130,16 @@ def score(
 
 
 def _print_scores(document: dict[str, Any]) -> None:
-    click.echo(f"{document['n']} images")
+    echo(f"{document['n']} images")
     for id, value in document["scores"].items():
         part = document.get("infinite", {}).get(id)
         finite = (
             "" if part is None else f" ({part['n_inf']} of {document['n']} images; {_mean_of(part)} over the others)"
         )
-        click.echo(f"{id:40} {'-' if value is None else f'{value:.6f}'}{finite}")
+        echo(f"{id:40} {'-' if value is None else f'{value:.6f}'}{finite}")
     shifts = [max(map(abs, image["shift"].values())) for image in document["per_image"] if "shift" in image]
     if shifts:
-        click.echo(f"{sum(shift > 0 for shift in shifts)} images shifted, by up to {max(shifts):.2f} pixels")
+        echo(f"{sum(shift > 0 for shift in shifts)} images shifted, by up to {max(shifts):.2f} pixels")
 
 
 def _mean_of(part: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from benchmark.cli.arguments import json_option, print_json, start
+from benchmark.cli.arguments import echo, json_option, print_json, start
 from benchmark.units import size_text
 from zoo.errors import UserError
 
@@ -33,11 +33,11 @@ def results_migrate(ctx: click.Context, paths: tuple[str, ...]) -> None:
 
     for file in record_files([Path(path) for path in paths]):
         done = migrate_baseline(file) if is_baseline(file) else migrate(file)
-        click.echo(f"{file}: {done.rewritten} of {done.total} records rewritten")
+        echo(f"{file}: {done.rewritten} of {done.total} records rewritten")
         if done.gone:
-            click.echo(f"{file}: no longer named, as they are not there: {len(done.gone)} files, first {done.gone[0]}")
+            echo(f"{file}: no longer named, as they are not there: {len(done.gone)} files, first {done.gone[0]}")
         for number in done.edited:
-            click.echo(f"{file}, record {number}: edited by hand, left as it is", err=True)
+            echo(f"{file}, record {number}: edited by hand, left as it is", err=True)
 
 
 @results.command("drop")
@@ -61,7 +61,7 @@ def results_drop(
     count = 0
     for file in record_files([Path(path) for path in paths]):
         for record in drop(file, keys=keys, models=models, status=status or ""):
-            click.echo(f"dropped {record.key} {record.model} on {record.dataset} ({record.status})")
+            echo(f"dropped {record.key} {record.model} on {record.dataset} ({record.status})")
             count += 1
     if not count:
         raise UserError(f"results drop: no such record in {', '.join(paths)}; expected a key or model that is there.")
@@ -84,9 +84,9 @@ def cache_list(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         print_json(ctx, {"folder": str(cache_root()), "bytes": sizes})
         return
-    click.echo(cache_root())
+    echo(cache_root())
     for part in PARTS:
-        click.echo(f"  {part.name:11} {size_text(sizes[part.name]):>10}  {part.meaning}")
+        echo(f"  {part.name:11} {size_text(sizes[part.name]):>10}  {part.meaning}")
 
 
 @cache.command("clear")
@@ -98,4 +98,4 @@ def cache_clear(ctx: click.Context, parts: tuple[str, ...]) -> None:
     from benchmark.cache import clear
 
     for name, size in clear(parts).items():
-        click.echo(f"removed {name}: {size_text(size)}")
+        echo(f"removed {name}: {size_text(size)}")

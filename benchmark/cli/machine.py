@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from benchmark.cli.arguments import json_option, parse_tile, print_json, start
+from benchmark.cli.arguments import echo_lines, json_option, parse_tile, print_json, start
 from zoo.errors import UserError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -110,4 +110,4 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         print_json(ctx, document)
     else:
-        click.echo(doctor_text(document))
+        echo_lines(doctor_text(document))

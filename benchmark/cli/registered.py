@@ -6,7 +6,17 @@ from typing import Any
 
 import click
 
-from benchmark.cli.arguments import json_option, key_values, parse_size, print_json, seed_of, set_option, start
+from benchmark.cli.arguments import (
+    echo,
+    echo_lines,
+    json_option,
+    key_values,
+    parse_size,
+    print_json,
+    seed_of,
+    set_option,
+    start,
+)
 from benchmark.cli.machine import condition_options, given_conditions
 from zoo.errors import UserError
 
@@ -25,7 +35,7 @@ def list_command(ctx: click.Context, what: str, as_json: bool) -> None:
         print_json(ctx, rows)
         return
     for row in rows:
-        click.echo(f"{row['name']:32} {row.get('summary', '')}".rstrip())
+        echo(f"{row['name']:32} {row.get('summary', '')}".rstrip())
 
 
 @click.command()
@@ -40,7 +50,7 @@ def show(ctx: click.Context, model: str, as_json: bool) -> None:
     if as_json:
         print_json(ctx, card_document(model))
     else:
-        click.echo(card_text(model))
+        echo_lines(card_text(model))
 
 
 @click.command()
@@ -88,6 +98,6 @@ def profile(
     if as_json:
         print_json(ctx, document)
     else:
-        click.echo(profile_text(document))
+        echo_lines(profile_text(document))
         if measured:
-            click.echo(measured_text(document))
+            echo_lines(measured_text(document))

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from benchmark.cli.arguments import comma_separated, json_option, key_values, print_json, start, white_option
+from benchmark.cli.arguments import comma_separated, echo, json_option, key_values, print_json, start, white_option
 from benchmark.cli.errors import EXIT_INTERRUPTED
 from benchmark.cli.machine import condition_options, given_conditions, parse_bytes
 from zoo.errors import UserError
@@ -134,5 +134,7 @@ def _print_results(results: Sequence[Any], pages: Sequence[Path], out: Path) -> 
         for board in boards(results, dataset):
             print_board(board)
     pictures = [out / result.pictures for result in results if result.pictures]
-    click.echo("\n".join([f"records    {out / 'results.jsonl'}", *(f"table      {path}" for path in pages)]))
-    click.echo("\n".join(f"pictures   {path}" for path in pictures))
+    echo(f"records    {out / 'results.jsonl'}")
+    for what, paths in (("table", pages), ("pictures", pictures)):
+        for path in paths:
+            echo(f"{what:10} {path}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from benchmark.cli.arguments import key_values, set_option, start
+from benchmark.cli.arguments import echo, key_values, set_option, start
 
 
 @click.command()
@@ -39,4 +39,4 @@ def submit(
     described = Method(method or model, authors, paper, venue)
     paths = run_on(model, data_root, out, weights=weights, options=options, method=described, reporter=reporter)
     for path in paths:
-        click.echo(str(path))
+        echo(str(path))

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from benchmark.cli.arguments import json_option, key_values, print_json, start
+from benchmark.cli.arguments import echo, echo_lines, json_option, key_values, print_json, start
 from benchmark.cli.errors import EXIT_INTERRUPTED
 
 
@@ -67,7 +67,7 @@ def sweep(
         if as_json:
             print_json(ctx, document)
         else:
-            click.echo("\n".join(budget_lines(document)))
+            echo_lines("\n".join(budget_lines(document)))
         return
     try:
         document = sweeps.sweep(
@@ -81,20 +81,21 @@ def sweep(
     else:
         _print_summary(document)
     if document["failed"]:
-        click.echo(f"zoo-bench: {len(document['failed'])} point(s) failed: {', '.join(document['failed'])}", err=True)
+        echo(f"zoo-bench: {len(document['failed'])} point(s) failed: {', '.join(document['failed'])}", err=True)
         ctx.exit(1)
 
 
 def _print_summary(document: Mapping[str, Any]) -> None:
-    click.echo(f"{document['title']} on {document['dataset']}: {document['error']}, mean over seeds")
-    click.echo(f"{'family':12} {'value':>8} {'params':>12} {'FLOPs [G]':>10} {'seeds':>5} {'test':>8} {'train':>8}")
+    echo(f"{document['title']} on {document['dataset']}: {document['error']}, mean over seeds")
+    echo(f"{'family':12} {'value':>8} {'params':>12} {'FLOPs [G]':>10} {'seeds':>5} {'test':>8} {'train':>8}")
     for member in document["members"]:
-        click.echo(
+        echo(
             f"{member['family']:12} {member['value']!s:>8} {member['params']:>12,} {member['flops'] / 1e9:>10.3f}"
             f" {member['seeds']:>5} {member['test_error']:>8.4f} {member['train_error']:>8.4f}"
             f"{'  ' + member['incomplete'] if 'incomplete' in member else ''}"
         )
     for family, threshold in document["thresholds"].items():
         where = "not reached" if threshold is None else f"{threshold['option']} {threshold['value']}"
-        click.echo(f"training error under {document['vanished']:g}, {family}: {where}")
-    click.echo("\n".join(document["files"]))
+        echo(f"training error under {document['vanished']:g}, {family}: {where}")
+    for file in document["files"]:
+        echo(file)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from benchmark.cli.arguments import json_option, key_values, print_json, start, white_option
+from benchmark.cli.arguments import echo, json_option, key_values, print_json, start, white_option
 from benchmark.cli.errors import EXIT_INTERRUPTED
 
 
@@ -44,7 +44,7 @@ def train(
     try:
         document = run_on(recipe, out, overrides=overrides, resume=resume, reporter=reporter)
     except DivergedError as error:
-        click.echo(f"zoo-bench: {error}", err=True)
+        echo(f"zoo-bench: {error}", err=True)
         ctx.exit(1)
     except KeyboardInterrupt:
         reporter.note("interrupted; the same command with --resume goes on from the last checkpoint.")
@@ -56,5 +56,6 @@ def train(
         return
     scores = document["scores"].get("scores", {})
     reached = "".join(f", {id} {value:.4f}" for id, value in scores.items() if isinstance(value, float))
-    click.echo(f"{document['model']}: {document['steps']} steps{reached}")
-    click.echo("\n".join(f"{name:8} {document[name]}" for name in ("weights", "curves", "log")))
+    echo(f"{document['model']}: {document['steps']} steps{reached}")
+    for name in ("weights", "curves", "log"):
+        echo(f"{name:8} {document[name]}")

@@ -179,8 +179,6 @@ def _manifest(path: Path | None) -> Iterator[TextIO | None]:
     if path is None:
         yield None
         return
-    try:
-        with replacing(path) as partial, partial.open("w", encoding="utf-8", errors="surrogateescape") as lines:
-            yield lines
-    except OSError as error:
-        raise UserError(f"--manifest: cannot write {path} ({error.strerror or error}).") from error
+    utf8: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}
+    with replacing(path, "--manifest") as partial, partial.open("w", **utf8) as lines:
+        yield lines

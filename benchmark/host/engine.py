@@ -125,8 +125,8 @@ def run_here(
 
 def _failed(failure: Mapping[str, Any], **beside: Any) -> Outcome:
     """Return the outcome of an exception that ``describe_failure`` described."""
-    kinds = ("UserError", "BuildError", "SizeError", "OutputError", "CostError", "TileError", "EngineError")
-    plain = failure["type"].endswith(kinds)
+    ours = ("UserError", "DiskError", "BuildError", "SizeError", "OutputError", "CostError", "TileError", "EngineError")
+    plain = failure["type"].endswith(ours)
     error = failure["message"] if plain else f"{failure['type']}: {failure['message']}"
     return Outcome(failure["status"], error=error, exception=failure["type"], **beside)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmark.htmlpage.records import Sourced
 from benchmark.imaging.pictures import INDEX, VIEWS
+from benchmark.results.store import beside
 
 # Of all pictures together, before base64 adds a third: the page is to be sent and opened with ease.
 TOTAL_BYTES = 24 << 20
@@ -55,9 +56,8 @@ class Gallery:
                 else "its run kept no separate pictures"
             )
             raise NoPicturesError(why)
-        root = one.file.parent.resolve()
-        folder = (root / one.result.gallery).resolve()
-        if not folder.is_relative_to(root):
+        folder = beside(one.result, one.result.gallery)
+        if folder is None:
             raise NoPicturesError("the record names a folder outside that of its file")
         if not (folder / INDEX).is_file():
             raise NoPicturesError("they are not beside the record's file any more")
@@ -87,6 +87,8 @@ def _read_index(folder: Path) -> list[dict[str, Any]]:
 def _read_picture(folder: Path, name: str) -> bytes:
     """Return a JPEG's bytes; raises NoPicturesError for what is none, and never leaves the folder."""
     path = folder / Path(name).name
+    if not path.resolve().is_relative_to(folder):
+        raise NoPicturesError(f"{path.name} is a link out of the folder")
     try:
         size = path.stat().st_size
         content = path.read_bytes() if size <= ONE_BYTES else b""

@@ -17,9 +17,9 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from benchmark.cleaning import in_texts
 from benchmark.htmlpage.data import Document
-from benchmark.replacing import replace_text
-from zoo.errors import UserError
+from benchmark.replacing import naming, replace_text
 
 # Parts of the script in the order in which they use each other.
 _SCRIPT = ("dom", "values", "state", "drawer", "table", "filters", "plot", "gallery", "main")
@@ -27,16 +27,17 @@ _SCRIPT = ("dom", "values", "state", "drawer", "table", "filters", "plot", "gall
 
 def render(document: Document) -> str:
     """Return the page; the same document gives the same text."""
+    content = in_texts(document.content)
     script = "(() => {\n'use strict';\n" + "\n".join(_read(f"script/{name}.js") for name in _SCRIPT) + "})();\n"
     scripts = {"plotly": _in_script(get_plotlyjs()), "script": _in_script(script)}
     environment = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
     return environment.from_string(_read("page.html.j2")).render(
         title="zoo-bench leaderboard",
         version=metadata.version("zoo-bench"),
-        summary=summary(document.content),
+        summary=summary(content),
         policy=_policy(list(scripts.values())),
         css=Markup(_read("page.css")),
-        data=Markup(json_in_html(document.content)),
+        data=Markup(json_in_html(content)),
         **{name: Markup(text) for name, text in scripts.items()},
     )
 
@@ -63,13 +64,9 @@ def json_in_html(value: Any) -> str:
 def write_page(document: Document, path: Path) -> None:
     """Write the page, atomically; raises UserError if it cannot be written."""
     text = render(document)
-    try:
+    with naming(path, "--html"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(path, text)
-    except OSError as error:
-        raise UserError(
-            f"--html: cannot write {path} ({error.strerror}); name a file in a folder that you may write to."
-        ) from None
+    replace_text(path, text, "--html")
 
 
 def _policy(scripts: list[str]) -> str:

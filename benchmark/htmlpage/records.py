@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmark.leaderboard import row_name
 from benchmark.leaderboard.tables import images_of, is_scored
-from benchmark.results.records import newest
+from benchmark.results.records import newest, oldest_first
 from benchmark.results.store import read_folders
 from benchmark.types import Result
 from zoo.errors import UserError
@@ -99,7 +99,9 @@ def _conditions(one: Sourced) -> tuple[object, ...]:
 def _one_per_model(rows: Sequence[Sourced]) -> list[Sourced]:
     """Keep one row per model, machine and threads: the one with more images, the newest; failures stay."""
     best: dict[object, Sourced] = {}
-    for one in sorted(rows, key=lambda one: (one.result.n, one.result.created)):
+    by_result = {id(one.result): one for one in rows}
+    for result in sorted(oldest_first(one.result for one in rows), key=lambda result: result.n):
+        one = by_result[id(result)]
         best[_conditions(one) if one.result.status == "ok" else one.result.key] = one
     return sorted(best.values(), key=lambda one: (one.name, one.result.key))
 

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from benchmark.replacing import replace_text, replacing
+from benchmark.cleaning import one_line
+from benchmark.replacing import naming, replace_text, replacing
 from benchmark.types import Sample, encode_number
 from zoo.raw import align_to_red, pack
 
@@ -64,15 +65,16 @@ def save_sheet(path: Path, title: str, rows: Sequence[Row]) -> None:
     height = HEADER + len(rows) * (TILE + CAPTION + GAP)
     sheet = Image.new("RGB", (width, height), (250, 250, 250))
     draw = ImageDraw.Draw(sheet)
-    draw.text((GAP, 4), title, fill=(20, 20, 20), font=ImageFont.load_default(16))
+    draw.text((GAP, 4), one_line(title), fill=(20, 20, 20), font=ImageFont.load_default(16))
     for column, name in enumerate(_COLUMNS):
         draw.text((GAP + column * (TILE + GAP), 24), name, fill=(90, 90, 90), font=ImageFont.load_default(12))
     for index, row in enumerate(rows):
         top = HEADER + index * (TILE + CAPTION + GAP)
         for column, picture in enumerate(row.images()):
             sheet.paste(_fit(picture), (GAP + column * (TILE + GAP), top))
-        draw.text((GAP, top + TILE + 3), row.caption, fill=(20, 20, 20), font=ImageFont.load_default(13))
-    path.parent.mkdir(parents=True, exist_ok=True)
+        draw.text((GAP, top + TILE + 3), one_line(row.caption), fill=(20, 20, 20), font=ImageFont.load_default(13))
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
         # Photographs and noise hardly compress: run lengths (zlib's Z_RLE) take half the time of the default.
         sheet.save(partial, format="PNG", compress_level=1, compress_type=3)
@@ -83,7 +85,8 @@ def save_pictures(folder: Path, rows: Sequence[Row]) -> None:
 
     The index ``pictures.json`` lists by image its id, scores, height and width of the target, and file by view.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with naming(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     entries = []
     for number, row in enumerate(rows):
         files = {}

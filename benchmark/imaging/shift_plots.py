@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from benchmark.cleaning import one_line
 from benchmark.imaging.alignment import RADIUS, Shift
-from benchmark.replacing import replacing
+from benchmark.replacing import naming, replacing
 from zoo.errors import UserError
 
 _CELL, _GAP, _HEADER = 9, 40, 56
@@ -28,14 +29,15 @@ def save_shift_histogram(path: Path, title: str, shifts: Sequence[Shift]) -> Non
     draw = ImageDraw.Draw(sheet)
     lengths = np.hypot(*np.array(shifts, np.float64).T)
     median, most = float(np.median(lengths)), float(lengths.max())
-    draw.text((_GAP, 8), title, fill=_INK, font=ImageFont.load_default(16))
+    draw.text((_GAP, 8), one_line(title), fill=_INK, font=ImageFont.load_default(16))
     summary = (
         f"{len(shifts)} images, shift of the output against the target: median {median:.2f} px, largest {most:.2f} px"
     )
     draw.text((_GAP, 32), summary, fill=_PALE, font=ImageFont.load_default(12))
     _draw_map(draw, _GAP, shifts)
     _draw_lengths(draw, 2 * _GAP + _SIDE, lengths)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
         sheet.save(partial, format="PNG")
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from benchmark.cleaning import markdown_code
 from benchmark.types import Measurement, Result
 from benchmark.units import GIB
 
@@ -67,7 +68,7 @@ def score_column(measurement: Measurement, id: str) -> Column:
     """Return the column of a score; its header is complete."""
     digits = _SCORE_DIGITS.get(measurement.unit, 4)
     unit = f" [{measurement.unit}]" if measurement.unit else ""
-    return Column(id, f"`{id}`{unit} {ARROWS[measurement.higher_is_better]}", _scaled(1, digits))
+    return Column(id, f"{markdown_code(id)}{unit} {ARROWS[measurement.higher_is_better]}", _scaled(1, digits))
 
 
 def present(columns: Sequence[Column], rows: Sequence[Result]) -> tuple[Column, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from tabulate import tabulate
 
+from benchmark.cleaning import markdown, markdown_link
 from benchmark.leaderboard.tables import Board
 
 NAME = "README.md"
@@ -22,8 +23,11 @@ def index_page(tables: Mapping[str, Sequence[Board]], counts: Mapping[str, int],
 
     ``counts``: number of records by dataset; ``papers``: title by file name.
     """
-    rows = [[f"[{name}]({name}.md)", _what(tables[name]), str(counts[name]), _best(tables[name])] for name in tables]
-    rows += [[f"[{file.removesuffix('.md')}]({file})", title, "", ""] for file, title in papers.items()]
+    rows = [
+        [markdown_link(name, f"{name}.md"), _what(tables[name]), str(counts[name]), markdown(_best(tables[name]))]
+        for name in tables
+    ]
+    rows += [[markdown_link(file.removesuffix(".md"), file), markdown(title), "", ""] for file, title in papers.items()]
     table = tabulate(
         rows,
         headers=["page", "what it shows", "records", "best row"],

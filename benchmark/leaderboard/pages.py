@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from benchmark.cleaning import markdown
 from benchmark.leaderboard.tables import Board, boards
-from benchmark.replacing import replace_text
+from benchmark.replacing import naming, replace_text
 from benchmark.types import Result
 from zoo.errors import UserError
 
@@ -16,18 +17,15 @@ from zoo.errors import UserError
 def to_markdown(board: Board) -> str:
     """Return a table as Markdown, the best value of each column in bold."""
     rows = [
-        [f"**{_escaped(cell)}**" if (y, x) in board.best else _escaped(cell) for x, cell in enumerate(row)]
+        [f"**{markdown(cell)}**" if (y, x) in board.best else markdown(cell) for x, cell in enumerate(row)]
         for y, row in enumerate(board.rows)
     ]
     align = ["left" if x < board.labels else "right" for x in range(len(board.headers))]
-    table = tabulate(rows, headers=list(board.headers), tablefmt="pipe", colalign=align, disable_numparse=True)
+    headers = [markdown(header) for header in board.headers]
+    table = tabulate(rows, headers=headers, tablefmt="pipe", colalign=align, disable_numparse=True)
     lead = "".join(f"{line}\n\n" for line in board.lead)
-    return f"## {board.title}\n\n{lead}{table}\n\n" + "".join(f"- {note}\n" for note in map(_escaped, board.notes))
-
-
-def _escaped(cell: str) -> str:
-    """Return a text that ends no cell and opens no tag: names and errors are the user's."""
-    return " ".join(cell.split()).replace("|", "\\|").replace("<", "&lt;")
+    notes = "".join(f"- {markdown(note)}\n" for note in board.notes)
+    return f"## {markdown(board.title)}\n\n{lead}{table}\n\n{notes}"
 
 
 def page(results: Sequence[Result], dataset: str) -> str:
@@ -38,12 +36,12 @@ def page(results: Sequence[Result], dataset: str) -> str:
 def page_of(dataset: str, tables: Sequence[Board]) -> str:
     """Return the Markdown page of a dataset's tables."""
     lead = (
-        f"# Leaderboard: {dataset}\n\n"
+        f"# Leaderboard: {markdown(dataset)}\n\n"
         "Made by `zoo-bench leaderboard` from the records beside it; do not edit. Arrows show which way is better,"
         " bold marks the best value of a column.\n"
     )
     definitions = dict.fromkeys(text for board in tables for text in board.definitions)
-    last = "## Definitions\n\n" + "".join(f"- {text}\n" for text in definitions)
+    last = "## Definitions\n\n" + "".join(f"- {markdown(text)}\n" for text in definitions)
     return "\n".join([lead, *(to_markdown(board) for board in tables), last])
 
 
@@ -74,7 +72,8 @@ def stale_pages(results: Sequence[Result], out: Path) -> list[Path]:
 
 def write_files(texts: Mapping[str, str], out: Path) -> list[Path]:
     """Write ``texts`` by file name into ``out``, each atomically; return their paths."""
-    out.mkdir(parents=True, exist_ok=True)
+    with naming(out, "--out"):
+        out.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, text in texts.items():
         path = out / name

@@ -10,6 +10,7 @@ from benchmark.leaderboard import Board, newest, to_markdown
 from benchmark.leaderboard.paper_measured import model_cell, name_cell, quality_board, speed_boards, time_board
 from benchmark.leaderboard.published import Cost, PaperRow, PaperTable, Printed, Publication, read_published
 from benchmark.leaderboard.row_costs import CountedRows, RowCosts
+from benchmark.results.records import oldest_first
 from benchmark.types import Result
 from benchmark.units import GIB
 from zoo.errors import UserError
@@ -133,7 +134,7 @@ def paper_pages(published_folder: Path, results: Iterable[Result]) -> dict[str, 
 
     Records that were edited by hand and those of approximate tiles are left out.
     """
-    records = sorted(newest(r for r in results if r.is_fair), key=lambda result: result.created)
+    records = oldest_first(newest(r for r in results if r.is_fair))
     pages, counted = {}, CountedRows.open()
     for path, publication in read_published(published_folder).items():
         for table in publication.tables:

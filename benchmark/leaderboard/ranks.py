@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from benchmark.leaderboard.cells import row_name
 from benchmark.results.paired import LEVEL, RESAMPLES, paired_difference
-from benchmark.results.store import image_scores
+from benchmark.results.store import image_scores, scores_problem
 from benchmark.types import Result
 
 RULE = (
@@ -21,6 +22,7 @@ UNTESTED = (
     "Rank: by {main} alone. No difference was tested and no tie is shown: that takes the scores of two or more images"
     " beside the records."
 )
+DISTRUSTED = "the scores per image beside the record are not as they were written, so they are not used."
 _UNTESTED = "?"
 
 
@@ -42,11 +44,16 @@ def ranked(rows: Sequence[Result], main: str) -> tuple[list[str], list[str]]:
             ranks[index] = f"{position}{'=' if len(group) > 1 else ''}{'' if tested else _UNTESTED}"
         position += len(group)
     if not any(scores[index] for index in fair):
-        return [rank.rstrip(_UNTESTED) for rank in ranks], [UNTESTED.format(main=f"`{main}`")]
+        return [rank.rstrip(_UNTESTED) for rank in ranks], [UNTESTED.format(main=f"`{main}`"), *_distrusted(rows)]
     notes = [RULE.format(main=f"`{main}`"), CROPS]
     if any(rank.endswith(_UNTESTED) for rank in ranks):
         notes.append(f"{_UNTESTED}: no scores per image beside the record, so the difference was not tested.")
-    return ranks, notes
+    return ranks, [*notes, *_distrusted(rows)]
+
+
+def _distrusted(rows: Sequence[Result]) -> list[str]:
+    names = [row_name(row) for row in rows if scores_problem(row)]
+    return [f"{', '.join(names)}: {DISTRUSTED}"] if names else []
 
 
 def _groups(indices: Sequence[int], differ: Callable[[int, int], bool]) -> list[list[int]]:

@@ -15,6 +15,7 @@ from typing import Any
 from benchmark.cache import cache_root
 from benchmark.leaderboard.published import PaperRow, PaperTable
 from benchmark.replacing import replace_text
+from zoo.errors import DiskError
 from zoo.identity import digest_of_code
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -120,7 +121,7 @@ class CountedRows:
         if not self._new:
             return
         file = _file()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, DiskError):
             file.parent.mkdir(parents=True, exist_ok=True)
             replace_text(file, json.dumps({key: asdict(row) for key, row in self._known.items()}))
 

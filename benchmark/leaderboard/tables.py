@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from benchmark.cleaning import markdown, markdown_code
 from benchmark.leaderboard.cells import Cells, machine_of, machines_of, row_name
 from benchmark.leaderboard.columns import (
     BESIDE_QUALITY,
@@ -23,7 +24,7 @@ from benchmark.leaderboard.pareto import pareto_cells
 from benchmark.leaderboard.ranks import ranked
 from benchmark.leaderboard.tilings import APPROXIMATE, tiling_texts
 from benchmark.results.conflicts import conflicts
-from benchmark.results.records import newest
+from benchmark.results.records import newest, oldest_first
 from benchmark.types import Result
 
 _NO_QUALITY = "No quality is shown for untrained weights; costs do not depend on training."
@@ -53,7 +54,7 @@ def boards(results: Sequence[Result], dataset: str) -> list[Board]:
     that another of its key contradicts are marked.
     """
     known = [result for result in results if result.dataset == dataset]
-    records = sorted(newest(known), key=lambda result: (result.created, result.key))
+    records = oldest_first(sorted(newest(known), key=lambda result: result.key))
     doubts = conflicts(known)
     tables = []
     for is_standin in (False, True):
@@ -170,7 +171,7 @@ def _definitions(rows: Sequence[Result], columns: Sequence[Column]) -> tuple[str
     texts = []
     for column in columns:
         found = {r.measurements[column.id].definition: None for r in rows if column.id in r.measurements}
-        texts += [f"`{column.id}`: {definition}." for definition in sorted(found)]
+        texts += [f"{markdown_code(column.id)}: {definition}." for definition in sorted(found)]
     return tuple(texts)
 
 
@@ -180,8 +181,8 @@ def _lead(rows: Sequence[Result]) -> list[str]:
     data = rows[0].data
     if data.get("standin"):
         lines.append(
-            f"**Stand-in data**: made from photographs by generator {data.get('generator')}"
-            f" (sources {str(data.get('sources'))[:12]}); its scores say nothing about the real dataset."
+            f"**Stand-in data**: made from photographs by generator {markdown(str(data.get('generator')))}"
+            f" (sources {markdown(str(data.get('sources'))[:12])}); its scores say nothing about the real dataset."
         )
     letters = machines_of(rows)
     by_key = {machine_of(row): row for row in rows}
@@ -190,8 +191,8 @@ def _lead(rows: Sequence[Result]) -> list[str]:
         mark = f"{letter} = " if len(letters) > 1 else ""
         device = "" if by_key[key].spec.device == "cpu" else f", on {by_key[key].spec.device}"
         lines.append(
-            f"**Machine of the timings**: {mark}{machine.cpu}, {machine.cores} cores, {machine.threads} threads,"
-            f" torch {machine.torch}{device}; median (quartiles) of one image."
+            f"**Machine of the timings**: {mark}{markdown(machine.cpu)}, {machine.cores} cores, {machine.threads}"
+            f" threads, torch {markdown(machine.torch)}{markdown(device)}; median (quartiles) of one image."
         )
     return lines
 

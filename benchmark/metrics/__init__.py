@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import pkgutil
 from collections.abc import Callable
 
@@ -19,12 +20,22 @@ METRICS: Registry[MetricCard] = Registry("metric", load=_import_metrics)
 
 
 def register_metric(
-    id: str, *, definition: str, unit: str = "", higher_is_better: bool = True, version: int = 1
+    id: str,
+    *,
+    definition: str,
+    unit: str = "",
+    higher_is_better: bool = True,
+    version: int = 1,
+    least: float = -math.inf,
+    most: float = math.inf,
 ) -> Callable[[MetricFunction], MetricFunction]:
-    """Register a function of two images (H, W, 3), float64 in [0, 1], as the metric called ``id``."""
+    """Register a function of two images (H, W, 3), float64 in [0, 1], as the metric called ``id``.
+
+    Its values lie in [``least``, ``most``]: a stored score outside of that is measured again.
+    """
 
     def register(function: MetricFunction) -> MetricFunction:
-        METRICS.add(id, MetricCard(id, function, definition, unit, higher_is_better, version))
+        METRICS.add(id, MetricCard(id, function, definition, unit, higher_is_better, version, least, most))
         return function
 
     return register

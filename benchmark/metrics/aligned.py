@@ -29,6 +29,8 @@ def psnr_aligned(output: np.ndarray, target: np.ndarray) -> float:
 
 @register_metric(
     "ssim[gaussian11,rgb,aligned]",
+    least=-1.0,
+    most=1.0,
     definition="SSIM with an 11x11 Gaussian window, sigma 1.5, only where it fits (no padding), biased variances, "
     f"K1 0.01, K2 0.03, range 1, averaged over positions and the three channels of one image, {_SHIFT}",
 )

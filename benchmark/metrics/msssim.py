@@ -18,6 +18,8 @@ _SMALLEST_SIDE = len(_WINDOW) * 2 ** (len(_WEIGHTS) - 1)
 
 @register_metric(
     "msssim[perchannel]",
+    least=0.0,
+    most=1.0,
     definition="MS-SSIM over five scales with weights 0.0448, 0.2856, 0.3001, 0.2363, 0.1333: 11x11 Gaussian window, "
     "sigma 1.5, only where it fits (no padding), biased variances, K1 0.01, K2 0.03, range 1, scales by 2x2 averages "
     "(an odd last row or column is dropped), sides of at least 176; per channel the product of the mean "
@@ -33,6 +35,8 @@ def msssim_perchannel(output: np.ndarray, target: np.ndarray) -> float:
 
 @register_metric(
     "msssim[pynet]",
+    least=0.0,
+    most=1.0,
     definition="MS-SSIM over five scales with weights 0.0448, 0.2856, 0.3001, 0.2363, 0.1333: 11x11 Gaussian window, "
     "sigma 1.5, only where it fits (no padding), biased variances, K1 0.01, K2 0.03, range 1, scales by 2x2 averages "
     "(an odd last row or column is dropped), sides of at least 176; the contrast-structure terms and the SSIM of the "

@@ -15,6 +15,8 @@ _UNIFORM = np.full(7, 1 / 7)
 
 @register_metric(
     "ssim[gaussian11,rgb]",
+    least=-1.0,
+    most=1.0,
     definition="SSIM with an 11x11 Gaussian window, sigma 1.5, only where it fits into the image (no padding), biased "
     "variances, K1 0.01, K2 0.03, range 1, averaged over positions and the three channels of one image; as Wang et "
     "al. 2004 per channel, scikit-image with gaussian_weights and without use_sample_covariance (VDN, AWNet), and "
@@ -27,6 +29,8 @@ def ssim_gaussian(output: np.ndarray, target: np.ndarray) -> float:
 
 @register_metric(
     "ssim[gaussian11,rgb,cov_unbiased]",
+    least=-1.0,
+    most=1.0,
     definition="SSIM with an 11x11 Gaussian window, sigma 1.5, only where it fits into the image (no padding), "
     "variances and covariance times 121/120, K1 0.01, K2 0.03, range 1, averaged over positions and the three channels "
     "of one image; as scikit-image with win_size 11 and gaussian_weights (LiteISP)",
@@ -38,6 +42,8 @@ def ssim_gaussian_unbiased(output: np.ndarray, target: np.ndarray) -> float:
 
 @register_metric(
     "ssim[uniform7,skimage]",
+    least=-1.0,
+    most=1.0,
     definition="SSIM with a uniform 7x7 window, only where it fits into the image (no padding), sample variances and "
     "covariance (times 49/48), K1 0.01, K2 0.03, range 1, averaged over positions and the three channels of one image; "
     "as scikit-image by default",
@@ -49,6 +55,8 @@ def ssim_uniform(output: np.ndarray, target: np.ndarray) -> float:
 
 @register_metric(
     "ssim[matlab3d,rgb]",
+    least=-1.0,
+    most=1.0,
     definition="SSIM of height x width x 3 taken as one volume: 11x11x11 Gaussian window, sigma 1.5, border values "
     "replicated on all three axes, biased variances, K1 0.01, K2 0.03, range 1, averaged over the full volume of one "
     "image; as MATLAB's ssim given an RGB array, and a proxy for the SIDD server, whose code is not public",
@@ -61,6 +69,8 @@ def ssim_volume(output: np.ndarray, target: np.ndarray) -> float:
 
 @register_metric(
     "ssim[matlab2d,gray]",
+    least=-1.0,
+    most=1.0,
     definition="SSIM of grey images, rint(0.298936021293775 R + 0.587043074451121 G + 0.114020904255103 B) on 0..255, "
     "then / 255: 11x11 Gaussian window, sigma 1.5, border values replicated, biased variances, K1 0.01, K2 0.03, "
     "range 1, averaged over all pixels of one image; as MATLAB's ssim after rgb2gray",

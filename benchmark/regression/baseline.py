@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.regression.matching import newest
-from benchmark.replacing import replace_text
+from benchmark.replacing import naming, replace_text
 from benchmark.results.jsonl import read_lines
 from benchmark.results.records import content_of, record_of
 from benchmark.results.renewing import renewed
-from benchmark.results.store import Scores
+from benchmark.results.store import Scores, are_behind
 from benchmark.results.upkeep import Migrated
 from benchmark.types import Result, decode_number, encode_number
 from zoo.errors import UserError
@@ -73,7 +73,13 @@ def _parse(line: Any, where: str) -> Kept:
         image: {name: decode_number(value) for name, value in values.items()}
         for image, values in line["scores"].items()
     }
-    return Kept(_record(line["record"], where), scores, line["samples"])
+    record = _record(line["record"], where)
+    if scores and not are_behind(scores, record):
+        raise UserError(
+            f"{where}: the scores per image are not those that the record's means were made of: they were edited."
+            f" Restore it, or {_AGAIN}."
+        )
+    return Kept(record, scores, line["samples"])
 
 
 def _record(line: Any, where: str) -> Result:
@@ -97,11 +103,9 @@ def write_baseline(path: Path, kept: Iterable[Kept]) -> int:
     by_id = {id(entry.result): entry for entry in kept}
     records = [by_id[id(result)] for result in newest([entry.result for entry in by_id.values()])]
     lines = [_line({_HEADER: FORMAT, "records": len(records)}), *(_line(_document(entry)) for entry in records)]
-    try:
+    with naming(path, "--baseline"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(path, "".join(lines))
-    except OSError as error:
-        raise UserError(f"--baseline {path}: cannot be written ({error.strerror}).") from None
+    replace_text(path, "".join(lines), "--baseline")
     return len(records)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmark.results import records
 from benchmark.types import Result
 
 Identity = tuple[str, ...]
@@ -55,8 +56,11 @@ _PASSES: tuple[Callable[[Result], Any], ...] = (
 
 def newest(results: Iterable[Result]) -> list[Result]:
     """Return the newest record of each model under each conditions, sorted: an older one was superseded."""
-    latest = {(identity_of(result), *map(str, _slot(result))): result for result in results}
-    return [latest[key] for key in sorted(latest)]
+
+    def place(result: Result) -> tuple[Any, ...]:
+        return (identity_of(result), *map(str, _slot(result)))
+
+    return sorted(records.newest(results, place), key=place)
 
 
 def pair_up(before: Sequence[Result], after: Sequence[Result]) -> list[Pair]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tabulate import tabulate
 
+from benchmark.cleaning import markdown, markdown_code, one_line, visible
 from benchmark.regression.gate import Report
 from benchmark.regression.verdicts import VERDICTS, Comparison, Finding
 
@@ -20,9 +20,9 @@ _ORDER = ("failed now", "missing", "worse", "not comparable", "better", "fixed n
 
 def comparison_text(comparison: Comparison, *, changes_only: bool) -> str:
     """Return a table per model, and the numbers of verdicts."""
-    parts = [f"before  {comparison.before}\nafter   {comparison.after}"]
+    parts = [f"before  {visible(comparison.before)}\nafter   {visible(comparison.after)}"]
     for where, findings in _by_model(_shown(comparison.findings, changes_only)):
-        rows = [[finding.measurement, finding.verdict, _told(finding)] for finding in findings]
+        rows = [[one_line(finding.measurement), finding.verdict, finding.told] for finding in findings]
         parts.append(f"{where}{_context(findings)}\n{tabulate(rows, tablefmt='plain', disable_numparse=True)}")
     return "\n\n".join([*parts, _summary(comparison)])
 
@@ -31,7 +31,10 @@ def comparison_markdown(comparison: Comparison, *, changes_only: bool) -> str:
     """Return Markdown for a comment on a pull request: the changes, and the rest folded away."""
     changed = _sorted(_shown(comparison.findings, True))
     same = [finding for finding in comparison.findings if not finding.changed and not finding.judged_by]
-    parts = ["### zoo-bench compare", f"{_code(comparison.before)} → {_code(comparison.after)}: {_summary(comparison)}"]
+    parts = [
+        "### zoo-bench compare",
+        f"{markdown_code(comparison.before)} → {markdown_code(comparison.after)}: {_summary(comparison)}",
+    ]
     incomparable = [finding for finding in changed if finding.verdict == "not comparable"]
     told = [finding for finding in changed if finding.verdict != "not comparable"]
     if told:
@@ -47,13 +50,13 @@ def report_markdown(report: Report, command: str) -> str:
     """Return a gate's report as Markdown for a comment on a pull request."""
     comparison, failures, warnings = report.comparison, report.failures, report.warnings
     head = "passes ✓" if report.passes else f"fails: {_number(len(failures), 'measurement')} broke"
-    parts = [f"### zoo-bench check {head}", f"against {_code(comparison.before)}: {_summary(comparison)}"]
+    parts = [f"### zoo-bench check {head}", f"against {markdown_code(comparison.before)}: {_summary(comparison)}"]
     if failures:
-        parts += [_markdown_table(_sorted(failures)), f"If this is meant, accept it: {_code(command)}"]
+        parts += [_markdown_table(_sorted(failures)), f"If this is meant, accept it: {markdown_code(command)}"]
     if warnings:
         parts.append(_folded(f"{_number(len(warnings), 'warning')}", _markdown_table(_sorted(warnings))))
     if reasons := _incomparable(comparison):
-        parts.append(reasons)
+        parts.append(markdown(reasons))
     return "\n\n".join(parts) + "\n"
 
 
@@ -64,14 +67,14 @@ def report_text(report: Report, command: str) -> str:
     for name, findings in (("FAILED", failures), ("warning", warnings)):
         for where, some in _by_model(_sorted(findings)):
             lines.append(f"{name}  {where}{_context(some)}")
-            rows = [["  ", finding.measurement, finding.verdict, _told(finding)] for finding in some]
+            rows = [["  ", one_line(finding.measurement), finding.verdict, finding.told] for finding in some]
             lines.append(tabulate(rows, tablefmt="plain", disable_numparse=True))
     lines += [reasons] if (reasons := _incomparable(comparison)) else []
-    lines.append(f"{'ok' if report.passes else 'broken'}: {_summary(comparison)}, against {comparison.before}")
+    lines.append(f"{'ok' if report.passes else 'broken'}: {_summary(comparison)}, against {visible(comparison.before)}")
     if any(finding.verdict == "better" for finding in failures):
         lines.append("better breaks too where a value must stay as it is: a lost layer makes a network cheaper")
     if failures:
-        lines += ["", "If this is meant, accept the results as the new baseline:", f"  {command}"]
+        lines += ["", "If this is meant, accept the results as the new baseline:", f"  {visible(command)}"]
     return "\n".join(lines)
 
 
@@ -115,11 +118,7 @@ def _by_model(findings: Iterable[Finding]) -> list[tuple[str, list[Finding]]]:
 
 def _context(findings: Sequence[Finding]) -> str:
     context = next((finding.context for finding in findings if finding.context), ())
-    return f" ({', '.join(context)})" if context else ""
-
-
-def _told(finding: Finding) -> str:
-    return "; ".join([finding.evidence, *finding.warnings])
+    return f" ({one_line(', '.join(context))})" if context else ""
 
 
 def _summary(comparison: Comparison) -> str:
@@ -129,7 +128,7 @@ def _summary(comparison: Comparison) -> str:
 def _incomparable(comparison: Comparison) -> str:
     """Say in one line why timings were not compared."""
     reasons = Counter(
-        finding.evidence
+        one_line(finding.evidence)
         for finding in comparison.findings
         if finding.verdict == "not comparable" and finding.kind in ("timing", "memory") and not finding.judged_by
     )
@@ -145,22 +144,14 @@ def _markdown_table(findings: Sequence[Finding]) -> str:
     for one in findings:
         context = f" ({', '.join(one.context)})" if one.context else ""
         cells = (
-            _cell(one.where),
-            _code(one.measurement),
+            markdown(one.where),
+            markdown_code(one.measurement),
             _SIGNS.get(one.verdict, one.verdict),
-            _cell(_told(one) + context),
+            markdown(one.told + context),
         )
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
 def _folded(summary: str, body: str) -> str:
-    return f"<details><summary>{html.escape(summary)}</summary>\n\n{body}\n\n</details>"
-
-
-def _cell(text: str) -> str:
-    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|")
-
-
-def _code(text: str) -> str:
-    return f"`{' '.join(text.split()).replace('`', '').replace('|', chr(92) + '|')}`"
+    return f"<details><summary>{summary}</summary>\n\n{body}\n\n</details>"

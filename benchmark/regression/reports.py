@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+from benchmark.cleaning import annotation, annotation_property, visible
 from benchmark.regression.gate import Report
 from benchmark.regression.verdicts import Finding
-from zoo.errors import UserError
-
-# What XML 1.0 cannot hold, escaped or not.
-_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+from benchmark.replacing import naming, replace_text
 
 
 def write_junit(report: Report, path: Path) -> None:
@@ -23,11 +20,11 @@ def write_junit(report: Report, path: Path) -> None:
         if finding.judged_by:
             continue
         if finding.where not in suites:
-            suites[finding.where] = ET.SubElement(root, "testsuite", name=_clean(finding.where))
+            suites[finding.where] = ET.SubElement(root, "testsuite", name=visible(finding.where))
         case = ET.SubElement(
-            suites[finding.where], "testcase", classname=_clean(finding.where), name=_clean(finding.measurement)
+            suites[finding.where], "testcase", classname=visible(finding.where), name=visible(finding.measurement)
         )
-        text = _clean(f"{finding.verdict}: {_told(finding)}")
+        text = visible(f"{finding.verdict}: {finding.told}")
         if decision.action == "fail":
             ET.SubElement(case, "failure", message=text, type=finding.verdict)
         elif finding.verdict == "not comparable":
@@ -44,12 +41,10 @@ def write_junit(report: Report, path: Path) -> None:
 
 
 def write_text(path: Path, text: str, flag: str) -> None:
-    """Write a file; raises UserError naming the ``flag`` that asked for it if it cannot be written."""
-    try:
+    """Write a file, atomically; raises DiskError naming the ``flag`` that asked for it if it cannot be written."""
+    with naming(path, flag):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{flag} {path}: cannot be written ({error.strerror}).") from None
+    replace_text(path, text, flag)
 
 
 def github_annotations(report: Report, command: str) -> list[str]:
@@ -57,26 +52,10 @@ def github_annotations(report: Report, command: str) -> list[str]:
     lines = [_annotation("error", finding) for finding in report.failures]
     lines += [_annotation("warning", finding) for finding in report.warnings]
     if report.failures:
-        lines.append(f"::notice title=zoo-bench check::{_data(f'If this is meant: {command}')}")
+        lines.append(f"::notice title=zoo-bench check::{annotation(f'If this is meant: {command}')}")
     return lines
 
 
 def _annotation(level: str, finding: Finding) -> str:
     title = f"{finding.model}: {finding.measurement} {finding.verdict}"
-    return f"::{level} title={_property(title)}::{_data(f'{finding.where}: {_told(finding)}')}"
-
-
-def _told(finding: Finding) -> str:
-    return "; ".join([finding.evidence, *finding.warnings])
-
-
-def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
-
-
-def _clean(text: str) -> str:
-    return _FORBIDDEN.sub("?", text)
+    return f"::{level} title={annotation_property(title)}::{annotation(f'{finding.where}: {finding.told}')}"

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import subprocess
 import tarfile
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from benchmark.regression.baseline import Kept, is_baseline, read_baseline
-from benchmark.results.store import Scores, image_scores, read_folders, read_results
+from benchmark.results.store import Scores, beside, image_scores, read_folders, read_results, scores_warnings
 from benchmark.types import Result
 from zoo.errors import UserError
 
@@ -32,6 +33,8 @@ class ResultSet:
     scores_of: Callable[[Result], dict[str, Scores]]
     # By suffix of the size: {"latency_ms": [...], "calibration_ms": [...]}.
     samples_of: Callable[[Result], dict[str, Any]]
+    # What is wrong with scores per image, which are not used then.
+    warnings: tuple[str, ...] = ()
 
 
 def open_set(text: str) -> ResultSet:
@@ -76,13 +79,24 @@ def _of_path(path: Path, name: str) -> ResultSet:
     if is_baseline(path):
         return open_baseline(path, name)
     results = _read(path)
-    root = path.parent if path.is_file() else path
 
     def samples_of(result: Result) -> dict[str, Any]:
-        file = root / result.timings if result.timings else None
-        return dict(json.loads(file.read_text(encoding="utf-8"))) if file and file.is_file() else {}
+        file = beside(result, result.timings)
+        return _samples_in(file) if file and file.is_file() else {}
 
-    return ResultSet(name, results, image_scores, samples_of)
+    return ResultSet(name, results, image_scores, samples_of, tuple(scores_warnings(results)))
+
+
+def _samples_in(file: Path) -> dict[str, Any]:
+    """Return the samples of a record's timings by suffix; raises UserError for a file that holds none."""
+    try:
+        samples = json.loads(file.read_text(encoding="utf-8"))
+        times = [time for one in samples.values() for name in ("latency_ms", "calibration_ms") for time in one[name]]
+        if all(0 < time < math.inf for time in times):
+            return dict(samples)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        pass
+    raise UserError(f"{file}: no samples of timings; was it damaged? Restore it, or remove it and compare without.")
 
 
 def _read(path: Path) -> list[Result]:
@@ -113,7 +127,9 @@ def _of_revision(revision: str, path: str, name: str) -> ResultSet:
             archive.extractall(folder, filter="data")
         unpacked = Path(folder) / clean
         try:
-            return _held(kept(_of_path(unpacked, name)), name)
+            found = _of_path(unpacked, name)
+            warnings = tuple(line.replace(str(unpacked.parent), name) for line in found.warnings)
+            return replace(_held(kept(found), name), warnings=warnings)
         except UserError as error:
             raise UserError(str(error).replace(str(unpacked), name)) from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from benchmark.cleaning import one_line
 from benchmark.leaderboard import row_name
 from benchmark.types import Result
 
@@ -57,8 +58,13 @@ class Finding:
 
     @property
     def where(self) -> str:
-        """Return model, dataset and split."""
-        return f"{self.model} on {self.dataset} {self.split}"
+        """Return model, dataset and split, in one line."""
+        return one_line(f"{self.model} on {self.dataset} {self.split}")
+
+    @property
+    def told(self) -> str:
+        """Return the evidence and the warnings, in one line: texts of records are among them."""
+        return one_line("; ".join([self.evidence, *self.warnings]))
 
 
 def finding_of(result: Result, measurement: str, kind: Kind, **beside: Any) -> Finding:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from benchmark.results.records import newest, without_gc
+from benchmark.results.records import is_ahead, newest, without_gc
+from benchmark.results.store import scores_warnings
 from benchmark.types import Result
 
 # Of two runs of one key: counts are equal, scores agree as float32 on two machines does.
@@ -22,10 +23,11 @@ def conflicts(results: Iterable[Result]) -> dict[str, str]:
     by_key: dict[str, list[Result]] = {}
     for result in results:
         by_key.setdefault(result.key, []).append(result)
+    latest = {last.key: last for last in newest(one for records in by_key.values() for one in records)}
     found = {}
     for key, records in by_key.items():
         if len(records) > 1:
-            (last,) = newest(records)
+            last = latest[key]
             texts = [_difference(last, other) for other in records if other is not last and not other.is_edited]
             if any(texts):
                 found[key] = min(text for text in texts if text)
@@ -55,13 +57,20 @@ def _text(value: float | None) -> str:
 
 @without_gc()
 def warnings(results: Sequence[Result]) -> list[str]:
-    """Return a line for every record edited by hand and every conflict, with what to do."""
+    """Return a line for every record or scores edited by hand, every date in the future and conflict: what to do."""
     lines = [
         f"{record.source.file}, record {record.source.number}: {record.model} on {record.dataset} was edited by hand"
         " (its digest does not match); it is marked and not ranked. Run it again, or `zoo-bench results drop` it."
         for record in results
         if record.is_edited and record.source
     ]
+    lines += [
+        f"{record.source.file}, record {record.source.number}: {record.model} on {record.dataset} is dated"
+        f" {record.created}, in the future; its date counts for nothing beside other files. Measure it again."
+        for record in newest(results)
+        if record.source and is_ahead(record)
+    ]
+    lines += scores_warnings(results)
     names = {record.key: f"{record.model} on {record.dataset}" for record in results}
     return lines + [
         f"{names[key]} ({key}): {text}; the newest is shown, marked. Run it with --rerun always, drop the rest."

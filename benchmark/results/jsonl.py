@@ -12,20 +12,30 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from benchmark.replacing import naming
 from zoo.errors import UserError
 
 
 def append_line(path: Path, value: Any) -> None:
     """Append ``value`` as one JSON line, on disk when this returns; a torn line before it is removed.
 
-    Writers in several processes take turns. Raises ValueError for NaN and infinities.
+    Writers in several processes take turns. Raises ValueError for NaN and infinities, DiskError where the file cannot
+    be written.
     """
-    line = json.dumps(value, allow_nan=False, ensure_ascii=False).encode() + b"\n"
-    with lock_of(path), path.open("a+b") as file:
+    line = to_json(value) + b"\n"
+    with naming(path), lock_of(path), path.open("a+b") as file:
         _mend_tail(file)
         file.write(line)
         file.flush()
         os.fsync(file.fileno())
+
+
+def to_json(value: Any) -> bytes:
+    """Return strict JSON in UTF-8; halves of characters, which have no UTF-8, as JSON's own escapes.
+
+    Raises ValueError for NaN and infinities.
+    """
+    return json.dumps(value, allow_nan=False, ensure_ascii=False).encode(errors="backslashreplace")
 
 
 def lock_of(path: Path) -> FileLock:

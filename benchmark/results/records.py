@@ -1,4 +1,10 @@
-"""Records as lines of a file: the digest that tells an edited line, and what becomes of older schemas."""
+"""Records as lines of a file: the digest that tells an edited line, which of several counts, and older schemas.
+
+Of the records of one key the newest counts. Within a file that is the later line, whatever the dates say. Between files
+it is the one with the later date, where a line counts as no older than the lines before it, and a date in the future of
+this machine's clock counts for nothing: neither a clock that ran ahead nor one that was set back hides what was
+measured after it. Where dates do not decide, the file that was named later does.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +13,14 @@ import gc
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from benchmark.cleaning import is_file_name, one_line
 from benchmark.results.jsonl import RawLine, parse, raw_lines
 from benchmark.types import SCHEMA, Result, Source
 from zoo.errors import UserError
@@ -22,6 +30,12 @@ _HEAD = f'{{"record_schema": {SCHEMA}, '.encode()
 _TAIL = re.compile(rb', "digest": "([0-9a-f]{20})"\}')
 _TAIL_LENGTH = len(', "digest": ""}') + 20
 _OLDEST = 1
+# Those name files: scores, timings and pictures of a record, and the page of a dataset.
+_KEY = re.compile(r"[0-9A-Za-z_-]{1,100}")
+_NAMES = ("dataset", "split")
+# By how much clocks of two machines may differ.
+_CLOCK_SKEW = timedelta(hours=1)
+_NO_DATE = datetime.min.replace(tzinfo=timezone.utc)
 
 
 def content_of(result: Result) -> dict[str, Any]:
@@ -32,7 +46,8 @@ def content_of(result: Result) -> dict[str, Any]:
 
 def digest_of(content: Mapping[str, Any]) -> str:
     """Return a digest of a line's content without its digest: of its keys in the order in which they stand."""
-    return _hash(json.dumps({k: v for k, v in content.items() if k != "digest"}, ensure_ascii=False).encode())
+    text = json.dumps({k: v for k, v in content.items() if k != "digest"}, ensure_ascii=False)
+    return _hash(text.encode(errors="backslashreplace"))
 
 
 def _hash(text: bytes) -> str:
@@ -60,9 +75,10 @@ def _fast(text: bytes, path: Path, number: int) -> Result | None:
     if _hash(content).encode() != tail[1]:
         return None
     try:
-        return Result.model_validate_json(content).found_at(Source(path, number, True))
+        result = Result.model_validate_json(content)
     except ValidationError:
         return None
+    return None if _odd_name(result) else result.found_at(Source(path, number, True))
 
 
 def _slow(line: RawLine, path: Path, number: int) -> Result:
@@ -81,11 +97,25 @@ def record_of(value: Any, where: str) -> tuple[Result, bool | None]:
     content = {name: field for name, field in value.items() if name != "digest"}
     is_intact = None if schema == _OLDEST else value.get("digest") == digest_of(content)
     try:
-        return Result.model_validate({**content, "record_schema": SCHEMA}), is_intact
+        result = Result.model_validate({**content, "record_schema": SCHEMA})
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
         raise UserError(f"{where}: field {field}: {first['msg']}; was it edited?") from None
+    if field := _odd_name(result):
+        found = one_line(str(getattr(result, field)))[:80]
+        raise UserError(
+            f"{where}: field {field}: '{found}' cannot name a file; expected letters, digits and signs such as '-' and"
+            " '_'. Remove the line: no run of this tool writes it."
+        )
+    return result, is_intact
+
+
+def _odd_name(result: Result) -> str:
+    """Return the field whose text names files and must not, empty if there is none."""
+    if not _KEY.fullmatch(result.key):
+        return "key"
+    return next((name for name in _NAMES if not is_file_name(getattr(result, name))), "")
 
 
 def _other_schema(schema: object) -> str:
@@ -109,19 +139,38 @@ def without_gc() -> Iterator[None]:
             gc.enable()
 
 
-def newest(results: Iterable[Result]) -> list[Result]:
-    """Return the newest record of each key, in order of the keys' first records.
-
-    The newest was ``created`` last; of those of one second it is the last in ``results``.
-    """
-    kept: dict[str, Result] = {}
-    for result in results:
-        keep_newest(kept, result)
-    return list(kept.values())
+def newest(results: Iterable[Result], key: Callable[[Result], Hashable] = lambda result: result.key) -> list[Result]:
+    """Return the newest record of each ``key``, in order of the keys' first records; this file says which it is."""
+    records = list(results)
+    latest = {key(result): result for result in oldest_first(records)}
+    return [latest[one] for one in dict.fromkeys(map(key, records))]
 
 
-def keep_newest(kept: dict[str, Result], result: Result) -> None:
-    """Put ``result`` into ``kept``, by key, unless a newer one is there."""
-    other = kept.get(result.key)
-    if other is None or result.created >= other.created:
-        kept[result.key] = result
+def oldest_first(results: Iterable[Result]) -> list[Result]:
+    """Return records in the order in which they were written, as far as their files and dates tell it."""
+    files: dict[object, list[Result]] = {}
+    for index, result in enumerate(results):
+        files.setdefault(result.source.file if result.source else index, []).append(result)
+    latest_possible = datetime.now(timezone.utc) + _CLOCK_SKEW
+    placed = []
+    for place, records in enumerate(files.values()):
+        moment = _NO_DATE
+        # A record that was just added has no number yet, and is the last.
+        for result in sorted(records, key=lambda r: (r.source.number or float("inf")) if r.source else 0):
+            written = _moment(result.created)
+            moment = max(moment, written) if written <= latest_possible else moment
+            placed.append((moment, place, result))
+    return [result for _, _, result in sorted(placed, key=lambda one: one[:2])]
+
+
+def is_ahead(result: Result) -> bool:
+    """Whether a record is dated in the future of this machine's clock."""
+    return _moment(result.created) > datetime.now(timezone.utc) + _CLOCK_SKEW
+
+
+def _moment(created: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(created.replace("Z", "+00:00"))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
+    except (ValueError, OverflowError):
+        return _NO_DATE

@@ -4,42 +4,73 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from filelock import FileLock
 
-from benchmark.replacing import replace_text
-from benchmark.results.jsonl import append_line, lock_of, read_lines
-from benchmark.results.records import content_of, keep_newest, read_records, without_gc
-from benchmark.types import Result, Source, decode_number, encode_number
+from benchmark.replacing import naming, replace_text, replacing
+from benchmark.results.jsonl import append_line, lock_of, raw_lines, to_json
+from benchmark.results.records import content_of, digest_of, newest, read_records, without_gc
+from benchmark.types import Measurement, Result, Source, decode_number, encode_number
 from zoo.errors import UserError
 
 Scores = dict[str, float]
+Shift = tuple[float, float]
 _MEAN_TOLERANCE = 1e-9
 
 
 class Journal:
-    """Per-image scores of one record, written as they come: a killed run continues behind the last image."""
+    """Per-image scores of one record, written as they come: a killed run continues behind the last image.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    A line ends with a digest of its content and of the file's name, which is the key of the run: one that was edited,
+    damaged or taken from another run's journal is not believed, nor is one of a version that wrote no digests.
+    """
+
+    def __init__(self, path: Path, run: str = "") -> None:
+        """``run`` is the key of the run, by default the file's name."""
+        self.path, self._run = path, run or path.stem
 
     def read(self) -> dict[str, Scores]:
-        """Return the scores by image id."""
-        lines = read_lines(self.path)
-        return {line["id"]: {k: decode_number(v) for k, v in line["scores"].items()} for line in lines}
+        """Return the scores by image id, of the lines that are as they were written."""
+        return {image: scores for image, (scores, _) in self._lines().good.items()}
 
-    def shifts(self) -> dict[str, tuple[float, float]]:
+    def shifts(self) -> dict[str, Shift]:
         """Return by image id the shifts (dy, dx) that were found, where scores align the output first."""
-        return {line["id"]: (line["shift"][0], line["shift"][1]) for line in read_lines(self.path) if "shift" in line}
+        return {image: shift for image, (_, shift) in self._lines().good.items() if shift is not None}
 
-    def append(self, id: str, scores: Scores, shift: tuple[float, float] | None = None) -> None:
+    def stored(self) -> tuple[dict[str, Scores], tuple[str, ...]]:
+        """Return the scores of a finished record by image id, and what is wrong with the file's lines.
+
+        Lines without a digest are among the scores: earlier versions wrote none.
+        """
+        lines = self._lines()
+        known = lines.unsealed | lines.good
+        return {image: scores for image, (scores, _) in known.items()}, tuple(lines.bad)
+
+    def mend(self) -> tuple[str, ...]:
+        """Take the lines out that are not believed, so that their images are measured again; return what was wrong.
+
+        Raises UserError if the file cannot be written.
+        """
+        with naming(self.path), lock_of(self.path):
+            lines = self._lines()
+            if not lines.bad and not lines.unsealed:
+                return ()
+            with replacing(self.path) as partial:
+                partial.write_bytes(b"".join(text + b"\n" for text in lines.texts))
+        old = f"{self.path}: {len(lines.unsealed)} lines without a digest, of an earlier version"
+        return (*lines.bad, *([old] if lines.unsealed else []))
+
+    def append(self, id: str, scores: Scores, shift: Shift | None = None) -> None:
         """Write one image's scores, and the shift (dy, dx) behind aligned ones; they are on disk when this returns."""
         line: dict[str, Any] = {"id": id, "scores": {k: encode_number(v) for k, v in scores.items()}}
-        append_line(self.path, line if shift is None else {**line, "shift": list(shift)})
+        line |= {} if shift is None else {"shift": list(shift)}
+        append_line(self.path, {**line, "digest": self._digest(line)})
 
     def lock(self) -> FileLock:
         """Return the lock that one evaluation of this record holds."""
@@ -47,7 +78,77 @@ class Journal:
 
     def clear(self) -> None:
         """Forget the scores, to measure again."""
-        self.path.unlink(missing_ok=True)
+        with naming(self.path):
+            self.path.unlink(missing_ok=True)
+
+    def copy_to(self, other: Journal) -> None:
+        """Write the lines into another run's journal, atomically; those that are believed here are believed there."""
+        lines = []
+        for raw in raw_lines(self.path):
+            try:
+                content = json.loads(raw.text.decode())
+                sealed = content.pop("digest", None) == self._digest(content)
+            except (ValueError, TypeError, AttributeError, RecursionError):
+                sealed = False
+            lines.append(to_json({**content, "digest": other._digest(content)}) if sealed else raw.text)
+        with replacing(other.path) as partial:
+            partial.write_bytes(b"".join(line + b"\n" for line in lines))
+
+    def become(self, other: Journal) -> None:
+        """Take the place of another journal of the same run; nothing happens where this one is not there."""
+        if self.path.exists():
+            with naming(other.path):
+                os.replace(self.path, other.path)
+
+    def _digest(self, line: Mapping[str, Any]) -> str:
+        return digest_of({"run": self._run, **line})
+
+    def _lines(self) -> _Lines:
+        found = _Lines({}, {}, [], [])
+        for raw in raw_lines(self.path):
+            where = f"{self.path}, line {raw.number}"
+            try:
+                line = json.loads(raw.text.decode())
+                image, entry = _entry_of(line)
+            except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+                found.bad.append(f"{where}: damaged, no scores of an image")
+                continue
+            if "digest" not in line:
+                found.unsealed[image] = entry
+            elif line["digest"] == self._digest({k: v for k, v in line.items() if k != "digest"}):
+                found.good[image] = entry
+                found.texts.append(raw.text)
+            else:
+                found.bad.append(f"{where}: not as it was written, or of another run (its digest does not match)")
+        return found
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """The lines of a journal: those with a digest that matches (and their texts), those without one, and the others."""
+
+    good: dict[str, tuple[Scores, Shift | None]]
+    unsealed: dict[str, tuple[Scores, Shift | None]]
+    bad: list[str]
+    texts: list[bytes]
+
+
+def _entry_of(line: Any) -> tuple[str, tuple[Scores, Shift | None]]:
+    """Return image, scores and shift of a line; raises ValueError, TypeError or KeyError for what is none."""
+    scores = {name: _number(decode_number(value)) for name, value in line["scores"].items()}
+    shift = None
+    if "shift" in line:
+        down, right = map(_number, line["shift"])
+        shift = (down, right)
+    if not isinstance(line["id"], str):
+        raise TypeError("an image's id is a text")
+    return line["id"], (scores, shift)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
+        raise TypeError(f"{value!r} is no number")
+    return float(value)
 
 
 def make_writable(folder: Path, flag: str) -> None:
@@ -70,7 +171,8 @@ class Store:
         self.root = Path(root)
         self.results_file = self.root / "results.jsonl"
         make_writable(self.root, "--out")
-        (self.root / "scores").mkdir(exist_ok=True)
+        with naming(self.root / "scores", "--out"):
+            (self.root / "scores").mkdir(exist_ok=True)
         self._tail = _Tail(self.results_file)
 
     def append(self, result: Result) -> Result:
@@ -89,13 +191,17 @@ class Store:
     def save_timings(self, key: str, samples: Mapping[str, Any]) -> str:
         """Write the raw samples of a record's timings, atomically; return the path, relative to the folder."""
         path = self.root / "timings" / f"{key}.json"
-        path.parent.mkdir(exist_ok=True)
+        with naming(path):
+            path.parent.mkdir(exist_ok=True)
         replace_text(path, json.dumps(samples, allow_nan=False))
         return str(path.relative_to(self.root))
 
-    def journal(self, key: str) -> Journal:
-        """Return the per-image journal of the record with ``key``."""
-        return Journal(self.root / "scores" / f"{key}.jsonl")
+    def journal(self, key: str, *, again: bool = False) -> Journal:
+        """Return the per-image journal of the record with ``key``.
+
+        ``again``: the one of a run that measures a record anew, which takes the place of the other when it is done.
+        """
+        return Journal(self.root / "scores" / f"{key}{'.again' if again else ''}.jsonl", key)
 
 
 class _Tail:
@@ -123,7 +229,7 @@ class _Tail:
         with without_gc():
             for record, end in read_records(self.path, self._end, before=len(self.records)):
                 self.records.append(record)
-                keep_newest(self.latest, record)
+                self.latest[record.key] = record
                 self._end = end
         return self
 
@@ -158,27 +264,67 @@ def files_of(path: Path) -> Iterator[Path]:
         yield from (file for file in folder.glob(f"{name}/**/*") if file.is_file())
 
 
+def beside(result: Result, path: str | None) -> Path | None:
+    """Return where a ``path`` that a record names lies, links resolved; None outside of the folder of its file.
+
+    Paths in a record are seen from that folder. None too for a record that was never stored, and for no path.
+    """
+    if result.source is None or path is None or "\0" in path:
+        return None
+    root = result.source.file.parent.resolve()
+    found = (root / path).resolve()
+    return found if found.is_relative_to(root) else None
+
+
 def image_scores(result: Result) -> dict[str, Scores]:
-    """Return by image id the scores behind a record's means; empty if they are not there, or not behind these means.
+    """Return by image id the scores behind a record's means; empty if they are not there, or not to be believed.
 
     They lie at ``per_image``, seen from the folder of the file that the record was read from.
     """
-    if result.source is None or result.per_image is None or ".." in Path(result.per_image).parts:
-        return {}
-    path = result.source.file.parent / result.per_image
-    try:
-        scores = Journal(path).read() if path.is_file() else {}
-    except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{path}: no scores per image; was it edited? Restore it or run again.") from None
-    return scores if _are_behind(scores, result) else {}
+    return _stored_scores(result)[0]
 
 
-def _are_behind(scores: Mapping[str, Scores], result: Result) -> bool:
+def scores_problem(result: Result) -> str:
+    """Return what is wrong with the scores per image that lie beside a record; empty if nothing is, or there are none.
+
+    None of them is used then: neither for ranks nor for comparisons.
+    """
+    return _stored_scores(result)[1]
+
+
+def scores_warnings(results: Iterable[Result]) -> list[str]:
+    """Return a line for each record that counts and whose scores per image are not to be believed."""
+    return [
+        f"{problem}; the scores per image of {result.model} on {result.dataset} are not used. Restore the file, or"
+        " measure again with --rerun always."
+        for result in newest(results)
+        if (problem := scores_problem(result))
+    ]
+
+
+def _stored_scores(result: Result) -> tuple[dict[str, Scores], str]:
     means = {id: m for id, m in result.measurements.items() if m.kind == "score"}
-    if not scores or len(scores) != result.n or not all(set(means) <= set(one) for one in scores.values()):
-        return False
-    for id, mean in means.items():
-        expected = math.fsum(one[id] for one in scores.values()) / len(scores)
-        if mean.value is None or not math.isclose(expected, float(mean.value), rel_tol=_MEAN_TOLERANCE):
-            return False
-    return True
+    if result.source is None or result.per_image is None or result.status != "ok":
+        return {}, ""
+    path = beside(result, result.per_image)
+    if path is None:
+        return {}, f"{result.source}: per_image names a file outside of the record's folder"
+    if not path.is_file():
+        return {}, ""
+    scores, bad = Journal(path).stored()
+    if bad or not are_behind(scores, result):
+        return {}, bad[0] if bad else f"{path}: not the scores that the record's means were made of"
+    # Those of a sweep have means that follow from others.
+    return (scores, "") if all(set(means) <= set(one) for one in scores.values()) else ({}, "")
+
+
+def are_behind(scores: Mapping[str, Scores], result: Result) -> bool:
+    """Whether scores by image id are those of a record: as many images, and its means of all that they hold."""
+    means = {id: m for id, m in result.measurements.items() if m.kind == "score"}
+    known = [id for id in means if all(id in one for one in scores.values())]
+    return len(scores) == result.n and all(_is_mean(means[id], scores, id) for id in known)
+
+
+def _is_mean(mean: Measurement, scores: Mapping[str, Scores], id: str) -> bool:
+    expected = math.fsum(one[id] for one in scores.values()) / max(len(scores), 1)
+    return mean.value is not None and math.isclose(expected, float(mean.value), rel_tol=_MEAN_TOLERANCE)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -12,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.replacing import replacing
-from benchmark.results.jsonl import lock_of, parse, raw_lines
+from benchmark.results.jsonl import lock_of, parse, raw_lines, to_json
 from benchmark.results.records import digest_of, read_records
 from benchmark.results.renewing import missing, renewed
 from benchmark.results.store import Journal
 from benchmark.types import SCHEMA, Result
+from zoo.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,7 @@ def migrate(file: Path) -> Migrated:
             if record.per_image and new["per_image"] not in (None, record.per_image):
                 moves[record.per_image] = new["per_image"]
         for old, path in moves.items():
-            with replacing(file.parent / path) as partial:
-                shutil.copyfile(file.parent / old, partial)
+            Journal(file.parent / old).copy_to(Journal(file.parent / path))
         if rewritten:
             _replace(file, lines)
         for old in moves.keys() - {record.per_image for record, _ in read_records(file)}:
@@ -66,14 +64,15 @@ def migrate(file: Path) -> Migrated:
 
 def _sealed(value: dict[str, Any]) -> bytes:
     content = {"record_schema": SCHEMA} | {k: v for k, v in value.items() if k not in ("record_schema", "digest")}
-    return json.dumps({**content, "digest": digest_of(content)}, allow_nan=False, ensure_ascii=False).encode()
+    return to_json({**content, "digest": digest_of(content)})
 
 
 def drop(file: Path, *, keys: tuple[str, ...] = (), models: tuple[str, ...] = (), status: str = "") -> list[Result]:
     """Take the records out that have one of ``keys``, a model of a pattern in ``models``, or ``status``; return them.
 
     The file is replaced atomically. The scores per image go with the last record of their key, so that the next run
-    measures again.
+    measures again; they go after it, so that nothing is lost where the file cannot be written. Raises UserError naming
+    scores that cannot be removed.
     """
 
     def is_meant(record: Result) -> bool:
@@ -90,10 +89,24 @@ def _drop(file: Path, is_meant: Callable[[Result], bool]) -> list[Result]:
         if not dropped:
             return []
         left = {record.key for record in records if not is_meant(record)}
-        for key in {record.key for record in dropped} - left:
-            Journal(file.parent / "scores" / f"{key}.jsonl").clear()
         _replace(file, [line.text for line, record in zip(raw_lines(file), records) if not is_meant(record)])
+        for key in sorted({record.key for record in dropped} - left):
+            _remove_scores(file.parent, key)
     return dropped
+
+
+def _remove_scores(folder: Path, key: str) -> None:
+    scores = folder / "scores"
+    path = scores / f"{key}.jsonl"
+    if scores.resolve() != folder.resolve() / "scores":
+        raise UserError(f"{path}: lies outside of {folder}, by a link; the records are gone, remove it by hand.")
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be removed ({error.strerror}); the records are gone. Remove it by hand, or the next run"
+            " takes these scores."
+        ) from None
 
 
 def _replace(file: Path, lines: list[bytes]) -> None:

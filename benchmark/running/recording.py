@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from benchmark.backends import TORCH
+from benchmark.cleaning import encodable
 from benchmark.conditions import WHOLE, Conditions
 from benchmark.costs.prediction import Predicted
 from benchmark.datacheck.screening import screen
@@ -154,15 +155,16 @@ class Session:
 
     def measure(self, entry: Entry, spec: RunSpec, *, fresh: bool) -> Result:
         """Measure one model and store its record; a failure becomes a record too."""
-        journal = self.store.journal(spec.key())
+        journal, anew = self.store.journal(spec.key()), self.store.journal(spec.key(), again=True)
         with journal.lock():
             # Another process may have finished this record while we waited for its lock.
             done = self.store.latest().get(spec.key())
             if done and not fresh and done.status == "ok" and not done.is_edited:
                 return done
-            if fresh:
-                journal.clear()
-            result = self.store.append(_Recording(self, entry, spec).run())
+            anew.clear()
+            result = self.store.append(_Recording(self, entry, spec, again=fresh).run())
+            # Only now: until the new record is there, the scores belong to the one before it.
+            anew.become(journal)
         if result.error:
             self.reporter.note(f"{entry.label}: {result.status}: {result.error}")
         return result
@@ -171,8 +173,9 @@ class Session:
 class _Recording:
     """One model's record in the making; what was measured before a failure is kept."""
 
-    def __init__(self, session: Session, entry: Entry, spec: RunSpec) -> None:
-        self.session, self.entry, self.spec = session, entry, spec
+    def __init__(self, session: Session, entry: Entry, spec: RunSpec, *, again: bool) -> None:
+        self.session, self.entry, self.spec, self.again = session, entry, spec, again
+        self.journal = session.store.journal(spec.key(), again=again)
         self.isolated = entry.evaluate and session.isolates(entry)
         self.measurements: dict[str, Measurement] = {}
         self.predicted: dict[str, Predicted] = {}
@@ -186,11 +189,12 @@ class _Recording:
         begin = time.perf_counter()
         entry, session = self.entry, self.session
         outcome = self._work()
-        if outcome.exception == "UserError":
-            # A damaged file or weights that do not fit: the user mends it and runs again; nothing is recorded.
+        if outcome.exception in ("UserError", "DiskError"):
+            # A damaged file, weights that do not fit or a full disk: the user mends it and runs again; nothing is
+            # recorded, and the scores so far are kept.
             raise UserError(outcome.error)
         status, error, done = outcome.status, outcome.error, outcome.value or {"n": 0, "phases": {}}
-        journal = session.store.journal(self.spec.key())
+        kept = session.store.journal(self.spec.key()).path
         left_out = session.left_out | done.get("skipped", {}) if entry.evaluate else {}
         if status == "ok" and entry.evaluate:
             self._score(done, left_out)
@@ -204,27 +208,27 @@ class _Recording:
             n=done["n"],
             evidence=entry.evidence,
             status=status,
-            error=error,
+            error=encodable(error),
             seconds=round(time.perf_counter() - begin, 3),
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             measurements=self.measurements,
-            per_image=str(journal.path.relative_to(session.store.root)) if journal.path.exists() else None,
+            per_image=str(kept.relative_to(session.store.root)) if self.journal.path.exists() else None,
             pictures=done.get("pictures"),
             gallery=done.get("gallery"),
             timings=self.timings,
             phases={name: round(seconds, 4) for name, seconds in sorted(done["phases"].items())},
-            notes=self.notes,
+            notes=encodable(self.notes),
             num_skipped=len(left_out),
-            skipped=dict(list(left_out.items())[:SKIPPED_LISTED]),
+            skipped=encodable(dict(list(left_out.items())[:SKIPPED_LISTED])),
             shift_plot=done.get("shift_plot"),
             fingerprint=done.get("fingerprint"),
             output_shapes=self.output_shapes,
             tilings=self.tilings,
-            weights=entry.weights_record(),
+            weights=encodable(entry.weights_record()),
             spec=self.spec,
             protocol=session.card.protocol.record(),
             environment=describe_environment().model_copy(update={"threads": self.spec.threads}),
-            data=dict(session.data.provenance),
+            data=encodable(dict(session.data.provenance)),
         )
 
     def _work(self) -> Outcome:
@@ -265,6 +269,7 @@ class _Recording:
             leave_out=session.left_out,
             store=str(session.store.root),
             key=spec.key(),
+            again=self.again,
             device=spec.device,
             precision=spec.precision,
             channels_last=spec.channels_last,
@@ -293,7 +298,7 @@ class _Recording:
             self.notes.append(f"{len(left_out)} images or files left out because they are bad")
         self.notes += [done[name] for name in ("shifts", "no_fingerprint") if name in done]
         self.notes += session.remarks
-        scores = session.store.journal(self.spec.key()).read()
+        scores = self.journal.read()
         wanted = {id: scores[id] for id in session.data.ids[: session.count] if id not in left_out}
         means = mean_scores(wanted, list(self.spec.metrics), session.card.protocol, self.spec.scoring)
         self.tilings += [Tiling.model_validate(one) for one in done["tilings"]]

@@ -21,7 +21,7 @@ from scipy.io import savemat
 from torch import nn
 
 from benchmark.datasets.sidd import BLOCKS, SiddBenchmark
-from benchmark.replacing import refuse_inputs, replacing
+from benchmark.replacing import naming, refuse_inputs, replacing
 from benchmark.reporting import Reporter
 from benchmark.selection import entry_of
 from zoo.card import InputSpec
@@ -85,10 +85,8 @@ def submit(
         for number, block in enumerate(_denoise(network, spec, benchmark, watch)):
             blocks[divmod(number, BLOCKS)] = block
             advance()
-    try:
+    with naming(folder, "-o"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"-o {out}: cannot be made ({error.strerror}); name a folder that you may write to.") from None
     write_mat(paths[0], blocks, seconds=watch.seconds, method=method or Method(entry.label))
     write_csv(paths[1], blocks.reshape(-1, *blocks.shape[2:]))
     return paths
@@ -125,13 +123,13 @@ def write_mat(path: Path, blocks: Blocks, *, seconds: float, method: Method) -> 
             "Venue": method.venue,
         },
     }
-    with replacing(path) as partial, partial.open("wb") as stream:
+    with replacing(path, "-o") as partial, partial.open("wb") as stream:
         savemat(stream, content, do_compression=True)
 
 
 def write_csv(path: Path, blocks: Iterable[Blocks]) -> None:
     """Write the Kaggle CSV: ID counts the blocks row by row, BLOCK is the base64 of their bytes, rounded to uint8."""
-    with replacing(path) as partial, partial.open("w", newline="", encoding="ascii") as stream:
+    with replacing(path, "-o") as partial, partial.open("w", newline="", encoding="ascii") as stream:
         writer = csv.writer(stream)
         writer.writerow(["ID", "BLOCK"])
         for number, block in enumerate(blocks):

@@ -6,6 +6,7 @@ so that a model that crashes half-way leaves its costs, and scores go to the sto
 
 from __future__ import annotations
 
+import hashlib
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,8 @@ from zoo.card import InputSpec
 from zoo.errors import OutputError, SizeError, in_one_line
 
 SHEET_ROWS = 4
+# Bytes of a picture's name that are the model's and its options'.
+LONGEST_LABEL = 180
 Emit = Callable[[Any], None]
 # The same whatever the image's size: listed once.
 _SIZELESS = {"params", "weight_bytes"}
@@ -61,6 +64,8 @@ class Work(Conditioned):
     leave_out: dict[str, str]
     store: str
     key: str
+    # Whether a record that is there is measured anew: its scores stay until the new ones are complete.
+    again: bool = False
     device: str = "cpu"
     precision: str = "fp32"
     channels_last: bool = False
@@ -141,6 +146,7 @@ class _Evaluation:
         self.data: Dataset = open_split(self.card, Path(task.root), task.split, skip_bad=task.skip_bad)
         self.spec: InputSpec = entry.card.input_for(entry.options)
         self.store = Store(task.store)
+        self.journal = self.store.journal(task.key, again=task.again)
 
     def run(self) -> dict[str, Any]:
         task = self.task
@@ -163,9 +169,10 @@ class _Evaluation:
             scoring=task.scoring,
             skip_bad=task.skip_bad,
             leave_out=task.leave_out,
-            journal=self.store.journal(task.key),
+            journal=self.journal,
             phases=self.phases,
             advance=lambda: self.emit({"images": 1}),
+            note=Relay(self.emit).note,
             keep=keep,
         )
         # Neither is a time of the network, and both come with the first image of a size.
@@ -197,7 +204,7 @@ class _Evaluation:
 
     def _plot_shifts(self) -> dict[str, str]:
         """Draw the shifts that aligned scores found; return the path and a summary, nothing if there are none."""
-        shifts = [Shift(*shift) for shift in self.store.journal(self.task.key).shifts().values()]
+        shifts = [Shift(*shift) for shift in self.journal.shifts().values()]
         if not shifts:
             return {}
         label = self.entry.label
@@ -253,4 +260,8 @@ def _shown(count: int) -> list[int]:
 
 
 def _file_name(label: str) -> str:
-    return "".join(sign if sign.isalnum() or sign in "._-" else "_" for sign in label)
+    name = "".join(sign if sign.isalnum() or sign in "._-" else "_" for sign in label)
+    if len(name.encode()) <= LONGEST_LABEL:
+        return name
+    # Many options: file systems take 255 bytes.
+    return f"{name[:40]}_{hashlib.sha256(label.encode(errors='backslashreplace')).hexdigest()[:12]}"

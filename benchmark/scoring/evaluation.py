@@ -31,6 +31,9 @@ from zoo.card import InputSpec, default_input
 from zoo.errors import UserError
 from zoo.raw import apply_model, to_network
 
+# What rounding may add to a metric's range.
+RANGE_SLACK = 1e-4
+
 
 @dataclass
 class Phases:
@@ -118,13 +121,15 @@ def evaluate_images(
     journal: Journal | None = None,
     phases: Phases | None = None,
     advance: Callable[[], None] = lambda: None,
+    note: Callable[[str], None] = lambda message: None,
     keep: Callable[[Sample, Tensor], None] = lambda sample, output: None,
 ) -> tuple[dict[str, Scores], dict[str, str]]:
     """Score the first ``count`` images; returns the scores by image id, and what is wrong with those left out.
 
     Images are loaded ahead and scored behind the network in ``workers`` threads (0: none), with the same results
-    for any number. Images that ``journal`` holds are not run again. Without metrics the model still runs on every
-    image, and shapes and values are checked. ``keep`` sees each sample with its output, in order. A damaged file is
+    for any number. Images that ``journal`` holds are not run again, but for those whose line there is damaged, edited
+    or out of a metric's range, which ``note`` is told. Without metrics the model still runs on every image, and shapes
+    and values are checked. ``keep`` sees each sample with its output, in order. A damaged file is
     a UserError, or with ``skip_bad`` an image left out, as are those that ``leave_out`` names with a reason. The
     network waits for timings of this tool.
     """
@@ -132,8 +137,7 @@ def evaluate_images(
     ids = list(dataset.ids[:count])
     left_out = leave_out or {}
     skipped = {id: left_out[id] for id in ids if id in left_out}
-    done = journal.read() if journal else {}
-    done = {id: scores for id, scores in done.items() if set(scores) == set(metrics)}
+    done = _known(journal, metrics, note) if journal else {}
     pending = [index for index, id in enumerate(ids) if id not in done and id not in skipped]
     for _ in range(count - len(pending)):
         advance()
@@ -153,6 +157,26 @@ def evaluate_images(
             workers=workers,
         )
     return {id: done[id] for id in ids if id in done and id not in skipped}, skipped
+
+
+def _known(journal: Journal, metrics: Sequence[str], note: Callable[[str], None]) -> dict[str, Scores]:
+    """Return the scores of an earlier run that can be believed; the journal keeps no others."""
+    if wrong := journal.mend():
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        note(f"{wrong[0]}{more}; those images are measured again.")
+    known = {}
+    for id, scores in journal.read().items():
+        odd = next((metric for metric in scores if metric in metrics and not _in_range(metric, scores[metric])), None)
+        if odd is not None:
+            note(f"{journal.path}: image {id}: {odd} is {scores[odd]:g}, out of its range; it is measured again.")
+        elif set(scores) == set(metrics):
+            known[id] = scores
+    return known
+
+
+def _in_range(id: str, value: float) -> bool:
+    card = METRICS.get(id)
+    return card.least - RANGE_SLACK <= value <= card.most + RANGE_SLACK
 
 
 Done = Finished["Sample | Unreadable", "Tensor | None", "tuple[Scores, Shift | None] | None"]

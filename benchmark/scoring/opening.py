@@ -6,6 +6,7 @@ import inspect
 import os
 from pathlib import Path
 
+from benchmark.cleaning import is_file_name, one_line
 from benchmark.datasets import DATASETS
 from benchmark.reporting import Reporter
 from benchmark.types import Dataset, DatasetCard
@@ -73,7 +74,16 @@ def configured(name: str, **options: str | float | None) -> DatasetCard:
 
 
 def _announced(dataset: Dataset, reporter: Reporter) -> Dataset:
-    """Tell what a dataset has to say about itself, for instance that it is not complete."""
+    """Tell what a dataset has to say about itself, for instance that it is not complete.
+
+    Raises UserError for a name that records could not carry: it becomes that of a folder and of a page.
+    """
+    for what, name in (("name", dataset.name), ("split", dataset.split)):
+        if not is_file_name(name):
+            raise UserError(
+                f"dataset {one_line(name)!r}: its {what} cannot name a file; expected letters, digits and signs such as"
+                " '-', '_' and brackets."
+            )
     for note in getattr(dataset, "notes", ()):
         reporter.note(note)
     return dataset

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
+from benchmark.cleaning import one_line
 from benchmark.replacing import replacing
 
 # Colours that differ in lightness too, and a marker each: legible without colour.
@@ -87,8 +88,8 @@ def _figure(summary: dict[str, Any]) -> tuple[Figure, Axes]:
     axis.grid(which="major", alpha=0.25, lw=0.6)
     what = f"{summary['dataset']}, a stand-in" if summary["standin"] else summary["dataset"]
     axis.set_title(
-        f"{summary['title']}\n{what}: errors on {summary['train_images']} {summary['trained_on']} and"
-        f" {summary['test_images']} {summary['tested_on']} images",
+        f"{one_line(summary['title'])}\n{one_line(what)}: errors on {summary['train_images']}"
+        f" {summary['trained_on']} and {summary['test_images']} {summary['tested_on']} images",
         fontsize=11,
     )
     return figure, axis

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmark.cleaning import encodable
 from benchmark.host.engine import Outcome
 from benchmark.host.environment import describe_environment
 from benchmark.metrics import METRICS
@@ -55,7 +56,7 @@ def result_of(plan: Plan, point: Point, task: Task, splits: Splits, costs: Costs
         n=done.get("n", 0),
         evidence="trained" if done else "untrained",
         status=outcome.status,
-        error=outcome.error,
+        error=encodable(outcome.error),
         seconds=round(outcome.seconds, 3),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         measurements=costs.measurements | measured,
@@ -67,7 +68,7 @@ def result_of(plan: Plan, point: Point, task: Task, splits: Splits, costs: Costs
         spec=_spec_of(point, task, splits, done, environment),
         protocol=splits.card.protocol.record(),
         environment=environment,
-        data=dict(splits.test.provenance),
+        data=encodable(dict(splits.test.provenance)),
     )
 
 

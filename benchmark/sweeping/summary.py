@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmark.cleaning import csv_cell
 from benchmark.replacing import replace_text
 from benchmark.sweeping.points import Point, Splits
 from benchmark.sweeping.settings import Plan
@@ -114,7 +115,7 @@ def write_data(folder: Path, summary: dict[str, Any]) -> list[Path]:
     columns = list(dict.fromkeys(key for row in rows for key in row))
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({key: csv_cell(value) for key, value in row.items()} for row in rows)
     contents = (text.getvalue(), json.dumps(summary, indent=2, allow_nan=False) + "\n")
     for name, content in zip(DATA_FILES, contents):
         replace_text(folder / name, content)

@@ -185,6 +185,9 @@ def _run(session: _Session, engine: Engine, estimates: Sequence[Estimate], store
     # Closing it stops the processes of an interrupted sweep.
     with contextlib.closing(engine.run(tasks, listen)) as ended:
         for task, outcome in ended:
+            if outcome.exception == "DiskError":
+                # No fault of the point: what is done is kept, and the same command goes on.
+                raise UserError(f"{task.name}: {outcome.error}")
             point = point_of[task.key]
             result = result_of(session.plan, point, task, session.splits, session.costs[point.member], outcome)
             store.append(result)

@@ -87,7 +87,7 @@ def _measure(work: Task, run: Run) -> dict[str, Any]:
         journal = Store(work.store).journal(f"{work.key}{suffix}-{entry.checkpoint.digest[:8]}")
         # No threads beside the network's: a point keeps to those that the sweep gives it.
         settings: dict[str, Any] = {"protocol": run.data.card.protocol, "metrics": work.metrics, "workers": 0}
-        settings |= {"scoring": SCORING, "journal": journal, "phases": phases}
+        settings |= {"scoring": SCORING, "journal": journal, "phases": phases, "note": run.reporter.note}
         scores, _ = evaluate_images(model, spec, data, count, **settings)
         found = mean_scores(scores, work.metrics, run.data.card.protocol, SCORING)
         found |= errors(scores, found, run.data.card)

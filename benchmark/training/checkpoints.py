@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmark.training.recipe import Recipe, first_difference
-from zoo.errors import UserError
+from zoo.errors import DiskError, UserError
 from zoo.weights import check_sums, save_state
 
 STATE, WEIGHTS = "state.pt", "weights.safetensors"
@@ -52,7 +52,7 @@ class State:
 def save_checkpoint(folder: Path, state: State, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write state and weights; a kill or a full disk at any moment leaves the previous pair usable.
 
-    Raises UserError if a file cannot be written.
+    Raises DiskError if a file cannot be written.
     """
     file = folder / STATE
     temporary = file.with_name(STATE + ".part")
@@ -68,7 +68,7 @@ def save_checkpoint(folder: Path, state: State, weights: Mapping[str, Tensor], m
         temporary.unlink(missing_ok=True)
         reason = " ".join(str(error).split())[:160]
         kept = f"The checkpoint before it is intact: free space and pass --resume -o {folder}."
-        raise UserError(f"train: cannot save step {state.step} in {folder} ({reason}). {kept}") from error
+        raise DiskError(f"train: cannot save step {state.step} in {folder} ({reason}). {kept}") from error
 
 
 def remove_partials(folder: Path) -> None:

@@ -6,9 +6,9 @@ both ways of using the cores: all threads on one tile, or one tile per thread; i
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,8 +25,9 @@ from benchmark.fullres.tiles.plan import cut, step_of
 from benchmark.fullres.tiles.receptive import OnMeta, Reception
 from benchmark.fullres.tiles.run import Workers
 from benchmark.host.environment import describe_environment
+from benchmark.replacing import replace_text
 from benchmark.units import MIB
-from zoo.errors import UserError
+from zoo.errors import DiskError, UserError
 
 VERSION = 1
 SIDES = (256, 512)
@@ -221,7 +222,7 @@ def _read(file: Path, threads: int) -> Speed | None:
 
 
 def _write(file: Path, speed: Speed) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps({"together": speed.together, "apart": speed.apart}), encoding="utf-8")
-    os.replace(partial, file)
+    # A cache that cannot be written costs time and no more.
+    with contextlib.suppress(OSError, DiskError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(file, json.dumps({"together": speed.together, "apart": speed.apart}))

@@ -1,0 +1,106 @@
+"""Text from records, files and models, made fit for each medium that it is written to.
+
+Whoever wrote a record, a file's name or an exception may have put line breaks, escape sequences, markup or characters
+that nobody sees into it. Records keep the text as it is; every writer takes it through the function of its medium.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import quote
+
+# What is not shown as itself: controls, signs of direction and of no width, separators of lines, halves of characters.
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\u3164\ud800-\udfff\ufeff\uffa0\ufff0-\uffff\U000e0000-\U000e0fff]"
+)
+_BUT_LINE_ENDS = re.compile(f"(?![\n\t]){_UNSEEN.pattern}")
+# What CI systems take for a command: "::" at the beginning of a line, "##[" and "##vso[" anywhere in it.
+_COMMAND = re.compile(r"^([^\S\n]*:)(?=:)|(##(?:vso)?)(?=\[)", re.MULTILINE)
+# A link, an image, a footnote's or a link's definition: a closing bracket and what makes it one.
+# Backslashes before one would take the escape away, so they go.
+_LINK = re.compile(r"\\*\](?=[(\[:])")
+_PIPE = re.compile(r"\\*\|")
+_SIGNS_OF_NAMES = frozenset(" ._-+()[],=@")
+_FORMULA = ("=", "+", "-", "@")
+_LONGEST_NAME = 200
+
+
+def is_file_name(text: str) -> bool:
+    """Whether a name from a record may become a file's: letters, digits and `` ._-+()[],=@``, no folder, not hidden."""
+    signs = all(sign.isalnum() or sign in _SIGNS_OF_NAMES for sign in text)
+    return signs and text[:1] not in ("", ".", "-", " ") and text[-1] != " " and len(text.encode()) <= _LONGEST_NAME
+
+
+def visible(text: str) -> str:
+    """Return a text in which every character that is not shown as itself is replaced by its escape."""
+    return _UNSEEN.sub(_escape, text)
+
+
+def one_line(text: str) -> str:
+    """Return a text without line breaks and without characters that are not shown: for a part of a line."""
+    return visible(" ".join(text.split()))
+
+
+def terminal(text: str) -> str:
+    """Return lines for a terminal or a log: without escape sequences, and with no command to a CI system in them."""
+    return _COMMAND.sub(r"\1\2\\", _BUT_LINE_ENDS.sub(_escape, text))
+
+
+def markdown(text: str) -> str:
+    """Return a text for a cell or a paragraph of Markdown: it ends no cell, opens no tag and makes no link."""
+    return _LINK.sub(r"\\]", _PIPE.sub(r"\\|", one_line(text)).replace("<", "&lt;"))
+
+
+def markdown_code(text: str) -> str:
+    """Return a text as code in Markdown, also within a table."""
+    code = _PIPE.sub(r"\\|", one_line(text).replace("`", "'"))
+    return f"`{code}`"
+
+
+def markdown_link(text: str, file: str) -> str:
+    """Return a link in Markdown to a file beside the page."""
+    label = markdown(text).replace("[", "\\[").replace("]", "\\]")
+    return f"[{label}]({quote(file)})"
+
+
+def annotation(text: str) -> str:
+    """Return the message of a GitHub workflow command."""
+    return one_line(text).replace("%", "%25")
+
+
+def annotation_property(text: str) -> str:
+    """Return a property's value in a GitHub workflow command."""
+    return annotation(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def csv_cell(value: Any) -> Any:
+    """Return a value for a CSV file; a text that a spreadsheet would take for a formula gets an apostrophe in front."""
+    if not isinstance(value, str):
+        return value
+    text = one_line(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def in_texts(value: Any) -> Any:
+    """Return JSON-ready content with every text in it, keys too, as ``visible`` does, line ends kept: for a page."""
+    if isinstance(value, str):
+        return _BUT_LINE_ENDS.sub(_escape, value)
+    if isinstance(value, dict):
+        return {in_texts(key): in_texts(item) for key, item in value.items()}
+    return [in_texts(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def encodable(value: Any) -> Any:
+    """Return JSON-ready content in which no text has halves of characters, which no encoding takes: for a record."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {encodable(key): encodable(item) for key, item in value.items()}
+    return [encodable(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
