@@ -50,7 +50,7 @@ class Entry:
     def build(self, *, seed: int = 0) -> nn.Module:
         """Build the network in evaluation mode, with its weights or those that ``seed`` gives."""
         torch.manual_seed(seed)
-        model = self.card.build(**self.options)
+        model = self.card.create(self.options)
         if self.checkpoint:
             load_strictly(model, self.checkpoint.state, name=self.card.name, source=self.checkpoint.path)
         return model.eval()

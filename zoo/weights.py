@@ -173,7 +173,7 @@ def _resembles(name: str, state: Mapping[str, Tensor]) -> str:
     best, score = "", 0.0
     for other in list_models():
         with torch.device("meta"):
-            own = {key: tuple(value.shape) for key, value in get_card(other).build().state_dict().items()}
+            own = {key: tuple(value.shape) for key, value in get_card(other).create({}).state_dict().items()}
         union = len(own.keys() | shapes.keys())
         same = sum(shapes.get(key) == shape for key, shape in own.items())
         if union and same / union > score:

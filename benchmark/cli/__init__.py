@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
+
 import click
 
 from benchmark.cli.checking import data_check
 from benchmark.cli.comparing import check, compare
-from benchmark.cli.errors import OneLineErrors
+from benchmark.cli.errors import OneLineErrors, fail_unforeseen
 from benchmark.cli.exporting import export
 from benchmark.cli.files import data, leaderboard, weights
 from benchmark.cli.images import infer, score
@@ -17,6 +21,9 @@ from benchmark.cli.running import run
 from benchmark.cli.submitting import submit
 from benchmark.cli.sweeping import sweep
 from benchmark.cli.training import train
+from zoo.surroundings import staying
+
+_at_exit = contextlib.ExitStack()
 
 
 @click.group(cls=OneLineErrors, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -64,5 +71,16 @@ data.add_command(data_check)
 
 
 def main() -> None:
-    """Entry point of the ``zoo-bench`` script."""
-    cli()
+    """Entry point of the ``zoo-bench`` script: ends in one line and a status whatever happens."""
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files may be bytes that are no UTF-8.
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    # Also behind this function, where a plug-in left something to do at exit.
+    _at_exit.enter_context(staying())
+    try:
+        cli()
+    except Exception as error:
+        if os.environ.get("ZOO_BENCH_DEBUG"):
+            raise
+        fail_unforeseen(error)

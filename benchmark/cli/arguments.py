@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -30,11 +30,25 @@ def start(ctx: click.Context, *, as_json: bool = False) -> ConsoleReporter:
     from zoo import plugins
 
     reporter = ConsoleReporter(ctx.obj["verbosity"])
-    for failure in plugins.load_entry_points():
-        reporter.note(f"warning: {failure}")
-    for path in ctx.obj["plugins"]:
-        plugins.load_file(path)
+    with _same_click():
+        for failure in plugins.load_entry_points():
+            reporter.note(f"warning: {failure}")
+        for path in ctx.obj["plugins"]:
+            plugins.load_file(path)
     return reporter
+
+
+@contextlib.contextmanager
+def _same_click() -> Iterator[None]:
+    """Put back, behind the block, what it replaced of click: a status and what is printed depend on it."""
+    before: list[tuple[Any, dict[str, Any]]] = [(owner, dict(vars(owner))) for owner in (click, click.Context)]
+    try:
+        yield
+    finally:
+        for owner, names in before:
+            for name, value in names.items():
+                if vars(owner).get(name) is not value:
+                    setattr(owner, name, value)
 
 
 def seed_of(ctx: click.Context) -> int:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
-from zoo.errors import UserError, nearest
+from zoo.errors import UserError, in_one_line, nearest, shortened
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+EXIT_INTERNAL = 70
+_MOST = 4000
 
 
 class OneLineErrors(click.Group):
@@ -21,13 +23,21 @@ class OneLineErrors(click.Group):
         """Run the command; never a traceback for a user's mistake, unless ZOO_BENCH_DEBUG is set."""
         kwargs["standalone_mode"] = False
         debug = bool(os.environ.get("ZOO_BENCH_DEBUG"))
+        ended = False
         try:
-            sys.exit(super().main(*args, **kwargs) or 0)
+            status = super().main(*args, **kwargs) or 0
+            ended = True
+            sys.exit(status)
         except click.UsageError as error:
             context = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
             self._fail(f"{_sentence(error.format_message())}{context}", EXIT_USAGE, debug)
         except UserError as error:
             self._fail(str(error), EXIT_USAGE, debug)
+        except SystemExit as error:
+            if ended:
+                raise
+            # Our commands return; a plug-in or a library left, and nothing says what was done.
+            self._fail(f"ended by code that is not ours ({in_one_line(error)}); nothing is certain.", 1, debug)
         except (KeyboardInterrupt, click.Abort):
             self._fail("interrupted.", EXIT_INTERRUPTED, False)
         except BrokenPipeError:
@@ -46,8 +56,27 @@ class OneLineErrors(click.Group):
     def _fail(self, message: str, status: int, debug: bool) -> None:
         if debug:
             raise
-        click.echo(f"zoo-bench: {' '.join(message.split())}", err=True)
+        _say(message)
         sys.exit(status)
+
+
+def fail_unforeseen(error: Exception) -> NoReturn:
+    """Print what no command foresaw, without calling it the user's mistake, and exit."""
+    from benchmark.host.worker import is_out_of_memory
+
+    if is_out_of_memory(error):
+        _say(f"out of memory ({in_one_line(error)}); choose something smaller.")
+        sys.exit(1)
+    _say(
+        f"internal error, not a mistake of yours: {in_one_line(error)};"
+        " set ZOO_BENCH_DEBUG=1 to see where, and please report it."
+    )
+    sys.exit(EXIT_INTERNAL)
+
+
+def _say(message: str) -> None:
+    # A message quotes at most a few values, each shortened already; files may have long names.
+    click.echo(f"zoo-bench: {shortened(message, _MOST)}", err=True)
 
 
 def _sentence(text: str) -> str:
