@@ -11,7 +11,15 @@ from typing import Any
 
 from filelock import FileLock
 
-from zoo.errors import UserError
+from zoo.errors import UserError, shortened
+
+# Kept here: a model's code may replace json's functions. A text that is no UTF-8 is written as JSON's own escape.
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
+def encoded(value: Any) -> bytes:
+    """Return ``value`` as one line of JSON, without its end; raises ValueError for NaN and infinities."""
+    return _encode(value).encode("utf-8", "backslashreplace")
 
 
 def append_line(path: Path, value: Any) -> None:
@@ -19,7 +27,7 @@ def append_line(path: Path, value: Any) -> None:
 
     Writers in several processes take turns. Raises ValueError for NaN and infinities.
     """
-    line = json.dumps(value, allow_nan=False, ensure_ascii=False).encode() + b"\n"
+    line = encoded(value) + b"\n"
     with lock_of(path), path.open("a+b") as file:
         _mend_tail(file)
         file.write(line)
