@@ -25,6 +25,6 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write UTF-8 text with the line ends that it has, atomically."""
+    """Write UTF-8 text with the line ends that it has, atomically; names of files that are none become ``\\udcff``."""
     with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8", newline="\n")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")

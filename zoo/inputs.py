@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -37,3 +38,10 @@ def regular_file(path: str | Path, expected: str, flag: str = "") -> Path:
         advice = "" if kind == stat.S_IFDIR else " Write its content into a file first."
         raise UserError(f"{place}{name} is {_KINDS.get(kind, 'no file')}; expected {expected}.{advice}")
     return Path(path)
+
+
+def refuse_endless(path: str | Path) -> None:
+    """Raise OSError for a pipe, a socket or a device, which would be waited for or never end."""
+    kind = stat.S_IFMT(os.stat(path).st_mode)
+    if kind not in (stat.S_IFREG, stat.S_IFDIR):
+        raise OSError(errno.EINVAL, f"it is {_KINDS.get(kind, 'no file')}, no file", str(path))

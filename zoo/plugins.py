@@ -95,10 +95,10 @@ def _call(load: Callable[..., Any], *arguments: Any) -> None:
             signal.signal(signal.SIGINT, press)
         try:
             load(*arguments)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             if pressed:
                 raise
-            raise SystemExit("a KeyboardInterrupt that nobody pressed") from None
+            raise SystemExit("a KeyboardInterrupt that nobody pressed").with_traceback(error.__traceback__) from None
 
 
 def _reason(error: BaseException) -> str:

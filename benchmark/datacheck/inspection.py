@@ -22,6 +22,7 @@ from benchmark.datacheck.plans import Rule
 from benchmark.datacheck.views import GRID, compare_views
 from benchmark.imaging.imagefiles import bits_of, check_end, decode, rgb_pixels
 from zoo.errors import UserError
+from zoo.inputs import refuse_endless
 
 # Part of the key of what is remembered; raised when a fact changes its meaning.
 VERSION = 3
@@ -52,6 +53,7 @@ def inspect_unit(files: Sequence[tuple[Path, Rule | None]]) -> Facts:
 
 def _inspect(path: Path, rule: Rule | None) -> tuple[Facts, Grid | None]:
     try:
+        refuse_endless(path)
         content = path.read_bytes()
     except OSError as error:
         return {"error": f"cannot be read ({error.strerror or error})"}, None

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from zoo.errors import UserError
+from zoo.inputs import refuse_endless
 
 # A camera of 100 megapixels is no attack; beyond Pillow's hard limit, 179 megapixels, files are refused.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -94,6 +95,7 @@ def rgb_pixels(
 def read_content(name: str, path: Path) -> bytes:
     """Return the bytes of a file; raises UserError if it cannot be read."""
     try:
+        refuse_endless(path)
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"{name}: {path} cannot be read ({error.strerror or error}). Check the file.") from error

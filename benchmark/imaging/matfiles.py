@@ -12,6 +12,7 @@ from scipy.io import loadmat, whosmat
 from scipy.io.matlab import MatReadError
 
 from zoo.errors import UserError
+from zoo.inputs import refuse_endless
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 # What scipy raises for a file that is cut off or no MATLAB file at all.
@@ -40,6 +41,7 @@ def read_variable(name: str, path: Path, variable: str) -> NDArray[Any]:
 def is_hdf5(name: str, path: Path) -> bool:
     """Return whether a file is HDF5, after the 512 bytes that MATLAB writes before it or from its start."""
     try:
+        refuse_endless(path)
         with path.open("rb") as stream:
             head = stream.read(512 + len(_HDF5))
     except OSError as error:

@@ -47,7 +47,7 @@ def write_text(path: Path, text: str, flag: str) -> None:
     """Write a file; raises UserError naming the ``flag`` that asked for it if it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UserError(f"{flag} {path}: cannot be written ({error.strerror}).") from None
 

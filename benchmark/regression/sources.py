@@ -80,7 +80,10 @@ def _of_path(path: Path, name: str) -> ResultSet:
 
     def samples_of(result: Result) -> dict[str, Any]:
         file = root / result.timings if result.timings else None
-        return dict(json.loads(file.read_text(encoding="utf-8"))) if file and file.is_file() else {}
+        try:
+            return dict(json.loads(file.read_text(encoding="utf-8"))) if file and file.is_file() else {}
+        except (ValueError, TypeError, RecursionError):
+            raise UserError(f"{file}: no samples of timings; was it edited? Remove it or run again.") from None
 
     return ResultSet(name, results, image_scores, samples_of)
 

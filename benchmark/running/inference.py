@@ -25,6 +25,7 @@ from benchmark.selection import Entry, entry_of
 from zoo.card import InputSpec
 from zoo.errors import UserError
 from zoo.raw import apply_model, to_network
+from zoo.surroundings import kept
 
 # The scale of counts that the RAW networks of this zoo were trained on: ZRR's sensor.
 ZRR_BLACK, ZRR_WHITE = 64.0, 1023.0
@@ -108,20 +109,22 @@ def infer(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"-o {out}: cannot be made ({error.strerror}); name a folder that you may write to.") from None
+    # A network may change the working directory while it runs.
+    folder = Path(os.path.abspath(folder))
     written = []
     with work_turns() as turn:
         for file in files:
             runner.name = f"infer {entry.label}: {file.name}"
             if file.suffix == ".npy":
-                with turn():
+                with turn(), kept():
                     written.append(_infer_array(runner, spec, file, folder))
             else:
                 planes, red = read_input(file, spec, levels), levels.red(spec)
-                with turn():
+                with turn(), kept():
                     written.append(_infer_image(runner, spec, planes, red, folder / f"{file.stem}.png"))
     if freeze_filters and len(files) > 1:
         reporter.note(f"{entry.label}: filters predicted for {files[0].name} were used for all {len(files)} images")
-    return written
+    return [Path(out) / path.name for path in written]
 
 
 def _runner(

@@ -29,7 +29,7 @@ from benchmark.scoring.evaluation import mean_scores
 from benchmark.selection import Entry, jsonable_options, target_scale
 from benchmark.timing.measuring import as_measurements, measure
 from benchmark.types import Dataset, DatasetCard, Measurement, Result, RunSpec, Status, Tiling
-from zoo.errors import UserError
+from zoo.errors import UserError, printable
 
 # Sizes at which costs are counted and time is measured, by their names on the command line: suffixes of the ids.
 SIZES = {"dataset": "", "1mpix": "@1mpix", "12mp": "@12mp"}
@@ -208,9 +208,9 @@ class _Recording:
             gallery=done.get("gallery"),
             timings=self.timings,
             phases={name: round(seconds, 4) for name, seconds in sorted(done["phases"].items())},
-            notes=self.notes,
+            notes=[printable(note) for note in self.notes],
             num_skipped=len(left_out),
-            skipped=dict(list(left_out.items())[:SKIPPED_LISTED]),
+            skipped={printable(id): printable(why) for id, why in list(left_out.items())[:SKIPPED_LISTED]},
             shift_plot=done.get("shift_plot"),
             fingerprint=done.get("fingerprint"),
             output_shapes=self.output_shapes,

@@ -23,7 +23,7 @@ from benchmark.host.turns import work_turns
 from benchmark.reporting import Reporter
 from benchmark.results.store import make_writable
 from benchmark.training.batches import Batch, batches
-from benchmark.training.checkpoints import WEIGHTS, State, check_resumable, read_state, save_checkpoint
+from benchmark.training.checkpoints import STATE, WEIGHTS, State, check_resumable, read_state, save_checkpoint
 from benchmark.training.divergence import DivergedError, Watch
 from benchmark.training.logbook import CURVES, Logbook
 from benchmark.training.objective import SIDE_OUTPUTS, Objective, total
@@ -41,6 +41,9 @@ from benchmark.training.preparing import (
 )
 from benchmark.training.recipe import Recipe, find_recipe, load_recipe
 from zoo.card import get_card
+from zoo.errors import UserError, in_one_line
+from zoo.surroundings import put_back
+from zoo.surroundings import read as read_surroundings
 
 _LAYERS = 3  # the stream of random numbers that layers such as dropout draw from; order and windows have 1 and 2
 
@@ -67,6 +70,8 @@ class Run:
     optimizer_place: int = field(init=False, default=-1)
     ema: Any = field(init=False, default=None)
     log: Logbook | None = field(init=False, default=None)
+    # What of this process the network's code must leave as it is.
+    surroundings: dict[str, Any] = field(default_factory=read_surroundings)
     step: int = 0
     saved_step: int | None = None
     scores: dict[str, Any] = field(default_factory=dict)
@@ -140,7 +145,14 @@ def prepare(recipe: Recipe, name: str, folder: Path, *, resume: bool, reporter: 
         watch=Watch(recipe.divergence_factor),
         reporter=reporter,
     )
-    _start(run, state, resume=resume)
+    try:
+        _start(run, state, resume=resume)
+    except (RuntimeError, LookupError, TypeError, ValueError) as error:
+        if state is None:
+            raise
+        # Of the right types, but not what this network and optimiser wrote.
+        reason = f"does not fit this run ({in_one_line(error)})"
+        raise UserError(f"train: {folder / STATE} {reason}; start in another folder by -o.") from error
     return run
 
 
@@ -251,6 +263,8 @@ def _kept(run: Run) -> str:
 
 def follow(run: Run, *, epoch: int, lr: float) -> None:
     """After a step: progress and log lines, scores and pictures, the checkpoint."""
+    # A network may change the working directory, to which the folder of the run is relative.
+    put_back(run.surroundings)
     recipe, last = run.recipe, run.step == run.total_steps
     every = recipe.validation.every or recipe.checkpoint_every
     if run.log is not None:
