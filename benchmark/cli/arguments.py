@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.errors import UserError
+from benchmark.units import MAX_SIDE, size_of
+from zoo.errors import UserError, shortened
 
 if TYPE_CHECKING:
     from benchmark.cli.console import ConsoleReporter
@@ -76,7 +77,7 @@ def key_values(flag: str, values: Sequence[str], expected: str) -> dict[str, str
     for text in values:
         key, sign, value = text.partition("=")
         if not sign or not key:
-            raise UserError(f"{flag} {text}: expected {expected}.")
+            raise UserError(f"{flag} {shortened(text)}: expected {expected}.")
         pairs[key] = value
     return pairs
 
@@ -84,10 +85,10 @@ def key_values(flag: str, values: Sequence[str], expected: str) -> dict[str, str
 def parse_size(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
-    height, sign, width = text.lower().partition("x")
-    if not sign or not height.isdecimal() or not width.isdecimal() or not int(height) or not int(width):
-        raise UserError(f"--size {text}: expected HxW, for example 224x224.")
-    return int(height), int(width)
+    size = size_of(text)
+    if size is None:
+        raise UserError(f"--size {shortened(text)}: expected HxW, for example 224x224, each 1 to {MAX_SIDE}.")
+    return size
 
 
 def parse_tile(ctx: click.Context, parameter: click.Parameter, text: str | None) -> str | tuple[int, int] | None:
