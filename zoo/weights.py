@@ -267,5 +267,6 @@ def _one_line(error: BaseException) -> str:
 
 def _describe(content: Any) -> str:
     if isinstance(content, Mapping):
-        return f"a dictionary with keys {', '.join(shown(key) for key in list(content)[:5])}"
+        keys = (shortened(key) if isinstance(key, str) else shown(key) for key in list(content)[:5])
+        return f"a dictionary with keys {', '.join(keys)}"
     return f"a {type(content).__name__}"
