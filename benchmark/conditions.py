@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from benchmark.backends import TORCH, check_backend, named
 from benchmark.host import machine
-from zoo.errors import UserError
+from benchmark.units import MAX_THREADS, size_of
+from zoo.errors import UserError, shortened, shown
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 DEVICES = ("cpu", "cuda")
@@ -25,10 +26,10 @@ def tile_of(text: str) -> TileSize:
     """Return what ``--tile`` says; raises UserError for anything but auto, off and HxW."""
     if text in ("auto", "off"):
         return "auto" if text == "auto" else "off"
-    height, sign, width = text.lower().partition("x")
-    if not sign or not height.isdecimal() or not width.isdecimal() or not int(height) or not int(width):
-        raise UserError(f"--tile {text}: expected auto, off or HxW, for example 256x256.")
-    return int(height), int(width)
+    size = size_of(text)
+    if size is None:
+        raise UserError(f"--tile {shortened(text)}: expected auto, off or HxW, for example 256x256.")
+    return size
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class Conditions:
         self._check_tile()
         if self.time_limit is not None and not (math.isfinite(self.time_limit) and self.time_limit > 0):
             raise UserError(f"--time-limit {self.time_limit:g}: expected a number of seconds above 0.")
+        if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
+            raise UserError(f"--threads {shown(self.threads)}: expected 1 to {MAX_THREADS}.")
         if self.memory_limit is not None and self.memory_limit <= 0:
             raise UserError(f"--memory-limit {self.memory_limit}: expected a number of bytes above 0.")
         if self.memory_limit is not None and not machine.has_process_memory():

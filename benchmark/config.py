@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
@@ -9,15 +10,22 @@ from typing import Any, TypeVar, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from zoo.errors import UserError, nearest
+from zoo.errors import UserError, nearest, shortened, shown
+from zoo.inputs import regular_file
 
 Settings = TypeVar("Settings", bound=BaseModel)
+# The largest recipe that ships has 3,000 bytes. PyYAML takes seconds for a file of this size.
+MAX_BYTES = 200_000
+# Values inside values, and values that a file stands for once its aliases are followed.
+_MAX_DEPTH, _MAX_VALUES = 40, 50_000
+# What JSON can hold too: records keep settings.
+_TAGS = ("null", "bool", "int", "float", "str", "seq", "map")
 
 
 class Suite(BaseModel):
     """What ``zoo-bench run --suite FILE`` takes: the flags of ``run`` as data."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     dataset: str
     data_root: str | None = None
@@ -74,45 +82,172 @@ def settings_of(
     _check_keys(values, kind, source)
     given = overrides or {}
     for key, value in given.items():
-        values = _replaced(values, key.split("."), value, kind, f"{flag} {key}={value}")
+        place = f"{flag} {shortened(key)}={_text(value)}"
+        keys = key.split(".")
+        if len(keys) > _MAX_DEPTH:
+            raise UserError(f"{place}: expected a key, a.b inside another one.")
+        values = _replaced(values, keys, value, kind, place)
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         named = next((key for key in given if where == key or where.startswith(f"{key}.")), None)
-        place = f"{source}: {where}" if named is None else f"{flag} {named}={given[named]}"
-        raise UserError(f"{place}: {first['msg'].removeprefix('Value error, ')}; found {first['input']!r}.") from None
+        place = f"{source}: {shortened(where)}" if named is None else f"{flag} {shortened(named)}={_text(given[named])}"
+        problem = shortened(first["msg"].removeprefix("Value error, "), 300)
+        raise UserError(f"{place}: {problem}; found {shown(first['input'])}.") from None
+
+
+def _text(value: Any) -> str:
+    """Return a value as it was typed behind ``--set KEY=``, shortened."""
+    return shortened(value) if isinstance(value, (str, bool)) else shown(value)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Return the keys and values of a YAML file; raises UserError naming the file and the line."""
+    """Return the keys and values of a YAML file: what JSON could hold, and every key once.
+
+    Raises UserError naming the file and, where there is one, the line.
+    """
+    file = regular_file(path, "a YAML file")
+    name = shortened(path, 400)
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        with file.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); expected a YAML file.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{where}: not YAML ({getattr(error, 'problem', error)}).") from None
+        raise UserError(f"{name}: cannot be read ({error.strerror}); expected a YAML file.") from None
+    if len(content) > MAX_BYTES:
+        raise UserError(f"{name}: more than {MAX_BYTES:,} bytes; expected a YAML file of some lines.")
+    try:
+        values = _load(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{name}, line {line}: not UTF-8; expected YAML as text. Save the file as UTF-8.") from None
+    except yaml.constructor.ConstructorError as error:
+        raise UserError(f"{name}{_line_of(error, content)}: {_problem(error)}.") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{name}{_line_of(error, content)}: not YAML ({_problem(error)}).") from None
     if not isinstance(values, dict):
-        raise UserError(f"{path}: expected keys and values, e.g. `dataset: zrr`; found {type(values).__name__}.")
+        raise UserError(f"{name}: expected keys and values, e.g. `dataset: zrr`; found {shown(values)}.")
     return values
 
 
 def parse_value(text: str) -> Any:
-    """Return the value of ``--set key=TEXT`` as YAML reads it: numbers, lists, true, null, else the text."""
+    """Return the value of ``--set key=TEXT`` as YAML reads it: numbers, lists, true, null, else the text.
+
+    Raises UserError for what reads as YAML but is no value: infinite or endless, or a key twice.
+    """
+    if len(text) > MAX_BYTES:
+        raise UserError(f"--set: {shortened(text)}: more than {MAX_BYTES:,} characters.")
     try:
-        return yaml.safe_load(text)
+        return _load(text)
+    except yaml.constructor.ConstructorError as error:
+        raise UserError(f"--set: {shortened(text)}: {_problem(error)}.") from None
     except yaml.YAMLError:
         return text
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML of plain values: bounded in depth and in what aliases stand for, each key once, numbers that are finite."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+        # How many values a node stands for, by its identity.
+        self._sizes: dict[int, int] = {}
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Compose a node; raises for one that lies too deep, and where aliases multiply."""
+        self._depth += 1
+        mark, is_alias = self.peek_event().start_mark, self.check_event(yaml.AliasEvent)
+        if self._depth > _MAX_DEPTH:
+            raise _refused(f"more than {_MAX_DEPTH} values inside each other", mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if is_alias and id(node) not in self._sizes:
+            raise _refused("an alias (*name) inside the value that it stands for", mark)
+        if not is_alias:
+            self._sizes[id(node)] = 1 + sum(self._sizes[id(part)] for part in _parts(node))
+        if self._sizes[id(node)] > _MAX_VALUES:
+            raise _refused(f"more than {_MAX_VALUES:,} values, aliases (*name) followed", mark)
+        return node
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Return a mapping; raises for a key that stands there twice: the one above would be ignored."""
+        seen: dict[Any, Any] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            name = self.construct_object(key)
+            if name in seen:
+                first = f"first in line {seen[name].start_mark.line + 1}"
+                raise _refused(f"the key {shown(name)} is there twice, {first}; leave one out", key.start_mark)
+            seen[name] = key
+        return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        """Return a node's value; raises for one that Python cannot hold and for numbers that are not finite."""
+        try:
+            value = super().construct_object(node, deep)
+        except (ValueError, OverflowError, KeyError, IndexError, TypeError, AttributeError):
+            raise _refused(f"{shown(node.value)} is no value of this kind", node.start_mark) from None
+        if isinstance(value, float) and not math.isfinite(value):
+            raise _refused(f"{shown(node.value)} is not a finite number", node.start_mark)
+        return value
+
+
+def _parts(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return node.value if isinstance(node, yaml.SequenceNode) else []
+
+
+# Dates are text, and tags of other types (!!binary, !!set, !!python/...) are refused with their line.
+_Loader.yaml_implicit_resolvers = {
+    sign: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:timestamp"]
+    for sign, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.yaml_constructors = {
+    tag: make
+    for tag, make in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.removeprefix("tag:yaml.org,2002:") in _TAGS
+}
+
+
+def _load(text: str) -> Any:
+    """Return the one document in a text; raises YAMLError."""
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
+def _refused(problem: str, mark: Any) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, problem, mark)
+
+
+def _problem(error: yaml.YAMLError) -> str:
+    text = getattr(error, "problem", None) or getattr(error, "reason", None) or error
+    character = getattr(error, "character", None)
+    return shortened(text, 200) + (f": character {ord(character):#04x}" if isinstance(character, str) else "")
+
+
+def _line_of(error: yaml.YAMLError, content: bytes) -> str:
+    mark = getattr(error, "problem_mark", None)
+    if mark is not None:
+        return f", line {mark.line + 1}"
+    position = getattr(error, "position", None)
+    text = content.decode("utf-8-sig", "replace")
+    return f", line {text.count(chr(10), 0, position) + 1}" if position is not None else ""
 
 
 def _check_keys(values: Mapping[Any, Any], kind: type[BaseModel], source: str, prefix: str = "") -> None:
     """Raise UserError for a key that ``kind``, or a model inside it, does not have."""
     for key, value in values.items():
         if key not in kind.model_fields:
-            raise UserError(f"{source}: unknown key '{prefix}{key}'{nearest(str(key), kind.model_fields)}")
+            raise UserError(
+                f"{source}: unknown key '{prefix}{shortened(key)}'{nearest(shortened(key), kind.model_fields)}"
+            )
         inner = _model_in(kind.model_fields[key].annotation)
         if inner is None:
             continue
@@ -142,7 +277,7 @@ def _replaced(values: Any, keys: list[str], value: Any, kind: type[BaseModel] | 
     """Return ``values`` with the value at a path of keys replaced; raises UserError for an unknown key."""
     key, *rest = keys
     if kind is not None and key not in kind.model_fields:
-        raise UserError(f"{source}: unknown key '{key}'{nearest(key, kind.model_fields)}")
+        raise UserError(f"{source}: unknown key '{shortened(key)}'{nearest(key, kind.model_fields)}")
     values = dict(values) if isinstance(values, Mapping) else {}
     inner = None if kind is None else _model_in(kind.model_fields[key].annotation)
     values[key] = _replaced(values.get(key), rest, value, inner, source) if rest else value

@@ -17,7 +17,7 @@ from benchmark.replacing import refuse_inputs
 from benchmark.reporting import Reporter
 from benchmark.types import DatasetCard, Evidence, label_of
 from zoo.card import MODELS, ModelCard, get_card
-from zoo.errors import BuildError, UserError, nearest
+from zoo.errors import BuildError, UserError, nearest, printable, shortened, shown
 from zoo.options import resolve_options
 from zoo.outputs import checked
 from zoo.trained import shipped_weights
@@ -56,7 +56,7 @@ class Entry:
         Its calls raise OutputError where they do not return one image.
         """
         torch.manual_seed(seed)
-        model = checked(self.card.build(**self.options))
+        model = checked(self.card.create(self.options))
         if self.checkpoint:
             load_strictly(model, self.checkpoint.state, name=self.card.name, source=self.checkpoint.path)
         return model.eval()
@@ -65,7 +65,7 @@ class Entry:
         """Return name, sha256 and, where stated, recipe, seed and data of the weights file."""
         if self.checkpoint is None:
             return None
-        record = {"name": self.checkpoint.path.name, "sha256": self.checkpoint.digest}
+        record = {"name": printable(self.checkpoint.path.name), "sha256": self.checkpoint.digest}
         for key in ("recipe", "seed", "data_digest", "source"):
             if key in self.checkpoint.metadata:
                 record[key] = self.checkpoint.metadata[key]
@@ -207,7 +207,7 @@ def _with_weights(
     checkpoint = read_checkpoint(weights, take=take)
     metadata = checkpoint.metadata
     if metadata.get("model", card.name) != card.name:
-        raise UserError(f"--weights: {weights} was written for {metadata['model']}, not for {card.name}.")
+        raise UserError(f"--weights: {weights} was written for {shortened(metadata['model'])}, not for {card.name}.")
     merged = merge_options(card, metadata, options, weights)
     state = official_state(card, checkpoint)
     # Before anything is measured, and without building the network twice.
@@ -271,7 +271,8 @@ def merge_options(
     for name, value in options.items():
         fixed = stored.get(name, value)
         if fixed != value:
-            raise UserError(f"--set {name}={value}: {source} was written with {name}={fixed}; leave the option out.")
+            given = f"--set {name}={shown(value)}"
+            raise UserError(f"{given}: {source} was written with {name}={shown(fixed)}; leave the option out.")
     return {**stored, **options}
 
 
@@ -281,8 +282,8 @@ def parse_stored_options(text: str, source: object) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise UserError(f"weights: {source} has unreadable options in its metadata: {text[:80]!r}.")
+        raise UserError(f"weights: {source} has unreadable options in its metadata: {shown(text)}.")
     return value

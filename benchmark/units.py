@@ -1,8 +1,20 @@
-"""Units of memory: powers of two."""
+"""Units of memory, powers of two; and how large what a user gives may be."""
 
 from __future__ import annotations
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+# Beyond these a value is a slip of the keyboard; torch takes no larger seed.
+MAX_THREADS, MAX_SEED, MAX_SIDE = 1024, (1 << 63) - 1, 100_000
+
+
+def size_of(text: str) -> tuple[int, int] | None:
+    """Return (height, width) of ``HxW``, each 1 to 100,000; None for any other text."""
+    sides = text.lower().split("x")
+    # Longer numbers are not even read.
+    if len(sides) != 2 or not all(side.isdecimal() and side.isascii() and len(side) <= 9 for side in sides):
+        return None
+    height, width = map(int, sides)
+    return (height, width) if 1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE else None
 
 
 def size_text(size: int) -> str:

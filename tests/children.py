@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import json
 import os
 import subprocess
 import sys
@@ -84,3 +86,40 @@ def start_a_child(*, emit):
 def linger(*, emit):
     emit({"pid": os.getpid()})
     time.sleep(60)
+
+
+def forge(*, how, emit):
+    """Write what is not ours into every descriptor, or take away what a worker speaks with."""
+    if how == "garbage":
+        _write_everywhere(b"\x00\xffgarbage\n")
+    elif how == "message":
+        _write_everywhere(b'{"done": 5}\n')
+    elif how == "close":
+        os.closerange(0, 200)
+    elif how == "surrogate":
+        raise RuntimeError("bad \ud800 text")
+    elif how == "text":
+        raise _NoText
+    elif how == "json":
+        json.dumps = lambda *values, **more: "patched"
+    elif how == "fork":
+        os.fork()
+    elif how == "name":
+        raise type("UserError", (Exception,), {})("not ours")
+    elif how == "streams":
+        sys.stdout = sys.stderr = None
+    elif how == "free":
+        subprocess.Popen(["sleep", "60"], start_new_session=True, stdout=subprocess.DEVNULL)
+    emit(1)
+    return how
+
+
+class _NoText(Exception):  # noqa: N818
+    def __str__(self):
+        raise ValueError("no text")
+
+
+def _write_everywhere(data):
+    for descriptor in range(3, 40):
+        with contextlib.suppress(OSError):
+            os.write(descriptor, data)

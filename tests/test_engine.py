@@ -62,6 +62,30 @@ def test_exceptions_are_outcomes(kind: str, status: str, exception: str, error: 
     assert (outcome.status, outcome.exception, outcome.error) == (status, exception, error)
 
 
+@pytest.mark.parametrize(
+    ("how", "error"),
+    [
+        ("garbage", "wrote into a file descriptor that is not its own"),
+        ("message", "wrote into a file descriptor that is not its own"),
+        ("close", "the process ended with status 1"),
+        ("surrogate", r"RuntimeError: bad \ud800 text"),
+        ("text", "_NoText: its message cannot be read"),
+        ("name", "children.UserError: not ours"),
+    ],
+)
+def test_whatever_a_model_does_to_its_worker_is_an_outcome(how: str, error: str) -> None:
+    outcome = run_isolated(HERE + "forge", {"how": how}, plugin_files=[])
+    assert (outcome.status, outcome.value) == ("error", None)
+    assert error in outcome.error
+    assert outcome.exception != "UserError"
+
+
+@pytest.mark.parametrize("how", ["json", "fork", "streams", "free"])
+def test_what_a_model_changes_or_starts_does_not_disturb(how: str) -> None:
+    outcome = run_isolated(HERE + "forge", {"how": how}, plugin_files=[])
+    assert (outcome.status, outcome.value, outcome.events) == ("ok", how, [1])
+
+
 def test_a_function_that_does_not_exist_is_an_outcome() -> None:
     assert run_isolated("benchmark.nowhere:f", {}).exception == "ModuleNotFoundError"
 

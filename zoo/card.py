@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from zoo.building import build_network
 from zoo.errors import UserError
 from zoo.identity import digest_of_build
 from zoo.options import Option, read_options, resolve_options
@@ -104,6 +105,10 @@ class ModelCard:
         if self.scale_of is None:
             return self.input
         return replace(self.input, output_scale=self.scale_of(self.all_options(options)))
+
+    def create(self, options: Mapping[str, Any]) -> nn.Module:
+        """Build the network with ``options`` as they are; raises UserError, BuildError or what its code raises."""
+        return build_network(self.name, self.build, options)
 
     def all_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return every option: ``given`` (strings are parsed) over the defaults."""
@@ -202,4 +207,4 @@ def create_model(name: str, **options: Any) -> nn.Module:
     Options may be strings, as on the command line. Raises UserError for an unknown name or option.
     """
     card = get_card(name)
-    return card.build(**resolve_options(name, card.options, options))
+    return card.create(resolve_options(name, card.options, options))

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import os
+import reprlib
 from collections.abc import Iterable
+from typing import Any
+
+_SHOWN = 100
 
 
 class UserError(Exception):
@@ -37,15 +42,69 @@ class EngineError(UserError):
     """A network that an inference engine or an export cannot take; the message names the operation."""
 
 
+class _Short(reprlib.Repr):
+    """A representation that never grows with what it stands for."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxlong, self.maxother = 3, most, most, most
+        self.maxdict = self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = 5
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Return a whole number, or its size where it is too long for Python to write it out."""
+        digits = x.bit_length() * 0.30103
+        return f"<about {digits:.0f} digits>" if digits > self.maxlong else repr(x)
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        """Return the representation of an object, whose own code may fail."""
+        try:
+            return super().repr_instance(x, level)
+        except Exception:
+            return f"<{type(x).__name__}>"
+
+
+def shown(value: Any, most: int = _SHOWN) -> str:
+    """Return ``repr(value)`` for a message: on one line, of about ``most`` characters, however large the value is."""
+    text = _Short(most).repr(value)
+    return text if len(text) <= most + 20 else f"{text[:most]}..."
+
+
+def shortened(text: object, most: int = _SHOWN) -> str:
+    """Return a user's text for a message: one line that can be printed, its middle left out beyond ``most`` signs."""
+    line = str(text)
+    if len(line) > most:
+        line = f"{line[: most // 2]}...{line[-(most // 3) :]}"
+    signs = (sign if sign.isprintable() or "\ud800" <= sign <= "\udfff" else " " for sign in line)
+    return printable(" ".join("".join(signs).split()))
+
+
+def printable(text: object) -> str:
+    """Return a text that can be encoded: bytes of a file's name that are no UTF-8 become ``\\xff``."""
+    try:
+        return os.fsencode(str(text)).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        return str(text).encode("utf-8", "backslashreplace").decode()
+
+
+def words_of(error: BaseException, most: int = 300) -> str:
+    """Return an exception's message on one line, cut off after ``most`` characters; its own code may fail."""
+    try:
+        text = str(error)[: 10 * most]
+    except Exception:
+        text = "its message cannot be read"
+    return printable(" ".join(text.split())[:most])
+
+
 def in_one_line(error: BaseException, most: int = 200) -> str:
     """Return ``Class: message`` without line breaks, the message cut off after ``most`` characters."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:most]}"
+    return f"{printable(type(error).__name__[:_SHOWN])}: {words_of(error, most)}"
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     """Return ``"; did you mean a, b?"`` for the closest known names, else a list of what is known."""
     names = sorted(known)
-    matches = difflib.get_close_matches(name, names, n=count, cutoff=0.6)
+    # Looking takes as long as the two names together; no name is as long as this.
+    matches = difflib.get_close_matches(name[:_SHOWN], names, n=count, cutoff=0.6)
     if matches:
         return f"; did you mean {', '.join(matches)}?"
     if not names:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from zoo.errors import UserError, nearest
+from zoo.errors import UserError, nearest, shortened, shown
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,13 @@ def resolve_options(model: str, options: Mapping[str, Option], given: Mapping[st
     resolved = {}
     for name, value in given.items():
         if name not in options:
-            raise UserError(f"{model} has no option '{name}'{nearest(name, options)}")
+            raise UserError(f"{model} has no option '{shortened(name)}'{nearest(str(name), options)}")
         option = options[name]
         try:
             resolved[name] = _coerce(option.annotation, value)
-        except (ValueError, TypeError):
-            raise UserError(f"{model}: option {name}={value!r} does not fit; expected {option.describe()}.") from None
+        except (ValueError, TypeError, OverflowError):
+            text = f"{model}: option {name}={shown(value)} does not fit; expected {option.describe()}."
+            raise UserError(text) from None
     return resolved
 
 
@@ -62,7 +64,7 @@ def _coerce(annotation: Any, value: Any) -> Any:
     if origin in (typing.Union, types.UnionType):
         return _coerce_union(args, value)
     if origin is typing.Literal:
-        for choice in args:
+        for choice in args if isinstance(value, (str, int, float)) else ():
             if str(value) == str(choice):
                 return choice
         raise ValueError(value)
@@ -75,10 +77,12 @@ def _coerce(annotation: Any, value: Any) -> Any:
             raise TypeError(value)
         return int(value)
     if annotation in (float, str):
-        return annotation(value)
+        if not isinstance(value, (str, int, float)):
+            raise TypeError(value)
+        return _finite(annotation(value))
     if isinstance(value, str):
         raise TypeError(annotation)
-    return value
+    return _finite(value)
 
 
 def _coerce_union(choices: tuple[Any, ...], value: Any) -> Any:
@@ -97,6 +101,8 @@ def _coerce_union(choices: tuple[Any, ...], value: Any) -> Any:
 
 
 def _coerce_tuple(args: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, (str, list, tuple)):
+        raise TypeError(value)
     items = value.split(",") if isinstance(value, str) else list(value)
     kind = args[0] if args else int
     if args and Ellipsis not in args and len(args) != len(items):
@@ -104,10 +110,18 @@ def _coerce_tuple(args: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
     return tuple(_coerce(kind, item) for item in items)
 
 
+def _finite(value: Any) -> Any:
+    # Records hold no others.
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(value)
+    return value
+
+
 def _coerce_bool(value: Any) -> bool:
     words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
     if isinstance(value, bool):
         return value
-    if str(value).lower() not in words:
+    word = str(value).lower() if isinstance(value, (str, int)) else ""
+    if word not in words:
         raise ValueError(value)
-    return words[str(value).lower()]
+    return words[word]

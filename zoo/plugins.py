@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
+import signal
 import sys
+import threading
 import traceback
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
-from zoo.errors import UserError
+from zoo.errors import UserError, in_one_line, shortened
+from zoo.inputs import regular_file
+from zoo.surroundings import kept, staying
 
 GROUP = "zoo_bench.plugins"
 _PREFIX = "zoo_bench_plugin_"
@@ -22,25 +29,24 @@ def load_file(path: str | Path) -> None:
     """Import the Python file at ``path``; its decorators register what it defines.
 
     Loading the same file twice is one load. Raises UserError, with the failing line, if the file is
-    missing, is not Python, or raises.
+    missing, is not Python, raises, or leaves the process.
     """
-    file = Path(path).resolve()
-    if not file.is_file():
-        raise UserError(f"--plugin: no file at {path}; expected a Python file with @register_... functions.")
-    name = _PREFIX + hashlib.sha256(str(file).encode()).hexdigest()[:12]
+    file = regular_file(path, "a Python file with @register_... functions", "--plugin").resolve()
+    name = _PREFIX + hashlib.sha256(os.fsencode(file)).hexdigest()[:12]
     if name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
-        raise UserError(f"--plugin: {path} cannot be imported; expected a file that ends in .py.")
+        raise UserError(f"--plugin: {shortened(path, 400)} cannot be imported; expected a file that ends in .py.")
     module = importlib.util.module_from_spec(spec)
     before = set(sys.modules)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise UserError(f"--plugin: {path}{_line(error, file)}: {type(error).__name__}: {error}") from error
+        _call(spec.loader.exec_module, module)
+    except (Exception, SystemExit, GeneratorExit) as error:
+        sys.modules.pop(name, None)
+        place = f"--plugin: {shortened(path, 400)}{_line(error, file)}"
+        raise UserError(f"{place}: {_reason(error)}") from error
     _provided.update(set(sys.modules) - before)
     _files.append(str(file))
 
@@ -64,15 +70,44 @@ def load_entry_points() -> list[str]:
     for point in entry_points(group=GROUP):
         before = set(sys.modules)
         try:
-            point.load()
-        except Exception as error:
-            failures.append(f"plug-in '{point.name}' ({point.value}) did not load: {type(error).__name__}: {error}")
+            _call(point.load)
+        except (Exception, SystemExit, GeneratorExit) as error:
+            where = f"plug-in '{shortened(point.name)}' ({shortened(point.value)})"
+            failures.append(f"{where} did not load: {_reason(error)}")
         else:
             _provided.update({*(set(sys.modules) - before), point.module})
     return failures
 
 
-def _line(error: Exception, file: Path) -> str:
+def _call(load: Callable[..., Any], *arguments: Any) -> None:
+    """Run a plug-in's code; what it changes of this process is put back, and it cannot end it."""
+    pressed = []
+
+    def press(number: int, frame: Any) -> None:
+        pressed.append(number)
+        raise KeyboardInterrupt
+
+    # A plug-in imports it in any case; what it then changes of it can be seen.
+    import torch  # noqa: F401
+
+    with kept(), staying():
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, press)
+        try:
+            load(*arguments)
+        except KeyboardInterrupt as error:
+            if pressed:
+                raise
+            raise SystemExit("a KeyboardInterrupt that nobody pressed").with_traceback(error.__traceback__) from None
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"it leaves the process ({in_one_line(error)}); a plug-in registers its pieces and returns."
+    return in_one_line(error, 400)
+
+
+def _line(error: BaseException, file: Path) -> str:
     if isinstance(error, SyntaxError) and error.lineno:
         return f", line {error.lineno}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]

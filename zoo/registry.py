@@ -27,7 +27,8 @@ class Registry(Generic[T]):
         self._lock = threading.RLock()
 
     def add(self, name: str, item: T) -> None:
-        """Register ``item``; raises UserError if the name is taken."""
+        """Register ``item``; raises UserError if the name is taken, by a built-in piece too."""
+        self._ensure_loaded()
         if name in self._items:
             raise UserError(f"a {self.kind} called '{name}' is registered already; give one of the two another name.")
         self._items[name] = item

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import pickle
 import re
+import struct
 import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -21,8 +23,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from zoo.card import ModelCard, get_card, list_models
-from zoo.errors import UserError, in_one_line
+from zoo.errors import UserError, in_one_line, printable, shortened, shown, words_of
 from zoo.fitting import Fitted, conflict, fit_kinds, type_name, unshared, unusable, with_tied_names
+from zoo.inputs import regular_file
 
 # The largest published network of this field is near 1 GiB; a file beyond this is not one of them.
 MAX_BYTES = 8 << 30
@@ -35,6 +38,24 @@ _NUMPY_SCALARS = [
     np.dtype,
     *(type(np.dtype(kind)) for kind in ("float32", "float64", "int32", "int64", "bool")),
 ]
+# What a reader raises for a file that is damaged or of another kind: NotImplementedError is a RuntimeError.
+_FILE_ERRORS = (
+    SafetensorError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    AssertionError,
+    struct.error,
+)
+# No network's weights are compressed to a hundredth.
+_DENSE = 100
+_MAX_HEADER = 100_000_000
 # Under which key training scripts keep the network inside a checkpoint.
 _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "params_ema", "params", "net", "generator")
 # Words in the names of weights that are a mean of others: which of the two a user means cannot be known.
@@ -70,9 +91,7 @@ def read_checkpoint(path: str | Path, *, take: str | None = None, max_bytes: int
     names the one that holds the weights, dotted, where there are several. Raises UserError if the file is missing, too
     large, truncated or damaged, holds anything but plain tensors, or several networks and ``take`` names none.
     """
-    file = Path(path)
-    if not file.is_file():
-        raise UserError(f"weights: no file at {path}; expected .safetensors, .npz or a PyTorch checkpoint.")
+    file = regular_file(path, ".safetensors, .npz or a PyTorch checkpoint", "weights")
     size = file.stat().st_size
     if size > max_bytes:
         raise UserError(f"weights: {path} has {size} bytes; files over {max_bytes} bytes are refused.")
@@ -111,33 +130,59 @@ def check_sums(file: Path) -> None:
 
 def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
-        with safe_open(file, framework="pt") as handle:
+        _check_header(file)
+        # The reader takes names in UTF-8 alone, and every file by its descriptor.
+        with file.open("rb") as stream, safe_open(_readable(file, stream), framework="pt") as handle:
             return {key: handle.get_tensor(key) for key in handle.keys()}, dict(handle.metadata() or {})  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+    except _FILE_ERRORS as error:
         raise UserError(f"weights: {file} is not a complete safetensors file ({_one_line(error)}).") from None
+
+
+def _readable(file: Path, stream: IO[bytes]) -> str:
+    return str(file) if printable(file) == str(file) else f"/dev/fd/{stream.fileno()}"
+
+
+def _check_header(file: Path) -> None:
+    """Raise ValueError for a safetensors header that names a tensor twice: the reader would take the last one."""
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        # Longer ones are refused by the reader.
+        header = stream.read(length) if length <= _MAX_HEADER else b"{}"
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len({key for key, _ in items}) < len(items):
+            raise ValueError("its header has a key twice")
+        return dict(items)
+
+    json.loads(header, object_pairs_hook=pairs)
 
 
 def _read_npz(file: Path) -> dict[str, Tensor]:
     try:
+        # Before NumPy, which takes a file of one array too, and room for what a small file stands for.
+        with zipfile.ZipFile(file) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > max(_DENSE * file.stat().st_size, 64 << 20):
+            raise ValueError(f"{size:,} bytes of zeros or alike in a file of {file.stat().st_size:,}")
         # Opened here: NumPy leaves a damaged file open.
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return {key: torch.from_numpy(archive[key]) for key in archive.files}
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (*_FILE_ERRORS, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"weights: {file} is not a complete .npz archive of arrays ({_one_line(error)}).") from None
 
 
 def _read_pickle(file: Path, take: str | None) -> dict[str, Tensor]:
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(_NUMPY_SCALARS):
+        with file.open("rb") as stream, warnings.catch_warnings(), torch.serialization.safe_globals(_NUMPY_SCALARS):
             # About pickle protocols; the file is read or refused either way.
             warnings.simplefilter("ignore")
-            content = torch.load(file, map_location="cpu", weights_only=True)
+            content = torch.load(stream, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"weights: {file} is refused: it is not a plain file of tensors ({_one_line(error)})."
             " Save the state_dict alone, with torch.save or safetensors."
         ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:
+    except _FILE_ERRORS as error:
         raise UserError(f"weights: {file} cannot be read as a PyTorch checkpoint ({_one_line(error)}).") from None
     found = dict(_networks(content, (), set()))
     if take is not None:
@@ -272,7 +317,8 @@ def check_fits(model: nn.Module, state: Mapping[str, Tensor], *, name: str, sour
 def _first(what: str, keys: list[str], count: int = 3) -> str:
     if not keys:
         return ""
-    return f"{len(keys)} {what} ({', '.join(keys[:count])}{', ...' if len(keys) > count else ''})"
+    listed = ", ".join(shortened(key) for key in keys[:count])
+    return f"{len(keys)} {what} ({listed}{', ...' if len(keys) > count else ''})"
 
 
 def _resembles(name: str, state: Mapping[str, Tensor]) -> str:
@@ -281,7 +327,7 @@ def _resembles(name: str, state: Mapping[str, Tensor]) -> str:
     best, score = "", 0.0
     for other in list_models():
         with torch.device("meta"):
-            own = {key: tuple(value.shape) for key, value in get_card(other).build().state_dict().items()}
+            own = {key: tuple(value.shape) for key, value in get_card(other).create({}).state_dict().items()}
         union = len(own.keys() | shapes.keys())
         same = sum(shapes.get(key) == shape for key, shape in own.items())
         if union and same / union > score:
@@ -313,19 +359,23 @@ def save_state(path: str | Path, state: Mapping[str, Tensor], metadata: Mapping[
     file = Path(path)
     temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
-        save_file(unshared(state), temporary, metadata=dict(metadata))
+        save_file(unshared(state), temporary, metadata=_printed(metadata))
         temporary.replace(file)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
         raise UserError(f"weights: cannot write {path} ({_one_line(error)}).") from None
 
 
+def _printed(metadata: Mapping[str, str]) -> dict[str, str]:
+    return {key: printable(value) for key, value in metadata.items()}
+
+
 def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 160 else text[:157] + "..."
+    return words_of(error, 160) or type(error).__name__
 
 
 def _describe(content: Any) -> str:
     if isinstance(content, Mapping):
-        return f"a dictionary with keys {', '.join(map(str, list(content)[:5]))}"
+        keys = (shortened(key) if isinstance(key, str) else shown(key) for key in list(content)[:5])
+        return f"a dictionary with keys {', '.join(keys)}"
     return f"a {type(content).__name__}"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
+import os
+import sys
+
 import click
 
 from benchmark.cli.checking import data_check
 from benchmark.cli.comparing import check, compare
-from benchmark.cli.errors import OneLineErrors
+from benchmark.cli.errors import OneLineErrors, fail_unforeseen
 from benchmark.cli.exporting import export
 from benchmark.cli.files import data, leaderboard, weights
 from benchmark.cli.images import infer, score
@@ -17,6 +22,10 @@ from benchmark.cli.running import run
 from benchmark.cli.submitting import submit
 from benchmark.cli.sweeping import sweep
 from benchmark.cli.training import train
+from benchmark.units import MAX_SEED
+from zoo.surroundings import staying
+
+_at_exit = contextlib.ExitStack()
 
 
 @click.group(cls=OneLineErrors, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -27,7 +36,12 @@ from benchmark.cli.training import train
     metavar="FILE.py",
     help="Register models, datasets or metrics of your own (repeatable).",
 )
-@click.option("--seed", type=int, default=None, help="Initialises untrained networks and other draws.  [default: 0]")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, MAX_SEED),
+    default=None,
+    help="Initialises untrained networks and other draws.  [default: 0]",
+)
 @click.option("-v", "--verbose", count=True, help="More detail.")
 @click.option("-q", "--quiet", is_flag=True, help="Only errors.")
 @click.version_option(package_name="zoo-bench", prog_name="zoo-bench")
@@ -63,6 +77,26 @@ for command in (
 data.add_command(data_check)
 
 
+def _as_they_are(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Encode what is no character as the byte of a file's name that it stands for, else escaped."""
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("backslashreplace")(error)
+
+
 def main() -> None:
-    """Entry point of the ``zoo-bench`` script."""
-    cli()
+    """Entry point of the ``zoo-bench`` script: ends in one line and a status whatever happens."""
+    # Names of files may be bytes that are no UTF-8: as they are for programs, escaped for people.
+    codecs.register_error("zoo-bench", _as_they_are)
+    for stream, errors in ((sys.stdout, "zoo-bench"), (sys.stderr, "backslashreplace")):
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            stream.reconfigure(errors=errors)  # type: ignore[union-attr]
+    # Also behind this function, where a plug-in left something to do at exit.
+    _at_exit.enter_context(staying())
+    try:
+        cli()
+    except Exception as error:
+        if os.environ.get("ZOO_BENCH_DEBUG"):
+            raise
+        fail_unforeseen(error)

@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,8 @@ import click
 
 from benchmark.cleaning import terminal, visible
 from benchmark.replacing import naming
-from zoo.errors import UserError
+from benchmark.units import MAX_SIDE, size_of
+from zoo.errors import UserError, shortened
 
 if TYPE_CHECKING:
     from benchmark.cli.console import ConsoleReporter
@@ -37,11 +38,25 @@ def start(ctx: click.Context, *, as_json: bool = False) -> ConsoleReporter:
     from zoo import plugins
 
     reporter = ConsoleReporter(ctx.obj["verbosity"])
-    for failure in plugins.load_entry_points():
-        reporter.note(f"warning: {failure}")
-    for path in ctx.obj["plugins"]:
-        plugins.load_file(path)
+    with _same_click():
+        for failure in plugins.load_entry_points():
+            reporter.note(f"warning: {failure}")
+        for path in ctx.obj["plugins"]:
+            plugins.load_file(path)
     return reporter
+
+
+@contextlib.contextmanager
+def _same_click() -> Iterator[None]:
+    """Put back, behind the block, what it replaced of click: a status and what is printed depend on it."""
+    before: list[tuple[Any, dict[str, Any]]] = [(owner, dict(vars(owner))) for owner in (click, click.Context)]
+    try:
+        yield
+    finally:
+        for owner, names in before:
+            for name, value in names.items():
+                if vars(owner).get(name) is not value:
+                    setattr(owner, name, value)
 
 
 def seed_of(ctx: click.Context) -> int:
@@ -90,7 +105,7 @@ def key_values(flag: str, values: Sequence[str], expected: str) -> dict[str, str
     for text in values:
         key, sign, value = text.partition("=")
         if not sign or not key:
-            raise UserError(f"{flag} {text}: expected {expected}.")
+            raise UserError(f"{flag} {shortened(text)}: expected {expected}.")
         pairs[key] = value
     return pairs
 
@@ -98,10 +113,10 @@ def key_values(flag: str, values: Sequence[str], expected: str) -> dict[str, str
 def parse_size(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
-    height, sign, width = text.lower().partition("x")
-    if not sign or not height.isdecimal() or not width.isdecimal() or not int(height) or not int(width):
-        raise UserError(f"--size {text}: expected HxW, for example 224x224.")
-    return int(height), int(width)
+    size = size_of(text)
+    if size is None:
+        raise UserError(f"--size {shortened(text)}: expected HxW, for example 224x224, each 1 to {MAX_SIDE}.")
+    return size
 
 
 def parse_tile(ctx: click.Context, parameter: click.Parameter, text: str | None) -> str | tuple[int, int] | None:

@@ -6,16 +6,18 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from benchmark.cleaning import one_line, terminal
 from benchmark.replacing import naming
-from zoo.errors import UserError, nearest
+from zoo.errors import UserError, in_one_line, nearest, shortened
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+EXIT_INTERNAL = 70
+_MOST = 4000
 
 
 class OneLineErrors(click.Group):
@@ -29,8 +31,10 @@ class OneLineErrors(click.Group):
             if isinstance(stream, io.TextIOWrapper):
                 # A sign that this terminal's encoding does not have is no reason to crash.
                 stream.reconfigure(errors="backslashreplace")
+        ended = False
         try:
             status = super().main(*args, **kwargs) or 0
+            ended = True
             _flush_stdout()
             sys.exit(status)
         except click.UsageError as error:
@@ -38,6 +42,11 @@ class OneLineErrors(click.Group):
             self._fail(f"{_sentence(error.format_message())}{context}", EXIT_USAGE, debug)
         except UserError as error:
             self._fail(str(error), EXIT_USAGE, debug)
+        except SystemExit as error:
+            if ended:
+                raise
+            # Our commands return; a plug-in or a library left, and nothing says what was done.
+            self._fail(f"ended by code that is not ours ({in_one_line(error)}); nothing is certain.", 1, debug)
         except (KeyboardInterrupt, click.Abort):
             self._fail("interrupted.", EXIT_INTERRUPTED, False)
         except BrokenPipeError:
@@ -56,8 +65,27 @@ class OneLineErrors(click.Group):
     def _fail(self, message: str, status: int, debug: bool) -> None:
         if debug:
             raise
-        click.echo(f"zoo-bench: {terminal(one_line(message))}", err=True)
+        _say(message)
         sys.exit(status)
+
+
+def fail_unforeseen(error: Exception) -> NoReturn:
+    """Print what no command foresaw, without calling it the user's mistake, and exit."""
+    from benchmark.host.worker import is_out_of_memory
+
+    if is_out_of_memory(error):
+        _say(f"out of memory ({in_one_line(error)}); choose something smaller.")
+        sys.exit(1)
+    _say(
+        f"internal error, not a mistake of yours: {in_one_line(error)};"
+        " set ZOO_BENCH_DEBUG=1 to see where, and please report it."
+    )
+    sys.exit(EXIT_INTERNAL)
+
+
+def _say(message: str) -> None:
+    # A message quotes at most a few values, each shortened already; files may have long names.
+    click.echo(f"zoo-bench: {terminal(one_line(shortened(message, _MOST)))}", err=True)
 
 
 def _sentence(text: str) -> str:

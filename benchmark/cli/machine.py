@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from benchmark.cli.arguments import echo_lines, json_option, parse_tile, print_json, start
-from zoo.errors import UserError
+from zoo.errors import UserError, shortened
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
@@ -29,10 +29,13 @@ def tile_text(ctx: click.Context, parameter: click.Parameter, text: str | None) 
 
 def parse_bytes(text: str) -> int:
     """Return 4GiB, 512MiB, 1.5GB or plain bytes as a number of bytes."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Z]*)", text.strip().upper())
+    # Sixteen digits are petabytes.
+    match = re.fullmatch(r"([0-9]{1,16}(?:\.[0-9]{1,16})?)\s*([A-Z]*)", text.strip().upper())
     unit = _UNITS.get(match[2]) if match else None
     if match is None or unit is None or not float(match[1]):
-        raise UserError(f"--memory-limit {text}: expected a size, for example 4GiB, 512MiB or a number of bytes.")
+        raise UserError(
+            f"--memory-limit {shortened(text)}: expected a size, for example 4GiB, 512MiB or a number of bytes."
+        )
     return int(float(match[1]) * unit)
 
 

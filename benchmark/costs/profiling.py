@@ -43,7 +43,7 @@ def meta_model(card: ModelCard, options: Mapping[str, Any]) -> nn.Module:
     resolved = resolve_options(card.name, card.options, options)
     try:
         with torch.device("meta"):
-            model = card.build(**resolved)
+            model = card.create(resolved)
     except UserError:
         raise
     except Exception:
@@ -54,7 +54,7 @@ def meta_model(card: ModelCard, options: Mapping[str, Any]) -> nn.Module:
 
 def _build(card: ModelCard, options: Mapping[str, Any]) -> nn.Module:
     try:
-        return card.build(**options)
+        return card.create(options)
     except UserError:
         raise
     except Exception as error:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from benchmark.replacing import partial_of
 from zoo.errors import UserError
+from zoo.inputs import refuse_endless
 
 _ZEROS = 4 << 20
 
@@ -41,6 +42,7 @@ class MappedArray:
 
 def map_input(file: Path) -> MappedArray:
     """Map an ``.npy`` file for reading; writes to it would stay in this process. Raises as ``numpy.load`` does."""
+    refuse_endless(file)
     return MappedArray(np.load(file, mmap_mode="c", allow_pickle=False))
 
 

@@ -14,25 +14,31 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import selectors
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any
+from pathlib import Path
+from typing import Any
 
 from benchmark.host import machine
 from benchmark.host.worker import describe_failure
 from benchmark.types import Status
 from zoo import plugins
-from zoo.errors import UserError
+from zoo.errors import UserError, shortened
 
 WATCH_SECONDS = 0.02
 # Importing torch and the plug-ins; the time limit counts from when that is done.
 START_SECONDS = 300.0
+# What a child may still take to end after its last word, or after it closed its channel.
+END_SECONDS = 5.0
+_STDERR_BYTES = 20_000
+# By it the processes are found that a model started and that left its session.
+_MARK = "ZOO_BENCH_CHILD"
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from benchmark.host.worker import main; main()"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -88,9 +94,9 @@ def run_isolated(
         "threads": limits.threads,
         "memory_limit": limits.memory_bytes,
         "parent": os.getpid(),
+        "word": secrets.token_hex(8),
     }
-    with tempfile.TemporaryFile() as stderr:
-        return _Child(request, limits, stderr, on_event).run()
+    return _Child(request, limits, on_event).run()
 
 
 def can_isolate(*pieces: Any) -> bool:
@@ -117,7 +123,7 @@ def run_here(
     begin = time.perf_counter()
     try:
         value = function(**arguments, emit=emit)
-    except Exception as error:
+    except (Exception, SystemExit, GeneratorExit) as error:
         # Whatever a model raises is a result about that model.
         return _failed(describe_failure(error), events=events, seconds=time.perf_counter() - begin)
     return Outcome("ok", value, events=events, seconds=time.perf_counter() - begin)
@@ -125,20 +131,17 @@ def run_here(
 
 def _failed(failure: Mapping[str, Any], **beside: Any) -> Outcome:
     """Return the outcome of an exception that ``describe_failure`` described."""
-    ours = ("UserError", "DiskError", "BuildError", "SizeError", "OutputError", "CostError", "TileError", "EngineError")
-    plain = failure["type"].endswith(ours)
-    error = failure["message"] if plain else f"{failure['type']}: {failure['message']}"
+    error = failure["message"] if failure["plain"] else f"{failure['type']}: {failure['message']}"
     return Outcome(failure["status"], error=error, exception=failure["type"], **beside)
 
 
 class _Child:
     """One child process from start to end."""
 
-    def __init__(
-        self, request: dict[str, Any], limits: Limits, stderr: IO[bytes], on_event: Callable[[Any], object]
-    ) -> None:
-        self.request, self.limits, self.stderr, self.on_event = request, limits, stderr, on_event
-        self.buffer = b""
+    def __init__(self, request: dict[str, Any], limits: Limits, on_event: Callable[[Any], object]) -> None:
+        self.request, self.limits, self.on_event = request, limits, on_event
+        self.word = request["word"].encode()
+        self.buffer = self.stderr = b""
         self.events: list[Any] = []
         self.outcome: Outcome | None = None
         self.begin = time.perf_counter()
@@ -150,7 +153,7 @@ class _Child:
         try:
             stopped = self._follow(process)
         finally:
-            _end(process)
+            _end(process, self.request["word"])
         outcome = self.outcome or stopped or self._judge(process.returncode, machine.out_of_memory_kills() > kills)
         return Outcome(
             status=outcome.status,
@@ -163,14 +166,14 @@ class _Child:
         )
 
     def _start(self) -> subprocess.Popen[bytes]:
-        environment = dict(os.environ)
+        environment = os.environ | {_MARK: self.request["word"]}
         if self.limits.threads:
             environment |= dict.fromkeys(_THREAD_VARIABLES, str(self.limits.threads))
         process = subprocess.Popen(
             [sys.executable, "-c", _BOOT, json.dumps(sys.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self.stderr,
+            stderr=subprocess.PIPE,
             env=environment,
             start_new_session=True,
         )
@@ -184,22 +187,33 @@ class _Child:
     def _follow(self, process: subprocess.Popen[bytes]) -> Outcome | None:
         """Read what the child says until it ends; return why it was stopped, if it was."""
         assert process.stdout is not None
-        channel = process.stdout.fileno()
+        assert process.stderr is not None
+        channel, prints = process.stdout.fileno(), process.stderr.fileno()
         with selectors.DefaultSelector() as selector:
             selector.register(channel, selectors.EVENT_READ)
+            selector.register(prints, selectors.EVENT_READ)
             while True:
                 # A child's own child may hold the channel open: then the exit status ends the loop.
                 ended = process.poll() is not None
-                if selector.select(timeout=0 if ended else self._patience()):
-                    data = os.read(channel, 1 << 16)
+                if ended:
+                    self.deadline = min(self.deadline, time.perf_counter() + END_SECONDS)
+                ready = [key.fd for key, _ in selector.select(timeout=0 if ended else self._patience())]
+                for descriptor in ready:
+                    data = os.read(descriptor, 1 << 16)
                     if not data:
-                        process.wait()
-                        return None
-                    self._take(data)
-                elif ended:
+                        selector.unregister(descriptor)
+                        # Without its channel it can say nothing more; it is waited for to be judged.
+                        if descriptor == channel:
+                            self.deadline = min(self.deadline, time.perf_counter() + END_SECONDS)
+                    elif descriptor == prints:
+                        self.stderr = (self.stderr + data)[-_STDERR_BYTES:]
+                    elif garbage := self._take(data):
+                        return garbage
+                if ended and (not ready or time.perf_counter() > self.deadline):
                     return None
-                if self.outcome is None and not ended:
-                    stopped = self._exceeded(process.pid)
+                if not ended:
+                    is_open = channel in selector.get_map()
+                    stopped = self._exceeded(process.pid, is_open=is_open)
                     if stopped:
                         return stopped
 
@@ -208,34 +222,50 @@ class _Child:
         # Looking costs a little of the machine's time, so a child without a memory limit is left alone.
         return min(left, WATCH_SECONDS if self.limits.memory_bytes else 1.0)
 
-    def _take(self, data: bytes) -> None:
+    def _take(self, data: bytes) -> Outcome | None:
+        """Take the lines that are complete; return an outcome if one of them is not the worker's."""
         *lines, self.buffer = (self.buffer + data).split(b"\n")
         for line in lines:
-            ((kind, value),) = json.loads(line).items()
+            if self.outcome is not None:
+                return None
+            if not line.startswith(self.word):
+                return self._garbage()
+            ((kind, value),) = json.loads(line[len(self.word) :]).items()
             if kind == "event":
                 self.events.append(value)
                 self.on_event(value)
             elif kind == "ready":
                 limit = self.limits.seconds
                 self.deadline = time.perf_counter() + limit if limit is not None else float("inf")
-            elif kind == "done":
-                self.outcome = Outcome("ok", value)
             else:
-                self.outcome = _failed(value)
+                self.outcome = Outcome("ok", value) if kind == "done" else _failed(value)
+                self.deadline = time.perf_counter() + END_SECONDS
+        # A line of ours has as much as it needs, but begins with the word.
+        own = self.word[: len(self.buffer)]
+        return None if self.buffer.startswith(own) or self.outcome else self._garbage()
 
-    def _exceeded(self, pid: int) -> Outcome | None:
+    @staticmethod
+    def _garbage() -> Outcome:
+        text = "something in the model's process wrote into a file descriptor that is not its own"
+        return Outcome("error", error=f"{text} (the tool's channel); it was stopped")
+
+    def _exceeded(self, pid: int, *, is_open: bool) -> Outcome | None:
         if time.perf_counter() > self.deadline:
+            if self.outcome is not None:
+                return self.outcome
+            if not is_open:
+                return Outcome("error", error="the process closed the channel to the tool and went on; it was stopped")
             seconds = self.limits.seconds
             text = f"the time limit of {seconds:g} s" if seconds is not None else f"{START_SECONDS:g} s for its start"
             return Outcome("timeout", error=f"stopped after {text}")
         limit = self.limits.memory_bytes
-        if limit is not None and machine.tree_resident_bytes(pid) > limit:
+        if limit is not None and self.outcome is None and machine.tree_resident_bytes(pid) > limit:
             return Outcome("oom", error=f"stopped at the memory limit of {limit:,} bytes")
         return None
 
     def _judge(self, status: int, memory_was_short: bool) -> Outcome:
         """Say what an end without a word was: a signal, a crash, an exit from within."""
-        last = self._stderr().strip().rpartition("\n")[2][:200]
+        last = shortened(self._stderr().strip().rpartition("\n")[2], 200)
         if status >= 0:
             return Outcome("error", error=f"the process ended with status {status}" + (f": {last}" if last else ""))
         try:
@@ -249,17 +279,29 @@ class _Child:
         return Outcome("error", error=f"killed by {name}")
 
     def _stderr(self) -> str:
-        self.stderr.seek(0, os.SEEK_END)
-        self.stderr.seek(max(0, self.stderr.tell() - 20_000))
-        return self.stderr.read().decode(errors="replace")
+        return self.stderr.decode(errors="replace")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], word: str) -> None:
     """End a child and everything it started; harmless if it has ended."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    for stream in (process.stdin, process.stdout):
+    for pid in _marked(word):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+    for stream in (process.stdin, process.stdout, process.stderr):
         if stream:
             with contextlib.suppress(BrokenPipeError):
                 stream.close()
+
+
+def _marked(word: str) -> list[int]:
+    """Return the processes that have the word of a child in their environment: what a model set free."""
+    mark = f"{_MARK}={word}".encode()
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+    return found

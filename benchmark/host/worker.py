@@ -1,7 +1,10 @@
 """The child's side of ``benchmark.host.engine``: take one request, call one function, report in JSON lines.
 
-What the function or a model prints goes to stderr: the real stdout is the channel to the parent. The child ends
-with its parent, also when that one is killed.
+What the function or a model prints goes to stderr: the real stdout is the channel to the parent, whose lines begin
+with a word that only this request has. The child ends with its parent, also when that one is killed.
+
+A model may do anything in here: patch json, close descriptors, fork, leave threads behind. What is said to the parent
+is said by what was imported before the model came, and the process ends by ``os._exit`` in any case.
 """
 
 from __future__ import annotations
@@ -17,6 +20,10 @@ import threading
 from typing import Any
 
 from benchmark.host import machine
+from zoo.errors import UserError, printable, words_of
+
+_leave, _write, _pid = os._exit, os.write, os.getpid
+_encode = json.JSONEncoder(allow_nan=True).encode
 
 
 class Channel:
@@ -25,13 +32,18 @@ class Channel:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._lock = threading.Lock()
+        self._owner = _pid()
+        # What each line begins with, told by the request.
+        self.word = b""
 
     def send(self, kind: str, value: Any = None) -> None:
-        """Send one line ``{kind: value}``."""
-        data = json.dumps({kind: value}).encode() + b"\n"
+        """Send one line ``{kind: value}``; a copy of this process that the model forked ends here instead."""
+        if _pid() != self._owner:
+            _leave(1)
+        data = self.word + _encode({kind: value}).encode("ascii") + b"\n"
         with self._lock:
             while data:
-                data = data[os.write(self._descriptor, data) :]
+                data = data[_write(self._descriptor, data) :]
 
 
 def main() -> None:
@@ -39,17 +51,23 @@ def main() -> None:
     channel = Channel(os.dup(1))
     os.dup2(2, 1)
     request = json.loads(sys.stdin.buffer.readline())
+    channel.word = request["word"].encode()
     _end_with_parent(request["parent"])
     machine.prefer_as_victim()
     try:
-        channel.send("done", _serve(request, channel))
-    except BaseException as error:
-        channel.send("failed", describe_failure(error))
-    with contextlib.suppress(OSError, ValueError):
+        try:
+            channel.send("done", _serve(request, channel))
+        except BaseException as error:
+            channel.send("failed", describe_failure(error))
         sys.stdout.flush()
         sys.stderr.flush()
+    except BaseException as error:
+        # The channel is closed, or the streams are no longer Python's.
+        with contextlib.suppress(OSError):
+            _write(2, f"{type(error).__name__}: {words_of(error)}\n".encode())
+        _leave(1)
     # Everything is said; a library that crashes while the interpreter is taken down must not matter.
-    os._exit(0)
+    _leave(0)
 
 
 def _serve(request: dict[str, Any], channel: Channel) -> Any:
@@ -100,22 +118,37 @@ def _end_with_parent(parent: int) -> None:
     os.close(nothing)
 
     def watch() -> None:
-        os.read(lifeline, 1)
-        os._exit(1)
+        # A model may write into this end, or close it.
+        while True:
+            try:
+                if not os.read(lifeline, 1):
+                    _leave(1)
+            except OSError:
+                return
 
     threading.Thread(target=watch, daemon=True).start()
 
 
 def describe_failure(error: BaseException) -> dict[str, Any]:
-    """Return an exception as ``{status, type, message}``; running out of memory has a status of its own."""
-    text = " ".join(str(error).split())[:300]
-    return {"status": "oom" if is_out_of_memory(error) else "error", "type": type(error).__name__, "message": text}
+    """Return an exception as ``{status, type, message, plain}``; running out of memory has a status of its own.
+
+    ``plain``: the message is a sentence of ours, for users. A model's exceptions may be called as ours are, and their
+    own code may fail.
+    """
+    ours = isinstance(error, UserError)
+    name = printable(type(error).__name__[:100])
+    return {
+        "status": "oom" if is_out_of_memory(error) else "error",
+        "type": name if ours or not name.endswith("UserError") else f"{type(error).__module__}.{name}"[:200],
+        "message": words_of(error, 2000 if ours else 300),
+        "plain": ours,
+    }
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory ran out; torch says it in several ways."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    text = str(error).lower()
+    text = words_of(error, 2000).lower()
     signs = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "cannot allocate memory")
     return isinstance(error, (RuntimeError, OSError)) and any(sign in text for sign in signs)

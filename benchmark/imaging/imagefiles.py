@@ -27,6 +27,7 @@ from benchmark.imaging.containers import (
 )
 from benchmark.imaging.netpbm import read_netpbm
 from zoo.errors import UserError
+from zoo.inputs import refuse_endless
 
 # A camera of 100 megapixels is no attack; beyond Pillow's hard limit, 179 megapixels, files are refused.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -122,8 +123,7 @@ def read_picture(
 def read_content(name: str, path: Path) -> bytes:
     """Return the bytes of a file; raises UserError if it cannot be read, or is a pipe or a device."""
     try:
-        if path.exists() and not path.is_file():
-            raise UserError(f"{name}: {path} is no regular file (a folder, a pipe or a device); expected a picture.")
+        refuse_endless(path)
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"{name}: {path} cannot be read ({error.strerror or error}). Check the file.") from error

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.io import loadmat, whosmat
 
 from zoo.errors import UserError
+from zoo.inputs import refuse_endless
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _CLASSES = {"double": "float64", "single": "float32"}
@@ -47,6 +48,7 @@ def read_variable(name: str, path: Path, variable: str, accept: Accept = lambda 
 def is_hdf5(name: str, path: Path) -> bool:
     """Return whether a file is HDF5, after the 512 bytes that MATLAB writes before it or from its start."""
     try:
+        refuse_endless(path)
         with path.open("rb") as stream:
             head = stream.read(512 + len(_HDF5))
     except OSError as error:

@@ -21,7 +21,7 @@ from benchmark.results.renewing import renewed
 from benchmark.results.store import Scores, are_behind
 from benchmark.results.upkeep import Migrated
 from benchmark.types import Result, decode_number, encode_number
-from zoo.errors import UserError
+from zoo.errors import UserError, shown
 
 FORMAT = 1
 _HEADER = "zoo_bench_baseline"
@@ -55,9 +55,13 @@ def read_baseline(path: Path) -> list[Kept]:
             f"--baseline {path}: not a baseline; expected a file that `zoo-bench check --update` wrote"
             " (a results.jsonl is compared by `zoo-bench compare`)."
         )
-    header, *lines = read_lines(path)
+    header, *lines = read_lines(path) or [None]
+    if not isinstance(header, dict) or _HEADER not in header:
+        raise UserError(f"{path}, line 1: no header of a baseline; was it edited? Restore it, or {_AGAIN}.")
     if header[_HEADER] != FORMAT:
-        raise UserError(f"{path}: baseline of format {header[_HEADER]}, this version reads format {FORMAT}; {_AGAIN}.")
+        raise UserError(
+            f"{path}: baseline of format {shown(header[_HEADER])}, this version reads format {FORMAT}; {_AGAIN}."
+        )
     if len(lines) != header.get("records"):
         raise UserError(
             f"{path}: {len(lines)} of {header.get('records')} records are there; was it cut off or edited?"
@@ -69,6 +73,8 @@ def read_baseline(path: Path) -> list[Kept]:
 def _parse(line: Any, where: str) -> Kept:
     if not isinstance(line, dict) or set(line) != {"record", "samples", "scores"}:
         raise UserError(f"{where}: expected a record with scores and samples; was it edited? Restore it, or {_AGAIN}.")
+    if not _are_numbers(line["scores"], 2) or not _are_numbers(line["samples"], 3):
+        raise UserError(f"{where}: its scores or samples are no numbers; was it edited? Restore it, or {_AGAIN}.")
     scores = {
         image: {name: decode_number(value) for name, value in values.items()}
         for image, values in line["scores"].items()
@@ -80,6 +86,16 @@ def _parse(line: Any, where: str) -> Kept:
             f" Restore it, or {_AGAIN}."
         )
     return Kept(record, scores, line["samples"])
+
+
+def _are_numbers(value: Any, depth: int) -> bool:
+    """Whether a value is mappings inside each other, or at the depth 1 a list, that end in numbers at depth 0."""
+    if depth == 0:
+        number = decode_number(value)
+        return isinstance(number, (int, float)) and not isinstance(number, bool)
+    if isinstance(value, list) and depth == 1:
+        return all(_are_numbers(one, 0) for one in value)
+    return isinstance(value, dict) and all(_are_numbers(one, depth - 1) for one in value.values())
 
 
 def _record(line: Any, where: str) -> Result:

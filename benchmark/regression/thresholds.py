@@ -16,11 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from benchmark.regression.judging import Tolerances
 
 Action = Literal["fail", "warn", "ignore"]
-Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Counts(_Strict):

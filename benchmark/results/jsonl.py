@@ -13,7 +13,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from benchmark.replacing import naming
-from zoo.errors import UserError
+from zoo.errors import UserError, printable
+from zoo.inputs import regular_file
+
+# Kept here: a model's code may replace json's functions.
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def append_line(path: Path, value: Any) -> None:
@@ -35,7 +39,7 @@ def to_json(value: Any) -> bytes:
 
     Raises ValueError for NaN and infinities.
     """
-    return json.dumps(value, allow_nan=False, ensure_ascii=False).encode(errors="backslashreplace")
+    return _encode(value).encode(errors="backslashreplace")
 
 
 def lock_of(path: Path) -> FileLock:
@@ -76,9 +80,9 @@ class RawLine:
 
 def raw_lines(path: Path, start: int = 0) -> Iterator[RawLine]:
     """Yield the lines of ``path`` that are not empty, from byte ``start`` on; a torn last one is left out."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return
-    with path.open("rb") as file:
+    with regular_file(path, "lines of JSON").open("rb") as file:
         file.seek(start)
         end = start
         for number, piece in enumerate(file, start=1):
@@ -92,16 +96,16 @@ def parse(line: RawLine, path: Path) -> Any:
     """Return the value of a line; raises UserError naming file and line if it is not JSON."""
     try:
         return json.loads(line.text.decode())  # as text: for bytes json looks for the encoding first
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UserError(
-            f"{path}, line {line.number}: not JSON; was it edited? Remove the line or restore it."
+            f"{printable(path)}, line {line.number}: not JSON; was it edited? Remove the line or restore it."
         ) from None
 
 
 def _is_json(text: bytes) -> bool:
     try:
         json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 
@@ -119,7 +123,7 @@ def _mend_tail(file: Any) -> None:
     try:
         json.loads(file.read())
         file.write(b"\n")
-    except ValueError:
+    except (ValueError, RecursionError):
         file.truncate(start)
     file.seek(0, os.SEEK_END)
 

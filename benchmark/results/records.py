@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from benchmark.cleaning import is_file_name, one_line
 from benchmark.results.jsonl import RawLine, parse, raw_lines
 from benchmark.types import SCHEMA, Result, Source
-from zoo.errors import UserError
+from zoo.errors import UserError, shortened, shown
 
 # As `append_line` writes them: the schema first, the digest last.
 _HEAD = f'{{"record_schema": {SCHEMA}, '.encode()
@@ -92,7 +92,7 @@ def record_of(value: Any, where: str) -> tuple[Result, bool | None]:
     Raises UserError, which begins with ``where``, for another schema and for content that is no record.
     """
     schema = value.get("record_schema") if isinstance(value, dict) else None
-    if schema not in range(_OLDEST, SCHEMA + 1) or isinstance(schema, bool):
+    if not isinstance(schema, int) or schema not in range(_OLDEST, SCHEMA + 1) or isinstance(schema, bool):
         raise UserError(f"{where}: {_other_schema(schema)}")
     content = {name: field for name, field in value.items() if name != "digest"}
     is_intact = None if schema == _OLDEST else value.get("digest") == digest_of(content)
@@ -100,8 +100,8 @@ def record_of(value: Any, where: str) -> tuple[Result, bool | None]:
         result = Result.model_validate({**content, "record_schema": SCHEMA})
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        raise UserError(f"{where}: field {field}: {first['msg']}; was it edited?") from None
+        field = shortened(".".join(map(str, first["loc"])))
+        raise UserError(f"{where}: field {field}: {shortened(first['msg'], 200)}; was it edited?") from None
     if field := _odd_name(result):
         found = one_line(str(getattr(result, field)))[:80]
         raise UserError(
@@ -123,8 +123,10 @@ def _other_schema(schema: object) -> str:
     if not isinstance(schema, int) or isinstance(schema, bool):
         return f"no record_schema; {reads}. Was it written by `zoo-bench run`?"
     if schema > SCHEMA:
-        return f"schema {schema} is newer than this version, which reads schema {_OLDEST} and {SCHEMA}; update it."
-    return f"schema {schema} is too old, {reads}; run again with --rerun always into a new folder."
+        return (
+            f"schema {shown(schema)} is newer than this version, which reads schema {_OLDEST} and {SCHEMA}; update it."
+        )
+    return f"schema {shown(schema)} is too old, {reads}; run again with --rerun always into a new folder."
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ from benchmark.selection import Entry, entry_of
 from zoo.card import InputSpec
 from zoo.errors import UserError
 from zoo.raw import apply_model, to_network
+from zoo.surroundings import kept
 
 # The scale of counts that the RAW networks of this zoo were trained on: ZRR's sensor.
 ZRR_BLACK, ZRR_WHITE = 64.0, 1023.0
@@ -126,22 +127,24 @@ def infer(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"-o {out}: cannot be made ({error.strerror}); name a folder that you may write to.") from None
+    # A network may change the working directory while it runs.
+    folder = Path(os.path.abspath(folder))
     written = []
     with work_turns() as turn:
         for file in files:
             runner.name = f"infer {entry.label}: {file.name}"
             if file.suffix == ".npy":
-                with turn():
+                with turn(), kept():
                     written.append(_infer_array(runner, spec, file, _target(file, folder)))
             else:
                 picture = read_picture("infer", file)
                 planes, red = _planes(file, picture, spec, levels, reporter), levels.red(spec)
-                kept = _kept(file, picture, spec, reporter)
-                with turn():
-                    written.append(_infer_image(runner, spec, planes, red, _target(file, folder), kept))
+                carried = _carried(file, picture, spec, reporter)
+                with turn(), kept():
+                    written.append(_infer_image(runner, spec, planes, red, _target(file, folder), carried))
     if freeze_filters and len(files) > 1:
         reporter.note(f"{entry.label}: filters predicted for {files[0].name} were used for all {len(files)} images")
-    return written
+    return [Path(out) / path.name for path in written]
 
 
 def _runner(
@@ -276,24 +279,24 @@ def _planes(file: Path, picture: Picture, spec: InputSpec, levels: Levels, repor
         raise UserError(f"{file}: {error}") from None
 
 
-def _kept(file: Path, picture: Picture, spec: InputSpec, reporter: Reporter) -> dict[str, Any]:
+def _carried(file: Path, picture: Picture, spec: InputSpec, reporter: Reporter) -> dict[str, Any]:
     """Return what a PNG is to say as its input does: how a viewer turns it, and the colours of an RGB picture."""
-    kept: dict[str, Any] = {}
+    carried: dict[str, Any] = {}
     if picture.orientation != 1:
         exif = Image.Exif()
         exif[_ORIENTATION] = picture.orientation
-        kept["exif"] = exif
+        carried["exif"] = exif
     if picture.profile is not None and spec.layout == "rgb":
         # Where an ICC profile says that it is one, and that it is of RGB.
         if picture.profile[36:40] == b"acsp" and picture.profile[16:20] == b"RGB ":
-            kept["icc_profile"] = picture.profile
+            carried["icc_profile"] = picture.profile
         else:
             reporter.note(f"{file}: its colour profile is damaged or not of RGB; the output has none.")
-    return kept
+    return carried
 
 
 def _infer_image(
-    runner: FullRunner, spec: InputSpec, planes: Tensor, red: tuple[int, int], path: Path, kept: Mapping[str, Any]
+    runner: FullRunner, spec: InputSpec, planes: Tensor, red: tuple[int, int], path: Path, carried: Mapping[str, Any]
 ) -> Path:
     with torch.inference_mode(), _refusals(path, tuple(planes.shape)):
         output = apply_model(runner, planes, spec, red=red)[0]
@@ -302,7 +305,7 @@ def _infer_image(
     pixels = (output.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
     temporary = partial_of(path)
     try:
-        Image.fromarray(pixels).save(temporary, format="PNG", compress_level=1, **kept)
+        Image.fromarray(pixels).save(temporary, format="PNG", compress_level=1, **carried)
         os.replace(temporary, path)
     except OSError as error:
         raise UserError(room_text(path, pixels.nbytes, error)) from error

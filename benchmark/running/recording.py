@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -254,20 +255,20 @@ class _Recording:
         return Work(
             model=spec.model,
             options=spec.options,
-            weights=entry.weights_file,
+            weights=entry.weights_file and os.path.abspath(entry.weights_file),
             seed=spec.seed,
             sizes=session.plane_sizes,
             evaluate=spec.evaluate,
             dataset=session.card.name,
             dataset_options=session.dataset_options,
-            root=str(session.root),
+            root=os.path.abspath(session.root),
             split=spec.split,
             count=session.count,
             metrics=list(spec.metrics),
             scoring=spec.scoring,
             skip_bad=spec.skip_bad,
             leave_out=session.left_out,
-            store=str(session.store.root),
+            store=os.path.abspath(session.store.root),
             key=spec.key(),
             again=self.again,
             device=spec.device,

@@ -30,6 +30,7 @@ from benchmark.types import Dataset, DatasetCard, EvaluationProtocol, Measuremen
 from zoo.card import InputSpec, default_input
 from zoo.errors import UserError
 from zoo.raw import apply_model, to_network
+from zoo.surroundings import kept
 
 # What rounding may add to a metric's range.
 RANGE_SLACK = 1e-4
@@ -209,7 +210,7 @@ class _Steps:
         """Run the network, in its turn on this machine."""
         if isinstance(sample, Unreadable):
             return None
-        with self.turn():
+        with self.turn(), kept():
             return run_sample(self.model, sample, self.spec)
 
     def score(self, sample: Sample | Unreadable, output: Tensor | None) -> tuple[Scores, Shift | None] | None:

@@ -88,7 +88,7 @@ def _step_bytes(point: Point, splits: Splits) -> int | None:
     target = torch.empty(1, 3, height * scale, width * scale, device="meta")
     try:
         need = footprint(
-            lambda: point.card.build(**point.options), Objective(recipe, spec, None), planes, target, epoch=0
+            lambda: point.card.create(point.options), Objective(recipe, spec, None), planes, target, epoch=0
         )
     except Exception:
         # A network may need real tensors; then the memory is not predicted, which the table says.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,12 @@ POINTS = "points"
 
 def task_of(plan: Plan, point: Point, key: str, splits: Splits, out: Path) -> Task:
     """Return a point as a child process takes it; its checkpoints lie in a folder that its key names."""
+    # A network may change the working directory while it runs.
+    root = {"data_root": os.path.abspath(point.recipe.data_root)} if point.recipe.data_root else {}
     return Task(
         key=key,
         name=f"{plan.name}/{point.name}",
-        recipe=point.recipe.model_dump(mode="json"),
+        recipe=point.recipe.model_dump(mode="json") | root,
         folder=str((out / POINTS / f"{point.name}_{key[:8]}").resolve()),
         store=str(out.resolve()),
         test_split=splits.test.split,

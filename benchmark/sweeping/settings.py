@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from benchmark.config import read_settings, read_yaml
 from benchmark.training.recipe import find_recipe
-from zoo.errors import UserError, nearest
+from benchmark.units import MAX_SEED, MAX_THREADS
+from zoo.errors import UserError, nearest, shortened
+from zoo.inputs import regular_file
 
 # Where they lie in an installed package, and in a checkout that has no links.
 _FOLDERS = (Path(__file__).parent.parent / "sweeps", Path(__file__).parents[2] / "configs" / "sweeps")
@@ -22,7 +25,7 @@ METRIC_OF_ERROR = {"msssim": "msssim[perchannel]", "mse": "psnr[rgb]"}
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class Family(_Strict):
@@ -79,7 +82,7 @@ class Sweep(_Strict):
     overrides: dict[str, Any] = {}
     families: list[Family] = Field(..., min_length=1)
     seeds: list[int] = Field(default=[0], min_length=1)
-    threads: int = Field(default=1, ge=1)
+    threads: int = Field(default=1, ge=1, le=MAX_THREADS)
     gpus: float = Field(default=0.0, ge=0)
     evaluation: Evaluation = Evaluation()
     plot: Plot = Plot()
@@ -87,8 +90,8 @@ class Sweep(_Strict):
     @field_validator("seeds")
     @classmethod
     def _seeds_differ(cls, seeds: list[int]) -> list[int]:
-        if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-            raise ValueError("expected different seeds, 0 or more")
+        if len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) > MAX_SEED:
+            raise ValueError(f"expected different seeds, 0 to {MAX_SEED}")
         return seeds
 
     @model_validator(mode="after")
@@ -129,18 +132,18 @@ def load_sweep(sweep: str | Path, overrides: Mapping[str, Any] | None = None) ->
     settings = read_settings(path, Sweep, {k: v for k, v in given.items() if not k.startswith(RECIPE_PREFIX)})
     if isinstance(settings.recipe, str):
         beside = path.parent / settings.recipe
-        file = beside if beside.is_file() else find_recipe(settings.recipe)
+        file = find_recipe(beside if os.path.lexists(beside) else settings.recipe)
         return Plan(path.stem, settings, read_yaml(file), file.stem, str(file), of_recipe)
     return Plan(path.stem, settings, settings.recipe, path.stem, f"{path}: recipe", of_recipe)
 
 
 def _find_sweep(sweep: str | Path) -> Path:
     path = Path(sweep)
-    if path.is_file():
-        return path
+    if os.path.lexists(path):
+        return regular_file(path, "a sweep", "sweep")
     folder = next((folder for folder in _FOLDERS if folder.is_dir()), None)
     shipped = {file.stem: file for file in folder.glob("*.yaml")} if folder else {}
     name = path.name.removesuffix(".yaml")
     if name in shipped and path.parent in (Path(), Path("configs/sweeps")):
         return shipped[name]
-    raise UserError(f"sweep: no file at {sweep}, and none shipped under that name{nearest(name, shipped)}")
+    raise UserError(f"sweep: no file at {shortened(sweep)}, and none shipped under that name{nearest(name, shipped)}")

@@ -39,6 +39,7 @@ from benchmark.host import machine
 from benchmark.timing.job import Job
 from benchmark.timing.preparing import Emit, load_libraries, prepare, relayed, run_once
 from benchmark.timing.sampling import STEADY, is_steady, observed, relative, summarize, taint_reasons
+from zoo import surroundings
 
 MIN_PAIRS, MAX_PAIRS, MIN_SECONDS = 20, 200, 3.0
 MAX_WARM_UP = 12
@@ -65,6 +66,7 @@ def measure_model(
     ``own_process`` says that this one may be told, for good, how to handle freed memory.
     """
     task = Job(**job)
+    before = surroundings.read()
     if own_process and task.conditions.is_tiled:
         machine.use_one_heap()
     network = task.network()
@@ -98,6 +100,8 @@ def measure_model(
         timing["latency_ms"]["heap_kept"] = kept
         send({"timing": timing})
         found[size] = found[size] | timing
+    if changed := [name for name in surroundings.put_back(before) if name.startswith("torch")]:
+        raise RuntimeError(f"the network changed {', '.join(changed)} while it ran: its times are of other conditions")
     return found
 
 

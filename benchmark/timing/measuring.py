@@ -7,6 +7,7 @@ row says so. A size that ends the child (out of memory, a crash, the time limit)
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -69,7 +70,7 @@ def measure(
     job = Job(
         model=model,
         options=jsonable_options(options or {}),
-        weights=weights,
+        weights=weights and os.path.abspath(weights),
         seed=seed,
         device=conditions.device,
         precision=conditions.precision,

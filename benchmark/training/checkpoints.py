@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from benchmark.training.recipe import Recipe, first_difference
-from zoo.errors import DiskError, UserError
+from zoo.errors import DiskError, UserError, shortened, shown, words_of
+from zoo.inputs import regular_file
 from zoo.weights import check_sums, save_state
 
 STATE, WEIGHTS = "state.pt", "weights.safetensors"
@@ -88,21 +89,39 @@ def _sync_folder(folder: Path) -> None:
 def read_state(folder: Path) -> State | None:
     """Return the state in a run's folder, or None if there is none yet; raises UserError if it is damaged."""
     file = folder / STATE
-    if not file.exists():
+    if not os.path.lexists(file):
         return None
+    regular_file(file, "the state of a run", "train")
     try:
         check_sums(file)
         content = torch.load(file, map_location="cpu", weights_only=True)
         schema = content.pop("schema")
         if schema in (1, _SCHEMA):
-            return State(**{"samples": None, "processes": None, **content})
-    except (RuntimeError, EOFError, OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"train: {file} is damaged ({' '.join(str(error).split())[:120]}); start in another folder."
-        ) from None
+            return _checked(State(**{"samples": None, "processes": None, **content}))
+    except (RuntimeError, EOFError, OSError, LookupError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"train: {file} is damaged ({words_of(error, 120)}); start in another folder.") from None
     except (pickle.UnpicklingError, AttributeError):
         pass
     raise UserError(f"train: {file} is not a state of this version; start in another folder by -o.")
+
+
+def _checked(state: State) -> State:
+    """Return a state whose fields have their types; raises TypeError naming one that has not."""
+    numbers = (int, float)
+    kinds: dict[str, Any] = {"step": int, "optimizer_place": int, "seconds": numbers, "data_digest": str}
+    kinds |= dict.fromkeys(("recipe", "model", "optimizer", "clipper", "watch", "scores"), dict)
+    kinds |= {"ema": (dict, type(None)), "losses": list}
+    for name, kind in kinds.items():
+        if not isinstance(getattr(state, name), kind):
+            raise TypeError(f"its {name} is {shown(getattr(state, name))}")
+    tensors = [*state.model.values(), *(state.ema or {}).values()]
+    if not all(isinstance(value, Tensor) for value in tensors) or not all(isinstance(x, numbers) for x in state.losses):
+        raise TypeError("its weights or losses are no numbers")
+    if not all(isinstance(count, (int, type(None))) for count in (state.samples, state.processes)):
+        raise TypeError("its counts of samples or processes are no numbers")
+    if state.step < 0 or state.optimizer_place < 0:
+        raise ValueError(f"its step is {shown(state.step)}")
+    return state
 
 
 def check_resumable(
@@ -118,8 +137,8 @@ def check_resumable(
     if difference is not None:
         key, old, new = difference
         raise UserError(
-            f"train: {folder} holds a run of another recipe: {key} was {old!r} there, it is {new!r} here."
-            f" Restore it or start in another folder by -o."
+            f"train: {folder} holds a run of another recipe: {shortened(key)} was {shown(old)} there,"
+            f" it is {shown(new)} here. Restore it or start in another folder by -o."
         )
     if state.data_digest != data_digest:
         raise UserError(

@@ -53,8 +53,10 @@ from benchmark.training.preparing import (
 )
 from benchmark.training.recipe import Recipe, find_recipe, load_recipe
 from zoo.card import get_card
-from zoo.errors import UserError
+from zoo.errors import UserError, in_one_line
 from zoo.fitting import judged
+from zoo.surroundings import put_back
+from zoo.surroundings import read as read_surroundings
 from zoo.weights import load_strictly
 
 _LAYERS = 3  # the stream of random numbers that layers such as dropout draw from; order and windows have 1 and 2
@@ -83,6 +85,8 @@ class Run:
     ema: nn.Module | None = field(init=False, default=None)
     log: Logbook | None = field(init=False, default=None)
     held: ExitStack = field(init=False, default_factory=ExitStack)
+    # What of this process the network's code must leave as it is.
+    surroundings: dict[str, Any] = field(default_factory=read_surroundings)
     step: int = 0
     saved_step: int | None = None
     scores: dict[str, Any] = field(default_factory=dict)
@@ -164,7 +168,14 @@ def prepare(recipe: Recipe, name: str, folder: Path, *, resume: bool, reporter: 
             watch=Watch(recipe.divergence_factor),
             reporter=reporter,
         )
-        _start(run, state, resume=resume)
+        try:
+            _start(run, state, resume=resume)
+        except (RuntimeError, LookupError, TypeError, ValueError) as error:
+            if state is None:
+                raise
+            # Of the right types, but not what this network and optimiser wrote.
+            reason = f"does not fit this run ({in_one_line(error)})"
+            raise UserError(f"train: {folder / STATE} {reason}; start in another folder by -o.") from error
         run.held = held.pop_all()
     return run
 
@@ -302,6 +313,8 @@ def _kept(run: Run) -> str:
 
 def follow(run: Run, *, epoch: int, lr: float) -> None:
     """After a step: progress and log lines, scores and pictures, the checkpoint."""
+    # A network may change the working directory, to which the folder of the run is relative.
+    put_back(run.surroundings)
     recipe, last = run.recipe, run.step == run.total_steps
     every = recipe.validation.every or recipe.checkpoint_every
     if run.log is not None:

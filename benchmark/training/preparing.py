@@ -79,7 +79,7 @@ def open_data(recipe: Recipe, card: ModelCard, device: torch.device, processes: 
 def build_model(recipe: Recipe, card: ModelCard, reporter: Reporter) -> nn.Module:
     """Build the network with the weights that the seed gives, or those of ``init``; raises UserError if they misfit."""
     torch.manual_seed(recipe.seed)
-    model = card.build(**resolve_options(card.name, card.options, recipe.options))
+    model = card.create(resolve_options(card.name, card.options, recipe.options))
     if not any(True for _ in model.parameters()):
         raise UserError(f"recipe: model: {card.name} has no parameters; there is nothing to train.")
     if recipe.init is not None:
@@ -109,7 +109,7 @@ def check_step(
     shadow = Objective(recipe, data.cut.spec, _meta_perceptual() if objective.perceptual is not None else None)
     epoch = max(term.from_epoch for term in objective.terms)
     try:
-        need = footprint(lambda: card.build(**options), shadow, batch.planes[:1], batch.target[:1], epoch=epoch)
+        need = footprint(lambda: card.create(options), shadow, batch.planes[:1], batch.target[:1], epoch=epoch)
     except UserError:
         raise
     except ValueError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -9,10 +10,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from benchmark.config import read_settings
-from zoo.errors import UserError, nearest
+from benchmark.units import MAX_SEED, MAX_THREADS
+from zoo.errors import UserError, nearest, shortened
+from zoo.inputs import regular_file
 
 # Where they lie in an installed package, and in a checkout that has no links.
 _FOLDERS = (Path(__file__).parent.parent / "recipes", Path(__file__).parents[2] / "configs" / "recipes")
+# Beyond these a value is a slip of the keyboard.
+_MOST, MAX_STEPS = 1 << 20, 1 << 50
 # Keys that may change between the parts of one run: they move no weight.
 FREE_KEYS = (
     "data_root",
@@ -28,7 +33,7 @@ FREE_KEYS = (
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class Term(_Strict):
@@ -125,11 +130,11 @@ class Recipe(_Strict):
     task: str | None = None
     split: str | None = None
     init: str | None = None
-    epochs: int | None = Field(default=None, ge=1)
-    max_steps: int | None = Field(default=None, ge=1)
-    batch_size: int = Field(..., ge=1)
-    crop: int | None = Field(default=None, ge=1)
-    crops_per_image: int = Field(default=1, ge=1)
+    epochs: int | None = Field(default=None, ge=1, le=MAX_STEPS)
+    max_steps: int | None = Field(default=None, ge=1, le=MAX_STEPS)
+    batch_size: int = Field(..., ge=1, le=_MOST)
+    crop: int | None = Field(default=None, ge=1, le=_MOST)
+    crops_per_image: int = Field(default=1, ge=1, le=_MOST)
     augment: bool = True
     lr: float = Field(..., gt=0)
     optimizers: list[Optimizer] = [Optimizer()]
@@ -139,16 +144,16 @@ class Recipe(_Strict):
     clip: Clip | None = None
     ema: float | None = Field(default=None, gt=0, lt=1)
     precision: Literal["32", "bf16"] = "32"
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
     checkpoint_every: int = Field(default=500, ge=1)
     log_every: int = Field(default=20, ge=1)
     divergence_factor: float = Field(default=100.0, gt=1)
     validation: Validation = Validation()
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    devices: int = Field(default=1, ge=1)
-    threads: int | None = Field(default=None, ge=1)
-    workers: int = Field(default=1, ge=0)
-    cache_gib: float = Field(default=2.0, ge=0)
+    devices: int = Field(default=1, ge=1, le=_MOST)
+    threads: int | None = Field(default=None, ge=1, le=MAX_THREADS)
+    workers: int = Field(default=1, ge=0, le=MAX_THREADS)
+    cache_gib: float = Field(default=2.0, ge=0, le=1e6)
     tensorboard: bool = False
 
     @field_validator("perceptual", mode="before")
@@ -194,13 +199,15 @@ def load_recipe(recipe: str | Path, overrides: Mapping[str, Any] | None = None) 
 def find_recipe(recipe: str | Path) -> Path:
     """Return the file of a recipe: a path, or a shipped recipe's name; raises UserError with the nearest names."""
     path = Path(recipe)
-    if path.is_file():
-        return path
+    if os.path.lexists(path):
+        return regular_file(path, "a recipe", "train")
     shipped = {file.stem: file for file in recipe_files()}
     name = path.name.removesuffix(".yaml")
     if name in shipped and path.parent in (Path(), Path("configs/recipes")):
         return shipped[name]
-    raise UserError(f"train: no recipe file at {recipe}, and none shipped under that name{nearest(name, shipped)}")
+    raise UserError(
+        f"train: no recipe file at {shortened(recipe, 400)}, and none shipped under that name{nearest(name, shipped)}"
+    )
 
 
 def recipe_files() -> list[Path]:

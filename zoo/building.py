@@ -1,0 +1,70 @@
+"""Build a network from options that may come from a file: within bounds, and whatever its code does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import BuildError, UserError, in_one_line, shown
+from zoo.surroundings import kept, staying
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# PyNET, the largest network here, has 600 layers and parameters and 48 million values; 2^32 float32 are 16 GiB.
+MAX_PARTS = 20_000
+MAX_VALUES = 1 << 32
+
+
+def build_network(name: str, build: Callable[..., nn.Module], options: Mapping[str, Any]) -> nn.Module:
+    """Return ``build(**options)``; what it changed of this process is put back.
+
+    Raises UserError for options that ask for more than any network has, and BuildError if the function leaves the
+    process or returns no module; other exceptions are its own.
+    """
+    from torch import nn
+
+    given = f" with {shown(dict(options))}" if options else ""
+    try:
+        with kept(), staying(), _bounded(f"{name}{given}"):
+            network = build(**options)
+    except (SystemExit, GeneratorExit, RecursionError) as error:
+        raise BuildError(f"{name} cannot be built: {in_one_line(error)}") from error
+    if not isinstance(network, nn.Module):
+        raise BuildError(f"{name} cannot be built: its function returns {shown(network)}; expected a torch.nn.Module.")
+    return network
+
+
+@contextmanager
+def _bounded(name: str) -> Iterator[None]:
+    """Count what is registered in modules by this thread; raise UserError beyond the bounds."""
+    from torch import Tensor
+    from torch.nn.modules import module as hooks
+    from torch.nn.parameter import is_lazy
+
+    thread, parts, values = threading.get_ident(), 0, 0
+
+    def count(owner: Any, key: str, part: Any) -> None:
+        nonlocal parts, values
+        if part is None or threading.get_ident() != thread:
+            return
+        parts += 1
+        # Without memory on the meta device, and where the shape is not known yet.
+        values += part.numel() if isinstance(part, Tensor) and not part.is_meta and not is_lazy(part) else 0
+        if parts > MAX_PARTS:
+            raise UserError(f"{name} has more than {MAX_PARTS:,} layers and parameters; expected smaller options.")
+        if values > MAX_VALUES:
+            raise UserError(f"{name} has more than {MAX_VALUES:,} weights; expected smaller options.")
+
+    handles = [
+        hooks.register_module_module_registration_hook(count),
+        hooks.register_module_parameter_registration_hook(count),
+        hooks.register_module_buffer_registration_hook(count),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
