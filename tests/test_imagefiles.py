@@ -86,6 +86,22 @@ def deep_jpeg() -> bytes:
     return bytes(content)
 
 
+def tall_tiff() -> bytes:
+    """Return a TIFF whose head says more rows than it has."""
+    content = bytearray(saved(RGB, "TIFF"))
+    entry = content.find(struct.pack("<HHI", 257, 4, 1))
+    content[entry + 8 : entry + 12] = struct.pack("<I", 4000)
+    return bytes(content)
+
+
+def few_strips() -> bytes:
+    content = bytearray(tiff(RGB, photometric="rgb", rowsperstrip=8, compression="zlib"))
+    for tag in (273, 279):
+        found = next(at for kind in (3, 4) if (at := content.find(struct.pack("<HHI", tag, kind, 5))) >= 0)
+        content[found + 4 : found + 8] = struct.pack("<I", 4)
+    return bytes(content)
+
+
 def many_scans() -> bytes:
     start, end = (jpeg().find(marker) for marker in (b"\xff\xda", b"\xff\xd9"))
     return jpeg()[:end] + jpeg()[start : start + 14] * 500 + b"\xff\xd9"
@@ -203,6 +219,8 @@ REFUSED = {
     "pbm": (lambda: b"P4\n8 8\n" + bytes(8), "is a PBM"),
     "jpeg of 12 bits": (deep_jpeg, "is a JPEG of 12 bits a colour; expected 8"),
     "jpeg of many scans": (many_scans, "is a JPEG of more than 100 scans"),
+    "tiff of few rows": (tall_tiff, "1 of 100 strips or tiles are there"),
+    "tiff of few strips": (few_strips, "4 of 5 strips or tiles are there"),
     "few rows": (lambda: raw_png(RGB.shape, LINES[:-145]), "its last rows are missing"),
     "few rows, interlaced": (lambda: raw_png(RGB.shape, LINES[:100], interlaced=1), "damaged or cut off"),
     "mpo, first picture cut": (first_cut, "a marker in a wrong place"),

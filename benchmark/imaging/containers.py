@@ -56,7 +56,8 @@ _PICTURES_LISTED = 10_000
 _MOST_SCANS = 100
 
 # Tags of TIFF and EXIF.
-_WIDTH, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _SAMPLE_FORMAT = 256, 258, 262, 274, 277, 339
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SAMPLES = 256, 257, 258, 259, 262, 274, 277
+_STRIP_ROWS, _PLANAR, _TILE_WIDTH, _TILE_HEIGHT, _SAMPLE_FORMAT = 278, 284, 322, 323, 339
 _NEW_SUBFILE, _OLD_SUBFILE, _SUB_IFDS, _PROFILE, _DNG = 254, 255, 330, 34675, 50706
 _PIECES = ((273, 279), (324, 325))
 _NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
@@ -293,10 +294,7 @@ def _read_tiff(content: bytes) -> Container:
     first = pictures[0]
     below = [tiff.directory(offset) for offset in first.numbers(_SUB_IFDS)[:_PICTURES_LISTED]]
     _refuse_other_tiffs(first, [picture for picture in pictures if picture.is_picture], below)
-    for offsets, sizes in _PIECES:
-        ends = (start + size for start, size in zip(first.numbers(offsets), first.numbers(sizes)))
-        if max(ends, default=0) > len(content):
-            raise EOFError("a strip lies beyond the end of the file")
+    _check_pieces(first, len(content))
     bits = max(first.numbers(_BITS), default=1)
     # Pillow inverts the shallower ones, and has no name for these in the other byte order.
     inverted = bits == 16 and first.number(_PHOTOMETRIC, 1) == _WHITE_IS_ZERO
@@ -312,6 +310,30 @@ def _read_tiff(content: bytes) -> Container:
             tiff.with_value(changed, first, tag, value)
         content = bytes(changed)
     return Container("TIFF", content, orientation, profile, bits, first.number(_SAMPLES, 1), inverted)
+
+
+def _check_pieces(picture: _Directory, end: int) -> None:
+    """Raise EOFError for strips or tiles beyond the end of the file, and for fewer than the picture takes.
+
+    A decoder leaves black what it finds no piece of.
+    """
+    height, width, planes = picture.number(_HEIGHT, 0), picture.number(_WIDTH, 0), 1
+    if picture.number(_PLANAR, 1) == 2:
+        planes = picture.number(_SAMPLES, 1)
+    for (offsets, sizes), (rows_tag, columns_tag) in zip(_PIECES, ((_STRIP_ROWS, 0), (_TILE_HEIGHT, _TILE_WIDTH))):
+        starts, lengths = picture.numbers(offsets), picture.numbers(sizes)
+        if offsets not in picture.entries:
+            continue
+        if max((start + size for start, size in zip(starts, lengths)), default=0) > end:
+            raise EOFError("a strip lies beyond the end of the file")
+        rows, columns = max(picture.number(rows_tag, height), 1), max(picture.number(columns_tag, width), 1)
+        wanted = -(-height // rows) * -(-width // columns) * planes
+        if len(starts) < wanted:
+            raise EOFError(f"{len(starts)} of {wanted} strips or tiles are there")
+        need = height * ((width * sum(picture.numbers(_BITS) or [1]) + 7) // 8)
+        found = end - starts[0] if len(starts) == 1 else sum(lengths or [need])
+        if picture.number(_COMPRESSION, 1) == 1 and found < need:
+            raise EOFError(f"{found} of {need} bytes of pixels are there")
 
 
 def _refuse_other_tiffs(first: _Directory, pictures: Sequence[_Directory], below: Sequence[_Directory]) -> None:
