@@ -56,11 +56,14 @@ class Entry:
         return model.eval()
 
     def weights_record(self) -> dict[str, str] | None:
-        """Return name, sha256 and, where stated, recipe, seed and data of the weights file."""
+        """Return name, sha256 and, where stated, recipe, seed and data of the weights file.
+
+        ``part`` says that they were trained on a part of a dataset, as "12 of 44487".
+        """
         if self.checkpoint is None:
             return None
         record = {"name": self.checkpoint.path.name, "sha256": self.checkpoint.digest}
-        for key in ("recipe", "seed", "data_digest", "source"):
+        for key in ("recipe", "seed", "data_digest", "part", "source"):
             if key in self.checkpoint.metadata:
                 record[key] = self.checkpoint.metadata[key]
         return record
@@ -225,7 +228,7 @@ def import_weights(model: str, source: str | Path, out: str | Path, *, options: 
         "source": entry.checkpoint.metadata.get("source", entry.checkpoint.path.name),
         "source_sha256": entry.checkpoint.metadata.get("source_sha256", entry.checkpoint.digest),
     }
-    for name in ("recipe", "data_digest"):
+    for name in ("recipe", "data_digest", "part"):
         if name in entry.checkpoint.metadata:
             metadata[name] = entry.checkpoint.metadata[name]
     save_state(out, entry.checkpoint.state, metadata)

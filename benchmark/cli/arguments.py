@@ -88,6 +88,9 @@ def parse_tile(ctx: click.Context, parameter: click.Parameter, text: str | None)
 set_option = click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of the model (repeatable)."
 )
+partial_option = click.option(
+    "--partial", is_flag=True, help='Use what is there of a dataset; shown as "12 of 1204", in tables of its own.'
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
 

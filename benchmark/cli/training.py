@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from benchmark.cli.arguments import json_option, key_values, print_json, start
+from benchmark.cli.arguments import json_option, key_values, partial_option, print_json, start
 from benchmark.cli.errors import EXIT_INTERRUPTED
 
 
@@ -17,10 +17,17 @@ from benchmark.cli.errors import EXIT_INTERRUPTED
 )
 @click.option("-o", "--out", metavar="DIR", help="Weights, checkpoint, log, curves, samples.  [default: runs/RECIPE]")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in DIR, or begin where there is none.")
+@partial_option
 @json_option
 @click.pass_context
 def train(
-    ctx: click.Context, recipe: str, settings: tuple[str, ...], out: str | None, resume: bool, as_json: bool
+    ctx: click.Context,
+    recipe: str,
+    settings: tuple[str, ...],
+    out: str | None,
+    resume: bool,
+    partial: bool,
+    as_json: bool,
 ) -> None:
     """Train a model by a recipe: a file, or the name of a shipped one (see `zoo-bench list recipes`)."""
     reporter = start(ctx, as_json=as_json)
@@ -30,6 +37,8 @@ def train(
 
     given = key_values("--set", settings, "KEY=VALUE, a key of the recipe")
     overrides: dict[str, Any] = {key: parse_value(value) for key, value in given.items()}
+    if partial:
+        overrides["partial"] = True
     if ctx.obj["seed"] is not None:
         overrides["seed"] = ctx.obj["seed"]
     try:

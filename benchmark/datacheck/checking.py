@@ -19,7 +19,7 @@ from benchmark.datacheck.plans import Plan, Problem, Unit, make_plan
 from benchmark.imaging.imagefiles import printable
 from benchmark.replacing import replacing
 from benchmark.reporting import Reporter
-from benchmark.scoring.opening import configured
+from benchmark.scoring.opening import configured, note_partial
 from benchmark.scoring.pipeline import default_workers
 from benchmark.types import DatasetCard
 from zoo.errors import UserError
@@ -33,6 +33,7 @@ def check_dataset(
     data_root: str | Path | None = None,
     *,
     pairs: str | None = None,
+    partial: bool = False,
     manifest: Path | None = None,
     workers: int | None = None,
     reporter: Reporter | None = None,
@@ -42,12 +43,16 @@ def check_dataset(
     Keys: ``dataset``, ``root``, ``ok``, ``files``, ``bytes``, ``problems`` [{file, kind, what, expected}],
     ``manifest_digest`` (sha256 of the lines ``<sha256>  <path>``, which ``manifest`` receives), ``remembered`` (files
     known from an earlier check, unchanged in size and time) and, for RAW, ``cfa`` and ``orientation`` votes.
-    ``pairs`` is the rule of the dataset of that name. Raises UserError if there is no such dataset or folder.
+    ``pairs`` is the rule of the dataset of that name. With ``partial`` what is missing is no problem, and ``parts``
+    says how much is there by split ({"test": "12 of 1204"}); half a pair is a problem. Raises UserError if there is no
+    such dataset or folder.
     """
     reporter = reporter or Reporter()
     card = configured(name.removesuffix("-standin"), rule=pairs)
     root = _find_root(card, data_root, reporter)
-    plan = make_plan(card, root)
+    plan = make_plan(card, root, partial=partial)
+    if partial:
+        note_partial(card, plan.name, standin=plan.name != card.name, reporter=reporter)
     judge = Judge(plan, root)
     totals = _Totals(root)
     with _manifest(manifest) as lines, reporter.progress(f"checking {plan.name}", len(plan.units)) as advance:
@@ -68,6 +73,8 @@ def check_dataset(
         "problems": [problem._asdict() for problem in problems],
         "manifest_digest": totals.digest.hexdigest(),
     }
+    if plan.parts:
+        document["parts"] = plan.parts
     if plan.cfa:
         document["cfa"] = {
             "expected": plan.cfa,

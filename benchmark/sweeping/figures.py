@@ -86,9 +86,12 @@ def _figure(summary: dict[str, Any]) -> tuple[Figure, Axes]:
     axis.set_xlabel("parameters")
     axis.grid(which="major", alpha=0.25, lw=0.6)
     what = f"{summary['dataset']}, a stand-in" if summary["standin"] else summary["dataset"]
+    train, test = (
+        f"{summary[f'{side}_images']} {summary[f'{side}ed_on']}" + (f" (of {part})" if part else "")
+        for side, part in (("train", summary["train_part"]), ("test", summary["test_part"]))
+    )
     axis.set_title(
-        f"{summary['title']}\n{what}: errors on {summary['train_images']} {summary['trained_on']} and"
-        f" {summary['test_images']} {summary['tested_on']} images",
+        f"{summary['title']}\n{what}: errors on {train} and {test} images",
         fontsize=11,
     )
     return figure, axis

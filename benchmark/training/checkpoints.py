@@ -91,8 +91,13 @@ def read_state(folder: Path) -> State | None:
     raise UserError(f"train: {file} is not a state of this version; start in another folder by -o.")
 
 
-def check_resumable(folder: Path, state: State | None, recipe: Recipe, data_digest: str, *, resume: bool) -> None:
-    """Raise UserError where a folder cannot be used: another recipe's or other data's run, or no --resume."""
+def check_resumable(
+    folder: Path, state: State | None, recipe: Recipe, data_digest: str, *, resume: bool, part: str = ""
+) -> None:
+    """Raise UserError where a folder cannot be used: another recipe's or other data's run, or no --resume.
+
+    ``part``: how much of the dataset is there, where that is not all: more of it is other data.
+    """
     if state is None:
         return
     difference = first_difference(state.recipe, recipe)
@@ -104,7 +109,8 @@ def check_resumable(folder: Path, state: State | None, recipe: Recipe, data_dige
         )
     if state.data_digest != data_digest:
         raise UserError(
-            f"train: {folder} holds a run on other data (digest {state.data_digest[:12]}, here {data_digest[:12]});"
+            f"train: {folder} holds a run on other data (digest {state.data_digest[:12]}, here {data_digest[:12]}"
+            f"{f' of {part} images' if part else ''});"
             " pass the same --data-root or start in another folder by -o."
         )
     if not resume:

@@ -16,6 +16,7 @@ _FOLDERS = (Path(__file__).parent.parent / "recipes", Path(__file__).parents[2] 
 # Keys that may change between the parts of one run: they move no weight.
 FREE_KEYS = (
     "data_root",
+    "partial",
     "checkpoint_every",
     "log_every",
     "validation",
@@ -109,16 +110,18 @@ class Recipe(_Strict):
     """The keys of a recipe file; see configs/recipes for examples.
 
     ``crop``: side of the planes that the network receives (a mosaic's window is twice as large); null: whole images.
-    ``init``: weights to start from, a file. ``perceptual``: VGG-19's weights for the term vgg: ``pretrained``, a
-    file, or ``off`` to leave the term out, which is recorded. ``ema``: decay of a running mean of the weights, which
-    is then what is scored and written. ``workers``: threads that make batches ahead; ``cache_gib``: memory for decoded
-    images. ``divergence_factor``: a loss that many times the largest of the first 20 steps ends the run.
+    ``partial``: train on what is there of the dataset; the weights say how much. ``init``: weights to start from, a
+    file. ``perceptual``: VGG-19's weights for the term vgg: ``pretrained``, a file, or ``off`` to leave the term out,
+    which is recorded. ``ema``: decay of a running mean of the weights, which is then what is scored and written.
+    ``workers``: threads that make batches ahead; ``cache_gib``: memory for decoded images. ``divergence_factor``: a
+    loss that many times the largest of the first 20 steps ends the run.
     """
 
     model: str
     options: dict[str, Any] = {}
     dataset: str
     data_root: str | None = None
+    partial: bool = False
     pairs: str | None = None
     task: str | None = None
     split: str | None = None
