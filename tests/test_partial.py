@@ -329,9 +329,9 @@ def test_a_part_that_grows_is_measured_again_and_the_whole_has_its_own_key(root,
     assert titles == [
         "zrr, test: 12 images",
         "zrr: costs",
-        "zrr, test: 2 images of the first 2 of 5 of 12",
+        "zrr, test: the first 2 of 5 of 12 images",
         "zrr: costs, from runs on 5 of 12 images",
-        "zrr, test: 2 images of the first 2 of 6 of 12",
+        "zrr, test: the first 2 of 6 of 12 images",
         "zrr: costs, from runs on 6 of 12 images",
     ]
 
@@ -355,6 +355,8 @@ def test_a_bad_image_of_a_part_is_refused_or_left_out(root, tmp_path) -> None:
     result = run("zrr", root, tmp_path / "out", partial=True, skip_bad=True)
     assert (result.n, result.num_skipped, result.part) == (4, 1, "5 of 12")
     assert boards([result], "zrr")[0].title == "zrr, test: 4 images of 5 of 12"
+    limited = run("zrr", root, tmp_path / "out", partial=True, skip_bad=True, limit=3)
+    assert boards([limited], "zrr")[0].title == "zrr, test: 2 images of the first 3 of 5 of 12"
 
 
 def test_scenes_and_blocks_run_in_part(scenes, blocks, tmp_path) -> None:

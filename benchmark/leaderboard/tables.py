@@ -88,13 +88,15 @@ def main_order(rows: Sequence[Result]) -> tuple[str, list[Result]]:
 
 
 def images_text(result: Result) -> str:
-    """Return how many images a record is of, and out of how many: "12 images", "12 of 1204 images"."""
-    if not result.part:
-        return f"{result.n} images"
-    if result.part.startswith(f"{result.n} of "):
-        return f"{result.part} images"
-    limit = result.spec.limit
-    return f"{result.n} images of {'the first ' + str(limit) + ' of ' if limit else ''}{result.part}"
+    """Return how many images a record is of: "12", "12 of 1204" or "the first 5 of 12 of 1204" images.
+
+    Where some of them were left out as bad: "4 images of the first 5 of 12 of 1204".
+    """
+    limit, part = result.spec.limit, result.part
+    if not part or part.startswith(f"{result.n} of "):
+        return f"{part or result.n} images"
+    meant = f"the first {limit} of {part}" if limit else part
+    return f"{meant} images" if result.n == limit else f"{result.n} images of {meant}"
 
 
 def images_of(result: Result) -> tuple[object, ...]:
