@@ -248,7 +248,6 @@ def prepare_weights(folder: Path) -> None:
     torch.manual_seed(0)
     sizes = {"0.weight": (4, 4, 3, 3), "0.bias": (4,), "2.weight": (12, 4, 3, 3), "2.bias": (12,)}
     torch.save({key: torch.rand(size) for key, size in sizes.items()}, folder / "net.pth")
-    shutil.copy(folder / "net.pth", folder / "out.safetensors")
 
 
 def prepare_images(folder: Path) -> None:
@@ -304,8 +303,8 @@ VERBS = {
     "import": Verb(
         ["weights", "import", "tiny_net", "net.pth", "-o", "out.safetensors"],
         prepare_weights,
-        contents("out.safetensors"),
-        replaced=("out.safetensors",),
+        # Not its bytes: safetensors writes the metadata in another order each time.
+        lambda folder: tensors(folder / "out.safetensors"),
     ),
     "infer": Verb(["infer", "tiny_net", *IMAGES, "-o", "out"], prepare_images, contents("out/*")),
 }
@@ -449,7 +448,7 @@ def read_whole(path: Path) -> None:
             json.loads(line)
     elif path.suffix == ".npy":
         np.load(path)
-    elif path.suffix == ".safetensors" and path.read_bytes()[:2] != b"PK":
+    elif path.suffix == ".safetensors":
         tensors(path)
     elif path.name == "state.pt":
         read_state(path.parent)
