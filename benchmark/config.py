@@ -41,6 +41,7 @@ class Suite(BaseModel):
     sizes: list[str] | None = None
     exact: bool | None = None
     skip_bad: bool | None = None
+    partial: bool | None = None
     seed: int | None = None
     threads: int | None = None
     device: str | None = None

@@ -72,9 +72,27 @@ def check_standin(root: Path, marker: Mapping[str, Any], *, name: str, standin: 
         )
 
 
+def part_text(there: int, whole: int) -> str:
+    """Return "12 of 1204" where only a part of a split's images is there; empty for a whole one."""
+    return f"{there} of {whole}" if there < whole else ""
+
+
+def part_note(name: str, split: str, part: str, left_out: Mapping[str, str] | None = None) -> str:
+    """Return the line that says how much of a split is there, and what was left out because it is not complete."""
+    first = next(iter(left_out.items()), None) if left_out else None
+    more = f"; left out: {first[0]} ({first[1]})" if first else ""
+    more += f" and {len(left_out or {}) - 1} more" if len(left_out or {}) > 1 else ""
+    return f"{name}: {part} {split} images are there{more}. Records and tables say so."
+
+
 def left_out(defects: Sequence[Defect]) -> dict[str, str]:
     """Return what is wrong with each file or folder of ``defects``, by its path."""
     return {printable(d.path): f"{d.what}; expected {d.expected}" for d in defects}
+
+
+def part_prefix(part: str) -> bytes:
+    """Return what a digest of a part of a dataset begins with; nothing for a whole one."""
+    return f"part {part}\n".encode() if part else b""
 
 
 class PairDigest:
@@ -88,19 +106,22 @@ class PairDigest:
         label: Callable[[str, Path], str],
         *,
         skip_bad: bool = False,
+        part: str = "",
     ) -> None:
         """``label`` names a file of a pair in the digest, the same wherever the dataset lies.
 
-        With ``skip_bad`` a file that cannot be read is no error: it is left out where it is read as an image.
+        With ``skip_bad`` a file that cannot be read is no error: it is left out where it is read as an image. Of a
+        ``part`` of a dataset the digest is another one whenever more of it is there, however many pairs it covers.
         """
         self._name, self._ids, self._paths, self._label, self._skip_bad = name, ids, paths, label, skip_bad
+        self._part = part
         self._known: dict[int, str] = {}
 
     def __call__(self, limit: int | None = None) -> str:
         """Return a sha256 over names and content of the first ``limit`` pairs' files (all if None)."""
         count = len(self._ids) if limit is None else min(max(limit, 0), len(self._ids))
         if count not in self._known:
-            digest = sha256()
+            digest = sha256(part_prefix(self._part))
             for id in self._ids[:count]:
                 for path in self._paths(id):
                     content = self._content(path)

@@ -62,11 +62,14 @@ class Entry:
         return model.eval()
 
     def weights_record(self) -> dict[str, str] | None:
-        """Return name, sha256 and, where stated, recipe, seed and data of the weights file."""
+        """Return name, sha256 and, where stated, recipe, seed and data of the weights file.
+
+        ``part`` says that they were trained on a part of a dataset, as "12 of 44487".
+        """
         if self.checkpoint is None:
             return None
         record = {"name": printable(self.checkpoint.path.name), "sha256": self.checkpoint.digest}
-        for key in ("recipe", "seed", "data_digest", "source"):
+        for key in ("recipe", "seed", "data_digest", "part", "source"):
             if key in self.checkpoint.metadata:
                 record[key] = self.checkpoint.metadata[key]
         return record
@@ -251,7 +254,7 @@ def import_weights(
     }
     if take is not None:
         metadata["source_part"] = take
-    for name in ("recipe", "data_digest", "source_part"):
+    for name in ("recipe", "data_digest", "part", "source_part"):
         if name in entry.checkpoint.metadata:
             metadata[name] = entry.checkpoint.metadata[name]
     save_state(out, entry.checkpoint.state, metadata)

@@ -278,6 +278,14 @@ class Result(Record):
         return self._source
 
     @property
+    def part(self) -> str:
+        """How much of the split was there, as "12 of 1204"; empty for a whole one."""
+        pairs, published = self.data.get("pairs"), self.data.get("published_pairs")
+        # Records from before --partial say of a part of SIDD-Small these two numbers alone.
+        older = f"{pairs} of {published}" if published is not None and pairs != published else ""
+        return str(self.data.get("part", older))
+
+    @property
     def is_approximate(self) -> bool:
         """Whether the output was put together from tiles that are not exact, or may have been."""
         modes = [tiling.mode for tiling in self.tilings]
@@ -350,7 +358,10 @@ class Dataset(Protocol):
         """Return sample ``index``; raises UserError naming the file if it is damaged."""
 
     def digest(self, limit: int | None = None) -> str:
-        """Return a digest of the content of the first ``limit`` samples' files (all if None)."""
+        """Return a digest of the content of the first ``limit`` samples' files (all if None).
+
+        Where only a part of the split is there (``provenance["part"]``: "12 of 1204"), that text is in it too.
+        """
 
 
 @dataclass(frozen=True)
@@ -366,7 +377,8 @@ class DatasetCard:
     plane_size: tuple[int, int]
     full_size: tuple[int, int]
     # Opens a split: (root, split). Raises UserError for everything that is wrong with the files; one that also takes
-    # ``skip_bad=True`` leaves those images out instead and says so in ``left_out`` {image or file: what is wrong}.
+    # ``skip_bad=True`` leaves those images out instead and says so in ``left_out`` {image or file: what is wrong}; one
+    # that also takes ``partial=True`` opens what is there of the split and says in ``provenance["part"]`` how much.
     open: Callable[..., Dataset]
     # Returns the root of the embedded stand-in, building it first where needed; None: there is none.
     standin: Callable[[Reporter], Path] | None = None

@@ -71,6 +71,8 @@ def experiment(data: Path, out: Path, steps: int, reporter: Reporter) -> list[Re
             **rule,
             "dataset": name,
             "data_root": str(to_train),
+            # Half of the scenes are a part of the dataset: the weights and the records say so.
+            "partial": name == "sidd",
             "split": split,
             "max_steps": steps,
             "checkpoint_every": max(1, steps // 2),
@@ -85,6 +87,7 @@ def experiment(data: Path, out: Path, steps: int, reporter: Reporter) -> list[Re
         name,
         data_root=to_test,
         split=split,
+        partial=name == "sidd",
         models=["identity", *MODELS],
         weights=weights,
         sizes=["none"],

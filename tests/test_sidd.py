@@ -225,16 +225,18 @@ def test_incomplete_medium_is_refused(medium):
     refuse(medium, "train", "has 3 pairs in 2 folders", "expected 4 pairs in 2 folders, the whole of SIDD-Medium")
 
 
-def test_a_part_of_small_is_opened_and_says_so(small_folders):
-    dataset = open_split(small_folders, "train")
+def test_a_part_of_small_is_opened_when_asked_for_and_says_so(small_folders):
+    refuse(small_folders, "train", "has 2 pairs in 2 folders", "the whole of SIDD-Small", "--partial")
+    dataset = loader.open_sidd(small_folders, "train", partial=True)
     assert list(dataset.ids) == ["0001_010", "0034_010"]
-    assert dataset.provenance == {"standin": False, "layout": "small", "pairs": 2, "published_pairs": 3}
-    assert "a part of SIDD-Small: 2 of 3 pairs" in dataset.notes[0]
+    about = {"standin": False, "layout": "small", "pairs": 2, "published_pairs": 3, "part": "2 of 3"}
+    assert dataset.provenance == about
+    assert "2 of 3 train images are there" in dataset.notes[0]
     assert [sample.input.shape[-1] for sample in dataset] == [6, 7]
     first, whole = dataset.digest(1), dataset.digest()
     write_png(dataset.paths("0034_010")[0], 99, size=(8, 7))
-    assert open_split(small_folders, "train").digest(1) == first
-    assert open_split(small_folders, "train").digest() != whole
+    assert loader.open_sidd(small_folders, "train", partial=True).digest(1) == first
+    assert loader.open_sidd(small_folders, "train", partial=True).digest() != whole
 
 
 def test_both_layouts_in_one_folder_are_ambiguous(medium, small_folders):
@@ -315,7 +317,7 @@ def shared():
 
 def test_point_sampled_small_set(shared, monkeypatch):
     monkeypatch.undo()
-    dataset = open_split(shared / "sidd_small", "train")
+    dataset = loader.open_sidd(shared / "sidd_small", "train", partial=True)
     assert (len(dataset), dataset.provenance["published_pairs"]) == (40, 160)
     assert dataset[0].input.shape == (1, 3, 256, 256)
 

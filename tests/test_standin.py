@@ -282,6 +282,23 @@ def test_writing_reports_progress_and_refuses_what_it_cannot_write(tmp_path):
         zrr.write_zrr_standin(tmp_path / "negative", seed=-1)
 
 
+def test_a_stopped_writing_is_begun_again_by_the_same_request(tmp_path):
+    plan = zrr.Plan(train=0, test=2, size=16)
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    for folder in ("stopped", "whole"):
+        (tmp_path / folder).mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        zrr.write_zrr_standin(tmp_path / "stopped", plan=plan, progress=stop)
+    with pytest.raises(UserError, match=r"is not empty"):
+        zrr.write_zrr_standin(tmp_path / "stopped", plan=plan, seed=1)
+    zrr.write_zrr_standin(tmp_path / "stopped", plan=plan)
+    zrr.write_zrr_standin(tmp_path / "whole", plan=plan)
+    assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
+
+
 # --- sidd ---------------------------------------------------------------------------------------------------
 
 COFFEE, CHELSEA = photographs.TEST_PHOTOGRAPHS

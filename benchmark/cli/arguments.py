@@ -137,6 +137,9 @@ white_option = click.option(
     metavar="COUNT",
     help="White level of 16-bit files that use fewer bits, e.g. 1023 (datasets: pairs).",
 )
+partial_option = click.option(
+    "--partial", is_flag=True, help='Use what is there of a dataset; shown as "12 of 1204", in tables of its own.'
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
 

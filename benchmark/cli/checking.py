@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from benchmark.cli.arguments import echo, json_option, print_json, start, white_option
+from benchmark.cli.arguments import echo, json_option, partial_option, print_json, start, white_option
 
 _SHOWN = 20
 
@@ -18,6 +18,7 @@ _SHOWN = 20
 @click.option("--data-root", metavar="DIR", help="The dataset's folder.  [default: $ZOO_BENCH_DATA/NAME, stand-in]")
 @click.option("--pairs", metavar="RULE", help="For pairs: partners by name, e.g. '*_real.* -> *_mean.*'.")
 @white_option
+@partial_option
 @click.option("--manifest", metavar="FILE", help="Write a sha256 per file here, as `sha256sum -c` reads it.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Threads.  [default: one per core]")
 @json_option
@@ -28,6 +29,7 @@ def data_check(
     data_root: str | None,
     pairs: str | None,
     white: float | None,
+    partial: bool,
     manifest: str | None,
     workers: int | None,
     as_json: bool,
@@ -38,7 +40,7 @@ def data_check(
 
     path = Path(manifest) if manifest else None
     document = check_dataset(
-        name, data_root, pairs=pairs, white=white, manifest=path, workers=workers, reporter=reporter
+        name, data_root, pairs=pairs, white=white, partial=partial, manifest=path, workers=workers, reporter=reporter
     )
     if as_json:
         print_json(ctx, document)
@@ -58,6 +60,7 @@ def _print_text(document: dict[str, Any]) -> None:
     if "cfa" in document:
         votes = ", ".join(f"{name} {count}" for name, count in sorted(document["cfa"]["votes"].items())) or "none"
         files += f", colour filter by votes: {votes}"
+    files += "".join(f", {part} {split} images" for split, part in document.get("parts", {}).items())
     problems = len(document["problems"])
     verdict = "no problems" if not problems else f"{problems} problem{'s' if problems > 1 else ''}"
     echo(f"{document['dataset']}: {verdict} in {files}; manifest {document['manifest_digest'][:16]}")

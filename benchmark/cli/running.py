@@ -9,7 +9,16 @@ from typing import Any
 
 import click
 
-from benchmark.cli.arguments import comma_separated, echo, json_option, key_values, print_json, start, white_option
+from benchmark.cli.arguments import (
+    comma_separated,
+    echo,
+    json_option,
+    key_values,
+    partial_option,
+    print_json,
+    start,
+    white_option,
+)
 from benchmark.cli.errors import EXIT_INTERRUPTED
 from benchmark.cli.machine import condition_options, given_conditions, parse_bytes
 from zoo.errors import UserError
@@ -55,6 +64,7 @@ from zoo.errors import UserError
 )
 @click.option("--exact", is_flag=True, help="Score by the float64 definitions instead of one float32 pass (1e-5).")
 @click.option("--skip-bad", is_flag=True, help="Leave out images with bad files instead of refusing them.")
+@partial_option
 @condition_options
 @json_option
 @click.pass_context
@@ -98,6 +108,7 @@ def _run_arguments(ctx: click.Context, suite: str | None, flags: dict[str, Any])
         "sizes": comma_separated(flags["sizes"]),
         "exact": flags["exact"] or None,
         "skip_bad": flags["skip_bad"] or None,
+        "partial": flags["partial"] or None,
         "seed": ctx.obj["seed"],
     }
     from benchmark.conditions import Conditions

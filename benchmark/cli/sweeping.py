@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from benchmark.cli.arguments import echo, echo_lines, json_option, key_values, print_json, start
+from benchmark.cli.arguments import echo, echo_lines, json_option, key_values, partial_option, print_json, start
 from benchmark.cli.errors import EXIT_INTERRUPTED
 
 
@@ -36,6 +36,7 @@ from benchmark.cli.errors import EXIT_INTERRUPTED
     help="Points at a time.  [default: as many as there are cores for their threads]",
 )
 @click.option("--dry-run", is_flag=True, help="Print what it would take, and train nothing.")
+@partial_option
 @json_option
 @click.pass_context
 def sweep(
@@ -47,6 +48,7 @@ def sweep(
     address: str | None,
     workers: int | None,
     dry_run: bool,
+    partial: bool,
     as_json: bool,
 ) -> None:
     """Train and test a grid of networks: a file, or the name of a shipped one (configs/sweeps).
@@ -60,6 +62,8 @@ def sweep(
 
     given = key_values("--set", settings, "KEY=VALUE, a key of the sweep, or recipe.KEY=VALUE")
     overrides: dict[str, Any] = {key: parse_value(value) for key, value in given.items()}
+    if partial:
+        overrides["recipe.partial"] = True
     if ctx.obj["seed"] is not None:
         overrides["seeds"] = [ctx.obj["seed"]]
     if dry_run:
@@ -86,7 +90,9 @@ def sweep(
 
 
 def _print_summary(document: Mapping[str, Any]) -> None:
-    echo(f"{document['title']} on {document['dataset']}: {document['error']}, mean over seeds")
+    parts = [f"{document[side]} {side[:-5]} images" for side in ("train_part", "test_part") if document[side]]
+    on = f"{document['dataset']} ({', '.join(parts)})" if parts else document["dataset"]
+    echo(f"{document['title']} on {on}: {document['error']}, mean over seeds")
     echo(f"{'family':12} {'value':>8} {'params':>12} {'FLOPs [G]':>10} {'seeds':>5} {'test':>8} {'train':>8}")
     for member in document["members"]:
         echo(

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from benchmark.cli.arguments import echo, json_option, key_values, print_json, start, white_option
+from benchmark.cli.arguments import echo, json_option, key_values, partial_option, print_json, start, white_option
 from benchmark.cli.errors import EXIT_INTERRUPTED
 
 
@@ -18,6 +18,7 @@ from benchmark.cli.errors import EXIT_INTERRUPTED
 @white_option
 @click.option("-o", "--out", metavar="DIR", help="Weights, checkpoint, log, curves, samples.  [default: runs/RECIPE]")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in DIR, or begin where there is none.")
+@partial_option
 @json_option
 @click.pass_context
 def train(
@@ -27,6 +28,7 @@ def train(
     white: float | None,
     out: str | None,
     resume: bool,
+    partial: bool,
     as_json: bool,
 ) -> None:
     """Train a model by a recipe: a file, or the name of a shipped one (see `zoo-bench list recipes`)."""
@@ -39,6 +41,8 @@ def train(
     overrides: dict[str, Any] = {key: parse_value(value) for key, value in given.items()}
     if white is not None:
         overrides["white"] = white
+    if partial:
+        overrides["partial"] = True
     if ctx.obj["seed"] is not None:
         overrides["seed"] = ctx.obj["seed"]
     try:

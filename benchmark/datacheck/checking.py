@@ -20,7 +20,7 @@ from benchmark.datacheck.plans import Plan, Problem, Unit, make_plan
 from benchmark.imaging.imagefiles import printable
 from benchmark.replacing import refuse_inputs, replacing
 from benchmark.reporting import Reporter
-from benchmark.scoring.opening import configured
+from benchmark.scoring.opening import configured, note_partial
 from benchmark.scoring.pipeline import default_workers
 from benchmark.standin.cache import MARKER
 from benchmark.types import DatasetCard
@@ -36,6 +36,7 @@ def check_dataset(
     *,
     pairs: str | None = None,
     white: float | None = None,
+    partial: bool = False,
     manifest: Path | None = None,
     workers: int | None = None,
     reporter: Reporter | None = None,
@@ -43,17 +44,20 @@ def check_dataset(
     """Return what is wrong with a dataset's folder; the same as ``zoo-bench data check``.
 
     Keys: ``dataset``, ``root``, ``ok``, ``files``, ``bytes``, ``problems`` [{file, kind, what, expected}], ``remarks``
-    (the same, of what may well be right), ``manifest_digest`` (sha256 of the lines ``<sha256> <path>``, which
+    (the same, of what may well be right), ``manifest_digest`` (sha256 of the lines ``<sha256>  <path>``, which
     ``manifest`` receives), ``remembered`` (files known from an earlier check, unchanged in size and time) and, for RAW,
     ``cfa`` and ``orientation`` votes. ``pairs`` is the rule of the dataset of that name, ``white`` the count of white
-    in its 16-bit files. Raises UserError if there is no such dataset or folder.
+    in its 16-bit files. With ``partial`` what is missing is no problem, and ``parts`` says how much is there by split
+    ({"test": "12 of 1204"}); half a pair is a problem. Raises UserError if there is no such dataset or folder.
     """
     reporter = reporter or Reporter()
     card = configured(name.removesuffix("-standin"), rule=pairs, white=white)
     root = _find_root(card, data_root, reporter)
-    plan = make_plan(card, root)
+    plan = make_plan(card, root, partial=partial)
     files = (path for unit in plan.units for _, path in unit.files)
     refuse_inputs(f"--manifest {manifest}", [manifest], itertools.chain(files, [root / MARKER]))
+    if partial:
+        note_partial(card, plan.name, standin=plan.name != card.name, reporter=reporter)
     judge = Judge(plan, root)
     totals = _Totals(root)
     with _manifest(manifest) as lines, reporter.progress(f"checking {plan.name}", len(plan.units)) as advance:
@@ -75,6 +79,8 @@ def check_dataset(
         "remarks": [Problem(*map(printable, remark))._asdict() for remark in judge.remarks],
         "manifest_digest": totals.digest.hexdigest(),
     }
+    if plan.parts:
+        document["parts"] = plan.parts
     if plan.cfa:
         document["cfa"] = {
             "expected": plan.cfa,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from benchmark.datasets import pairs, sidd, zrr
 from benchmark.imaging.imagefiles import printable
 from benchmark.imaging.matfiles import find_mat
-from benchmark.layout import DefectsError, check_standin
+from benchmark.layout import Defect, DefectsError, check_standin, part_text
 from benchmark.standin.cache import MARKER, read_marker, rebuild_advice
 from benchmark.standin.sidd import BENCHMARK, VALIDATION_NOISY, VALIDATION_TARGET
 from benchmark.types import DatasetCard
@@ -76,6 +76,8 @@ class Plan:
     # Splits that must not share images, and the role that is compared.
     separate: tuple[tuple[str, str], ...] = ()
     compared: str = "target"
+    # How much is there by split, as "12 of 1204", where that is not all and --partial lets it be.
+    parts: dict[str, str] = field(default_factory=dict)
     # sha256 by path, from a stand-in's marker.
     digests: Mapping[str, str] = field(default_factory=dict)
 
@@ -99,11 +101,14 @@ ZRR_PATCH = (448, 448)
 _SHOWN = 20
 
 
-def make_plan(card: DatasetCard, root: Path) -> Plan:
-    """Return the plan of a dataset at ``root``; raises UserError if it has no check."""
+def make_plan(card: DatasetCard, root: Path, *, partial: bool = False) -> Plan:
+    """Return the plan of a dataset at ``root``; raises UserError if it has no check.
+
+    With ``partial`` what is missing of the real dataset is no problem, but half a pair is.
+    """
     if card.name not in PLANS:
         raise UserError(f"data check: {card.name} has no check; expected one of {', '.join(PLANS)}.")
-    return PLANS[card.name](card, root)
+    return PLANS[card.name](card, root, partial and read_marker(root) is None)
 
 
 def rules_at(card: DatasetCard, root: Path) -> Plan:
@@ -133,15 +138,19 @@ def _pairs_rules(card: DatasetCard) -> Plan:
     return Plan(pairs.NAME, {"input": rule, "target": rule})
 
 
-def _plan_zrr(card: DatasetCard, root: Path) -> Plan:
+def _plan_zrr(card: DatasetCard, root: Path, partial: bool) -> Plan:
     plan, counts = _zrr_rules(root)
     units: list[Unit] = []
     for split, count in counts.items():
         found = {
-            role: (root / split / folder, _numbered(plan, root / split / folder, suffix, count))
+            role: (root / split / folder, _numbered(plan, root / split / folder, suffix, count, partial=partial))
             for role, folder, suffix in (("raw", zrr.RAW_FOLDER, ".png"), ("target", zrr.TARGET_FOLDER, ".jpg"))
         }
-        units += _pair_numbers(plan, split, count, found)
+        there = list(_pair_numbers(plan, split, count, found))
+        part = part_text(sum(len(unit.files) == 2 for unit in there), count)
+        if partial and part:
+            plan.parts[split] = part
+        units += there
     frames = root / "test" / zrr.FULL_FOLDER
     if frames.is_dir():
         units += [
@@ -151,26 +160,27 @@ def _plan_zrr(card: DatasetCard, root: Path) -> Plan:
     return plan
 
 
-def _plan_sidd(card: DatasetCard, root: Path) -> Plan:
+def _plan_sidd(card: DatasetCard, root: Path, partial: bool) -> Plan:
     plan, counts = _sidd_rules(root)
-    blocks = _plan_blocks(plan, root, counts)
+    blocks = _plan_blocks(plan, root, counts, partial)
     try:
         sidd.find_scenes(sidd.NAME, root)
     except UserError as error:
         if not blocks or "pass one of" in str(error):
             plan.problems.append(Problem(str(root), "layout", str(error), ""))
         return plan
-    split = _opened(plan, root, lambda: sidd.SiddFolders(root))
+    split = _opened(plan, root, lambda: sidd.SiddFolders(root, partial=partial))
     if split is None:
         return plan
     plan.units = [*plan.units, *_loader_units(split)]
-    if "published_pairs" in split.provenance and split.provenance["pairs"] != split.provenance["published_pairs"]:
-        what = f"{split.provenance['pairs']} pairs of SIDD-Small"
-        plan.problems.append(Problem(str(root), "count", what, str(split.provenance["published_pairs"])))
+    # Under --partial what is not complete is left out by the loader.
+    plan.problems += _problems_of(split.defects)
+    if "part" in split.provenance:
+        plan.parts[split.split] = split.provenance["part"]
     return plan
 
 
-def _plan_blocks(plan: Plan, root: Path, counts: Mapping[str, int]) -> list[Path]:
+def _plan_blocks(plan: Plan, root: Path, counts: Mapping[str, int], partial: bool) -> list[Path]:
     """Return the files of blocks, having read them: they must have the published shape and hold pictures."""
     folders = (root, *(path for path in sorted(root.iterdir()) if path.is_dir()))
     stems = (VALIDATION_NOISY, VALIDATION_TARGET, BENCHMARK)
@@ -178,9 +188,12 @@ def _plan_blocks(plan: Plan, root: Path, counts: Mapping[str, int]) -> list[Path
     paths = {stem: files[0] for stem, files in found.items() if files}
     plan.units = [Unit("blocks", path.stem, (("blocks", path),)) for path in paths.values()]
     arrays: dict[str, NDArray[np.uint8]] = {}
+    published = counts.get("validation", sidd.PUBLISHED_IMAGES)
     for stem, path in paths.items():
-        images = counts.get("benchmark" if stem == BENCHMARK else "validation", sidd.PUBLISHED_IMAGES)
-        blocks = _opened(plan, path, functools.partial(sidd.read_blocks, plan.name, root, stem, images))
+        images = counts.get("benchmark", sidd.PUBLISHED_IMAGES) if stem == BENCHMARK else published
+        fewest = 1 if partial and stem != BENCHMARK else images
+        read = functools.partial(sidd.read_blocks, plan.name, root, stem, images, fewest=fewest)
+        blocks = _opened(plan, path, read)
         if blocks is not None:
             arrays[stem] = blocks
             plan.problems += _black_blocks(path, blocks)
@@ -189,7 +202,12 @@ def _plan_blocks(plan: Plan, root: Path, counts: Mapping[str, int]) -> list[Path
         if stem in paths and other not in paths:
             plan.problems.append(Problem(str(paths[stem]), "partner", "no partner", f"{other}.mat"))
     noisy, target = (arrays.get(stem) for stem in sides)
-    if noisy is not None and target is not None:
+    if noisy is not None and target is not None and len(noisy) != len(target):
+        what, expected = f"{len(target)} images", f"{len(noisy)}, as {VALIDATION_NOISY}.mat"
+        plan.problems.append(Problem(str(paths[VALIDATION_TARGET]), "count", what, expected))
+    elif noisy is not None and target is not None:
+        if part := part_text(len(noisy) * sidd.BLOCKS, published * sidd.BLOCKS):
+            plan.parts["validation"] = part
         plan.problems += _noiseless_blocks(paths[VALIDATION_NOISY], noisy, target)
     return list(paths.values())
 
@@ -207,7 +225,7 @@ def _noiseless_blocks(path: Path, noisy: NDArray[np.uint8], target: NDArray[np.u
             yield Problem(str(path), "mismatch", what, "a noisy picture")
 
 
-def _plan_pairs(card: DatasetCard, root: Path) -> Plan:
+def _plan_pairs(card: DatasetCard, root: Path, partial: bool) -> Plan:
     plan = _pairs_rules(card)
     split = _opened(plan, root, lambda: card.open(root, card.default_split))
     if split is not None:
@@ -215,7 +233,7 @@ def _plan_pairs(card: DatasetCard, root: Path) -> Plan:
     return plan
 
 
-PLANS: dict[str, Callable[[DatasetCard, Path], Plan]] = {
+PLANS: dict[str, Callable[[DatasetCard, Path, bool], Plan]] = {
     zrr.NAME: _plan_zrr,
     sidd.NAME: _plan_sidd,
     pairs.NAME: _plan_pairs,
@@ -248,7 +266,7 @@ def _opened(plan: Plan, root: Path, open_split: Callable[[], Any]) -> Any | None
     try:
         return open_split()
     except DefectsError as error:
-        plan.problems += [Problem(printable(d.path), d.kind, d.what, d.expected) for d in error.defects]
+        plan.problems += _problems_of(error.defects)
         plan.units = [*plan.units, *(Unit("files", id, files) for id, files in error.files.items())]
     except UserError as error:
         what = str(error).removeprefix(f"{plan.name}: ").removeprefix(f"{root} ")
@@ -256,16 +274,25 @@ def _opened(plan: Plan, root: Path, open_split: Callable[[], Any]) -> Any | None
     return None
 
 
+def _problems_of(defects: Sequence[Defect]) -> list[Problem]:
+    return [Problem(printable(d.path), d.kind, d.what, d.expected) for d in defects]
+
+
 def _loader_units(split: Any) -> list[Unit]:
     return [Unit(split.split, id, tuple(zip(("input", "target"), split.paths(id)))) for id in split.ids]
 
 
-def _files(plan: Plan, folder: Path) -> Iterator[Path]:
-    """Yield the regular files of a folder; hidden ones are left by file managers, what is no file is a problem."""
+def _files(plan: Plan, folder: Path, *, partial: bool = False) -> Iterator[Path]:
+    """Yield the regular files of a folder; hidden ones are left by file managers, what is no file is a problem.
+
+    With ``partial`` the folder may be missing.
+    """
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
         missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        if missing and partial:
+            return
         what = "there is no such folder" if missing else f"cannot be listed ({error.strerror})"
         plan.problems.append(Problem(str(folder), "folder", what, "the files of the dataset"))
         return
@@ -283,10 +310,10 @@ def _files(plan: Plan, folder: Path) -> Iterator[Path]:
             plan.problems.append(Problem(printable(entry.path), "name", what, "a file"))
 
 
-def _numbered(plan: Plan, folder: Path, suffix: str, count: int) -> set[int]:
-    """Return the numbers 0 .. count - 1 that are there; wrong names and the wrong number of files are problems."""
+def _numbered(plan: Plan, folder: Path, suffix: str, count: int, *, partial: bool) -> set[int]:
+    """Return which of 0 .. count - 1 are there; wrong names are problems, and a wrong count unless ``partial``."""
     numbers, others = set(), 0
-    for path in _files(plan, folder):
+    for path in _files(plan, folder, partial=partial):
         if path.suffix.lower() != suffix:
             continue
         good = path.suffix == suffix and re.fullmatch("0|[1-9][0-9]*", path.stem) and path.stem.isascii()
@@ -297,7 +324,7 @@ def _numbered(plan: Plan, folder: Path, suffix: str, count: int) -> set[int]:
         plan.problems.append(
             Problem(printable(path), "name", "not one of the names", f"0{suffix} to {count - 1}{suffix}")
         )
-    if len(numbers) + others != count:
+    if len(numbers) + others != count and not partial:
         missing = [f"{number}{suffix}" for number in range(count) if number not in numbers]
         listed = ", ".join(missing[:_SHOWN]) + (f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else "")
         what = f"{len(numbers) + others} files" + (f", without {listed}" if numbers and missing else "")

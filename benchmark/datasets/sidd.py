@@ -23,7 +23,17 @@ from torch import Tensor
 from benchmark.datasets import register_dataset
 from benchmark.imaging.imagefiles import read_rgb, size_of
 from benchmark.imaging.matfiles import find_mat, read_variable
-from benchmark.layout import Defect, DefectsError, Files, PairDigest, identify, left_out
+from benchmark.layout import (
+    Defect,
+    DefectsError,
+    Files,
+    PairDigest,
+    identify,
+    left_out,
+    part_note,
+    part_prefix,
+    part_text,
+)
 from benchmark.protocols import SIDD
 from benchmark.reporting import Reporter
 from benchmark.standin.cache import rebuild_advice
@@ -57,14 +67,28 @@ class SiddBlocks:
 
     split = "validation"
 
-    def __init__(self, root: Path) -> None:
-        """Read both files; raises UserError unless all published blocks, or those of a stand-in, are there."""
+    def __init__(self, root: Path, *, partial: bool = False) -> None:
+        """Read both files; raises UserError unless all published blocks, or those of a stand-in, are there.
+
+        With ``partial`` both files of the real dataset may hold fewer images, the same number of them.
+        """
         self.root = root
         self.provenance: Mapping[str, Any]
         self.name, self.provenance, images = _identity(root, self.split, PUBLISHED_IMAGES)
-        self._noisy = read_blocks(self.name, root, VALIDATION_NOISY, images)
-        self._target = read_blocks(self.name, root, VALIDATION_TARGET, images)
-        self.ids: Sequence[str] = [str(number) for number in range(images * BLOCKS)]
+        fewest = 1 if partial and not self.provenance["standin"] else images
+        self._noisy = read_blocks(self.name, root, VALIDATION_NOISY, images, fewest=fewest)
+        self._target = read_blocks(self.name, root, VALIDATION_TARGET, images, fewest=fewest)
+        if len(self._noisy) != len(self._target):
+            raise UserError(
+                f"{self.name}: {VALIDATION_NOISY}.mat in {root} holds {len(self._noisy)} images,"
+                f" {VALIDATION_TARGET}.mat holds {len(self._target)}; expected the same ones in both."
+            )
+        self.ids: Sequence[str] = [str(number) for number in range(len(self._noisy) * BLOCKS)]
+        self._part = part_text(len(self.ids), images * BLOCKS)
+        self.notes: list[str] = []
+        if self._part:
+            self.provenance = {**self.provenance, "part": self._part}
+            self.notes.append(part_note(self.name, self.split, self._part))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -81,7 +105,7 @@ class SiddBlocks:
 
     def digest(self, limit: int | None = None) -> str:
         """Return a sha256 over the values of the first ``limit`` blocks: the same for v5 and v7.3 files."""
-        digest = sha256(self.name.encode())
+        digest = sha256(part_prefix(self._part) + self.name.encode())
         for index in range(len(self) if limit is None else min(max(limit, 0), len(self))):
             place = divmod(index, BLOCKS)
             digest.update(self._noisy[place].tobytes() + self._target[place].tobytes())
@@ -118,12 +142,11 @@ class SiddFolders:
 
     split = "train"
 
-    def __init__(self, root: Path, *, skip_bad: bool = False) -> None:
-        """Find and pair the files; raises UserError for a picture without partner and for missing Medium folders.
+    def __init__(self, root: Path, *, skip_bad: bool = False, partial: bool = False) -> None:
+        """Find and pair the files; raises DefectsError for a picture without partner and unless all pairs are there.
 
-        With ``skip_bad`` what is incomplete is left out, and stands in ``left_out``.
-        A part of SIDD-Small is opened: no published number is computed on it and reduced copies of it are
-        common. How much there is of it stands in ``provenance`` and ``notes``.
+        With ``skip_bad`` what is incomplete is left out. With ``partial`` those pairs of the real dataset are taken of
+        which both pictures are there. What was left out stands in ``left_out``, as found in ``defects``.
         """
         self.root = root
         self.name, provenance, count = _identity(root, self.split, 0)
@@ -134,15 +157,23 @@ class SiddFolders:
         self.notes: list[str] = []
         medium = all(re.match(r"\d", path.name) for pair in self._pairs.values() for path in pair)
         layout = "medium" if medium else "small"
-        counts, wrong = self._check_count(layout, None if provenance["standin"] is False else count)
-        defects += wrong
-        if defects and not (skip_bad and self.ids):
-            raise DefectsError(self.name, defects, files)
+        partial = partial and not provenance["standin"]
+        counts, wrong = self._check_count(layout, count if provenance["standin"] else None, partial=partial)
+        self.defects = defects = [*defects, *wrong]
+        refused = [one for one in defects if not (partial and one.kind in ("partner", "folder"))]
+        if defects and (not self.ids or (refused and not skip_bad)):
+            raise DefectsError(self.name, refused or defects, files)
         self.left_out = left_out(defects)
         self.provenance: Mapping[str, Any] = {**provenance, "layout": layout, **counts}
-        self._digest = PairDigest(
-            self.name, self.ids, self.paths, lambda id, path: path.relative_to(folder).as_posix(), skip_bad=skip_bad
-        )
+        part = part_text(len(self.ids), counts.get("published_pairs", count))
+        if part:
+            self.provenance = {**self.provenance, "part": part}
+            self.notes.append(part_note(self.name, self.split, part, self.left_out))
+
+        def label(id: str, path: Path) -> str:
+            return path.relative_to(folder).as_posix()
+
+        self._digest = PairDigest(self.name, self.ids, self.paths, label, skip_bad=skip_bad, part=part)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -173,7 +204,9 @@ class SiddFolders:
             raise UserError(f"{self.name}: {path} has 16 bits a colour; SIDD's sRGB files have 8. Copy it again.")
         return pixels
 
-    def _check_count(self, layout: str, standin_pairs: int | None) -> tuple[dict[str, int], list[Defect]]:
+    def _check_count(
+        self, layout: str, standin_pairs: int | None, *, partial: bool
+    ) -> tuple[dict[str, int], list[Defect]]:
         """Return how many pairs there are and should be, and what is wrong where that is no dataset."""
         pairs, folders = len(self.ids), len({path.parent for path, _ in self._pairs.values()})
         if standin_pairs is not None:
@@ -182,25 +215,21 @@ class SiddFolders:
             return {"pairs": pairs}, wrong if pairs != standin_pairs else []
         published = PUBLISHED_MEDIUM if layout == "medium" else PUBLISHED_SMALL
         counts = {"pairs": pairs, "published_pairs": published[1]}
-        if (folders, pairs) == published:
+        is_part = 0 < pairs < published[1] and folders <= published[0]
+        if (folders, pairs) == published or (partial and is_part):
             return counts, []
-        if layout == "medium" or pairs > published[1]:
-            found = f"has {pairs} pairs in {folders} folders"
-            expected = f"{published[1]} pairs in {published[0]} folders, the whole of SIDD-{layout.capitalize()}"
-            return counts, [Defect(self._folder, "count", found, expected, _ADVICE)]
-        self.notes.append(
-            f"{self.name}: a part of SIDD-Small: {pairs} of {published[1]} pairs in {self._folder};"
-            " the records say so (data.pairs)."
-        )
-        return counts, []
+        found = f"has {pairs} pairs in {folders} folders"
+        expected = f"{published[1]} pairs in {published[0]} folders, the whole of SIDD-{layout.capitalize()}"
+        hint = f" Or use the {pairs} pairs that are there by --partial." if is_part else ""
+        return counts, [Defect(self._folder, "count", found, expected, _ADVICE + hint)]
 
 
-def open_sidd(root: Path, split: str, *, skip_bad: bool = False) -> Dataset:
+def open_sidd(root: Path, split: str, *, skip_bad: bool = False, partial: bool = False) -> Dataset:
     """Open ``validation`` or ``train`` at ``root``; raises UserError for everything that is wrong with the files."""
     if split == "validation":
-        return SiddBlocks(root)
+        return SiddBlocks(root, partial=partial)
     if split == "train":
-        return SiddFolders(root, skip_bad=skip_bad)
+        return SiddFolders(root, skip_bad=skip_bad, partial=partial)
     if split == "benchmark":
         raise UserError(f"{NAME}: the benchmark blocks have no public targets; write a file by `zoo-bench submit`.")
     raise UserError(f"{NAME}: unknown split '{split}'; expected one of {', '.join(SPLITS)}.")
@@ -212,34 +241,57 @@ def to_tensor(pixels: NDArray[Any]) -> Tensor:
     return torch.from_numpy(scaled).permute(2, 0, 1)[None].contiguous()
 
 
-def read_blocks(name: str, root: Path, stem: str, images: int) -> NDArray[np.uint8]:
+def read_blocks(name: str, root: Path, stem: str, images: int, *, fewest: int | None = None) -> NDArray[np.uint8]:
     """Return the blocks (images, 32, 256, 256, 3) of ``<stem>.mat``, which has a variable of that name.
 
     The file may lie in ``root`` or one folder below. A v7.3 file that another tool wrote without turning the
-    axes round is recognised by its shape.
+    axes round is recognised by its shape. ``fewest``: images from which on a part of them will do.
     """
     path = _find_blocks(name, root, stem)
     expected = (images, BLOCKS, *BLOCK)
 
+    least = images if fewest is None else fewest
+
+    def fits(shape: tuple[int, ...], fewest: int) -> bool:
+        return shape[1:] == expected[1:] and fewest <= shape[0] <= images
+
     def accept(shape: tuple[int, ...], dtype: str) -> None:
-        if shape not in (expected, expected[::-1]) or dtype != "uint8":
-            raise UserError(
-                f"{name}: {path} holds {dtype} {'x'.join(map(str, shape))};"
-                f" expected uint8 {'x'.join(map(str, expected))}. Download it again."
-            )
+        if dtype == "uint8" and (fits(shape, least) or fits(shape[::-1], least)):
+            return
+        found = next((one for one in (shape, shape[::-1]) if dtype == "uint8" and fits(one, 1)), None)
+        hint = f" Or use the {found[0]} images that are there by --partial." if found and fewest == images else ""
+        raise UserError(
+            f"{name}: {path} holds {dtype} {'x'.join(map(str, shape))};"
+            f" expected uint8 {'x'.join(map(str, expected))}. Download it again.{hint}"
+        )
 
     blocks = read_variable(name, path, stem, accept)
     accept(blocks.shape, str(blocks.dtype))
-    return blocks if blocks.shape == expected else blocks.transpose()
+    return blocks if fits(blocks.shape, least) else blocks.transpose()
 
 
 def _find_blocks(name: str, root: Path, stem: str) -> Path:
+    path = _blocks_at(root, stem)
+    if path is not None:
+        return path
+    hint = " There are scene folders: for those pass --split train." if _has_scenes(root, stem) else ""
+    raise UserError(f"{name}: no {stem}.mat in {root} or a folder in it. {_ADVICE}{hint}")
+
+
+def _blocks_at(root: Path, stem: str) -> Path | None:
     below = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    for folder in (root, *below):
-        path = find_mat(folder, stem)
-        if path is not None:
-            return path
-    raise UserError(f"{name}: no {stem}.mat in {root} or a folder in it. {_ADVICE}")
+    return next((path for folder in (root, *below) if (path := find_mat(folder, stem)) is not None), None)
+
+
+def _has_scenes(root: Path, stem: str) -> bool:
+    """Whether the pictures of ``train`` lie where blocks of validation were looked for."""
+    if stem != VALIDATION_NOISY:
+        return False
+    try:
+        find_scenes(NAME, root)
+    except UserError:
+        return False
+    return True
 
 
 def find_scenes(name: str, root: Path) -> Path:
@@ -255,8 +307,12 @@ def find_scenes(name: str, root: Path) -> Path:
         if found:
             return found[0]
         level = [path for folder in level for path in _folders(folder)]
+    hint = (
+        " There are validation blocks: for those pass --split validation." if _blocks_at(root, VALIDATION_NOISY) else ""
+    )
     raise UserError(
-        f"{name}: no scene folders like 0001_001_S6_00100_00060_3200_L in {root} or up to two levels below. {_ADVICE}"
+        f"{name}: no scene folders like 0001_001_S6_00100_00060_3200_L in {root} or up to two levels below."
+        f" {_ADVICE}{hint}"
     )
 
 

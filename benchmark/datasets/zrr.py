@@ -8,6 +8,7 @@ The dataset has no validation split and does not say which frame a patch comes f
 one scene, so ``validation`` is cut from ``train`` in blocks, not in single pairs: train falls into 16 stretches of
 equal length (fewer where it is small, at least 20 pairs each) and the last twentieth of each is validation. That is
 spread over the whole set, and at most 31 borders can divide a scene. ``train`` is the rest, ``trainval`` all of it.
+A pair's number decides, of a part of the dataset too: no pair changes sides when more of them arrive.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from benchmark.datasets import register_dataset
 from benchmark.imaging.imagefiles import decode, read_content, read_rgb, size_of
 from benchmark.imaging.levels import clip_to_white
-from benchmark.layout import PairDigest, identify
+from benchmark.layout import PairDigest, identify, part_note, part_text
 from benchmark.protocols import ZRR
 from benchmark.reporting import Reporter
 from benchmark.standin.cache import rebuild_advice
@@ -45,11 +46,12 @@ BLACK, WHITE, RED = 64, 1023, (0, 0)
 class ZrrSplit:
     """One opened split of ZRR or of its stand-in; samples are read when they are asked for."""
 
-    def __init__(self, root: Path, split: str, *, skip_bad: bool = False) -> None:
+    def __init__(self, root: Path, split: str, *, skip_bad: bool = False, partial: bool = False) -> None:
         """Open ``root``/``split`` and pair its files; raises UserError unless all published files are there.
 
         A root with a stand-in's marker is named ``zrr-standin`` and holds what its marker says. With ``skip_bad`` pairs
-        that are not complete are left out, and stand in ``left_out``.
+        that are not complete are left out, and stand in ``left_out``. With ``partial`` those pairs of the real dataset
+        are taken of which both files are there; those with one file stand in ``left_out``.
         """
         if split not in SPLITS:
             raise UserError(f"{NAME}: unknown split '{split}'; expected one of {', '.join(SPLITS)}.")
@@ -62,21 +64,40 @@ class ZrrSplit:
         )
         advice = "Download the dataset and pass --data-root."
         if self.name == STANDIN_NAME:
-            advice = rebuild_advice(root)
+            advice, partial = rebuild_advice(root), False
         folders = {".png": root / self._part / RAW_FOLDER, ".jpg": root / self._part / TARGET_FOLDER}
         # Numbers, not strings: sorted names would give 0, 1, 10, 100.
         ids = [str(number) for number in _numbers(self.name, split, count)]
-        self.left_out: dict[str, str] = {}
+        missing: dict[str, list[Path]] = {}
         try:
-            _check_files(self.name, folders, count, advice)
-        except UserError:
-            self.left_out = _incomplete(folders, ids)
-            if not skip_bad or len(self.left_out) == len(ids):
-                raise
-        self.ids: Sequence[str] = [id for id in ids if id not in self.left_out]
-        self._digest = PairDigest(
-            self.name, self.ids, self.paths, lambda id, path: path.relative_to(root).as_posix(), skip_bad=skip_bad
-        )
+            _check_files(self.name, folders, count, advice, partial=partial)
+            missing = _missing_files(folders, ids) if partial else {}
+            if partial and len(missing) == len(ids):
+                raise UserError(
+                    f"{self.name}: none of the {len(ids)} {split} pairs, {ids[0]} to {ids[-1]}, is complete in"
+                    f" {root / self._part}. Add some of them or choose another split."
+                )
+        except UserError as error:
+            missing = _missing_files(folders, ids)
+            if not skip_bad or len(missing) == len(ids):
+                hint = "" if partial or self.name == STANDIN_NAME else self._hint(len(ids) - len(missing), len(ids))
+                raise UserError(f"{error}{hint}") from error
+        self.left_out = {
+            id: f"no file {' and no file '.join(map(str, paths))}"
+            for id, paths in missing.items()
+            if not partial or len(paths) < len(folders)
+        }
+        self.ids: Sequence[str] = [id for id in ids if id not in missing]
+        part = part_text(len(self.ids), len(ids))
+        self.notes: list[str] = []
+        if part:
+            self.provenance = {**self.provenance, "part": part}
+            self.notes.append(part_note(self.name, split, part, self.left_out))
+
+        def label(id: str, path: Path) -> str:
+            return path.relative_to(root).as_posix()
+
+        self._digest = PairDigest(self.name, self.ids, self.paths, label, skip_bad=skip_bad, part=part)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -99,6 +120,15 @@ class ZrrSplit:
             white=float(WHITE),
             red=RED,
         )
+
+    def _hint(self, there: int, whole: int) -> str:
+        """Return what else can be done where not all is there."""
+        if there:
+            return f" Or use the {there} of {whole} {self.split} pairs that are there by --partial."
+        other = "train" if self._part == "test" else "test"
+        if (self.root / other / RAW_FOLDER).is_dir():
+            return f" There is a {other} folder: for its images pass --split {other}."
+        return ""
 
     def paths(self, id: str) -> tuple[Path, Path]:
         """Return the files of a pair, mosaic and target."""
@@ -182,11 +212,14 @@ def _numbers(name: str, split: str, count: int) -> list[int]:
     return [number for number in range(count) if number not in skipped]
 
 
-def _check_files(name: str, folders: Mapping[str, Path], count: int, advice: str) -> None:
-    """Raise UserError unless each folder, by suffix, holds exactly ``0{suffix}`` to ``{count - 1}{suffix}``."""
+def _check_files(name: str, folders: Mapping[str, Path], count: int, advice: str, *, partial: bool = False) -> None:
+    """Raise UserError unless each folder, by suffix, holds exactly ``0{suffix}`` to ``{count - 1}{suffix}``.
+
+    With ``partial`` some may be missing.
+    """
     found = {suffix: _read_stems(name, folder, suffix, count, advice) for suffix, folder in folders.items()}
     for suffix, folder in folders.items():
-        missing = [number for number in range(count) if str(number) not in found[suffix]]
+        missing = [] if partial else [number for number in range(count) if str(number) not in found[suffix]]
         extra = sorted(int(stem) for stem in found[suffix] if int(stem) >= count)
         if not missing and not extra:
             continue
@@ -200,12 +233,12 @@ def _check_files(name: str, folders: Mapping[str, Path], count: int, advice: str
         raise UserError(f"{name}: expected {count} files in {folder}, found {len(found[suffix])}{details}. {advice}")
 
 
-def _incomplete(folders: Mapping[str, Path], ids: Sequence[str]) -> dict[str, str]:
+def _missing_files(folders: Mapping[str, Path], ids: Sequence[str]) -> dict[str, list[Path]]:
     """Return the pairs that miss a file, and which."""
     missing = {
         id: [folder / f"{id}{s}" for s, folder in folders.items() if not (folder / f"{id}{s}").is_file()] for id in ids
     }
-    return {id: f"no file {' and no file '.join(map(str, paths))}" for id, paths in missing.items() if paths}
+    return {id: paths for id, paths in missing.items() if paths}
 
 
 def _read_stems(name: str, folder: Path, suffix: str, count: int, advice: str) -> set[str]:

@@ -127,6 +127,7 @@ def _run_command(result: Result, standin: bool) -> list[str]:
         command += ["--weights", f"{result.model}={(result.weights or {}).get('name', 'FILE')}"]
     command += ["--exact"] if spec.scoring == "float64" else []
     command += ["--skip-bad"] if spec.skip_bad else []
+    command += ["--partial"] if result.part else []
     return [*command, *_conditions(result), "--sizes", _sizes(result)]
 
 

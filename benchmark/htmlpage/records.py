@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark.leaderboard import row_name
-from benchmark.leaderboard.tables import images_of, is_scored
+from benchmark.leaderboard.tables import images_of, images_text, is_scored
 from benchmark.results.records import newest, oldest_first
 from benchmark.results.store import read_folders
 from benchmark.types import Result
@@ -76,8 +76,13 @@ def groups_of(records: Sequence[Sourced]) -> list[Group]:
             costs.setdefault((*_data(one), one.result.split), []).append(one)
     tables = [_quality(rows) for rows in quality.values()] + [_costs(_one_per_model(rows)) for rows in costs.values()]
     order = ("quality", "published", "costs")
-    tables = sorted(tables, key=lambda t: (t.standin, t.dataset, order.index(t.kind), -len(t.rows), t.title, _keys(t)))
+    tables = sorted(tables, key=lambda t: (*_place(t), order.index(t.kind), -len(t.rows), t.title, _keys(t)))
     return _told_apart(tables)
+
+
+def _place(table: Group) -> tuple[bool, str, bool]:
+    """Return what comes first: real data before stand-ins, a whole dataset before its parts."""
+    return table.standin, table.dataset, bool(table.rows[0].result.part)
 
 
 def _keys(table: Group) -> list[str]:
@@ -85,7 +90,7 @@ def _keys(table: Group) -> list[str]:
 
 
 def _data(one: Sourced) -> tuple[object, ...]:
-    return one.result.dataset, one.standin
+    return one.result.dataset, one.standin, one.result.part
 
 
 def _images(result: Result) -> tuple[object, ...]:
@@ -109,7 +114,7 @@ def _one_per_model(rows: Sequence[Sourced]) -> list[Sourced]:
 def _quality(rows: Sequence[Sourced]) -> Group:
     first = rows[0].result
     kind = "published" if first.evidence == "published" else "quality"
-    title = f"{kind.capitalize()}: {first.split}, {first.n} images, {first.spec.protocol}"
+    title = f"{kind.capitalize()}: {first.split}, {images_text(first)}, {first.spec.protocol}"
     return Group(first.dataset, rows[0].standin, kind, title, tuple(rows))
 
 
@@ -132,4 +137,5 @@ def _differences(result: Result) -> tuple[str, ...]:
 
 def _costs(rows: Sequence[Sourced]) -> Group:
     first = rows[0].result
-    return Group(first.dataset, rows[0].standin, "costs", f"Costs only: {first.split}", tuple(rows))
+    part = f", {first.part} images" if first.part else ""
+    return Group(first.dataset, rows[0].standin, "costs", f"Costs only: {first.split}{part}", tuple(rows))

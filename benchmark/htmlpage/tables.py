@@ -35,7 +35,8 @@ _ABOUT: tuple[tuple[str, str, bool, Callable[[Result], Any]], ...] = (
 def weights_text(result: Result) -> str:
     """Return the recipe, or the beginning of the file's digest, or nothing."""
     weights = result.weights or {}
-    return weights.get("recipe") or weights.get("sha256", "")[:8]
+    trained_on = f", on {weights['part']} images" if "part" in weights else ""
+    return (weights.get("recipe") or weights.get("sha256", "")[:8]) + trained_on
 
 
 def machine_text(environment: Environment) -> str:

@@ -21,7 +21,8 @@ def evidence_text(result: Result, conflicts: Mapping[str, str]) -> str:
     """Return sign and evidence; recipes and files are named, so that a score can be traced, and failures said."""
     text = f"{BADGES[result.evidence][0]} {result.evidence}"
     if result.weights is not None:
-        text += f" ({result.weights.get('recipe') or result.weights['sha256'][:8]})"
+        trained_on = f", on {result.weights['part']} images" if "part" in result.weights else ""
+        text += f" ({result.weights.get('recipe') or result.weights['sha256'][:8]}{trained_on})"
     if result.status != "ok":
         text += f", {result.status}"
     text += f" {EDITED} edited by hand" if result.is_edited else ""

@@ -44,14 +44,18 @@ def _what(boards: Sequence[Board]) -> str:
         for board in boards
         if _has_ranks(board)
     ]
-    costs = [f"costs of {len(board.rows)}" for board in boards if not _has_ranks(board)]
+    costs = [
+        f"costs of {len(board.rows)}" + (f" ({board.part} images)" if board.part else "")
+        for board in boards
+        if not _has_ranks(board)
+    ]
     standin = "stand-in data: " if any("Stand-in data" in line for board in boards for line in board.lead) else ""
     return standin + ", ".join([*quality, *costs])
 
 
 def _best(boards: Sequence[Board]) -> str:
-    """Return the leader of the first table of quality, and how many share its rank."""
-    board = next((board for board in boards if _has_ranks(board)), None)
+    """Return the leader of the first table of quality on a whole split, and how many share its rank."""
+    board = next((board for board in boards if _has_ranks(board) and not board.part), None)
     first = [row for row in board.rows if row[0].startswith("1") and row[0].rstrip("=?") == "1"] if board else []
     if board is None or not first:
         return "-"

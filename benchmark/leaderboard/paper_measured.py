@@ -219,6 +219,7 @@ def _best_record(
         and result.evidence in _MEASURED
         and result.spec.limit is None
         and not result.data.get("standin")
+        and not result.num_skipped
         and own.is_default(result.options)
         and any(column.metric in result.measurements for column in table.quality if column.split == split)
     ]

@@ -132,9 +132,9 @@ def _page(
 def paper_pages(published_folder: Path, results: Iterable[Result]) -> dict[str, str]:
     """Return the Markdown page of every published table by file name; the same input gives the same bytes.
 
-    Records that were edited by hand and those of approximate tiles are left out.
+    Records that were edited by hand, those of approximate tiles and those of runs on a part of a dataset are left out.
     """
-    records = oldest_first(newest(r for r in results if r.is_fair))
+    records = oldest_first(newest(r for r in results if r.is_fair and not r.part))
     pages, counted = {}, CountedRows.open()
     for path, publication in read_published(published_folder).items():
         for table in publication.tables:

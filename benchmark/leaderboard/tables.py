@@ -44,27 +44,30 @@ class Board:
     definitions: tuple[str, ...]
     best: frozenset[tuple[int, int]] = frozenset()
     lead: tuple[str, ...] = ()
+    # How much of the dataset its rows are of, as "12 of 1204"; empty for all of it.
+    part: str = ""
     labels: int = 2
 
 
 def boards(results: Sequence[Result], dataset: str) -> list[Board]:
     """Return the tables of one dataset: one of quality per set of images, then one of all models' costs.
 
-    Rows are comparable within a table: the same images, protocol and metric versions. A record edited by hand and one
-    that another of its key contradicts are marked.
+    Runs on a part of the dataset have tables of their own, which follow and say how much of it there was. Rows are
+    comparable within a table: the same images, protocol and metric versions. A record edited by hand and one that
+    another of its key contradicts are marked.
     """
     known = [result for result in results if result.dataset == dataset]
     records = oldest_first(sorted(newest(known), key=lambda result: result.key))
     doubts = conflicts(known)
     tables = []
-    for is_standin in (False, True):
-        alike = [record for record in records if bool(record.data.get("standin")) == is_standin]
+    for is_standin, part in sorted({(bool(record.data.get("standin")), record.part) for record in records}):
+        alike = [record for record in records if (bool(record.data.get("standin")), record.part) == (is_standin, part)]
         scored: dict[tuple[object, ...], list[Result]] = {}
         for record in alike:
             if is_scored(record):
                 scored.setdefault(images_of(record), []).append(record)
         tables += [_quality_board(scored[images], doubts) for images in sorted(scored, key=str)]
-        tables += [_cost_board(_one_per_model(alike), doubts)] if alike else []
+        tables.append(_cost_board(_one_per_model(alike), doubts))
     return tables
 
 
@@ -83,6 +86,18 @@ def main_order(rows: Sequence[Result]) -> tuple[str, list[Result]]:
         return (math.inf if value is None else sign * value, row_name(row), row.key)
 
     return main, sorted(rows, key=place)
+
+
+def images_text(result: Result) -> str:
+    """Return how many images a record is of: "12", "12 of 1204" or "the first 5 of 12 of 1204" images.
+
+    Where some of them were left out as bad: "4 images of the first 5 of 12 of 1204".
+    """
+    limit, part = result.spec.limit, result.part
+    if not part or part.startswith(f"{result.n} of "):
+        return f"{part or result.n} images"
+    meant = f"the first {limit} of {part}" if limit else part
+    return f"{meant} images" if result.n == limit else f"{result.n} images of {meant}"
 
 
 def images_of(result: Result) -> tuple[object, ...]:
@@ -110,7 +125,7 @@ def _quality_board(group: Sequence[Result], doubts: Mapping[str, str]) -> Board:
     first = rows[0]
     scores = [score_column(first.measurements[id], id) for id in score_ids(rows)]
     columns = [*scores, *present(BESIDE_QUALITY, rows)]
-    title = f"{first.dataset}, {first.split}: {first.n} images"
+    title = f"{first.dataset}, {first.split}: {images_text(first)}"
     board = _board(title, rows, columns, doubts)
     ranks, notes = ranked(rows, main)
     board = replace(
@@ -140,7 +155,8 @@ def _cost_board(results: Sequence[Result], doubts: Mapping[str, str]) -> Board:
         return (math.inf if value is None else value, row_name(row), row.key)
 
     rows = sorted(results, key=place)
-    board = _board(f"{rows[0].dataset}: costs", rows, present((*COSTS, *TIMES), rows), doubts)
+    part = f", from runs on {rows[0].part} images" if rows[0].part else ""
+    board = _board(f"{rows[0].dataset}: costs{part}", rows, present((*COSTS, *TIMES), rows), doubts)
     return replace(board, notes=(_NO_QUALITY, *board.notes))
 
 
@@ -149,7 +165,16 @@ def _board(title: str, rows: Sequence[Result], columns: Sequence[Column], doubts
     texts = tuple((row_name(row), evidence_text(row, doubts), *cells.row(row)) for row in rows)
     headers = ("model", "evidence", *(header(column, rows) for column in columns))
     notes = (legend(rows), *cells.footnotes.lines(), *_notes(rows, doubts))
-    return Board(title, headers, texts, notes, _definitions(rows, columns), _best(rows, columns), tuple(_lead(rows)))
+    return Board(
+        title,
+        headers,
+        texts,
+        notes,
+        _definitions(rows, columns),
+        _best(rows, columns),
+        tuple(_lead(rows)),
+        rows[0].part,
+    )
 
 
 def _best(rows: Sequence[Result], columns: Sequence[Column]) -> frozenset[tuple[int, int]]:
@@ -184,6 +209,8 @@ def _lead(rows: Sequence[Result]) -> list[str]:
             f"**Stand-in data**: made from photographs by generator {markdown(str(data.get('generator')))}"
             f" (sources {markdown(str(data.get('sources'))[:12])}); its scores say nothing about the real dataset."
         )
+    if rows[0].part:
+        lines.append(f"**A part of the dataset**: {rows[0].part} images; scores of the whole dataset may differ.")
     letters = machines_of(rows)
     by_key = {machine_of(row): row for row in rows}
     for key, letter in letters.items():

@@ -67,7 +67,9 @@ def _edited(before: Result, after: Result) -> Finding | None:
 
 
 def _described(result: Result) -> str:
-    return f"{result.status}, {result.evidence}, {len(result.measurements)} measurements, {result.n} images"
+    return (
+        f"{result.status}, {result.evidence}, {len(result.measurements)} measurements, {result.part or result.n} images"
+    )
 
 
 def _context(a: Result, b: Result) -> Iterator[str]:

@@ -156,6 +156,8 @@ def _direction(difference: float, allowed: float, higher_is_better: bool) -> Ver
 
 def _other_data(a: Result, b: Result) -> str | None:
     """Say why scores of two records are of different images or comparisons."""
+    if a.part != b.part:
+        return f"{a.part or 'all'} images before, {b.part or 'all'} images after"
     if a.spec.dataset_digest != b.spec.dataset_digest:
         return f"other images: digest {a.spec.dataset_digest[:12]} before, {b.spec.dataset_digest[:12]} after"
     if (a.protocol.name, a.protocol.version) != (b.protocol.name, b.protocol.version):

@@ -1,8 +1,8 @@
 """Which record of one set belongs to which of the other.
 
 Keys do not tell: new code or new weights change them, and that is what a comparison is about. Records belong together
-where model, options, dataset, split, limit and conditions agree. Of several such, those with the same threads, seed
-and weights file come together first.
+where model, options, dataset, split, limit and conditions agree. Of several such, those of the same part of the
+dataset, with the same threads, seed and weights file come together first.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def identity_of(result: Result) -> Identity:
 
 def _slot(result: Result) -> tuple[Any, ...]:
     spec = result.spec
-    return (spec.threads, _weights_name(result), spec.seed, spec.evaluate, spec.scoring, tuple(sorted(spec.metrics)))
+    scored = spec.evaluate, spec.scoring, tuple(sorted(spec.metrics))
+    return (spec.threads, _weights_name(result), spec.seed, *scored, result.part)
 
 
 def _weights_name(result: Result) -> str:
@@ -48,7 +49,8 @@ def _weights_name(result: Result) -> str:
 _PASSES: tuple[Callable[[Result], Any], ...] = (
     lambda result: result.key,
     _slot,
-    lambda result: (result.spec.threads, _weights_name(result)),
+    lambda result: (result.part, result.spec.threads, _weights_name(result)),
+    lambda result: (result.part, result.spec.threads),
     lambda result: result.spec.threads,
     lambda result: None,
 )

@@ -25,7 +25,7 @@ from benchmark.metrics import METRICS
 from benchmark.profilers import PROFILERS
 from benchmark.reporting import Relayed, Reporter
 from benchmark.results.store import Store
-from benchmark.running.work import Work, do_work
+from benchmark.running.work import Work, digest_of_ids, do_work
 from benchmark.scoring.evaluation import mean_scores
 from benchmark.selection import Entry, jsonable_options, target_scale
 from benchmark.timing.measuring import as_measurements, measure
@@ -57,6 +57,7 @@ class Session:
     conditions: Conditions
     exact: bool
     skip_bad: bool
+    partial: bool
     isolate: bool
 
     def __post_init__(self) -> None:
@@ -267,6 +268,8 @@ class _Recording:
             metrics=list(spec.metrics),
             scoring=spec.scoring,
             skip_bad=spec.skip_bad,
+            partial=session.partial,
+            images=digest_of_ids(session.data.ids[: session.count]),
             leave_out=session.left_out,
             store=os.path.abspath(session.store.root),
             key=spec.key(),

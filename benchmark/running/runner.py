@@ -36,6 +36,7 @@ def run(
     conditions: Conditions | None = None,
     exact: bool = False,
     skip_bad: bool = False,
+    partial: bool = False,
     out: str | Path = "zoo-bench-out",
     rerun: str = "failed",
     seed: int = 0,
@@ -49,9 +50,10 @@ def run(
     crashes or runs out of memory becomes a record; the others go on. ``isolate`` False keeps everything in this
     process, as do models that are registered in this process only. ``sizes`` are those at which time is measured
     ("dataset", "1mpix", "12mp", or only "none"). ``exact`` scores by the metrics' float64 definitions instead of one
-    float32 pass; ``skip_bad`` leaves out images with damaged files. ``pairs`` is the rule by which the dataset "pairs"
-    finds partners, ``white`` the count that is 1 in its files of 16 bits (default 65535), ``task`` what is asked of its
-    models (default denoise_rgb). Raises UserError for bad input before
+    float32 pass; ``skip_bad`` leaves out images with damaged files; ``partial`` takes what is there of a dataset, which
+    the records say ("12 of 1204"). ``pairs`` is the rule by which the dataset "pairs" finds partners, ``white`` the
+    count that is 1 in its files of 16 bits (default 65535), ``task`` what is asked of its models (default
+    denoise_rgb). Raises UserError for bad input before
     anything is measured.
     """
     reporter, conditions = reporter or Reporter(), conditions or Conditions()
@@ -74,7 +76,7 @@ def run(
     for id in ids:
         METRICS.get(id)
     store = Store(out)
-    data, root = open_with_root(card, data_root, split, reporter, skip_bad=skip_bad)
+    data, root = open_with_root(card, data_root, split, reporter, skip_bad=skip_bad, partial=partial)
     if data.provenance.get("standin"):
         entries = [with_shipped_weights(entry) for entry in entries]
     session = Session(
@@ -91,6 +93,7 @@ def run(
         conditions=conditions,
         exact=exact,
         skip_bad=skip_bad,
+        partial=partial,
         isolate=isolate,
     )
     for entry in entries:

@@ -31,7 +31,7 @@ from benchmark.scoring.opening import configured, open_split
 from benchmark.selection import Entry, entry_of
 from benchmark.types import Dataset, DatasetCard, Sample, Tiling
 from zoo.card import InputSpec
-from zoo.errors import OutputError, SizeError, in_one_line
+from zoo.errors import OutputError, SizeError, UserError, in_one_line
 
 SHEET_ROWS = 4
 # Bytes of a picture's name that are the model's and its options'.
@@ -60,6 +60,9 @@ class Work(Conditioned):
     metrics: list[str]
     scoring: str
     skip_bad: bool
+    partial: bool
+    # Of the ids of the images, as ``digest_of_ids`` gives it.
+    images: str
     # Images to leave out, and why.
     leave_out: dict[str, str]
     store: str
@@ -137,13 +140,24 @@ def count_at_sizes(entry: Entry, sizes: Mapping[str, list[int]]) -> dict[str, An
     }
 
 
+def digest_of_ids(ids: Sequence[str]) -> str:
+    """Return a digest of which images these are, whatever is in their files."""
+    return hashlib.sha256("\n".join(ids).encode("utf-8", "surrogateescape")).hexdigest()
+
+
 class _Evaluation:
     """One model over the images of one record."""
 
     def __init__(self, task: Work, entry: Entry, phases: Phases, emit: Emit) -> None:
         self.task, self.entry, self.phases, self.emit = task, entry, phases, emit
         self.card: DatasetCard = configured(task.dataset, **task.dataset_options)
-        self.data: Dataset = open_split(self.card, Path(task.root), task.split, skip_bad=task.skip_bad)
+        flags = {"skip_bad": task.skip_bad, "partial": task.partial}
+        self.data: Dataset = open_split(self.card, Path(task.root), task.split, **flags)
+        if digest_of_ids(self.data.ids[: task.count]) != task.images:
+            raise UserError(
+                f"{self.data.name}: the images in {task.root} are not those with which this run began. Wait until"
+                " nothing is added or removed there and run again."
+            )
         self.spec: InputSpec = entry.card.input_for(entry.options)
         self.store = Store(task.store)
         self.journal = self.store.journal(task.key, again=task.again)

@@ -290,17 +290,18 @@ def evaluate(
     white: float | None = None,
     metrics: Sequence[str] | None = None,
     exact: bool = False,
+    partial: bool = False,
     reporter: Reporter | None = None,
 ) -> list[dict[str, Any]]:
     """Return the scores of a model on a dataset image by image: [{"id", "scores"}].
 
     ``model`` is a registered name, with ``weights`` unless it has no parameters, or a module of your own, taken
     as it is with the ``input`` convention (default: that of the dataset's task). ``exact`` scores by the metrics'
-    float64 definitions. Nothing is stored. Raises UserError for bad input and for an untrained model, whose scores
-    would mean nothing.
+    float64 definitions, ``partial`` takes what is there of the dataset. Nothing is stored. Raises UserError for bad
+    input and for an untrained model, whose scores would mean nothing.
     """
     card = configured(dataset, rule=pairs, white=white)
-    data = open_dataset(card, data_root, split, reporter)
+    data = open_dataset(card, data_root, split, reporter, partial=partial)
     if isinstance(model, str):
         network, spec = _trained(card, model, weights, options or {})
     else:

@@ -14,20 +14,31 @@ from zoo.errors import UserError
 
 
 def open_dataset(
-    card: DatasetCard, data_root: str | Path | None = None, split: str | None = None, reporter: Reporter | None = None
+    card: DatasetCard,
+    data_root: str | Path | None = None,
+    split: str | None = None,
+    reporter: Reporter | None = None,
+    *,
+    partial: bool = False,
 ) -> Dataset:
     """Open a split at ``data_root``, else at ``$ZOO_BENCH_DATA/<name>``, else of the embedded stand-in, announced.
 
-    Raises UserError for an unknown split and for everything that is wrong with the files.
+    With ``partial`` a part of it will do. Raises UserError for an unknown split and for everything that is wrong with
+    the files.
     """
-    return open_with_root(card, data_root, split, reporter)[0]
+    return open_with_root(card, data_root, split, reporter, partial=partial)[0]
 
 
-def open_split(card: DatasetCard, root: Path, split: str, *, skip_bad: bool = False) -> Dataset:
-    """Open a split at ``root``; with ``skip_bad`` without what is incomplete there, where the dataset can do so."""
-    if skip_bad and "skip_bad" in inspect.signature(card.open).parameters:
-        return card.open(root, split, skip_bad=True)
-    return card.open(root, split)
+def open_split(card: DatasetCard, root: Path, split: str, *, skip_bad: bool = False, partial: bool = False) -> Dataset:
+    """Open a split at ``root``, where the dataset can do so without what is bad, or with ``partial`` what is there."""
+    given = {name for name, flag in (("skip_bad", skip_bad), ("partial", partial)) if flag}
+    return card.open(root, split, **dict.fromkeys(given & inspect.signature(card.open).parameters.keys(), True))
+
+
+def note_partial(card: DatasetCard, name: str, *, standin: bool, reporter: Reporter) -> None:
+    """Say where --partial has no meaning: a stand-in is whole, and what a user's own folder holds is all of it."""
+    if standin or "partial" not in inspect.signature(card.open).parameters:
+        reporter.note(f"{name}: --partial has no meaning here; no other number of images is published for it.")
 
 
 def open_with_root(
@@ -37,6 +48,7 @@ def open_with_root(
     reporter: Reporter | None = None,
     *,
     skip_bad: bool = False,
+    partial: bool = False,
 ) -> tuple[Dataset, Path]:
     """Open a split as ``open_dataset`` does; return it with the folder where it lies."""
     reporter = reporter or Reporter()
@@ -47,11 +59,16 @@ def open_with_root(
     if root is not None:
         if not root.is_dir():
             raise UserError(f"{card.name}: no folder at {root}; download the dataset and pass its root by --data-root.")
-        return _announced(open_split(card, root, split, skip_bad=skip_bad), reporter), root
+        dataset = _announced(open_split(card, root, split, skip_bad=skip_bad, partial=partial), reporter)
+        if partial:
+            note_partial(card, dataset.name, standin=bool(dataset.provenance.get("standin")), reporter=reporter)
+        return dataset, root
     if card.standin is None:
         raise UserError(f"{card.name}: no data; it has no embedded stand-in. Pass --data-root or set ZOO_BENCH_DATA.")
     root = card.standin(reporter)
     dataset = _announced(card.open(root, split), reporter)
+    if partial:
+        note_partial(card, dataset.name, standin=True, reporter=reporter)
     reporter.note(
         f"{card.name}: no --data-root given; using the embedded stand-in {dataset.name}"
         f" ({len(dataset.ids)} {split} images). Its scores say nothing about {card.name}."

@@ -177,13 +177,20 @@ def hold(root: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def new_folder(root: Path) -> Iterator[None]:
-    """Make ``root``, which must be new or empty, and explain what goes wrong with writing inside the block."""
+def new_folder(root: Path, request: str) -> Iterator[None]:
+    """Make ``root``, which must be new or empty, and explain what goes wrong with writing inside the block.
+
+    A block that was stopped leaves a note of its ``request``: the same one may write over what is there.
+    """
+    begun = root / f".{JOURNAL}.begun"
     with cache.explain_write_errors(root, "Give a folder that you can write to, on a disk with space."):
         root.mkdir(parents=True, exist_ok=True)
-        if any(not path.name.startswith(f".{JOURNAL}") for path in root.iterdir()):
-            raise UserError(f"{root} is not empty; a stand-in is written into a new or empty folder. Give another.")
+        if not (begun.is_file() and begun.read_text(encoding="utf-8", errors="replace") == request):
+            if any(not path.name.startswith(f".{JOURNAL}") for path in root.iterdir()):
+                raise UserError(f"{root} is not empty; a stand-in is written into a new or empty folder. Give another.")
+            replace_text(begun, request)
         yield
+        begun.unlink()
 
 
 def resume(root: Path, request: Mapping[str, Any]) -> dict[str, Piece]:

@@ -109,7 +109,7 @@ def write_sidd_standin(
     last: a folder without it is not finished. Raises UserError if the folder cannot be written.
     """
     check_seed(seed)
-    with new_folder(root):
+    with new_folder(root, f"{NAME} {GENERATOR_VERSION} {seed}"):
         _write_standin(root, seed=seed, plan=plan or DEFAULT_PLAN, progress=progress)
 
 

@@ -114,7 +114,7 @@ def write_zrr_standin(root: Path, *, seed: int = 0, plan: Plan | None = None, pr
     comes last: a folder without it is not finished. Raises UserError if the folder is not empty or cannot be written.
     """
     check_seed(seed)
-    with new_folder(root):
+    with new_folder(root, f"{NAME} {GENERATOR_VERSION} {seed}"):
         _write_standin(root, seed=seed, plan=plan or DEFAULT_PLAN, progress=progress)
 
 

@@ -87,9 +87,12 @@ def _figure(summary: dict[str, Any]) -> tuple[Figure, Axes]:
     axis.set_xlabel("parameters")
     axis.grid(which="major", alpha=0.25, lw=0.6)
     what = f"{summary['dataset']}, a stand-in" if summary["standin"] else summary["dataset"]
+    train, test = (
+        f"{summary[f'{side}_images']} {summary[f'{side}ed_on']}" + (f" (of {part})" if part else "")
+        for side, part in (("train", summary["train_part"]), ("test", summary["test_part"]))
+    )
     axis.set_title(
-        f"{one_line(summary['title'])}\n{one_line(what)}: errors on {summary['train_images']}"
-        f" {summary['trained_on']} and {summary['test_images']} {summary['tested_on']} images",
+        f"{one_line(summary['title'])}\n{one_line(what)}: errors on {train} and {test} images",
         fontsize=11,
     )
     return figure, axis

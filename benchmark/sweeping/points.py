@@ -98,8 +98,10 @@ def open_splits(plan: Plan, points: list[Point], reporter: Reporter) -> Splits:
     for id in evaluation.metrics:
         METRICS.get(id)
     fallback = "train" if "train" in card.splits else card.default_split
-    train = open_dataset(card, recipe.data_root, recipe.split or fallback, reporter)
-    test = open_dataset(card, recipe.data_root, evaluation.test_split, Reporter())
+    train = open_dataset(card, recipe.data_root, recipe.split or fallback, reporter, partial=recipe.partial)
+    test = open_dataset(card, recipe.data_root, evaluation.test_split, Reporter(), partial=recipe.partial)
+    for note in getattr(test, "notes", ()) if test.split != train.split else ():
+        reporter.note(note)
     counts = (
         min(limit or len(data.ids), len(data.ids))
         for limit, data in ((evaluation.train_images, train), (evaluation.test_images, test))

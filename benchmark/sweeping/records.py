@@ -17,8 +17,8 @@ from benchmark.selection import jsonable_options
 from benchmark.sweeping.budget import Costs
 from benchmark.sweeping.points import SCORING, Point, Splits
 from benchmark.sweeping.settings import Plan
-from benchmark.sweeping.working import Task
-from benchmark.types import Environment, Measurement, Result, RunSpec
+from benchmark.sweeping.working import Task, digests_of
+from benchmark.types import Dataset, Environment, Measurement, Result, RunSpec
 
 POINTS = "points"
 
@@ -36,6 +36,7 @@ def task_of(plan: Plan, point: Point, key: str, splits: Splits, out: Path) -> Ta
         test_split=splits.test.split,
         train_images=splits.train_images,
         test_images=splits.test_images,
+        data_digests=digests_of(splits.train, splits.test, splits.test_images),
         metrics=list(plan.sweep.evaluation.metrics),
     )
 
@@ -66,13 +67,18 @@ def result_of(plan: Plan, point: Point, task: Task, splits: Splits, costs: Costs
         per_image=done.get("per_image"),
         pictures=None,
         phases=done.get("phases", {}),
-        notes=[f"sweep {plan.name}, recipe {plan.recipe_name}", f"trained on {splits.train.name} {splits.train.split}"],
+        notes=[f"sweep {plan.name}, recipe {plan.recipe_name}", _trained_on(splits.train)],
         weights={**weights, "recipe": plan.recipe_name} if weights else None,
         spec=_spec_of(point, task, splits, done, environment),
         protocol=splits.card.protocol.record(),
         environment=environment,
         data=encodable(dict(splits.test.provenance)),
     )
+
+
+def _trained_on(train: Dataset) -> str:
+    part = train.provenance.get("part")
+    return f"trained on {train.name} {train.split}" + (f", {part} images" if part else "")
 
 
 def _spec_of(point: Point, task: Task, splits: Splits, done: Mapping[str, Any], environment: Environment) -> RunSpec:

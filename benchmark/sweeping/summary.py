@@ -40,6 +40,9 @@ def summarise(
         "tested_on": splits.test.split,
         "train_images": splits.train_images,
         "test_images": splits.test_images,
+        # How much of either split is there, as "12 of 1204"; null for a whole one.
+        "train_part": splits.train.provenance.get("part"),
+        "test_part": splits.test.provenance.get("part"),
         "input_shape": list(shape),
         "error": ERROR_LABELS[plot.error],
         "vanished": plot.vanished,

@@ -25,7 +25,8 @@ from benchmark.training.loop import Run, fit, prepare, train_step
 from benchmark.training.optimizing import learning_rate
 from benchmark.training.preparing import conditions
 from benchmark.training.recipe import Recipe
-from benchmark.types import DatasetCard, Measurement
+from benchmark.types import Dataset, DatasetCard, Measurement
+from zoo.errors import UserError
 
 Emit = Callable[[Any], None]
 # The first step loads code and allocates.
@@ -47,6 +48,8 @@ class Task:
     test_split: str
     train_images: int
     test_images: int
+    # Of the images trained and tested on, when the sweep began.
+    data_digests: list[str]
     metrics: list[str]
 
 
@@ -68,8 +71,25 @@ def run_point(*, task: dict[str, Any], emit: Emit) -> dict[str, Any]:
     with conditions(recipe):
         reporter = EmittingReporter(emit)
         with closing(prepare(recipe, work.name, Path(work.folder), resume=True, reporter=reporter)) as run:
+            _check_data(work, run)
             fit(run)
             return _measure(work, run)
+
+
+def digests_of(train: Dataset, test: Dataset, test_images: int) -> list[str]:
+    """Return digests of the images that a point is trained on and of those that it is tested on."""
+    return [train.digest(), test.digest(test_images)]
+
+
+def _check_data(work: Task, run: Run) -> None:
+    """Raise UserError if the images are not those that the sweep began with: some were added, for instance."""
+    train = run.data.cache.dataset
+    test = open_dataset(run.data.card, run.recipe.data_root, work.test_split, partial=run.recipe.partial)
+    if digests_of(train, test, work.test_images) != work.data_digests:
+        raise UserError(
+            f"{train.name}: the images are not those with which this sweep began. Wait until nothing is added or"
+            " removed there and run it again."
+        )
 
 
 def _measure(work: Task, run: Run) -> dict[str, Any]:
@@ -77,7 +97,7 @@ def _measure(work: Task, run: Run) -> dict[str, Any]:
     assert entry.checkpoint is not None
     model, spec, phases = entry.build(), entry.card.input_for(entry.options), Phases()
     phases.seconds["train"] = run.seconds
-    test = open_dataset(run.data.card, run.recipe.data_root, work.test_split)
+    test = open_dataset(run.data.card, run.recipe.data_root, work.test_split, partial=run.recipe.partial)
     measurements: dict[str, Measurement] = {}
     for data, count, suffix in (
         (test, work.test_images, ""),
@@ -91,7 +111,8 @@ def _measure(work: Task, run: Run) -> dict[str, Any]:
         scores, _ = evaluate_images(model, spec, data, count, **settings)
         found = mean_scores(scores, work.metrics, run.data.card.protocol, SCORING)
         found |= errors(scores, found, run.data.card)
-        where = f"the first {count} images of {data.name} {data.split}"
+        part = data.provenance.get("part")
+        where = f"the first {count} {f'of {part} ' if part else ''}images of {data.name} {data.split}"
         measurements |= {id + suffix: _located(measurement, where) for id, measurement in found.items()}
     measurements |= _costs_of_training(run)
     return {

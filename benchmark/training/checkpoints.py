@@ -125,11 +125,19 @@ def _checked(state: State) -> State:
 
 
 def check_resumable(
-    folder: Path, state: State | None, recipe: Recipe, data_digest: str, *, processes: int, resume: bool
+    folder: Path,
+    state: State | None,
+    recipe: Recipe,
+    data_digest: str,
+    *,
+    processes: int,
+    resume: bool,
+    part: str = "",
 ) -> None:
     """Raise UserError where a folder cannot be used: another recipe's or other data's run, or no --resume.
 
     With another number of processes a step would take another number of samples: other epochs, rates and batches.
+    ``part``: how much of the dataset is there, where that is not all: more of it is other data.
     """
     if state is None:
         return
@@ -142,7 +150,8 @@ def check_resumable(
         )
     if state.data_digest != data_digest:
         raise UserError(
-            f"train: {folder} holds a run on other data (digest {state.data_digest[:12]}, here {data_digest[:12]});"
+            f"train: {folder} holds a run on other data (digest {state.data_digest[:12]}, here {data_digest[:12]}"
+            f"{f' of {part} images' if part else ''});"
             " pass the same --data-root or start in another folder by -o."
         )
     if state.processes is not None and state.processes != processes:

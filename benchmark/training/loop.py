@@ -150,7 +150,13 @@ def prepare(recipe: Recipe, name: str, folder: Path, *, resume: bool, reporter: 
     with ExitStack() as held:
         _hold(folder, fabric, held)
         state = read_state(folder)
-        check_resumable(folder, state, recipe, data.digest, processes=fabric.world_size, resume=resume)
+        check_resumable(folder, state, recipe, data.digest, processes=fabric.world_size, resume=resume, part=data.part)
+        before = state.scores.get("part", "") if state is not None and state.scores else data.validator.part
+        if before != data.validator.part:
+            reporter.note(
+                f"train: validation had {before or 'all'} images before, it has {data.validator.part or 'all'} now;"
+                " its scores before and after cannot be compared."
+            )
         check_step(recipe, card, objective, data, fabric.device, reporter)
         if objective.perceptual is not None:
             objective.perceptual = objective.perceptual.to(fabric.device)

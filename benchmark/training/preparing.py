@@ -42,6 +42,8 @@ class Data:
     plan: Plan
     validator: Validator
     digest: str
+    # How much of the training split was there, as "12 of 44487"; empty for a whole one.
+    part: str
 
     def batch(self, step: int) -> Batch:
         """Return the batch of a step of the first process."""
@@ -62,8 +64,12 @@ def open_data(recipe: Recipe, card: ModelCard, device: torch.device, processes: 
             f"recipe: model: {card.name} is a {card.task} model, {dataset_card.name} needs {dataset_card.task}."
         )
     fallback = "train" if "train" in dataset_card.splits else dataset_card.default_split
-    samples = open_dataset(dataset_card, recipe.data_root, recipe.split or fallback, reporter)
-    held_out = open_dataset(dataset_card, recipe.data_root, recipe.validation.split, Reporter())
+    samples, held_out = (
+        open_dataset(dataset_card, recipe.data_root, split, told, partial=recipe.partial)
+        for split, told in ((recipe.split or fallback, reporter), (recipe.validation.split, Reporter()))
+    )
+    for note in getattr(held_out, "notes", ()) if held_out.split != samples.split else ():
+        reporter.note(note)
     spec = card.input_for(resolve_options(card.name, card.options, recipe.options))
     plan = Plan(len(samples.ids), recipe.crops_per_image, recipe.batch_size, recipe.seed, processes)
     return Data(
@@ -73,6 +79,7 @@ def open_data(recipe: Recipe, card: ModelCard, device: torch.device, processes: 
         plan=plan,
         validator=Validator(held_out, spec, dataset_card.protocol, recipe.validation, device),
         digest=samples.digest(),
+        part=samples.provenance.get("part", ""),
     )
 
 
@@ -145,6 +152,8 @@ def metadata_of(recipe: Recipe, name: str, card: ModelCard, data: Data, objectiv
         "dataset": data.cache.dataset.name,
         "data_digest": data.digest,
     }
+    if data.part:
+        metadata["part"] = data.part
     return metadata | ({"dropped_terms": ",".join(objective.dropped)} if objective.dropped else {})
 
 

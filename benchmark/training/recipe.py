@@ -21,6 +21,7 @@ _MOST, MAX_STEPS = 1 << 20, 1 << 50
 # Keys that may change between the parts of one run: they move no weight.
 FREE_KEYS = (
     "data_root",
+    "partial",
     "checkpoint_every",
     "log_every",
     "validation",
@@ -113,18 +114,20 @@ class Validation(_Strict):
 class Recipe(_Strict):
     """The keys of a recipe file; see configs/recipes for examples.
 
-    ``white``: for pairs, the count that is 1 in files of 16 bits (null: 65535). ``crop``: side of the planes that the
-    network receives (a mosaic's window is twice as large); null: whole images. ``init``: weights to start from, a file.
-    ``perceptual``: VGG-19's weights for the term vgg: ``pretrained``, a file, or ``off`` to leave the term out, which
-    is recorded. ``ema``: decay of a running mean of the weights, which is then what is scored and written. ``workers``:
-    threads that make batches ahead; ``cache_gib``: memory for decoded images. ``divergence_factor``: a loss that many
-    times the largest of the first 20 steps ends the run.
+    ``partial``: train on what is there of the dataset; the weights say how much. ``white``: for pairs, the count that
+    is 1 in files of 16 bits (null: 65535). ``crop``: side of the planes that the network receives (a mosaic's window is
+    twice as large); null: whole images. ``init``: weights to start from, a file. ``perceptual``: VGG-19's weights for
+    the term vgg: ``pretrained``, a file, or ``off`` to leave the term out, which is recorded. ``ema``: decay of a
+    running mean of the weights, which is then what is scored and written. ``workers``: threads that make batches ahead;
+    ``cache_gib``: memory for decoded images. ``divergence_factor``: a loss that many times the largest of the first 20
+    steps ends the run.
     """
 
     model: str
     options: dict[str, Any] = {}
     dataset: str
     data_root: str | None = None
+    partial: bool = False
     pairs: str | None = None
     white: float | None = None
     task: str | None = None

@@ -71,4 +71,9 @@ class Validator:
         count = min(len(data.ids), self.settings.limit or len(data.ids))
         values = {id: encode_number(value) for id, value in scores.items()}
         about = {"dataset": data.name, "split": data.split, "n": count, "step": step, "protocol": self.protocol.name}
-        return {**about, "scores": values}
+        return {**about, **({"part": self.part} if self.part else {}), "scores": values}
+
+    @property
+    def part(self) -> str:
+        """How much of the split is there, as "3 of 2352"; empty for a whole one."""
+        return str(self.dataset.provenance.get("part", ""))
