@@ -84,6 +84,7 @@ def digest_of(card: ModelCard) -> str:
         ("raw.py", "bilinear identity"),
         ("card.py", "*"),
         ("weights.py", ""),
+        ("errors.py", ""),
         ("../benchmark/types.py", ""),
     ],
 )

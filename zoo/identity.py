@@ -27,6 +27,8 @@ _ENVIRONMENT = frozenset({"benchmark", "torch", "torchvision", "numpy", *sys.std
 _INSTALLED = tuple(
     {Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
 )
+# What keeps, builds and names networks, and computes nothing of theirs; ``zoo`` itself stands for its cards.
+_KEEPING = frozenset({"zoo.building", "zoo.errors", "zoo.identity", "zoo.options", "zoo.plugins", "zoo.registry"})
 # Whoever builds other networks by their names may build any of these.
 _BY_NAME = frozenset({"create_model", "get_card"})
 # Hints for people and type checkers, and what follows from the place of a name.
@@ -109,8 +111,9 @@ def _located(name: str, file: str | None) -> _File | None:
 def _find(name: str, importer: _File) -> _File | None:
     """Return the file of a module that is followed, loaded already or not; None for all others."""
     top = name.partition(".")[0]
-    if top in _ENVIRONMENT or not top:
+    if top in _ENVIRONMENT or not top or name in _KEEPING:
         return None
+    name = "zoo.card" if name == "zoo" else name
     loaded = _located(name, getattr(sys.modules.get(name), "__file__", None))
     if loaded is None:
         place = importer.base / name.replace(".", "/")
