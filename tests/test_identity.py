@@ -185,6 +185,13 @@ def test_who_builds_networks_by_name_changes_with_all_of_them(tmp_path) -> None:
     assert "zoo/models/unet.py" in {found.label for found in file.imports()}
 
 
+def test_a_users_file_counts_whatever_its_name(tmp_path) -> None:
+    for name in ("antigravity.py", "mine.py"):
+        (tmp_path / name).write_text("import antigravity, json\n")
+    found = list(identities._File(tmp_path / "mine.py", "mine", tmp_path).imports())
+    assert [file.path.name for file in found] == ["antigravity.py"]
+
+
 def test_code_without_source_is_never_the_same() -> None:
     namespace: dict = {"__name__": __name__}
     exec("def typed(width: int = 4): ...", namespace)

@@ -94,7 +94,7 @@ def session(tmp_path: Path) -> Session:
     return Session(
         card=DATASETS.get("zrr"), dataset_options={}, data=Data(), root=tmp_path, store=Store(tmp_path),
         reporter=Reporter(), metrics=["psnr[rgb]"], limit=None, seed=0, sizes=("dataset",),
-        conditions=Conditions(threads=2), exact=False, skip_bad=False, isolate=True,
+        conditions=Conditions(threads=2), exact=False, skip_bad=False, partial=False, isolate=True,
     )  # fmt: skip
 
 
@@ -107,10 +107,12 @@ def entry_of(session: Session, **other: Any) -> Entry:
     )
 
 
-# Where a run's data lie, where records go and who is told decide nothing; what scores of which images, everything.
+# Where the data lie, where records go and who is told decide nothing; what scores of which images, everything. How much
+# of a dataset is there (--partial) is in the digest of its files.
 SESSION: dict[str, tuple[Any, bool]] = {
     "dataset_options": ({"rule": "other"}, False), "root": (Path("elsewhere"), False), "store": (None, False),
-    "reporter": (None, False), "isolate": (False, False), "metrics": (["ssim[gaussian11,rgb]"], True),
+    "reporter": (None, False), "isolate": (False, False), "partial": (True, False),
+    "metrics": (["ssim[gaussian11,rgb]"], True),
     "limit": (3, True), "seed": (1, True), "sizes": (("dataset", "1mpix"), True), "exact": (True, True),
     "skip_bad": (True, True), "conditions": (Conditions(threads=3), True),
 }  # fmt: skip

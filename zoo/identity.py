@@ -23,7 +23,7 @@ from typing import Any
 
 _ZOO = Path(__file__).resolve().parent
 # The tool and the libraries under every network are never followed, not even where they are built from source.
-_ENVIRONMENT = frozenset({"benchmark", "torch", "torchvision", "numpy", *sys.stdlib_module_names})
+_ENVIRONMENT = frozenset({"benchmark", "torch", "torchvision", "numpy"})
 _INSTALLED = tuple(
     {Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
 )
