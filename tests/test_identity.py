@@ -128,6 +128,8 @@ def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fix
     (folder / "__init__.py").touch()
     before = set(sys.modules)
     monkeypatch.syspath_prepend(tmp_path)
+    # Processes that later tests start must not load it again.
+    monkeypatch.setattr(plugins, "_files", [*plugins.loaded_files()])
     if request.param == "file":
         plugins.load_file(folder / "mine.py")
     else:

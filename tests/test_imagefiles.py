@@ -255,7 +255,7 @@ def test_a_damaged_tiff_prints_nothing_of_its_own(tmp_path, capfd):
 
 def test_a_pipe_is_no_picture(tmp_path):
     os.mkfifo(tmp_path / "x")
-    with pytest.raises(UserError, match="no regular file"):
+    with pytest.raises(UserError, match="it is a pipe"):
         read_picture("test", tmp_path / "x")
 
 

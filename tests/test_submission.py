@@ -106,6 +106,6 @@ def test_submit_refuses_what_means_nothing(root, tmp_path, zoo_bench):
     with pytest.raises(UserError, match=r"no BenchmarkNoisyBlocksSrgb\.mat"):
         submission.submit("identity", tmp_path / "none", tmp_path / "out")
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be made"):
+    with pytest.raises(UserError, match="cannot be written"):
         submission.submit("identity", root, tmp_path / "file")
     assert not (tmp_path / "out").exists()

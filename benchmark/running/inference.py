@@ -104,9 +104,6 @@ def infer(
     for them, and for conditions that cannot be kept.
     """
     reporter, conditions = reporter or Reporter(), conditions or Conditions()
-    files, folder = [Path(file) for file in inputs], Path(out)
-    _refuse_equal_stems(files)
-    refuse_inputs(f"infer: -o {out}", (_target(file, folder) for file in files), [*files, weights])
     entry = entry_of(model, weights, options or {})
     conditions.check()
     if conditions.by_torch and not conditions.is_plain:
@@ -117,6 +114,9 @@ def infer(
         raise UserError(f"--mlp-precision {mlp_precision}: by torch alone; leave --backend out.")
     if approximate and tile == "off":
         raise UserError("--approximate: --tile off cuts no tiles; leave one of the two out.")
+    files, folder = [Path(file) for file in inputs], Path(out)
+    _refuse_equal_stems(files)
+    refuse_inputs(f"infer: -o {out}", (_target(file, folder) for file in files), [*files, weights])
     levels = Levels(cfa, black, white)
     spec = entry.card.input_for(entry.options)
     runner = _runner(entry, seed, tile, memory_limit, approximate, freeze_filters, mlp_precision, conditions, reporter)
