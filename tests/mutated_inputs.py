@@ -102,7 +102,7 @@ def command_of(kind: str, file: Path, out: Path) -> list[str]:
     return {
         "recipe.yaml": ["train", str(file), "-o", str(out)],
         "sweep.yaml": ["sweep", str(file), "-o", str(out), "--dry-run"],
-        "suite.yaml": ["run", "--suite", str(file), "--out", str(out), "--sizes", "none"],
+        "suite.yaml": ["run", "--suite", str(file), "--out", str(out), "--sizes", "none", "--models", "tiny_free"],
         "thresholds.yaml": ["check", "--baseline", base, "--results", base, "--config", str(file)],
         "weights.safetensors": ["weights", "import", "tiny_net", str(file), "-o", str(out / "w.safetensors")],
         "weights.npz": ["weights", "import", "tiny_net", str(file), "-o", str(out / "w.safetensors")],

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-from zoo.errors import UserError, nearest
+from zoo.errors import UserError, nearest, shortened
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ class Registry(Generic[T]):
         """Return the item called ``name``; raises UserError with the nearest names otherwise."""
         self._ensure_loaded()
         if name not in self._items:
-            raise UserError(f"no {self.kind} called '{name}'{nearest(name, self._items)}")
+            raise UserError(f"no {self.kind} called '{shortened(name)}'{nearest(name, self._items)}")
         return self._items[name]
 
     def names(self, pattern: str = "*") -> list[str]:

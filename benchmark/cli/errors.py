@@ -17,7 +17,7 @@ from zoo.errors import UserError, in_one_line, nearest, shortened
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 EXIT_INTERNAL = 70
-_MOST = 4000
+_MOST, _MOST_OF_A_WORD = 4000, 300
 
 
 class OneLineErrors(click.Group):
@@ -84,8 +84,9 @@ def fail_unforeseen(error: Exception) -> NoReturn:
 
 
 def _say(message: str) -> None:
-    # A message quotes at most a few values, each shortened already; files may have long names.
-    click.echo(f"zoo-bench: {terminal(one_line(shortened(message, _MOST)))}", err=True)
+    # Most messages shorten what they quote; no word of any is longer than a file's path.
+    words = (shortened(word, _MOST_OF_A_WORD) for word in message.split())
+    click.echo(f"zoo-bench: {terminal(one_line(shortened(' '.join(words), _MOST)))}", err=True)
 
 
 def _sentence(text: str) -> str:
