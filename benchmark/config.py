@@ -191,6 +191,8 @@ class _Loader(yaml.SafeLoader):
             value = super().construct_object(node, deep)
         except (ValueError, OverflowError, KeyError, IndexError, TypeError, AttributeError):
             raise _refused(f"{shown(node.value)} is no value of this kind", node.start_mark) from None
+        if isinstance(value, int) and abs(value) >> 64:
+            raise _refused(f"{shown(node.value)} is a whole number beyond 64 bits", node.start_mark)
         if isinstance(value, float) and not math.isfinite(value):
             raise _refused(f"{shown(node.value)} is not a finite number", node.start_mark)
         return value

@@ -36,6 +36,7 @@ LAUGHS = "a: [&a [x,x,x,x,x,x,x,x,x]" + "".join(
         ("o: {x: 1, x: 2}\n", "line 1: the key 'x' is there twice"),
         ("a: " + "[" * 5000, "line 1: more than 40 values inside each other"),
         ("a: " + "9" * 5000, "line 1: '999.* is no value of this kind"),
+        ("a: 0x" + "f" * 5000, "line 1: '0xfff.* beyond 64 bits"),
         ("a: 1\nlr: .inf\n", "line 2: '.inf' is not a finite number"),
         ("a: .nan\n", "is not a finite number"),
         ("a: 1\nb: \x07\n", "line 2: not YAML .special characters"),

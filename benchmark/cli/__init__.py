@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import os
-import sys
 
 import click
 
@@ -77,21 +75,8 @@ for command in (
 data.add_command(data_check)
 
 
-def _as_they_are(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Encode what is no character as the byte of a file's name that it stands for, else escaped."""
-    try:
-        return codecs.lookup_error("surrogateescape")(error)
-    except UnicodeError:
-        return codecs.lookup_error("backslashreplace")(error)
-
-
 def main() -> None:
     """Entry point of the ``zoo-bench`` script: ends in one line and a status whatever happens."""
-    # Names of files may be bytes that are no UTF-8: as they are for programs, escaped for people.
-    codecs.register_error("zoo-bench", _as_they_are)
-    for stream, errors in ((sys.stdout, "zoo-bench"), (sys.stderr, "backslashreplace")):
-        with contextlib.suppress(AttributeError, OSError, ValueError):
-            stream.reconfigure(errors=errors)  # type: ignore[union-attr]
     # Also behind this function, where a plug-in left something to do at exit.
     _at_exit.enter_context(staying())
     try:
