@@ -14,8 +14,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from benchmark.config import MAX_BYTES, parse_value, read_yaml
+from benchmark.scoring.evaluation import run_sample
 from benchmark.training.recipe import load_recipe
-from zoo import plugins
+from benchmark.types import Sample
+from zoo import InputSpec, plugins
 from zoo.building import MAX_PARTS, build_network
 from zoo.errors import BuildError, UserError, printable, shortened, shown
 from zoo.inputs import regular_file
@@ -175,3 +177,13 @@ def test_mutated_files_and_values_are_one_line_each(count: int) -> None:
     command = [sys.executable, "-m", "tests.mutated_inputs", "--count", str(count), "--seed", str(count)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_error_of_a_model_is_not_taken_for_the_users() -> None:
+    class Raising(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise UserError("--data-root: gone.")
+
+    image = torch.rand(1, 3, 16, 16)
+    with pytest.raises(RuntimeError, match="the model raised UserError: --data-root: gone"):
+        run_sample(Raising(), Sample("0", image, image), InputSpec("rgb"))

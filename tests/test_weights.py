@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from zoo import UserError, create_model
-from zoo.weights import load_strictly, read_checkpoint, save_weights
+from zoo.weights import load_strictly, read_checkpoint, save_state, save_weights
 
 
 @pytest.fixture
@@ -359,3 +359,11 @@ def test_a_checkpoint_with_shared_storage_is_imported(zoo_bench, tmp_path, state
     assert outcome.code == 0, outcome.err
     written = read_checkpoint(tmp_path / "w.safetensors").state
     assert all(torch.equal(written[key], value) for key, value in state.items())
+
+
+def test_the_same_weights_are_the_same_bytes(tmp_path) -> None:
+    metadata = {name: name * 3 for name in "qwertzuiop"}
+    for number in range(4):
+        save_state(tmp_path / f"{number}.safetensors", {"b": torch.ones(2), "a": torch.zeros(3)}, metadata)
+    assert len({(tmp_path / f"{number}.safetensors").read_bytes() for number in range(4)}) == 1
+    assert read_checkpoint(tmp_path / "0.safetensors").metadata == metadata

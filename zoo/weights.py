@@ -354,16 +354,30 @@ def save_weights(path: str | Path, model: nn.Module, metadata: Mapping[str, str]
 def save_state(path: str | Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write tensors as safetensors, atomically, with ``metadata``; raises UserError if the file cannot be written.
 
-    Tensors that share memory are written under each of their names.
+    Tensors that share memory are written under each of their names. The same content gives the same bytes.
     """
     file = Path(path)
     temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
         save_file(unshared(state), temporary, metadata=_printed(metadata))
+        _sort_header(temporary)
         temporary.replace(file)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
         raise UserError(f"weights: cannot write {path} ({_one_line(error)}).") from None
+
+
+def _sort_header(file: Path) -> None:
+    """Write the metadata of a safetensors file in the order of its names; the library writes it in any order."""
+    with file.open("r+b") as stream:
+        (size,) = struct.unpack("<Q", stream.read(8))
+        header = json.loads(stream.read(size))
+        if "__metadata__" in header:
+            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) <= size:
+            stream.seek(8)
+            stream.write(text.ljust(size))
 
 
 def _printed(metadata: Mapping[str, str]) -> dict[str, str]:

@@ -28,7 +28,7 @@ from benchmark.scoring.pipeline import Finished, run_pipeline
 from benchmark.selection import select
 from benchmark.types import Dataset, DatasetCard, EvaluationProtocol, Measurement, Sample
 from zoo.card import InputSpec, default_input
-from zoo.errors import UserError
+from zoo.errors import UserError, in_one_line
 from zoo.raw import apply_model, to_network
 from zoo.surroundings import kept
 
@@ -69,10 +69,17 @@ def _in_float32(image: Tensor) -> NDArray[Any]:
 def run_sample(model: nn.Module, sample: Sample, spec: InputSpec) -> Tensor:
     """Return the model's output (1, 3, H, W) in [0, 1], not clipped.
 
-    Raises ValueError if the shape is not the target's or a value is NaN or infinite.
+    Raises ValueError if the shape is not the target's or a value is NaN or infinite, and RuntimeError for a plain
+    UserError of the model's: it is no mistake that ends a run.
     """
     with torch.inference_mode():
-        output = apply_model(model, network_input(sample, spec), spec, red=sample.red)
+        planes = network_input(sample, spec)
+        try:
+            output = apply_model(model, planes, spec, red=sample.red)
+        except UserError as error:
+            if type(error) is not UserError:
+                raise
+            raise RuntimeError(f"the model raised {in_one_line(error)}") from error
     if output.shape != sample.target.shape:
         raise ValueError(f"image {sample.id}: output is {tuple(output.shape)}, target {tuple(sample.target.shape)}")
     if not torch.isfinite(output).all():
