@@ -45,7 +45,11 @@ NARROW = {
     "hypervdn_32": {"width": 4, "embedding_channels": (4, 4, 8), "pool": 3, "hidden": 5},
 }
 GLOBAL = {"awnet_4ch", "bilinear", "dped", "dped_rgb", "pynet", "pynet_ca"}
-EXACT = sorted(set(list_models()) - GLOBAL)
+# Wider or deeper members of families whose smallest goes through the same rules.
+LARGE = {"hypervdn_21", "hypervdn_32", "hyperunet_64_32_2048", "hyperunet_32_32_2048", "hyperunet_8_32_4000"}
+EXACT = [
+    pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in sorted(set(list_models()) - GLOBAL)
+]
 STATISTICS = sorted(GLOBAL)
 
 

@@ -31,7 +31,9 @@ def small(monkeypatch) -> None:
     monkeypatch.setattr(deciding, "SMALL_PIXELS", 100 * 100)
 
 
-@pytest.mark.parametrize("seed", [*ALONE, *MIXED], ids=ids)
+@pytest.mark.parametrize(
+    "seed", [*ALONE[::2], *MIXED, *(pytest.param(seed, marks=pytest.mark.slow) for seed in ALONE[1::2])], ids=ids
+)
 def test_each_kind_in_pieces_equals_the_whole(seed: int, small) -> None:
     verdict = check(seed, "auto", SMALL)
     assert verdict.status == "equal", verdict
