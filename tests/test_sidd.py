@@ -225,9 +225,9 @@ def test_incomplete_medium_is_refused(medium):
     refuse(medium, "train", "has 3 pairs in 2 folders", "expected 4 pairs in 2 folders, the whole of SIDD-Medium")
 
 
-def test_a_part_of_small_is_opened_when_asked_for_and_says_so(small_folders):
-    refuse(small_folders, "train", "has 2 pairs in 2 folders", "the whole of SIDD-Small", "--partial")
-    dataset = loader.open_sidd(small_folders, "train", partial=True)
+@pytest.mark.parametrize("partial", [False, True])
+def test_a_part_of_small_is_opened_and_says_so(small_folders, partial: bool):
+    dataset = loader.open_sidd(small_folders, "train", partial=partial)
     assert list(dataset.ids) == ["0001_010", "0034_010"]
     about = {"standin": False, "layout": "small", "pairs": 2, "published_pairs": 3, "part": "2 of 3"}
     assert dataset.provenance == about

@@ -177,6 +177,10 @@ def _plan_sidd(card: DatasetCard, root: Path, partial: bool) -> Plan:
     plan.problems += _problems_of(split.defects)
     if "part" in split.provenance:
         plan.parts[split.split] = split.provenance["part"]
+        if not partial:
+            # Opened all the same, but nobody said that a part is meant.
+            there, whole = split.provenance["pairs"], split.provenance["published_pairs"]
+            plan.problems.append(Problem(str(root), "count", f"{there} pairs; --partial takes them", str(whole)))
     return plan
 
 

@@ -146,7 +146,8 @@ class SiddFolders:
         """Find and pair the files; raises DefectsError for a picture without partner and unless all pairs are there.
 
         With ``skip_bad`` what is incomplete is left out. With ``partial`` those pairs of the real dataset are taken of
-        which both pictures are there. What was left out stands in ``left_out``, as found in ``defects``.
+        which both pictures are there. Fewer scenes of SIDD-Small are a part of it without being asked. What was left
+        out stands in ``left_out``, as found in ``defects``.
         """
         self.root = root
         self.name, provenance, count = _identity(root, self.split, 0)
@@ -216,7 +217,8 @@ class SiddFolders:
         published = PUBLISHED_MEDIUM if layout == "medium" else PUBLISHED_SMALL
         counts = {"pairs": pairs, "published_pairs": published[1]}
         is_part = 0 < pairs < published[1] and folders <= published[0]
-        if (folders, pairs) == published or (partial and is_part):
+        # Scenes of SIDD-Small are handed on in parts; what is taken of them is said like every part.
+        if (folders, pairs) == published or (is_part and (partial or layout == "small")):
             return counts, []
         found = f"has {pairs} pairs in {folders} folders"
         expected = f"{published[1]} pairs in {published[0]} folders, the whole of SIDD-{layout.capitalize()}"
