@@ -70,6 +70,9 @@ COMMANDS = [
 
 @pytest.mark.parametrize(("command", "flag", "file"), COMMANDS, ids=[command for command, _, _ in COMMANDS])
 def test_no_command_replaces_what_it_reads(here, zoo_bench, tiny, command: str, flag: str, file: str) -> None:
+    if command.startswith("export"):
+        pytest.importorskip("onnxscript")
+        pytest.importorskip("onnxruntime")
     for folder in ("other", "into", "targets", "pairs/input", "pairs/target"):
         Path(folder).mkdir(parents=True)
     os.symlink(here, "linked")
