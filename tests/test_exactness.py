@@ -319,3 +319,12 @@ def test_an_output_that_is_no_image_is_one_clear_line(network, said: str, tile, 
 
 def test_a_network_that_mixes_the_images_of_a_batch_is_exact_or_whole() -> None:
     exact(lambda self, x: self.conv(x) - x.mean(0, keepdim=True), planes(images=2))
+
+
+def test_a_network_that_counts_its_passes_is_refused_tiles_by_the_counter() -> None:
+    def counted(self: Any, x: Tensor) -> Tensor:
+        self.passes = getattr(self, "passes", 0) + 1
+        return self.conv(x) * self.passes
+
+    with pytest.raises(UserError, match="changes the network's attribute passes"):
+        run_full(Block(counted, conv=conv(4)).eval(), planes(), tile=(48, 64))

@@ -58,7 +58,7 @@ def dissect(network: nn.Module, channels: int, size: tuple[int, int]) -> Anatomy
     seen: dict[int, tuple[Tensor, list[HyperConv2d]]] = {}
     planes = torch.empty(1, channels, *size, device="meta")
     free = [layer for layer in hyper_layers(network) if layer.fixed_filters is None]
-    with untouched(network), following(network, planes) as follower:
+    with untouched(network) as changed, following(network, planes) as follower:
 
         def enter(layer: nn.Module, args: Any) -> None:
             assert isinstance(layer, HyperConv2d)
@@ -82,6 +82,8 @@ def dissect(network: nn.Module, channels: int, size: tuple[int, int]) -> Anatomy
                 hook.remove()
             for layer in free:
                 layer.fixed_filters = None
+    if changed:
+        raise InexactError(f"a pass changes the network's attribute {changed[0]}")
     found = [Embedding(follower.level_of(tensor), tuple(layers)) for tensor, layers in seen.values()]
     levels = sorted({one.level for one in found})
     passes = tuple(tuple(one for one in found if one.level == level) for level in levels)
