@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from benchmark.fullres.deciding import plan_execution, run_full
 from benchmark.fullres.execution import Execution, Subject
 from benchmark.fullres.hyper import hyper_layers
-from benchmark.fullres.runner import FullRunner
+from benchmark.fullres.runner import FullRunner, subject_of
 from benchmark.fullres.strips import descent
 from benchmark.fullres.strips.plan import graph_of, plan_strips
+from benchmark.selection import entry_of
 from tests.test_fullres import EXACT, assert_same, build
 from zoo import create_model, get_card
 from zoo.errors import UserError
@@ -112,6 +113,14 @@ def test_resizing_pooling_and_shuffling_are_exact_strip_by_strip(width: int, las
     monkeypatch.setattr(descent, "ROWS", (rows,))
     torch.manual_seed(0)
     assert_strips_equal(Resized(width, last), multiple=8)
+
+
+@pytest.mark.parametrize("name", ["hyperunet_8_8_64", "hypervdn_8", "vdn_w8"])
+def test_registered_networks_go_in_strips_although_their_filters_see_the_whole_image(name: str) -> None:
+    entry = entry_of(name, None, {})
+    subject = subject_of(entry, entry.build())
+    how = plan_execution(subject, torch.rand(1, subject.channels, 64, 64))
+    assert how.mode == ("strips" if name == "vdn_w8" else "filters, then strips")
 
 
 def test_values_that_are_no_number_stay_where_the_whole_image_has_them() -> None:

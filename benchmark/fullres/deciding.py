@@ -142,9 +142,11 @@ class _Decision:
         """Return an execution in pieces that equals the whole; raises InexactError where there is none."""
         if not self.by_torch:
             return self.in_tiles("auto")
-        if self.subject.trusted and self.subject.global_ops:
+        is_hyper = bool(hyper_layers(self.subject.network))
+        if self.subject.trusted and self.subject.global_ops and not is_hyper:
+            # What a hyper-network's filters see of the image is found before its strips.
             raise InexactError("the network has operations that see the whole image")
-        passes = self._anatomy().passes if hyper_layers(self.subject.network) else ()
+        passes = self._anatomy().passes if is_hyper else ()
         if len(passes) > 1 and self._whole_fits():
             # Each further pass runs the network as far as the next layer.
             return self.one_piece(f"its filters would take {len(passes)} passes over the image")
