@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ValidationError
 
 from zoo.errors import UserError, nearest, shortened, shown
 from zoo.inputs import regular_file
@@ -20,44 +20,6 @@ MAX_BYTES = 200_000
 _MAX_DEPTH, _MAX_VALUES = 40, 50_000
 # What JSON can hold too: records keep settings.
 _TAGS = ("null", "bool", "int", "float", "str", "seq", "map")
-
-
-class Suite(BaseModel):
-    """What ``zoo-bench run --suite FILE`` takes: the flags of ``run`` as data."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    dataset: str
-    data_root: str | None = None
-    pairs: str | None = None
-    white: float | None = None
-    task: str | None = None
-    models: list[str] | None = None
-    split: str | None = None
-    limit: int | None = None
-    metrics: list[str] | None = None
-    weights: dict[str, str] = {}
-    options: dict[str, str | int | float | bool | list[int]] = {}
-    sizes: list[str] | None = None
-    exact: bool | None = None
-    skip_bad: bool | None = None
-    partial: bool | None = None
-    seed: int | None = None
-    threads: int | None = None
-    device: str | None = None
-    precision: str | None = None
-    channels_last: bool | None = None
-    backend: str | None = None
-    tile: str | None = None
-    approximate: bool | None = None
-    time_limit: float | None = None
-    memory_limit: int | str | None = None
-
-    @field_validator("tile", mode="before")
-    @classmethod
-    def _off_is_a_word(cls, value: object) -> object:
-        # YAML reads a bare "off" as false.
-        return "off" if value is False else value
 
 
 def read_settings(

@@ -11,15 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    PlainSerializer,
-    PrivateAttr,
-    model_serializer,
-)
+from pydantic import AfterValidator, PlainSerializer, PrivateAttr, model_serializer, model_validator
 from pydantic.functional_serializers import SerializerFunctionWrapHandler
+
+from benchmark.conditions import FIRST_CONDITIONS, Conditions
+from benchmark.record import Record
+from zoo.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,12 +53,6 @@ def decode_number(value: Any) -> Any:
 Number = Annotated[float, PlainSerializer(encode_number)]
 # Thousands of records repeat the same definitions: one copy of each.
 Shared = Annotated[str, AfterValidator(sys.intern)]
-
-
-class Record(BaseModel):
-    """A frozen record that refuses unknown fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
 class Measurement(Record):
@@ -169,12 +160,11 @@ class Tiling(Record):
     text: str
 
 
-# Fields of RunSpec that came after the first records: at their default they leave a key as it was.
-_LATER_FIELDS = ("backend", "tile", "approximate")
-
-
 class RunSpec(Record):
-    """Everything that decides the numbers of one record; the machine is not part of it."""
+    """Everything that decides the numbers of one record; the machine is not part of it.
+
+    In JSON and in keys the conditions stand among the other fields, not inside one of their own.
+    """
 
     model: str
     options: dict[str, Any]
@@ -187,25 +177,39 @@ class RunSpec(Record):
     protocol: str
     metrics: dict[str, int]
     profilers: list[str]
-    device: str
-    precision: str
-    channels_last: bool = False
-    threads: int
+    # As they were: with a number of threads. ``tile`` is what the user asked for; a record's ``tilings`` say what
+    # "auto" took.
+    conditions: Conditions
     seed: int
     evaluate: bool
     # "one-pass": float32, within 1e-5 of the metrics' definitions; "float64": the definitions themselves.
     scoring: str = "float64"
     skip_bad: bool = False
-    backend: str = "torch"
-    # What the user asked for: "off", "auto" or HxW; a record's ``tilings`` say what "auto" took.
-    tile: str = "off"
-    approximate: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nest_conditions(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or "conditions" in values:
+            return values
+        given = {name: value for name, value in values.items() if name in Conditions.model_fields}
+        if missing := {"threads", "device", "precision"} - given.keys():
+            raise ValueError(f"no {min(missing)}")
+        try:
+            conditions = Conditions(**given)
+        except UserError as error:
+            raise ValueError(str(error)) from None
+        return {name: value for name, value in values.items() if name not in given} | {"conditions": conditions}
+
+    @model_serializer(mode="wrap")
+    def _flatten_conditions(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        return values | values.pop("conditions")
 
     def key(self) -> str:
         """Return a digest of the spec: two runs with the same key measure the same thing."""
         values = self.model_dump(mode="json")
-        for name in _LATER_FIELDS:
-            if values[name] == type(self).model_fields[name].default:
+        for name, field in Conditions.model_fields.items():
+            if name not in FIRST_CONDITIONS and values[name] == field.default:
                 del values[name]
         text = json.dumps(values, sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
@@ -289,7 +293,7 @@ class Result(Record):
     def is_approximate(self) -> bool:
         """Whether the output was put together from tiles that are not exact, or may have been."""
         modes = [tiling.mode for tiling in self.tilings]
-        return self.spec.approximate and (not modes or "approximate tiles" in modes)
+        return self.spec.conditions.approximate and (not modes or "approximate tiles" in modes)
 
     @property
     def is_fair(self) -> bool:

@@ -23,7 +23,7 @@ import torch
 from benchmark.costs.prediction import predict
 from benchmark.fullres.bands.run import plan_of, run_banded
 from benchmark.host import machine
-from benchmark.host.engine import Limits, run_isolated
+from benchmark.host.engine import run_isolated
 from benchmark.timing.job import Job
 from benchmark.units import GIB
 
@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 def measure(*, job: dict[str, Any], shape: list[int], banded: bool, path: str, emit: Callable[[Any], None]) -> Any:
     """Run once in this process, write the output to ``path`` and return seconds and bytes."""
-    network, x = Job(**job).network(), Job(**job).planes(shape)
+    network, x = Job.model_validate(job).network(), Job.model_validate(job).planes(shape)
     plan_seconds = planned = None
     if banded:
         began = time.perf_counter()
@@ -70,11 +70,15 @@ def main() -> None:
         for banded in (True, False)[: 1 + options.whole]:
             name = "banded" if banded else "whole"
             path = Path(folder) / name
-            arguments = {"job": vars(Job(options.model)), "shape": list(predicted.shape), "banded": banded}
+            arguments = {
+                "job": Job(model=options.model).model_dump(mode="json"),
+                "shape": list(predicted.shape),
+                "banded": banded,
+            }
             outcome = run_isolated(
                 f"{__name__}:measure" if __name__ != "__main__" else "speed.bands:measure",
                 {**arguments, "path": str(path)},
-                limits=Limits(threads=options.threads),
+                threads=options.threads,
             )
             if outcome.status != "ok":
                 print(f"  {name}: {outcome.status}: {outcome.error}")

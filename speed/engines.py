@@ -14,7 +14,7 @@ import sys
 from typing import Any
 
 from benchmark.backends import ENGINES
-from benchmark.conditions import Conditions
+from benchmark.conditions import Conditions, Limits
 from benchmark.costs.prediction import predict
 from benchmark.timing.measuring import measure
 from zoo.errors import UserError
@@ -37,9 +37,11 @@ def main() -> None:
         predicted = predict(model, size, options)
         base = None
         for backend, precision in HOW:
-            conditions = Conditions(backend=backend, precision=precision, time_limit=SECONDS)
+            conditions = Conditions(backend=backend, precision=precision)
             try:
-                document = measure(model, {"": predicted}, options=options, conditions=conditions)[""]
+                document = measure(
+                    model, {"": predicted}, options=options, conditions=conditions, limits=Limits(seconds=SECONDS)
+                )[""]
             except UserError as error:
                 print(f"{name:24} {backend + ' ' + precision:18} {error}", flush=True)
                 continue

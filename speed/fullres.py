@@ -26,12 +26,13 @@ import numpy as np
 import torch
 
 from benchmark.backends import ENGINES
-from benchmark.conditions import Conditions, Placed
+from benchmark.conditions import Conditions
 from benchmark.costs.prediction import predict
 from benchmark.fullres.enginepass import EnginePass
 from benchmark.fullres.runner import FullRunner, subject_of
 from benchmark.host import machine
-from benchmark.host.engine import Limits, run_isolated
+from benchmark.host.engine import run_isolated
+from benchmark.placing import Placed
 from benchmark.running.inference import infer
 from benchmark.selection import entry_of
 from benchmark.timing.roofline import ceilings
@@ -141,7 +142,7 @@ def _named(way: str, names: list[str]) -> bool:
 def show_ceiling(threads: int) -> float:
     """Print and return the speed of a product of matrices, GFLOP/s."""
     by_torch = (ceilings(threads) or {}).get("gemm_gflops", 0.0)
-    by_numpy = run_isolated("speed.fullres:multiply", {}, limits=Limits(threads=threads)).value or 0.0
+    by_numpy = run_isolated("speed.fullres:multiply", {}, threads=threads).value or 0.0
     print(f"sgemm, {threads} threads: torch {by_torch:.0f} GFLOP/s, numpy {by_numpy:.0f} GFLOP/s")
     return max(by_torch, by_numpy)
 
@@ -154,7 +155,7 @@ def show(model: str, size: list[int], ways: list[str], passes: int, threads: int
     found: dict[str, dict[str, Any]] = {}
     for way in ways:
         arguments = {"model": model, "size": size, "way": way, "passes": passes}
-        outcome = run_isolated("speed.fullres:measure", arguments, limits=Limits(threads=threads))
+        outcome = run_isolated("speed.fullres:measure", arguments, threads=threads)
         if outcome.status != "ok":
             print(f"  {way:28} {outcome.status}: {outcome.error}", flush=True)
             continue
@@ -209,7 +210,7 @@ def show_large(size: list[int], threads: int) -> None:
         array.flush()
         del array
         # Not by the child's own limit, which counts the pages of a mapped file that are not resident.
-        outcome = run_isolated("speed.fullres:large", {"folder": folder}, limits=Limits(threads=threads))
+        outcome = run_isolated("speed.fullres:large", {"folder": folder}, threads=threads)
     if outcome.status != "ok":
         sys.exit(f"{outcome.status}: {outcome.error}")
     value = outcome.value

@@ -48,7 +48,7 @@ from benchmark.fullres.runner import subject_of
 from benchmark.fullres.tiles.choose import RESERVE_BYTES
 from benchmark.fullres.tiles.run import Workers
 from benchmark.host import machine
-from benchmark.host.engine import Limits, run_isolated
+from benchmark.host.engine import run_isolated
 from benchmark.selection import entry_of
 from benchmark.timing.job import Job
 from zoo.card import get_card
@@ -89,12 +89,12 @@ def added_by_a_pass(name: str, shape: Sequence[int], *, own_process: bool = True
     """Return input and what one pass adds in MB; nan if it failed, which is printed."""
     # With a budget that the pass which measures memory exceeds, there is no other.
     arguments = {
-        "job": vars(Job(name)),
+        "job": Job(model=name).model_dump(mode="json"),
         "sizes": {"": list(shape)},
         "budgets": {"": 1e-9},
         "own_process": own_process,
     }
-    outcome = run_isolated("benchmark.timing.measure:measure_model", arguments, limits=Limits(threads=2))
+    outcome = run_isolated("benchmark.timing.measure:measure_model", arguments, threads=2)
     if outcome.status != "ok":
         print(f"{name}: {outcome.status}: {outcome.error}", file=sys.stderr)
         return math.nan
@@ -121,7 +121,7 @@ def compare_tiles(names: Sequence[str]) -> None:
 def tiles_of(name: str, side: int, workers: int, *, keep: bool) -> dict[str, float]:
     """Return what ``run_tiles`` does in a process of its own, nan if it failed, which is printed."""
     arguments = {"name": name, "side": side, "workers": workers, "keep": keep}
-    outcome = run_isolated("speed.memory:run_tiles", arguments, limits=Limits(threads=2))
+    outcome = run_isolated("speed.memory:run_tiles", arguments, threads=2)
     if outcome.status != "ok":
         print(f"{name}: {outcome.status}: {outcome.error}", file=sys.stderr)
         return dict.fromkeys(("need", "added", "seconds"), math.nan)

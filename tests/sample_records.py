@@ -26,7 +26,7 @@ def make_record(model: str, **fields: Any) -> Result:
     spec = RunSpec(**{**spec, **fields.pop("spec", {})})
     environment = {
         "machine": "m1", "cores": 2, "memory_bytes": 2**33, "platform": "Linux", "python": "3.11", "torch": "2.x",
-        "packages": {"numpy": "2.0"}, "threads": spec.threads, "load": 0.0, "commit": "0123456789abcdef",
+        "packages": {"numpy": "2.0"}, "threads": spec.conditions.threads, "load": 0.0, "commit": "0123456789abcdef",
         "dirty": False, **fields.pop("environment", {}),
     }  # fmt: skip
     environment = Environment(**{"cpu": f"CPU {environment['machine']}", **environment})
@@ -54,3 +54,8 @@ def result(model: str, psnr: float | None, *, machine="m1", threads=2, digest="d
     spec = {"dataset_digest": digest, "threads": threads, "evaluate": psnr is not None}
     beside = {"spec": spec, "environment": {"machine": machine}, "measurements": measurements}
     return make_record(model, **{**beside, **quality, **more})
+
+
+def under(spec: RunSpec, **conditions: Any) -> RunSpec:
+    """Return a spec with other conditions."""
+    return spec.model_copy(update={"conditions": spec.conditions.model_copy(update=conditions)})

@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from benchmark.backends import BACKENDS, ENGINES, check_backend
-from benchmark.conditions import Conditions, Placed
+from benchmark.conditions import Conditions, Limits
 from benchmark.costs.prediction import predict
 from benchmark.host import machine
 from benchmark.leaderboard import row_name
+from benchmark.placing import Placed, check
 from benchmark.results.store import read_folders
 from benchmark.timing.job import Job
 from benchmark.timing.measure import measure_model
@@ -125,9 +126,9 @@ def test_a_size_that_the_network_refuses_is_refused_in_its_words(engine: str) ->
 def test_a_missing_extra_is_one_line_with_the_command(monkeypatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"--backend openvino needs openvino, .*pip install 'zoo-bench\[openvino\]'"):
-        Conditions(backend="openvino").check()
+        check(Conditions(backend="openvino"))
     with pytest.raises(UserError, match=r"needs onnxruntime, onnx, onnxscript, .*pip install 'zoo-bench\[onnx\]'"):
-        Conditions(backend="onnxruntime").check()
+        check(Conditions(backend="onnxruntime"))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_conditions_that_an_engine_cannot_keep_are_refused(monkeypatch, conditio
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(machine, "instruction_sets", lambda: ["avx2"])
     with pytest.raises(UserError, match=message):
-        Conditions(**conditions).check()
+        check(Conditions(**conditions))
 
 
 def test_bf16_is_allowed_where_the_processor_has_it(monkeypatch) -> None:
@@ -161,7 +162,7 @@ def test_the_command_line_offers_every_backend(zoo_bench) -> None:
 
 
 def test_keys_of_records_from_before_there_were_backends_and_tiles_stand() -> None:
-    records = [one for one in read_folders([ROOT / "leaderboards" / "results"]) if one.spec.tile == "off"]
+    records = [one for one in read_folders([ROOT / "leaderboards" / "results"]) if one.spec.conditions.tile == "off"]
     assert records
     for record in records:
         fields = record.spec.model_dump(mode="json")
@@ -205,7 +206,7 @@ def test_scores_through_an_engine_are_those_of_torch(zoo_bench, tmp_path) -> Non
 @engines
 def test_compiling_is_measured_beside_the_pass(engine: str) -> None:
     sizes = {"": [1, 4, 64, 64]}
-    job = vars(Job("plainunet_8", backend=engine))
+    job = Job(model="plainunet_8", conditions=Conditions(backend=engine)).model_dump(mode="json")
     arguments = {"job": job, "sizes": sizes, "budgets": {"": 0.05}, "own_process": False}
     found = measure_model(**arguments, emit=lambda event: None)[""]
     assert found["latency_ms"]["n"] >= 1
@@ -216,8 +217,8 @@ def test_compiling_is_measured_beside_the_pass(engine: str) -> None:
 def test_a_profile_says_which_engine_and_version(engine: str, monkeypatch) -> None:
     monkeypatch.setattr("benchmark.timing.measuring.ceilings", lambda *_: {"gemm_gflops": 100.0, "copy_gbs": 10.0})
     predicted = predict("plainunet_8", (64, 64), {})
-    conditions = Conditions(backend=engine, time_limit=0.1)
-    document = measure("plainunet_8", {"": predicted}, conditions=conditions, isolate=False)[""]
+    conditions, limits = Conditions(backend=engine), Limits(seconds=0.1)
+    document = measure("plainunet_8", {"": predicted}, conditions=conditions, limits=limits, isolate=False)[""]
     assert document["measurement"]["conditions"] == f"cpu, fp32, {engine} {ENGINES[engine].version}"
     assert document["measurement"]["predicted_bytes"] is None
     # What an engine moves between operations is not known: the ceiling is that of arithmetic alone.

@@ -17,7 +17,7 @@ from torch import nn
 
 from benchmark import run
 from benchmark.cli.arguments import echo_lines
-from benchmark.conditions import Conditions
+from benchmark.conditions import Limits
 from benchmark.regression.comparing import compare
 from benchmark.regression.gate import Report, check
 from benchmark.regression.judging import Tolerances
@@ -31,6 +31,7 @@ from benchmark.results.fingerprint import take_fingerprint
 from benchmark.results.records import digest_of
 from benchmark.results.store import read_results
 from tests.conftest import TINY
+from tests.sample_records import under
 from zoo import UserError, plugins
 from zoo.card import default_input
 
@@ -40,7 +41,7 @@ def folder(tmp_path_factory) -> Path:
     """A folder with the records of two tiny models, one with scores."""
     plugins.load_file(TINY)
     out = tmp_path_factory.mktemp("out")
-    quick = {"isolate": False, "sizes": ["dataset"], "conditions": Conditions(time_limit=0.3)}
+    quick = {"isolate": False, "sizes": ["dataset"], "limits": Limits(seconds=0.3)}
     run("tiny", models="tiny_free,tiny_net", out=out, **quick)
     return out
 
@@ -150,7 +151,7 @@ def test_times_are_compared_on_the_same_machine_only(folder) -> None:
     result = one_of(folder, "tiny_free")
     slower = changed(result, "relative_latency", value=2.0)
     elsewhere = slower.model_copy(update={"environment": result.environment.model_copy(update={"machine": "another"})})
-    threads = slower.model_copy(update={"spec": result.spec.model_copy(update={"threads": 64})})
+    threads = slower.model_copy(update={"spec": under(result.spec, threads=64)})
     for other in (elsewhere, threads):
         found = verdicts(in_memory([result]), in_memory([other]))
         assert {found[id] for id in ("relative_latency", "latency_ms", "peak_rss_bytes")} == {"not comparable"}
@@ -241,9 +242,9 @@ def test_new_code_is_the_same_model_and_the_newest_record_counts(folder) -> None
     assert (pair.before, pair.after) == (result, rewritten)
     assert newest([result, rewritten]) == [rewritten]
     # With several numbers of threads, like belongs to like.
-    more = result.model_copy(update={"spec": result.spec.model_copy(update={"threads": 64})})
+    more = result.model_copy(update={"spec": under(result.spec, threads=64)})
     pairs = pair_up([result, more], [more, result])
-    assert all(pair.before.spec.threads == pair.after.spec.threads for pair in pairs)
+    assert all(pair.before.spec.conditions.threads == pair.after.spec.conditions.threads for pair in pairs)
     assert len(pairs) == 2
     # With one each, the numbers may differ: their counts do not.
     (pair,) = pair_up([result], [more])

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.conditions import Limits
 from benchmark.host import machine
-from benchmark.host.engine import Limits, can_isolate, run_here, run_isolated
+from benchmark.host.engine import can_isolate, run_here, run_isolated
 from benchmark.host.worker import describe_failure, is_out_of_memory
 from tests.conftest import TINY
 from zoo import plugins

@@ -16,7 +16,7 @@ import yaml
 from torch import nn
 
 from benchmark import run
-from benchmark.conditions import Conditions
+from benchmark.conditions import Limits
 from benchmark.config import read_settings
 from benchmark.metrics import METRICS
 from benchmark.regression.baseline import read_baseline, write_baseline
@@ -199,8 +199,8 @@ def test_what_is_ignored_must_be_there(models, tmp_path) -> None:
 
 def test_a_baseline_holds_what_is_needed_and_is_the_same_every_time(models, tmp_path, zoo_bench) -> None:
     out, baseline = tmp_path / "out", tmp_path / "deep" / "base.jsonl"
-    conditions = Conditions(time_limit=0.3)
-    run("tiny", models="tiny_free,tiny_net", out=out, isolate=False, sizes=["dataset"], conditions=conditions)
+    limits = Limits(seconds=0.3)
+    run("tiny", models="tiny_free,tiny_net", out=out, isolate=False, sizes=["dataset"], limits=limits)
     outcome = zoo_bench("check", "--baseline", baseline, "--results", out, "--update")
     assert (outcome.code, outcome.out.strip()) == (0, f"wrote {baseline}: 2 records")
     first = baseline.read_bytes()
@@ -295,7 +295,7 @@ def test_a_baseline_that_cannot_be_read_is_replaced_by_update(models, tmp_path, 
 
 
 def test_the_projects_own_suite_and_baseline_fit_together() -> None:
-    from benchmark.config import Suite
+    from benchmark.running.suite import Suite
 
     suite = read_settings(ROOT / "configs" / "suites" / "ci.yaml", Suite)
     kept = read_baseline(ROOT / "leaderboards" / "baselines" / "ci.jsonl")

@@ -24,6 +24,7 @@ from benchmark.htmlpage.records import read_sourced
 from benchmark.imaging.pictures import INDEX, LONGEST_SIDE, VIEWS, Row, save_pictures
 from benchmark.types import Result
 from tests.page_records import HOSTILE, measurement, record, write_records
+from tests.sample_records import under
 from zoo.errors import UserError
 
 RESULTS = Path(__file__).parent.parent / "leaderboards" / "results"
@@ -226,7 +227,7 @@ def test_every_command_of_the_committed_records_is_one_that_the_tool_takes() -> 
 def test_commands_name_options_limits_and_weights(tmp_path) -> None:
     weights = {"name": "my file.safetensors", "sha256": "ab" * 32}
     one = record("a", 20.0, options={"widths": [2, 3]}, data={"standin": False}, weights=weights, latency=3.0)
-    changed = one.spec.model_copy(update={"limit": 7, "seed": 3, "precision": "bf16"})
+    changed = under(one.spec, precision="bf16").model_copy(update={"limit": 7, "seed": 3})
     (shown,) = document_of(tmp_path, one.model_copy(update={"spec": changed})).content["records"]
     commit, command = shown["commands"]
     assert commit == "git checkout 0123456789abcdef"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmark import run
-from benchmark.conditions import Conditions
+from benchmark.conditions import Conditions, Limits
 from benchmark.reporting import Reporter
 from benchmark.results.store import Store
 from benchmark.timing import measuring
@@ -17,7 +18,7 @@ from zoo import register_model
 from zoo.card import MODELS
 
 CEILINGS = {"gemm_gflops": 100.0, "copy_gbs": 10.0}
-QUICK = Conditions(time_limit=10.0, threads=1)
+QUICK: dict[str, Any] = {"conditions": Conditions(threads=1), "limits": Limits(seconds=10.0)}
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +27,7 @@ def _known_ceilings(tiny, monkeypatch) -> None:
 
 
 def test_a_record_has_time_and_memory_of_a_process_of_its_own(tmp_path) -> None:
-    (result,) = run("tiny", models="tiny_net", out=tmp_path, conditions=QUICK, sizes=["dataset", "12mp"])
+    (result,) = run("tiny", models="tiny_net", out=tmp_path, **QUICK, sizes=["dataset", "12mp"])
     assert (result.status, result.n) == ("ok", 4)
     ids = {"latency_ms", "relative_latency", "ms_per_mpix", "ceiling_share", "peak_rss_bytes"}
     assert ids | {f"{id}@12mp" for id in ids} <= set(result.measurements)
@@ -52,9 +53,17 @@ def test_a_record_has_time_and_memory_of_a_process_of_its_own(tmp_path) -> None:
     ],
 )
 def test_a_model_that_ends_its_process_is_a_record(tmp_path, how: str, status: str, message: str) -> None:
-    limits = Conditions(time_limit=3.0 if how == "sleep" else 20.0, memory_limit=3 << 29, threads=1)
+    limits = Limits(seconds=3.0 if how == "sleep" else 20.0, memory_bytes=3 << 29)
     options = {"tiny_broken.how": how}
-    (result,) = run("tiny", models="tiny_broken", options=options, out=tmp_path, conditions=limits, sizes=["dataset"])
+    (result,) = run(
+        "tiny",
+        models="tiny_broken",
+        options=options,
+        out=tmp_path,
+        limits=limits,
+        conditions=Conditions(threads=1),
+        sizes=["dataset"],
+    )
     assert result.status == status
     assert message in result.error
     # What was counted before the end is kept.
@@ -81,7 +90,7 @@ def test_a_model_of_this_process_only_runs_here_and_that_is_said(tmp_path, monke
         return MODELS.get("tiny_free").build()
 
     register_model(task="raw2rgb")(tiny_local)
-    (result,) = run("tiny", models="tiny_local", out=tmp_path, conditions=QUICK, sizes=["dataset"], reporter=notes)
+    (result,) = run("tiny", models="tiny_local", out=tmp_path, **QUICK, sizes=["dataset"], reporter=notes)
     assert result.status == "ok"
     assert any("tiny_local: registered in this process only, so it runs here" in line for line in notes.lines)
     assert "in the tool's own process" in result.measurements["latency_ms"].definition

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from benchmark.conditions import Conditions
+from benchmark.cli.running import run as command
+from benchmark.conditions import Conditions, Limits
 from benchmark.datasets import DATASETS
 from benchmark.reporting import Reporter
 from benchmark.results.store import Store
@@ -25,9 +26,8 @@ from zoo.weights import Checkpoint
 OTHER: dict[str, Any] = {
     "model": "unet_w8", "options": {"width": 8}, "code": "1" * 16, "weights_digest": "2" * 64, "dataset": "zrr",
     "dataset_digest": "other", "split": "train", "limit": 3, "protocol": "zrr-v2", "metrics": {"psnr[rgb]": 2},
-    "profilers": ["macs"], "device": "cuda", "precision": "bf16", "channels_last": True, "threads": 3, "seed": 1,
-    "evaluate": False, "scoring": "one-pass", "skip_bad": True, "backend": "openvino", "tile": "auto",
-    "approximate": True,
+    "profilers": ["macs"], "conditions": Conditions(threads=3), "seed": 1, "evaluate": False, "scoring": "one-pass",
+    "skip_bad": True,
 }  # fmt: skip
 SPEC = RunSpec(
     model="unet", options={}, code="0" * 16, weights_digest=None, dataset="zrr-standin", dataset_digest="digest",
@@ -47,33 +47,64 @@ def test_every_field_of_a_spec_decides_the_key(field: str) -> None:
     assert other.key() != SPEC.key()
 
 
-def test_the_key_of_a_spec_stays_what_it_was() -> None:
-    # Records of the first day have this key: a field that came later must not move it.
-    assert SPEC.key() == "0707c1256a0938d6ecc1"
+# Keys that records have, by what their specs say besides ``SPEC``: no change of the code may move them.
+GOLDEN: list[tuple[dict[str, Any], str]] = [
+    ({}, "0707c1256a0938d6ecc1"),
+    ({"threads": 3}, "633760e65a4b5a14a49a"),
+    ({"device": "cuda"}, "e10ab7d5fe22e1e76f21"),
+    ({"precision": "bf16"}, "48d2af8082ceb2ca5969"),
+    ({"channels_last": True}, "effd3d6b81821ea3aa62"),
+    ({"backend": "openvino"}, "baf78863baa8439a0b57"),
+    ({"tile": "auto"}, "93022ea7560284188ae6"),
+    ({"tile": "256x320"}, "e46da6578598f7491ec4"),
+    ({"tile": "64x64", "approximate": True}, "e14c949f8734f007e41f"),
+    ({"scoring": "one-pass"}, "fa7f6645568871ad1ed1"),
+    ({"skip_bad": True}, "4ee3d89f227e53a0cf9b"),
+    ({"options": {"widths": [1, 2], "a": 1.5}}, "e24253a0ae6281ca6042"),
+    ({"backend": "onnxruntime", "tile": "auto", "threads": 1, "seed": 7, "limit": 3}, "56e39709697a71c1098f"),
+]  # fmt: skip
 
 
-# Of each condition another value, and whether it decides: limits only decide whether there is a number.
-CONDITIONS: dict[str, tuple[Any, bool]] = {
-    "threads": (3, True), "device": ("cuda", True), "precision": ("bf16", True), "channels_last": (True, True),
-    "backend": ("openvino", True), "tile": ("auto", True), "approximate": (True, True), "time_limit": (9.0, False),
-    "memory_limit": (1 << 30, False),
+@pytest.mark.parametrize(("fields", "key"), GOLDEN)
+def test_keys_stay_what_they_were(fields: dict[str, Any], key: str) -> None:
+    spec = RunSpec(**{**SPEC.model_dump(), **fields})
+    assert spec.key() == key
+    assert RunSpec.model_validate_json(spec.model_dump_json()) == spec
+
+
+# Of each condition another value: all decide. Limits only decide whether there is a number.
+CONDITIONS: dict[str, Any] = {
+    "threads": 3, "device": "cuda", "precision": "bf16", "channels_last": True, "backend": "openvino", "tile": "auto",
+    "approximate": True,
 }  # fmt: skip
 
 
 def test_every_condition_is_declared_here() -> None:
-    assert CONDITIONS.keys() == {field.name for field in dataclasses.fields(Conditions)}
+    assert CONDITIONS.keys() == Conditions.model_fields.keys()
 
 
 @pytest.mark.parametrize("name", CONDITIONS)
 def test_conditions_decide_the_key(name: str, session: Session) -> None:
-    value, decides = CONDITIONS[name]
     usual = Conditions(threads=2)
-    other = dataclasses.replace(usual, **{name: value})
+    other = usual.model_copy(update={name: CONDITIONS[name]})
     entry, size = entry_of(session), (64, 64)
     keys = [dataclasses.replace(session, conditions=one).spec_of(entry).key() for one in (usual, other)]
-    assert (keys[0] != keys[1]) == decides
+    assert keys[0] != keys[1]
     keys = [fullscale._spec(entry, size, 0, one).key() for one in (usual, other)]
-    assert (keys[0] != keys[1]) == decides
+    assert keys[0] != keys[1]
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_every_condition_has_its_flag_and_its_words(name: str) -> None:
+    usual, value = Conditions(tile="64x64"), CONDITIONS[name]
+    other = usual.model_copy(update={name: value})
+    flag = f"--{name.replace('_', '-')}"
+    assert other.flags() != usual.flags()
+    assert flag in other.flags()
+    flags = [parameter.opts[0] for parameter in command.params if parameter.name in CONDITIONS]
+    assert flag in flags
+    # The number of threads stands beside the words wherever they do.
+    assert (other.words() == usual.words()) == (name == "threads")
 
 
 class Data:
@@ -94,7 +125,7 @@ def session(tmp_path: Path) -> Session:
     return Session(
         card=DATASETS.get("zrr"), dataset_options={}, data=Data(), root=tmp_path, store=Store(tmp_path),
         reporter=Reporter(), metrics=["psnr[rgb]"], limit=None, seed=0, sizes=("dataset",),
-        conditions=Conditions(threads=2), exact=False, skip_bad=False, partial=False, isolate=True,
+        conditions=Conditions(threads=2), limits=Limits(), exact=False, skip_bad=False, partial=False, isolate=True,
     )  # fmt: skip
 
 
@@ -114,7 +145,7 @@ SESSION: dict[str, tuple[Any, bool]] = {
     "reporter": (None, False), "isolate": (False, False), "partial": (True, False),
     "metrics": (["ssim[gaussian11,rgb]"], True),
     "limit": (3, True), "seed": (1, True), "sizes": (("dataset", "1mpix"), True), "exact": (True, True),
-    "skip_bad": (True, True), "conditions": (Conditions(threads=3), True),
+    "skip_bad": (True, True), "conditions": (Conditions(threads=3), True), "limits": (Limits(1 << 30, 9.0), False),
 }  # fmt: skip
 
 

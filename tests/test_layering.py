@@ -10,11 +10,12 @@ ROOT = Path(__file__).parent.parent
 # From the bottom up, folders and the few files beside them. A file imports what lies in lower layers, and of its own
 # folder what does not import it back.
 LAYERS = [
-    {"cleaning", "reporting", "replacing", "cache", "config", "counting", "units"},
+    {"cleaning", "reporting", "replacing", "cache", "config", "counting", "record", "units"},
+    {"conditions"},
     {"types"},
     {"host", "imaging", "profilers", "protocols", "results"},
     {"backends", "metrics", "standin"},
-    {"conditions", "layout"},
+    {"layout", "placing"},
     {"datasets"},
     {"costs"},
     {"leaderboard", "selection"},
@@ -31,8 +32,11 @@ DOORS = {
     "tabulate": {"benchmark.leaderboard", "benchmark.regression.rendering"},
     "rich": {"benchmark.cli.console"},
     "pydantic": {
+        "benchmark.record",
+        "benchmark.conditions",
         "benchmark.types",
         "benchmark.config",
+        "benchmark.running.suite",
         "benchmark.results.records",
         "benchmark.leaderboard.published",
         "benchmark.regression.baseline",

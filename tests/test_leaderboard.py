@@ -13,7 +13,7 @@ from benchmark.leaderboard.publishing import stale_tables, write_tables
 from benchmark.results.conflicts import warnings
 from benchmark.results.store import image_scores, read_folders
 from benchmark.types import Result
-from tests.sample_records import measurement, result
+from tests.sample_records import measurement, result, under
 
 LEADERBOARDS = Path(__file__).parent.parent / "leaderboards"
 
@@ -103,7 +103,7 @@ def test_columns_say_which_way_is_better() -> None:
 
 def test_conditions_that_are_not_the_usual_ones_stand_in_the_name() -> None:
     record = result("a", 20.0)
-    spec = record.spec.model_copy(update={"precision": "bf16", "channels_last": True})
+    spec = under(record.spec, precision="bf16", channels_last=True)
     board = quality([record.model_copy(update={"spec": spec, "key": "other"}), record])
     assert sorted(row[1] for row in board.rows) == ["a", "a, bf16, channels last"]
 

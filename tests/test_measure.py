@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.conditions import Conditions
+from benchmark.conditions import Conditions, Limits
 from benchmark.costs.prediction import predict
 from benchmark.costs.profiling import profile
-from benchmark.host.engine import Limits, Outcome, run_isolated
+from benchmark.host.engine import Outcome, run_isolated
 from benchmark.host.machine import Snapshot
+from benchmark.placing import check
 from benchmark.timing import measuring
 from benchmark.timing.job import Job
 from benchmark.timing.measure import measure_latency, measure_memory, measure_model, stopwatch, summary_of
@@ -175,8 +176,8 @@ def known_ceilings(monkeypatch) -> None:
 def test_ceilings_are_measured_once(monkeypatch) -> None:
     calls = []
 
-    def measured(function, arguments, *, limits):
-        calls.append(limits.threads)
+    def measured(function, arguments, *, limits, threads):
+        calls.append(threads)
         return Outcome("ok", CEILINGS)
 
     monkeypatch.setattr("benchmark.timing.roofline.run_isolated", measured)
@@ -189,7 +190,7 @@ def test_ceilings_are_measured_once(monkeypatch) -> None:
 
 def test_samples_come_in_pairs_and_are_kept(tiny) -> None:
     events = []
-    job = Job("tiny_net", options={"width": 2})
+    job = Job(model="tiny_net", options={"width": 2})
     document = measure_latency(job.network(), job.planes([1, 4, 32, 32]), budget_seconds=0.5, emit=events.append)
     pairs = [event for event in events if "latency_ms" in event]
     assert document["latency_ms"]["samples"] == [pair["latency_ms"] for pair in pairs]
@@ -199,7 +200,7 @@ def test_samples_come_in_pairs_and_are_kept(tiny) -> None:
 
 
 def test_a_first_pass_longer_than_the_budget_is_the_only_sample(tiny) -> None:
-    job = Job("tiny_net")
+    job = Job(model="tiny_net")
     network, planes = job.network(), job.planes([1, 4, 32, 32])
     latency = measure_latency(network, planes, budget_seconds=1e-9, emit=lambda event: None)["latency_ms"]
     assert (latency["n"], latency["cold"], latency["complete"]) == (1, True, False)
@@ -207,16 +208,16 @@ def test_a_first_pass_longer_than_the_budget_is_the_only_sample(tiny) -> None:
 
 def test_a_pass_that_was_too_long_is_not_repeated(tiny) -> None:
     passes = []
-    network = Job("tiny_net").network()
+    network = Job(model="tiny_net").network()
     network.register_forward_hook(lambda *args: passes.append(1))
-    planes = Job("tiny_net").planes([1, 4, 32, 32])
+    planes = Job(model="tiny_net").planes([1, 4, 32, 32])
     timed = measure_latency(network, planes, budget_seconds=1.0, first_pass_ms=1500.0, emit=lambda event: None)
     latency = timed["latency_ms"]
     assert (latency["samples"], latency["cold"], passes) == ([1500.0], True, [])
 
 
 def test_a_slow_pass_is_timed_once_after_a_warm_up_where_that_is_allowed(tiny) -> None:
-    network, planes = Job("tiny_net").network(), Job("tiny_net").planes([1, 4, 32, 32])
+    network, planes = Job(model="tiny_net").network(), Job(model="tiny_net").planes([1, 4, 32, 32])
     arguments = {"budget_seconds": 1e-9, "first_pass_ms": 1500.0, "emit": lambda event: None}
     latency = measure_latency(network, planes, cold_after=60.0, **arguments)["latency_ms"]
     assert (latency["n"], len(latency["warm_up"]), latency["cold"], latency["complete"]) == (1, 1, False, False)
@@ -228,7 +229,7 @@ def test_every_size_gets_memory_before_time(tiny) -> None:
     events = []
     sizes = {"": [1, 4, 32, 32], "@large": [1, 4, 64, 64]}
     budgets = {"": 0.05, "@large": 0.05}
-    arguments = {"job": vars(Job("tiny_net")), "sizes": sizes, "budgets": budgets}
+    arguments = {"job": Job(model="tiny_net").model_dump(mode="json"), "sizes": sizes, "budgets": budgets}
     found = measure_model(**arguments, own_process=False, emit=events.append)
     order = [(event["size"], kind) for event in events for kind in ("memory", "timing") if kind in event]
     assert order == [("", "memory"), ("@large", "memory"), ("", "timing"), ("@large", "timing")]
@@ -237,7 +238,7 @@ def test_every_size_gets_memory_before_time(tiny) -> None:
 
 
 def test_peak_memory_is_what_a_pass_adds(tiny) -> None:
-    job = Job("tiny_net")
+    job = Job(model="tiny_net")
     document = measure_memory(job.network(), job.planes([1, 4, 1024, 1024]))
     assert document["peak_rss"]["input_bytes"] == 16 << 20
     assert document["peak_rss"]["resting_bytes"] > 16 << 20
@@ -248,7 +249,7 @@ def test_peak_memory_is_what_a_pass_adds(tiny) -> None:
 
 @pytest.mark.parametrize(("precision", "channels_last"), [("bf16", False), ("fp32", True)])
 def test_precision_and_layout_reach_network_and_planes(tiny, precision: str, channels_last: bool) -> None:
-    job = Job("tiny_net", precision=precision, channels_last=channels_last)
+    job = Job(model="tiny_net", conditions=Conditions(precision=precision, channels_last=channels_last))
     planes = job.planes([1, 4, 8, 6])
     with torch.inference_mode():
         output = job.network()(planes)
@@ -367,7 +368,7 @@ def test_a_users_mistake_that_the_child_finds_is_one_here(tiny, monkeypatch, kno
 
 
 def test_what_does_not_fit_is_not_run_and_says_how_much_it_needs(tiny) -> None:
-    document = add_measurements(profile("tiny_net", size=(3072, 4096)), conditions=Conditions(memory_limit=1 << 28))
+    document = add_measurements(profile("tiny_net", size=(3072, 4096)), limits=Limits(memory_bytes=1 << 28))
     measured = document["measurement"]
     assert (measured["status"], document["latency_ms"]) == ("skipped", None)
     assert measured["error"].startswith("not run: input 1x4x3072x4096 needs ")
@@ -405,11 +406,11 @@ def test_bad_conditions_are_one_line(zoo_bench, flags: list[str], message: str) 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_device_that_is_not_there_is_a_mistake() -> None:
     with pytest.raises(UserError, match="torch sees no CUDA device here"):
-        Conditions(device="cuda").check()
+        check(Conditions(device="cuda"))
 
 
 def test_torch_in_a_child_keeps_to_the_memory_limit(tiny) -> None:
-    arguments = {"job": vars(Job("tiny_net")), "sizes": {"": [1, 4, 4096, 8192]}, "budgets": {}}
+    arguments = {"job": Job(model="tiny_net").model_dump(mode="json"), "sizes": {"": [1, 4, 4096, 8192]}, "budgets": {}}
     outcome = run_isolated(
         "benchmark.timing.measure:measure_model", arguments, limits=Limits(memory_bytes=1 << 30, seconds=60)
     )

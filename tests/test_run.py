@@ -18,7 +18,7 @@ from PIL import Image
 
 from benchmark import evaluate
 from benchmark import run as run_as_users_do
-from benchmark.conditions import Conditions
+from benchmark.conditions import Conditions, Limits
 from benchmark.datasets import DATASETS
 from benchmark.protocols import ZRR
 from benchmark.reporting import Reporter
@@ -34,7 +34,7 @@ SCORES = {"psnr[rgb]", "ssim[gaussian11,rgb]"}
 
 def run(*arguments, **more):
     """Run in this process, with short timings at one size; what processes add is in test_isolation.py."""
-    quick = {"isolate": False, "sizes": ["dataset"], "conditions": Conditions(time_limit=0.4)}
+    quick = {"isolate": False, "sizes": ["dataset"], "limits": Limits(seconds=0.4)}
     return run_as_users_do(*arguments, **{**quick, **more})
 
 
@@ -166,9 +166,9 @@ def test_failed_records_are_tried_again_when_asked(tmp_path, rerun: str, records
         {"seed": 1},
         {"metrics": ["psnr[rgb]"]},
         {"metrics": ["mae[rgb]"]},
-        {"conditions": Conditions(threads=torch.get_num_threads() + 1, time_limit=0.4)},
-        {"conditions": Conditions(precision="bf16", time_limit=0.4)},
-        {"conditions": Conditions(channels_last=True, time_limit=0.4)},
+        {"conditions": Conditions(threads=torch.get_num_threads() + 1)},
+        {"conditions": Conditions(precision="bf16")},
+        {"conditions": Conditions(channels_last=True)},
         {"sizes": ["dataset", "1mpix"]},
         {"exact": True},
         {"skip_bad": True},
@@ -316,7 +316,7 @@ def test_infinite_scores_are_counted_not_averaged_away() -> None:
         ({"rerun": "sometimes"}, "expected one of never, failed, always"),
         ({"sizes": ["12mpx"]}, "--sizes: no size '12mpx'; did you mean 12mp"),
         ({"conditions": Conditions(precision="fp8")}, "--precision fp8: expected one of fp32, bf16"),
-        ({"conditions": Conditions(memory_limit=0)}, "--memory-limit 0: expected a number of bytes above 0"),
+        ({"limits": Limits(memory_bytes=0)}, "--memory-limit 0: expected a number of bytes above 0"),
     ],
 )
 def test_bad_input_is_named_before_anything_is_measured(tmp_path, arguments: dict, message: str) -> None:

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
 from benchmark import run as run_as_users_do
-from benchmark.conditions import Conditions
-from benchmark.config import Suite, read_settings
+from benchmark.conditions import Conditions, Limits
+from benchmark.config import read_settings
 from benchmark.costs.prediction import predict
 from benchmark.fullres.hyper import hyper_layers
 from benchmark.fullres.needing import least_need
 from benchmark.fullres.network import TiledNetwork
 from benchmark.fullres.runner import subject_of
 from benchmark.leaderboard import boards, row_name
+from benchmark.placing import check
 from benchmark.reporting import Relay, Relayed, Reporter
 from benchmark.results.store import Store
+from benchmark.running.suite import Suite
 from benchmark.selection import entry_of
 from benchmark.timing import measuring
 from benchmark.timing.job import Job
@@ -33,7 +34,7 @@ from zoo import register_model
 from zoo.card import MODELS
 from zoo.errors import TileError, UserError
 
-QUICK = Conditions(time_limit=0.3)
+QUICK = Limits(seconds=0.3)
 MIB = 1 << 20
 
 
@@ -70,8 +71,9 @@ def _models(tiny, monkeypatch) -> None:
 
 
 def run(*arguments, tile: str, **more):
-    conditions = replace(QUICK, tile=tile, **{name: more.pop(name) for name in ("approximate",) if name in more})
-    return run_as_users_do(*arguments, isolate=False, conditions=conditions, **{"sizes": ["none"], **more})
+    conditions = Conditions(tile=tile, **{name: more.pop(name) for name in ("approximate",) if name in more})
+    how = {"conditions": conditions, "limits": QUICK}
+    return run_as_users_do(*arguments, isolate=False, **how, **{"sizes": ["none"], **more})
 
 
 def only(results):
@@ -111,8 +113,8 @@ def test_rows_in_tiles_have_names_of_their_own_and_say_how_they_were_cut(tmp_pat
 
 
 def test_what_auto_takes_is_named(tmp_path, monkeypatch) -> None:
-    limit = Conditions(tile="auto", memory_limit=8 << 30)
-    quick = {"models": "local", "isolate": False, "conditions": limit, "sizes": []}
+    limited = {"conditions": Conditions(tile="auto"), "limits": Limits(memory_bytes=8 << 30)}
+    quick = {"models": "local", "isolate": False, **limited, "sizes": []}
     result = only(run_as_users_do("tiny", out=tmp_path / "strips", **quick))
     (how,) = result.tilings
     assert (how.mode, how.tile) == ("strips", None)
@@ -202,7 +204,7 @@ def test_approximate_tiles_record_their_seams_and_are_not_ranked(tmp_path) -> No
 
 def test_tiles_that_are_exact_are_not_called_approximate(tmp_path) -> None:
     result = only(run("tiny", models="local", tile="16x8", approximate=True, out=tmp_path, limit=1))
-    assert result.spec.approximate
+    assert result.spec.conditions.approximate
     assert not result.is_approximate
     assert row_name(result) == "local, tiles 16x8"
 
@@ -257,9 +259,9 @@ def known_ceilings(monkeypatch) -> None:
 def test_tiles_are_chosen_before_and_timed_as_a_whole() -> None:
     events: list[dict] = []
     passes: list[int] = []
-    job = Job("hyperunet_8_8_64", tile="64x64")
+    job = Job(model="hyperunet_8_8_64", conditions=Conditions(tile="64x64"))
     arguments = {"sizes": {"": [1, 4, 128, 96]}, "budgets": {"": 0.1}, "own_process": False}
-    found = measure_model(job=vars(job), **arguments, emit=events.append)[""]
+    found = measure_model(job=job.model_dump(mode="json"), **arguments, emit=events.append)[""]
     order = [kind for event in events for kind in ("prepared", "memory", "timing") if kind in event]
     assert order == ["prepared", "memory", "timing"]
     assert (found["tiling"]["mode"], found["tiling"]["filter_passes"]) == ("filters, then tiles", 1)
@@ -276,7 +278,7 @@ def test_tiles_are_chosen_before_and_timed_as_a_whole() -> None:
 
 def test_callers_in_inference_mode_may_have_several_workers() -> None:
     torch.set_num_threads(2)
-    job = Job("plainunet_8", tile="48x48")
+    job = Job(model="plainunet_8", conditions=Conditions(tile="48x48"))
     network, planes = job.network(), job.planes([1, 4, 96, 96])
     with torch.inference_mode():
         output = network(planes)
@@ -304,12 +306,12 @@ def test_the_memory_check_is_about_tiles(monkeypatch, known_ceilings) -> None:
     predicted = predict("plainunet_8", (1536, 2048), {})
     monkeypatch.setattr("benchmark.host.machine.available_memory", lambda: 960 * MIB)
     whole, tiled = Conditions(), Conditions(tile="auto")
-    assert "needs" in (shortage(predicted, whole, None) or "")
-    job = Job("plainunet_8", tile="auto")
-    needs = tiled_needs(job, {"": predicted}, tiled)
+    assert "needs" in (shortage(predicted, whole, Limits(), None) or "")
+    job = Job(model="plainunet_8", conditions=Conditions(tile="auto"))
+    needs = tiled_needs(job, {"": predicted})
     assert needs[""] < predicted.need(whole) // 2
-    assert shortage(predicted, tiled, needs[""]) is None
-    document = measure("plainunet_8", {"": predicted}, conditions=Conditions(tile="512x512", memory_limit=200 * MIB))[
+    assert shortage(predicted, tiled, Limits(), needs[""]) is None
+    document = measure("plainunet_8", {"": predicted}, conditions=Conditions(tile="512x512"), limits=Limits(200 * MIB))[
         ""
     ]
     assert document["measurement"]["status"] == "skipped"
@@ -345,7 +347,7 @@ engines = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reaso
 @engines
 @pytest.mark.parametrize("name", ["plainunet_8", "hyperunet_8_8_64"])
 def test_an_engine_compiles_for_every_crop_before_the_first_pass(name: str) -> None:
-    job = Job(name, backend="openvino", tile="40x64")
+    job = Job(model=name, conditions=Conditions(backend="openvino", tile="40x64"))
     network, planes = job.network(), job.planes([1, 4, 96, 128])
     network.prepare(planes)
     compiled = network.compile_seconds
@@ -360,11 +362,11 @@ def test_an_engine_compiles_for_every_crop_before_the_first_pass(name: str) -> N
 def test_bands_are_not_run_by_torch_in_an_engines_name(monkeypatch) -> None:
     monkeypatch.setattr("benchmark.fullres.deciding.SMALL_PIXELS", 0)
     for backend, mode in (("torch", "bands"), ("openvino", "whole")):
-        network = Job("dped", backend=backend, tile="auto").network()
+        network = Job(model="dped", conditions=Conditions(backend=backend, tile="auto")).network()
         network._plan(torch.rand(1, 4, 256, 256))
         assert network.tilings("time")[0].mode == mode
     monkeypatch.setattr("benchmark.fullres.deciding._Decision._whole_bytes", lambda self: 1 << 50)
-    limited = Job("dped", backend="openvino", tile="auto", memory_limit=8 << 30).network()
+    limited = Job(model="dped", conditions=Conditions(backend="openvino", tile="auto"), memory_limit=8 << 30).network()
     with pytest.raises(TileError, match="only torch runs bands; use --backend torch"):
         limited._plan(torch.rand(1, 4, 256, 256))
 
@@ -385,7 +387,7 @@ def test_bands_are_not_run_by_torch_in_an_engines_name(monkeypatch) -> None:
 )
 def test_conditions_that_tiles_cannot_keep_are_refused(conditions: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        Conditions(**conditions).check()
+        check(Conditions(**conditions))
 
 
 @pytest.mark.parametrize(
@@ -413,9 +415,9 @@ def test_approximate_without_tiles_is_refused_by_infer(zoo_bench, tmp_path) -> N
 
 
 def test_a_limit_that_is_too_small_says_the_least(tmp_path) -> None:
-    limit = Conditions(tile="64x64", memory_limit=1 << 20)
+    how = {"conditions": Conditions(tile="64x64"), "limits": Limits(memory_bytes=1 << 20)}
     arguments = {"models": "vdn_w8", "isolate": False, "sizes": [], "limit": 1, "out": tmp_path}
-    result = only(run_as_users_do("sidd", conditions=limit, **arguments))
+    result = only(run_as_users_do("sidd", **how, **arguments))
     assert result.status == "error"
     assert "this network needs at least" in result.error
 
@@ -424,7 +426,7 @@ def test_a_suite_may_say_off_as_yaml_does(tmp_path) -> None:
     (tmp_path / "s.yaml").write_text("dataset: tiny\ntile: off\n")
     assert read_settings(tmp_path / "s.yaml", Suite).tile == "off"
     (tmp_path / "s.yaml").write_text("dataset: tiny\ntile: 16x8\napproximate: true\n")
-    assert read_settings(tmp_path / "s.yaml", Suite).tile == "16x8"
+    assert read_settings(tmp_path / "s.yaml", Suite).tile == (16, 8)
 
 
 # Progress from another process.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+from benchmark.conditions import TORCH
 from benchmark.host import machine
 from zoo.errors import UserError
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.export import ExportedProgram
 
-TORCH = "torch"
 # A pass: as many input tensors as the network has, to its outputs. All are float32, contiguous, on the CPU.
 Pass = Callable[["Sequence[Tensor]"], "list[Tensor]"]
 # (program, its inputs, threads, precision) to a pass.

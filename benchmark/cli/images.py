@@ -64,13 +64,12 @@ def infer(
 ) -> None:
     """Run MODEL on images: PNG (RAW mosaic or RGB) or .npy, float32 (N, C, H, W) for the bare network."""
     reporter = start(ctx)
-    from benchmark.conditions import Conditions
     from benchmark.host import machine
     from benchmark.running.inference import infer as run_on
 
-    # The limit is one on the tiles here.
+    # Tiles and the limit on them are arguments of their own here.
     names = ("backend", "precision")
-    flags["conditions"] = Conditions(**given_conditions({name: flags.pop(name) for name in names}))
+    flags["conditions"] = given_conditions({name: flags.pop(name) for name in names})["conditions"]
     # This process is the command's own: tiles take the same memory again and again. What lies freed in the heap would
     # be up to four times what lives, more than a limit foresees: `python speed/memory.py --tiles`.
     if flags["memory_limit"] is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
@@ -19,12 +19,6 @@ _UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 def parse_limit(ctx: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
     """Return what ``--memory-limit`` says, in bytes."""
     return None if text is None else parse_bytes(text)
-
-
-def tile_text(ctx: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
-    """Return what ``--tile`` says in one spelling: auto, off or HxW."""
-    size = parse_tile(ctx, parameter, text)
-    return size if size is None or isinstance(size, str) else f"{size[0]}x{size[1]}"
 
 
 def parse_bytes(text: str) -> int:
@@ -67,7 +61,7 @@ def condition_options(command: Command) -> Command:
         backend_option,
         click.option(
             "--tile",
-            callback=tile_text,
+            callback=parse_tile,
             metavar="auto|HxW|off",
             help="Run large images piece by piece, with the same output; HxW in pixels of the planes; auto keeps to"
             " --memory-limit.  [default: off]",
@@ -84,21 +78,19 @@ def condition_options(command: Command) -> Command:
     return command
 
 
-def given_conditions(flags: dict[str, Any]) -> dict[str, Any]:
-    """Take the conditions out of a command's ``flags``; return those that were given."""
-    names = (
-        "threads",
-        "time_limit",
-        "memory_limit",
-        "precision",
-        "channels_last",
-        "backend",
-        "device",
-        "tile",
-        "approximate",
-    )
-    found = {name: flags.pop(name) for name in names if name in flags}
-    return {name: value for name, value in found.items() if value not in (None, False)}
+def given_conditions(flags: dict[str, Any], suite: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Take conditions and limits out of a command's ``flags``, and what is not given there out of a suite's settings.
+
+    Returns the arguments ``conditions`` and ``limits`` of the functions that measure.
+    """
+    from benchmark.conditions import Conditions, Limits
+
+    given = {name: flags.pop(name, None) for name in (*Conditions.model_fields, "time_limit", "memory_limit")}
+    values = {**(suite or {}), **{name: value for name, value in given.items() if value not in (None, False)}}
+    limit = values.get("memory_limit")
+    limits = Limits(parse_bytes(limit) if isinstance(limit, str) else limit, values.get("time_limit"))
+    conditions = {name: value for name, value in values.items() if name in Conditions.model_fields}
+    return {"conditions": Conditions(**conditions), "limits": limits}
 
 
 @click.command()

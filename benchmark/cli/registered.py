@@ -85,16 +85,14 @@ def profile(
     from benchmark.costs.profiling import profile as measure
 
     options = key_values("--set", settings, "KEY=VALUE")
-    conditions = given_conditions(flags)
-    if not measured and (idle := {"tile", "approximate"} & set(conditions)):
-        raise UserError(f"profile: --{max(idle)} says how the network runs; add --measure.")
+    if not measured and (idle := [name for name in ("tile", "approximate") if flags[name]]):
+        raise UserError(f"profile: --{idle[0]} says how the network runs; add --measure.")
+    how = given_conditions(flags)
     document = measure(model, size=size, options=options, layers=layers, audit=audit)
     if measured:
-        from benchmark.conditions import Conditions
         from benchmark.timing.measuring import add_measurements, measured_text
 
-        how = Conditions(**conditions)
-        document = add_measurements(document, conditions=how, seed=seed_of(ctx), reporter=reporter)
+        document = add_measurements(document, **how, seed=seed_of(ctx), reporter=reporter)
     if as_json:
         print_json(ctx, document)
     else:

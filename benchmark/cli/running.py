@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from benchmark.cli.arguments import (
     white_option,
 )
 from benchmark.cli.errors import EXIT_INTERRUPTED
-from benchmark.cli.machine import condition_options, given_conditions, parse_bytes
+from benchmark.cli.machine import condition_options, given_conditions
 from zoo.errors import UserError
 
 
@@ -111,20 +110,16 @@ def _run_arguments(ctx: click.Context, suite: str | None, flags: dict[str, Any])
         "partial": flags["partial"] or None,
         "seed": ctx.obj["seed"],
     }
-    from benchmark.conditions import Conditions
-
     arguments: dict[str, Any] = {}
-    conditions: dict[str, Any] = {}
+    how: dict[str, Any] = {}
     if suite:
-        from benchmark.config import Suite, read_settings
+        from benchmark.config import read_settings
+        from benchmark.running.suite import Suite
 
-        arguments = read_settings(suite, Suite).model_dump(exclude_none=True)
-        fields = [field.name for field in dataclasses.fields(Conditions) if field.name in arguments]
-        conditions = {name: arguments.pop(name) for name in fields}
-        if isinstance(limit := conditions.get("memory_limit"), str):
-            conditions["memory_limit"] = parse_bytes(limit)
+        settings = read_settings(suite, Suite)
+        arguments, how = settings.arguments(), settings.how()
     arguments |= {key: value for key, value in given.items() if value is not None}
-    arguments["conditions"] = Conditions(**conditions | given_conditions(flags))
+    arguments |= given_conditions(flags, how)
     if "dataset" not in arguments:
         raise UserError("run: no dataset named; pass --dataset NAME (see `zoo-bench list datasets`) or --suite FILE.")
     return arguments

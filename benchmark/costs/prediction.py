@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmark.conditions import PRECISIONS, Conditions
+from benchmark.conditions import Conditions
 from benchmark.costs.profiling import meta_model, trace_or_run
 from benchmark.counting.trace import Trace
+from benchmark.placing import PRECISIONS
 from zoo.card import get_card
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from benchmark.conditions import Conditions, Placed
+from benchmark.conditions import Conditions
 from benchmark.fullres.execution import Execution
 from benchmark.fullres.hyper import order_of_use
+from benchmark.placing import Placed, place
 from zoo.splitting import split
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class EnginePass:
         """``side`` is one that the network takes, on which it shows the order of its hyper-convolutions."""
         self._whole = Placed(network, conditions)
         halves = split(network)
-        self._forward = conditions.place(halves.forward) if halves else None
+        self._forward = place(halves.forward, conditions) if halves else None
         self._layers = order_of_use(network, channels, (side, side)) if halves else ()
 
     def __call__(self, planes: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from benchmark.conditions import Conditions, tile_of
+from benchmark.conditions import Conditions
 from benchmark.fullres.enginepass import EnginePass
 from benchmark.fullres.execution import Execution
 from benchmark.fullres.runner import FullRunner, subject_of
@@ -30,11 +30,12 @@ class TiledNetwork(nn.Module):
         entry: Entry,
         network: nn.Module,
         conditions: Conditions,
+        memory_limit: int | None = None,
         reporter: Reporter | None = None,
         *,
         heap_factor: float = 1.0,
     ) -> None:
-        """``conditions`` say how large tiles are, what the process may hold, and what runs them.
+        """``conditions`` say how large tiles are and what runs them, ``memory_limit`` what the process may hold.
 
         ``heap_factor``: how many times what lives the process will hold, where its heap keeps what is freed.
         """
@@ -43,8 +44,8 @@ class TiledNetwork(nn.Module):
         subject = subject_of(entry, network)
         self.runner = FullRunner(
             subject,
-            tile_of(conditions.tile),
-            conditions.memory_limit,
+            conditions.tile,
+            memory_limit,
             conditions.approximate,
             reporter=reporter or Reporter(),
             name=entry.label,

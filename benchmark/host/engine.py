@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmark.conditions import Limits
 from benchmark.host import machine
 from benchmark.host.worker import describe_failure
 from benchmark.types import Status
@@ -41,15 +42,6 @@ _STDERR_BYTES = 20_000
 _MARK = "ZOO_BENCH_CHILD"
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from benchmark.host.worker import main; main()"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a child may use: resident bytes, seconds after its start-up, threads (None: no limit, torch's own)."""
-
-    memory_bytes: int | None = None
-    seconds: float | None = None
-    threads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -74,13 +66,15 @@ def run_isolated(
     arguments: Mapping[str, Any],
     *,
     limits: Limits | None = None,
+    threads: int | None = None,
     plugin_files: Sequence[str] | None = None,
     on_event: Callable[[Any], object] = lambda event: None,
 ) -> Outcome:
     """Call ``function`` ("package.module:name") with JSON-ready keyword ``arguments`` in a child process.
 
     The function also receives ``emit``, a callable that sends a JSON-ready value here at once: ``on_event`` sees
-    it, and it is kept in the outcome however the child ends. ``plugin_files`` are loaded there (default: those
+    it, and it is kept in the outcome however the child ends. Seconds are counted from after the child's start-up;
+    ``threads`` are those of torch there (None: its own choice). ``plugin_files`` are loaded there (default: those
     loaded here). Raises UserError for limits that this system cannot keep; nothing that happens in the child
     raises here.
     """
@@ -91,7 +85,7 @@ def run_isolated(
         "function": function,
         "arguments": dict(arguments),
         "plugins": list(plugins.loaded_files() if plugin_files is None else plugin_files),
-        "threads": limits.threads,
+        "threads": threads,
         "memory_limit": limits.memory_bytes,
         "parent": os.getpid(),
         "word": secrets.token_hex(8),
@@ -167,8 +161,8 @@ class _Child:
 
     def _start(self) -> subprocess.Popen[bytes]:
         environment = os.environ | {_MARK: self.request["word"]}
-        if self.limits.threads:
-            environment |= dict.fromkeys(_THREAD_VARIABLES, str(self.limits.threads))
+        if threads := self.request["threads"]:
+            environment |= dict.fromkeys(_THREAD_VARIABLES, str(threads))
         process = subprocess.Popen(
             [sys.executable, "-c", _BOOT, json.dumps(sys.path)],
             stdin=subprocess.PIPE,

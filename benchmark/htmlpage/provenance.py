@@ -43,11 +43,9 @@ def provenance(one: Sourced) -> dict[str, Any]:
 
 def conditions_text(result: Result) -> str:
     """Return device, precision, backend, tiles, threads and seed."""
-    spec = result.spec
-    order = ", channels last" if spec.channels_last else ""
-    order += f", {spec.backend}" if spec.backend != "torch" else ""
-    order += f", {'approximate ' if result.is_approximate else ''}tiles {spec.tile}" if spec.tile != "off" else ""
-    return f"{spec.device}, {spec.precision}{order}, {spec.threads} threads, seed {spec.seed}"
+    conditions = result.spec.conditions
+    words = conditions.words(usual=True, approximate=result.is_approximate)
+    return ", ".join([*words, f"{conditions.threads} threads", f"seed {result.spec.seed}"])
 
 
 def _tiles(result: Result) -> list[str]:
@@ -89,7 +87,7 @@ def commands_remark(one: Sourced) -> str:
         return " ".join([*parts, "One point of a sweep, which trains and tests all of them."])
     if not one.standin and one.result.spec.evaluate:
         parts.append("Put the folder of your copy of the data for DIR.")
-    if one.result.spec.tile == "auto" and any(tiling.tile for tiling in one.result.tilings):
+    if one.result.spec.conditions.tile == "auto" and any(tiling.tile for tiling in one.result.tilings):
         parts.append("Which tiles auto takes depends on machine and memory limit: the notes name them, as --tile HxW.")
     if _needs_weights(one.result, one.standin):
         parts.append("The weights file is recognised by its sha256.")
@@ -109,7 +107,7 @@ def _costs_command(result: Result) -> list[str]:
     command = ["zoo-bench", *_seed(result), "profile", result.model]
     command += ["--size", f"{shapes[0][2]}x{shapes[0][3]}"] if shapes else []
     timed = any(m.kind == "timing" for m in result.measurements.values())
-    command += ["--measure", *_conditions(result)] if timed else []
+    command += ["--measure", *result.spec.conditions.flags()] if timed else []
     return command + [part for key, value in _options(result) for part in ("--set", f"{key}={value}")]
 
 
@@ -128,7 +126,7 @@ def _run_command(result: Result, standin: bool) -> list[str]:
     command += ["--exact"] if spec.scoring == "float64" else []
     command += ["--skip-bad"] if spec.skip_bad else []
     command += ["--partial"] if result.part else []
-    return [*command, *_conditions(result), "--sizes", _sizes(result)]
+    return [*command, *result.spec.conditions.flags(), "--sizes", _sizes(result)]
 
 
 def _seed(result: Result) -> list[str]:
@@ -140,17 +138,6 @@ def _options(result: Result) -> list[tuple[str, str]]:
         return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
     return [(key, text(value)) for key, value in sorted(result.spec.options.items())]
-
-
-def _conditions(result: Result) -> list[str]:
-    spec = result.spec
-    parts = ["--threads", str(spec.threads)]
-    parts += ["--precision", spec.precision] if spec.precision == "bf16" else []
-    parts += ["--channels-last"] if spec.channels_last else []
-    parts += ["--backend", spec.backend] if spec.backend != "torch" else []
-    parts += ["--tile", spec.tile] if spec.tile != "off" else []
-    parts += ["--approximate"] if spec.approximate else []
-    return parts + (["--device", spec.device] if spec.device != "cpu" else [])
 
 
 def _sizes(result: Result) -> str:

@@ -14,18 +14,13 @@ TAINTED, REMARKED = "†", "‡"
 
 def row_name(result: Result) -> str:
     """Return model and options, with the conditions where they are not the usual ones."""
-    spec = result.spec
-    unusual = [spec.device] if spec.device != "cpu" else []
-    unusual += [spec.precision] if spec.precision not in ("fp32", "float32") else []
-    unusual += ["channels last"] if spec.channels_last else []
-    unusual += [spec.backend] if spec.backend != "torch" else []
-    unusual += [f"{'approximate ' if result.is_approximate else ''}tiles {spec.tile}"] if spec.tile != "off" else []
+    unusual = result.spec.conditions.words(approximate=result.is_approximate)
     return ", ".join([label_of(result.model, result.options), *unusual])
 
 
 def machine_of(result: Result) -> str:
     """Return what timings depend on beside the model: machine, threads and device."""
-    return f"{result.environment.machine}/{result.environment.threads}/{result.spec.device}"
+    return f"{result.environment.machine}/{result.environment.threads}/{result.spec.conditions.device}"
 
 
 def machines_of(rows: Sequence[Result]) -> dict[str, str]:

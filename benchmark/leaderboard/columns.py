@@ -81,7 +81,11 @@ def header(column: Column, rows: Sequence[Result]) -> str:
     measured = [r.measurements[column.id] for r in rows if column.id in r.measurements]
     if measured[0].kind == "score":
         return column.title
-    title = column.title if all(row.spec.device == "cpu" for row in rows) else column.title.replace("CPU time", "time")
+    title = (
+        column.title
+        if all(row.spec.conditions.device == "cpu" for row in rows)
+        else column.title.replace("CPU time", "time")
+    )
     sizes = input_sizes(column, rows)
     where = f" at {sizes[0]}" if len(sizes) == 1 else ""
     return f"{title}{where} {ARROWS[measured[0].higher_is_better]}"

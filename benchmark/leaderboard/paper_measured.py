@@ -131,11 +131,11 @@ def _times(table: PaperTable, costs: Sequence[RowCosts], results: Iterable[Resul
     times: Times = {}
     known = {row.model: own for row, own in zip(table.rows, costs)}
     for result in results:
-        timed = _seconds(table, result) is not None and result.spec.device == "cpu"
+        timed = _seconds(table, result) is not None and result.spec.conditions.device == "cpu"
         if timed and result.model in known and known[result.model].is_default(result.options):
-            environment, spec = result.environment, result.spec
+            environment, precision = result.environment, result.spec.conditions.precision
             machine = (
-                environment.machine, environment.torch, _threads(table, result), spec.precision, _runner(result)
+                environment.machine, environment.torch, _threads(table, result), precision, _runner(result)
             )  # fmt: skip
             times.setdefault(machine, {})[result.model] = result
     return dict(sorted(times.items()))
@@ -168,15 +168,14 @@ def _machine_note(table: PaperTable, letter: str, found: Mapping[str, Result]) -
     at = f" at {', '.join(shapes)}" if shapes else ""
     return (
         f"zoo-bench{letter}: {environment.cpu}, {environment.cores} cores, {_threads(table, first)} threads,"
-        f" torch {environment.torch}, {first.spec.precision}{_runner(first)}; median time of one image{at}."
+        f" torch {environment.torch}, {first.spec.conditions.precision}{_runner(first)}; median time of one image{at}."
     )
 
 
 def _runner(result: Result) -> str:
     """Return the engine and the tiles, as they follow a precision; empty for torch on the whole image."""
-    spec = result.spec
-    engine = f", {spec.backend}" if spec.backend != "torch" else ""
-    return engine + (f", tiles {spec.tile}" if spec.tile != "off" else "")
+    how = result.spec.conditions.model_copy(update={"device": "cpu", "precision": "fp32"})
+    return "".join(f", {word}" for word in how.words())
 
 
 def _shape(measurement: Measurement) -> str:

@@ -216,7 +216,7 @@ def _lead(rows: Sequence[Result]) -> list[str]:
     for key, letter in letters.items():
         machine = by_key[key].environment
         mark = f"{letter} = " if len(letters) > 1 else ""
-        device = "" if by_key[key].spec.device == "cpu" else f", on {by_key[key].spec.device}"
+        device = "" if by_key[key].spec.conditions.device == "cpu" else f", on {by_key[key].spec.conditions.device}"
         lines.append(
             f"**Machine of the timings**: {mark}{markdown(machine.cpu)}, {machine.cores} cores, {machine.threads}"
             f" threads, torch {markdown(machine.torch)}{markdown(device)}; median (quartiles) of one image."

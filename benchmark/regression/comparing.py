@@ -81,7 +81,7 @@ def _context(a: Result, b: Result) -> Iterator[str]:
     for what, x, y in (
         ("evidence", a.evidence, b.evidence),
         ("seed", a.spec.seed, b.spec.seed),
-        ("threads", a.spec.threads, b.spec.threads),
+        ("threads", a.spec.conditions.threads, b.spec.conditions.threads),
         ("torch", a.environment.torch, b.environment.torch),
         ("machine", a.environment.machine, b.environment.machine),
     ):

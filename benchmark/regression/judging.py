@@ -172,7 +172,7 @@ def _other_place(a: Measurement, b: Measurement, before: Result, after: Result) 
     machines = before.environment.machine, after.environment.machine
     if machines[0] != machines[1]:
         return f"measured on machine {machines[0]} before, {machines[1]} after"
-    threads = before.spec.threads, after.spec.threads
+    threads = before.spec.conditions.threads, after.spec.conditions.threads
     if threads[0] != threads[1]:
         return f"{threads[0]} threads before, {threads[1]} after"
     return None

@@ -30,7 +30,7 @@ class Pair:
 def identity_of(result: Result) -> Identity:
     """Return what two records of the same measurement share, as sortable text."""
     spec = result.spec
-    conditions = (spec.device, spec.precision, str(spec.channels_last), spec.backend, spec.tile, str(spec.approximate))
+    conditions = (str(value) for name, value in spec.conditions.model_dump().items() if name != "threads")
     options = json.dumps(result.options, sort_keys=True)
     return (result.dataset, result.split, f"{spec.limit or 0:09d}", result.model, options, *conditions)
 
@@ -38,7 +38,7 @@ def identity_of(result: Result) -> Identity:
 def _slot(result: Result) -> tuple[Any, ...]:
     spec = result.spec
     scored = spec.evaluate, spec.scoring, tuple(sorted(spec.metrics))
-    return (spec.threads, _weights_name(result), spec.seed, *scored, result.part)
+    return (spec.conditions.threads, _weights_name(result), spec.seed, *scored, result.part)
 
 
 def _weights_name(result: Result) -> str:
@@ -49,9 +49,9 @@ def _weights_name(result: Result) -> str:
 _PASSES: tuple[Callable[[Result], Any], ...] = (
     lambda result: result.key,
     _slot,
-    lambda result: (result.part, result.spec.threads, _weights_name(result)),
-    lambda result: (result.part, result.spec.threads),
-    lambda result: result.spec.threads,
+    lambda result: (result.part, result.spec.conditions.threads, _weights_name(result)),
+    lambda result: (result.part, result.spec.conditions.threads),
+    lambda result: result.spec.conditions.threads,
     lambda result: None,
 )
 

@@ -24,6 +24,7 @@ from benchmark.host.turns import work_turns
 from benchmark.host.worker import is_out_of_memory
 from benchmark.imaging.imagefiles import Picture, read_picture
 from benchmark.imaging.levels import Depths, bits_used, clip_to_white, scaled, white_level
+from benchmark.placing import check
 from benchmark.replacing import partial_of, refuse_inputs
 from benchmark.reporting import Reporter
 from benchmark.selection import Entry, entry_of
@@ -105,7 +106,7 @@ def infer(
     """
     reporter, conditions = reporter or Reporter(), conditions or Conditions()
     entry = entry_of(model, weights, options or {})
-    conditions.check()
+    check(conditions)
     if conditions.by_torch and not conditions.is_plain:
         raise UserError(
             f"--precision {conditions.precision}: infer by torch runs in fp32; name an engine by --backend."

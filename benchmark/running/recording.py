@@ -12,16 +12,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from benchmark.backends import TORCH
 from benchmark.cleaning import encodable
-from benchmark.conditions import WHOLE, Conditions
+from benchmark.conditions import Conditions, Limits
 from benchmark.costs.prediction import Predicted
 from benchmark.datacheck.screening import screen
-from benchmark.host.engine import Limits, Outcome, can_isolate, run_here, run_isolated
+from benchmark.host.engine import Outcome, can_isolate, run_here, run_isolated
 from benchmark.host.environment import describe_environment
 from benchmark.metrics import METRICS
+from benchmark.placing import resolved
 from benchmark.profilers import PROFILERS
 from benchmark.reporting import Relayed, Reporter
 from benchmark.results.store import Store
@@ -55,6 +53,7 @@ class Session:
     seed: int
     sizes: Sequence[str]
     conditions: Conditions
+    limits: Limits
     exact: bool
     skip_bad: bool
     partial: bool
@@ -63,7 +62,6 @@ class Session:
     def __post_init__(self) -> None:
         """Derive what several models need; nothing is read yet."""
         self.scoring = "float64" if self.exact else "one-pass"
-        self.threads = self.conditions.threads or torch.get_num_threads()
         self.timed = [suffix for size, suffix in SIZES.items() if size in self.sizes]
         self.count = min(self.limit or len(self.data.ids), len(self.data.ids))
         self.left_out: dict[str, str] = dict(getattr(self.data, "left_out", {}))
@@ -129,13 +127,7 @@ class Session:
             protocol=f"{self.card.protocol.name}-v{self.card.protocol.version}",
             metrics={id: METRICS.get(id).version for id in metrics},
             profilers=profilers,
-            device=self.conditions.device,
-            precision=self.conditions.precision,
-            channels_last=self.conditions.channels_last,
-            backend=self.conditions.backend,
-            tile=self.conditions.tile,
-            approximate=self.conditions.approximate,
-            threads=self.threads,
+            conditions=resolved(self.conditions),
             seed=self.seed,
             evaluate=entry.evaluate,
             scoring=self.scoring,
@@ -229,13 +221,13 @@ class _Recording:
             weights=encodable(entry.weights_record()),
             spec=self.spec,
             protocol=session.card.protocol.record(),
-            environment=describe_environment().model_copy(update={"threads": self.spec.threads}),
+            environment=describe_environment().model_copy(update={"threads": self.spec.conditions.threads}),
             data=encodable(dict(session.data.provenance)),
         )
 
     def _work(self) -> Outcome:
-        session, entry, limits = self.session, self.entry, self.session.conditions
-        arguments = {"work": vars(self._task())}
+        session, entry = self.session, self.entry
+        arguments = {"work": self._task().model_dump(mode="json")}
         count, relayed = session.count if entry.evaluate else 0, Relayed(session.reporter)
         with session.reporter.progress(entry.label, count) as advance, closing(relayed):
 
@@ -247,8 +239,13 @@ class _Recording:
 
             # What ships with the package is trusted to be counted here, where torch is loaded already.
             if self.isolated or (session.isolate and not entry.card.is_builtin and can_isolate(entry.card.build)):
-                allowed = Limits(limits.memory_limit, limits.time_limit, self.spec.threads)
-                return run_isolated("benchmark.running.work:do_work", arguments, limits=allowed, on_event=take)
+                return run_isolated(
+                    "benchmark.running.work:do_work",
+                    arguments,
+                    limits=session.limits,
+                    threads=self.spec.conditions.threads,
+                    on_event=take,
+                )
             return run_here(do_work, arguments, on_event=take)
 
     def _task(self) -> Work:
@@ -274,18 +271,13 @@ class _Recording:
             store=os.path.abspath(session.store.root),
             key=spec.key(),
             again=self.again,
-            device=spec.device,
-            precision=spec.precision,
-            channels_last=spec.channels_last,
-            backend=spec.backend,
-            tile=spec.tile,
-            approximate=spec.approximate,
-            memory_limit=session.conditions.memory_limit,
+            conditions=spec.conditions,
+            memory_limit=session.limits.memory_bytes,
         )
 
     def _take_costs(self, event: Mapping[str, Any]) -> None:
         costs = {id: Measurement.model_validate(cost) for id, cost in event["costs"].items()}
-        if self.spec.backend != TORCH or self.spec.tile != WHOLE:
+        if not self.spec.conditions.by_torch or self.spec.conditions.is_tiled:
             # Counted for torch's own kernels on a whole image; other costs are the same however it runs.
             costs = {id: cost for id, cost in costs.items() if not id.startswith("predicted_rss_bytes")}
         self.measurements |= costs
@@ -317,7 +309,7 @@ class _Recording:
         sizes = {suffix: self.predicted[suffix] for suffix in session.timed if suffix in self.predicted}
         if not sizes:
             return "ok", None
-        limit = session.conditions.time_limit
+        limit = session.limits.seconds
         with session.reporter.progress(f"{entry.label}: time and memory", 0):
             documents = measure(
                 entry.card.name,
@@ -326,6 +318,7 @@ class _Recording:
                 weights=entry.weights_file,
                 seed=self.spec.seed,
                 conditions=session.conditions,
+                limits=session.limits,
                 budgets={suffix: LARGE_BUDGET for suffix in sizes if suffix},
                 longest_pass=LONGEST_PASS if limit is None else max(limit, LONGEST_PASS),
                 isolate=self.isolated,

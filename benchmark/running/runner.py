@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmark.conditions import Conditions
+from benchmark.conditions import Conditions, Limits
 from benchmark.metrics import METRICS
+from benchmark.placing import check
 from benchmark.reporting import Reporter
 from benchmark.results.store import Store
 from benchmark.running.recording import SIZES, Session
@@ -34,6 +35,7 @@ def run(
     task: str | None = None,
     sizes: Sequence[str] = tuple(SIZES),
     conditions: Conditions | None = None,
+    limits: Limits | None = None,
     exact: bool = False,
     skip_bad: bool = False,
     partial: bool = False,
@@ -46,8 +48,9 @@ def run(
     """Evaluate and profile models on a dataset and return one record per model; the same as ``zoo-bench run``.
 
     Records that ``out`` holds already are returned, not measured again, unless ``rerun`` says so ("never",
-    "failed": those that failed, "always"). Each model runs in child processes under ``conditions``: one that fails,
-    crashes or runs out of memory becomes a record; the others go on. ``isolate`` False keeps everything in this
+    "failed": those that failed, "always"). Each model runs in child processes under ``conditions`` and
+    ``limits`` (seconds: of its images, and of its timing at each size): one that fails, crashes or runs out of memory
+    becomes a record; the others go on. ``isolate`` False keeps everything in this
     process, as do models that are registered in this process only. ``sizes`` are those at which time is measured
     ("dataset", "1mpix", "12mp", or only "none"). ``exact`` scores by the metrics' float64 definitions instead of one
     float32 pass; ``skip_bad`` leaves out images with damaged files; ``partial`` takes what is there of a dataset, which
@@ -56,7 +59,7 @@ def run(
     denoise_rgb). Raises UserError for bad input before
     anything is measured.
     """
-    reporter, conditions = reporter or Reporter(), conditions or Conditions()
+    reporter, conditions, limits = reporter or Reporter(), conditions or Conditions(), limits or Limits()
     if rerun not in RERUN:
         raise UserError(f"--rerun {rerun}: expected one of {', '.join(RERUN)}.")
     if limit is not None and limit < 1:
@@ -66,7 +69,7 @@ def run(
     for size in sizes:
         if size not in SIZES:
             raise UserError(f"--sizes: no size '{size}'{nearest(size, [*SIZES, NO_SIZE])}")
-    conditions.check()
+    check(conditions, limits)
     given = {"rule": pairs, "task": task, "white": None if white is None else f"{white:g}"}
     named = {name: value for name, value in given.items() if value is not None}
     card = configured(dataset, **named)
@@ -91,6 +94,7 @@ def run(
         seed=seed,
         sizes=sizes,
         conditions=conditions,
+        limits=limits,
         exact=exact,
         skip_bad=skip_bad,
         partial=partial,

@@ -10,19 +10,20 @@ import hashlib
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from benchmark.conditions import WHOLE, Conditioned, Placed
+from benchmark.conditions import Conditions
 from benchmark.costs.prediction import predicted_of
 from benchmark.costs.profiling import CostError, count_costs, meta_model, trace_card, trace_or_run
 from benchmark.fullres.network import TiledNetwork
 from benchmark.imaging.alignment import Shift
 from benchmark.imaging.pictures import Row, save_pictures, save_sheet, show_input
 from benchmark.imaging.shift_plots import save_shift_histogram
+from benchmark.placing import Placed
+from benchmark.record import Record
 from benchmark.reporting import Relay, Reporter
 from benchmark.results.fingerprint import take_fingerprint
 from benchmark.results.store import Scores, Store
@@ -41,9 +42,8 @@ Emit = Callable[[Any], None]
 _SIZELESS = {"params", "weight_bytes"}
 
 
-@dataclass(frozen=True)
-class Work(Conditioned):
-    """One model's work, JSON-ready by ``vars``. ``sizes`` by suffix of the ids, the dataset's own ("") first."""
+class Work(Record):
+    """One model's work. ``sizes`` by suffix of the ids, the dataset's own ("") first."""
 
     model: str
     options: dict[str, Any]
@@ -69,13 +69,8 @@ class Work(Conditioned):
     key: str
     # Whether a record that is there is measured anew: its scores stay until the new ones are complete.
     again: bool = False
-    device: str = "cpu"
-    precision: str = "fp32"
-    channels_last: bool = False
-    backend: str = "torch"
-    tile: str = WHOLE
-    approximate: bool = False
-    # Of this process: what "auto" chooses tiles for.
+    conditions: Conditions = Conditions()
+    # Resident bytes of this process: what "auto" chooses tiles for.
     memory_limit: int | None = None
 
 
@@ -85,7 +80,7 @@ def do_work(*, work: dict[str, Any], emit: Emit) -> dict[str, Any]:
     Emits ``{"costs", "predicted", "output_shapes", "notes"}`` (by id, by suffix), then ``{"images": 1}`` per image, and
     what a ``Relay`` sends where images take long. Raises OutputError for a model that does not return one image.
     """
-    task = Work(**work)
+    task = Work.model_validate(work)
     entry = entry_of(task.model, task.weights, task.options)
     phases = Phases()
     with phases.timing("costs"):
@@ -232,7 +227,7 @@ class _Evaluation:
         conditions = self.task.conditions
         model = self.entry.build(seed=self.task.seed)
         if conditions.is_tiled:
-            return TiledNetwork(self.entry, model, conditions, Relay(self.emit)).eval()
+            return TiledNetwork(self.entry, model, conditions, self.task.memory_limit, Relay(self.emit)).eval()
         return model if conditions.is_plain else Placed(model, conditions).eval()
 
     def _rows(

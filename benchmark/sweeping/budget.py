@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from benchmark.costs.profiling import CostError, count_costs, meta_model, trace_card
-from benchmark.host.engine import Limits, Outcome, run_isolated
+from benchmark.host.engine import Outcome, run_isolated
 from benchmark.sweeping.points import Point, Splits
 from benchmark.training.fitting import footprint
 from benchmark.training.objective import Objective
@@ -128,7 +128,7 @@ def _probes(points: Sequence[Point], costs: Mapping[tuple[str, str], Costs]) -> 
 
 def _timed(probes: Mapping[str, Point], threads: int) -> tuple[dict[str, dict[str, Any]], Outcome]:
     recipes = {name: point.recipe.model_dump(mode="json") for name, point in probes.items()}
-    outcome = run_isolated(_TIMING, {"recipes": recipes}, limits=Limits(threads=threads))
+    outcome = run_isolated(_TIMING, {"recipes": recipes}, threads=threads)
     return {event["name"]: event for event in outcome.events}, outcome
 
 

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol
 
-from benchmark.host.engine import Limits, Outcome, run_isolated
+from benchmark.host.engine import Outcome, run_isolated
 from benchmark.host.worker import describe_failure
 from benchmark.sweeping.working import Task
 from zoo.errors import UserError
@@ -75,7 +75,7 @@ class LocalEngine:
             listen(task, event["note"])
 
         try:
-            return run_isolated(WORK, {"task": vars(task)}, limits=Limits(threads=self.threads), on_event=take)
+            return run_isolated(WORK, {"task": vars(task)}, threads=self.threads, on_event=take)
         except _Stopped:
             raise
         except Exception as error:
@@ -86,7 +86,7 @@ class LocalEngine:
 
 def run_remote(task: dict[str, Any], threads: int, plugins: list[str]) -> Outcome:
     """Run a point in a child process of a Ray worker; what it said stays there."""
-    return run_isolated(WORK, {"task": task}, limits=Limits(threads=threads), plugin_files=plugins)
+    return run_isolated(WORK, {"task": task}, threads=threads, plugin_files=plugins)
 
 
 class RayEngine:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.cleaning import encodable
+from benchmark.conditions import Conditions
 from benchmark.host.engine import Outcome
 from benchmark.host.environment import describe_environment
 from benchmark.metrics import METRICS
@@ -95,9 +96,7 @@ def _spec_of(point: Point, task: Task, splits: Splits, done: Mapping[str, Any], 
         protocol=f"{splits.card.protocol.name}-v{splits.card.protocol.version}",
         metrics={id: METRICS.get(id).version for id in task.metrics},
         profilers=[profiler.name for profiler in PROFILERS if profiler.kind == "count"],
-        device=done.get("device", "cpu"),
-        precision="fp32",
-        threads=environment.threads,
+        conditions=Conditions(threads=environment.threads, device=done.get("device", "cpu")),
         seed=point.seed,
         evaluate=True,
         scoring=SCORING,

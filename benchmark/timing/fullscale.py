@@ -7,13 +7,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from benchmark.conditions import Conditions
 from benchmark.costs.prediction import Predicted, predicted_of
 from benchmark.costs.profiling import count_costs, meta_model, trace_card
 from benchmark.host.engine import can_isolate
 from benchmark.host.environment import describe_environment
+from benchmark.placing import resolved
 from benchmark.selection import Entry, entry_of, jsonable_options
 from benchmark.timing.measuring import as_measurements, measure
 from benchmark.types import Measurement, ProtocolRecord, Result, RunSpec, Tiling
@@ -109,13 +108,7 @@ def _spec(entry: Entry, size: tuple[int, int], seed: int, conditions: Conditions
         protocol=f"{NAME}-v1",
         metrics={},
         profilers=["macs", "memory", "params", "latency@fullscale"],
-        device=conditions.device,
-        precision=conditions.precision,
-        channels_last=conditions.channels_last,
-        backend=conditions.backend,
-        tile=conditions.tile,
-        approximate=conditions.approximate,
-        threads=conditions.threads or torch.get_num_threads(),
+        conditions=resolved(conditions),
         seed=seed,
         evaluate=False,
     )

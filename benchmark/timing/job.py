@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from benchmark.conditions import WHOLE, Conditioned
+from benchmark.conditions import Conditions
 from benchmark.fullres.network import TiledNetwork
+from benchmark.placing import layout, place
+from benchmark.record import Record
 from benchmark.selection import Entry, entry_of
 
 # While tiles are timed, the heap keeps freed pieces between live ones: 1.47 times what tiles and output take by
@@ -18,21 +19,15 @@ from benchmark.selection import Entry, entry_of
 TILED_HEAP_FACTOR = 1.5
 
 
-@dataclass(frozen=True)
-class Job(Conditioned):
-    """What is measured: a model with its options and weights, and how it runs. JSON-ready by ``vars``."""
+class Job(Record):
+    """What is measured: a model with its options and weights, and how it runs."""
 
     model: str
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = {}
     weights: str | None = None
     seed: int = 0
-    device: str = "cpu"
-    precision: str = "fp32"
-    channels_last: bool = False
-    backend: str = "torch"
-    tile: str = WHOLE
-    approximate: bool = False
-    # Of the process: what "auto" chooses tiles for.
+    conditions: Conditions = Conditions()
+    # Resident bytes of the measuring process: what "auto" chooses tiles for.
     memory_limit: int | None = None
 
     def entry(self) -> Entry:
@@ -44,10 +39,10 @@ class Job(Conditioned):
         entry, conditions = self.entry(), self.conditions
         network = entry.build(seed=self.seed)
         if conditions.is_tiled:
-            return TiledNetwork(entry, network, conditions, heap_factor=TILED_HEAP_FACTOR)
-        return conditions.place(network)
+            return TiledNetwork(entry, network, conditions, self.memory_limit, heap_factor=TILED_HEAP_FACTOR)
+        return place(network, conditions)
 
     def planes(self, shape: Sequence[int]) -> Tensor:
         """Return uniform noise in [0, 1] of a shape (N, C, H, W), laid out as the network gets it."""
         generator = torch.Generator().manual_seed(self.seed)
-        return self.conditions.layout(torch.rand(*shape, generator=generator))
+        return layout(torch.rand(*shape, generator=generator), self.conditions)

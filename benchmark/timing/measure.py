@@ -65,7 +65,7 @@ def measure_model(
     ``{"warm_up_ms"}``, a finished timing as ``{"timing"}``: what a hard end leaves, and at which size it came.
     ``own_process`` says that this one may be told, for good, how to handle freed memory.
     """
-    task = Job(**job)
+    task = Job.model_validate(job)
     before = surroundings.read()
     if own_process and task.conditions.is_tiled:
         machine.use_one_heap()

@@ -10,15 +10,15 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 
-from benchmark.conditions import WHOLE, Conditions
+from benchmark.conditions import WHOLE, Conditions, Limits
 from benchmark.costs.prediction import Predicted, predict
-from benchmark.host.engine import Limits, Outcome, run_here, run_isolated
+from benchmark.host.engine import Outcome, run_here, run_isolated
 from benchmark.host.turns import timing_turn
+from benchmark.placing import check, described
 from benchmark.profilers import PROFILERS
 from benchmark.reporting import Relayed, Reporter
 from benchmark.selection import jsonable_options
@@ -49,6 +49,7 @@ def measure(
     weights: str | None = None,
     seed: int = 0,
     conditions: Conditions | None = None,
+    limits: Limits | None = None,
     budgets: Mapping[str, float] | None = None,
     longest_pass: float = math.inf,
     isolate: bool = True,
@@ -64,24 +65,19 @@ def measure(
     measures in this process, for models that a child could not load. Raises UserError for conditions that cannot be
     kept and for the user's mistakes that only the child could see.
     """
-    conditions, reporter = conditions or Conditions(), reporter or Reporter()
-    conditions.check()
+    conditions, limits, reporter = conditions or Conditions(), limits or Limits(), reporter or Reporter()
+    check(conditions, limits)
     threads = conditions.threads or torch.get_num_threads()
     job = Job(
         model=model,
         options=jsonable_options(options or {}),
         weights=weights and os.path.abspath(weights),
         seed=seed,
-        device=conditions.device,
-        precision=conditions.precision,
-        channels_last=conditions.channels_last,
-        backend=conditions.backend,
-        tile=conditions.tile,
-        approximate=conditions.approximate,
-        memory_limit=conditions.memory_limit,
+        conditions=conditions,
+        memory_limit=limits.memory_bytes,
     )
-    needs = tiled_needs(job, predicted, conditions)
-    run = _Run(job, predicted, needs, conditions, threads, budgets or {}, isolate, reporter)
+    needs = tiled_needs(job, predicted)
+    run = _Run(job, predicted, needs, limits, threads, budgets or {}, isolate, reporter)
     with timing_turn(reporter):
         limit = ceilings(threads, reporter) if conditions.device == "cpu" else None
         run.skip_what_does_not_fit()
@@ -101,15 +97,16 @@ class _Run:
         job: Job,
         predicted: Mapping[str, Predicted],
         needs: Mapping[str, int],
-        conditions: Conditions,
+        limits: Limits,
         threads: int,
         budgets: Mapping[str, float],
         isolate: bool,
         reporter: Reporter,
     ) -> None:
-        self.job, self.predicted, self.conditions, self.threads = job, predicted, conditions, threads
+        self.job, self.predicted, self.limits, self.threads = job, predicted, limits, threads
+        self.conditions = conditions = job.conditions
         self.needs, self.budgets, self.isolate, self.reporter = needs, budgets, isolate, reporter
-        self.documents = {size: _nothing(conditions, threads, isolate) for size in predicted}
+        self.documents = {size: _nothing(conditions, limits, threads, isolate) for size in predicted}
         # What torch would need says nothing about an engine.
         for size, one in predicted.items() if conditions.by_torch else ():
             self.documents[size]["measurement"]["predicted_bytes"] = needs.get(size, one.need(conditions))
@@ -118,7 +115,7 @@ class _Run:
     def skip_what_does_not_fit(self) -> None:
         """Close the sizes whose predicted memory is not there."""
         for size in list(self.open):
-            if short := shortage(self.predicted[size], self.conditions, self.needs.get(size)):
+            if short := shortage(self.predicted[size], self.conditions, self.limits, self.needs.get(size)):
                 self._close(size, "skipped", short)
 
     def skip_what_takes_long(self, limit: Mapping[str, float], longest: float) -> None:
@@ -140,10 +137,10 @@ class _Run:
             self._take(outcome)
 
     def _run_child(self) -> Outcome:
-        limit, one_after_another = self.conditions.time_limit, len(self.open)
+        limit, one_after_another = self.limits.seconds, len(self.open)
         budgets = {size: limit if limit is not None else self.budgets.get(size) for size in self.open}
         arguments: dict[str, Any] = {
-            "job": vars(self.job),
+            "job": self.job.model_dump(mode="json"),
             "sizes": {size: list(self.predicted[size].shape) for size in self.open},
             "budgets": budgets,
             # Asked to keep to a time, a slow network is not run twice.
@@ -153,14 +150,16 @@ class _Run:
             return self._start(arguments, lambda event: relayed.take(event), one_after_another)
 
     def _start(self, arguments: dict[str, Any], take: Callable[[Any], object], one_after_another: int) -> Outcome:
-        limit = self.conditions.time_limit
+        limit = self.limits.seconds
         if not self.isolate:
             return run_here(measure_model, arguments | {"own_process": False}, on_event=take)
         grace = GRACE_SECONDS + (0.0 if self.conditions.by_torch else COMPILE_SECONDS)
         grace += CHOOSE_SECONDS if self.conditions.is_tiled else 0.0
         seconds = None if limit is None else (1.5 * limit + grace) * one_after_another
-        limits = Limits(self.conditions.memory_limit, seconds, self.threads)
-        return run_isolated("benchmark.timing.measure:measure_model", arguments, limits=limits, on_event=take)
+        limits = Limits(self.limits.memory_bytes, seconds)
+        return run_isolated(
+            "benchmark.timing.measure:measure_model", arguments, limits=limits, threads=self.threads, on_event=take
+        )
 
     def _take(self, outcome: Outcome) -> None:
         """Keep what a child sent; where it was ended, mark the size that it was at."""
@@ -168,7 +167,7 @@ class _Run:
             events = [event for event in outcome.events if event["size"] == size]
             self.documents[size] |= _merged(events)
             if any("timing" in event for event in events):
-                latency, limit = self.documents[size]["latency_ms"], self.conditions.time_limit
+                latency, limit = self.documents[size]["latency_ms"], self.limits.seconds
                 cut = limit is not None and not latency["complete"]
                 text = f"{latency['n']} samples before the time limit of {limit:g} s" if cut else None
                 self._close(size, "timeout" if cut else "ok", text)
@@ -185,7 +184,7 @@ class _Run:
         self.documents[size]["measurement"] |= {"status": status, "error": error}
 
 
-def _nothing(conditions: Conditions, threads: int, isolated: bool) -> dict[str, Any]:
+def _nothing(conditions: Conditions, limits: Limits, threads: int, isolated: bool) -> dict[str, Any]:
     return {
         "latency_ms": None,
         "relative_latency": None,
@@ -205,9 +204,11 @@ def _nothing(conditions: Conditions, threads: int, isolated: bool) -> dict[str, 
             "status": "ok",
             "error": None,
             "exception": None,
-            **asdict(conditions),
+            **conditions.model_dump(),
+            "time_limit": limits.seconds,
+            "memory_limit": limits.memory_bytes,
             "threads": threads,
-            "conditions": conditions.text,
+            "conditions": described(conditions),
             "isolated": isolated,
             "predicted_bytes": None,
         },
@@ -244,7 +245,7 @@ def _derive(
     if limit and conditions.precision == "fp32" and predicted.complete:
         # Whole after all, an image moves its tensors.
         whole = document["tiling"] is not None and document["tiling"]["mode"] == "whole"
-        moved = _moved(predicted, replace(conditions, tile=WHOLE) if whole else conditions)
+        moved = _moved(predicted, conditions.model_copy(update={"tile": WHOLE}) if whole else conditions)
         document["roofline"] = roofline(predicted.flops, moved, latency["median"], limit)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from benchmark.fullres.network import TiledNetwork
 from benchmark.host import machine
+from benchmark.placing import place
 from benchmark.reporting import Relay, Reporter
 from benchmark.timing.job import Job
 from zoo.errors import SizeError
@@ -76,7 +77,7 @@ def load_libraries(task: Job, network: nn.Module, pixels: int) -> int | None:
     """
     if not task.conditions.by_torch:
         before = machine.resident_bytes()
-        run_once(task.conditions.place(nn.Conv2d(4, 4, 3, padding=1)), torch.rand(1, 4, 32, 32))
+        run_once(place(nn.Conv2d(4, 4, 3, padding=1), task.conditions), torch.rand(1, 4, 32, 32))
         gc.collect()
         machine.return_free_memory()
         after = machine.resident_bytes()

@@ -21,7 +21,8 @@ import torch
 import torch.nn.functional as F
 
 from benchmark.cache import cache_root
-from benchmark.host.engine import Limits, run_isolated
+from benchmark.conditions import Limits
+from benchmark.host.engine import run_isolated
 from benchmark.host.environment import describe_environment
 from benchmark.replacing import replace_text
 from benchmark.reporting import Reporter
@@ -43,7 +44,7 @@ def ceilings(threads: int, reporter: Reporter | None = None) -> dict[str, float]
     if known is None:
         (reporter or Reporter()).note(f"measuring this machine's ceilings with {threads} threads, once ...")
         outcome = run_isolated(
-            "benchmark.timing.roofline:measure_ceilings", {}, limits=Limits(threads=threads, seconds=120)
+            "benchmark.timing.roofline:measure_ceilings", {}, limits=Limits(seconds=120), threads=threads
         )
         if outcome.status != "ok":
             (reporter or Reporter()).note(f"warning: the ceilings were not measured: {outcome.error}")

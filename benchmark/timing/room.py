@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import torch
 
-from benchmark.conditions import Conditions, tile_of
+from benchmark.conditions import Conditions, Limits
 from benchmark.costs.prediction import Predicted
 from benchmark.costs.profiling import meta_model
 from benchmark.fullres.needing import least_need
@@ -24,8 +24,9 @@ PROCESS_BYTES = GIB * 6 // 10
 HEAP_FACTOR = 1.4
 
 
-def tiled_needs(job: Job, predicted: Mapping[str, Predicted], conditions: Conditions) -> dict[str, int]:
+def tiled_needs(job: Job, predicted: Mapping[str, Predicted]) -> dict[str, int]:
     """Return what a pass takes at least, by counting, at the sizes at which it goes through in pieces."""
+    conditions = job.conditions
     if not conditions.is_tiled:
         return {}
     entry = job.entry()
@@ -35,8 +36,8 @@ def tiled_needs(job: Job, predicted: Mapping[str, Predicted], conditions: Condit
         least = least_need(
             subject,
             one.shape,
-            tile_of(conditions.tile),
-            memory_limit=conditions.memory_limit,
+            conditions.tile,
+            memory_limit=job.memory_limit,
             approximate=conditions.approximate,
             by_torch=conditions.by_torch,
         )
@@ -51,7 +52,7 @@ def tiled_needs(job: Job, predicted: Mapping[str, Predicted], conditions: Condit
     return needs
 
 
-def shortage(predicted: Predicted, conditions: Conditions, in_pieces: int | None) -> str | None:
+def shortage(predicted: Predicted, conditions: Conditions, limits: Limits, in_pieces: int | None) -> str | None:
     """Say what is missing where the predicted memory, ``in_pieces`` where it goes so, is more than there is."""
     need = predicted.need(conditions)
     parts = ""
@@ -64,8 +65,8 @@ def shortage(predicted: Predicted, conditions: Conditions, in_pieces: int | None
             parts = parts_of_need(need / GIB, HEAP_FACTOR, PROCESS_BYTES / GIB)
         need = (int(HEAP_FACTOR * need) if in_pieces is None else in_pieces) + PROCESS_BYTES
         there, where = machine.available_memory(), "available"
-        if conditions.memory_limit is not None and (there is None or conditions.memory_limit < there):
-            there, where = conditions.memory_limit, "allowed by --memory-limit"
+        if limits.memory_bytes is not None and (there is None or limits.memory_bytes < there):
+            there, where = limits.memory_bytes, "allowed by --memory-limit"
     if there is None or need <= there:
         return None
     shape = "x".join(map(str, predicted.shape))

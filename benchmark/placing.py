@@ -1,0 +1,114 @@
+"""A network under its conditions: whether this machine can keep them, and the network as they have it run."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.backends import check_backend, named
+from benchmark.conditions import Conditions, Limits
+from benchmark.host import machine
+from benchmark.units import MAX_THREADS
+from zoo.errors import UserError, shown
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DEVICES = ("cpu", "cuda")
+
+
+def check(conditions: Conditions, limits: Limits | None = None) -> None:
+    """Raise UserError for a backend, device or precision that is not there, and for limits that mean nothing."""
+    if conditions.precision not in PRECISIONS:
+        raise UserError(f"--precision {conditions.precision}: expected one of {', '.join(PRECISIONS)}.")
+    if conditions.device not in DEVICES:
+        raise UserError(f"--device {conditions.device}: expected {' or '.join(DEVICES)}.")
+    if conditions.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch sees no CUDA device here; leave the option out.")
+    check_backend(conditions.backend, conditions.precision)
+    if not conditions.by_torch and (conditions.device != "cpu" or conditions.channels_last):
+        unfit = "--channels-last" if conditions.channels_last else f"--device {conditions.device}"
+        raise UserError(f"{unfit}: --backend {conditions.backend} runs on the CPU and chooses its own memory format.")
+    if conditions.threads is not None and not 1 <= conditions.threads <= MAX_THREADS:
+        raise UserError(f"--threads {shown(conditions.threads)}: expected 1 to {MAX_THREADS}.")
+    _check_tile(conditions)
+    _check_limits(limits or Limits())
+
+
+def _check_tile(conditions: Conditions) -> None:
+    if conditions.approximate and isinstance(conditions.tile, str):
+        raise UserError("--approximate: tiles that are not exact decide the output; name their size by --tile HxW.")
+    if not conditions.is_tiled:
+        return
+    if conditions.device != "cpu":
+        raise UserError(f"--device {conditions.device}: tiles run on the CPU; leave --tile out.")
+    if conditions.channels_last:
+        raise UserError("--channels-last: tiles have the memory format that suits them; leave the option out.")
+    if conditions.by_torch and conditions.precision != "fp32":
+        raise UserError(
+            f"--precision {conditions.precision}: tiles by torch run in fp32; name an engine by --backend, or leave"
+            " --tile out."
+        )
+
+
+def _check_limits(limits: Limits) -> None:
+    if limits.seconds is not None and not (math.isfinite(limits.seconds) and limits.seconds > 0):
+        raise UserError(f"--time-limit {limits.seconds:g}: expected a number of seconds above 0.")
+    if limits.memory_bytes is not None and limits.memory_bytes <= 0:
+        raise UserError(f"--memory-limit {limits.memory_bytes}: expected a number of bytes above 0.")
+    if limits.memory_bytes is not None and not machine.has_process_memory():
+        raise UserError("--memory-limit needs /proc, which this system does not have; leave the limit out.")
+
+
+def resolved(conditions: Conditions) -> Conditions:
+    """Return the conditions with the number of threads that torch uses here, unless they name one."""
+    return conditions.model_copy(update={"threads": conditions.threads or torch.get_num_threads()})
+
+
+def described(conditions: Conditions) -> str:
+    """Return what stands in definitions: device, precision, memory format, an engine with its version, tiles."""
+    engine = None if conditions.by_torch else named(conditions.backend)
+    return ", ".join(conditions.words(usual=True, engine=engine))
+
+
+def layout(planes: Tensor, conditions: Conditions) -> Tensor:
+    """Return planes (N, C, H, W) as the network gets them: device, precision, memory format.
+
+    An engine gets float32, whatever it computes in.
+    """
+    if not conditions.by_torch:
+        return planes.to("cpu", torch.float32).contiguous()
+    planes = planes.to(conditions.device, PRECISIONS[conditions.precision])
+    return planes.contiguous(memory_format=torch.channels_last) if conditions.channels_last else planes
+
+
+def place(model: nn.Module, conditions: Conditions) -> nn.Module:
+    """Return ``model``, moved and converted in place, or as its engine runs it."""
+    if conditions.is_plain:
+        return model
+    if not conditions.by_torch:
+        # Its tools for graphs take a second to import: engines only.
+        from benchmark.backends.compiled import Compiled
+
+        return Compiled(model, conditions.backend, precision=conditions.precision)
+    model = model.to(conditions.device, PRECISIONS[conditions.precision])
+    return model.to(memory_format=torch.channels_last) if conditions.channels_last else model
+
+
+class Placed(nn.Module):
+    """A network under its conditions that takes and returns float32 planes on the CPU."""
+
+    def __init__(self, model: nn.Module, conditions: Conditions) -> None:
+        super().__init__()
+        self.model, self.conditions = place(model, conditions), conditions
+
+    @property
+    def compile_seconds(self) -> float:
+        """Return what an engine took so far to compile the network; 0 where torch runs it."""
+        return float(getattr(self.model, "compile_seconds", 0.0))
+
+    def forward(self, planes: Tensor) -> Any:
+        """Run the network on planes (N, C, H, W)."""
+        output = self.model(layout(planes, self.conditions))
+        return output.to("cpu", torch.float32).contiguous() if isinstance(output, Tensor) else output
