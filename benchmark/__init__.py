@@ -10,7 +10,7 @@ import importlib
 from typing import Any
 
 _WHERE = {
-    "run": "benchmark.running.runner",
+    "run": "benchmark.running.run",
     "evaluate": "benchmark.scoring.evaluation",
     "profile": "benchmark.costs.profiling",
     "train": "benchmark.training.loop",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+
+from benchmark.record import Record
 
 
 class Reporter:
@@ -23,15 +24,29 @@ class Reporter:
         yield lambda: None
 
 
-class Relay(Reporter):
-    """Sends notes, and the progress of work that takes more than ``after`` seconds, as JSON-ready events."""
+class Note(Record):
+    """A line of another process that a user should see."""
 
-    def __init__(self, emit: Callable[[dict[str, Any]], object], after: float = 2.0) -> None:
+    text: str
+
+
+class Progress(Record):
+    """How many of the pieces of a long work another process has done; ``done`` None: that work has ended."""
+
+    done: int | None
+    total: int = 0
+    label: str = ""
+
+
+class Relay(Reporter):
+    """Sends notes, and the progress of work that takes more than ``after`` seconds, to another process."""
+
+    def __init__(self, emit: Callable[[Record], object], after: float = 2.0) -> None:
         self._emit, self._after = emit, after
 
     def note(self, message: str) -> None:
         """Send a line that a user should see."""
-        self._emit({"note": message})
+        self._emit(Note(text=message))
 
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[Callable[[], None]]:
@@ -43,13 +58,13 @@ class Relay(Reporter):
             done += 1
             if shown or (done < total and time.monotonic() - begin > self._after):
                 shown = True
-                self._emit({"pieces": done, "of": total, "label": label})
+                self._emit(Progress(done=done, total=total, label=label))
 
         try:
             yield advance
         finally:
             if shown:
-                self._emit({"pieces": None})
+                self._emit(Progress(done=None))
 
 
 class Relayed:
@@ -61,20 +76,20 @@ class Relayed:
         self._advance: Callable[[], None] | None = None
         self._done = 0
 
-    def take(self, event: Mapping[str, Any]) -> bool:
+    def take(self, event: Record) -> bool:
         """Show an event; return whether it was a relayed one."""
-        if "note" in event:
-            self._reporter.note(event["note"])
-        elif "pieces" not in event:
+        if isinstance(event, Note):
+            self._reporter.note(event.text)
+        elif not isinstance(event, Progress):
             return False
-        elif event["pieces"] is None:
+        elif event.done is None:
             self.close()
         else:
             if self._advance is None:
-                self._advance = self._bar.enter_context(self._reporter.progress(event["label"], event["of"]))
-            for _ in range(event["pieces"] - self._done):
+                self._advance = self._bar.enter_context(self._reporter.progress(event.label, event.total))
+            for _ in range(event.done - self._done):
                 self._advance()
-            self._done = event["pieces"]
+            self._done = event.done
         return True
 
     def close(self) -> None:

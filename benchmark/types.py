@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import math
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 from pydantic import AfterValidator, PlainSerializer, PrivateAttr, model_serializer, model_validator
 from pydantic.functional_serializers import SerializerFunctionWrapHandler
 
+from benchmark.cleaning import encodable
 from benchmark.conditions import FIRST_CONDITIONS, Conditions
 from benchmark.record import Record
 from zoo.errors import UserError
@@ -304,6 +306,39 @@ class Result(Record):
     def is_edited(self) -> bool:
         """Whether the line that this record was read from is not the one that was written."""
         return self._source is not None and self._source.is_intact is False
+
+    @classmethod
+    def of(
+        cls,
+        spec: RunSpec,
+        *,
+        seconds: float,
+        error: str | None,
+        notes: Sequence[str] = (),
+        skipped: Mapping[str, str] | None = None,
+        weights: Mapping[str, str] | None = None,
+        data: Mapping[str, Any] | None = None,
+        **fields: Any,
+    ) -> Result:
+        """Return the record of what ``spec`` describes: the one place where a new record is put together.
+
+        ``fields`` are others of the record; what they do not say follows from the spec or is absent. Text from outside
+        is made such that every encoding takes it.
+        """
+        own: dict[str, Any] = {
+            "key": spec.key(),
+            "model": spec.model,
+            "options": spec.options,
+            "dataset": spec.dataset,
+            "split": spec.split,
+            "n": 0,
+            "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "per_image": None,
+            "pictures": None,
+        }
+        text = {"error": error, "notes": list(notes), "skipped": dict(skipped or {}), "data": dict(data or {})}
+        text["weights"] = None if weights is None else dict(weights)
+        return cls(spec=spec, seconds=round(seconds, 3), **own | fields, **encodable(text))
 
     def found_at(self, source: Source) -> Result:
         """Note where this record is stored; return it."""

@@ -18,7 +18,7 @@ from typing import Any
 from benchmark import run, train
 from benchmark.reporting import Reporter
 from benchmark.scoring.opening import configured
-from benchmark.sweeping.sweep import sweep
+from benchmark.sweeping.session import sweep
 from benchmark.types import Result
 from zoo.card import get_card
 

@@ -23,8 +23,8 @@ import torch
 from benchmark.costs.prediction import predict
 from benchmark.fullres.bands.run import plan_of, run_banded
 from benchmark.host import machine
-from benchmark.host.engine import run_isolated
-from benchmark.timing.job import Job
+from benchmark.host.isolation import run_isolated
+from benchmark.timing.messages import Job
 from benchmark.units import GIB
 
 # The child finds this file as ``speed.bands``.

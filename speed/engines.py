@@ -2,7 +2,7 @@
 
     python speed/engines.py [MODEL[:key=value,...] ...] [--size HxW]     # about a minute each
 
-Each line is a process of its own (``benchmark.timing.measuring``): median of the passes, the ratio to torch's line,
+Each line is a process of its own (``benchmark.timing.session``): median of the passes, the ratio to torch's line,
 what a pass adds to the resident memory, what compiling and the engine's libraries leave there, and the seconds of
 compiling.
 bf16 is tried where the processor has it. Ratios hold within one run; a tainted line is marked.
@@ -11,12 +11,12 @@ bf16 is tried where the processor has it. Ratios hold within one run; a tainted 
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 from benchmark.backends import ENGINES
 from benchmark.conditions import Conditions, Limits
 from benchmark.costs.prediction import predict
-from benchmark.timing.measuring import measure
+from benchmark.measured import Measured
+from benchmark.timing.session import measure
 from zoo.errors import UserError
 
 MODELS = ["plainunet_64:width=32", "plainunet_64"]
@@ -39,14 +39,14 @@ def main() -> None:
         for backend, precision in HOW:
             conditions = Conditions(backend=backend, precision=precision)
             try:
-                document = measure(
+                measured = measure(
                     model, {"": predicted}, options=options, conditions=conditions, limits=Limits(seconds=SECONDS)
                 )[""]
             except UserError as error:
                 print(f"{name:24} {backend + ' ' + precision:18} {error}", flush=True)
                 continue
-            base = base or (document["latency_ms"] or {}).get("median")
-            print(f"{name:24} {backend + ' ' + precision:18} {line(document, base)}", flush=True)
+            base = base or (measured.timing.latency_ms.median if measured.timing else None)
+            print(f"{name:24} {backend + ' ' + precision:18} {line(measured, base)}", flush=True)
 
 
 def arguments(words: list[str]) -> tuple[list[str], tuple[int, int]]:
@@ -59,16 +59,18 @@ def arguments(words: list[str]) -> tuple[list[str], tuple[int, int]]:
     return words or MODELS, size
 
 
-def line(document: dict[str, Any], base: float | None) -> str:
+def line(measured: Measured, base: float | None) -> str:
     """Return the figures of one measurement as a line of the table."""
-    latency, engine = document["latency_ms"], document["engine"] or {}
-    if latency is None or base is None:
-        return str(document["measurement"]["error"])
-    sizes = [document["peak_rss_bytes"], engine.get("compile_rss_bytes"), engine.get("library_rss_bytes")]
+    timing, memory, engine = measured.timing, measured.memory, measured.prepared.engine
+    if timing is None or memory is None or base is None:
+        return str(measured.measurement.error)
+    held = (engine.compile_rss_bytes, engine.library_rss_bytes) if engine else (None, None)
+    sizes = [memory.peak_rss_bytes, *held]
     figures = " ".join(f"{'-' if value is None else f'{value / 1e6:.0f}':>8}" for value in sizes)
-    compiling = f"{engine['compile_ms'] / 1000:6.1f}" if engine else f"{'-':>6}"
-    tainted = "  tainted" if document["tainted"] else ""
-    return f"{latency['median']:8.0f} {latency['median'] / base:8.2f} {figures} {compiling}{tainted}"
+    compiling = f"{engine.compile_ms / 1000:6.1f}" if engine else f"{'-':>6}"
+    tainted = "  tainted" if timing.tainted else ""
+    median = timing.latency_ms.median
+    return f"{median:8.0f} {median / base:8.2f} {figures} {compiling}{tainted}"
 
 
 if __name__ == "__main__":

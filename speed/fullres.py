@@ -31,7 +31,7 @@ from benchmark.costs.prediction import predict
 from benchmark.fullres.enginepass import EnginePass
 from benchmark.fullres.runner import FullRunner, subject_of
 from benchmark.host import machine
-from benchmark.host.engine import run_isolated
+from benchmark.host.isolation import run_isolated
 from benchmark.placing import Placed
 from benchmark.running.inference import infer
 from benchmark.selection import entry_of

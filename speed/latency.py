@@ -13,7 +13,7 @@ import sys
 from benchmark.conditions import Conditions
 from benchmark.costs.prediction import predict
 from benchmark.costs.profiling import default_size
-from benchmark.timing.measuring import measure
+from benchmark.timing.session import measure
 from zoo.card import get_card
 
 RUNS, MOST_TAINTED = 5, 10
@@ -31,20 +31,21 @@ def main() -> None:
     print(f"{'run':>3} {'ms':>9} {'calibration ms':>15} {'relative':>9} {'interval':>15} {'n':>4}  tainted")
     values, intervals, tainted = [], [], 0
     while len(values) < RUNS and tainted < MOST_TAINTED:
-        document = measure(name, {"": predicted}, conditions=Conditions(threads=2))[""]
-        latency, interval = document["latency_ms"], document["relative_latency_ci"]
-        if latency is None or interval is None:
-            print(document["measurement"]["error"])
+        measured = measure(name, {"": predicted}, conditions=Conditions(threads=2))[""]
+        timing = measured.timing
+        if timing is None or timing.relative_latency_ci is None:
+            print(measured.measurement.error)
             return
-        if document["tainted"]:
+        latency, interval = timing.latency_ms, timing.relative_latency_ci
+        if timing.tainted:
             tainted += 1
         else:
-            values.append(document["relative_latency"])
+            values.append(timing.relative_latency)
             intervals.append(interval)
         print(
-            f"{'-' if document['tainted'] else len(values):>3} {latency['median']:9.3f}"
-            f" {document['calibration_ms']['median']:15.3f} {document['relative_latency']:9.4f}"
-            f" {interval[0]:7.4f}-{interval[1]:.4f} {latency['n']:4}  {'; '.join(document['taint_reasons']) or 'no'}",
+            f"{'-' if timing.tainted else len(values):>3} {latency.median:9.3f}"
+            f" {timing.calibration_ms.median:15.3f} {timing.relative_latency:9.4f}"
+            f" {interval[0]:7.4f}-{interval[1]:.4f} {latency.n:4}  {'; '.join(timing.taint_reasons) or 'no'}",
             flush=True,
         )
     if not values:

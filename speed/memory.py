@@ -48,9 +48,10 @@ from benchmark.fullres.runner import subject_of
 from benchmark.fullres.tiles.choose import RESERVE_BYTES
 from benchmark.fullres.tiles.run import Workers
 from benchmark.host import machine
-from benchmark.host.engine import run_isolated
+from benchmark.host.isolation import run_isolated
 from benchmark.selection import entry_of
-from benchmark.timing.job import Job
+from benchmark.timing.child import measure_model
+from benchmark.timing.messages import Job, Request
 from zoo.card import get_card
 
 # Children find this file as ``speed.memory``.
@@ -88,17 +89,13 @@ def main() -> None:
 def added_by_a_pass(name: str, shape: Sequence[int], *, own_process: bool = True) -> float:
     """Return input and what one pass adds in MB; nan if it failed, which is printed."""
     # With a budget that the pass which measures memory exceeds, there is no other.
-    arguments = {
-        "job": Job(model=name).model_dump(mode="json"),
-        "sizes": {"": list(shape)},
-        "budgets": {"": 1e-9},
-        "own_process": own_process,
-    }
-    outcome = run_isolated("benchmark.timing.measure:measure_model", arguments, threads=2)
+    request = Request(job=Job(model=name), sizes={"": list(shape)}, budgets={"": 1e-9}, own_process=own_process)
+    outcome = measure_model.isolated(request, threads=2)
     if outcome.status != "ok":
         print(f"{name}: {outcome.status}: {outcome.error}", file=sys.stderr)
         return math.nan
-    return float(outcome.value[""]["peak_rss_bytes"] + outcome.value[""]["peak_rss"]["input_bytes"]) / 1e6
+    memory = outcome.value.memory[""]
+    return float(memory.peak_rss_bytes + memory.peak_rss.input_bytes) / 1e6
 
 
 def compare_tiles(names: Sequence[str]) -> None:

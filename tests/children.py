@@ -75,7 +75,7 @@ def names_of_models(*, emit):
 def start_a_child(*, emit):
     """Report the id of a child of ours that would run for a minute."""
 
-    from benchmark.host.engine import run_isolated
+    from benchmark.host.isolation import run_isolated
 
     def forward(event):
         emit({"parent": os.getpid(), "pid": event["pid"]})

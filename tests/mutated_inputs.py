@@ -304,7 +304,7 @@ def main() -> int:
     os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     import resource
 
-    import benchmark.running.runner
+    import benchmark.running.run
     import benchmark.sweeping
     import benchmark.training.loop  # noqa: F401
 

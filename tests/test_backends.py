@@ -18,9 +18,9 @@ from benchmark.host import machine
 from benchmark.leaderboard import row_name
 from benchmark.placing import Placed, check
 from benchmark.results.store import read_folders
-from benchmark.timing.job import Job
-from benchmark.timing.measure import measure_model
-from benchmark.timing.measuring import as_measurements, measure
+from benchmark.timing.child import measure_model
+from benchmark.timing.messages import Job, Request
+from benchmark.timing.session import as_measurements, measure
 from benchmark.types import RunSpec
 from zoo import create_model
 from zoo.errors import EngineError, UserError
@@ -206,24 +206,23 @@ def test_scores_through_an_engine_are_those_of_torch(zoo_bench, tmp_path) -> Non
 @engines
 def test_compiling_is_measured_beside_the_pass(engine: str) -> None:
     sizes = {"": [1, 4, 64, 64]}
-    job = Job(model="plainunet_8", conditions=Conditions(backend=engine)).model_dump(mode="json")
-    arguments = {"job": job, "sizes": sizes, "budgets": {"": 0.05}, "own_process": False}
-    found = measure_model(**arguments, emit=lambda event: None)[""]
-    assert found["latency_ms"]["n"] >= 1
-    assert found["engine"]["compile_ms"] > found["latency_ms"]["median"]
+    job = Job(model="plainunet_8", conditions=Conditions(backend=engine))
+    found = measure_model(Request(job=job, sizes=sizes, budgets={"": 0.05}, own_process=False))
+    assert found.timing[""].latency_ms.n >= 1
+    assert found.prepared[""].engine.compile_ms > found.timing[""].latency_ms.median
 
 
 @engines
 def test_a_profile_says_which_engine_and_version(engine: str, monkeypatch) -> None:
-    monkeypatch.setattr("benchmark.timing.measuring.ceilings", lambda *_: {"gemm_gflops": 100.0, "copy_gbs": 10.0})
+    monkeypatch.setattr("benchmark.timing.session.ceilings", lambda *_: {"gemm_gflops": 100.0, "copy_gbs": 10.0})
     predicted = predict("plainunet_8", (64, 64), {})
     conditions, limits = Conditions(backend=engine), Limits(seconds=0.1)
-    document = measure("plainunet_8", {"": predicted}, conditions=conditions, limits=limits, isolate=False)[""]
-    assert document["measurement"]["conditions"] == f"cpu, fp32, {engine} {ENGINES[engine].version}"
-    assert document["measurement"]["predicted_bytes"] is None
+    measured = measure("plainunet_8", {"": predicted}, conditions=conditions, limits=limits, isolate=False)[""]
+    assert measured.measurement.conditions == f"cpu, fp32, {engine} {ENGINES[engine].version}"
+    assert measured.measurement.predicted_bytes is None
     # What an engine moves between operations is not known: the ceiling is that of arithmetic alone.
-    assert document["roofline"]["bound"] == "compute"
-    found = as_measurements(document, predicted.shape)
+    assert measured.roofline.bound == "compute"
+    found = as_measurements(measured, predicted.shape)
     assert {"latency_ms", "compile_ms", "peak_rss_bytes", "compile_rss_bytes", "library_rss_bytes"} <= set(found)
 
 

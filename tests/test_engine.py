@@ -13,8 +13,8 @@ import pytest
 
 from benchmark.conditions import Limits
 from benchmark.host import machine
-from benchmark.host.engine import can_isolate, run_here, run_isolated
-from benchmark.host.worker import describe_failure, is_out_of_memory
+from benchmark.host.child import describe_failure, is_out_of_memory
+from benchmark.host.isolation import can_isolate, run_here, run_isolated
 from tests.conftest import TINY
 from zoo import plugins
 from zoo.errors import UserError

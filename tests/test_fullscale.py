@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from benchmark.timing import fullscale, measuring
+from benchmark.timing import fullscale
+from benchmark.timing import session as timing_session
 
 
 @pytest.fixture(autouse=True)
 def _quick(tiny, monkeypatch) -> None:
-    monkeypatch.setattr(measuring, "ceilings", lambda threads, reporter: None)
+    monkeypatch.setattr(timing_session, "ceilings", lambda threads, reporter: None)
     monkeypatch.setattr(fullscale, "BUDGET_SECONDS", 0.2)
 
 

@@ -12,7 +12,7 @@ from benchmark import run
 from benchmark.conditions import Conditions, Limits
 from benchmark.reporting import Reporter
 from benchmark.results.store import Store
-from benchmark.timing import measuring
+from benchmark.timing import session as timing_session
 from tests.conftest import TINY
 from zoo import register_model
 from zoo.card import MODELS
@@ -23,7 +23,7 @@ QUICK: dict[str, Any] = {"conditions": Conditions(threads=1), "limits": Limits(s
 
 @pytest.fixture(autouse=True)
 def _known_ceilings(tiny, monkeypatch) -> None:
-    monkeypatch.setattr(measuring, "ceilings", lambda threads, reporter: CEILINGS)
+    monkeypatch.setattr(timing_session, "ceilings", lambda threads, reporter: CEILINGS)
 
 
 def test_a_record_has_time_and_memory_of_a_process_of_its_own(tmp_path) -> None:

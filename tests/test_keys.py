@@ -14,7 +14,7 @@ from benchmark.conditions import Conditions, Limits
 from benchmark.datasets import DATASETS
 from benchmark.reporting import Reporter
 from benchmark.results.store import Store
-from benchmark.running.recording import Session
+from benchmark.running.session import Session
 from benchmark.selection import Entry
 from benchmark.sweeping import points
 from benchmark.timing import fullscale

@@ -10,9 +10,11 @@ ROOT = Path(__file__).parent.parent
 # From the bottom up, folders and the few files beside them. A file imports what lies in lower layers, and of its own
 # folder what does not import it back.
 LAYERS = [
-    {"cleaning", "reporting", "replacing", "cache", "config", "counting", "record", "units"},
+    {"record", "units"},
+    {"cleaning", "reporting", "replacing", "cache", "config", "counting"},
     {"conditions"},
     {"types"},
+    {"measured"},
     {"host", "imaging", "profilers", "protocols", "results"},
     {"backends", "metrics", "standin"},
     {"layout", "placing"},
@@ -48,7 +50,7 @@ DOORS = {
         "benchmark.results.jsonl",
         "benchmark.results.store",
         "benchmark.standin.cache",
-        "benchmark.sweeping.sweep",
+        "benchmark.sweeping.session",
     },
     "platformdirs": {"benchmark.cache"},
     "safetensors": {"zoo.weights"},
@@ -63,7 +65,7 @@ DOORS = {
     "markupsafe": {"benchmark.htmlpage.page"},
     "plotly": {"benchmark.htmlpage.page"},
     "matplotlib": {"benchmark.training.logbook", "benchmark.sweeping.figures"},
-    "ray": {"benchmark.sweeping.engines"},
+    "ray": {"benchmark.sweeping.executors"},
     "timm": {"benchmark.training.losses", "benchmark.training"},
     "cv2": {"benchmark.scoring.fastmetrics"},
     "onnxruntime": {"benchmark.backends.onnxruntime"},

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import statistics
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,15 +15,17 @@ import torch
 from benchmark.conditions import Conditions, Limits
 from benchmark.costs.prediction import predict
 from benchmark.costs.profiling import profile
-from benchmark.host.engine import Outcome, run_isolated
+from benchmark.host.isolation import Outcome
 from benchmark.host.machine import Snapshot
+from benchmark.measured import Measured, PassMemory, Prepared, ResidentPeak, Timing
 from benchmark.placing import check
-from benchmark.timing import measuring
-from benchmark.timing.job import Job
-from benchmark.timing.measure import measure_latency, measure_memory, measure_model, stopwatch, summary_of
-from benchmark.timing.measuring import add_measurements, as_measurements, measure, measured_text
+from benchmark.timing import session as timing_session
+from benchmark.timing.child import measure_latency, measure_memory, measure_model, stopwatch, summary_of
+from benchmark.timing.messages import Job, MemoryAt, PairAt, Reply, Request, SizeEvent, TimedAt, WarmUpAt
 from benchmark.timing.roofline import ceilings, roofline
 from benchmark.timing.sampling import is_steady, other_cores, quartiles, relative, summarize, taint_reasons
+from benchmark.timing.session import as_measurements, measure, measure_profiled
+from benchmark.timing.text import measured_text
 from tests.conftest import TINY
 from zoo.errors import UserError
 
@@ -137,10 +140,10 @@ def test_what_the_system_does_not_tell_does_not_taint() -> None:
 
 
 def test_the_roofline_is_the_slower_of_arithmetic_and_traffic() -> None:
-    line = roofline(flops=2 * 10**9, moved_bytes=10**8, latency_ms=40.0, limits=CEILINGS)
-    assert (line["compute_ms"], line["bandwidth_ms"], line["allowed_ms"]) == (20.0, 10.0, 20.0)
-    assert (line["bound"], line["share_of_ceiling"]) == ("compute", 0.5)
-    assert roofline(10**9, 2 * 10**8, 40.0, CEILINGS)["bound"] == "bandwidth"
+    line = roofline(flops=2 * 10**9, moved_bytes=10**8, latency_ms=40.0, allowed=CEILINGS)
+    assert (line.compute_ms, line.bandwidth_ms, line.allowed_ms) == (20.0, 10.0, 20.0)
+    assert (line.bound, line.share_of_ceiling) == ("compute", 0.5)
+    assert roofline(10**9, 2 * 10**8, 40.0, CEILINGS).bound == "bandwidth"
 
 
 def test_moved_bytes_are_what_operations_read_and_write(tiny) -> None:
@@ -170,7 +173,7 @@ def test_the_workspace_is_what_onednn_holds_beside_the_tensors() -> None:
 @pytest.fixture
 def known_ceilings(monkeypatch) -> None:
     """Spare the tests the measurement of this machine."""
-    monkeypatch.setattr(measuring, "ceilings", lambda threads, reporter: CEILINGS)
+    monkeypatch.setattr(timing_session, "ceilings", lambda threads, reporter: CEILINGS)
 
 
 def test_ceilings_are_measured_once(monkeypatch) -> None:
@@ -191,19 +194,19 @@ def test_ceilings_are_measured_once(monkeypatch) -> None:
 def test_samples_come_in_pairs_and_are_kept(tiny) -> None:
     events = []
     job = Job(model="tiny_net", options={"width": 2})
-    document = measure_latency(job.network(), job.planes([1, 4, 32, 32]), budget_seconds=0.5, emit=events.append)
-    pairs = [event for event in events if "latency_ms" in event]
-    assert document["latency_ms"]["samples"] == [pair["latency_ms"] for pair in pairs]
-    assert document["calibration_ms"]["samples"] == [pair["calibration_ms"] for pair in pairs]
-    assert document["latency_ms"]["warm_up"] == [event["warm_up_ms"] for event in events if "warm_up_ms" in event]
-    assert document["latency_ms"]["n"] == len(pairs) >= 1
+    timing = measure_latency(job.network(), job.planes([1, 4, 32, 32]), budget_seconds=0.5, emit=events.append)
+    pairs = [event for event in events if isinstance(event, PairAt)]
+    assert timing.latency_ms.samples == [pair.latency_ms for pair in pairs]
+    assert timing.calibration_ms.samples == [pair.calibration_ms for pair in pairs]
+    assert timing.latency_ms.warm_up == [event.warm_up_ms for event in events if isinstance(event, WarmUpAt)]
+    assert timing.latency_ms.n == len(pairs) >= 1
 
 
 def test_a_first_pass_longer_than_the_budget_is_the_only_sample(tiny) -> None:
     job = Job(model="tiny_net")
     network, planes = job.network(), job.planes([1, 4, 32, 32])
-    latency = measure_latency(network, planes, budget_seconds=1e-9, emit=lambda event: None)["latency_ms"]
-    assert (latency["n"], latency["cold"], latency["complete"]) == (1, True, False)
+    latency = measure_latency(network, planes, budget_seconds=1e-9, emit=lambda event: None).latency_ms
+    assert (latency.n, latency.cold, latency.complete) == (1, True, False)
 
 
 def test_a_pass_that_was_too_long_is_not_repeated(tiny) -> None:
@@ -212,39 +215,39 @@ def test_a_pass_that_was_too_long_is_not_repeated(tiny) -> None:
     network.register_forward_hook(lambda *args: passes.append(1))
     planes = Job(model="tiny_net").planes([1, 4, 32, 32])
     timed = measure_latency(network, planes, budget_seconds=1.0, first_pass_ms=1500.0, emit=lambda event: None)
-    latency = timed["latency_ms"]
-    assert (latency["samples"], latency["cold"], passes) == ([1500.0], True, [])
+    latency = timed.latency_ms
+    assert (latency.samples, latency.cold, passes) == ([1500.0], True, [])
 
 
 def test_a_slow_pass_is_timed_once_after_a_warm_up_where_that_is_allowed(tiny) -> None:
     network, planes = Job(model="tiny_net").network(), Job(model="tiny_net").planes([1, 4, 32, 32])
     arguments = {"budget_seconds": 1e-9, "first_pass_ms": 1500.0, "emit": lambda event: None}
-    latency = measure_latency(network, planes, cold_after=60.0, **arguments)["latency_ms"]
-    assert (latency["n"], len(latency["warm_up"]), latency["cold"], latency["complete"]) == (1, 1, False, False)
-    assert latency["median"] < 1500.0
-    assert measure_latency(network, planes, cold_after=1.0, **arguments)["latency_ms"]["cold"]
+    latency = measure_latency(network, planes, cold_after=60.0, **arguments).latency_ms
+    assert (latency.n, len(latency.warm_up), latency.cold, latency.complete) == (1, 1, False, False)
+    assert latency.median < 1500.0
+    assert measure_latency(network, planes, cold_after=1.0, **arguments).latency_ms.cold
 
 
 def test_every_size_gets_memory_before_time(tiny) -> None:
     events = []
     sizes = {"": [1, 4, 32, 32], "@large": [1, 4, 64, 64]}
     budgets = {"": 0.05, "@large": 0.05}
-    arguments = {"job": Job(model="tiny_net").model_dump(mode="json"), "sizes": sizes, "budgets": budgets}
-    found = measure_model(**arguments, own_process=False, emit=events.append)
-    order = [(event["size"], kind) for event in events for kind in ("memory", "timing") if kind in event]
-    assert order == [("", "memory"), ("@large", "memory"), ("", "timing"), ("@large", "timing")]
-    assert found["@large"]["latency_ms"]["n"] >= 1
-    assert found[""]["latency_ms"]["heap_kept"] is False
+    request = Request(job=Job(model="tiny_net"), sizes=sizes, budgets=budgets, own_process=False)
+    found = measure_model(request, events.append)
+    order = [(event.size, type(event)) for event in events if isinstance(event, (MemoryAt, TimedAt))]
+    assert order == [("", MemoryAt), ("@large", MemoryAt), ("", TimedAt), ("@large", TimedAt)]
+    assert found.timing["@large"].latency_ms.n >= 1
+    assert found.timing[""].latency_ms.heap_kept is False
 
 
 def test_peak_memory_is_what_a_pass_adds(tiny) -> None:
     job = Job(model="tiny_net")
-    document = measure_memory(job.network(), job.planes([1, 4, 1024, 1024]))
-    assert document["peak_rss"]["input_bytes"] == 16 << 20
-    assert document["peak_rss"]["resting_bytes"] > 16 << 20
-    if document["peak_rss"]["method"].startswith("VmHWM"):
+    memory = measure_memory(job.network(), job.planes([1, 4, 1024, 1024]))
+    assert memory.peak_rss.input_bytes == 16 << 20
+    assert memory.peak_rss.resting_bytes > 16 << 20
+    if memory.peak_rss.method.startswith("VmHWM"):
         # At least the last convolution's input and output, without the network's input.
-        assert document["peak_rss_bytes"] > (16 << 20) + (48 << 20)
+        assert memory.peak_rss_bytes > (16 << 20) + (48 << 20)
 
 
 @pytest.mark.parametrize(("precision", "channels_last"), [("bf16", False), ("fp32", True)])
@@ -282,7 +285,8 @@ def test_profile_measure_prints_its_keys(zoo_bench, known_ceilings) -> None:
     assert isinstance(document["peak_rss_bytes"], int)
     assert document["measurement"]["status"] in ("ok", "timeout")
     assert document["macs"] > 0
-    records = as_measurements(document, document["input_shape"])
+    measured = read_back(document)
+    records = as_measurements(measured, document["input_shape"])
     assert set(records) == {
         "latency_ms",
         "relative_latency",
@@ -293,72 +297,92 @@ def test_profile_measure_prints_its_keys(zoo_bench, known_ceilings) -> None:
     }
     assert records["ceiling_share"].higher_is_better
     assert records["latency_ms"].ci_low <= records["latency_ms"].value <= records["latency_ms"].ci_high
-    assert "relative latency" in measured_text(document)
+    assert "relative latency" in measured_text(measured)
 
 
-def fabricated(monkeypatch, *outcomes: Outcome) -> dict:
+def read_back(document: dict) -> Measured:
+    """Return the measured part of what ``profile --measure --json`` printed."""
+    under = {name: document["measurement"].pop(name) for name in Conditions.model_fields}
+    parts = {
+        name: {field: document[field] for field in kind.model_fields}
+        for name, kind in {"timing": Timing, "memory": PassMemory, "prepared": Prepared}.items()
+    }
+    own = {name: document[name] for name in ("ms_per_mpix", "roofline", "measurement")}
+    own["measurement"] = {**own["measurement"], "under": under}
+    return Measured.model_validate({**parts, **own})
+
+
+def ends(monkeypatch, *outcomes: Outcome) -> list[list[str]]:
+    """Let children end as ``outcomes`` say; return the list of the sizes that they are asked for."""
+    remaining, asked = list(outcomes), []
+
+    def child(function, arguments, **how):
+        asked.append(list(arguments["request"]["sizes"]))
+        outcome = remaining.pop(0)
+        sent = [{type(event).__name__: event.model_dump(mode="json")} for event in outcome.events]
+        return replace(outcome, events=sent)
+
+    monkeypatch.setattr("benchmark.host.calls.run_isolated", child)
+    return asked
+
+
+def fabricated(monkeypatch, *outcomes: Outcome) -> Measured:
     """Measure tiny_net with children that end as ``outcomes`` say."""
-    remaining = list(outcomes)
-    monkeypatch.setattr(measuring, "run_isolated", lambda *args, **kwargs: remaining.pop(0))
-    return add_measurements(profile("tiny_net"), conditions=Conditions(threads=2))
+    ends(monkeypatch, *outcomes)
+    return measure_profiled(profile("tiny_net"), conditions=Conditions(threads=2))
 
 
 def test_samples_sent_before_a_hard_end_are_kept(tiny, monkeypatch, known_ceilings) -> None:
-    events = [{"memory": {"peak_rss_bytes": 7, "peak_rss": {"method": "m"}}}, {"warm_up_ms": 5.0}]
-    events += [{"latency_ms": 4.0 + i, "calibration_ms": 2.0} for i in range(3)]
-    events = [{"size": "", **event} for event in events]
+    read = ResidentPeak(resting_bytes=1, input_bytes=2, method="m")
+    memory = PassMemory(cuda_peak_bytes=None, peak_rss_bytes=7, peak_rss=read, pass_ms=5.0)
+    events = [MemoryAt(size="", memory=memory), WarmUpAt(size="", warm_up_ms=5.0)]
+    events += [PairAt(size="", latency_ms=4.0 + i, calibration_ms=2.0) for i in range(3)]
     timed = Outcome("timeout", error="stopped after the time limit of 3 s", events=events)
-    document = fabricated(monkeypatch, timed)
-    assert document["latency_ms"]["samples"] == [4.0, 5.0, 6.0]
-    assert (document["latency_ms"]["complete"], document["relative_latency"]) == (False, 2.5)
-    assert document["measurement"]["status"] == "timeout"
-    assert document["measurement"]["error"] == timed.error
-    assert document["peak_rss_bytes"] == 7
-    assert as_measurements(document, [1])["latency_ms"].remark == f"timeout: {timed.error}"
-
-
-def timed_event(size: str) -> list[dict]:
-    return [{"size": size}, {"size": size, "timing": summary_of([2.0] * 20, [1.0] * 20, [2.0])}]
+    measured = fabricated(monkeypatch, timed)
+    assert measured.timing.latency_ms.samples == [4.0, 5.0, 6.0]
+    assert (measured.timing.latency_ms.complete, measured.timing.relative_latency) == (False, 2.5)
+    assert measured.measurement.status == "timeout"
+    assert measured.measurement.error == timed.error
+    assert measured.memory.peak_rss_bytes == 7
+    assert as_measurements(measured, [1])["latency_ms"].remark == f"timeout: {timed.error}"
 
 
 def test_a_size_that_ends_the_child_is_marked_and_the_others_are_measured(tiny, monkeypatch, known_ceilings) -> None:
     sizes = {"": predict("tiny_net", (32, 32), {}), "@12mp": predict("tiny_net", (64, 64), {})}
-    asked = []
-    ends = [
-        Outcome("oom", error="killed by the system", events=[{"size": ""}, {"size": "@12mp"}]),
-        Outcome("ok", {}, events=timed_event("")),
-    ]
-
-    def child(function, arguments, **how):
-        asked.append(list(arguments["sizes"]))
-        return ends.pop(0)
-
-    monkeypatch.setattr(measuring, "run_isolated", child)
-    documents = measure("tiny_net", sizes)
+    timed = TimedAt(size="", timing=summary_of([2.0] * 20, [1.0] * 20, [2.0]))
+    reply = Reply(prepared={}, memory={}, timing={}).model_dump(mode="json")
+    asked = ends(
+        monkeypatch,
+        Outcome("oom", error="killed by the system", events=[SizeEvent(size=""), SizeEvent(size="@12mp")]),
+        Outcome("ok", reply, events=[SizeEvent(size=""), timed]),
+    )
+    measured = measure("tiny_net", sizes)
     assert asked == [["", "@12mp"], [""]]
-    assert documents[""]["measurement"]["status"] == "ok"
-    assert documents[""]["relative_latency"] == 2.0
-    assert documents["@12mp"]["measurement"]["status"] == "oom"
-    empty = as_measurements(documents["@12mp"], [1])["latency_ms"]
+    assert measured[""].measurement.status == "ok"
+    assert measured[""].timing.relative_latency == 2.0
+    assert measured["@12mp"].measurement.status == "oom"
+    empty = as_measurements(measured["@12mp"], [1])["latency_ms"]
     assert (empty.value, empty.remark) == (None, "oom: killed by the system")
 
 
 def test_a_pass_that_the_ceilings_make_too_long_is_not_run(tiny, known_ceilings) -> None:
     sizes = {"": predict("tiny_net", (1536, 2048), {})}
-    document = measure("tiny_net", sizes, longest_pass=0.01)[""]
-    assert document["measurement"]["status"] == "skipped"
-    assert "one pass over 1x4x1536x2048 takes at least" in document["measurement"]["error"]
+    state = measure("tiny_net", sizes, longest_pass=0.01)[""].measurement
+    assert state.status == "skipped"
+    assert "one pass over 1x4x1536x2048 takes at least" in state.error
 
 
 def test_a_crash_leaves_the_counted_costs_and_the_reason(tiny, monkeypatch, known_ceilings) -> None:
     crash = Outcome("error", error="killed by SIGSEGV")
-    document = fabricated(monkeypatch, crash)
-    assert (document["latency_ms"], document["peak_rss_bytes"], document["roofline"]) == (None, None, None)
-    assert document["measurement"]["status"] == "error"
+    measured = fabricated(monkeypatch, crash)
+    assert (measured.timing, measured.memory, measured.roofline) == (None, None, None)
+    assert measured.measurement.status == "error"
+    document = profile("tiny_net") | measured.model_dump(mode="json")
     assert document["macs"] > 0
-    (empty,) = as_measurements(document, document["input_shape"]).values()
+    assert (document["latency_ms"], document["peak_rss_bytes"], document["roofline"]) == (None, None, None)
+    (empty,) = as_measurements(measured, document["input_shape"]).values()
     assert (empty.value, empty.remark) == (None, "error: killed by SIGSEGV")
-    assert "killed by SIGSEGV" in measured_text(document)
+    assert "killed by SIGSEGV" in measured_text(measured)
 
 
 def test_a_users_mistake_that_the_child_finds_is_one_here(tiny, monkeypatch, known_ceilings) -> None:
@@ -368,15 +392,15 @@ def test_a_users_mistake_that_the_child_finds_is_one_here(tiny, monkeypatch, kno
 
 
 def test_what_does_not_fit_is_not_run_and_says_how_much_it_needs(tiny) -> None:
-    document = add_measurements(profile("tiny_net", size=(3072, 4096)), limits=Limits(memory_bytes=1 << 28))
-    measured = document["measurement"]
-    assert (measured["status"], document["latency_ms"]) == ("skipped", None)
-    assert measured["error"].startswith("not run: input 1x4x3072x4096 needs ")
-    assert measured["error"].endswith("GiB (predicted), 0.25 GiB are allowed by --memory-limit")
-    assert measured["predicted_bytes"] > 3072 * 4096 * 12 * 4
+    found = measure_profiled(profile("tiny_net", size=(3072, 4096)), limits=Limits(memory_bytes=1 << 28))
+    measured = found.measurement
+    assert (measured.status, found.timing) == ("skipped", None)
+    assert measured.error.startswith("not run: input 1x4x3072x4096 needs ")
+    assert measured.error.endswith("GiB (predicted), 0.25 GiB are allowed by --memory-limit")
+    assert measured.predicted_bytes > 3072 * 4096 * 12 * 4
     # What a pass takes is predicted; the time needs more, and the line says how much of it is what.
-    need, process, one = map(float, re.findall(r"([\d.]+) GiB", measured["error"])[:3])
-    assert one == pytest.approx(measured["predicted_bytes"] / 2**30, abs=0.01)
+    need, process, one = map(float, re.findall(r"([\d.]+) GiB", measured.error)[:3])
+    assert one == pytest.approx(measured.predicted_bytes / 2**30, abs=0.01)
     assert need == pytest.approx(process + 1.4 * one, abs=0.02)
 
 
@@ -410,13 +434,11 @@ def test_a_device_that_is_not_there_is_a_mistake() -> None:
 
 
 def test_torch_in_a_child_keeps_to_the_memory_limit(tiny) -> None:
-    arguments = {"job": Job(model="tiny_net").model_dump(mode="json"), "sizes": {"": [1, 4, 4096, 8192]}, "budgets": {}}
-    outcome = run_isolated(
-        "benchmark.timing.measure:measure_model", arguments, limits=Limits(memory_bytes=1 << 30, seconds=60)
-    )
+    request = Request(job=Job(model="tiny_net"), sizes={"": [1, 4, 4096, 8192]})
+    outcome = measure_model.isolated(request, limits=Limits(memory_bytes=1 << 30, seconds=60))
     assert outcome.status == "oom"
 
 
 def test_summaries_say_when_they_are_not_complete() -> None:
-    assert not summary_of([1.0] * 19, [1.0] * 19, [1.0])["latency_ms"]["complete"]
-    assert summary_of([1.0] * 20, [1.0] * 20, [1.0])["latency_ms"]["complete"]
+    assert not summary_of([1.0] * 19, [1.0] * 19, [1.0]).latency_ms.complete
+    assert summary_of([1.0] * 20, [1.0] * 20, [1.0]).latency_ms.complete

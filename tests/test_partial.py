@@ -24,10 +24,10 @@ from benchmark.regression.comparing import compare
 from benchmark.regression.sources import open_set
 from benchmark.reporting import Reporter
 from benchmark.results.store import Store
-from benchmark.running import recording
+from benchmark.running import session as running_session
 from benchmark.scoring.opening import open_dataset
 from benchmark.standin.cache import MARKER
-from benchmark.sweeping import working
+from benchmark.sweeping.child import train_point
 from benchmark.training.loop import train
 from benchmark.types import Result
 from zoo.errors import UserError
@@ -336,13 +336,13 @@ def test_a_part_that_grows_is_measured_again_and_the_whole_has_its_own_key(root,
 
 
 def test_images_that_change_while_the_run_goes_on_are_noticed(root, tmp_path, monkeypatch) -> None:
-    measure = recording.Session.measure
+    measure = running_session.Session.measure
 
     def then_grow(session, *arguments, **more):
         add(root, "test", 1)
         return measure(session, *arguments, **more)
 
-    monkeypatch.setattr(recording.Session, "measure", then_grow)
+    monkeypatch.setattr(running_session.Session, "measure", then_grow)
     with pytest.raises(UserError, match="are not those with which this run began"):
         run("zrr", root, tmp_path / "out", partial=True)
 
@@ -505,4 +505,4 @@ def test_a_sweep_takes_a_part_and_notices_one_that_grows(root, recipe, tmp_path,
     task = task_of(plan, point, "0" * 20, splits, tmp_path / "out")
     add(root, "test", 9)
     with pytest.raises(UserError, match="are not those with which this sweep began"):
-        working.run_point(task=vars(task), emit=lambda event: None)
+        train_point(task)

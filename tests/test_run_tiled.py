@@ -19,17 +19,19 @@ from benchmark.fullres.network import TiledNetwork
 from benchmark.fullres.runner import subject_of
 from benchmark.leaderboard import boards, row_name
 from benchmark.placing import check
-from benchmark.reporting import Relay, Relayed, Reporter
+from benchmark.record import Record
+from benchmark.reporting import Progress, Relay, Relayed, Reporter
 from benchmark.results.store import Store
 from benchmark.running.suite import Suite
 from benchmark.selection import entry_of
-from benchmark.timing import measuring
-from benchmark.timing.job import Job
-from benchmark.timing.measure import measure_model
-from benchmark.timing.measuring import as_measurements, measure
+from benchmark.timing import session as timing_session
+from benchmark.timing.child import measure_model
+from benchmark.timing.messages import Job, MemoryAt, PreparedAt, Request, TimedAt
 from benchmark.timing.room import shortage, tiled_needs
+from benchmark.timing.session import as_measurements, measure
 from benchmark.types import RunSpec
 from tests.conftest import TINY
+from tests.test_measure import read_back
 from zoo import register_model
 from zoo.card import MODELS
 from zoo.errors import TileError, UserError
@@ -253,19 +255,18 @@ def test_an_interruption_leaves_the_images_before_it_and_no_filters(tmp_path, mo
 @pytest.fixture
 def known_ceilings(monkeypatch) -> None:
     """Spare the tests the measurement of this machine."""
-    monkeypatch.setattr(measuring, "ceilings", lambda threads, reporter: {"gemm_gflops": 100.0, "copy_gbs": 10.0})
+    monkeypatch.setattr(timing_session, "ceilings", lambda threads, reporter: {"gemm_gflops": 100.0, "copy_gbs": 10.0})
 
 
 def test_tiles_are_chosen_before_and_timed_as_a_whole() -> None:
-    events: list[dict] = []
+    events: list[Record] = []
     passes: list[int] = []
     job = Job(model="hyperunet_8_8_64", conditions=Conditions(tile="64x64"))
-    arguments = {"sizes": {"": [1, 4, 128, 96]}, "budgets": {"": 0.1}, "own_process": False}
-    found = measure_model(job=job.model_dump(mode="json"), **arguments, emit=events.append)[""]
-    order = [kind for event in events for kind in ("prepared", "memory", "timing") if kind in event]
-    assert order == ["prepared", "memory", "timing"]
-    assert (found["tiling"]["mode"], found["tiling"]["filter_passes"]) == ("filters, then tiles", 1)
-    assert found["tiling"]["num_tiles"] == 4
+    request = Request(job=job, sizes={"": [1, 4, 128, 96]}, budgets={"": 0.1}, own_process=False)
+    tiling = measure_model(request, events.append).prepared[""].tiling
+    order = [type(event) for event in events if isinstance(event, (PreparedAt, MemoryAt, TimedAt))]
+    assert order == [PreparedAt, MemoryAt, TimedAt]
+    assert (tiling.mode, tiling.filter_passes, tiling.num_tiles) == ("filters, then tiles", 1, 4)
     # A pass is the whole image: every tile, after the filters, which are found operator by operator in strips.
     network, planes = job.network(), job.planes([1, 4, 128, 96])
     network.prepare(planes)
@@ -298,7 +299,7 @@ def test_a_profile_in_tiles_says_so(zoo_bench, known_ceilings) -> None:
     assert document["peak_rss_bytes"] >= 0
     # What tiles move stays in the caches: the ceiling is that of arithmetic alone.
     assert document["roofline"]["bound"] == "compute"
-    definitions = {m.definition for m in as_measurements(document, document["input_shape"]).values()}
+    definitions = {m.definition for m in as_measurements(read_back(document), document["input_shape"]).values()}
     assert all("tiles 32x48" in definition for definition in definitions)
 
 
@@ -311,13 +312,12 @@ def test_the_memory_check_is_about_tiles(monkeypatch, known_ceilings) -> None:
     needs = tiled_needs(job, {"": predicted})
     assert needs[""] < predicted.need(whole) // 2
     assert shortage(predicted, tiled, Limits(), needs[""]) is None
-    document = measure("plainunet_8", {"": predicted}, conditions=Conditions(tile="512x512"), limits=Limits(200 * MIB))[
-        ""
-    ]
-    assert document["measurement"]["status"] == "skipped"
-    assert "needs at least 0." in document["measurement"]["error"]
-    assert "0.20 GiB are allowed by --memory-limit" in document["measurement"]["error"]
-    assert document["measurement"]["predicted_bytes"] < predicted.need(whole)
+    conditions, limits = Conditions(tile="512x512"), Limits(200 * MIB)
+    state = measure("plainunet_8", {"": predicted}, conditions=conditions, limits=limits)[""].measurement
+    assert state.status == "skipped"
+    assert "needs at least 0." in state.error
+    assert "0.20 GiB are allowed by --memory-limit" in state.error
+    assert state.predicted_bytes < predicted.need(whole)
 
 
 def test_what_is_needed_least_is_known_for_every_way() -> None:
@@ -463,13 +463,13 @@ def test_slow_images_show_their_tiles_and_fast_ones_do_not() -> None:
                 advance()
     relay.note("seams")
     assert bars.seen == ["begin vdn 3", "step", "step", "step", "end", "note seams"]
-    assert not relayed.take({"images": 1})
+    assert not relayed.take(Conditions())
 
 
 def test_a_bar_of_a_process_that_was_ended_is_closed() -> None:
     bars = Bars()
     relayed = Relayed(bars)
-    relayed.take({"pieces": 2, "of": 5, "label": "vdn"})
+    relayed.take(Progress(done=2, total=5, label="vdn"))
     relayed.close()
     assert bars.seen == ["begin vdn 5", "step", "step", "end"]
 

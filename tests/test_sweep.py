@@ -1,4 +1,4 @@
-"""Sweeps: points, budget, records, figures; interrupted ones go on, engines and workers change nothing."""
+"""Sweeps: points, budget, records, figures; interrupted ones go on, executors and workers change nothing."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmark.host.engine import Outcome, run_isolated
-from benchmark.host.worker import describe_failure
+from benchmark.host import calls as calls_of_children
+from benchmark.host.child import describe_failure
+from benchmark.host.isolation import Outcome, run_isolated
 from benchmark.reporting import Reporter
 from benchmark.results.jsonl import lock_of, read_lines
 from benchmark.results.store import Store, read_results
 from benchmark.scoring.evaluation import evaluate
 from benchmark.scoring.opening import configured
 from benchmark.sweeping import budget as budgeting
-from benchmark.sweeping import engines, figures
+from benchmark.sweeping import figures
 from benchmark.sweeping.budget import Costs, Estimate, count_members, wall_seconds
 from benchmark.sweeping.points import expand, open_splits, point_key
+from benchmark.sweeping.session import budget, sweep
 from benchmark.sweeping.settings import load_sweep
 from benchmark.sweeping.summary import thresholds
-from benchmark.sweeping.sweep import budget, sweep
 from benchmark.training.checkpoints import read_state
 from tests.conftest import TINY
 from zoo.errors import UserError
@@ -70,17 +71,17 @@ def here(monkeypatch) -> list[str]:
     """Let children run in this process, which takes no start; return the list of what they were asked for."""
     calls = []
 
-    def run(function, arguments, *, limits=None, plugin_files=None, on_event=lambda event: None) -> Outcome:
+    def run(function, arguments, *, threads, on_event, **more) -> Outcome:
         module, _, name = function.partition(":")
         arguments = json.loads(json.dumps(arguments))
-        calls.append(arguments["task"]["name"] if "task" in arguments else name)
+        calls.append(arguments["request"].get("name") or arguments["call"].partition(":")[2])
         events = []
 
         def emit(event) -> None:
             events.append(event)
             on_event(event)
 
-        torch.set_num_threads(limits.threads)
+        torch.set_num_threads(threads)
         try:
             value = getattr(importlib.import_module(module), name)(**arguments, emit=emit)
         except Exception as error:
@@ -88,8 +89,7 @@ def here(monkeypatch) -> list[str]:
             return Outcome(failure["status"], error=failure["message"], exception=failure["type"], events=events)
         return Outcome("ok", json.loads(json.dumps(value)), events=events, seconds=1.0)
 
-    monkeypatch.setattr(engines, "run_isolated", run)
-    monkeypatch.setattr(budgeting, "run_isolated", run)
+    monkeypatch.setattr(calls_of_children, "run_isolated", run)
     return calls
 
 
@@ -299,7 +299,7 @@ def test_two_workers_in_processes_of_their_own_give_what_one_here_gives(
 ) -> None:
     overrides = {"families": [{"name": "wide", "model": "tiny_net", "option": "width", "values": [2, 4]}], "seeds": [0]}
     sweep(settings, tmp_path / "one", overrides=overrides, workers=1)
-    monkeypatch.setattr(engines, "run_isolated", run_isolated)
+    monkeypatch.setattr(calls_of_children, "run_isolated", run_isolated)
     sweep(settings, tmp_path / "two", overrides=overrides, workers=2)
     one, two = numbers(tmp_path / "one"), numbers(tmp_path / "two")
     assert len(one) == 2

@@ -71,7 +71,7 @@ class OneLineErrors(click.Group):
 
 def fail_unforeseen(error: Exception) -> NoReturn:
     """Print what no command foresaw, without calling it the user's mistake, and exit."""
-    from benchmark.host.worker import is_out_of_memory
+    from benchmark.host.child import is_out_of_memory
 
     if is_out_of_memory(error):
         _say(f"out of memory ({in_one_line(error)}); choose something smaller.")

@@ -90,12 +90,14 @@ def profile(
     how = given_conditions(flags)
     document = measure(model, size=size, options=options, layers=layers, audit=audit)
     if measured:
-        from benchmark.timing.measuring import add_measurements, measured_text
+        from benchmark.timing.session import measure_profiled
+        from benchmark.timing.text import measured_text
 
-        document = add_measurements(document, **how, seed=seed_of(ctx), reporter=reporter)
+        found = measure_profiled(document, **how, seed=seed_of(ctx), reporter=reporter)
+        document |= found.model_dump(mode="json")
     if as_json:
         print_json(ctx, document)
     else:
         echo_lines(profile_text(document))
         if measured:
-            echo_lines(measured_text(document))
+            echo_lines(measured_text(found))

@@ -72,11 +72,11 @@ def run(ctx: click.Context, out: str, rerun: str, suite: str | None, as_json: bo
     reporter = start(ctx, as_json=as_json)
     from benchmark.leaderboard import write_pages
     from benchmark.results.store import Store
-    from benchmark.running import runner
+    from benchmark.running.run import run as evaluate
 
     arguments = _run_arguments(ctx, suite, flags)
     try:
-        results = runner.run(out=out, rerun=rerun, reporter=reporter, **arguments)
+        results = evaluate(out=out, rerun=rerun, reporter=reporter, **arguments)
     except KeyboardInterrupt:
         count = len(Store(out).results())
         reporter.note(f"interrupted: {count} record(s) and the scores so far are in {out}; the same command continues.")
@@ -91,7 +91,7 @@ def run(ctx: click.Context, out: str, rerun: str, suite: str | None, as_json: bo
 
 
 def _run_arguments(ctx: click.Context, suite: str | None, flags: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of ``runner.run``: the suite's, replaced by the flags that were given."""
+    """Return the arguments of ``benchmark.running.run.run``: the suite's, replaced by the flags that were given."""
     given = {
         "dataset": flags["dataset"],
         "data_root": flags["data_root"],

@@ -57,7 +57,7 @@ def sweep(
     """
     reporter = start(ctx, as_json=as_json)
     from benchmark.config import parse_value
-    from benchmark.sweeping import sweep as sweeps
+    from benchmark.sweeping import session as sweeps
     from benchmark.sweeping.budget import budget_lines
 
     given = key_values("--set", settings, "KEY=VALUE, a key of the sweep, or recipe.KEY=VALUE")

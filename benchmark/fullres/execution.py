@@ -17,7 +17,7 @@ from benchmark.fullres.subject import Subject
 from benchmark.fullres.tiles.plan import Plan
 from benchmark.fullres.tiles.probe import Seams
 from benchmark.fullres.tiles.run import Forward, Workers, run_tiled
-from benchmark.host.worker import is_out_of_memory
+from benchmark.host.child import is_out_of_memory
 from benchmark.units import MIB
 from zoo.errors import UserError, in_one_line
 from zoo.outputs import check_output

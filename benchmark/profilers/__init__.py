@@ -19,8 +19,8 @@ class ProfilerCard:
     """A registered cost.
 
     ``count`` profilers are exact: ``measure(model, trace)`` with the model on the meta device. ``timing``
-    profilers read what the measuring process returned for one size: ``measure(document)``, keys as in
-    ``zoo-bench profile --measure --json``.
+    profilers read what the measuring process returned for one size: ``measure(measured)`` with a
+    ``benchmark.measured.Measured``.
     """
 
     name: str

@@ -1,10 +1,10 @@
-"""Time of one forward pass on this machine, from what ``measure.measure_model`` returned."""
+"""Time of one forward pass on this machine, from what the measuring process returned."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+from benchmark.measured import Latency, Measured
 from benchmark.profilers import register_profiler, timing
 from benchmark.types import Measurement
 
@@ -13,58 +13,59 @@ FEW = 5
 
 
 @register_profiler("latency", kind="timing")
-def latency_of(document: Mapping[str, Any]) -> dict[str, Measurement]:
+def latency_of(measured: Measured) -> dict[str, Measurement]:
     """Time of one forward pass: median, relative to the calibration kernel, per megapixel, against the ceilings."""
-    latency, how = document["latency_ms"], document["measurement"]["conditions"]
-    if latency is None:
-        return _not_measured(document)
+    timed, how = measured.timing, measured.measurement.conditions
+    if timed is None:
+        return _not_measured(measured)
+    latency = timed.latency_ms
     beside: dict[str, Any] = {
-        "n": latency["n"],
-        "threads": latency["threads"],
-        "tainted": tuple(document["taint_reasons"]) or None,
-        "remark": _remark(document),
+        "n": latency.n,
+        "threads": latency.threads,
+        "tainted": tuple(timed.taint_reasons) or None,
+        "remark": _remark(measured, latency),
     }
-    low, high = document["relative_latency_ci"] or (None, None)
+    low, high = timed.relative_latency_ci or (None, None)
     found = {
         "latency_ms": timing(
-            latency["median"],
+            latency.median,
             "ms",
-            f"median time of one forward pass of one image {_where(document)}; {how}",
-            q1=latency["q1"],
-            q3=latency["q3"],
-            ci_low=latency["ci_low"],
-            ci_high=latency["ci_high"],
+            f"median time of one forward pass of one image {_where(measured, latency)}; {how}",
+            q1=latency.q1,
+            q3=latency.q3,
+            ci_low=latency.ci_low,
+            ci_high=latency.ci_high,
             **beside,
         ),
         "relative_latency": timing(
-            document["relative_latency"],
+            timed.relative_latency,
             "",
             f"latency_ms over the median time of a calibration kernel, timed in turn"
-            f" ({document['calibration_ms']['kernel']}), with its 95 % interval; {how}",
+            f" ({timed.calibration_ms.kernel}), with its 95 % interval; {how}",
             ci_low=low,
             ci_high=high,
             **beside,
         ),
         "ms_per_mpix": timing(
-            document["ms_per_mpix"], "ms/MPix", f"latency_ms per million pixels of the output image; {how}", **beside
+            measured.ms_per_mpix, "ms/MPix", f"latency_ms per million pixels of the output image; {how}", **beside
         ),
     }
-    if document["engine"]:
+    if measured.prepared.engine:
         text = "time to capture, convert and compile the network for one size, once, before any pass"
-        found["compile_ms"] = timing(document["engine"]["compile_ms"], "ms", f"{text}; {how}", n=1)
-    if document["roofline"]:
+        found["compile_ms"] = timing(measured.prepared.engine.compile_ms, "ms", f"{text}; {how}", n=1)
+    if measured.roofline:
         ceilings = "(a matrix product's GFLOP/s, a copy's GB/s) allow for the FLOPs and the tensors moved"
-        if not document["roofline"]["moved_bytes"]:
+        if not measured.roofline.moved_bytes:
             ceilings = "(a matrix product's GFLOP/s) allow for the network's FLOPs"
         found["ceiling_share"] = timing(
-            document["roofline"]["share_of_ceiling"],
+            measured.roofline.share_of_ceiling,
             "",
             f"time that this machine's measured ceilings {ceilings}, over latency_ms; {how}",
             higher_is_better=True,
             **beside,
         )
         found["gemm_share"] = timing(
-            document["roofline"]["compute_ms"] / latency["median"],
+            measured.roofline.compute_ms / latency.median,
             "",
             "the network's FLOPs per second of latency_ms, over those of the fastest float32 matrix product on this"
             f" machine (torch.mm, or a 1x1 convolution) with the same threads; {how}",
@@ -74,26 +75,26 @@ def latency_of(document: Mapping[str, Any]) -> dict[str, Measurement]:
     return found
 
 
-def _not_measured(document: Mapping[str, Any]) -> dict[str, Measurement]:
+def _not_measured(measured: Measured) -> dict[str, Measurement]:
     """Return an empty measurement that says why, where there should have been one."""
-    state = document["measurement"]
-    if state["status"] == "ok":
+    state = measured.measurement
+    if state.status == "ok":
         return {}
-    definition = f"median time of one forward pass of one image; {state['conditions']}"
-    return {"latency_ms": timing(None, "ms", definition, remark=f"{state['status']}: {state['error']}")}
+    definition = f"median time of one forward pass of one image; {state.conditions}"
+    return {"latency_ms": timing(None, "ms", definition, remark=f"{state.status}: {state.error}")}
 
 
-def _where(document: Mapping[str, Any]) -> str:
-    if not document["measurement"]["isolated"]:
+def _where(measured: Measured, latency: Latency) -> str:
+    if not measured.measurement.isolated:
         return "in the tool's own process, after a warm-up"
-    kept = document["latency_ms"]["heap_kept"]
+    kept = latency.heap_kept
     return "in a process of its own, after a warm-up" + (", with a heap that keeps freed memory" if kept else "")
 
 
-def _remark(document: Mapping[str, Any]) -> str | None:
-    latency, state = document["latency_ms"], document["measurement"]
-    if latency["cold"]:
+def _remark(measured: Measured, latency: Latency) -> str | None:
+    state = measured.measurement
+    if latency.cold:
         return "one cold pass"
-    if state["status"] in ("timeout", "oom", "error"):
-        return f"{state['status']}: {state['error']}"
-    return f"{latency['n']} sample{'s' if latency['n'] > 1 else ''}" if latency["n"] < FEW else None
+    if state.status in ("timeout", "oom", "error"):
+        return f"{state.status}: {state.error}"
+    return f"{latency.n} sample{'s' if latency.n > 1 else ''}" if latency.n < FEW else None

@@ -20,8 +20,8 @@ from benchmark.fullres.bf16 import filters_in_bf16
 from benchmark.fullres.enginepass import EnginePass
 from benchmark.fullres.files import MappedArray, map_input, new_array, room_text
 from benchmark.fullres.runner import FullRunner, subject_of
+from benchmark.host.child import is_out_of_memory
 from benchmark.host.turns import work_turns
-from benchmark.host.worker import is_out_of_memory
 from benchmark.imaging.imagefiles import Picture, read_picture
 from benchmark.imaging.levels import Depths, bits_used, clip_to_white, scaled, white_level
 from benchmark.placing import check

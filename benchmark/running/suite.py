@@ -47,5 +47,5 @@ class Suite(Conditions):
         return {name: getattr(self, name) for name in names & self.model_fields_set}
 
     def arguments(self) -> dict[str, Any]:
-        """Return everything else, as ``benchmark.running.runner.run`` takes it."""
+        """Return everything else, as ``benchmark.running.run.run`` takes it."""
         return self.model_dump(exclude_none=True, exclude={*Conditions.model_fields, *_LIMITS})

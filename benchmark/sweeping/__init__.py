@@ -1,1 +1,1 @@
-"""Experiment grids: settings, points, budget, engines, records and figures of ``benchmark.sweeping.sweep``."""
+"""Experiment grids: settings, points, budget, executors, records and figures of ``benchmark.sweeping.session``."""

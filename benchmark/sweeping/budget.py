@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from benchmark.costs.profiling import CostError, count_costs, meta_model, trace_card
-from benchmark.host.engine import Outcome, run_isolated
+from benchmark.sweeping.child import time_steps
+from benchmark.sweeping.messages import Probes, StepsFailed, StepsTimed
 from benchmark.sweeping.points import Point, Splits
 from benchmark.training.fitting import footprint
 from benchmark.training.objective import Objective
@@ -21,7 +22,6 @@ from benchmark.types import Measurement
 from benchmark.units import GIB
 from zoo.errors import UserError
 
-_TIMING = "benchmark.sweeping.working:time_steps"
 # What a checkpoint holds of each parameter: weights twice, two moments; float32.
 _CHECKPOINT_BYTES_PER_PARAM = 16
 
@@ -106,11 +106,14 @@ def estimate(
     probes = _probes(points, costs)
     if not probes:
         return []
-    found, outcome = _timed(probes, threads)
-    broken = [document for document in found.values() if "error" in document]
-    if len(broken) == len(probes) and all(document["type"] == "UserError" for document in broken):
-        raise UserError(broken[0]["error"])
-    start = _start_seconds(outcome, found)
+    recipes = {name: point.recipe.model_dump(mode="json") for name, point in probes.items()}
+    outcome = time_steps.isolated(Probes(recipes=recipes), threads=threads)
+    broken = [event for event in outcome.events if isinstance(event, StepsFailed)]
+    if len(broken) == len(probes) and all(failed.type == "UserError" for failed in broken):
+        raise UserError(broken[0].error)
+    found = {event.name: event for event in outcome.events if isinstance(event, StepsTimed)}
+    # What the timed steps leave of the child's time is what a child needs before its first step.
+    start = max(0.0, outcome.seconds - sum(one.timed_seconds for one in found.values()))
     return [
         Estimate(point, costs[point.member], *_predict(point, probes, found, costs, splits, start)) for point in points
     ]
@@ -126,22 +129,10 @@ def _probes(points: Sequence[Point], costs: Mapping[tuple[str, str], Costs]) -> 
     return chosen
 
 
-def _timed(probes: Mapping[str, Point], threads: int) -> tuple[dict[str, dict[str, Any]], Outcome]:
-    recipes = {name: point.recipe.model_dump(mode="json") for name, point in probes.items()}
-    outcome = run_isolated(_TIMING, {"recipes": recipes}, threads=threads)
-    return {event["name"]: event for event in outcome.events}, outcome
-
-
-def _start_seconds(outcome: Outcome, found: Mapping[str, dict[str, Any]]) -> float:
-    """Return what a child needs before its first step: what the timed steps leave of this child's time."""
-    worked = sum(document.get("timed_seconds", 0.0) for document in found.values())
-    return max(0.0, outcome.seconds - worked)
-
-
 def _predict(
     point: Point,
     probes: Mapping[str, Point],
-    found: Mapping[str, dict[str, Any]],
+    found: Mapping[str, StepsTimed],
     costs: Mapping[tuple[str, str], Costs],
     splits: Splits,
     start: float,
@@ -150,30 +141,29 @@ def _predict(
     timed = [
         (costs[probe.member].value("params") or 0, found[name])
         for name, probe in probes.items()
-        if probe.family.name == point.family.name and "step_seconds" in found.get(name, {})
+        if probe.family.name == point.family.name and name in found
     ]
     params = costs[point.member].value("params")
     if not timed or params is None:
         return None, None
     about = timed[0][1]
-    step, image = (
-        _on_line([(x, document[id]) for x, document in timed], params) for id in ("step_seconds", "image_seconds")
-    )
-    images = about["validation_images"] + splits.test_images + splits.train_images
+    step = _on_line([(x, one.step_seconds) for x, one in timed], params)
+    image = _on_line([(x, one.image_seconds) for x, one in timed], params)
+    images = about.validation_images + splits.test_images + splits.train_images
     memory = _memory(costs[point.member].step_bytes, probes, found, costs)
-    return start + about["steps"] * step + images * image, memory
+    return start + about.steps * step + images * image, memory
 
 
 def _memory(
     step_bytes: int | None,
     probes: Mapping[str, Point],
-    found: Mapping[str, dict[str, Any]],
+    found: Mapping[str, StepsTimed],
     costs: Mapping[tuple[str, str], Costs],
 ) -> int | None:
     """Return the peak of a point: that of the first probe, with the counted bytes of its own step in their place."""
     # The first: a later one finds the memory of those before it in use.
     name = next(iter(found))
-    peak, counted = found[name].get("peak_bytes"), costs[probes[name].member].step_bytes
+    peak, counted = found[name].peak_bytes, costs[probes[name].member].step_bytes
     return None if peak is None or counted is None or step_bytes is None else peak - counted + step_bytes
 
 

@@ -22,6 +22,8 @@ from zoo.options import resolve_options
 
 # By the metrics' definitions, not the fast pass: part of the numbers.
 SCORING = "float64"
+# Suffix of the ids of what was measured on images of the training split.
+ON_TRAIN = "@train"
 
 
 @dataclass(frozen=True)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from benchmark.cleaning import encodable
 from benchmark.conditions import Conditions
-from benchmark.host.engine import Outcome
 from benchmark.host.environment import describe_environment
+from benchmark.host.isolation import Outcome
 from benchmark.metrics import METRICS
 from benchmark.profilers import PROFILERS
 from benchmark.selection import jsonable_options
 from benchmark.sweeping.budget import Costs
+from benchmark.sweeping.child import digests_of
+from benchmark.sweeping.messages import Task, Trained
 from benchmark.sweeping.points import SCORING, Point, Splits
 from benchmark.sweeping.settings import Plan
-from benchmark.sweeping.working import Task, digests_of
-from benchmark.types import Dataset, Environment, Measurement, Result, RunSpec
+from benchmark.types import Dataset, Environment, Result, RunSpec
 
 POINTS = "points"
 
@@ -44,36 +42,27 @@ def task_of(plan: Plan, point: Point, key: str, splits: Splits, out: Path) -> Ta
 
 def result_of(plan: Plan, point: Point, task: Task, splits: Splits, costs: Costs, outcome: Outcome) -> Result:
     """Return the record of a point, however it ended; its options say family and seed beside those of the network."""
-    done: Mapping[str, Any] = outcome.value or {}
-    measured = {id: Measurement.model_validate(value) for id, value in done.get("measurements", {}).items()}
-    environment = (
-        Environment.model_validate(done["environment"])
-        if done
-        else describe_environment().model_copy(update={"threads": plan.sweep.threads})
-    )
-    weights = done.get("weights")
-    return Result(
+    done: Trained | None = outcome.value
+    here = describe_environment().model_copy(update={"threads": plan.sweep.threads})
+    environment = done.environment if done else here
+    own = {"family": point.family.name, "seed": point.seed}
+    return Result.of(
+        _spec_of(point, task, splits, done, environment),
         key=task.key,
-        model=point.card.name,
-        options={**jsonable_options(point.options), "family": point.family.name, "seed": point.seed},
-        dataset=splits.test.name,
-        split=splits.test.split,
-        n=done.get("n", 0),
+        options={**jsonable_options(point.options), **own},
+        n=done.n if done else 0,
         evidence="trained" if done else "untrained",
         status=outcome.status,
-        error=encodable(outcome.error),
-        seconds=round(outcome.seconds, 3),
-        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        measurements=costs.measurements | measured,
-        per_image=done.get("per_image"),
-        pictures=None,
-        phases=done.get("phases", {}),
+        error=outcome.error,
+        seconds=outcome.seconds,
+        measurements=costs.measurements | (done.measurements if done else {}),
+        per_image=done.per_image if done else None,
+        phases=done.phases if done else {},
         notes=[f"sweep {plan.name}, recipe {plan.recipe_name}", _trained_on(splits.train)],
-        weights={**weights, "recipe": plan.recipe_name} if weights else None,
-        spec=_spec_of(point, task, splits, done, environment),
+        weights={**done.weights, "recipe": plan.recipe_name} if done else None,
         protocol=splits.card.protocol.record(),
         environment=environment,
-        data=encodable(dict(splits.test.provenance)),
+        data=splits.test.provenance,
     )
 
 
@@ -82,13 +71,13 @@ def _trained_on(train: Dataset) -> str:
     return f"trained on {train.name} {train.split}" + (f", {part} images" if part else "")
 
 
-def _spec_of(point: Point, task: Task, splits: Splits, done: Mapping[str, Any], environment: Environment) -> RunSpec:
+def _spec_of(point: Point, task: Task, splits: Splits, done: Trained | None, environment: Environment) -> RunSpec:
     whole = task.test_images == len(splits.test.ids)
     return RunSpec(
         model=point.card.name,
         options=jsonable_options(point.options),
         code=point.card.code_digest,
-        weights_digest=done["weights"]["sha256"] if done else None,
+        weights_digest=done.weights["sha256"] if done else None,
         dataset=splits.test.name,
         dataset_digest=splits.test.digest(None if whole else task.test_images),
         split=splits.test.split,
@@ -96,7 +85,7 @@ def _spec_of(point: Point, task: Task, splits: Splits, done: Mapping[str, Any], 
         protocol=f"{splits.card.protocol.name}-v{splits.card.protocol.version}",
         metrics={id: METRICS.get(id).version for id in task.metrics},
         profilers=[profiler.name for profiler in PROFILERS if profiler.kind == "count"],
-        conditions=Conditions(threads=environment.threads, device=done.get("device", "cpu")),
+        conditions=Conditions(threads=environment.threads, device=done.device if done else "cpu"),
         seed=point.seed,
         evaluate=True,
         scoring=SCORING,

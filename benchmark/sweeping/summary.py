@@ -13,9 +13,8 @@ from typing import Any
 
 from benchmark.cleaning import csv_cell
 from benchmark.replacing import replace_text
-from benchmark.sweeping.points import Point, Splits
+from benchmark.sweeping.points import ON_TRAIN, Point, Splits
 from benchmark.sweeping.settings import Plan
-from benchmark.sweeping.working import ON_TRAIN
 from benchmark.types import Result, encode_number
 
 DATA_FILES = ("points.csv", "points.json")

@@ -14,7 +14,7 @@ from benchmark.host import machine
 from benchmark.host.environment import describe_environment
 from benchmark.host.turns import timing_turn
 from benchmark.reporting import Reporter
-from benchmark.timing.measure import CALIBRATION, calibration_kernel, stopwatch
+from benchmark.timing.child import CALIBRATION, calibration_kernel, stopwatch
 from benchmark.timing.sampling import observed, summarize, taint_reasons
 from benchmark.units import GIB
 

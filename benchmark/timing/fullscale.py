@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -10,11 +9,12 @@ from typing import Any
 from benchmark.conditions import Conditions
 from benchmark.costs.prediction import Predicted, predicted_of
 from benchmark.costs.profiling import count_costs, meta_model, trace_card
-from benchmark.host.engine import can_isolate
 from benchmark.host.environment import describe_environment
+from benchmark.host.isolation import can_isolate
+from benchmark.measured import Measured
 from benchmark.placing import resolved
 from benchmark.selection import Entry, entry_of, jsonable_options
-from benchmark.timing.measuring import as_measurements, measure
+from benchmark.timing.session import as_measurements, measure
 from benchmark.types import Measurement, ProtocolRecord, Result, RunSpec, Tiling
 from zoo.errors import UserError
 
@@ -49,38 +49,28 @@ def time_full_scale(
         shape = list(traced.input_shape)
         for id, cost in count_costs(network, traced).items():
             measurements[f"{id}@fullscale"] = cost.model_copy(update={"input_shape": shape})
-        document = _measure(entry, predicted_of(traced, network), seed, conditions)
-        if document["tiling"]:
-            tilings.append(Tiling.model_validate(document["tiling"]))
-        for id, one in as_measurements(document, shape).items():
+        measured = _measure(entry, predicted_of(traced, network), seed, conditions)
+        tilings += [measured.prepared.tiling] if measured.prepared.tiling else []
+        for id, one in as_measurements(measured, shape).items():
             measurements[f"{id}@fullscale"] = one
     except UserError as failure:
         error = str(failure)
     spec = _spec(entry, size, seed, conditions)
-    return Result(
-        key=spec.key(),
-        model=entry.card.name,
-        options=jsonable_options(entry.options),
-        dataset=NAME,
-        split=f"{size[0]}x{size[1]}",
-        n=0,
+    return Result.of(
+        spec,
         evidence=entry.evidence,
         status="error" if error else "ok",
         error=error,
-        seconds=round(time.perf_counter() - begin, 3),
-        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        seconds=time.perf_counter() - begin,
         measurements=measurements,
-        per_image=None,
-        pictures=None,
-        spec=spec,
         protocol=_PROTOCOL,
         environment=describe_environment(),
         tilings=tilings,
     )
 
 
-def _measure(entry: Entry, predicted: Predicted, seed: int, conditions: Conditions) -> dict[str, Any]:
-    document = measure(
+def _measure(entry: Entry, predicted: Predicted, seed: int, conditions: Conditions) -> Measured:
+    measured = measure(
         entry.card.name,
         {"": predicted},
         options=entry.options,
@@ -89,10 +79,9 @@ def _measure(entry: Entry, predicted: Predicted, seed: int, conditions: Conditio
         budgets={"": BUDGET_SECONDS},
         isolate=can_isolate(entry.card.build),
     )[""]
-    state = document["measurement"]
-    if document["latency_ms"] is None:
-        raise UserError(f"{state['status']}: {state['error']}")
-    return document
+    if measured.timing is None:
+        raise UserError(f"{measured.measurement.status}: {measured.measurement.error}")
+    return measured
 
 
 def _spec(entry: Entry, size: tuple[int, int], seed: int, conditions: Conditions) -> RunSpec:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from benchmark.fullres.network import TiledNetwork
 from benchmark.host import machine
+from benchmark.host.calls import Emit
+from benchmark.measured import EngineCost, Prepared
 from benchmark.placing import place
 from benchmark.reporting import Relay, Reporter
-from benchmark.timing.job import Job
+from benchmark.timing.messages import Job
 from zoo.errors import SizeError
 from zoo.raw import padded_size
 
-Emit = Callable[[Any], None]
+if TYPE_CHECKING:
+    from benchmark.backends.compiled import Cost
 
 
 @contextlib.contextmanager
@@ -40,49 +43,42 @@ def run_once(network: nn.Module, planes: Tensor) -> None:
         network(planes)
 
 
-def prepare(task: Job, network: nn.Module, planes: Tensor, library_bytes: int | None) -> dict[str, Any]:
-    """Decide on tiles and let an engine compile for planes of this size; return what came of it, JSON-ready.
-
-    ``tiling``: how images go through, None where they do so whole. ``engine``: seconds and resident bytes that this
-    took, None where torch runs.
-    """
+def prepare(job: Job, network: nn.Module, planes: Tensor, library_bytes: int | None) -> Prepared:
+    """Decide on tiles and let an engine compile for planes of this size; return what came of it."""
     tiling, resident = None, None
     before = _compile_seconds(network)
     if isinstance(network, TiledNetwork):
         resident = network.prepare(planes)
         (tiling,) = (one for one in network.tilings("time") if one.input_shape == list(planes.shape))
-    elif not task.conditions.by_torch:
-        prepare: Callable[[Tensor], Any] = network.prepare  # type: ignore[assignment]
-        cost = prepare(planes)
+    elif not job.conditions.by_torch:
+        compile_for: Callable[[Tensor], Cost | None] = network.prepare  # type: ignore[assignment]
+        cost = compile_for(planes)
         resident = cost.resident_bytes if cost else None
-    engine = {
-        "compile_ms": 1000 * (_compile_seconds(network) - before),
-        "compile_rss_bytes": resident,
-        "library_rss_bytes": library_bytes,
-    }
-    return {
-        "engine": None if task.conditions.by_torch else engine,
-        "tiling": tiling.model_dump(mode="json") if tiling else None,
-    }
+    engine = EngineCost(
+        compile_ms=1000 * (_compile_seconds(network) - before),
+        compile_rss_bytes=resident,
+        library_rss_bytes=library_bytes,
+    )
+    return Prepared(engine=None if job.conditions.by_torch else engine, tiling=tiling)
 
 
 def _compile_seconds(network: nn.Module) -> float:
     return float(getattr(network, "compile_seconds", 0.0))
 
 
-def load_libraries(task: Job, network: nn.Module, pixels: int) -> int | None:
+def load_libraries(job: Job, network: nn.Module, pixels: int) -> int | None:
     """Run a pass on the smallest planes that the network takes, so that thread pools and code are in memory.
 
     An engine runs a network of one layer instead, for which it compiles fast; returns the bytes that this took.
     """
-    if not task.conditions.by_torch:
+    if not job.conditions.by_torch:
         before = machine.resident_bytes()
-        run_once(place(nn.Conv2d(4, 4, 3, padding=1), task.conditions), torch.rand(1, 4, 32, 32))
+        run_once(place(nn.Conv2d(4, 4, 3, padding=1), job.conditions), torch.rand(1, 4, 32, 32))
         gc.collect()
         machine.return_free_memory()
         after = machine.resident_bytes()
         return None if before is None or after is None else max(0, after - before)
-    entry = task.entry()
+    entry = job.entry()
     spec = entry.card.input_for(entry.options)
     least = max(spec.min_size, spec.multiple, 32)
     # Without its tiles, which are not chosen yet.
@@ -91,5 +87,5 @@ def load_libraries(task: Job, network: nn.Module, pixels: int) -> int | None:
     with contextlib.suppress(SizeError, RuntimeError, ValueError):
         size = padded_size(least, least, spec)
         if size[0] * size[1] < pixels:
-            run_once(network, task.planes((1, spec.channels, *size)))
+            run_once(network, job.planes((1, spec.channels, *size)))
     return None

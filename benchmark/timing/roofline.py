@@ -22,8 +22,9 @@ import torch.nn.functional as F
 
 from benchmark.cache import cache_root
 from benchmark.conditions import Limits
-from benchmark.host.engine import run_isolated
 from benchmark.host.environment import describe_environment
+from benchmark.host.isolation import run_isolated
+from benchmark.measured import Roofline
 from benchmark.replacing import replace_text
 from benchmark.reporting import Reporter
 from zoo.errors import DiskError
@@ -43,9 +44,7 @@ def ceilings(threads: int, reporter: Reporter | None = None) -> dict[str, float]
     known = _read(file)
     if known is None:
         (reporter or Reporter()).note(f"measuring this machine's ceilings with {threads} threads, once ...")
-        outcome = run_isolated(
-            "benchmark.timing.roofline:measure_ceilings", {}, limits=Limits(seconds=120), threads=threads
-        )
+        outcome = run_isolated(f"{__name__}:measure_ceilings", {}, limits=Limits(seconds=120), threads=threads)
         if outcome.status != "ok":
             (reporter or Reporter()).note(f"warning: the ceilings were not measured: {outcome.error}")
             return None
@@ -82,20 +81,21 @@ def _fastest(run: Callable[[], Any]) -> float:
     return min(times)
 
 
-def roofline(flops: int, moved_bytes: int, latency_ms: float, limits: Mapping[str, float]) -> dict[str, Any]:
+def roofline(flops: int, moved_bytes: int, latency_ms: float, allowed: Mapping[str, float]) -> Roofline:
     """Return the time that the ceilings allow against the time measured, and which ceiling is the nearer one."""
-    compute = flops / limits["gemm_gflops"] / 1e6
-    bandwidth = moved_bytes / limits["copy_gbs"] / 1e6
-    allowed = max(compute, bandwidth)
-    return {
-        **limits,
-        "moved_bytes": moved_bytes,
-        "compute_ms": compute,
-        "bandwidth_ms": bandwidth,
-        "allowed_ms": allowed,
-        "share_of_ceiling": allowed / latency_ms,
-        "bound": "compute" if compute >= bandwidth else "bandwidth",
-    }
+    compute = flops / allowed["gemm_gflops"] / 1e6
+    bandwidth = moved_bytes / allowed["copy_gbs"] / 1e6
+    least = max(compute, bandwidth)
+    return Roofline(
+        gemm_gflops=allowed["gemm_gflops"],
+        copy_gbs=allowed["copy_gbs"],
+        moved_bytes=moved_bytes,
+        compute_ms=compute,
+        bandwidth_ms=bandwidth,
+        allowed_ms=least,
+        share_of_ceiling=least / latency_ms,
+        bound="compute" if compute >= bandwidth else "bandwidth",
+    )
 
 
 def _cache_file(threads: int) -> Path:

@@ -14,7 +14,7 @@ from benchmark.fullres.needing import least_need
 from benchmark.fullres.runner import subject_of
 from benchmark.host import machine
 from benchmark.results.renewing import parts_of_need
-from benchmark.timing.job import TILED_HEAP_FACTOR, Job
+from benchmark.timing.messages import TILED_HEAP_FACTOR, Job
 from benchmark.units import GIB
 
 # torch, its libraries and the interpreter in a child that has done one small pass.

@@ -1,8 +1,7 @@
-"""The records of one run: what is common to its models, and one model's record in the making."""
+"""A run as its parent process sees it: what is common to its models, and one model's record in the making."""
 
 from __future__ import annotations
 
-import datetime
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -10,23 +9,23 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from benchmark.cleaning import encodable
 from benchmark.conditions import Conditions, Limits
 from benchmark.costs.prediction import Predicted
 from benchmark.datacheck.screening import screen
-from benchmark.host.engine import Outcome, can_isolate, run_here, run_isolated
 from benchmark.host.environment import describe_environment
+from benchmark.host.isolation import Outcome, can_isolate
 from benchmark.metrics import METRICS
 from benchmark.placing import resolved
 from benchmark.profilers import PROFILERS
+from benchmark.record import Record
 from benchmark.reporting import Relayed, Reporter
 from benchmark.results.store import Store
-from benchmark.running.work import Work, digest_of_ids, do_work
+from benchmark.running.child import count_and_evaluate, digest_of_ids
+from benchmark.running.messages import Counted, Done, ImageDone, Work
 from benchmark.scoring.evaluation import mean_scores
 from benchmark.selection import Entry, jsonable_options, target_scale
-from benchmark.timing.measuring import as_measurements, measure
+from benchmark.timing.session import as_measurements, measure
 from benchmark.types import Dataset, DatasetCard, Measurement, Result, RunSpec, Status, Tiling
 from zoo.errors import UserError
 from zoo.identity import is_unknown
@@ -187,66 +186,56 @@ class _Recording:
             # A damaged file, weights that do not fit or a full disk: the user mends it and runs again; nothing is
             # recorded, and the scores so far are kept.
             raise UserError(outcome.error)
-        status, error, done = outcome.status, outcome.error, outcome.value or {"n": 0, "phases": {}}
+        status, error, done = outcome.status, outcome.error, outcome.value or Done()
         kept = session.store.journal(self.spec.key()).path
-        left_out = session.left_out | done.get("skipped", {}) if entry.evaluate else {}
+        left_out = session.left_out | done.skipped if entry.evaluate else {}
         if status == "ok" and entry.evaluate:
             self._score(done, left_out)
             status, error = self._time()
-        return Result(
-            key=self.spec.key(),
-            model=entry.card.name,
-            options=jsonable_options(entry.options),
-            dataset=session.data.name,
-            split=session.data.split,
-            n=done["n"],
+        return Result.of(
+            self.spec,
+            n=done.n,
             evidence=entry.evidence,
             status=status,
-            error=encodable(error),
-            seconds=round(time.perf_counter() - begin, 3),
-            created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            error=error,
+            seconds=time.perf_counter() - begin,
             measurements=self.measurements,
             per_image=str(kept.relative_to(session.store.root)) if self.journal.path.exists() else None,
-            pictures=done.get("pictures"),
-            gallery=done.get("gallery"),
+            pictures=done.pictures,
+            gallery=done.gallery,
             timings=self.timings,
-            phases={name: round(seconds, 4) for name, seconds in sorted(done["phases"].items())},
-            notes=encodable(self.notes),
+            phases={name: round(seconds, 4) for name, seconds in sorted(done.phases.items())},
+            notes=self.notes,
             num_skipped=len(left_out),
-            skipped=encodable(dict(list(left_out.items())[:SKIPPED_LISTED])),
-            shift_plot=done.get("shift_plot"),
-            fingerprint=done.get("fingerprint"),
+            skipped=dict(list(left_out.items())[:SKIPPED_LISTED]),
+            shift_plot=done.shift_plot,
+            fingerprint=done.fingerprint,
             output_shapes=self.output_shapes,
             tilings=self.tilings,
-            weights=encodable(entry.weights_record()),
-            spec=self.spec,
+            weights=entry.weights_record(),
             protocol=session.card.protocol.record(),
             environment=describe_environment().model_copy(update={"threads": self.spec.conditions.threads}),
-            data=encodable(dict(session.data.provenance)),
+            data=session.data.provenance,
         )
 
     def _work(self) -> Outcome:
-        session, entry = self.session, self.entry
-        arguments = {"work": self._task().model_dump(mode="json")}
+        session, entry, request = self.session, self.entry, self._task()
         count, relayed = session.count if entry.evaluate else 0, Relayed(session.reporter)
         with session.reporter.progress(entry.label, count) as advance, closing(relayed):
 
-            def take(event: dict[str, Any]) -> None:
-                if "images" in event:
+            def take(event: Record) -> None:
+                if isinstance(event, ImageDone):
                     advance()
-                elif not relayed.take(event):
+                elif isinstance(event, Counted):
                     self._take_costs(event)
+                else:
+                    relayed.take(event)
 
             # What ships with the package is trusted to be counted here, where torch is loaded already.
             if self.isolated or (session.isolate and not entry.card.is_builtin and can_isolate(entry.card.build)):
-                return run_isolated(
-                    "benchmark.running.work:do_work",
-                    arguments,
-                    limits=session.limits,
-                    threads=self.spec.conditions.threads,
-                    on_event=take,
-                )
-            return run_here(do_work, arguments, on_event=take)
+                threads = self.spec.conditions.threads
+                return count_and_evaluate.isolated(request, limits=session.limits, threads=threads, on_event=take)
+            return count_and_evaluate.here(request, on_event=take)
 
     def _task(self) -> Work:
         session, entry, spec = self.session, self.entry, self.spec
@@ -275,29 +264,28 @@ class _Recording:
             memory_limit=session.limits.memory_bytes,
         )
 
-    def _take_costs(self, event: Mapping[str, Any]) -> None:
-        costs = {id: Measurement.model_validate(cost) for id, cost in event["costs"].items()}
+    def _take_costs(self, counted: Counted) -> None:
+        costs = counted.costs
         if not self.spec.conditions.by_torch or self.spec.conditions.is_tiled:
             # Counted for torch's own kernels on a whole image; other costs are the same however it runs.
             costs = {id: cost for id, cost in costs.items() if not id.startswith("predicted_rss_bytes")}
         self.measurements |= costs
-        self.predicted = {suffix: Predicted(**one) for suffix, one in event["predicted"].items()}
-        self.output_shapes = event["output_shapes"]
-        self.notes += event["notes"]
+        self.predicted, self.output_shapes = counted.predicted, counted.output_shapes
+        self.notes += counted.notes
 
-    def _score(self, done: Mapping[str, Any], left_out: Mapping[str, str]) -> None:
+    def _score(self, done: Done, left_out: Mapping[str, str]) -> None:
         session = self.session
-        if not done["n"]:
+        if not done.n:
             first = next(iter(left_out.values()), "")
             raise UserError(f"{session.data.name}: all {session.count} images were left out, the first one: {first}")
         if left_out:
             self.notes.append(f"{len(left_out)} images or files left out because they are bad")
-        self.notes += [done[name] for name in ("shifts", "no_fingerprint") if name in done]
+        self.notes += done.notes
         self.notes += session.remarks
         scores = self.journal.read()
         wanted = {id: scores[id] for id in session.data.ids[: session.count] if id not in left_out}
         means = mean_scores(wanted, list(self.spec.metrics), session.card.protocol, self.spec.scoring)
-        self.tilings += [Tiling.model_validate(one) for one in done["tilings"]]
+        self.tilings += done.tilings
         seams = [one.text for one in self.tilings if one.seams]
         # Not the network's own: a sign beside the number, and in a note by how much.
         remark = {"remark": "; ".join(seams)} if seams else {}
@@ -311,7 +299,7 @@ class _Recording:
             return "ok", None
         limit = session.limits.seconds
         with session.reporter.progress(f"{entry.label}: time and memory", 0):
-            documents = measure(
+            measured = measure(
                 entry.card.name,
                 sizes,
                 options=entry.options,
@@ -325,21 +313,24 @@ class _Recording:
                 reporter=session.reporter,
             )
         samples = {}
-        for suffix, document in documents.items():
-            found = as_measurements(document, sizes[suffix].shape)
+        for suffix, one in measured.items():
+            found = as_measurements(one, sizes[suffix].shape)
             self.measurements |= {id + suffix: measurement for id, measurement in found.items()}
-            if document["latency_ms"]:
-                samples[suffix] = {name: document[name]["samples"] for name in ("latency_ms", "calibration_ms")}
-                samples[suffix] |= {"warm_up_ms": document["latency_ms"]["warm_up"], "observed": document["observed"]}
-            if document["tiling"]:
-                self.tilings.append(Tiling.model_validate(document["tiling"]))
-            state = document["measurement"]
+            state, timing = one.measurement, one.timing
+            if timing:
+                samples[suffix] = {
+                    "latency_ms": timing.latency_ms.samples,
+                    "calibration_ms": timing.calibration_ms.samples,
+                    "warm_up_ms": timing.latency_ms.warm_up,
+                    "observed": timing.observed,
+                }
+            if one.prepared.tiling:
+                self.tilings.append(one.prepared.tiling)
             # Where there are samples, the measurement says itself what is wrong with them.
-            if state["status"] != "ok" and document["latency_ms"] is None:
-                self.notes.append(f"time at {'x'.join(map(str, sizes[suffix].shape[1:]))}: {state['error']}")
+            if state.status != "ok" and timing is None:
+                self.notes.append(f"time at {'x'.join(map(str, sizes[suffix].shape[1:]))}: {state.error}")
         if samples:
             self.timings = session.store.save_timings(self.spec.key(), samples)
-        first = documents.get("", {}).get("measurement", {"status": "ok"})
-        if first["status"] in ("oom", "error"):
-            return first["status"], first["error"]
+        if "" in measured and (first := measured[""].measurement).status in ("oom", "error"):
+            return first.status, first.error
         return "ok", None

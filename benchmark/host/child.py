@@ -1,4 +1,4 @@
-"""The child's side of ``benchmark.host.engine``: take one request, call one function, report in JSON lines.
+"""The child's side of ``benchmark.host.isolation``: take one request, call one function, report in JSON lines.
 
 What the function or a model prints goes to stderr: the real stdout is the channel to the parent, whose lines begin
 with a word that only this request has. The child ends with its parent, also when that one is killed.

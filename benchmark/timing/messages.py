@@ -1,4 +1,4 @@
-"""What is measured: a model and how it runs."""
+"""What the measuring process is asked for, and what it sends while it measures."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from benchmark.conditions import Conditions
 from benchmark.fullres.network import TiledNetwork
+from benchmark.measured import PassMemory, Prepared, Timing
 from benchmark.placing import layout, place
 from benchmark.record import Record
 from benchmark.selection import Entry, entry_of
@@ -46,3 +47,63 @@ class Job(Record):
         """Return uniform noise in [0, 1] of a shape (N, C, H, W), laid out as the network gets it."""
         generator = torch.Generator().manual_seed(self.seed)
         return layout(torch.rand(*shape, generator=generator), self.conditions)
+
+
+class Request(Record):
+    """What a child measures, at which shapes (N, C, H, W) by the names of sizes.
+
+    ``budgets`` are seconds of timing by size (None, or not there: the usual ones); a first pass of more than
+    ``cold_after`` seconds (None: the budget) is not repeated. ``own_process`` says that the process may be told, for
+    good, how to handle freed memory.
+    """
+
+    job: Job
+    sizes: dict[str, list[int]]
+    budgets: dict[str, float | None] = {}
+    cold_after: float | None = None
+    own_process: bool = True
+
+
+class SizeEvent(Record):
+    """Something at one size; on its own it says that the child has come to that size."""
+
+    size: str
+
+
+class PreparedAt(SizeEvent):
+    """Tiles are chosen, and an engine has compiled."""
+
+    prepared: Prepared
+
+
+class MemoryAt(SizeEvent):
+    """The memory of a pass is measured."""
+
+    memory: PassMemory
+
+
+class WarmUpAt(SizeEvent):
+    """One pass of the warm-up, in ms."""
+
+    warm_up_ms: float
+
+
+class PairAt(SizeEvent):
+    """One pass of the network and one of the calibration kernel, in ms."""
+
+    latency_ms: float
+    calibration_ms: float
+
+
+class TimedAt(SizeEvent):
+    """The timing is complete."""
+
+    timing: Timing
+
+
+class Reply(Record):
+    """What was measured, by the names of sizes; the parent has had it piece by piece before."""
+
+    prepared: dict[str, Prepared]
+    memory: dict[str, PassMemory]
+    timing: dict[str, Timing]

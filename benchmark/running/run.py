@@ -1,4 +1,4 @@
-"""Models x dataset -> records: what ``zoo-bench run`` does."""
+"""What ``zoo-bench run`` does: models over a dataset, one record each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmark.metrics import METRICS
 from benchmark.placing import check
 from benchmark.reporting import Reporter
 from benchmark.results.store import Store
-from benchmark.running.recording import SIZES, Session
+from benchmark.running.session import SIZES, Session
 from benchmark.scoring.opening import configured, open_with_root
 from benchmark.selection import select, with_shipped_weights
 from benchmark.types import Result

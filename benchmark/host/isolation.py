@@ -27,7 +27,7 @@ from typing import Any
 
 from benchmark.conditions import Limits
 from benchmark.host import machine
-from benchmark.host.worker import describe_failure
+from benchmark.host.child import describe_failure
 from benchmark.types import Status
 from zoo import plugins
 from zoo.errors import UserError, shortened
@@ -40,7 +40,7 @@ END_SECONDS = 5.0
 _STDERR_BYTES = 20_000
 # By it the processes are found that a model started and that left its session.
 _MARK = "ZOO_BENCH_CHILD"
-_BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from benchmark.host.worker import main; main()"
+_BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from benchmark.host.child import main; main()"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 

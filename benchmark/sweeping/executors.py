@@ -1,6 +1,6 @@
 """Where the points of a sweep run: in child processes of this machine, or through Ray on many.
 
-Either way a point is one call of ``run_point`` in a process of its own with the threads that the sweep's file says,
+Either way a point is one call of ``train_point`` in a process of its own with the threads that the sweep's file says,
 so results depend neither on the engine nor on how many points run at once.
 """
 
@@ -13,18 +13,20 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol
 
-from benchmark.host.engine import Outcome, run_isolated
-from benchmark.host.worker import describe_failure
-from benchmark.sweeping.working import Task
+from benchmark.host.child import describe_failure
+from benchmark.host.isolation import Outcome
+from benchmark.record import Record
+from benchmark.reporting import Note
+from benchmark.sweeping.child import train_point
+from benchmark.sweeping.messages import Task
 from zoo.errors import UserError
 from zoo.plugins import loaded_files
 
-WORK = "benchmark.sweeping.working:run_point"
 Listen = Callable[[Task, str], None]
 Ended = Generator[tuple[Task, Outcome], None, None]
 
 
-class Engine(Protocol):
+class Executor(Protocol):
     """Runs tasks; what it yields comes in the order in which they end. Closing the generator stops the others."""
 
     workers: int
@@ -37,7 +39,7 @@ class _Stopped(Exception):  # noqa: N818
     """The sweep ends before its points."""
 
 
-class LocalEngine:
+class LocalExecutor:
     """``workers`` child processes of this machine at a time, of ``threads`` each."""
 
     def __init__(self, workers: int, threads: int) -> None:
@@ -69,13 +71,14 @@ class LocalEngine:
             stopping.set()
 
     def _run_one(self, task: Task, listen: Listen, stopping: threading.Event) -> Outcome:
-        def take(event: dict[str, Any]) -> None:
+        def take(event: Record) -> None:
             if stopping.is_set():
                 raise _Stopped
-            listen(task, event["note"])
+            if isinstance(event, Note):
+                listen(task, event.text)
 
         try:
-            return run_isolated(WORK, {"task": vars(task)}, threads=self.threads, on_event=take)
+            return train_point.isolated(task, threads=self.threads, on_event=take)
         except _Stopped:
             raise
         except Exception as error:
@@ -84,12 +87,12 @@ class LocalEngine:
             return Outcome(failure["status"], error=f"{failure['type']}: {failure['message']}")
 
 
-def run_remote(task: dict[str, Any], threads: int, plugins: list[str]) -> Outcome:
+def run_remote(task: Task, threads: int, plugins: list[str]) -> Outcome:
     """Run a point in a child process of a Ray worker; what it said stays there."""
-    return run_isolated(WORK, {"task": task}, threads=threads, plugin_files=plugins)
+    return train_point.isolated(task, threads=threads, plugin_files=plugins)
 
 
-class RayEngine:
+class RayExecutor:
     """Points as Ray tasks, on the cluster at ``address`` or on this machine; ``workers`` limits how many at a time.
 
     The folders of the sweep and of the data, plug-in files and the stand-in's cache are read under the same paths
@@ -126,7 +129,7 @@ class RayEngine:
             while waiting or running:
                 while waiting and len(running) < self.workers:
                     task = waiting.pop(0)
-                    running[remote.remote(vars(task), self.threads, plugins)] = task
+                    running[remote.remote(task, self.threads, plugins)] = task
                 (reference, *_), _ = self.ray.wait(list(running), num_returns=1)
                 yield running.pop(reference), self._outcome(reference)
         finally:

@@ -1,7 +1,7 @@
 """What one model's process does for a record: count its costs, pass the images through it, score them.
 
-``do_work`` runs in a child process (or here, for models that a child could not load). It sends what it has as it comes,
-so that a model that crashes half-way leaves its costs, and scores go to the store's journal image by image.
+It runs in a child process (or in the parent's own, for models that a child could not load). It sends what it has as it
+comes, so that a model that crashes half-way leaves its costs, and scores go to the store's journal image by image.
 """
 
 from __future__ import annotations
@@ -9,103 +9,58 @@ from __future__ import annotations
 import hashlib
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
-from benchmark.conditions import Conditions
 from benchmark.costs.prediction import predicted_of
 from benchmark.costs.profiling import CostError, count_costs, meta_model, trace_card, trace_or_run
 from benchmark.fullres.network import TiledNetwork
+from benchmark.host.calls import Emit, child_call
 from benchmark.imaging.alignment import Shift
 from benchmark.imaging.pictures import Row, save_pictures, save_sheet, show_input
 from benchmark.imaging.shift_plots import save_shift_histogram
 from benchmark.placing import Placed
-from benchmark.record import Record
 from benchmark.reporting import Relay, Reporter
 from benchmark.results.fingerprint import take_fingerprint
 from benchmark.results.store import Scores, Store
+from benchmark.running.messages import Counted, Done, ImageDone, Work
 from benchmark.scoring.evaluation import Phases, as_picture, evaluate_images, run_sample
 from benchmark.scoring.opening import configured, open_split
 from benchmark.selection import Entry, entry_of
-from benchmark.types import Dataset, DatasetCard, Sample, Tiling
+from benchmark.types import Dataset, DatasetCard, Fingerprint, Sample, Tiling
 from zoo.card import InputSpec
 from zoo.errors import OutputError, SizeError, UserError, in_one_line
 
 SHEET_ROWS = 4
 # Bytes of a picture's name that are the model's and its options'.
 LONGEST_LABEL = 180
-Emit = Callable[[Any], None]
 # The same whatever the image's size: listed once.
 _SIZELESS = {"params", "weight_bytes"}
 
 
-class Work(Record):
-    """One model's work. ``sizes`` by suffix of the ids, the dataset's own ("") first."""
+@child_call(Counted, ImageDone)
+def count_and_evaluate(request: Work, emit: Emit) -> Done:
+    """Count and evaluate one model; emits the costs, then each image that is done.
 
-    model: str
-    options: dict[str, Any]
-    weights: str | None
-    seed: int
-    sizes: dict[str, list[int]]
-    # Of the evaluation; without ``metrics`` outputs are checked, not scored.
-    evaluate: bool
-    dataset: str
-    dataset_options: dict[str, str]
-    root: str
-    split: str
-    count: int
-    metrics: list[str]
-    scoring: str
-    skip_bad: bool
-    partial: bool
-    # Of the ids of the images, as ``digest_of_ids`` gives it.
-    images: str
-    # Images to leave out, and why.
-    leave_out: dict[str, str]
-    store: str
-    key: str
-    # Whether a record that is there is measured anew: its scores stay until the new ones are complete.
-    again: bool = False
-    conditions: Conditions = Conditions()
-    # Resident bytes of this process: what "auto" chooses tiles for.
-    memory_limit: int | None = None
-
-
-def do_work(*, work: dict[str, Any], emit: Emit) -> dict[str, Any]:
-    """Count and evaluate; return number of images, seconds by phase, the pictures' paths and the images left out.
-
-    Emits ``{"costs", "predicted", "output_shapes", "notes"}`` (by id, by suffix), then ``{"images": 1}`` per image, and
-    what a ``Relay`` sends where images take long. Raises OutputError for a model that does not return one image.
+    Raises OutputError for a model that does not return one image.
     """
-    task = Work.model_validate(work)
-    entry = entry_of(task.model, task.weights, task.options)
+    entry = entry_of(request.model, request.weights, request.options)
     phases = Phases()
     with phases.timing("costs"):
-        counted = count_at_sizes(entry, task.sizes)
-        fault = counted.pop("fault")
+        counted, fault = count_at_sizes(entry, request.sizes)
         emit(counted)
     if fault:
         # What it costs is known, but it has no place among networks that return an image.
         raise OutputError(fault)
-    done: dict[str, Any] = {"n": 0, "skipped": {}}
-    if task.evaluate:
-        done = _Evaluation(task, entry, phases, emit).run()
-    return done | {"phases": dict(phases.seconds)}
+    done = _Evaluation(request, entry, phases, emit).run() if request.evaluate else Done()
+    return done.model_copy(update={"phases": dict(phases.seconds)})
 
 
-def count_at_sizes(entry: Entry, sizes: Mapping[str, list[int]]) -> dict[str, Any]:
-    """Return ``costs`` (measurements by id, JSON-ready), ``predicted``, ``output_shapes`` (by suffix) and ``notes``.
-
-    A size that the model does not take, or cannot be followed at, is a note; ``fault`` says what it returned where that
-    is not one image, None where it is.
-    """
-    costs: dict[str, Any] = {}
-    predicted: dict[str, Any] = {}
-    output_shapes: dict[str, list[int]] = {}
-    notes: list[str] = []
+def count_at_sizes(entry: Entry, sizes: Mapping[str, list[int]]) -> tuple[Counted, str | None]:
+    """Return what a model costs at ``sizes``, and what it returned where that is not one image (None where it is)."""
+    counted = Counted(costs={}, predicted={}, output_shapes={}, notes=[])
     fault: str | None = None
     model = meta_model(entry.card, entry.options)
     for suffix, (height, width) in sizes.items():
@@ -114,25 +69,19 @@ def count_at_sizes(entry: Entry, sizes: Mapping[str, list[int]]) -> dict[str, An
                 traced = trace_card(entry.card, entry.options, (height, width), model)
             else:
                 traced, note = trace_or_run(entry.card, entry.options, (height, width), model)
-                notes += [note] if note else []
+                counted.notes.extend([note] if note else [])
         except (CostError, SizeError) as error:
-            notes.append(str(error))
+            counted.notes.append(str(error))
             continue
         fault = fault or traced.output_fault
-        predicted[suffix] = vars(predicted_of(traced, model))
-        output_shapes[suffix] = list(traced.output_shape)
+        counted.predicted[suffix] = predicted_of(traced, model)
+        counted.output_shapes[suffix] = list(traced.output_shape)
         for id, cost in count_costs(model, traced).items():
             if id in _SIZELESS:
-                costs[id] = cost
+                counted.costs[id] = cost
             else:
-                costs[id + suffix] = cost.model_copy(update={"input_shape": list(traced.input_shape)})
-    return {
-        "costs": {id: cost.model_dump(mode="json") for id, cost in costs.items()},
-        "predicted": predicted,
-        "output_shapes": output_shapes,
-        "notes": notes,
-        "fault": fault,
-    }
+                counted.costs[id + suffix] = cost.model_copy(update={"input_shape": list(traced.input_shape)})
+    return counted, fault
 
 
 def digest_of_ids(ids: Sequence[str]) -> str:
@@ -157,7 +106,7 @@ class _Evaluation:
         self.store = Store(task.store)
         self.journal = self.store.journal(task.key, again=task.again)
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> Done:
         task = self.task
         with self.phases.timing("build"):
             model = self._network()
@@ -180,7 +129,7 @@ class _Evaluation:
             leave_out=task.leave_out,
             journal=self.journal,
             phases=self.phases,
-            advance=lambda: self.emit({"images": 1}),
+            advance=lambda: self.emit(ImageDone()),
             note=Relay(self.emit).note,
             keep=keep,
         )
@@ -190,10 +139,20 @@ class _Evaluation:
         self.phases.seconds.update(before)
         self.phases.seconds["forward"] -= sum(before.values())
         with self.phases.timing("pictures"):
-            pictures = self._save_pictures(self._rows(model, scores, kept))
+            pictures, gallery = self._save_pictures(self._rows(model, scores, kept))
         tilings = self._tilings(model)
-        done = {"n": len(scores), "skipped": skipped, "tilings": [one.model_dump(mode="json") for one in tilings]}
-        return done | pictures | self._plot_shifts() | self._fingerprint(model)
+        shift_plot, shifts = self._plot_shifts()
+        fingerprint, without = self._fingerprint(model)
+        return Done(
+            n=len(scores),
+            skipped=skipped,
+            tilings=tilings,
+            pictures=pictures,
+            gallery=gallery,
+            shift_plot=shift_plot,
+            fingerprint=fingerprint,
+            notes=[note for note in (shifts, without) if note],
+        )
 
     def _tilings(self, model: nn.Module) -> list[Tiling]:
         """Return how images went through the network; what comes behind them is not told."""
@@ -202,26 +161,26 @@ class _Evaluation:
         model.runner.reporter = Reporter()
         return model.tilings("scores")
 
-    def _fingerprint(self, model: nn.Module) -> dict[str, Any]:
+    def _fingerprint(self, model: nn.Module) -> tuple[Fingerprint | None, str | None]:
         """Return the network's fingerprint, or why there is none: some networks take no image this small."""
         with self.phases.timing("fingerprint"):
             try:
-                return {"fingerprint": take_fingerprint(model, self.spec, seed=self.task.seed).model_dump(mode="json")}
+                return take_fingerprint(model, self.spec, seed=self.task.seed), None
             except Exception as error:
                 # The images went through it: whatever is wrong here is no failure of the record.
-                return {"no_fingerprint": f"no output fingerprint: {in_one_line(error)}"}
+                return None, f"no output fingerprint: {in_one_line(error)}"
 
-    def _plot_shifts(self) -> dict[str, str]:
-        """Draw the shifts that aligned scores found; return the path and a summary, nothing if there are none."""
+    def _plot_shifts(self) -> tuple[str | None, str | None]:
+        """Draw the shifts that aligned scores found; return the path and a summary, None if there are none."""
         shifts = [Shift(*shift) for shift in self.journal.shifts().values()]
         if not shifts:
-            return {}
+            return None, None
         label = self.entry.label
         path = self.store.root / "images" / self.data.name / f"{_file_name(label)}_shifts.png"
         save_shift_histogram(path, f"{label} on {self.data.name} {self.data.split}", shifts)
         lengths = sorted(math.hypot(*shift) for shift in shifts)
         text = f"shifts found: median {statistics.median(lengths):.2f} px, largest {lengths[-1]:.2f} px"
-        return {"shift_plot": str(path.relative_to(self.store.root)), "shifts": text}
+        return str(path.relative_to(self.store.root)), text
 
     def _network(self) -> nn.Module:
         conditions = self.task.conditions
@@ -245,17 +204,17 @@ class _Evaluation:
             rows.append(Row("   ".join([f"image {id}", *values]), *pictures, id=str(id), scores=scores[id]))
         return rows
 
-    def _save_pictures(self, rows: Sequence[Row]) -> dict[str, str]:
-        """Write the contact sheet and, in a folder that the record's key names, the separate pictures."""
+    def _save_pictures(self, rows: Sequence[Row]) -> tuple[str | None, str | None]:
+        """Write the contact sheet and, in a folder that the record's key names, the separate pictures; return both."""
         if not rows:
-            return {}
+            return None, None
         label = self.entry.label
         folder = self.store.root / "images" / self.data.name
         sheet, pictures = folder / f"{_file_name(label)}.png", folder / f"{_file_name(label)}_{self.task.key[:8]}"
         save_sheet(sheet, f"{label} on {self.data.name} {self.data.split}: {self.entry.evidence}", rows)
         save_pictures(pictures, rows)
         root = self.store.root
-        return {"pictures": str(sheet.relative_to(root)), "gallery": str(pictures.relative_to(root))}
+        return str(sheet.relative_to(root)), str(pictures.relative_to(root))
 
     def _again(self, model: nn.Module, index: int) -> tuple[Sample, Tensor]:
         sample = self.data[index]

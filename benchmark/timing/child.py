@@ -1,4 +1,4 @@
-"""Time and memory of one network at one or more sizes, measured in a child process (see ``benchmark.host.engine``).
+"""Time and memory of one network at one or more sizes, measured in a child process (see ``benchmark.host.isolation``).
 
 **Memory** comes first, size by size. What one pass adds to the resident memory of a process that holds the network and
 its input already: a small pass has loaded the libraries, freed heap is given back, the peak mark is reset, one pass
@@ -28,7 +28,7 @@ from __future__ import annotations
 import gc
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -36,8 +36,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.host import machine
-from benchmark.timing.job import Job
-from benchmark.timing.preparing import Emit, load_libraries, prepare, relayed, run_once
+from benchmark.host.calls import Emit, child_call
+from benchmark.measured import Calibration, Latency, PassMemory, ResidentPeak, Timing
+from benchmark.timing.messages import MemoryAt, PairAt, PreparedAt, Reply, Request, SizeEvent, TimedAt, WarmUpAt
+from benchmark.timing.preparing import load_libraries, prepare, relayed, run_once
 from benchmark.timing.sampling import STEADY, is_steady, observed, relative, summarize, taint_reasons
 from zoo import surroundings
 
@@ -48,77 +50,62 @@ CALIBRATION = "conv2d 3x3, 64 -> 64 channels, float32, one image of 192x192 (CPU
 _CALIBRATION_SIZE = {"cpu": 192, "cuda": 2048}
 
 
-def measure_model(
-    *,
-    job: dict[str, Any],
-    sizes: Mapping[str, Sequence[int]],
-    budgets: Mapping[str, float | None],
-    cold_after: float | None = None,
-    own_process: bool = True,
-    emit: Emit,
-) -> dict[str, Any]:
+@child_call(SizeEvent, PreparedAt, MemoryAt, WarmUpAt, PairAt, TimedAt)
+def measure_model(request: Request, emit: Emit) -> Reply:
     """Measure memory, then latency of a job at several shapes by name; return what was measured by name.
 
-    ``budgets`` are seconds of timing (None: 60); a first pass of more than ``cold_after`` seconds (None: the budget) is
-    not repeated. Everything is emitted as it comes, with its ``size``: tiles and engine as ``{"prepared"}``, memory as
-    ``{"memory"}``, each pair of samples as ``{"latency_ms", "calibration_ms"}``, each warm-up pass as
-    ``{"warm_up_ms"}``, a finished timing as ``{"timing"}``: what a hard end leaves, and at which size it came.
-    ``own_process`` says that this one may be told, for good, how to handle freed memory.
+    Everything is emitted as it comes, with its size: what a hard end leaves, and at which size it came.
     """
-    task = Job.model_validate(job)
+    job, own_process = request.job, request.own_process
     before = surroundings.read()
-    if own_process and task.conditions.is_tiled:
+    if own_process and job.conditions.is_tiled:
         machine.use_one_heap()
-    network = task.network()
-    found: dict[str, Any] = {}
-    give_back = machine.give_large_blocks_back if task.conditions.is_tiled else machine.give_memory_back
+    network = job.network()
+    give_back = machine.give_large_blocks_back if job.conditions.is_tiled else machine.give_memory_back
     given_back = own_process and give_back()
-    held = load_libraries(task, network, min(shape[-2] * shape[-1] for shape in sizes.values()))
-    for size, shape in sizes.items():
-        emit({"size": size})
-        with relayed(network, _labelled(emit, size)):
-            prepared = prepare(task, network, task.planes(shape), held)
-            emit({"size": size, "prepared": prepared})
-            found[size] = prepared | measure_memory(network, task.planes(shape))
-        found[size]["peak_rss"]["given_back"] = given_back
-        emit({"size": size, "memory": found[size]})
+    held = load_libraries(job, network, min(shape[-2] * shape[-1] for shape in request.sizes.values()))
+    found = Reply(prepared={}, memory={}, timing={})
+    for size, shape in request.sizes.items():
+        emit(SizeEvent(size=size))
+        with relayed(network, emit):
+            found.prepared[size] = prepare(job, network, job.planes(shape), held)
+            emit(PreparedAt(size=size, prepared=found.prepared[size]))
+            found.memory[size] = measure_memory(network, job.planes(shape), given_back=given_back)
+        emit(MemoryAt(size=size, memory=found.memory[size]))
     kept = own_process and machine.keep_free_memory()
-    for size, shape in sizes.items():
-        emit({"size": size})
-        send = _labelled(emit, size)
+    for size, shape in request.sizes.items():
+        emit(SizeEvent(size=size))
         # An engine keeps the crops of the latest sizes alone.
-        prepare(task, network, task.planes(shape), held)
-        budget = budgets.get(size)
-        timing = measure_latency(
+        prepare(job, network, job.planes(shape), held)
+        budget = request.budgets.get(size)
+        found.timing[size] = measure_latency(
             network,
-            task.planes(shape),
+            job.planes(shape),
+            size=size,
             budget_seconds=BUDGET_SECONDS if budget is None else budget,
-            cold_after=cold_after,
-            first_pass_ms=found[size]["pass_ms"],
-            emit=send,
+            cold_after=request.cold_after,
+            first_pass_ms=found.memory[size].pass_ms,
+            heap_kept=kept,
+            emit=emit,
         )
-        timing["latency_ms"]["heap_kept"] = kept
-        send({"timing": timing})
-        found[size] = found[size] | timing
+        emit(TimedAt(size=size, timing=found.timing[size]))
     if changed := [name for name in surroundings.put_back(before) if name.startswith("torch")]:
         raise RuntimeError(f"the network changed {', '.join(changed)} while it ran: its times are of other conditions")
     return found
-
-
-def _labelled(emit: Emit, size: str) -> Emit:
-    return lambda event: emit({"size": size, **event})
 
 
 def measure_latency(
     network: nn.Module,
     planes: Tensor,
     *,
+    size: str = "",
     budget_seconds: float,
     cold_after: float | None = None,
     first_pass_ms: float = 0.0,
+    heap_kept: bool = False,
     emit: Emit,
-) -> dict[str, Any]:
-    """Time passes over ``planes``; return what ``summary_of`` returns. ``first_pass_ms``: a pass that has been."""
+) -> Timing:
+    """Time passes over ``planes``, emitted as those of ``size``. ``first_pass_ms``: of a pass that has been."""
     longest = budget_seconds if cold_after is None else max(cold_after, budget_seconds)
     device = planes.device.type
     clock, calibrate = stopwatch(device), calibration_kernel(device)
@@ -127,7 +114,7 @@ def measure_latency(
         clock(calibrate)
     cold = first_pass_ms > 1000 * longest
     begin = time.perf_counter()
-    warm_up = [first_pass_ms] if cold else _warm_up(lambda: clock(run), budget_seconds, emit)
+    warm_up = [first_pass_ms] if cold else _warm_up(lambda: clock(run), size, budget_seconds, emit)
     before = machine.snapshot()
     cold = cold or time.perf_counter() - begin > longest
     samples: list[float] = []
@@ -135,25 +122,25 @@ def measure_latency(
     while not cold and not _enough(samples, calibration, time.perf_counter() - begin, budget_seconds):
         samples.append(clock(run))
         calibration.append(clock(calibrate))
-        emit({"latency_ms": samples[-1], "calibration_ms": calibration[-1]})
+        emit(PairAt(size=size, latency_ms=samples[-1], calibration_ms=calibration[-1]))
     if cold:
         samples, calibration = warm_up[:1], [clock(calibrate)]
     after, cores = machine.snapshot(), machine.usable_cores()
     reasons = taint_reasons(before, after, calibration, threads=torch.get_num_threads(), cores=cores)
-    summary = summary_of(samples, calibration, warm_up, cold=cold, reasons=reasons)
-    return summary | {"observed": observed(before, after, cores=cores)}
+    timing = summary_of(samples, calibration, warm_up, cold=cold, reasons=reasons, heap_kept=heap_kept)
+    return timing.model_copy(update={"observed": observed(before, after, cores=cores)})
 
 
 def _pass_of(network: nn.Module, planes: Tensor) -> Callable[[], None]:
     return lambda: run_once(network, planes)
 
 
-def _warm_up(run: Callable[[], float], budget: float, emit: Emit) -> list[float]:
+def _warm_up(run: Callable[[], float], size: str, budget: float, emit: Emit) -> list[float]:
     passes: list[float] = []
     begin = time.perf_counter()
     while len(passes) < MAX_WARM_UP:
         passes.append(run())
-        emit({"warm_up_ms": passes[-1]})
+        emit(WarmUpAt(size=size, warm_up_ms=passes[-1]))
         if len(passes) > STEADY and is_steady(passes):
             break
         if time.perf_counter() - begin > budget / 4:
@@ -176,26 +163,28 @@ def summary_of(
     *,
     cold: bool = False,
     reasons: Sequence[str] = (),
-) -> dict[str, Any]:
-    """Return the statistics of paired samples (ms) as JSON-ready values, the raw samples among them."""
+    heap_kept: bool = False,
+    whole: bool = True,
+) -> Timing:
+    """Return the statistics of paired samples (ms), the raw samples among them; ``whole``: nothing cut them off."""
     ratio, low, high = relative(samples, calibration)
-    numbers = summarize(samples)
-    return {
-        "latency_ms": {
-            **vars(numbers),
-            "threads": torch.get_num_threads(),
-            "samples": list(samples),
-            "warm_up": list(warm_up),
-            "steady": is_steady(warm_up),
-            "cold": cold,
-            "complete": not cold and len(samples) >= MIN_PAIRS,
-        },
-        "relative_latency": ratio,
-        "relative_latency_ci": None if low is None else [low, high],
-        "calibration_ms": {**vars(summarize(calibration)), "samples": list(calibration), "kernel": CALIBRATION},
-        "tainted": bool(reasons),
-        "taint_reasons": list(reasons),
-    }
+    return Timing(
+        latency_ms=Latency(
+            **vars(summarize(samples)),
+            threads=torch.get_num_threads(),
+            samples=list(samples),
+            warm_up=list(warm_up),
+            steady=is_steady(warm_up),
+            cold=cold,
+            complete=whole and not cold and len(samples) >= MIN_PAIRS,
+            heap_kept=heap_kept,
+        ),
+        relative_latency=ratio,
+        relative_latency_ci=None if low is None or high is None else (low, high),
+        calibration_ms=Calibration(**vars(summarize(calibration)), samples=list(calibration), kernel=CALIBRATION),
+        tainted=bool(reasons),
+        taint_reasons=list(reasons),
+    )
 
 
 def stopwatch(device: str) -> Callable[[Callable[[], Any]], float]:
@@ -235,11 +224,8 @@ def calibration_kernel(device: str = "cpu") -> Callable[[], Any]:
     return run
 
 
-def measure_memory(network: nn.Module, planes: Tensor) -> dict[str, Any]:
-    """Return the peak of memory that one pass adds: ``peak_rss_bytes`` with how it was read, the GPU's beside it.
-
-    ``pass_ms`` is how long that pass took, cold.
-    """
+def measure_memory(network: nn.Module, planes: Tensor, *, given_back: bool = False) -> PassMemory:
+    """Return the peak of memory that one pass adds. ``given_back``: freed tensors go back to the system at once."""
     device = planes.device.type
     held = _reset_gpu() if device != "cpu" else 0
     gc.collect()
@@ -251,16 +237,17 @@ def measure_memory(network: nn.Module, planes: Tensor) -> dict[str, Any]:
         resting = _peak_since_start()
     spent = stopwatch(device)(_pass_of(network, planes))
     peak = machine.peak_resident_bytes() if marked else _peak_since_start()
-    return {
-        "cuda_peak_bytes": torch.cuda.max_memory_allocated() - held if device != "cpu" else None,
-        "peak_rss_bytes": max(0, (peak or 0) - resting),
-        "peak_rss": {
-            "resting_bytes": resting,
-            "input_bytes": planes.numel() * planes.element_size(),
-            "method": "VmHWM, reset before the pass" if marked else "ru_maxrss, which cannot be reset",
-        },
-        "pass_ms": spent,
-    }
+    return PassMemory(
+        cuda_peak_bytes=torch.cuda.max_memory_allocated() - held if device != "cpu" else None,
+        peak_rss_bytes=max(0, (peak or 0) - resting),
+        peak_rss=ResidentPeak(
+            resting_bytes=resting,
+            input_bytes=planes.numel() * planes.element_size(),
+            method="VmHWM, reset before the pass" if marked else "ru_maxrss, which cannot be reset",
+            given_back=given_back,
+        ),
+        pass_ms=spent,
+    )
 
 
 def _reset_gpu() -> int:

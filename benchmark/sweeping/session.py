@@ -23,12 +23,12 @@ from benchmark.sweeping.budget import (
     estimate,
     wall_seconds,
 )
-from benchmark.sweeping.engines import Engine, LocalEngine, RayEngine
-from benchmark.sweeping.points import Point, Splits, expand, open_splits, point_key
+from benchmark.sweeping.executors import Executor, LocalExecutor, RayExecutor
+from benchmark.sweeping.messages import Task
+from benchmark.sweeping.points import ON_TRAIN, Point, Splits, expand, open_splits, point_key
 from benchmark.sweeping.records import in_order, result_of, task_of
 from benchmark.sweeping.settings import Plan, load_sweep
 from benchmark.sweeping.summary import DATA_FILES, ERROR_IDS, ERROR_LABELS, summarise, write_data
-from benchmark.sweeping.working import ON_TRAIN, Task
 from benchmark.types import Result
 from benchmark.units import GIB
 from zoo.errors import UserError
@@ -87,9 +87,9 @@ def sweep(
         known = store.latest()
         session.done = {key: known[key] for key in session.keys if key in known and known[key].status == "ok"}
         if session.left:
-            runs = _make_engine(session.plan, engine, address, workers)
-            estimates = _announce(session, runs.workers)
-            _run(session, runs, estimates, store, folder)
+            executor = _executor_of(session.plan, engine, address, workers)
+            estimates = _announce(session, executor.workers)
+            _run(session, executor, estimates, store, folder)
         recorded = in_order(session.points, session.keys, store.latest())
         summary = summarise(session.plan, session.splits, recorded, session.shape)
         files = write_data(folder, summary)
@@ -139,11 +139,11 @@ def _open(sweep: str | Path, overrides: Mapping[str, Any] | None, reporter: Repo
     return _Session(plan, points, keys, splits, count_members(points, splits), reporter)
 
 
-def _make_engine(plan: Plan, engine: str, address: str | None, workers: int | None) -> Engine:
+def _executor_of(plan: Plan, engine: str, address: str | None, workers: int | None) -> Executor:
     threads = plan.sweep.threads
     if engine == "ray":
-        return RayEngine(address, workers, threads, plan.sweep.gpus)
-    return LocalEngine(workers or default_workers(threads), threads)
+        return RayExecutor(address, workers, threads, plan.sweep.gpus)
+    return LocalExecutor(workers or default_workers(threads), threads)
 
 
 def _estimates(session: _Session) -> list[Estimate]:
@@ -170,7 +170,7 @@ def _announce(session: _Session, workers: int) -> list[Estimate]:
     return estimates
 
 
-def _run(session: _Session, engine: Engine, estimates: Sequence[Estimate], store: Store, folder: Path) -> None:
+def _run(session: _Session, executor: Executor, estimates: Sequence[Estimate], store: Store, folder: Path) -> None:
     """Run the points that are left, the longest first, and record each as it ends."""
     key_of = dict(zip((point.name for point in session.points), session.keys))
     seconds = {one.point.name: one.seconds or 0.0 for one in estimates}
@@ -183,7 +183,7 @@ def _run(session: _Session, engine: Engine, estimates: Sequence[Estimate], store
         session.reporter.detail(f"{task.name}: {line}")
 
     # Closing it stops the processes of an interrupted sweep.
-    with contextlib.closing(engine.run(tasks, listen)) as ended:
+    with contextlib.closing(executor.run(tasks, listen)) as ended:
         for task, outcome in ended:
             if outcome.exception == "DiskError":
                 # No fault of the point: what is done is kept, and the same command goes on.
@@ -193,7 +193,7 @@ def _run(session: _Session, engine: Engine, estimates: Sequence[Estimate], store
             store.append(result)
             session.done[task.key] = result
             pending.pop(point.name, None)
-            time_left = clock(wall_seconds(list(pending.values()), engine.workers) or 0.0)
+            time_left = clock(wall_seconds(list(pending.values()), executor.workers) or 0.0)
             count = f"{len(session.done)}/{len(session.points)}"
             session.reporter.note(f"{count}  {point.name}: {_found(session.plan, result)}; about {time_left} left")
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmark.host import machine
+from benchmark.host.calls import Emit, child_call
 from benchmark.host.environment import describe_environment
-from benchmark.reporting import Reporter
+from benchmark.reporting import Relay
 from benchmark.results.store import Scores, Store
 from benchmark.scoring.evaluation import Phases, evaluate_images, mean_scores
 from benchmark.scoring.opening import open_dataset
 from benchmark.selection import entry_of
-from benchmark.sweeping.points import SCORING
+from benchmark.sweeping.messages import Probes, StepsFailed, StepsTimed, Task, Trained
+from benchmark.sweeping.points import ON_TRAIN, SCORING
 from benchmark.sweeping.settings import METRIC_OF_ERROR
 from benchmark.training.checkpoints import WEIGHTS
 from benchmark.training.loop import Run, fit, prepare, train_step
@@ -28,52 +28,22 @@ from benchmark.training.recipe import Recipe
 from benchmark.types import Dataset, DatasetCard, Measurement
 from zoo.errors import UserError
 
-Emit = Callable[[Any], None]
 # The first step loads code and allocates.
 _WARMUP_STEPS, _TIMED_STEPS = 1, 3
 # Steps that take long vary little: one is enough.
 _ENOUGH_SECONDS = 5.0
-ON_TRAIN = "@train"
 
 
-@dataclass(frozen=True)
-class Task:
-    """One point as a child takes it, JSON-ready. ``name``: of sweep and point; ``folder``: of its checkpoints."""
-
-    key: str
-    name: str
-    recipe: dict[str, Any]
-    folder: str
-    store: str
-    test_split: str
-    train_images: int
-    test_images: int
-    # Of the images trained and tested on, when the sweep began.
-    data_digests: list[str]
-    metrics: list[str]
-
-
-class EmittingReporter(Reporter):
-    """Sends every line to the parent."""
-
-    def __init__(self, emit: Emit) -> None:
-        self.emit = emit
-
-    def note(self, message: str) -> None:
-        """Send a line."""
-        self.emit({"note": message})
-
-
-def run_point(*, task: dict[str, Any], emit: Emit) -> dict[str, Any]:
-    """Train a point from where it stands, then measure its errors; returns what its record needs, JSON-ready."""
-    work = Task(**task)
-    recipe = Recipe.model_validate(work.recipe)
+@child_call()
+def train_point(request: Task, emit: Emit) -> Trained:
+    """Train a point from where it stands, then measure its errors."""
+    recipe = Recipe.model_validate(request.recipe)
     with conditions(recipe):
-        reporter = EmittingReporter(emit)
-        with closing(prepare(recipe, work.name, Path(work.folder), resume=True, reporter=reporter)) as run:
-            _check_data(work, run)
+        run = prepare(recipe, request.name, Path(request.folder), resume=True, reporter=Relay(emit))
+        with closing(run):
+            _check_data(request, run)
             fit(run)
-            return _measure(work, run)
+            return _measure(request, run)
 
 
 def digests_of(train: Dataset, test: Dataset, test_images: int) -> list[str]:
@@ -92,7 +62,7 @@ def _check_data(work: Task, run: Run) -> None:
         )
 
 
-def _measure(work: Task, run: Run) -> dict[str, Any]:
+def _measure(work: Task, run: Run) -> Trained:
     entry = entry_of(run.recipe.model, Path(work.folder) / WEIGHTS, {})
     assert entry.checkpoint is not None
     model, spec, phases = entry.build(), entry.card.input_for(entry.options), Phases()
@@ -115,15 +85,15 @@ def _measure(work: Task, run: Run) -> dict[str, Any]:
         where = f"the first {count} {f'of {part} ' if part else ''}images of {data.name} {data.split}"
         measurements |= {id + suffix: _located(measurement, where) for id, measurement in found.items()}
     measurements |= _costs_of_training(run)
-    return {
-        "measurements": {id: measurement.model_dump(mode="json") for id, measurement in measurements.items()},
-        "n": work.test_images,
-        "per_image": f"scores/{work.key}-{entry.checkpoint.digest[:8]}.jsonl",
-        "phases": {name: round(seconds, 4) for name, seconds in sorted(phases.seconds.items())},
-        "weights": entry.weights_record(),
-        "device": run.fabric.device.type,
-        "environment": describe_environment().model_dump(mode="json"),
-    }
+    return Trained(
+        measurements=measurements,
+        n=work.test_images,
+        per_image=f"scores/{work.key}-{entry.checkpoint.digest[:8]}.jsonl",
+        phases={name: round(seconds, 4) for name, seconds in sorted(phases.seconds.items())},
+        weights=entry.weights_record() or {},
+        device=run.fabric.device.type,
+        environment=describe_environment(),
+    )
 
 
 def errors(scores: dict[str, Scores], means: dict[str, Measurement], card: DatasetCard) -> dict[str, Measurement]:
@@ -160,30 +130,26 @@ def _costs_of_training(run: Run) -> dict[str, Measurement]:
     return {"train_seconds": seconds} | ({"peak_rss_bytes": memory} if peak is not None else {})
 
 
-def time_steps(*, recipes: dict[str, dict[str, Any]], emit: Emit) -> None:
-    """Take a few training steps by each recipe and score one image; emits one document per name.
-
-    ``step_seconds``: median of the steps after the first; ``timed_seconds``: of all steps taken; ``image_seconds``: one
-    held-out image through network and metrics; ``steps``: of the whole run; ``validation_images``: scored during the
-    whole run; ``peak_bytes``: of this process so far. Where a recipe fails: ``error`` and ``type``.
-    """
-    for name, values in recipes.items():
+@child_call(StepsTimed, StepsFailed)
+def time_steps(request: Probes, emit: Emit) -> None:
+    """Take a few training steps by each recipe and score one image; emits what was found for each."""
+    for name, values in request.recipes.items():
         recipe = Recipe.model_validate(values)
         try:
             with conditions(recipe), tempfile.TemporaryDirectory() as folder:
-                emit({"name": name, **_time_recipe(recipe, Path(folder))})
+                emit(_time_recipe(name, recipe, Path(folder)))
         except Exception as error:
             # Whatever a point raises here, it raises again in its own turn and becomes its record.
             text = " ".join(str(error).split())[:300]
-            emit({"name": name, "error": text, "type": type(error).__name__})
+            emit(StepsFailed(name=name, error=text, type=type(error).__name__))
 
 
-def _time_recipe(recipe: Recipe, folder: Path) -> dict[str, Any]:
+def _time_recipe(name: str, recipe: Recipe, folder: Path) -> StepsTimed:
     with closing(prepare(recipe, "timing", folder, resume=False)) as run:
-        return _time_steps(run)
+        return _time_steps(name, run)
 
 
-def _time_steps(run: Run) -> dict[str, Any]:
+def _time_steps(name: str, run: Run) -> StepsTimed:
     recipe, seconds = run.recipe, list[float]()
     for step in range(_WARMUP_STEPS + _TIMED_STEPS):
         begin = time.perf_counter()
@@ -203,11 +169,12 @@ def _time_steps(run: Run) -> dict[str, Any]:
     image = time.perf_counter() - begin
     rounds = -(-run.total_steps // (settings.every or recipe.checkpoint_every))
     held_out = min(settings.limit or len(validation.dataset.ids), len(validation.dataset.ids))
-    return {
-        "step_seconds": statistics.median(seconds[_WARMUP_STEPS:]),
-        "timed_seconds": sum(seconds),
-        "image_seconds": image,
-        "steps": run.total_steps,
-        "validation_images": rounds * held_out,
-        "peak_bytes": machine.peak_resident_bytes(),
-    }
+    return StepsTimed(
+        name=name,
+        step_seconds=statistics.median(seconds[_WARMUP_STEPS:]),
+        timed_seconds=sum(seconds),
+        image_seconds=image,
+        steps=run.total_steps,
+        validation_images=rounds * held_out,
+        peak_bytes=machine.peak_resident_bytes(),
+    )

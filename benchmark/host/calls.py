@@ -1,0 +1,96 @@
+"""Typed calls of functions in child processes: what such a function takes, sends while it works, and returns.
+
+``@child_call(...)`` makes a function of the package one that a parent may call in a child process, or in its own.
+Requests, events and replies are records, so that both sides speak of fields and not of keys.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar, get_type_hints
+
+from benchmark.conditions import Limits
+from benchmark.host.isolation import Outcome, run_here, run_isolated
+from benchmark.record import Record
+from benchmark.reporting import Note, Progress
+
+Request = TypeVar("Request", bound=Record)
+Reply = TypeVar("Reply", bound=Record | None)
+Emit = Callable[[Record], None]
+OnEvent = Callable[[Record], object]
+# What any child may send, as a ``Relay`` does.
+_COMMON: tuple[type[Record], ...] = (Note, Progress)
+
+
+@dataclass(frozen=True)
+class ChildCall(Generic[Request, Reply]):
+    """A function (request, emit) -> reply that runs in a child process; ``events`` are the records that it emits.
+
+    A function may reply with nothing: what it found out, it has emitted.
+    """
+
+    function: Callable[[Request, Emit], Reply]
+    name: str
+    request: type[Record]
+    reply: type[Record] | None
+    events: tuple[type[Record], ...]
+
+    def __call__(self, request: Request, emit: Emit = lambda event: None) -> Reply:
+        """Call the function in this process; what it raises is raised."""
+        return self.function(request, emit)
+
+    def here(self, request: Request, *, on_event: OnEvent = lambda event: None) -> Outcome:
+        """Call the function in this process and return how it ended, as ``isolated`` does."""
+        return run_here(self.function, {"request": request}, on_event=on_event)
+
+    def isolated(
+        self,
+        request: Request,
+        *,
+        limits: Limits | None = None,
+        threads: int | None = None,
+        plugin_files: Sequence[str] | None = None,
+        on_event: OnEvent = lambda event: None,
+    ) -> Outcome:
+        """Call the function in a child process (see ``run_isolated``); the outcome has its reply and its events."""
+        outcome = run_isolated(
+            f"{__name__}:serve",
+            {"call": self.name, "request": request.model_dump(mode="json")},
+            limits=limits,
+            threads=threads,
+            plugin_files=plugin_files,
+            on_event=lambda event: on_event(self._event(event)),
+        )
+        value = self.reply.model_validate(outcome.value) if self.reply and outcome.status == "ok" else None
+        return replace(outcome, value=value, events=[self._event(event) for event in outcome.events])
+
+    def _event(self, event: dict[str, Any]) -> Record:
+        ((name, fields),) = event.items()
+        kinds: dict[str, type[Record]] = {kind.__name__: kind for kind in (*self.events, *_COMMON)}
+        return kinds[name].model_validate(fields)
+
+
+def child_call(*events: type[Record]) -> Callable[[Callable[[Request, Emit], Reply]], ChildCall[Request, Reply]]:
+    """Make a function (request, emit) -> reply callable in a child process; its annotations are the records' types."""
+
+    def make(function: Callable[[Request, Emit], Reply]) -> ChildCall[Request, Reply]:
+        hints = get_type_hints(function)
+        reply = hints["return"] if isinstance(hints["return"], type) and issubclass(hints["return"], Record) else None
+        name = f"{function.__module__}:{function.__qualname__}"
+        return ChildCall(function, name, hints["request"], reply, events)
+
+    return make
+
+
+def serve(*, call: str, request: dict[str, Any], emit: Callable[[Any], object]) -> dict[str, Any] | None:
+    """Run a ``ChildCall``, named "module:function", in this child process; records go out as JSON takes them."""
+    module, _, name = call.partition(":")
+    called: ChildCall[Any, Any] = getattr(importlib.import_module(module), name)
+
+    def send(event: Record) -> None:
+        emit({type(event).__name__: event.model_dump(mode="json")})
+
+    reply: Record | None = called(called.request.model_validate(request), send)
+    return None if reply is None else reply.model_dump(mode="json")

@@ -1,0 +1,162 @@
+"""What the measurement of one network at one size gives: time, memory, the engine, the tiles, and how it ended.
+
+As JSON (``zoo-bench profile --measure --json``) the fields have the same names, and the conditions stand flat in
+``measurement``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import model_serializer
+from pydantic.functional_serializers import SerializerFunctionWrapHandler
+
+from benchmark.conditions import Conditions
+from benchmark.record import Record
+from benchmark.types import Tiling
+
+
+class Samples(Record):
+    """Samples of a time in ms with their median, quartiles and 95 % interval (None below two samples)."""
+
+    median: float
+    q1: float
+    q3: float
+    ci_low: float | None
+    ci_high: float | None
+    n: int
+    samples: list[float]
+
+
+class Latency(Samples):
+    """The passes of a network. ``warm_up``: ms of those before; ``cold``: the first pass is the only sample."""
+
+    threads: int
+    warm_up: list[float]
+    steady: bool
+    cold: bool
+    # Whether there are as many samples as a full measurement takes.
+    complete: bool
+    # Whether the heap kept freed memory while passes were timed.
+    heap_kept: bool = False
+
+
+class Calibration(Samples):
+    """The passes of the calibration kernel, each beside one of the network's; ``kernel`` says which."""
+
+    kernel: str
+
+
+class Timing(Record):
+    """Time of a network at one size. ``tainted``: None where nobody looked at the machine in the end."""
+
+    latency_ms: Latency
+    relative_latency: float
+    relative_latency_ci: tuple[float, float] | None
+    calibration_ms: Calibration
+    tainted: bool | None
+    taint_reasons: list[str]
+    # What the machine did meanwhile: see ``benchmark.timing.sampling.observed``.
+    observed: dict[str, float | None] | None = None
+
+
+class ResidentPeak(Record):
+    """How the memory of a pass was read; ``given_back``: freed tensors went back to the system at once."""
+
+    resting_bytes: int
+    input_bytes: int
+    method: str
+    given_back: bool = False
+
+
+class PassMemory(Record):
+    """What one pass adds to the process's resident bytes (and to the GPU's), and how long that pass took, cold."""
+
+    cuda_peak_bytes: int | None
+    peak_rss_bytes: int
+    peak_rss: ResidentPeak
+    pass_ms: float
+
+
+class EngineCost(Record):
+    """What an engine took before the first pass: ms of compiling, and the bytes that it and its libraries hold."""
+
+    compile_ms: float
+    compile_rss_bytes: int | None
+    library_rss_bytes: int | None
+
+
+class Prepared(Record):
+    """What came before any pass: the engine's cost (None: torch runs), how images go through (None: whole)."""
+
+    engine: EngineCost | None = None
+    tiling: Tiling | None = None
+
+
+class Roofline(Record):
+    """A time against what the machine's measured ceilings allow for the same FLOPs and bytes."""
+
+    gemm_gflops: float
+    copy_gbs: float
+    moved_bytes: int
+    compute_ms: float
+    bandwidth_ms: float
+    allowed_ms: float
+    share_of_ceiling: float
+    bound: Literal["compute", "bandwidth"]
+
+
+class State(Record):
+    """How a measurement ended, and under which conditions it ran."""
+
+    status: Literal["ok", "skipped", "oom", "error", "timeout"] = "ok"
+    error: str | None = None
+    # The class of the exception that ended the child.
+    exception: str | None = None
+    # With the number of threads; ``conditions`` is their text, as definitions have it.
+    under: Conditions
+    time_limit: float | None
+    memory_limit: int | None
+    conditions: str
+    isolated: bool
+    # What the network needs by counting; None: not known.
+    predicted_bytes: int | None = None
+
+    @model_serializer(mode="wrap")
+    def _flatten_conditions(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _flat(handler(self), "under")
+
+
+class Measured(Record):
+    """One network at one size; a part that was not measured is None. In JSON the parts' fields stand flat."""
+
+    timing: Timing | None = None
+    # Milliseconds per million pixels of the output image.
+    ms_per_mpix: float | None = None
+    memory: PassMemory | None = None
+    prepared: Prepared = Prepared()
+    roofline: Roofline | None = None
+    measurement: State
+
+    @model_serializer(mode="wrap")
+    def _flatten_parts(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        absent: dict[str, dict[str, Any]] = {"timing": {**dict.fromkeys(Timing.model_fields), "taint_reasons": []}}
+        absent["memory"] = dict.fromkeys(PassMemory.model_fields)
+        return {**absent["timing"], **absent["memory"], **_flat(values, "timing", "memory", "prepared")}
+
+    def with_values(self, **values: Any) -> Measured:
+        """Return this with other values of some fields."""
+        return self.model_copy(update=values)
+
+    def ended(self, status: str, error: str | None, exception: str | None = None) -> Measured:
+        """Return this with how it ended."""
+        state = {"status": status, "error": error, "exception": exception}
+        return self.with_values(measurement=self.measurement.model_copy(update=state))
+
+
+def _flat(values: dict[str, Any], *parts: str) -> dict[str, Any]:
+    """Return ``values`` with the fields of its ``parts`` in place of them."""
+    for part in parts:
+        values |= values.pop(part) or {}
+    return values

@@ -1,0 +1,260 @@
+"""Measure one model's time and memory at one or more sizes in a child process: for ``profile --measure`` and records.
+
+It runs under the machine-wide lock of timings. Where the predicted memory is more than there is, nothing runs and the
+row says so. A size that ends the child (out of memory, a crash, the time limit) is marked; the others go on in another.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+import torch
+
+from benchmark.conditions import WHOLE, Conditions, Limits
+from benchmark.costs.prediction import Predicted, predict
+from benchmark.host.isolation import Outcome
+from benchmark.host.turns import timing_turn
+from benchmark.measured import Measured, State, Timing
+from benchmark.placing import check, described, resolved
+from benchmark.profilers import PROFILERS
+from benchmark.record import Record
+from benchmark.reporting import Relayed, Reporter
+from benchmark.selection import jsonable_options
+from benchmark.timing.child import measure_model, summary_of
+from benchmark.timing.messages import Job, MemoryAt, PairAt, PreparedAt, Request, SizeEvent, TimedAt, WarmUpAt
+from benchmark.timing.roofline import ceilings, roofline
+from benchmark.timing.room import shortage, tiled_needs
+from benchmark.types import Measurement
+from zoo.errors import OutputError, TileError, UserError
+
+# Sampling keeps to --time-limit itself; after this many seconds more (building the network, the pass that is under
+# way) and half as long again the child is ended.
+GRACE_SECONDS = 10.0
+# Beside that, what an engine may take to compile a network for a size.
+COMPILE_SECONDS = 120.0
+# And what choosing tiles may take: passes over crops that show the network's speed, once per machine.
+CHOOSE_SECONDS = 60.0
+# A pass of up to this many seconds is timed once more after a warm-up, whatever the budget.
+COLD_AFTER = 60.0
+
+
+def measure(
+    model: str,
+    predicted: Mapping[str, Predicted],
+    *,
+    options: Mapping[str, Any] | None = None,
+    weights: str | None = None,
+    seed: int = 0,
+    conditions: Conditions | None = None,
+    limits: Limits | None = None,
+    budgets: Mapping[str, float] | None = None,
+    longest_pass: float = math.inf,
+    isolate: bool = True,
+    reporter: Reporter | None = None,
+) -> dict[str, Measured]:
+    """Return what was measured by the names of ``predicted``; a value that was not measured is None.
+
+    ``measurement.status`` is ``ok``, ``skipped`` (the predicted memory is not there, or a pass would take more than
+    ``longest_pass`` seconds at the machine's ceilings), ``oom``, ``error`` or ``timeout`` with the reason in
+    ``measurement.error`` and, where an exception ended the child, its class in ``measurement.exception``; samples from
+    before such an end are kept, and ``latency_ms.complete`` is false where they are fewer than 20. ``tiling`` is how
+    images went through, None without ``--tile``. ``limits``: the process's memory, and seconds of timing at each size.
+    Waits for other work of this tool on the machine. ``isolate`` False measures in this process, for models that a
+    child could not load. Raises UserError for conditions that cannot be kept and for the user's mistakes that only the
+    child could see.
+    """
+    conditions, limits, reporter = conditions or Conditions(), limits or Limits(), reporter or Reporter()
+    check(conditions, limits)
+    job = Job(
+        model=model,
+        options=jsonable_options(options or {}),
+        weights=weights and os.path.abspath(weights),
+        seed=seed,
+        conditions=resolved(conditions),
+        memory_limit=limits.memory_bytes,
+    )
+    session = _Session(job, predicted, limits, budgets or {}, isolate, reporter)
+    with timing_turn(reporter):
+        threads = job.conditions.threads or torch.get_num_threads()
+        allowed = ceilings(threads, reporter) if conditions.device == "cpu" else None
+        session.skip_what_does_not_fit()
+        if allowed:
+            session.skip_what_takes_long(allowed, longest_pass)
+        session.measure_the_rest()
+    return {size: _completed(one, predicted[size], allowed) for size, one in session.measured.items()}
+
+
+class _Session:
+    """The measurement of one model at several sizes, child by child."""
+
+    def __init__(
+        self,
+        job: Job,
+        predicted: Mapping[str, Predicted],
+        limits: Limits,
+        budgets: Mapping[str, float],
+        isolate: bool,
+        reporter: Reporter,
+    ) -> None:
+        self.job, self.predicted, self.limits, self.budgets = job, predicted, limits, budgets
+        self.isolate, self.reporter, self.conditions = isolate, reporter, job.conditions
+        # What a pass takes at the sizes at which images go through in pieces.
+        self.needs = tiled_needs(job, predicted)
+        self.measured = {size: Measured(measurement=self._state(size)) for size in predicted}
+        self.open = list(predicted)
+
+    def _state(self, size: str) -> State:
+        # What torch would need says nothing about an engine.
+        by_torch = self.conditions.by_torch
+        need = self.needs.get(size, self.predicted[size].need(self.conditions)) if by_torch else None
+        return State(
+            under=self.conditions,
+            time_limit=self.limits.seconds,
+            memory_limit=self.limits.memory_bytes,
+            conditions=described(self.conditions),
+            isolated=self.isolate,
+            predicted_bytes=need,
+        )
+
+    def skip_what_does_not_fit(self) -> None:
+        """Close the sizes whose predicted memory is not there."""
+        for size in list(self.open):
+            if short := shortage(self.predicted[size], self.conditions, self.limits, self.needs.get(size)):
+                self._close(size, "skipped", short)
+
+    def skip_what_takes_long(self, allowed: Mapping[str, float], longest: float) -> None:
+        """Close the sizes at which one pass takes more than ``longest`` seconds at the machine's ceilings."""
+        for size in list(self.open):
+            one = self.predicted[size]
+            seconds = roofline(one.flops, _moved(one, self.conditions), math.inf, allowed).allowed_ms / 1000
+            if seconds > longest:
+                shape = "x".join(map(str, one.shape))
+                text = f"not run: one pass over {shape} takes at least {seconds:.0f} s at this machine's ceilings"
+                self._close(size, "skipped", f"{text} (limit {longest:g} s; --time-limit raises it)")
+
+    def measure_the_rest(self) -> None:
+        """Run children until every size is closed; raises UserError for a user's mistake that one found."""
+        while self.open:
+            outcome = self._run_child()
+            if outcome.exception == "UserError":
+                raise UserError(outcome.error)
+            self._take(outcome)
+
+    def _run_child(self) -> Outcome:
+        limit = self.limits.seconds
+        request = Request(
+            job=self.job,
+            sizes={size: list(self.predicted[size].shape) for size in self.open},
+            budgets={size: limit if limit is not None else self.budgets.get(size) for size in self.open},
+            # Asked to keep to a time, a slow network is not run twice.
+            cold_after=COLD_AFTER if limit is None else None,
+            own_process=self.isolate,
+        )
+        with closing(Relayed(self.reporter)) as relayed:
+            if not self.isolate:
+                return measure_model.here(request, on_event=relayed.take)
+            grace = GRACE_SECONDS + (0.0 if self.conditions.by_torch else COMPILE_SECONDS)
+            grace += CHOOSE_SECONDS if self.conditions.is_tiled else 0.0
+            seconds = None if limit is None else (1.5 * limit + grace) * len(self.open)
+            limits, threads = Limits(self.limits.memory_bytes, seconds), self.conditions.threads
+            return measure_model.isolated(request, limits=limits, threads=threads, on_event=relayed.take)
+
+    def _take(self, outcome: Outcome) -> None:
+        """Keep what a child sent; where it was ended, mark the size that it was at."""
+        events = [event for event in outcome.events if isinstance(event, SizeEvent)]
+        for size in list(self.open):
+            own = [event for event in events if event.size == size]
+            self.measured[size] = _merged(self.measured[size], own)
+            if any(isinstance(event, TimedAt) for event in own):
+                self._close(size, *self._end_of(self.measured[size].timing))
+        if outcome.status == "ok":
+            return
+        last = events[-1].size if events else None
+        # Without a word from the child, no size is better than another.
+        for size in [last] if last in self.open else list(self.open):
+            self._close(size, outcome.status, outcome.error, outcome.exception)
+
+    def _end_of(self, timing: Timing | None) -> tuple[str, str | None]:
+        """Return the status of a timing that came to its end, which --time-limit may have been."""
+        limit = self.limits.seconds
+        if timing is None or limit is None or timing.latency_ms.complete:
+            return "ok", None
+        return "timeout", f"{timing.latency_ms.n} samples before the time limit of {limit:g} s"
+
+    def _close(self, size: str, status: str, error: str | None, exception: str | None = None) -> None:
+        self.open.remove(size)
+        self.measured[size] = self.measured[size].ended(status, error, exception)
+
+
+def _merged(measured: Measured, events: Iterable[Record]) -> Measured:
+    """Return what a child sent about one size; the samples of a timing that was cut off are summed up here."""
+    pairs, warm_up = list[PairAt](), list[float]()
+    for event in events:
+        if isinstance(event, PreparedAt):
+            measured = measured.with_values(prepared=event.prepared)
+        elif isinstance(event, MemoryAt):
+            measured = measured.with_values(memory=event.memory)
+        elif isinstance(event, TimedAt):
+            measured = measured.with_values(timing=event.timing)
+        elif isinstance(event, PairAt):
+            pairs.append(event)
+        elif isinstance(event, WarmUpAt):
+            warm_up.append(event.warm_up_ms)
+    if pairs and measured.timing is None:
+        times = [pair.latency_ms for pair in pairs], [pair.calibration_ms for pair in pairs]
+        timing = summary_of(*times, warm_up, heap_kept=True, whole=False)
+        # Nobody looked at the machine when the child was ended.
+        measured = measured.with_values(timing=timing.model_copy(update={"tainted": None}))
+    return measured
+
+
+def _completed(measured: Measured, predicted: Predicted, allowed: Mapping[str, float] | None) -> Measured:
+    """Return it with what follows from its time: ms per megapixel, and the time against the machine's ceilings."""
+    timing, conditions, tiling = measured.timing, measured.measurement.under, measured.prepared.tiling
+    if timing is None:
+        return measured
+    # A timing that was cut off is summed up in this process, which may have other threads.
+    latency = timing.latency_ms.model_copy(update={"threads": conditions.threads})
+    per_mpix = latency.median / (predicted.output_pixels / 1e6)
+    measured = measured.with_values(timing=timing.model_copy(update={"latency_ms": latency}), ms_per_mpix=per_mpix)
+    # The ceilings are those of float32, and say nothing about arithmetic that is not counted.
+    if allowed and conditions.precision == "fp32" and predicted.complete:
+        # Whole after all, an image moves its tensors.
+        whole = tiling is not None and tiling.mode == "whole"
+        moved = _moved(predicted, conditions.model_copy(update={"tile": WHOLE}) if whole else conditions)
+        measured = measured.with_values(roofline=roofline(predicted.flops, moved, latency.median, allowed))
+    return measured
+
+
+def _moved(predicted: Predicted, conditions: Conditions) -> int:
+    """Return the bytes that a pass moves between operations.
+
+    0 for an engine, which fuses them in its own way, and for tiles, whose tensors stay in the caches.
+    """
+    return predicted.moved_bytes if conditions.by_torch and not conditions.is_tiled else 0
+
+
+def measure_profiled(document: Mapping[str, Any], **arguments: Any) -> Measured:
+    """Return the measured part of what ``profiling.profile`` returned; arguments as ``measure`` takes them.
+
+    Raises UserError as ``measure`` does, for tiles that cannot be, and for a model that does not return one image.
+    """
+    size = tuple(document["input_shape"][-2:])
+    predicted = predict(document["model"], size, document["options"])
+    measured = measure(document["model"], {"": predicted}, options=document["options"], **arguments)[""]
+    if measured.measurement.exception in (TileError.__name__, OutputError.__name__):
+        raise UserError(measured.measurement.error)
+    return measured
+
+
+def as_measurements(measured: Measured, shape: Sequence[int]) -> dict[str, Measurement]:
+    """Return what was measured at one size as measurements of a record; nothing for what is not there."""
+    found: dict[str, Measurement] = {}
+    for card in PROFILERS:
+        if card.kind == "timing":
+            found |= card.measure(measured)
+    return {id: measurement.model_copy(update={"input_shape": list(shape)}) for id, measurement in found.items()}
