@@ -17,8 +17,7 @@ from typing import Any
 
 from benchmark.htmlpage.data import document
 from benchmark.htmlpage.page import write_page
-from benchmark.htmlpage.records import read_sourced
-from benchmark.results.store import read_results
+from benchmark.results.store import read_folders, read_results
 from benchmark.types import Measurement
 
 RECORDS = Path(__file__).parent.parent / "leaderboards" / "results" / "zrr-standin.jsonl"
@@ -92,7 +91,7 @@ def main() -> None:
         write_records(count, file)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         begin = time.perf_counter()
-        write_page(document(read_sourced([file])), path)
+        write_page(document(read_folders([file])), path)
         seconds = time.perf_counter() - begin
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"written  {seconds:.1f} s, {path.stat().st_size / 2**20:.1f} MiB; memory {before:.0f} -> {peak:.0f} MiB")
