@@ -317,6 +317,29 @@ def test_a_narrow_window_scrolls_the_table_and_not_the_page(page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_an_edited_row_stands_behind_the_others_and_on_no_front(browser, tmp_path) -> None:
+    records = [
+        record("a", 20.0, flops=2 * 10**12),
+        record("b", 21.0, flops=3 * 10**12),
+        record("c", 19.0, flops=10**12),
+    ]
+    file = write_records(tmp_path / "results.jsonl", records)
+    file.write_text(file.read_text(encoding="utf-8").replace('"value": 19.0', '"value": 99.0'), encoding="utf-8")
+    write_page(document(read_folders([file])), tmp_path / "page.html")
+    page = browser.new_page()
+    page.goto((tmp_path / "page.html").as_uri())
+    page.locator("#plot .main-svg").first.wait_for()
+    assert names(page) == ["b", "a", "c"]
+    assert page.locator("td.best").all_inner_texts() == ["21.00", "2.00"]
+    assert front(page) == {"a", "b"}
+    assert "1 point only shown" in page.inner_text("#plot-note")
+    assert "edited by hand" in page.inner_text("#table tbody tr:last-child")
+    page.locator("th[data-column='psnr[rgb]'] button").click()
+    assert names(page) == ["a", "b", "c"]
+    assert "c: ✎ results.jsonl, record 3 is not as it was written" in page.locator("#legend details").text_content()
+    page.close()
+
+
 def test_the_front_is_that_of_the_definition_on_a_thousand_rows(browser, tmp_path) -> None:
     draw = random.Random(0)
     rows = [record(f"m{i}", draw.randrange(300) / 10, flops=draw.randrange(1, 200) * 10**10) for i in range(1000)]

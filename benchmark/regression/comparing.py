@@ -30,27 +30,30 @@ def compare(before: ResultSet, after: ResultSet, limits: Tolerances | None = Non
         if pair.before is None or pair.after is None:
             findings.append(_alone(pair))
             continue
-        if edited := _edited(pair.before, pair.after):
+        a, b = pair.before.result, pair.after.result
+        if edited := _edited(a, b):
             findings.append(edited)
             continue
-        sides = (
-            Side(pair.before, before.scores_of(pair.before), before.samples_of(pair.before)),
-            Side(pair.after, after.scores_of(pair.after), after.samples_of(pair.after)),
+        sides = (Side(a, before.scores_of(a), before.samples_of(a)), Side(b, after.scores_of(b), after.samples_of(b)))
+        doubts = tuple(
+            f"{when}: {doubt}" for when, row in (("before", pair.before), ("after", pair.after)) for doubt in row.doubts
         )
-        context = tuple(_context(pair.before, pair.after))
+        status = replace(_status(a, b), warnings=doubts)
+        context = (*_context(a, b), *doubts)
         findings += [
-            replace(finding, context=context) if finding.changed else finding for finding in _of_pair(*sides, limits)
+            replace(finding, context=context) if finding.changed else finding
+            for finding in (status, *_of_pair(*sides, limits))
         ]
     return Comparison(before.name, after.name, findings)
 
 
 def _alone(pair: Pair) -> Finding:
     if pair.before is not None:
-        evidence = f"no record of it after; before: {_described(pair.before)}"
-        return finding_of(pair.before, "record", "record", verdict="missing", evidence=evidence)
+        evidence = f"no record of it after; before: {_described(pair.before.result)}"
+        return finding_of(pair.before.result, "record", "record", verdict="missing", evidence=evidence)
     assert pair.after is not None
-    evidence = f"no record of it before; after: {_described(pair.after)}"
-    return finding_of(pair.after, "record", "record", verdict="new", evidence=evidence)
+    evidence = f"no record of it before; after: {_described(pair.after.result)}"
+    return finding_of(pair.after.result, "record", "record", verdict="new", evidence=evidence)
 
 
 def _edited(before: Result, after: Result) -> Finding | None:
@@ -94,7 +97,6 @@ def _weights(result: Result) -> str:
 
 
 def _of_pair(before: Side, after: Side, limits: Tolerances) -> Iterator[Finding]:
-    yield _status(before.result, after.result)
     yield from shape_findings(before.result, after.result)
     if before.result.fingerprint or after.result.fingerprint:
         yield fingerprint_finding(before.result, after.result, limits.fingerprints)

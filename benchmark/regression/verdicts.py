@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from benchmark.cleaning import one_line
-from benchmark.leaderboard import row_name
+from benchmark.leaderboard.rows import row_name
 from benchmark.types import Result
 
 Verdict = Literal["better", "worse", "same", "missing", "new", "failed now", "fixed now", "not comparable"]
