@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmark.cleaning import markdown
+from benchmark.cleaning import markdown, markdown_code
 from benchmark.leaderboard.cells import Cells
-from benchmark.leaderboard.columns import definitions, header
+from benchmark.leaderboard.columns import header
 from benchmark.leaderboard.rows import remarks_on, rows_of
 from benchmark.leaderboard.tables import Table, tables_of
 from benchmark.types import Result
@@ -50,7 +50,7 @@ def board_of(table: Table) -> Board:
             for y, row in enumerate(rows)
         ),
         notes=(*filter(None, [table.caution]), *table.notes, *cells.footnotes.lines(), *remarks_on(rows)),
-        definitions=definitions(columns, rows),
+        definitions=tuple(f"{markdown_code(column.id)}: {text}." for column in columns for text in column.definitions),
         best=frozenset((y, place[id]) for y, id in cells.best),
         lead=tuple(f"**{title}**: {markdown(text)}" for title, text in table.lead),
         labels=len(labels),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmark.leaderboard.columns import Column, input_sizes, size_text
+from benchmark.leaderboard.columns import Column, size_text
 from benchmark.leaderboard.footnotes import Footnotes
 from benchmark.leaderboard.rows import Row
 from benchmark.types import Measurement
@@ -42,7 +42,7 @@ class Cells:
         self.rows, self.columns = rows, columns
         self.footnotes = footnotes or Footnotes()
         self._machines = machines_of(rows)
-        self._mixed = {column.id for column in columns if len(input_sizes(column, rows)) > 1}
+        self._mixed = {column.id for column in columns if len(column.sizes) > 1}
         self.signs = {(y, c.id): self._mark(row.measurements.get(c.id)) for y, row in enumerate(rows) for c in columns}
         self.best = {(y, column.id) for column in columns for y in self._best_of(column)}
 

@@ -70,7 +70,8 @@ KINDS: tuple[Kind, ...] = ("score", "count", "timing")
 @dataclass(frozen=True)
 class Column:
     """One measurement in a table. Values are divided by ``divisor`` and shown in ``unit``, with ``digits`` behind the
-    point (None: three significant digits); direction and definition are those of the records.
+    point (None: three significant digits). Direction, ``definitions`` and the ``sizes`` of the inputs, as CxHxW, are
+    those of the rows: where there are several, not all values are of the same thing.
     """
 
     id: str
@@ -81,7 +82,8 @@ class Column:
     digits: int | None
     kind: Kind
     higher_is_better: bool | None
-    definition: str
+    definitions: tuple[str, ...]
+    sizes: tuple[str, ...]
 
     def show(self, value: float) -> str:
         """Return a number as every table shows it."""
@@ -96,27 +98,36 @@ def three_digits(value: float) -> str:
     return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
 
 
-def column_of(id: str, measurement: Measurement) -> Column:
-    """Return the column of a measurement; one that nobody here knows keeps its id and unit."""
+def columns_of(rows: Sequence[Row], ids: Iterable[str]) -> tuple[Column, ...]:
+    """Return the columns of those ``ids`` that any row has a measurement of."""
+    found = ((id, [row.measurements[id] for row in rows if id in row.measurements]) for id in ids)
+    return tuple(_column(id, measurements) for id, measurements in found if measurements)
+
+
+def _column(id: str, measurements: Sequence[Measurement]) -> Column:
+    """Return the column of measurements; one that nobody here knows keeps its id and unit."""
+    first = measurements[0]
     name, _, size = id.partition("@")
     where, is_large = _SIZES.get(size, (size, False))
-    plain: tuple[_Unit, _Unit] = ((measurement.unit, 1), (measurement.unit, 1))
-    title, full, units = _STYLES.get(name, (id, id, _BY_UNIT.get(measurement.unit, plain)))
-    if measurement.kind == "score":
+    plain: tuple[_Unit, _Unit] = ((first.unit, 1), (first.unit, 1))
+    title, full, units = _STYLES.get(name, (id, id, _BY_UNIT.get(first.unit, plain)))
+    if first.kind == "score":
         title, full, units = id, id, plain
     elif name in _STYLES:
         full = ", ".join(filter(None, (full or title[0].upper() + title[1:], where)))
     unit, divisor = units[is_large]
-    digits = _DIGITS.get(unit, _SCORE_DIGITS if measurement.kind == "score" else None)
     return Column(
-        id, title, full, unit, divisor, digits, measurement.kind, measurement.higher_is_better, measurement.definition
-    )  # fmt: skip
-
-
-def columns_of(rows: Sequence[Row], ids: Iterable[str]) -> tuple[Column, ...]:
-    """Return the columns of those ``ids`` that any row has a measurement of; the first row that has it decides."""
-    found = ((id, next((row.measurements[id] for row in rows if id in row.measurements), None)) for id in ids)
-    return tuple(column_of(id, measurement) for id, measurement in found if measurement is not None)
+        id=id,
+        title=title,
+        full_title=full,
+        unit=unit,
+        divisor=divisor,
+        digits=_DIGITS.get(unit, _SCORE_DIGITS if first.kind == "score" else None),
+        kind=first.kind,
+        higher_is_better=first.higher_is_better,
+        definitions=tuple(sorted({one.definition for one in measurements})),
+        sizes=tuple(sorted({size_text(one) for one in measurements if one.input_shape})),
+    )
 
 
 def score_ids(rows: Sequence[Row]) -> list[str]:
@@ -130,23 +141,9 @@ def header(column: Column, rows: Sequence[Row]) -> str:
     on_cpu = all(row.result.spec.conditions.device == "cpu" for row in rows)
     title = markdown_code(column.title) if column.kind == "score" else column.title
     title = f"CPU {title}" if title == "time" and on_cpu else title
-    sizes = input_sizes(column, rows) if column.kind != "score" else []
-    words = [title, f"[{column.unit}]" if column.unit else "", f"at {sizes[0]}" if len(sizes) == 1 else ""]
-    return f"{' '.join(filter(None, words))} {ARROWS[column.higher_is_better]}"
-
-
-def definitions(columns: Sequence[Column], rows: Sequence[Row]) -> tuple[str, ...]:
-    """Return what each column means, in the words of the records."""
-    texts = []
-    for column in columns:
-        found = {row.measurements[column.id].definition for row in rows if column.id in row.measurements}
-        texts += [f"{markdown_code(column.id)}: {definition}." for definition in sorted(found)]
-    return tuple(texts)
-
-
-def input_sizes(column: Column, rows: Sequence[Row]) -> list[str]:
-    """Return the input shapes at which a column was measured, as CxHxW."""
-    return sorted({size_text(m) for row in rows if (m := row.measurements.get(column.id)) and m.input_shape})
+    where = f"at {column.sizes[0]}" if len(column.sizes) == 1 and column.kind != "score" else ""
+    words = filter(None, [title, f"[{column.unit}]" if column.unit else "", where])
+    return f"{' '.join(words)} {ARROWS[column.higher_is_better]}"
 
 
 def size_text(measurement: Measurement) -> str:

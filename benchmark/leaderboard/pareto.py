@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from benchmark.leaderboard.cells import machines_of
-from benchmark.leaderboard.columns import Column, input_sizes
+from benchmark.leaderboard.columns import Column
 from benchmark.leaderboard.rows import Row
 
 # A letter per cost that is set against the main score, and what it is called in the explanation.
@@ -46,7 +46,7 @@ def pareto_cells(rows: Sequence[Row], main: Column, columns: Sequence[Column]) -
     one_machine = len(machines_of(rows)) < 2
     fronts = {}
     for column in columns:
-        several = len(input_sizes(column, rows)) > 1 or (column.kind == "timing" and not one_machine)
+        several = len(column.sizes) > 1 or (column.kind == "timing" and not one_machine)
         costs = [row.fair_value(column.id) for row in rows]
         if column.id in PAIRS and not several and sum(cost is not None for cost in costs) > 1:
             fronts[column.id] = front(scores, costs)

@@ -57,7 +57,7 @@ def _alone(pair: Pair) -> Finding:
 
 
 def _edited(before: Result, after: Result) -> Finding | None:
-    """Return the one finding about records of which one was changed by hand: its numbers are nobody's measurement."""
+    """Return the only finding about two records if one was edited by hand: its numbers were not measured."""
     where = [
         f"{result.source.file}, record {result.source.number} ({when})"
         for result, when in ((before, "before"), (after, "after"))
@@ -76,7 +76,7 @@ def _described(result: Result) -> str:
 
 
 def _context(a: Result, b: Result) -> Iterator[str]:
-    """Say what differs between two runs that may be the cause of what differs in their numbers."""
+    """Yield what differs between two runs and may be why their numbers differ."""
     if a.spec.code != b.spec.code:
         yield "other code"
     if a.spec.weights_digest != b.spec.weights_digest:
@@ -105,14 +105,14 @@ def _of_pair(before: Side, after: Side, limits: Tolerances) -> Iterator[Finding]
     for id in dict.fromkeys([*a, *b]):
         if id in a and id in b:
             yield _measurement(id, before, after, limits)
-        # What a failure took along is told once, by the record's status.
-        elif not failed and not _is_told(id, b if id in a else a):
+        # What is missing because a run failed is reported once, by the status of the record.
+        elif not failed and not _is_reported(id, b if id in a else a):
             only, verdict, when = (a[id], "missing", "before") if id in a else (b[id], "new", "after")
             evidence = f"only {when}"
             yield finding_of(after.result, id, kind_of(id, only), verdict=verdict, evidence=evidence, unit=only.unit)
 
 
-def _is_told(id: str, others: Any) -> bool:
+def _is_reported(id: str, others: Any) -> bool:
     """Whether a timing is absent because its ``latency_ms`` says that nothing was measured at that size."""
     name, at, size = id.partition("@")
     latency = others.get("latency_ms" + at + size)

@@ -1,8 +1,8 @@
 """Which record of one set belongs to which of the other.
 
-Keys do not tell: new code or new weights change them, and that is what a comparison is about. Records belong together
-where model, options, dataset, split, limit and conditions agree. Of several such, those of the same part of the
-dataset, with the same threads, seed and weights file come together first.
+Keys do not say it: new code or new weights change them, and that is what a comparison is about. Two records belong
+together if they have the same model, options, dataset, split, limit and conditions. If there are several, those of the
+same part of the dataset, with the same threads, seed and weights file are paired first.
 """
 
 from __future__ import annotations
