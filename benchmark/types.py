@@ -298,11 +298,6 @@ class Result(Record):
         return self.spec.conditions.approximate and (not modes or "approximate tiles" in modes)
 
     @property
-    def is_fair(self) -> bool:
-        """Whether this record may be ranked among others: as it was written, and of the network's own output."""
-        return not self.is_edited and not self.is_approximate
-
-    @property
     def is_edited(self) -> bool:
         """Whether the line that this record was read from is not the one that was written."""
         return self._source is not None and self._source.is_intact is False

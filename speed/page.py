@@ -17,8 +17,9 @@ from typing import Any
 
 from benchmark.htmlpage.data import document
 from benchmark.htmlpage.page import write_page
-from benchmark.htmlpage.records import read_sourced
-from benchmark.results.store import read_results
+from benchmark.results.jsonl import to_json
+from benchmark.results.records import content_of
+from benchmark.results.store import read_folders, read_results
 from benchmark.types import Measurement
 
 RECORDS = Path(__file__).parent.parent / "leaderboards" / "results" / "zrr-standin.jsonl"
@@ -59,7 +60,7 @@ def write_records(count: int, file: Path) -> None:
         value = (measurement.value or 0) * factor
         return measurement.model_copy(update={"value": int(value) if isinstance(measurement.value, int) else value})
 
-    with file.open("w", encoding="utf-8") as stream:
+    with file.open("wb") as stream:
         for index in range(count):
             one, factor = scored[index % len(scored)], 10 ** draw.uniform(0, 3)
             changes = {
@@ -67,7 +68,7 @@ def write_records(count: int, file: Path) -> None:
                 "key": f"{index:020x}",
                 "measurements": {id: vary(m, factor) for id, m in one.measurements.items()},
             }
-            stream.write(one.model_copy(update=changes).model_dump_json() + "\n")
+            stream.write(to_json(content_of(one.model_copy(update=changes))) + b"\n")
 
 
 def summary(times: Sequence[float]) -> str:
@@ -92,7 +93,7 @@ def main() -> None:
         write_records(count, file)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         begin = time.perf_counter()
-        write_page(document(read_sourced([file])), path)
+        write_page(document(read_folders([file])), path)
         seconds = time.perf_counter() - begin
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"written  {seconds:.1f} s, {path.stat().st_size / 2**20:.1f} MiB; memory {before:.0f} -> {peak:.0f} MiB")

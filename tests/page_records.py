@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmark.results.jsonl import to_json
+from benchmark.results.records import content_of
 from benchmark.types import Measurement, Result
 from tests.sample_records import make_record
 
@@ -56,5 +58,5 @@ def record(
 def write_records(path: Path, records: Sequence[Result]) -> Path:
     """Write records as ``results.jsonl`` of a run; return the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{one.model_dump_json()}\n" for one in records), encoding="utf-8")
+    path.write_bytes(b"".join(to_json(content_of(one)) + b"\n" for one in records))
     return path

@@ -21,7 +21,7 @@ from benchmark.conditions import Limits
 from benchmark.regression.comparing import compare
 from benchmark.regression.gate import Report, check
 from benchmark.regression.judging import Tolerances
-from benchmark.regression.matching import newest, pair_up
+from benchmark.regression.matching import pair_up, rows_to_compare
 from benchmark.regression.outputs import deviation
 from benchmark.regression.rendering import comparison_markdown, comparison_text, report_markdown, report_text
 from benchmark.regression.reports import github_annotations, write_junit
@@ -239,16 +239,16 @@ def test_new_code_is_the_same_model_and_the_newest_record_counts(folder) -> None
     other = result.spec.model_copy(update={"code": "rewritten", "weights_digest": "f" * 64})
     rewritten = result.model_copy(update={"spec": other, "key": other.key()})
     (pair,) = pair_up([result], [rewritten])
-    assert (pair.before, pair.after) == (result, rewritten)
-    assert newest([result, rewritten]) == [rewritten]
+    assert (pair.before.result, pair.after.result) == (result, rewritten)
+    assert [row.result for row in rows_to_compare([result, rewritten])] == [rewritten]
     # With several numbers of threads, like belongs to like.
     more = result.model_copy(update={"spec": under(result.spec, threads=64)})
     pairs = pair_up([result, more], [more, result])
-    assert all(pair.before.spec.conditions.threads == pair.after.spec.conditions.threads for pair in pairs)
+    assert all(pair.before.result.spec.conditions == pair.after.result.spec.conditions for pair in pairs)
     assert len(pairs) == 2
     # With one each, the numbers may differ: their counts do not.
     (pair,) = pair_up([result], [more])
-    assert pair.after == more
+    assert pair.after.result == more
 
 
 class Net(nn.Module):

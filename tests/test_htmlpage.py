@@ -20,8 +20,8 @@ from benchmark.cli import cli
 from benchmark.htmlpage import gallery as gallery_module
 from benchmark.htmlpage.data import Document, document
 from benchmark.htmlpage.page import json_in_html, render
-from benchmark.htmlpage.records import read_sourced
 from benchmark.imaging.pictures import INDEX, LONGEST_SIDE, VIEWS, Row, save_pictures
+from benchmark.results.store import read_folders
 from benchmark.types import Result
 from tests.page_records import HOSTILE, measurement, record, write_records
 from tests.sample_records import under
@@ -31,7 +31,7 @@ RESULTS = Path(__file__).parent.parent / "leaderboards" / "results"
 
 
 def document_of(tmp_path: Path, *records: Result, gallery: int = 0) -> Document:
-    return document(read_sourced([write_records(tmp_path / "results.jsonl", records)]), gallery=gallery)
+    return document(read_folders([write_records(tmp_path / "results.jsonl", records)]), gallery=gallery)
 
 
 def tables_of(content: dict) -> dict[tuple[str, str, str], list[str]]:
@@ -166,9 +166,9 @@ def test_the_newest_record_of_a_key_counts(tmp_path) -> None:
 
 def test_no_records_are_an_error_that_says_what_to_do(tmp_path) -> None:
     with pytest.raises(UserError, match=r"no \*\.jsonl in .* expected a folder that `zoo-bench run --out` wrote"):
-        read_sourced([tmp_path])
+        read_folders([tmp_path])
     with pytest.raises(UserError, match="no records"):
-        read_sourced([write_records(tmp_path / "results.jsonl", [])])
+        document_of(tmp_path)
 
 
 @pytest.mark.parametrize("text", [HOSTILE, "</SCRIPT >", "<!--<script>", "a\u2028b", "ü‡\\u003c", '"'])
@@ -215,7 +215,7 @@ def test_the_same_records_give_the_same_file(tmp_path) -> None:
 
 
 def test_every_command_of_the_committed_records_is_one_that_the_tool_takes() -> None:
-    content = document(read_sourced([RESULTS])).content
+    content = document(read_folders([RESULTS])).content
     lines = [line for r in content["records"] for line in r["commands"] if not line.startswith("git")]
     assert len(lines) == len(content["records"])
     for line in lines:

@@ -13,7 +13,7 @@ import pytest
 
 from benchmark.htmlpage.data import document
 from benchmark.htmlpage.page import write_page
-from benchmark.htmlpage.records import read_sourced
+from benchmark.results.store import read_folders
 from tests.page_records import HOSTILE, measurement, record, write_records
 from tests.test_htmlpage import with_pictures
 
@@ -37,7 +37,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         record("e", 30.0, data={"standin": False}),
         record("f", dataset="pairs", data={}, status="oom", error="killed").model_copy(update={"measurements": {}}),
     ]
-    content = document(read_sourced([write_records(folder / "results.jsonl", records)]), gallery=2)
+    content = document(read_folders([write_records(folder / "results.jsonl", records)]), gallery=2)
     write_page(content, folder / "page.html")
     return folder / "page.html"
 
@@ -317,10 +317,33 @@ def test_a_narrow_window_scrolls_the_table_and_not_the_page(page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_an_edited_row_stands_behind_the_others_and_on_no_front(browser, tmp_path) -> None:
+    records = [
+        record("a", 20.0, flops=2 * 10**12),
+        record("b", 21.0, flops=3 * 10**12),
+        record("c", 19.0, flops=10**12),
+    ]
+    file = write_records(tmp_path / "results.jsonl", records)
+    file.write_text(file.read_text(encoding="utf-8").replace('"value": 19.0', '"value": 99.0'), encoding="utf-8")
+    write_page(document(read_folders([file])), tmp_path / "page.html")
+    page = browser.new_page()
+    page.goto((tmp_path / "page.html").as_uri())
+    page.locator("#plot .main-svg").first.wait_for()
+    assert names(page) == ["b", "a", "c"]
+    assert page.locator("td.best").all_inner_texts() == ["21.00", "2.00"]
+    assert front(page) == {"a", "b"}
+    assert "1 point only shown" in page.inner_text("#plot-note")
+    assert "edited by hand" in page.inner_text("#table tbody tr:last-child")
+    page.locator("th[data-column='psnr[rgb]'] button").click()
+    assert names(page) == ["a", "b", "c"]
+    assert "c: ✎ results.jsonl, record 3 is not as it was written" in page.locator("#legend details").text_content()
+    page.close()
+
+
 def test_the_front_is_that_of_the_definition_on_a_thousand_rows(browser, tmp_path) -> None:
     draw = random.Random(0)
     rows = [record(f"m{i}", draw.randrange(300) / 10, flops=draw.randrange(1, 200) * 10**10) for i in range(1000)]
-    write_page(document(read_sourced([write_records(tmp_path / "results.jsonl", rows)])), tmp_path / "page.html")
+    write_page(document(read_folders([write_records(tmp_path / "results.jsonl", rows)])), tmp_path / "page.html")
     page = browser.new_page()
     page.goto((tmp_path / "page.html").as_uri())
     page.click("#plot-data summary")

@@ -17,13 +17,12 @@ from benchmark.datacheck import plans
 from benchmark.datacheck.checking import check_dataset
 from benchmark.datasets import DATASETS, sidd, zrr
 from benchmark.htmlpage.data import document
-from benchmark.htmlpage.records import read_sourced
 from benchmark.leaderboard import boards
 from benchmark.leaderboard.publishing import write_tables
 from benchmark.regression.comparing import compare
 from benchmark.regression.sources import open_set
 from benchmark.reporting import Reporter
-from benchmark.results.store import Store
+from benchmark.results.store import Store, read_folders
 from benchmark.running import session as running_session
 from benchmark.scoring.opening import open_dataset
 from benchmark.standin.cache import MARKER
@@ -395,7 +394,7 @@ def test_part_and_whole_share_no_table(both, tmp_path) -> None:
     assert f"psnr[rgb]` [dB] ↑ {records[1].measurements['psnr[rgb]'].value:.2f}" in index
     write_tables(records[:1], tmp_path / "tables")
     assert "dB" not in (tmp_path / "tables" / "README.md").read_text()
-    content = document(read_sourced(folder / "results.jsonl" for folder in both)).content
+    content = document(read_folders(folder / "results.jsonl" for folder in both)).content
     titles = [table["title"] for data in content["datasets"] for table in data["tables"]]
     assert titles == ["Quality: test, 12 images, zrr-v1", "Quality: test, 5 of 12 images, zrr-v1"]
     assert ["--partial" in record["commands"][-1] for record in content["records"]] == [False, True]

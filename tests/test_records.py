@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.htmlpage.records import read_sourced
-from benchmark.leaderboard import boards
+from benchmark.leaderboard import boards, rows_of
 from benchmark.leaderboard.ranks import DISTRUSTED
 from benchmark.regression.baseline import Kept, read_baseline, write_baseline
 from benchmark.results.conflicts import conflicts, warnings
 from benchmark.results.jsonl import append_line
 from benchmark.results.records import content_of, digest_of, newest
-from benchmark.results.store import Journal, Store, image_scores, read_results, scores_problem
+from benchmark.results.store import Journal, Store, image_scores, read_folders, read_results, scores_problem
 from benchmark.results.upkeep import Migrated, drop, migrate
 from benchmark.types import SCHEMA, Result
 from tests.sample_records import measurement, result
@@ -255,7 +254,7 @@ def test_within_a_file_the_later_line_counts_whatever_its_date(tmp_path, first: 
     old, new = dated(tmp_path / "results.jsonl", first, "2026-01-01T00:00:00+00:00")
     assert newest([old, new]) == newest([new, old]) == [new]
     assert Store(tmp_path).latest() == {new.key: new}
-    assert [one.result for one in read_sourced([tmp_path])] == [new]
+    assert [row.result for row in rows_of(read_folders([tmp_path]))] == [new]
 
 
 @pytest.mark.parametrize(

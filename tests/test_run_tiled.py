@@ -151,10 +151,11 @@ def test_verdicts_are_between_rows_of_the_same_tiles(tmp_path, zoo_bench) -> Non
 
 def test_the_page_says_tiles_and_repeats_them(tmp_path) -> None:
     from benchmark.htmlpage.provenance import provenance
-    from benchmark.htmlpage.records import read_sourced
+    from benchmark.leaderboard import rows_of
+    from benchmark.results.store import read_folders
 
     run("tiny", models="local", tile="16x8", out=tmp_path)
-    (one,) = read_sourced([tmp_path])
+    (one,) = rows_of(read_folders([tmp_path]))
     shown = provenance(one)
     assert "tiles 16x8" in shown["conditions"]
     assert "--tile 16x8" in " ".join(shown["commands"][-1].split())

@@ -124,16 +124,15 @@ def _write_html(folders: list[Path], path: Path, gallery: int | None, check: boo
     """Write the page and say what it could not show."""
     from benchmark.htmlpage.data import document
     from benchmark.htmlpage.page import write_page
-    from benchmark.htmlpage.records import read_sourced
     from benchmark.replacing import refuse_inputs
-    from benchmark.results.store import files_of
+    from benchmark.results.store import files_of, read_folders
 
     if check:
         raise UserError("--check: the page is not kept in the tree, so it cannot be stale; use --check without --html.")
     if path.is_dir():
         raise UserError(f"--html: {path} is a folder; expected the name of a file, for example {path / 'page.html'}.")
     refuse_inputs(f"--html {path}", [path], (file for folder in folders for file in files_of(folder)))
-    content = document(read_sourced(folders), gallery=2 if gallery is None else gallery)
+    content = document(read_folders(folders), gallery=2 if gallery is None else gallery)
     write_page(content, path)
     if missing := content.without_pictures:
         name, reason = missing[0]

@@ -1,1 +1,1 @@
-"""One offline HTML page of the records: ``records`` and ``gallery`` read, ``data`` assembles, ``page`` renders."""
+"""One offline HTML page of the records: ``data`` assembles what ``page`` renders, from the rows of the leaderboard."""

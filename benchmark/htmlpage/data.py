@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from benchmark.htmlpage.gallery import Gallery, NoPicturesError
 from benchmark.htmlpage.provenance import NO_IMAGES, provenance
-from benchmark.htmlpage.records import Group, Sourced, groups_of
-from benchmark.htmlpage.tables import Texts, table_document
+from benchmark.htmlpage.tables import Texts, table_document, titles
 from benchmark.imaging.pictures import ERROR_GAIN, LONGEST_SIDE
-from benchmark.types import Environment
+from benchmark.leaderboard.rows import Row
+from benchmark.leaderboard.tables import STANDIN, Table, grouped, tables_by_dataset
+from benchmark.types import Environment, Result
 
-# Kinds of data in the order of the selector.
-REAL, STANDIN, NONE = "real", "standin", "none"
+# Kinds of data in the order of the selector, and of tables.
+_DATA = ("real", "standin", "none")
+_TABLES = ("quality", "published", "costs")
 
 
 @dataclass(frozen=True)
@@ -25,23 +27,29 @@ class Document:
     without_pictures: tuple[tuple[str, str], ...]
 
 
-def document(records: Sequence[Sourced], *, gallery: int = 0) -> Document:
-    """Return the page's document, with the pictures of at most ``gallery`` images per row."""
+def document(results: Sequence[Result], *, gallery: int = 0) -> Document:
+    """Return the page's document, with the pictures of at most ``gallery`` images per row.
+
+    Raises UserError for no records.
+    """
     texts, shown, pictures = Texts(), _Records(), Gallery(gallery)
     missing: list[tuple[str, str]] = []
-    datasets: dict[tuple[str, bool], dict[str, Any]] = {}
-    for group in groups_of(records):
-        rows = list(group.rows)
-        places = [shown.add(one) for one in rows]
-        for one, place in zip(rows, places):
-            reason = _add_pictures(shown.items[place], one, pictures)
-            if reason and one.result.spec.evaluate:
-                missing.append((f"{one.result.dataset}: {one.name}", reason))
-        data = datasets.setdefault((group.dataset, group.standin), _dataset(group))
-        data["tables"].append(table_document(group, rows, places, texts))
-    order = {REAL: 0, STANDIN: 1, NONE: 2}
+    datasets = []
+    for name, tables in tables_by_dataset(results).items():
+        for of_one_kind in grouped(tables, lambda table: table.is_standin).values():
+            chosen = list(_chosen(of_one_kind))
+            data = _dataset(name, chosen[0][0])
+            for (table, positions), title in zip(chosen, titles([table for table, _ in chosen])):
+                places = {y: shown.add(table.rows[y]) for y in positions}
+                for y, place in places.items():
+                    row = table.rows[y]
+                    reason = _add_pictures(shown.items[place], row, pictures)
+                    if reason and row.result.spec.evaluate:
+                        missing.append((f"{name}: {row.name}", reason))
+                data["tables"].append(table_document(table, title, places, texts))
+            datasets.append(data)
     content = {
-        "datasets": sorted(datasets.values(), key=lambda d: (order[d["kind"]], d["name"])),
+        "datasets": sorted(datasets, key=lambda d: (_DATA.index(d["kind"]), d["name"])),
         "records": shown.items,
         "environments": shown.environments,
         "definitions": texts.items,
@@ -49,6 +57,21 @@ def document(records: Sequence[Sourced], *, gallery: int = 0) -> Document:
         "gallery": {"limit": gallery, "gain": ERROR_GAIN, "longest": LONGEST_SIDE},
     }
     return Document(content, tuple(missing))
+
+
+def _chosen(tables: Sequence[Table]) -> Iterator[tuple[Table, list[int]]]:
+    """Yield the tables in the order of the page, the largest of quality first, and which rows are shown, by name.
+
+    Tables of quality have all columns here: rows that stand there are not listed among the costs again.
+    """
+    scored = {(table.part, row.name) for table in tables if table.kind != "costs" for row in table.rows}
+    for table in sorted(tables, key=lambda t: (bool(t.part), _TABLES.index(t.kind), -len(t.rows))):
+        names = [(row.name, row.result.key, y) for y, row in enumerate(table.rows)]
+        if table.kind == "costs":
+            failed = [row.result.status != "ok" for row in table.rows]
+            names = [one for one in names if failed[one[2]] or (table.part, one[0]) not in scored]
+        if names:
+            yield table, [y for *_, y in sorted(names)]
 
 
 class _Records:
@@ -59,10 +82,10 @@ class _Records:
         self.environments: list[dict[str, Any]] = []
         self._known: dict[str, int] = {}
 
-    def add(self, one: Sourced) -> int:
-        """Return the position of a record in ``items``."""
-        environment = self._environment(one.result.environment)
-        self.items.append({**provenance(one), "environment": environment})
+    def add(self, row: Row) -> int:
+        """Return the position of a row's record in ``items``."""
+        environment = self._environment(row.result.environment)
+        self.items.append({**provenance(row), "environment": environment})
         return len(self.items) - 1
 
     def _environment(self, environment: Environment) -> int:
@@ -75,32 +98,25 @@ class _Records:
         return self._known[key]
 
 
-def _add_pictures(shown: dict[str, Any], one: Sourced, pictures: Gallery) -> str:
+def _add_pictures(shown: dict[str, Any], row: Row, pictures: Gallery) -> str:
     """Add the pictures to a record, or the reason why there are none, which is returned."""
     if not pictures.limit:
         return ""
     try:
-        shown["pictures"] = pictures.add(one)
+        shown["pictures"] = pictures.add(row)
     except NoPicturesError as missing:
         shown["without"] = str(missing)
         return str(missing)
     return ""
 
 
-def _dataset(group: Group) -> dict[str, Any]:
-    first = group.rows[0].result
-    if first.spec.dataset_digest == NO_IMAGES:
+def _dataset(name: str, table: Table) -> dict[str, Any]:
+    kind, note = "real", ""
+    if table.rows[0].result.spec.dataset_digest == NO_IMAGES:
         kind, note = (
-            NONE,
+            "none",
             "Time and costs at the sizes that papers print; the input is uniform noise, nothing is scored.",
         )
-    elif group.standin:
-        sources = str(first.data.get("sources"))[:12]
-        note = (
-            f"Stand-in data, made from photographs by generator {first.data.get('generator')} (sources {sources})."
-            " Scores here say nothing about the real dataset."
-        )
-        kind = STANDIN
-    else:
-        kind, note = REAL, ""
-    return {"name": group.dataset, "kind": kind, "note": note, "tables": []}
+    elif table.is_standin:
+        kind, note = "standin", f"{STANDIN}, {dict(table.lead)[STANDIN]}"
+    return {"name": name, "kind": kind, "note": note, "tables": []}

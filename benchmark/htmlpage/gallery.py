@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmark.htmlpage.records import Sourced
 from benchmark.imaging.pictures import INDEX, VIEWS
+from benchmark.leaderboard.rows import Row
 from benchmark.results.store import beside
+from benchmark.types import Result
 
 # Of all pictures together, before base64 adds a third: the page is to be sent and opened with ease.
 TOTAL_BYTES = 24 << 20
@@ -32,15 +33,15 @@ class Gallery:
     left: int = field(default_factory=lambda: TOTAL_BYTES)
     _known: dict[bytes, int] = field(default_factory=dict)
 
-    def add(self, one: Sourced) -> list[dict[str, Any]]:
+    def add(self, row: Row) -> list[dict[str, Any]]:
         """Return the images of a record with indices into ``pictures`` by view; raises NoPicturesError."""
-        folder = self._folder(one)
+        folder = self._folder(row.result)
         images = []
         for entry in _read_index(folder)[: self.limit]:
             try:
                 contents = {view: _read_picture(folder, entry["files"][view]) for view in VIEWS}
                 shown = {"id": str(entry["id"]), "size": [int(side) for side in entry["size"]]}
-                scores = {str(name): value for name, value in entry["scores"].items()} if one.scores else {}
+                scores = {str(name): value for name, value in entry["scores"].items()} if row.is_scored else {}
             except (KeyError, TypeError, ValueError) as error:
                 raise NoPicturesError(f"the index of the pictures is damaged ({error!r})") from None
             images.append({**shown, "scores": scores, "views": self._take(contents)})
@@ -48,15 +49,15 @@ class Gallery:
             raise NoPicturesError("the index of the pictures is empty")
         return images
 
-    def _folder(self, one: Sourced) -> Path:
-        if one.result.gallery is None:
+    def _folder(self, result: Result) -> Path:
+        if result.gallery is None:
             why = (
                 "costs only: no image was passed through it"
-                if not one.result.spec.evaluate
+                if not result.spec.evaluate
                 else "its run kept no separate pictures"
             )
             raise NoPicturesError(why)
-        folder = beside(one.result, one.result.gallery)
+        folder = beside(result, result.gallery)
         if folder is None:
             raise NoPicturesError("the record names a folder outside that of its file")
         if not (folder / INDEX).is_file():

@@ -9,35 +9,33 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark.htmlpage.records import Sourced
-from benchmark.leaderboard.tilings import APPROXIMATE, tiling_texts
+from benchmark.leaderboard.rows import Row
 from benchmark.types import Result
 from zoo.trained import shipped_weights
 
 NO_IMAGES = "uniform noise"
-EDITED = "Edited by hand: the line's digest does not match its content; do not trust these numbers, measure again."
 
 
-def provenance(one: Sourced) -> dict[str, Any]:
-    """Return a record's provenance, JSON-ready, without its environment."""
-    result = one.result
-    spec = result.spec
+def provenance(row: Row) -> dict[str, Any]:
+    """Return the provenance of a row's record, JSON-ready, without its environment."""
+    result = row.result
+    spec, source = result.spec, result.source
     return {
         "key": result.key,
-        "file": one.file.name,
-        "number": one.number,
+        "file": source.file.name if source else "",
+        "number": source.number or 0 if source else 0,
         "created": result.created,
         "seconds": round(result.seconds, 1),
         "error": result.error,
-        "notes": [*([EDITED] if result.is_edited else []), *_tiles(result), *result.notes],
+        "notes": row.remarks,
         "skipped": result.num_skipped,
         "data": {"digest": spec.dataset_digest, **{key: result.data[key] for key in sorted(result.data)}},
         "protocol": f"{result.protocol.name}, version {result.protocol.version}: {result.protocol.text}",
         "code": spec.code,
         "weights": dict(sorted((result.weights or {}).items())),
         "conditions": conditions_text(result),
-        "commands": commands(one),
-        "remark": commands_remark(one),
+        "commands": commands(row),
+        "remark": commands_remark(row),
     }
 
 
@@ -48,20 +46,16 @@ def conditions_text(result: Result) -> str:
     return ", ".join([*words, f"{conditions.threads} threads", f"seed {result.spec.seed}"])
 
 
-def _tiles(result: Result) -> list[str]:
-    return [*([f"{APPROXIMATE}."] if result.is_approximate else []), *tiling_texts(result)]
-
-
-def commands(one: Sourced) -> list[str]:
+def commands(row: Row) -> list[str]:
     """Return the shell commands that measure a record again."""
-    result = one.result
+    result = row.result
     commit = result.environment.commit
     lines = [f"git checkout {shlex.quote(commit)}"] if commit else []
     if sweep := _sweep(result):
         return [*lines, in_lines(["zoo-bench", "sweep", sweep])]
     if result.spec.dataset_digest == NO_IMAGES or not result.spec.evaluate:
         return [*lines, in_lines(_costs_command(result))]
-    return [*lines, in_lines(_run_command(result, one.standin))]
+    return [*lines, in_lines(_run_command(result, row.is_standin))]
 
 
 def in_lines(parts: Sequence[str], width: int = 62) -> str:
@@ -78,20 +72,20 @@ def in_lines(parts: Sequence[str], width: int = 62) -> str:
     return " \\\n".join([*lines, line])
 
 
-def commands_remark(one: Sourced) -> str:
+def commands_remark(row: Row) -> str:
     """Return what the commands leave to the reader."""
     parts = []
-    if one.result.environment.dirty:
+    if row.result.environment.dirty:
         parts.append("The checkout had changes that were not committed: its code cannot be had again exactly.")
-    if _sweep(one.result):
+    if _sweep(row.result):
         return " ".join([*parts, "One point of a sweep, which trains and tests all of them."])
-    if not one.standin and one.result.spec.evaluate:
+    if not row.is_standin and row.result.spec.evaluate:
         parts.append("Put the folder of your copy of the data for DIR.")
-    if one.result.spec.conditions.tile == "auto" and any(tiling.tile for tiling in one.result.tilings):
+    if row.result.spec.conditions.tile == "auto" and any(tiling.tile for tiling in row.result.tilings):
         parts.append("Which tiles auto takes depends on machine and memory limit: the notes name them, as --tile HxW.")
-    if _needs_weights(one.result, one.standin):
+    if _needs_weights(row.result, row.is_standin):
         parts.append("The weights file is recognised by its sha256.")
-    if one.result.measurements and not one.result.spec.evaluate:
+    if row.result.measurements and not row.result.spec.evaluate:
         parts.append("Costs and times alone: no images were passed through the network.")
     return " ".join(parts)
 

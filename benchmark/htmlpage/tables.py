@@ -2,41 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmark.htmlpage.columns import Style, in_order, shape_text, style_of
 from benchmark.htmlpage.provenance import conditions_text
-from benchmark.htmlpage.records import Group, Sourced
+from benchmark.leaderboard.cells import Cells, spread_text
+from benchmark.leaderboard.columns import COSTS, KINDS, Column, size_text
+from benchmark.leaderboard.rows import Row, remarks_on
+from benchmark.leaderboard.tables import PART, Table, images_text
 from benchmark.types import Environment, Measurement, Result, encode_number
 
+GROUPS = {"score": "Scores", "count": "Costs", "timing": "Time and memory"}
 # Axes that say most at first sight: the first of these that a table has.
 _FIRST_X = ("flops@12mp", "flops@fullscale", "macs", "params")
 _FIRST_Y = ("latency_ms@12mp", "latency_ms@fullscale", "latency_ms", "peak_activation_bytes@12mp")
 # What stands in a cell beside value, text and context.
 _BESIDE = ("q1", "q3", "ci_low", "ci_high", "n", "threads", "tainted", "remark", "n_inf", "finite_mean", "layer")
-_ABOUT: tuple[tuple[str, str, bool, Callable[[Result], Any]], ...] = (
-    ("evidence", "Evidence", False, lambda r: r.evidence),
-    ("weights", "Weights", False, lambda r: weights_text(r)),
-    ("status", "Status", False, lambda r: r.status),
-    ("split", "Split", False, lambda r: r.split),
-    ("n", "Images", True, lambda r: r.n),
-    ("machine", "Machine", False, lambda r: machine_text(r.environment)),
-    ("threads", "Threads", True, lambda r: r.environment.threads),
-    ("conditions", "Conditions", False, conditions_text),
-    ("torch", "torch", False, lambda r: r.environment.torch),
-    ("commit", "Commit", False, lambda r: commit_text(r.environment)),
-    ("created", "Measured on", False, lambda r: r.created),
-    ("seconds", "Run [s]", True, lambda r: round(r.seconds, 1)),
+# What other tables write in the letters of a keyboard.
+_TYPESET = {"inf": "∞", "-inf": "−∞"}
+_ABOUT: tuple[tuple[str, str, bool, Callable[[Row], Any]], ...] = (
+    ("evidence", "Evidence", False, lambda row: row.result.evidence),
+    ("weights", "Weights", False, lambda row: row.weights),
+    ("status", "Status", False, lambda row: row.result.status),
+    ("split", "Split", False, lambda row: row.result.split),
+    ("n", "Images", True, lambda row: row.result.n),
+    ("machine", "Machine", False, lambda row: machine_text(row.result.environment)),
+    ("threads", "Threads", True, lambda row: row.result.environment.threads),
+    ("conditions", "Conditions", False, lambda row: conditions_text(row.result)),
+    ("torch", "torch", False, lambda row: row.result.environment.torch),
+    ("commit", "Commit", False, lambda row: commit_text(row.result.environment)),
+    ("created", "Measured on", False, lambda row: row.result.created),
+    ("seconds", "Run [s]", True, lambda row: round(row.result.seconds, 1)),
 )
-
-
-def weights_text(result: Result) -> str:
-    """Return the recipe, or the beginning of the file's digest, or nothing."""
-    weights = result.weights or {}
-    trained_on = f", on {weights['part']} images" if "part" in weights else ""
-    return (weights.get("recipe") or weights.get("sha256", "")[:8]) + trained_on
 
 
 def machine_text(environment: Environment) -> str:
@@ -64,127 +62,158 @@ class Texts:
         return self._known[text]
 
 
-def table_document(group: Group, rows: Sequence[Sourced], records: Sequence[int], texts: Texts) -> dict[str, Any]:
-    """Return a table, JSON-ready. ``records`` are the rows' positions in the page's list of records.
+def titles(tables: Sequence[Table]) -> list[str]:
+    """Return what the tables of one dataset are called; those that would share a title say what differs.
+
+    That is how they were scored, the digest of the data, or the metrics and their versions.
+    """
+    plain = [_title(table) for table in tables]
+    told = []
+    for table, title in zip(tables, plain):
+        alike = [_differences(other.rows[0].result) for other, text in zip(tables, plain) if text == title]
+        own = _differences(table.rows[0].result)
+        told.append(", ".join([title, *(text for text, all_texts in zip(own, zip(*alike)) if len(set(all_texts)) > 1)]))
+    return told
+
+
+def _title(table: Table) -> str:
+    first = table.rows[0].result
+    if table.kind == "costs":
+        splits = " and ".join(sorted({row.result.split for row in table.rows}))
+        return f"Costs only: {splits}" + (f", {table.part} images" if table.part else "")
+    return f"{table.kind.capitalize()}: {first.split}, {images_text(first)}, {first.spec.protocol}"
+
+
+def _differences(result: Result) -> tuple[str, ...]:
+    scores = sorted((id, m.version) for id, m in result.measurements.items() if m.kind == "score")
+    metrics = " ".join(f"{id} v{version}" for id, version in scores)
+    return f"{result.spec.scoring} scores", f"data {result.spec.dataset_digest[:8]}", metrics
+
+
+def table_document(table: Table, title: str, records: Mapping[int, int], texts: Texts) -> dict[str, Any]:
+    """Return a table, JSON-ready. ``records``: by position of the rows to show, their positions in the page's records.
 
     A cell of a measurement is ``[value, text, context, beside]`` or null, any other its text or number. The contexts
-    of a column (definition, version, shape, machine) say which of its values may be compared.
+    of a column (definition, version, shape, machine) say which of its values may be compared. A row says whether it is
+    fair, and by column which values are only shown (``uncompared``), which are the best, and what signs they have.
     """
-    first = _first_measurements(rows, with_scores=group.kind != "costs")
-    ids = in_order(list(first), {id: m.kind for id, m in first.items()})
-    about = [_about_column(*entry[:3], rows, entry[3]) for entry in _ABOUT]
-    columns = [_Measured(id, first[id], texts) for id in ids]
-    cells = [
-        [*(entry[3](one.result) for entry in _ABOUT), *(column.cell(one.result) for column in columns)] for one in rows
-    ]
+    cells = Cells(table.rows, table.columns)
+    # What stands in the other tables is numbered first, so that a number means the same everywhere.
+    others = Cells(table.rows, table.others, cells.footnotes)
+    signs, best = {**cells.signs, **others.signs}, cells.best | others.best
+    measured = sorted((*table.columns, *table.others), key=_place)
+    shown = [table.rows[y] for y in records]
+    judged = [(id, values) for id, values in (("rank", table.ranks), ("pareto", table.fronts)) if values]
+    about = [_text_column(id, id.capitalize(), shown=True) for id, _ in judged]
+    about += [_text_column(id, name, is_number, shown=_tells(id, shown, of)) for id, name, is_number, of in _ABOUT]
+    columns = [_Measured(column, texts) for column in measured]
+    place = {column.id: len(about) + x for x, column in enumerate(measured)}
+
+    def row_document(y: int, record: int) -> dict[str, Any]:
+        row = table.rows[y]
+        is_only_shown = [row.value(id) is not None and row.fair_value(id) is None for id in place]
+        return {
+            "name": row.name,
+            "record": record,
+            "cells": [
+                *(values[y] for _, values in judged),
+                *(of(row) for *_, of in _ABOUT),
+                *(column.cell(row) for column in columns),
+            ],
+            "fair": row.is_fair,
+            "doubts": row.signs,
+            "uncompared": [x for x, only in zip(place.values(), is_only_shown) if only],
+            "best": [x for id, x in place.items() if (y, id) in best],
+            "signs": {x: signs[y, id] for id, x in place.items() if signs[y, id]},
+        }
+
+    rows = [row_document(y, record) for y, record in records.items()]
     documents = [*about, *(column.document() for column in columns)]
-    main = len(about)  # the first score, or the first cost
+    main = place.get(table.main, len(about))
+    part = [text for name, text in table.lead if name == PART]
     return {
-        "title": group.title,
-        "kind": group.kind,
-        "columns": documents,
-        "rows": [{"name": one.name, "record": record, "cells": row} for one, record, row in zip(rows, records, cells)],
-        "sort": {"column": main, "descending": bool(documents[main]["higher"])} if ids else None,
-        "axes": _axes(ids, main, quality=group.kind != "costs"),
-    }
-
-
-def _first_measurements(rows: Sequence[Sourced], *, with_scores: bool) -> dict[str, Measurement]:
-    found: dict[str, Measurement] = {}
-    for one in rows:
-        for id, measurement in one.result.measurements.items():
-            if with_scores or measurement.kind != "score":
-                found.setdefault(id, measurement)
-    return found
-
-
-def _axes(ids: Sequence[str], offset: int, *, quality: bool) -> dict[str, int] | None:
-    if not ids:
-        return None
-    x = next((id for id in _FIRST_X if id in ids), ids[-1])
-    y = ids[0] if quality else next((id for id in _FIRST_Y if id in ids), ids[0])
-    return {"x": offset + ids.index(x), "y": offset + ids.index(y)}
-
-
-def _about_column(
-    id: str, title: str, numeric: bool, rows: Sequence[Sourced], value: Callable[[Result], Any]
-) -> dict[str, Any]:
-    """Return a column about the run; shown at first where it tells rows apart, and evidence always."""
-    several = len({value(one.result) for one in rows}) > 1
-    shown = id == "evidence" or (several and id in ("threads", "conditions", "machine"))
-    shown |= id == "status" and any(one.result.status != "ok" for one in rows)
-    return {
-        "id": id,
         "title": title,
-        "unit": "",
-        "group": "About the run",
-        "numeric": numeric,
-        "higher": None,
-        "shown": shown,
-        "divisor": 1,
-        "contexts": None,
+        "kind": table.kind,
+        "columns": documents,
+        "rows": rows,
+        "sort": {"column": main, "descending": bool(documents[main]["higher"])} if place else None,
+        "axes": _axes(place, main, quality=table.kind != "costs"),
+        "caution": " ".join(filter(None, [*part, table.caution])),
+        "notes": [*table.notes, *cells.footnotes.lines()],
+        "remarks": remarks_on(shown),
     }
+
+
+def _place(column: Column) -> tuple[int, int]:
+    """Return where a column stands: scores, costs, times; of these first those that every table has."""
+    return KINDS.index(column.kind), COSTS.index(column.id) if column.id in COSTS else len(COSTS)
+
+
+def _axes(place: Mapping[str, int], main: int, *, quality: bool) -> dict[str, int] | None:
+    if not place:
+        return None
+    x = next((place[id] for id in _FIRST_X if id in place), max(place.values()))
+    y = main if quality else next((place[id] for id in _FIRST_Y if id in place), min(place.values()))
+    return {"x": x, "y": y}
+
+
+def _tells(id: str, rows: Sequence[Row], of: Callable[[Row], Any]) -> bool:
+    """Whether a column about the run is shown at first: where it tells rows apart, and evidence always."""
+    several = len({of(row) for row in rows}) > 1
+    failed = id == "status" and any(row.result.status != "ok" for row in rows)
+    return failed or id == "evidence" or (several and id in ("threads", "conditions", "machine"))
+
+
+def _text_column(id: str, title: str, numeric: bool = False, *, shown: bool) -> dict[str, Any]:
+    """Return a column that is not of a measurement."""
+    group = "About the run"
+    column = {"id": id, "title": title, "unit": "", "group": group, "numeric": numeric, "shown": shown}
+    return {**column, "higher": None, "divisor": 1, "contexts": None}
 
 
 class _Measured:
     """The column of one measurement."""
 
-    def __init__(self, id: str, first: Measurement, texts: Texts) -> None:
-        self.id, self.texts = id, texts
-        self.unit, self.higher = first.unit, first.higher_is_better
-        self.style: Style = style_of(id, first)
+    def __init__(self, column: Column, texts: Texts) -> None:
+        self.column, self.texts = column, texts
         self.contexts: dict[tuple[Any, ...], int] = {}
 
-    def cell(self, result: Result) -> list[Any] | None:
+    def cell(self, row: Row) -> list[Any] | None:
         """Return ``[value, text, context, beside]``, or nothing where there is neither value nor remark."""
-        measurement = result.measurements.get(self.id)
+        measurement = row.measurements.get(self.column.id)
         if measurement is None or (measurement.value is None and not measurement.remark):
             return None
         value = measurement.value
-        text = "–" if value is None else self.style.text(float(value))
-        text += " incomplete" if measurement.is_incomplete else ""
+        text = "–" if value is None else self.column.show(float(value))
+        text = _TYPESET.get(text, text) + (" incomplete" if measurement.is_incomplete else "")
         dumped = measurement.model_dump(mode="json")
         beside = {name: dumped[name] for name in _BESIDE if name in dumped}
-        if measurement.q1 is not None and measurement.q3 is not None and measurement.n != 1:
-            beside["spread"] = f"{self.style.text(measurement.q1)}–{self.style.text(measurement.q3)}"
+        if spread := spread_text(self.column, measurement, "–"):
+            beside["spread"] = spread
         shown = encode_number(value) if isinstance(value, float) else value
-        return [shown, text, self._context(measurement, result.environment), *([beside] if beside else [])]
+        return [shown, text, self._context(measurement, row.result.environment), *([beside] if beside else [])]
 
     def _context(self, measurement: Measurement, environment: Environment) -> int:
         timed = measurement.kind == "timing"
         machine = f"{machine_text(environment)}, {environment.threads} threads" if timed else ""
-        # What is incomplete is not compared with what is whole.
-        lacking = f"; {measurement.remark}" if measurement.is_incomplete else ""
-        key = (
-            measurement.definition + lacking,
-            measurement.version,
-            measurement.unit,
-            shape_text(measurement),
-            machine,
-        )
+        shape = size_text(measurement).replace("x", "×")
+        key = (measurement.definition, measurement.version, measurement.unit, shape, machine)
         return self.contexts.setdefault(key, len(self.contexts))
 
     def document(self) -> dict[str, Any]:
         """Return the column, after its cells were made."""
-        contexts = [
-            {
-                "definition": self.texts.index(definition),
-                "version": version,
-                "unit": unit,
-                "shape": shape,
-                "machine": machine,
-            }
-            for definition, version, unit, shape, machine in self.contexts
-        ]
-        style = self.style
+        column = self.column
+        names = ("definition", "version", "unit", "shape", "machine")
         return {
-            "id": self.id,
-            "title": style.title,
-            "unit": style.unit,
-            "group": style.group,
+            "id": column.id,
+            "title": column.full_title,
+            "unit": column.unit,
+            "group": GROUPS[column.kind],
             "numeric": True,
-            "higher": self.higher,
-            "shown": style.shown,
-            "divisor": style.divisor,
-            "contexts": contexts,
+            "higher": column.higher_is_better,
+            "shown": column.kind == "score" or column.id in COSTS,
+            "divisor": column.divisor,
+            "contexts": [
+                dict(zip(names, (self.texts.index(definition), *others))) for definition, *others in self.contexts
+            ],
         }

@@ -1,114 +1,151 @@
-"""The columns of the tables: which measurement, under what header, how formatted."""
+"""The columns of every table: what a measurement is called, its unit, how its number is written, what is better."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmark.cleaning import markdown_code
-from benchmark.types import Measurement, Result
-from benchmark.units import GIB
+from benchmark.leaderboard.rows import Row
+from benchmark.types import Kind, Measurement
+from benchmark.units import GIB, MIB
 
 ARROWS = {True: "↑", False: "↓", None: ""}
+# Digits behind the point where a unit has a fixed number of them; every other number has three significant digits.
+_DIGITS = {"dB": 2, "GiB": 2, "%": 0}
+_SCORE_DIGITS = 4
+# A unit and what a value is divided by: at the dataset's size and one megapixel, then where costs are large.
+_Unit = tuple[str, float]
+_NONE: tuple[_Unit, _Unit] = (("", 1), ("", 1))
+_COUNT = (("G", 1e9), ("T", 1e12))
+_BYTES = (("MiB", MIB), ("GiB", GIB))
+_SHARE: tuple[_Unit, _Unit] = (("%", 0.01), ("%", 0.01))
+_TIME: tuple[_Unit, _Unit] = (("ms", 1), ("s", 1000))
+# By the name before the "@": the title under which the column stands among others, the title in full where that says
+# too little alone, and the units.
+_STYLES: dict[str, tuple[str, str, tuple[_Unit, _Unit]]] = {
+    "params": ("params", "Parameters", (("M", 1e6), ("M", 1e6))),
+    "macs": ("MACs", "", _COUNT),
+    "flops": ("FLOPs", "", _COUNT),
+    "conv_output_bytes": ("conv outputs", "", _BYTES),
+    "peak_conv_bytes": ("largest conv", "", _BYTES),
+    "peak_activation_bytes": ("peak activations", "", _BYTES),
+    "predicted_rss_bytes": ("memory expected", "", _BYTES),
+    "weight_bytes": ("weights", "", _BYTES),
+    "latency_ms": ("time", "", _TIME),
+    "relative_latency": ("x calibration", "Time / calibration", _NONE),
+    "ms_per_mpix": ("ms/MPix", "Milliseconds per MPix", _NONE),
+    "ceiling_share": ("of ceilings", "Share of ceilings", _SHARE),
+    "gemm_share": ("of sgemm", "Share of sgemm", _SHARE),
+    "peak_rss_bytes": ("memory added", "", _BYTES),
+}
+# Units of measurements whose name is not known here, by the unit of the record.
+_BY_UNIT = {"B": _BYTES, "MAC": _COUNT, "FLOP": _COUNT}
+# What the part behind the "@" means, and whether costs are large there.
+_SIZES = {"": ("", False), "1mpix": ("1 MPix", False), "12mp": ("12 MP", True), "fullscale": ("full scale", True)}
+# The costs and times of a table in the order of its columns; every other one is a click away on the page.
+COSTS = (
+    "params",
+    "macs",
+    "flops@12mp",
+    "conv_output_bytes@12mp",
+    "peak_activation_bytes@12mp",
+    "flops@fullscale",
+    "conv_output_bytes@fullscale",
+    "peak_activation_bytes@fullscale",
+    "latency_ms",
+    "relative_latency",
+    "ms_per_mpix@1mpix",
+    "latency_ms@12mp",
+    "ceiling_share@12mp",
+    "peak_rss_bytes@12mp",
+    "latency_ms@fullscale",
+)
+# What stands beside quality, to weigh one against the other; the table of costs has all of them.
+BESIDE_QUALITY = ("params", "macs", "latency_ms", "relative_latency", "peak_rss_bytes@12mp")
+KINDS: tuple[Kind, ...] = ("score", "count", "timing")
 
 
 @dataclass(frozen=True)
 class Column:
-    """One measurement in a table: which, under what header, how formatted."""
+    """One measurement in a table. Values are divided by ``divisor`` and shown in ``unit``, with ``digits`` behind the
+    point (None: three significant digits). Direction, ``definitions`` and the ``sizes`` of the inputs, as CxHxW, are
+    those of the rows: where there are several, not all values are of the same thing.
+    """
 
     id: str
     title: str
-    show: Callable[[float], str]
+    full_title: str
+    unit: str
+    divisor: float
+    digits: int | None
+    kind: Kind
+    higher_is_better: bool | None
+    definitions: tuple[str, ...]
+    sizes: tuple[str, ...]
+
+    def show(self, value: float) -> str:
+        """Return a number as every table shows it."""
+        scaled = value / self.divisor
+        return three_digits(scaled) if self.digits is None else f"{scaled:.{self.digits}f}"
 
 
-def _scaled(divisor: float, digits: int) -> Callable[[float], str]:
-    return lambda value: f"{value / divisor:.{digits}f}"
+def three_digits(value: float) -> str:
+    """Return a number with three significant digits, and all of those before the point."""
+    if value == 0 or not math.isfinite(value):
+        return str(value) if value else "0"
+    return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
 
 
-def _significant(divisor: float) -> Callable[[float], str]:
-    def show(value: float) -> str:
-        scaled = value / divisor
-        if scaled == 0:
-            return "0"
-        return f"{scaled:.{max(0, 2 - math.floor(math.log10(abs(scaled))))}f}"
-
-    return show
+def columns_of(rows: Sequence[Row], ids: Iterable[str]) -> tuple[Column, ...]:
+    """Return the columns of those ``ids`` that any row has a measurement of."""
+    found = ((id, [row.measurements[id] for row in rows if id in row.measurements]) for id in ids)
+    return tuple(_column(id, measurements) for id, measurements in found if measurements)
 
 
-_SCORE_DIGITS = {"dB": 2}
-COSTS = (
-    Column("params", "params [M]", _significant(1e6)),
-    Column("macs", "MACs [G]", _significant(1e9)),
-    Column("flops@12mp", "FLOPs [T]", _significant(1e12)),
-    Column("conv_output_bytes@12mp", "conv outputs [GiB]", _scaled(GIB, 2)),
-    Column("peak_activation_bytes@12mp", "peak activations [GiB]", _scaled(GIB, 2)),
-    Column("flops@fullscale", "FLOPs [T]", _significant(1e12)),
-    Column("conv_output_bytes@fullscale", "conv outputs [GiB]", _scaled(GIB, 2)),
-    Column("peak_activation_bytes@fullscale", "peak activations [GiB]", _scaled(GIB, 2)),
-)
-TIMES = (
-    Column("latency_ms", "CPU time [ms]", _significant(1)),
-    Column("relative_latency", "x calibration", _significant(1)),
-    Column("ms_per_mpix@1mpix", "ms/MPix", _significant(1)),
-    Column("latency_ms@12mp", "CPU time [s]", _significant(1000)),
-    Column("ceiling_share@12mp", "of ceilings [%]", _scaled(0.01, 0)),
-    Column("peak_rss_bytes@12mp", "memory added [GiB]", _scaled(GIB, 2)),
-    Column("latency_ms@fullscale", "CPU time [s]", _significant(1000)),
-)
-# What stands beside quality, to weigh one against the other; the table of costs has all of them.
-BESIDE_QUALITY = tuple(
-    column
-    for column in (*COSTS, *TIMES)
-    if column.id in ("params", "macs", "latency_ms", "relative_latency", "peak_rss_bytes@12mp")
-)
-
-
-def score_column(measurement: Measurement, id: str) -> Column:
-    """Return the column of a score; its header is complete."""
-    digits = _SCORE_DIGITS.get(measurement.unit, 4)
-    unit = f" [{measurement.unit}]" if measurement.unit else ""
-    return Column(id, f"{markdown_code(id)}{unit} {ARROWS[measurement.higher_is_better]}", _scaled(1, digits))
-
-
-def present(columns: Sequence[Column], rows: Sequence[Result]) -> tuple[Column, ...]:
-    """Return the columns that any row has a measurement for."""
-    return tuple(column for column in columns if any(column.id in row.measurements for row in rows))
-
-
-def header(column: Column, rows: Sequence[Result]) -> str:
-    """Return title, unit, input size where it is the same in all rows, and the arrow."""
-    measured = [r.measurements[column.id] for r in rows if column.id in r.measurements]
-    if measured[0].kind == "score":
-        return column.title
-    title = (
-        column.title
-        if all(row.spec.conditions.device == "cpu" for row in rows)
-        else column.title.replace("CPU time", "time")
+def _column(id: str, measurements: Sequence[Measurement]) -> Column:
+    """Return the column of measurements; one that nobody here knows keeps its id and unit."""
+    first = measurements[0]
+    name, _, size = id.partition("@")
+    where, is_large = _SIZES.get(size, (size, False))
+    plain: tuple[_Unit, _Unit] = ((first.unit, 1), (first.unit, 1))
+    title, full, units = _STYLES.get(name, (id, id, _BY_UNIT.get(first.unit, plain)))
+    if first.kind == "score":
+        title, full, units = id, id, plain
+    elif name in _STYLES:
+        full = ", ".join(filter(None, (full or title[0].upper() + title[1:], where)))
+    unit, divisor = units[is_large]
+    return Column(
+        id=id,
+        title=title,
+        full_title=full,
+        unit=unit,
+        divisor=divisor,
+        digits=_DIGITS.get(unit, _SCORE_DIGITS if first.kind == "score" else None),
+        kind=first.kind,
+        higher_is_better=first.higher_is_better,
+        definitions=tuple(sorted({one.definition for one in measurements})),
+        sizes=tuple(sorted({size_text(one) for one in measurements if one.input_shape})),
     )
-    sizes = input_sizes(column, rows)
-    where = f" at {sizes[0]}" if len(sizes) == 1 else ""
-    return f"{title}{where} {ARROWS[measured[0].higher_is_better]}"
 
 
-def input_sizes(column: Column, rows: Sequence[Result]) -> list[str]:
-    """Return the input shapes at which a column was measured, as CxHxW."""
-    shapes = {tuple(m.input_shape) for r in rows if (m := r.measurements.get(column.id)) and m.input_shape}
-    return sorted({"x".join(map(str, shape[1:])) for shape in shapes})
+def score_ids(rows: Sequence[Row]) -> list[str]:
+    """Return the ids of the scores, in the order in which they first appear."""
+    ids = [id for row in rows for id, m in row.measurements.items() if m.kind == "score"]
+    return list(dict.fromkeys(ids))
+
+
+def header(column: Column, rows: Sequence[Row]) -> str:
+    """Return title, unit, input size where it is the same in all rows, and the arrow."""
+    on_cpu = all(row.result.spec.conditions.device == "cpu" for row in rows)
+    title = markdown_code(column.title) if column.kind == "score" else column.title
+    title = f"CPU {title}" if title == "time" and on_cpu else title
+    where = f"at {column.sizes[0]}" if len(column.sizes) == 1 and column.kind != "score" else ""
+    words = filter(None, [title, f"[{column.unit}]" if column.unit else "", where])
+    return f"{' '.join(words)} {ARROWS[column.higher_is_better]}"
 
 
 def size_text(measurement: Measurement) -> str:
     """Return the shape of the image that a measurement is of, as CxHxW; empty where it has none."""
     return "x".join(map(str, (measurement.input_shape or [])[1:]))
-
-
-def score_ids(results: Sequence[Result]) -> list[str]:
-    """Return the ids of the scores, in the order in which they first appear."""
-    ids = [id for result in results for id, m in result.measurements.items() if m.kind == "score"]
-    return list(dict.fromkeys(ids))
-
-
-def value_of(result: Result, id: str) -> float | None:
-    """Return a measurement's value; None where there is none."""
-    measurement = result.measurements.get(id)
-    return None if measurement is None or measurement.value is None else float(measurement.value)

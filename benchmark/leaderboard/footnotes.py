@@ -1,4 +1,4 @@
-"""Numbered notes under a table; texts that differ in their numbers alone share one note."""
+"""Numbered notes under a table or a page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 
 
 class Footnotes:
-    """Number texts in the order in which they are first used."""
+    """Number texts in the order in which they are first used: the same text, or only other numbers in it, share one."""
 
     def __init__(self) -> None:
         self._signs: dict[tuple[str, str], int] = {}
@@ -24,12 +24,20 @@ class Footnotes:
             self._numbers.setdefault(key, []).append(_NUMBER.findall(text))
         return sign + ",".join(map(str, sorted(set(numbers)))) if numbers else ""
 
+    def link(self, text: str) -> str:
+        """Return a link of Markdown to the note on ``text``, which the same text shares and no other."""
+        return f"[^{self._signs.setdefault(('^', text), len(self._signs) + 1)}]"
+
     def lines(self) -> list[str]:
         """Return the notes: sign, number, text with the range of the numbers that it was used with."""
         return [
             f"{sign}{number}: {skeleton.format(*map(_span, zip(*self._numbers[sign, skeleton])))}"
             for (sign, skeleton), number in self._signs.items()
         ]
+
+    def linked(self) -> str:
+        """Return the notes that links lead to, a line each."""
+        return "".join(f"[^{number}]: {text}\n" for (_, text), number in self._signs.items())
 
 
 def _span(texts: Iterable[str]) -> str:

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from tabulate import tabulate
 
 from benchmark.cleaning import markdown, markdown_link
-from benchmark.leaderboard.tables import Board
+from benchmark.leaderboard.cells import Cells
+from benchmark.leaderboard.columns import header
+from benchmark.leaderboard.tables import Table
 
 NAME = "README.md"
 _LEAD = """# Leaderboards
@@ -18,7 +20,7 @@ of the real dataset; a paper's number never stands in a measured column.
 """
 
 
-def index_page(tables: Mapping[str, Sequence[Board]], counts: Mapping[str, int], papers: Mapping[str, str]) -> str:
+def index_page(tables: Mapping[str, Sequence[Table]], counts: Mapping[str, int], papers: Mapping[str, str]) -> str:
     """Return the Markdown of the index: a row per dataset, then one per paper's table.
 
     ``counts``: number of records by dataset; ``papers``: title by file name.
@@ -38,30 +40,26 @@ def index_page(tables: Mapping[str, Sequence[Board]], counts: Mapping[str, int],
     return f"{_LEAD}\n{table}\n"
 
 
-def _what(boards: Sequence[Board]) -> str:
+def _what(tables: Sequence[Table]) -> str:
     quality = [
-        f"{len(board.rows)} models with quality ({board.title.partition(', ')[2]})"
-        for board in boards
-        if _has_ranks(board)
+        f"{len(table.rows)} models with quality ({table.title.partition(', ')[2]})" for table in tables if table.ranks
     ]
     costs = [
-        f"costs of {len(board.rows)}" + (f" ({board.part} images)" if board.part else "")
-        for board in boards
-        if not _has_ranks(board)
+        f"costs of {len(table.rows)}" + (f" ({table.part} images)" if table.part else "")
+        for table in tables
+        if not table.ranks
     ]
-    standin = "stand-in data: " if any("Stand-in data" in line for board in boards for line in board.lead) else ""
+    standin = "stand-in data: " if any(row.is_standin for table in tables for row in table.rows) else ""
     return standin + ", ".join([*quality, *costs])
 
 
-def _best(boards: Sequence[Board]) -> str:
+def _best(tables: Sequence[Table]) -> str:
     """Return the leader of the first table of quality on a whole split, and how many share its rank."""
-    board = next((board for board in boards if _has_ranks(board) and not board.part), None)
-    first = [row for row in board.rows if row[0].startswith("1") and row[0].rstrip("=?") == "1"] if board else []
-    if board is None or not first:
+    table = next((table for table in tables if table.ranks and not table.part), None)
+    first = [y for y, rank in enumerate(table.ranks) if rank.rstrip("=?") == "1"] if table else []
+    if table is None or not first:
         return "-"
+    row, column = table.rows[first[0]], table.columns[0]
     shared = f", rank shared by {len(first)}" if len(first) > 1 else ""
-    return f"{first[0][1]}: {board.headers[3]} {first[0][3]} ({first[0][2]}{shared})"
-
-
-def _has_ranks(board: Board) -> bool:
-    return board.headers[0] == "rank"
+    value = Cells(table.rows, [column]).texts(first[0])[0]
+    return f"{row.name}: {header(column, table.rows)} {value} ({row.evidence}{shared})"

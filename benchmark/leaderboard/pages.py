@@ -8,10 +8,11 @@ from pathlib import Path
 from tabulate import tabulate
 
 from benchmark.cleaning import markdown
-from benchmark.leaderboard.tables import Board, boards
+from benchmark.leaderboard.boards import Board, board_of
+from benchmark.leaderboard.rows import rows_of
+from benchmark.leaderboard.tables import Table, tables_by_dataset, tables_of
 from benchmark.replacing import naming, replace_text
 from benchmark.types import Result
-from zoo.errors import UserError
 
 
 def to_markdown(board: Board) -> str:
@@ -30,33 +31,24 @@ def to_markdown(board: Board) -> str:
 
 def page(results: Sequence[Result], dataset: str) -> str:
     """Return the Markdown page of one dataset; the same records give the same bytes."""
-    return page_of(dataset, boards(results, dataset))
+    return page_of(dataset, tables_of(rows_of(result for result in results if result.dataset == dataset)))
 
 
-def page_of(dataset: str, tables: Sequence[Board]) -> str:
+def page_of(dataset: str, tables: Sequence[Table]) -> str:
     """Return the Markdown page of a dataset's tables."""
     lead = (
         f"# Leaderboard: {markdown(dataset)}\n\n"
         "Made by `zoo-bench leaderboard` from the records beside it; do not edit. Arrows show which way is better,"
         " bold marks the best value of a column.\n"
     )
-    definitions = dict.fromkeys(text for board in tables for text in board.definitions)
+    boards = [board_of(table) for table in tables]
+    definitions = dict.fromkeys(text for board in boards for text in board.definitions)
     last = "## Definitions\n\n" + "".join(f"- {markdown(text)}\n" for text in definitions)
-    return "\n".join([lead, *(to_markdown(board) for board in tables), last])
-
-
-def tables_by_dataset(results: Sequence[Result]) -> dict[str, list[Board]]:
-    """Return the tables of each dataset that has records, by its name."""
-    by_dataset: dict[str, list[Result]] = {}
-    for result in results:
-        by_dataset.setdefault(result.dataset, []).append(result)
-    return {dataset: boards(by_dataset[dataset], dataset) for dataset in sorted(by_dataset)}
+    return "\n".join([lead, *map(to_markdown, boards), last])
 
 
 def pages(results: Sequence[Result]) -> dict[str, str]:
     """Return one page per dataset by file name; raises UserError for no records."""
-    if not results:
-        raise UserError("leaderboard: no records; run `zoo-bench run` first or name a folder with --results.")
     return {f"{dataset}.md": page_of(dataset, tables) for dataset, tables in tables_by_dataset(results).items()}
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from benchmark.leaderboard.boards import Board
+from benchmark.leaderboard.cells import letter
+from benchmark.leaderboard.columns import size_text, three_digits
 from benchmark.leaderboard.published import PaperRow, PaperTable, Printed, QualityColumn
 from benchmark.leaderboard.row_costs import RowCosts
-from benchmark.leaderboard.tables import Board
-from benchmark.types import Evidence, Measurement, Result
+from benchmark.types import Evidence, Result
 
 _MEGAPIXEL = 1024 * 1024
 # Weights that may stand for a model, best first. Untrained networks have no quality, and a paper's number is
@@ -38,9 +39,9 @@ def time_board(table: PaperTable, costs: Sequence[RowCosts], results: Sequence[R
     times = _times(table, costs, results)
     letters = _letters(times)
     columns = {"paper": {row.model: (row.cpu_time.value, row.cpu_time.text) for row in table.rows if row.cpu_time}}
-    for letter, found in zip(letters, times.values() or [{}]):
+    for name, found in zip(letters, times.values() or [{}]):
         timed = {model: seconds for model, result in found.items() if (seconds := _seconds(table, result))}
-        columns[f"zoo-bench{letter}"] = {model: (seconds, _three_digits(seconds)) for model, seconds in timed.items()}
+        columns[f"zoo-bench{name}"] = {model: (seconds, three_digits(seconds)) for model, seconds in timed.items()}
     headers = ["row", "model"]
     headers += [text for who in columns for text in (f"{who} [{unit}]", f"{who}: {reference.name} / row")]
     rows = []
@@ -55,25 +56,25 @@ def time_board(table: PaperTable, costs: Sequence[RowCosts], results: Sequence[R
         f"time: {table.timing.meaning}.",
         f"{reference.name} / row: how many times longer {reference.name} takes, within the column; times of two"
         " machines are never compared.",
-        *(_machine_note(table, letter, found) for letter, found in zip(letters, times.values())),
+        *(_machine_note(table, name, found) for name, found in zip(letters, times.values())),
         *([] if times else ["zoo-bench: not measured yet."]),
     ]
-    return Board(table.timing.title, tuple(headers), tuple(rows), tuple(notes), ())
+    return Board(table.timing.title, tuple(headers), tuple(rows), tuple(notes))
 
 
 def speed_boards(table: PaperTable, costs: Sequence[RowCosts], results: Sequence[Result]) -> list[Board]:
     """Return a board per machine: what became of the FLOPs, and their ratios beside those of the times."""
     times = _times(table, costs, results)
     return [
-        replace(board, title=f"{board.title}: zoo-bench{letter}" if letter else board.title)
-        for letter, found in zip(_letters(times), times.values())
+        replace(board, title=f"{board.title}: zoo-bench{name}" if name else board.title)
+        for name, found in zip(_letters(times), times.values())
         if any(_flops(table, result) for result in found.values())
         for board in [_speed_board(table, costs, found)]
     ]
 
 
 def _letters(times: Times) -> list[str]:
-    return [f" {chr(ord('A') + index)}" for index in range(len(times))] if len(times) > 1 else [""]
+    return [f" {letter(index)}" for index in range(len(times))] if len(times) > 1 else [""]
 
 
 def _speed_board(table: PaperTable, costs: Sequence[RowCosts], found: Mapping[str, Result]) -> Board:
@@ -88,7 +89,7 @@ def _speed_board(table: PaperTable, costs: Sequence[RowCosts], found: Mapping[st
         if result is not None and (flops := _flops(table, result)):
             seconds = _pass_seconds(table, result)
             share = result.measurements.get(table.timing.id.replace("latency_ms", "gemm_share"))
-            cells = [_three_digits(flops / 1e12), _three_digits(flops / seconds / 1e9)]
+            cells = [three_digits(flops / 1e12), three_digits(flops / seconds / 1e9)]
             cells.append(f"{100 * share.value:.0f}" if share and share.value else "-")
             cells.append(_ratio(_flops(table, other) if other else None, flops))
             cells.append(_ratio(_pass_seconds(table, other) if other else None, seconds))
@@ -100,7 +101,7 @@ def _speed_board(table: PaperTable, costs: Sequence[RowCosts], found: Mapping[st
         " the fastest float32 matrix product of this machine (torch.mm, or a 1x1 convolution), with the same threads.",
         f"{reference.name} / row: how many times more FLOPs and time {reference.name} takes, here and as printed.",
     )
-    return Board(f"{table.timing.title} against FLOPs", headers, tuple(rows), notes, ())
+    return Board(f"{table.timing.title} against FLOPs", headers, tuple(rows), notes)
 
 
 def _flops(table: PaperTable, result: Result) -> float | None:
@@ -123,7 +124,7 @@ def _printed(number: Printed | None) -> float | None:
 
 
 def _ratio(reference: float | None, value: float | None) -> str:
-    return _three_digits(reference / value) if reference and value else "-"
+    return three_digits(reference / value) if reference and value else "-"
 
 
 def _times(table: PaperTable, costs: Sequence[RowCosts], results: Iterable[Result]) -> Times:
@@ -157,17 +158,13 @@ def _seconds(table: PaperTable, result: Result) -> float | None:
     return seconds * _MEGAPIXEL / (shape[-1] * shape[-2]) if shape else None
 
 
-def _three_digits(value: float) -> str:
-    return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}"
-
-
-def _machine_note(table: PaperTable, letter: str, found: Mapping[str, Result]) -> str:
+def _machine_note(table: PaperTable, name: str, found: Mapping[str, Result]) -> str:
     first = next(iter(found.values()))
     environment = first.environment
-    shapes = sorted({_shape(result.measurements[table.timing.id]) for result in found.values()} - {""})
+    shapes = sorted({size_text(result.measurements[table.timing.id]) for result in found.values()} - {""})
     at = f" at {', '.join(shapes)}" if shapes else ""
     return (
-        f"zoo-bench{letter}: {environment.cpu}, {environment.cores} cores, {_threads(table, first)} threads,"
+        f"zoo-bench{name}: {environment.cpu}, {environment.cores} cores, {_threads(table, first)} threads,"
         f" torch {environment.torch}, {first.spec.conditions.precision}{_runner(first)}; median time of one image{at}."
     )
 
@@ -176,10 +173,6 @@ def _runner(result: Result) -> str:
     """Return the engine and the tiles, as they follow a precision; empty for torch on the whole image."""
     how = result.spec.conditions.model_copy(update={"device": "cpu", "precision": "fp32"})
     return "".join(f", {word}" for word in how.words())
-
-
-def _shape(measurement: Measurement) -> str:
-    return "x".join(map(str, (measurement.input_shape or [])[1:]))
 
 
 def quality_board(table: PaperTable, costs: Sequence[RowCosts], results: Sequence[Result]) -> Board:
@@ -203,7 +196,7 @@ def quality_board(table: PaperTable, costs: Sequence[RowCosts], results: Sequenc
         " the evidence is the source of the weights."
     )
     board_notes = (rule, *definitions, *table.remarks)
-    return Board("Quality", (*headers, "zoo-bench: evidence"), tuple(rows), board_notes, ())
+    return Board("Quality", (*headers, "zoo-bench: evidence"), tuple(rows), board_notes)
 
 
 def _best_record(

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmark.counting.conventions import CONVENTIONS
-from benchmark.leaderboard import Board, newest, to_markdown
+from benchmark.leaderboard import Board, rows_of, to_markdown
+from benchmark.leaderboard.footnotes import Footnotes
 from benchmark.leaderboard.paper_measured import model_cell, name_cell, quality_board, speed_boards, time_board
 from benchmark.leaderboard.published import Cost, PaperRow, PaperTable, Printed, Publication, read_published
 from benchmark.leaderboard.row_costs import CountedRows, RowCosts
-from benchmark.results.records import oldest_first
 from benchmark.types import Result
 from benchmark.units import GIB
 from zoo.errors import UserError
@@ -19,29 +19,16 @@ _DIVISORS = {"M": 1e6, "T": 1e12, "GiB": 2.0**30}
 _NO_REASON = "No reason is known."
 
 
-class _Footnotes:
-    """Number texts in the order in which they are first used; the same text has one number."""
-
-    def __init__(self) -> None:
-        self.texts: dict[str, int] = {}
-
-    def mark(self, text: str) -> str:
-        return f"[^{self.texts.setdefault(text, len(self.texts) + 1)}]"
-
-    def __str__(self) -> str:
-        return "".join(f"[^{number}]: {text}\n" for text, number in self.texts.items())
-
-
 def _size_text(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def _params_board(table: PaperTable, costs: Sequence[RowCosts], footnotes: _Footnotes) -> Board:
+def _params_board(table: PaperTable, costs: Sequence[RowCosts], footnotes: Footnotes) -> Board:
     rows = [_compared(table, row, "params", own, footnotes) for row, own in zip(table.rows, costs)]
     return _cost_board(table, "params", (), rows, ())
 
 
-def _flops_board(table: PaperTable, costs: Sequence[RowCosts], footnotes: _Footnotes) -> Board:
+def _flops_board(table: PaperTable, costs: Sequence[RowCosts], footnotes: Footnotes) -> Board:
     """Return the FLOPs in the paper's terms, then the true counts of all rows at one size."""
     both = table.flops_method != "forward"
     at = _size_text(table.size)
@@ -61,7 +48,7 @@ def _flops_board(table: PaperTable, costs: Sequence[RowCosts], footnotes: _Footn
     return _cost_board(table, "flops", headers, rows, notes)
 
 
-def _memory_board(table: PaperTable, costs: Sequence[RowCosts], footnotes: _Footnotes) -> Board:
+def _memory_board(table: PaperTable, costs: Sequence[RowCosts], footnotes: Footnotes) -> Board:
     """Return the paper's sum over all convolutions, and beside it what a machine needs."""
     at = _size_text(table.size)
     headers = ["size", *(f"{what} [GiB] at {at}" for what in ("same sum", "largest convolution", "peak activations"))]
@@ -86,17 +73,17 @@ def _cost_board(
     headers = ("row", "model", f"paper [{column.unit}]", f"zoo-bench [{column.unit}]", "difference", *more)
     agreement = f"✓: the same digits as printed{', rounded or cut off' if column.may_be_cut else ''}."
     texts = tuple(tuple(row) for row in rows)
-    return Board(column.title, headers, texts, (f"paper: {column.meaning}.", agreement, *notes), ())
+    return Board(column.title, headers, texts, (f"paper: {column.meaning}.", agreement, *notes))
 
 
-def _compared(table: PaperTable, row: PaperRow, cost: Cost, own: RowCosts, footnotes: _Footnotes) -> list[str]:
+def _compared(table: PaperTable, row: PaperRow, cost: Cost, own: RowCosts, footnotes: Footnotes) -> list[str]:
     """Return the first cells of a row: paper's value, ours with two more digits, difference, mark, footnote."""
     column = table.costs[cost]
     printed: Printed | None = getattr(row, cost)
     value = getattr(own, cost) / _DIVISORS[column.unit]
     agrees = printed is not None and printed.agrees(value, may_be_cut=column.may_be_cut)
     note = row.notes.get(cost) or (None if agrees or printed is None else _NO_REASON)
-    mark = (" ✓" if agrees else "") + (footnotes.mark(note) if note else "")
+    mark = (" ✓" if agrees else "") + (footnotes.link(note) if note else "")
     if printed is None:
         return [name_cell(row), model_cell(row, own), "-", f"{value:.2f}", f"-{mark}"]
     digits = printed.decimals + 2
@@ -105,16 +92,16 @@ def _compared(table: PaperTable, row: PaperRow, cost: Cost, own: RowCosts, footn
 
 
 def _page(
-    publication: Publication, table: PaperTable, source: str, costs: Sequence[RowCosts], results: Sequence[Result]
+    publication: Publication, table: PaperTable, source: str, costs: Sequence[RowCosts], records: Sequence[Result]
 ) -> str:
-    footnotes = _Footnotes()
+    footnotes = Footnotes()
     boards = [
         _params_board(table, costs, footnotes),
         _flops_board(table, costs, footnotes),
         _memory_board(table, costs, footnotes),
-        time_board(table, costs, results),
-        *speed_boards(table, costs, results),
-        quality_board(table, costs, results),
+        time_board(table, costs, records),
+        *speed_boards(table, costs, records),
+        quality_board(table, costs, records),
     ]
     lead = (
         f"# {table.title}\n\n"
@@ -126,15 +113,15 @@ def _page(
         "† reconstruction: no source gives all the layers of this network. \\* the paper's author took or estimated"
         " the values from another source.\n"
     )
-    return "\n".join([lead, *(to_markdown(board) for board in boards), str(footnotes)])
+    return "\n".join([lead, *(to_markdown(board) for board in boards), footnotes.linked()])
 
 
 def paper_pages(published_folder: Path, results: Iterable[Result]) -> dict[str, str]:
     """Return the Markdown page of every published table by file name; the same input gives the same bytes.
 
-    Records that were edited by hand, those of approximate tiles and those of runs on a part of a dataset are left out.
+    Records that may not be ranked and those of runs on a part of a dataset are left out.
     """
-    records = oldest_first(newest(r for r in results if r.is_fair and not r.part))
+    records = [row.result for row in rows_of(results) if row.is_fair and not row.result.part]
     pages, counted = {}, CountedRows.open()
     for path, publication in read_published(published_folder).items():
         for table in publication.tables:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from benchmark.leaderboard.columns import Column, input_sizes, value_of
-from benchmark.types import Result
+from benchmark.leaderboard.cells import machines_of
+from benchmark.leaderboard.columns import Column
+from benchmark.leaderboard.rows import Row
 
 # A letter per cost that is set against the main score, and what it is called in the explanation.
 PAIRS = {
@@ -35,39 +36,28 @@ def front(scores: Sequence[float | None], costs: Sequence[float | None]) -> set[
     return found
 
 
-def pareto_cells(
-    rows: Sequence[Result], main: str, columns: Sequence[Column], *, one_machine: bool
-) -> tuple[list[str], str] | None:
+def pareto_cells(rows: Sequence[Row], main: Column, columns: Sequence[Column]) -> tuple[tuple[str, ...], str]:
     """Return a cell per row, the letters of the costs at which it is on the front, and the explanation.
 
-    Rows edited by hand and those of approximate tiles take no part, nor do counts that are incomplete. A cost is left
-    out if its inputs differ in size or, where it is measured and not counted, if the rows come from several machines.
-    None: nothing is left.
+    Values that may not be compared take no part. A cost is left out if its inputs differ in size or, where it is
+    measured and not counted, if the rows come from several machines. Both are empty where nothing is left.
     """
-    higher = next(r.measurements[main].higher_is_better for r in rows)
-    fair = [row if row.is_fair else None for row in rows]
-    scores = [_signed(value_of(row, main), higher) if row else None for row in fair]
+    scores = [_signed(row.fair_value(main.id), main.higher_is_better) for row in rows]
+    one_machine = len(machines_of(rows)) < 2
     fronts = {}
     for column in columns:
-        kinds = {row.measurements[column.id].kind for row in rows if column.id in row.measurements}
-        if column.id not in PAIRS or len(input_sizes(column, rows)) > 1 or (kinds == {"timing"} and not one_machine):
-            continue
-        costs = [_cost(row, column.id) if row else None for row in fair]
-        if sum(cost is not None for cost in costs) > 1:
+        several = len(column.sizes) > 1 or (column.kind == "timing" and not one_machine)
+        costs = [row.fair_value(column.id) for row in rows]
+        if column.id in PAIRS and not several and sum(cost is not None for cost in costs) > 1:
             fronts[column.id] = front(scores, costs)
     if not fronts:
-        return None
-    cells = ["".join(PAIRS[id][0] if i in on else _NOT for id, on in fronts.items()) for i in range(len(rows))]
+        return (), ""
+    cells = tuple("".join(PAIRS[id][0] if i in on else _NOT for id, on in fronts.items()) for i in range(len(rows)))
     named = ", ".join(f"{PAIRS[id][0]} {PAIRS[id][1]}" for id in fronts)
     return cells, (
-        f"Pareto: costs ({named}) at which the row is optimal: no other is at least as good by `{main}` and at least as"
-        " cheap, and better in one of the two."
+        f"Pareto: costs ({named}) at which the row is optimal: no other is at least as good by `{main.id}` and at least"
+        " as cheap, and better in one of the two."
     )
-
-
-def _cost(row: Result, id: str) -> float | None:
-    measurement = row.measurements.get(id)
-    return None if measurement is None or measurement.is_incomplete else value_of(row, id)
 
 
 def _signed(value: float | None, higher: bool | None) -> float | None:

@@ -6,12 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.leaderboard import index_page, newest, page_of, stale_files, tables_by_dataset, write_files
+from benchmark.leaderboard import index_page, page_of, stale_files, tables_by_dataset, write_files
 from benchmark.leaderboard.index import NAME
 from benchmark.replacing import refuse_inputs
-from benchmark.results.records import without_gc
+from benchmark.results.records import newest, without_gc
 from benchmark.types import Result
-from zoo.errors import UserError
 
 
 def write_tables(results: Sequence[Result], out: Path) -> list[Path]:
@@ -31,11 +30,9 @@ def stale_tables(results: Sequence[Result], out: Path) -> list[Path]:
 
 
 def _texts(results: Sequence[Result], out: Path) -> dict[str, str]:
-    if not results:
-        raise UserError("leaderboard: no records; run `zoo-bench run` first or name a folder with --results.")
     with without_gc():
         tables = tables_by_dataset(results)
-        texts = {f"{dataset}.md": page_of(dataset, boards) for dataset, boards in tables.items()}
+        texts = {f"{dataset}.md": page_of(dataset, found) for dataset, found in tables.items()}
     papers: dict[str, str] = {}
     if any((out / "published").glob("*.yaml")):
         # Only here: counting the papers' networks needs torch.

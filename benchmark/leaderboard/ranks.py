@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from benchmark.leaderboard.cells import row_name
+from benchmark.leaderboard.rows import Row
 from benchmark.results.paired import LEVEL, RESAMPLES, paired_difference
 from benchmark.results.store import image_scores, scores_problem
-from benchmark.types import Result
 
 RULE = (
     "Rank: rows that share one (=) are not significantly worse than the first of them by {main}: the"
@@ -26,12 +25,12 @@ DISTRUSTED = "the scores per image beside the record are not as they were writte
 _UNTESTED = "?"
 
 
-def ranked(rows: Sequence[Result], main: str) -> tuple[list[str], list[str]]:
+def ranked(rows: Sequence[Row], main: str) -> tuple[list[str], list[str]]:
     """Return the rank of each row as text, and the notes on them; ``rows`` are sorted by ``main``, best first.
 
     Each group is led by its best row; the first row that is significantly worse than the leader leads the next group,
-    and its rank is its position. A row that was edited by hand or is of approximate tiles has none, one without scores
-    per image cannot be tested against the leader: it leads a group of its own, with a question mark.
+    and its rank is its position. A row that may not be compared has none, one without scores per image cannot be
+    tested against the leader: it leads a group of its own, with a question mark.
     """
     scores = [_scores(row, main) for row in rows]
     ranks = ["-"] * len(rows)
@@ -51,8 +50,8 @@ def ranked(rows: Sequence[Result], main: str) -> tuple[list[str], list[str]]:
     return ranks, [*notes, *_distrusted(rows)]
 
 
-def _distrusted(rows: Sequence[Result]) -> list[str]:
-    names = [row_name(row) for row in rows if scores_problem(row)]
+def _distrusted(rows: Sequence[Row]) -> list[str]:
+    names = [row.name for row in rows if scores_problem(row.result)]
     return [f"{', '.join(names)}: {DISTRUSTED}"] if names else []
 
 
@@ -66,8 +65,8 @@ def _groups(indices: Sequence[int], differ: Callable[[int, int], bool]) -> list[
     return groups
 
 
-def _scores(row: Result, main: str) -> Mapping[str, float]:
-    found = {id: scores[main] for id, scores in image_scores(row).items() if main in scores}
+def _scores(row: Row, main: str) -> Mapping[str, float]:
+    found = {id: scores[main] for id, scores in image_scores(row.result).items() if main in scores}
     return found if len(found) > 1 else {}
 
 

@@ -1,91 +1,88 @@
-"""Records to tables: one of quality per set of images, one of costs."""
+"""Rows to tables: one of quality per set of images, one of costs; and what stands around them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
 
-from benchmark.cleaning import markdown, markdown_code
-from benchmark.leaderboard.cells import Cells, machine_of, machines_of, row_name
-from benchmark.leaderboard.columns import (
-    BESIDE_QUALITY,
-    COSTS,
-    TIMES,
-    Column,
-    header,
-    present,
-    score_column,
-    score_ids,
-    value_of,
-)
-from benchmark.leaderboard.evidence import CONFLICTING, EDITED, evidence_text, legend
+from benchmark.leaderboard.cells import machines_of
+from benchmark.leaderboard.columns import BESIDE_QUALITY, COSTS, KINDS, Column, columns_of, score_ids
 from benchmark.leaderboard.pareto import pareto_cells
 from benchmark.leaderboard.ranks import ranked
-from benchmark.leaderboard.tilings import APPROXIMATE, tiling_texts
-from benchmark.results.conflicts import conflicts
-from benchmark.results.records import newest, oldest_first
+from benchmark.leaderboard.rows import Row, evidence_legend, one_per_model, rows_of
 from benchmark.types import Result
+from zoo.errors import UserError
 
+# The titles of what stands above a table.
+STANDIN, PART, MACHINE = "Stand-in data", "A part of the dataset", "Machine of the timings"
 _NO_QUALITY = "No quality is shown for untrained weights; costs do not depend on training."
+_PRINTED = "Figures from papers, not measured here."
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
-class Board:
-    """A table ready to be shown: headers, rows of text, and what stands around it.
+class Table:
+    """Rows that share a table, in their order, and what was decided about them: every medium shows the same.
 
-    ``lead`` stands above, ``notes`` below; the first ``labels`` columns say which row it is.
+    ``columns`` are those of the Markdown, ``others`` whatever else was measured; ``main`` orders the rows. ``ranks``
+    and ``fronts`` (letters of costs) have a text per row; both are empty where there are none. ``lead`` stands above,
+    a title and a text each; ``caution`` is what a reader must know of the whole table, ``notes`` explain its signs.
     """
 
+    kind: Literal["quality", "published", "costs"]
     title: str
-    headers: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    rows: tuple[Row, ...]
+    columns: tuple[Column, ...]
+    others: tuple[Column, ...]
+    main: str
+    lead: tuple[tuple[str, str], ...]
+    caution: str
     notes: tuple[str, ...]
-    definitions: tuple[str, ...]
-    best: frozenset[tuple[int, int]] = frozenset()
-    lead: tuple[str, ...] = ()
-    # How much of the dataset its rows are of, as "12 of 1204"; empty for all of it.
-    part: str = ""
-    labels: int = 2
+    ranks: tuple[str, ...] = ()
+    fronts: tuple[str, ...] = ()
+
+    @property
+    def is_standin(self) -> bool:
+        """Whether the images are a stand-in."""
+        return self.rows[0].is_standin
+
+    @property
+    def part(self) -> str:
+        """How much of the dataset its rows are of, as "12 of 1204"; empty for all of it."""
+        return self.rows[0].result.part
 
 
-def boards(results: Sequence[Result], dataset: str) -> list[Board]:
+def tables_by_dataset(results: Sequence[Result]) -> dict[str, list[Table]]:
+    """Return the tables of each dataset that has records, by its name; raises UserError for no records."""
+    if not results:
+        raise UserError("leaderboard: no records; run `zoo-bench run` first or name a folder with --results.")
+    by_dataset = grouped(results, lambda result: result.dataset)
+    return {dataset: tables_of(rows_of(by_dataset[dataset])) for dataset in sorted(by_dataset)}
+
+
+def tables_of(rows: Sequence[Row]) -> list[Table]:
     """Return the tables of one dataset: one of quality per set of images, then one of all models' costs.
 
     Runs on a part of the dataset have tables of their own, which follow and say how much of it there was. Rows are
-    comparable within a table: the same images, protocol and metric versions. A record edited by hand and one that
-    another of its key contradicts are marked.
+    comparable within a table: the same images, protocol and metric versions. ``rows`` are oldest first.
     """
-    known = [result for result in results if result.dataset == dataset]
-    records = oldest_first(sorted(newest(known), key=lambda result: result.key))
-    doubts = conflicts(known)
     tables = []
-    for is_standin, part in sorted({(bool(record.data.get("standin")), record.part) for record in records}):
-        alike = [record for record in records if (bool(record.data.get("standin")), record.part) == (is_standin, part)]
-        scored: dict[tuple[object, ...], list[Result]] = {}
-        for record in alike:
-            if is_scored(record):
-                scored.setdefault(images_of(record), []).append(record)
-        tables += [_quality_board(scored[images], doubts) for images in sorted(scored, key=str)]
-        tables.append(_cost_board(_one_per_model(alike), doubts))
+    by_data = grouped(rows, lambda row: (row.is_standin, row.result.part))
+    for data in sorted(by_data):
+        scored = grouped([row for row in by_data[data] if row.is_scored], _images_of)
+        tables += [_quality_table(scored[images]) for images in sorted(scored, key=str)]
+        tables.append(_cost_table(one_per_model(by_data[data])))
     return tables
 
 
-def is_scored(result: Result) -> bool:
-    """Whether a record has a place in a table of quality."""
-    return result.status == "ok" and any(m.kind == "score" for m in result.measurements.values())
-
-
-def main_order(rows: Sequence[Result]) -> tuple[str, list[Result]]:
-    """Return the main score's id, which is the first of the first record, and the rows by it, best first."""
-    main = score_ids(rows[:1])[0]
-    sign = -1 if rows[0].measurements[main].higher_is_better else 1
-
-    def place(row: Result) -> tuple[float, str, str]:
-        value = value_of(row, main)
-        return (math.inf if value is None else sign * value, row_name(row), row.key)
-
-    return main, sorted(rows, key=place)
+def grouped(items: Sequence[Any], key: Callable[[Any], Key]) -> dict[Key, list[Any]]:
+    """Return the items by key, each group in the order of ``items``."""
+    groups: dict[Key, list[Any]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
 
 
 def images_text(result: Result) -> str:
@@ -107,134 +104,90 @@ def images_of(result: Result) -> tuple[object, ...]:
     return (result.split, result.n, spec.dataset_digest, spec.protocol, spec.scoring, tuple(versions))
 
 
-def _one_per_model(results: Sequence[Result]) -> list[Result]:
-    """Keep one row per model and options: a run on the data before a row of costs, the newest before older.
-
-    Failures have a row each, so that they are seen.
-    """
-    best: dict[tuple[str, str], Result] = {}
-    for result in results:
-        row = (row_name(result), "" if result.status == "ok" else result.status)
-        if row not in best or result.n >= best[row].n:
-            best[row] = result
-    return list(best.values())
+def _images_of(row: Row) -> tuple[object, ...]:
+    # A paper's number never stands in a measured column.
+    return (row.result.evidence == "published", images_of(row.result))
 
 
-def _quality_board(group: Sequence[Result], doubts: Mapping[str, str]) -> Board:
-    main, rows = main_order(group)
-    first = rows[0]
-    scores = [score_column(first.measurements[id], id) for id in score_ids(rows)]
-    columns = [*scores, *present(BESIDE_QUALITY, rows)]
-    title = f"{first.dataset}, {first.split}: {images_text(first)}"
-    board = _board(title, rows, columns, doubts)
-    ranks, notes = ranked(rows, main)
-    board = replace(
-        board,
-        headers=("rank", *board.headers),
-        rows=tuple((rank, *row) for rank, row in zip(ranks, board.rows)),
-        best=frozenset((y, x + 1) for y, x in board.best),
-        labels=3,
-    )
-    pareto = pareto_cells(rows, main, columns, one_machine=len(machines_of(rows)) < 2)
-    if pareto:
-        cells, rule = pareto
-        board = replace(
-            board,
-            headers=(*board.headers, "Pareto"),
-            rows=tuple((*row, cell) for row, cell in zip(board.rows, cells)),
-        )
-        notes.append(rule)
-    return replace(board, notes=(*notes, *board.notes))
-
-
-def _cost_board(results: Sequence[Result], doubts: Mapping[str, str]) -> Board:
-    flops = "flops@12mp" if any("flops@12mp" in r.measurements for r in results) else "flops@fullscale"
-
-    def place(row: Result) -> tuple[float, str, str]:
-        value = value_of(row, flops)
-        return (math.inf if value is None else value, row_name(row), row.key)
-
-    rows = sorted(results, key=place)
-    part = f", from runs on {rows[0].part} images" if rows[0].part else ""
-    board = _board(f"{rows[0].dataset}: costs{part}", rows, present((*COSTS, *TIMES), rows), doubts)
-    return replace(board, notes=(_NO_QUALITY, *board.notes))
-
-
-def _board(title: str, rows: Sequence[Result], columns: Sequence[Column], doubts: Mapping[str, str]) -> Board:
-    cells = Cells(rows, columns)
-    texts = tuple((row_name(row), evidence_text(row, doubts), *cells.row(row)) for row in rows)
-    headers = ("model", "evidence", *(header(column, rows) for column in columns))
-    notes = (legend(rows), *cells.footnotes.lines(), *_notes(rows, doubts))
-    return Board(
-        title,
-        headers,
-        texts,
-        notes,
-        _definitions(rows, columns),
-        _best(rows, columns),
-        tuple(_lead(rows)),
-        rows[0].part,
+def _quality_table(group: Sequence[Row]) -> Table:
+    (main,) = columns_of(group, score_ids(group[:1])[:1])
+    rows = _in_order(group, main.id, descending=bool(main.higher_is_better))
+    columns = columns_of(rows, [*score_ids(rows), *BESIDE_QUALITY])
+    ranks, rank_notes = ranked(rows, main.id)
+    fronts, front_note = pareto_cells(rows, main, columns)
+    first = rows[0].result
+    is_printed = first.evidence == "published"
+    return Table(
+        "published" if is_printed else "quality",
+        f"{first.dataset}, {first.split}: {images_text(first)}",
+        tuple(rows),
+        columns,
+        _others(rows, columns),
+        main.id,
+        _lead(rows),
+        _PRINTED if is_printed else "",
+        tuple(filter(None, [*rank_notes, front_note, evidence_legend(rows)])),
+        tuple(ranks),
+        fronts,
     )
 
 
-def _best(rows: Sequence[Result], columns: Sequence[Column]) -> frozenset[tuple[int, int]]:
-    """Return (row, column) of the best value in each column; timings of several machines have none."""
-    best = set()
-    several = len(machines_of(rows)) > 1
-    fair = [(y, row.measurements) for y, row in enumerate(rows) if row.is_fair]
-    for index, column in enumerate(columns):
-        found = [(y, m) for y, row in fair if (m := row.get(column.id)) and m.value is not None and not m.is_incomplete]
-        if len(found) < 2 or (several and found[0][1].kind == "timing"):
-            continue
-        pick = max if found[0][1].higher_is_better else min
-        value = pick(float(m.value) for _, m in found if m.value is not None)
-        best |= {(y, index + 2) for y, m in found if m.value == value}
-    return frozenset(best)
+def _cost_table(group: Sequence[Row]) -> Table:
+    main = "flops@12mp" if any("flops@12mp" in row.measurements for row in group) else "flops@fullscale"
+    rows = _in_order(group, main)
+    first = rows[0].result
+    part = f", from runs on {first.part} images" if first.part else ""
+    columns = columns_of(rows, COSTS)
+    return Table(
+        "costs",
+        f"{first.dataset}: costs{part}",
+        tuple(rows),
+        columns,
+        tuple(column for column in _others(rows, columns) if column.kind != "score"),
+        main,
+        _lead(rows),
+        _NO_QUALITY,
+        (evidence_legend(rows),),
+    )
 
 
-def _definitions(rows: Sequence[Result], columns: Sequence[Column]) -> tuple[str, ...]:
-    texts = []
-    for column in columns:
-        found = {r.measurements[column.id].definition: None for r in rows if column.id in r.measurements}
-        texts += [f"{markdown_code(column.id)}: {definition}." for definition in sorted(found)]
-    return tuple(texts)
+def _in_order(rows: Sequence[Row], id: str, *, descending: bool = False) -> list[Row]:
+    """Return the rows by a measurement, those without it last; of equal ones by name."""
+
+    def place(row: Row) -> tuple[float, str, str]:
+        value = row.value(id)
+        return (math.inf if value is None else -value if descending else value, row.name, row.result.key)
+
+    return sorted(rows, key=place)
 
 
-def _lead(rows: Sequence[Result]) -> list[str]:
-    """Return what a reader must know before the numbers: a stand-in, and the machines of the timings."""
-    lines = []
-    data = rows[0].data
-    if data.get("standin"):
-        lines.append(
-            f"**Stand-in data**: made from photographs by generator {markdown(str(data.get('generator')))}"
-            f" (sources {markdown(str(data.get('sources'))[:12])}); its scores say nothing about the real dataset."
-        )
-    if rows[0].part:
-        lines.append(f"**A part of the dataset**: {rows[0].part} images; scores of the whole dataset may differ.")
+def _others(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Column, ...]:
+    """Return the columns of what else was measured: scores, costs, then times."""
+    known = {column.id for column in columns}
+    ids = dict.fromkeys(id for row in rows for id in row.measurements if id not in known)
+    return tuple(sorted(columns_of(rows, ids), key=lambda column: KINDS.index(column.kind)))
+
+
+def _lead(rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
+    """Return what a reader must know before the numbers: a stand-in, a part, and the machines of the timings."""
+    first, lines = rows[0], []
+    if first.is_standin:
+        data = first.result.data
+        lines.append((
+            STANDIN,
+            f"made from photographs by generator {data.get('generator')} (sources {str(data.get('sources'))[:12]}); its"
+            " scores say nothing about the real dataset.",
+        ))  # fmt: skip
+    if part := first.result.part:
+        lines.append((PART, f"{part} images; scores of the whole dataset may differ."))
     letters = machines_of(rows)
-    by_key = {machine_of(row): row for row in rows}
+    by_key = {row.machine: row.result for row in rows}
     for key, letter in letters.items():
-        machine = by_key[key].environment
+        machine, device = by_key[key].environment, by_key[key].spec.conditions.device
         mark = f"{letter} = " if len(letters) > 1 else ""
-        device = "" if by_key[key].spec.conditions.device == "cpu" else f", on {by_key[key].spec.conditions.device}"
-        lines.append(
-            f"**Machine of the timings**: {mark}{markdown(machine.cpu)}, {machine.cores} cores, {machine.threads}"
-            f" threads, torch {markdown(machine.torch)}{markdown(device)}; median (quartiles) of one image."
-        )
-    return lines
-
-
-def _notes(rows: Sequence[Result], doubts: Mapping[str, str]) -> list[str]:
-    """Return what is remarkable about single rows; rows of which the same is said share a line."""
-    said: dict[str, list[str]] = {}
-    for row in rows:
-        texts = [f"{row.status}: {row.error}"] if row.error else []
-        if row.is_edited:
-            texts.append(f"{EDITED} {row.source} is not as it was written (its digest does not match); not ranked")
-        if row.key in doubts:
-            texts.append(f"{CONFLICTING} {doubts[row.key]}")
-        texts += [APPROXIMATE] if row.is_approximate else []
-        texts += tiling_texts(row)
-        for text in [*texts, *row.notes]:
-            said.setdefault(text, []).append(row_name(row))
-    return [f"{', '.join(dict.fromkeys(names))}: {text}" for text, names in said.items()]
+        lines.append((
+            MACHINE,
+            f"{mark}{machine.cpu}, {machine.cores} cores, {machine.threads} threads, torch {machine.torch}"
+            f"{'' if device == 'cpu' else f', on {device}'}; median (quartiles) of one image.",
+        ))  # fmt: skip
+    return tuple(lines)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.regression.matching import newest
+from benchmark.regression.matching import rows_to_compare
 from benchmark.replacing import naming, replace_text
 from benchmark.results.jsonl import read_lines
 from benchmark.results.records import content_of, record_of
@@ -117,7 +117,7 @@ def refuse_other_files(path: Path) -> None:
 def write_baseline(path: Path, kept: Iterable[Kept]) -> int:
     """Write a baseline of the newest records, atomically; return how many. The same set gives the same bytes."""
     by_id = {id(entry.result): entry for entry in kept}
-    records = [by_id[id(result)] for result in newest([entry.result for entry in by_id.values()])]
+    records = [by_id[id(row.result)] for row in rows_to_compare(entry.result for entry in by_id.values())]
     lines = [_line({_HEADER: FORMAT, "records": len(records)}), *(_line(_document(entry)) for entry in records)]
     with naming(path, "--baseline"):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -30,31 +30,34 @@ def compare(before: ResultSet, after: ResultSet, limits: Tolerances | None = Non
         if pair.before is None or pair.after is None:
             findings.append(_alone(pair))
             continue
-        if edited := _edited(pair.before, pair.after):
+        a, b = pair.before.result, pair.after.result
+        if edited := _edited(a, b):
             findings.append(edited)
             continue
-        sides = (
-            Side(pair.before, before.scores_of(pair.before), before.samples_of(pair.before)),
-            Side(pair.after, after.scores_of(pair.after), after.samples_of(pair.after)),
+        sides = (Side(a, before.scores_of(a), before.samples_of(a)), Side(b, after.scores_of(b), after.samples_of(b)))
+        doubts = tuple(
+            f"{when}: {doubt}" for when, row in (("before", pair.before), ("after", pair.after)) for doubt in row.doubts
         )
-        context = tuple(_context(pair.before, pair.after))
+        status = replace(_status(a, b), warnings=doubts)
+        context = (*_context(a, b), *doubts)
         findings += [
-            replace(finding, context=context) if finding.changed else finding for finding in _of_pair(*sides, limits)
+            replace(finding, context=context) if finding.changed else finding
+            for finding in (status, *_of_pair(*sides, limits))
         ]
     return Comparison(before.name, after.name, findings)
 
 
 def _alone(pair: Pair) -> Finding:
     if pair.before is not None:
-        evidence = f"no record of it after; before: {_described(pair.before)}"
-        return finding_of(pair.before, "record", "record", verdict="missing", evidence=evidence)
+        evidence = f"no record of it after; before: {_described(pair.before.result)}"
+        return finding_of(pair.before.result, "record", "record", verdict="missing", evidence=evidence)
     assert pair.after is not None
-    evidence = f"no record of it before; after: {_described(pair.after)}"
-    return finding_of(pair.after, "record", "record", verdict="new", evidence=evidence)
+    evidence = f"no record of it before; after: {_described(pair.after.result)}"
+    return finding_of(pair.after.result, "record", "record", verdict="new", evidence=evidence)
 
 
 def _edited(before: Result, after: Result) -> Finding | None:
-    """Return the one finding about records of which one was changed by hand: its numbers are nobody's measurement."""
+    """Return the only finding about two records if one was edited by hand: its numbers were not measured."""
     where = [
         f"{result.source.file}, record {result.source.number} ({when})"
         for result, when in ((before, "before"), (after, "after"))
@@ -73,7 +76,7 @@ def _described(result: Result) -> str:
 
 
 def _context(a: Result, b: Result) -> Iterator[str]:
-    """Say what differs between two runs that may be the cause of what differs in their numbers."""
+    """Yield what differs between two runs and may be why their numbers differ."""
     if a.spec.code != b.spec.code:
         yield "other code"
     if a.spec.weights_digest != b.spec.weights_digest:
@@ -94,7 +97,6 @@ def _weights(result: Result) -> str:
 
 
 def _of_pair(before: Side, after: Side, limits: Tolerances) -> Iterator[Finding]:
-    yield _status(before.result, after.result)
     yield from shape_findings(before.result, after.result)
     if before.result.fingerprint or after.result.fingerprint:
         yield fingerprint_finding(before.result, after.result, limits.fingerprints)
@@ -103,14 +105,14 @@ def _of_pair(before: Side, after: Side, limits: Tolerances) -> Iterator[Finding]
     for id in dict.fromkeys([*a, *b]):
         if id in a and id in b:
             yield _measurement(id, before, after, limits)
-        # What a failure took along is told once, by the record's status.
-        elif not failed and not _is_told(id, b if id in a else a):
+        # What is missing because a run failed is reported once, by the status of the record.
+        elif not failed and not _is_reported(id, b if id in a else a):
             only, verdict, when = (a[id], "missing", "before") if id in a else (b[id], "new", "after")
             evidence = f"only {when}"
             yield finding_of(after.result, id, kind_of(id, only), verdict=verdict, evidence=evidence, unit=only.unit)
 
 
-def _is_told(id: str, others: Any) -> bool:
+def _is_reported(id: str, others: Any) -> bool:
     """Whether a timing is absent because its ``latency_ms`` says that nothing was measured at that size."""
     name, at, size = id.partition("@")
     latency = others.get("latency_ms" + at + size)

@@ -13,13 +13,13 @@ from benchmark.results.paired import paired_difference
 from benchmark.results.store import Scores
 from benchmark.types import Measurement, Result
 
-# A resident set moves by this much without a cause that anyone could name.
+# Resident memory differs by this much between two runs of the same code.
 _MEMORY_FLOOR_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
 class Tolerances:
-    """How much may change before it is said: shares of the value (fingerprint: of the output's spread)."""
+    """How much a value may change and still count as the same: a share of it (fingerprint: of the output's spread)."""
 
     counts: float = 0.0
     scores: float = 1e-4
@@ -39,7 +39,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict and why."""
+    """A verdict and the reason for it."""
 
     verdict: Verdict
     evidence: str

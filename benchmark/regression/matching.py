@@ -1,19 +1,19 @@
 """Which record of one set belongs to which of the other.
 
-Keys do not tell: new code or new weights change them, and that is what a comparison is about. Records belong together
-where model, options, dataset, split, limit and conditions agree. Of several such, those of the same part of the
-dataset, with the same threads, seed and weights file come together first.
+Keys do not say it: new code or new weights change them, and that is what a comparison is about. Two records belong
+together if they have the same model, options, dataset, split, limit and conditions. If there are several, those of the
+same part of the dataset, with the same threads, seed and weights file are paired first.
 """
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.results import records
+from benchmark.leaderboard.rows import Row, rows_of
 from benchmark.types import Result
 
 Identity = tuple[str, ...]
@@ -21,10 +21,10 @@ Identity = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Pair:
-    """A record in both sets, or in one of them."""
+    """A row in both sets, or in one of them."""
 
-    before: Result | None
-    after: Result | None
+    before: Row | None
+    after: Row | None
 
 
 def identity_of(result: Result) -> Identity:
@@ -56,31 +56,31 @@ _PASSES: tuple[Callable[[Result], Any], ...] = (
 )
 
 
-def newest(results: Iterable[Result]) -> list[Result]:
-    """Return the newest record of each model under each conditions, sorted: an older one was superseded."""
+def rows_to_compare(results: Iterable[Result]) -> list[Row]:
+    """Return a row of each model under each conditions, sorted: the newest record supersedes the others."""
 
     def place(result: Result) -> tuple[Any, ...]:
         return (identity_of(result), *map(str, _slot(result)))
 
-    return sorted(records.newest(results, place), key=place)
+    return sorted(rows_of(results, place), key=lambda row: place(row.result))
 
 
-def pair_up(before: Sequence[Result], after: Sequence[Result]) -> list[Pair]:
-    """Return the pairs of two sets, sorted; a record without a partner stands alone."""
-    groups: dict[Identity, tuple[list[Result], list[Result]]] = defaultdict(lambda: ([], []))
+def pair_up(before: Iterable[Result], after: Iterable[Result]) -> list[Pair]:
+    """Return the pairs of two sets, sorted; a row without a partner stands alone."""
+    groups: dict[Identity, tuple[list[Row], list[Row]]] = defaultdict(lambda: ([], []))
     for side, results in enumerate((before, after)):
-        for result in newest(results):
-            groups[identity_of(result)][side].append(result)
+        for row in rows_to_compare(results):
+            groups[identity_of(row.result)][side].append(row)
     return [pair for key in sorted(groups) for pair in _pair_group(*groups[key])]
 
 
-def _pair_group(before: list[Result], after: list[Result]) -> list[Pair]:
+def _pair_group(before: list[Row], after: list[Row]) -> list[Pair]:
     pairs = []
     for likeness in _PASSES:
-        for result in list(before):
-            partner = next((other for other in after if likeness(other) == likeness(result)), None)
+        for row in list(before):
+            partner = next((other for other in after if likeness(other.result) == likeness(row.result)), None)
             if partner is not None:
-                pairs.append(Pair(result, partner))
-                before.remove(result)
+                pairs.append(Pair(row, partner))
+                before.remove(row)
                 after.remove(partner)
-    return [*pairs, *(Pair(result, None) for result in before), *(Pair(None, result) for result in after)]
+    return [*pairs, *(Pair(row, None) for row in before), *(Pair(None, row) for row in after)]

@@ -10,7 +10,7 @@ from benchmark.types import Fingerprint, Result
 
 
 def shape_findings(a: Result, b: Result) -> Iterator[Finding]:
-    """Compare the shapes of input and output at each size; of sizes that both have."""
+    """Compare the shapes of input and output at each size that both records have."""
     for suffix in a.output_shapes:
         if suffix in b.output_shapes:
             yield _shape(b, "output_shape" + suffix, a.output_shapes[suffix], b.output_shapes[suffix])

@@ -22,7 +22,7 @@ def comparison_text(comparison: Comparison, *, changes_only: bool) -> str:
     """Return a table per model, and the numbers of verdicts."""
     parts = [f"before  {visible(comparison.before)}\nafter   {visible(comparison.after)}"]
     for where, findings in _by_model(_shown(comparison.findings, changes_only)):
-        rows = [[one_line(finding.measurement), finding.verdict, finding.told] for finding in findings]
+        rows = [[one_line(finding.measurement), finding.verdict, finding.reported] for finding in findings]
         parts.append(f"{where}{_context(findings)}\n{tabulate(rows, tablefmt='plain', disable_numparse=True)}")
     return "\n\n".join([*parts, _summary(comparison)])
 
@@ -36,9 +36,9 @@ def comparison_markdown(comparison: Comparison, *, changes_only: bool) -> str:
         f"{markdown_code(comparison.before)} → {markdown_code(comparison.after)}: {_summary(comparison)}",
     ]
     incomparable = [finding for finding in changed if finding.verdict == "not comparable"]
-    told = [finding for finding in changed if finding.verdict != "not comparable"]
-    if told:
-        parts.append(_markdown_table(told))
+    comparable = [finding for finding in changed if finding.verdict != "not comparable"]
+    if comparable:
+        parts.append(_markdown_table(comparable))
     if incomparable:
         parts.append(_folded(f"{len(incomparable)} not comparable", _markdown_table(incomparable)))
     if same and not changes_only:
@@ -67,7 +67,7 @@ def report_text(report: Report, command: str) -> str:
     for name, findings in (("FAILED", failures), ("warning", warnings)):
         for where, some in _by_model(_sorted(findings)):
             lines.append(f"{name}  {where}{_context(some)}")
-            rows = [["  ", one_line(finding.measurement), finding.verdict, finding.told] for finding in some]
+            rows = [["  ", one_line(finding.measurement), finding.verdict, finding.reported] for finding in some]
             lines.append(tabulate(rows, tablefmt="plain", disable_numparse=True))
     lines += [reasons] if (reasons := _incomparable(comparison)) else []
     lines.append(f"{'ok' if report.passes else 'broken'}: {_summary(comparison)}, against {visible(comparison.before)}")
@@ -147,7 +147,7 @@ def _markdown_table(findings: Sequence[Finding]) -> str:
             markdown(one.where),
             markdown_code(one.measurement),
             _SIGNS.get(one.verdict, one.verdict),
-            markdown(one.told + context),
+            markdown(one.reported + context),
         )
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)

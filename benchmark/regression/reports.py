@@ -24,7 +24,7 @@ def write_junit(report: Report, path: Path) -> None:
         case = ET.SubElement(
             suites[finding.where], "testcase", classname=visible(finding.where), name=visible(finding.measurement)
         )
-        text = visible(f"{finding.verdict}: {finding.told}")
+        text = visible(f"{finding.verdict}: {finding.reported}")
         if decision.action == "fail":
             ET.SubElement(case, "failure", message=text, type=finding.verdict)
         elif finding.verdict == "not comparable":
@@ -58,4 +58,4 @@ def github_annotations(report: Report, command: str) -> list[str]:
 
 def _annotation(level: str, finding: Finding) -> str:
     title = f"{finding.model}: {finding.measurement} {finding.verdict}"
-    return f"::{level} title={annotation_property(title)}::{annotation(f'{finding.where}: {finding.told}')}"
+    return f"::{level} title={annotation_property(title)}::{annotation(f'{finding.where}: {finding.reported}')}"

@@ -24,7 +24,7 @@ class _Strict(BaseModel):
 
 
 class Counts(_Strict):
-    """Counts are exact, so that any change is one of the network: a layer that got lost makes it better."""
+    """Counts are exact, so any change comes from the network: a lost layer makes it cheaper, which looks better."""
 
     action: Action = "fail"
     breaks_on: Literal["change", "worse"] = "change"
@@ -38,14 +38,14 @@ class Shapes(_Strict):
 
 
 class Fingerprints(_Strict):
-    """What the network computes; another machine's rounding stays far below the tolerance."""
+    """What the network computes; the rounding of another machine stays far below the tolerance."""
 
     action: Action = "fail"
     tolerance: Share = 1e-3
 
 
 class Scores(_Strict):
-    """Scores break when the paired interval over the images excludes zero and the mean the tolerance."""
+    """Scores break when the paired interval over the images excludes zero and their mean exceeds the tolerance."""
 
     action: Action = "fail"
     breaks_on: Literal["change", "worse"] = "worse"
@@ -53,27 +53,27 @@ class Scores(_Strict):
 
 
 class Timings(_Strict):
-    """Times of the same machine; disturbed ones warn at most, those of other machines are not compared."""
+    """Times of one machine are compared; a disturbed one only warns, and those of two machines are not compared."""
 
     action: Action = "fail"
     tolerance: Share = 0.10
 
 
 class Memory(_Strict):
-    """Memory that a pass was measured to add, on the same machine."""
+    """The memory that a pass added, as measured on the same machine."""
 
     action: Action = "warn"
     tolerance: Share = 0.10
 
 
 class Records(_Strict):
-    """Whole records: a model that the baseline has and the results do not."""
+    """What happens where the baseline has a record of a model and the results have none."""
 
     missing: Action = "fail"
 
 
 class Thresholds(_Strict):
-    """All of them. ``not_comparable``: what a count or score does that can no longer be compared."""
+    """All thresholds. ``not_comparable``: what happens if a count or score can no longer be compared."""
 
     counts: Counts = Counts()
     shapes: Shapes = Shapes()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from benchmark.cleaning import one_line
-from benchmark.leaderboard import row_name
+from benchmark.leaderboard.rows import row_name
 from benchmark.types import Result
 
 Verdict = Literal["better", "worse", "same", "missing", "new", "failed now", "fixed now", "not comparable"]
@@ -53,7 +53,7 @@ class Finding:
 
     @property
     def changed(self) -> bool:
-        """Whether there is something to tell; a disturbed timing that did not change is nothing."""
+        """Whether there is something to report; a disturbed timing that did not change is nothing."""
         return self.verdict != "same"
 
     @property
@@ -62,7 +62,7 @@ class Finding:
         return one_line(f"{self.model} on {self.dataset} {self.split}")
 
     @property
-    def told(self) -> str:
+    def reported(self) -> str:
         """Return the evidence and the warnings, in one line: texts of records are among them."""
         return one_line("; ".join([self.evidence, *self.warnings]))
 

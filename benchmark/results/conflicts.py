@@ -73,6 +73,7 @@ def warnings(results: Sequence[Result]) -> list[str]:
     lines += scores_warnings(results)
     names = {record.key: f"{record.model} on {record.dataset}" for record in results}
     return lines + [
-        f"{names[key]} ({key}): {text}; the newest is shown, marked. Run it with --rerun always, drop the rest."
+        f"{names[key]} ({key}): {text}; the newest is shown, marked and not ranked. Run it with --rerun always,"
+        " drop the rest."
         for key, text in sorted(conflicts(results).items())
     ]

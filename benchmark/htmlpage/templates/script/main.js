@@ -15,20 +15,10 @@ function drawTables(dataset, number) {
   fill(byId("tables"), tables.map((table, index) => make("label", {}, make("input", { type: "radio", name: "table", value: index,
     checked: index === number, onchange: () => show(dataset, index) }),
   make("span", {}, table.title, make("small", {}, ` ${table.rows.length.toLocaleString("en")}`)))));
-  const texts = [note, ...notesOf(tables[number])].filter(Boolean);
+  const failed = tables[number].rows.some((row) => DATA.records[row.record].error) ? "Rows that failed say why behind their name." : "";
+  const texts = [note, tables[number].caution, failed].filter(Boolean);
   fill(byId("dataset-note"), texts.length ? make("p", { class: "note" }, kind === "standin" ? make("span", { class: "badge standin" }, "stand-in") : null,
     ` ${texts.join(" ")}`) : "");
-}
-
-/** Return what has to be said about a table. */
-function notesOf(table) {
-  const has = (id, test) => table.rows.some((row) => test(row.cells[table.columns.findIndex((column) => column.id === id)]));
-  return [
-    table.kind === "costs" && has("evidence", (evidence) => evidence === "untrained")
-      ? "No quality is shown for untrained weights; what they cost does not depend on training." : "",
-    table.kind === "published" ? "Figures from papers, not measured here." : "",
-    has("status", (status) => status !== "ok") ? "Rows that failed say why behind their name." : "",
-  ];
 }
 
 /** Show a table of a dataset. */

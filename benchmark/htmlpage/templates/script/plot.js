@@ -11,7 +11,10 @@ const short = (name) => (name.length > 32 ? `${name.slice(0, 31)}…` : name);
 /** Return a custom property of the page, a colour for instance. */
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
-/** Return the points that can be drawn: {row, x, y, group} in shown units, and how many rows cannot. */
+/**
+ * Return the points that can be drawn: {row, x, y, group} in shown units, and how many rows cannot. Points of one group
+ * are measured alike; those whose values are only shown have none.
+ */
 function plotPoints() {
   const { table, axes } = state;
   const [xColumn, yColumn] = [table.columns[axes.x], table.columns[axes.y]];
@@ -21,7 +24,8 @@ function plotPoints() {
     const [x, y] = [numberOf(row.cells[axes.x]), numberOf(row.cells[axes.y])];
     const fits = (value, log) => value !== null && Number.isFinite(value) && (!log || value > 0);
     if (!fits(x, axes.xLog) || !fits(y, axes.yLog)) continue;
-    const group = `${contextOf(row.cells[axes.x])}/${contextOf(row.cells[axes.y])}`;
+    const compared = isCompared(row, axes.x) && isCompared(row, axes.y);
+    const group = compared ? `${contextOf(row.cells[axes.x])}/${contextOf(row.cells[axes.y])}` : null;
     points.push({ row, x: x / xColumn.divisor, y: y / yColumn.divisor, group });
   }
   return { points, left: rows.length - points.length };
@@ -89,12 +93,12 @@ function hoverText(point, front) {
   const line = (index) => `${plain(fullTitle(table.columns[index]))}: ${plain(textOf(point.row.cells[index]))}${plain(note(index))}`;
   const note = (index) => {
     const beside = besideOf(point.row.cells[index]);
-    return (beside.spread ? ` (${beside.spread})` : "") + (beside.tainted ? " †" : "") + (beside.remark ? ` ‡ ${beside.remark}` : "");
+    return (beside.spread ? ` (${beside.spread})` : "") + ` ${point.row.signs[index] || ""} ${beside.remark || ""}`.trimEnd();
   };
   const main = table.sort ? table.sort.column : axes.y;
   const indices = [...new Set([axes.x, axes.y, main])];
   const last = front.has(point) ? ["on the Pareto front"] : [];
-  return [`<b>${plain(point.row.name)}</b>`, plain(point.row.cells[table.evidence]), ...indices.map(line), ...last].join("<br>");
+  return [`<b>${plain(point.row.name)}</b>`, plain([point.row.cells[table.evidence], ...point.row.doubts].join(" ")), ...indices.map(line), ...last].join("<br>");
 }
 
 function plotLayout(xColumn, yColumn) {
@@ -116,7 +120,9 @@ function drawPlotNote(points, front, left) {
   if (left) texts.push(`${count(left, "row")} without a value that ${axes.xLog || axes.yLog ? "these axes can" : "the plot can"} show.`);
   if (undirected.length) texts.push(`No front: ${undirected.map((column) => column.title).join(" and ")} has no better direction.`);
   else texts.push(`${count(front.size, "row")} on the Pareto front.`);
-  const groups = new Set(points.map((point) => point.group));
+  const groups = new Set(points.filter((point) => point.group !== null).map((point) => point.group));
+  const only = points.filter((point) => point.group === null).length;
+  if (only) texts.push(`${count(only, "point")} only shown: not compared with the others.`);
   if (groups.size > 1) texts.push(`${groups.size} fronts: values under different conditions are not compared (see the letters in the table).`);
   fill(byId("plot-note"), texts.join(" "));
 }

@@ -78,7 +78,7 @@ function rowElement(row, columns) {
   const mark = front ? make("span", { class: "front", title: "On the Pareto front of the plot below" }, "◆",
     make("span", { class: "sr" }, " on the Pareto front")) : null;
   const cells = columns.map((index) => cellElement(row, index));
-  return make("tr", { class: row.cells[statusColumn()] === "ok" ? null : "failed" }, make("th", { scope: "row" }, make("span", { class: "name" }, name, mark)), cells);
+  return make("tr", { class: row.cells[statusColumn()] === "ok" && row.fair ? null : "failed" }, make("th", { scope: "row" }, make("span", { class: "name" }, name, mark)), cells);
 }
 
 const statusColumn = () => state.table.columns.findIndex((column) => column.id === "status");
@@ -90,23 +90,22 @@ function cellElement(row, index) {
   if (column.contexts === null) return make("td", { class: column.numeric ? "num" : null }, cell === "" ? "–" : textOf(cell));
   if (cell === null) return make("td", { class: "num none" }, "–");
   const beside = besideOf(cell);
-  const parts = [textOf(cell), signs(beside), column.contexts.length > 1 ? make("sup", { class: "context" }, letter(contextOf(cell))) : null,
+  const parts = [textOf(cell), signs(row.signs[index]), column.contexts.length > 1 ? make("sup", { class: "context" }, letter(contextOf(cell))) : null,
     beside.spread ? make("span", { class: "spread" }, beside.spread) : null];
-  return make("td", { class: "num" },
+  return make("td", { class: row.best.includes(index) ? "num best" : "num" },
     make("button", { type: "button", class: "cell", tabindex: "-1", onclick: () => openDrawer(row, index) }, parts));
 }
 
-/** Return the signs beside a value that should not be trusted fully. */
-function signs(beside) {
-  const text = (beside.tainted ? "†" : "") + (beside.remark ? "‡" : "");
-  return text ? make("span", { class: "sign" }, text, make("span", { class: "sr" }, " see the remark")) : null;
+/** Return the signs beside a value that is not like the others; the notes under the table explain them. */
+function signs(text) {
+  return text ? make("span", { class: "sign" }, text, make("span", { class: "sr" }, " see the notes under the table")) : null;
 }
 
-/** Return the evidence as a badge, with the recipe or file behind it. */
+/** Return the evidence as a badge, with the recipe or file behind it, and why the row is not ranked. */
 function badge(evidence, row) {
   const weights = row.cells[state.table.columns.findIndex((column) => column.id === "weights")];
   return make("span", {}, make("span", { class: `badge ${evidence}` }, evidence),
-    weights ? make("span", { class: "recipe" }, weights) : null);
+    weights ? make("span", { class: "recipe" }, weights) : null, row.doubts.map((doubt) => make("span", { class: "doubt" }, doubt)));
 }
 
 function drawPager(left, last) {
@@ -122,16 +121,17 @@ function drawPager(left, last) {
   ] : []);
 }
 
-/** Explain the signs and letters of the rows on the screen. */
+/** Explain ranks, signs and letters: the notes are those of the Markdown, the letters are the page's own. */
 function drawLegend(rows, columns) {
-  const lines = [];
-  const cells = rows.flatMap((row) => columns.map((index) => besideOf(row.cells[index])));
-  if (cells.some((beside) => beside.tainted)) lines.push("† timed on a disturbed machine.");
-  if (cells.some((beside) => beside.remark)) lines.push("‡ see the remark behind the value.");
-  if (cells.some((beside) => beside.spread)) lines.push("Times are medians, with quartiles in small digits.");
-  if (state.front.size) lines.push("◆ on the Pareto front of the plot below.");
+  const { notes, remarks } = state.table;
+  const lines = [...notes];
+  if (columns.some((index) => rows.some((row) => besideOf(row.cells[index]).spread))) lines.push("Times are medians, with quartiles in small digits.");
+  if (rows.some((row) => row.best.length)) lines.push("Bold: the best value of a column.");
+  if (state.front.size) lines.push("◆: on the Pareto front of the plot below.");
   const mixed = columns.filter((index) => (state.table.columns[index].contexts || []).length > 1);
-  fill(byId("legend"), make("p", {}, lines.join(" ")), mixed.map((index) => contextLegend(state.table.columns[index])));
+  const list = (texts) => make("ul", {}, texts.map((text) => make("li", {}, prose(text))));
+  fill(byId("legend"), list(lines), remarks.length ? make("details", {}, make("summary", {}, `Remarks on single rows: ${remarks.length}`), list(remarks)) : null,
+    mixed.map((index) => contextLegend(state.table.columns[index])));
 }
 
 /** Say what the letters in a column stand for: only what differs. */

@@ -22,16 +22,24 @@ const arrow = (column) => (column.higher === null ? "" : column.higher ? "↑" :
 
 const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 
-/** Return how two rows compare in a column; rows without a value come last whichever way it is sorted. */
+/** Whether a row's value in a column may be compared with others: the data says which are only shown. */
+const isCompared = (row, index) => !row.uncompared.includes(index);
+
+/**
+ * Return how two rows compare in a column. Rows without a value come last whichever way it is sorted, before them those
+ * whose value is only shown; by name all rows mix.
+ */
 function compareRows(column, index, descending) {
   const sign = descending ? -1 : 1;
   const byName = (a, b) => collator.compare(a.name, b.name);
   if (index < 0) return (a, b) => sign * byName(a, b);
-  if (!column.numeric) return (a, b) => sign * collator.compare(textOf(a.cells[index]), textOf(b.cells[index])) || byName(a, b);
+  if (!column.numeric) {
+    return (a, b) => b.fair - a.fair || sign * collator.compare(textOf(a.cells[index]), textOf(b.cells[index])) || byName(a, b);
+  }
   return (a, b) => {
     const [left, right] = [numberOf(a.cells[index]), numberOf(b.cells[index])];
     if (left === null || right === null) return (left === null) - (right === null) || byName(a, b);
-    return (left === right ? 0 : sign * (left < right ? -1 : 1)) || byName(a, b);
+    return isCompared(b, index) - isCompared(a, index) || (left === right ? 0 : sign * (left < right ? -1 : 1)) || byName(a, b);
   };
 }
 
@@ -39,7 +47,7 @@ function compareRows(column, index, descending) {
 function haystack(table, row) {
   if (row.haystack === undefined) {
     const texts = table.columns.map((column, index) => (column.contexts === null ? textOf(row.cells[index]) : ""));
-    row.haystack = [row.name, ...texts].join("\n").toLowerCase();
+    row.haystack = [row.name, ...row.doubts, ...texts].join("\n").toLowerCase();
   }
   return row.haystack;
 }
@@ -59,7 +67,7 @@ function passes(table, row, filters) {
 
 /**
  * Return those of `points` {x, y, group} that no other of their group beats: at least as good in both columns and
- * better in one. Without a direction there is no front.
+ * better in one. Without a direction there is no front, and points without a group are on none.
  */
 function paretoFront(points, xHigher, yHigher) {
   if (xHigher === null || yHigher === null) return new Set();
@@ -68,5 +76,5 @@ function paretoFront(points, xHigher, yHigher) {
     const [dx, dy] = [good(p.x, xHigher) - good(q.x, xHigher), good(p.y, yHigher) - good(q.y, yHigher)];
     return dx >= 0 && dy >= 0 && (dx > 0 || dy > 0);
   };
-  return new Set(points.filter((q) => !points.some((p) => p.group === q.group && beats(p, q))));
+  return new Set(points.filter((q) => q.group !== null && !points.some((p) => p.group === q.group && beats(p, q))));
 }

@@ -1,0 +1,179 @@
+"""Rows made from records: which record of several is taken, what it is called, and whether it may be compared.
+
+Every table is made from these: Markdown, terminal, page, papers' tables, ``compare``. A record that was edited by hand,
+that an older one of its key contradicts, or whose output was put together from tiles that are not exact, is shown and
+said to be one; it has no rank, is on no Pareto front, and its values are the best of no column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from benchmark.results.conflicts import conflicts
+from benchmark.results.records import newest, oldest_first
+from benchmark.types import Evidence, Measurement, Result, label_of
+
+BADGES: dict[Evidence, tuple[str, str]] = {
+    "published": ("¶", "printed in a paper, not measured here"),
+    "official-weights": ("★", "the weights that the authors published, known by their digest"),
+    "trained": ("●", "trained by the recipe named"),
+    "weights-file": ("◆", "a file of the user's, by the beginning of its sha256"),
+    "parameter-free": ("□", "nothing to train"),
+    "untrained": ("○", "random weights, no quality"),
+}
+EDITED, CONFLICTING = "✎ edited by hand", "≠ conflicting records"
+APPROXIMATE = "put together from tiles that are not exact, which changes the output; not ranked"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What tables show of one model under its conditions; ``conflict`` is what an older record of its key says."""
+
+    result: Result
+    conflict: str = ""
+
+    @cached_property
+    def name(self) -> str:
+        """Model and options, with the conditions where they are not the usual ones."""
+        return row_name(self.result)
+
+    @property
+    def measurements(self) -> Mapping[str, Measurement]:
+        """The measurements by id."""
+        return self.result.measurements
+
+    @property
+    def is_standin(self) -> bool:
+        """Whether the images are a stand-in."""
+        return bool(self.result.data.get("standin"))
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether this row has a place in a table of quality: never with untrained weights."""
+        result = self.result
+        has_score = any(m.kind == "score" for m in result.measurements.values())
+        return has_score and result.status == "ok" and result.evidence != "untrained"
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether there is a timing; they come last."""
+        return any(m.kind == "timing" for m in reversed(self.result.measurements.values()))
+
+    @property
+    def machine(self) -> str:
+        """What timings depend on beside the model: machine, threads and device."""
+        environment = self.result.environment
+        return f"{environment.machine}/{environment.threads}/{self.result.spec.conditions.device}"
+
+    @cached_property
+    def is_fair(self) -> bool:
+        """Whether this row may be ranked among others: as it was written, undisputed, of the network's own output."""
+        return not (self.result.is_edited or self.result.is_approximate or self.conflict)
+
+    def value(self, id: str) -> float | None:
+        """Return a measurement's value; None where there is none."""
+        measurement = self.measurements.get(id)
+        return None if measurement is None or measurement.value is None else float(measurement.value)
+
+    def fair_value(self, id: str) -> float | None:
+        """Return the value with which this row may be compared; None for one that is shown only."""
+        is_comparable = self.is_fair and id in self.measurements and not self.measurements[id].is_incomplete
+        return self.value(id) if is_comparable else None
+
+    @property
+    def weights(self) -> str:
+        """The recipe of the weights, or the beginning of the file's digest; empty where there are none."""
+        weights = self.result.weights
+        if weights is None:
+            return ""
+        trained_on = f", on {weights['part']} images" if "part" in weights else ""
+        return f"{weights.get('recipe') or weights.get('sha256', '')[:8]}{trained_on}"
+
+    @property
+    def signs(self) -> list[str]:
+        """What stands beside the evidence of a row that should not be trusted: a sign and words each."""
+        return [EDITED] * self.result.is_edited + [CONFLICTING] * bool(self.conflict)
+
+    @property
+    def evidence(self) -> str:
+        """Sign and evidence; recipes and files are named, so that a score can be traced, and failures said."""
+        result = self.result
+        text = f"{BADGES[result.evidence][0]} {result.evidence}" + (f" ({self.weights})" if result.weights else "")
+        return " ".join([text if result.status == "ok" else f"{text}, {result.status}", *self.signs])
+
+    @property
+    def failure(self) -> str:
+        """Status and error of a run that failed; empty for any other."""
+        return f"{self.result.status}: {self.result.error}" if self.result.error else ""
+
+    @property
+    def doubts(self) -> list[str]:
+        """Why this row is not ranked; empty for a fair one."""
+        result, doubts = self.result, []
+        if result.is_edited:
+            where = f"{result.source} is not as it was written (its digest does not match)"
+            doubts.append(f"{EDITED[0]} {where}; not ranked")
+        if self.conflict:
+            doubts.append(f"{CONFLICTING[0]} {self.conflict}; not ranked")
+        return doubts + [APPROXIMATE] * result.is_approximate
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader is told about this row: its doubts, how images went through the network, the run's notes."""
+        return [*self.doubts, *_tilings(self.result), *self.result.notes]
+
+
+def row_name(result: Result) -> str:
+    """Return model and options, with the conditions where they are not the usual ones."""
+    unusual = result.spec.conditions.words(approximate=result.is_approximate)
+    return ", ".join([label_of(result.model, result.options), *unusual])
+
+
+def rows_of(results: Iterable[Result], key: Callable[[Result], Hashable] = lambda result: result.key) -> list[Row]:
+    """Return a row for the newest record of each ``key``, in the order in which those were written.
+
+    Records of a sweep and of one machine come in no order of their own: of equal ones the record's key decides.
+    """
+    known = list(results)
+    doubts = conflicts(known)
+    records = oldest_first(sorted(newest(known, key), key=lambda result: result.key))
+    return [Row(result, doubts.get(result.key, "")) for result in records]
+
+
+def one_per_model(rows: Sequence[Row]) -> list[Row]:
+    """Keep one row per model and conditions: a run on the data before a row of costs, the newest before older.
+
+    Failures have a row each, so that they are seen. ``rows`` are oldest first.
+    """
+    best: dict[tuple[str, str], Row] = {}
+    for row in rows:
+        place = (row.name, "" if row.result.status == "ok" else row.result.status)
+        if place not in best or row.result.n >= best[place].result.n:
+            best[place] = row
+    return list(best.values())
+
+
+def evidence_legend(rows: Sequence[Row]) -> str:
+    """Return what the signs of these rows' evidence mean."""
+    used = [evidence for evidence in BADGES if any(row.result.evidence == evidence for row in rows)]
+    return f"Evidence: {'; '.join(f'{BADGES[e][0]} {e}: {BADGES[e][1]}' for e in used)}."
+
+
+def remarks_on(rows: Sequence[Row]) -> list[str]:
+    """Return what is remarkable about single rows; rows of which the same is said share a line."""
+    said: dict[str, list[str]] = {}
+    for row in rows:
+        for text in filter(None, [row.failure, *row.remarks]):
+            said.setdefault(text, []).append(row.name)
+    return [f"{', '.join(dict.fromkeys(names))}: {text}" for text, names in said.items()]
+
+
+def _tilings(result: Result) -> list[str]:
+    """Return how the images went through the network, by shape; what ``--tile auto`` took is named as HxW."""
+    purposes: dict[str, list[str]] = {}
+    for one in result.tilings:
+        named = f" (--tile {one.tile[0]}x{one.tile[1]})" if one.tile and result.spec.conditions.tile == "auto" else ""
+        purposes.setdefault(f"at {'x'.join(map(str, one.input_shape[1:]))}{named}: {one.text}", []).append(one.purpose)
+    return [f"{' and '.join(dict.fromkeys(names))} {text}" for text, names in purposes.items()]
