@@ -93,11 +93,16 @@ class Prepared(Record):
     tiling: Tiling | None = None
 
 
-class Roofline(Record):
-    """A time against what the machine's measured ceilings allow for the same FLOPs and bytes."""
+class Ceilings(Record):
+    """The fastest arithmetic (GFLOP/s of a matrix product) and copy (GB/s) of a machine, in float32."""
 
     gemm_gflops: float
     copy_gbs: float
+
+
+class Roofline(Ceilings):
+    """A time against what the machine's measured ceilings allow for the same FLOPs and bytes."""
+
     moved_bytes: int
     compute_ms: float
     bandwidth_ms: float

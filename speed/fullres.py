@@ -141,7 +141,7 @@ def _named(way: str, names: list[str]) -> bool:
 
 def show_ceiling(threads: int) -> float:
     """Print and return the speed of a product of matrices, GFLOP/s."""
-    by_torch = (ceilings(threads) or {}).get("gemm_gflops", 0.0)
+    by_torch = known.gemm_gflops if (known := ceilings(threads)) else 0.0
     by_numpy = run_isolated("speed.fullres:multiply", {}, threads=threads).value or 0.0
     print(f"sgemm, {threads} threads: torch {by_torch:.0f} GFLOP/s, numpy {by_numpy:.0f} GFLOP/s")
     return max(by_torch, by_numpy)

@@ -39,7 +39,7 @@ from benchmark.fullres.runner import FullRunner, subject_of
 from benchmark.fullres.tiles.probe import probe_planes
 from benchmark.host import machine
 from benchmark.selection import entry_of
-from benchmark.timing.roofline import measure_ceilings
+from benchmark.timing.roofline import NoRequest, measure_ceilings
 from zoo.hyper import HyperConv2d, conv2d_per_sample, normalize_filters
 
 MODELS = ["hyperunet_32_16_2048", "hypervdn_21"]
@@ -57,12 +57,12 @@ def main() -> None:
     # As ``infer`` does.
     machine.keep_free_memory()
     machine.use_one_heap()
-    limits = measure_ceilings(emit=lambda event: None)
+    limits = measure_ceilings(NoRequest())
     plain = torch.ones(64 << 20)
     read = plain.nbytes / median({"read": partial(torch.sum, plain)})["read"] / 1e9
     del plain
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
-    print(f"ceilings: copy {limits['copy_gbs']:.1f} GB/s (read + written), read {read:.1f} GB/s")
+    print(f"ceilings: copy {limits.copy_gbs:.1f} GB/s (read + written), read {read:.1f} GB/s")
     for name in options.models:
         entry = entry_of(name, None, {})
         subject = subject_of(entry, entry.build(seed=0))

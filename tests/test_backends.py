@@ -16,6 +16,7 @@ from benchmark.conditions import Conditions, Limits
 from benchmark.costs.prediction import predict
 from benchmark.host import machine
 from benchmark.leaderboard import row_name
+from benchmark.measured import Ceilings
 from benchmark.placing import Placed, check
 from benchmark.results.store import read_folders
 from benchmark.timing.child import measure_model
@@ -214,7 +215,7 @@ def test_compiling_is_measured_beside_the_pass(engine: str) -> None:
 
 @engines
 def test_a_profile_says_which_engine_and_version(engine: str, monkeypatch) -> None:
-    monkeypatch.setattr("benchmark.timing.session.ceilings", lambda *_: {"gemm_gflops": 100.0, "copy_gbs": 10.0})
+    monkeypatch.setattr("benchmark.timing.session.ceilings", lambda *_: Ceilings(gemm_gflops=100.0, copy_gbs=10.0))
     predicted = predict("plainunet_8", (64, 64), {})
     conditions, limits = Conditions(backend=engine), Limits(seconds=0.1)
     measured = measure("plainunet_8", {"": predicted}, conditions=conditions, limits=limits, isolate=False)[""]

@@ -10,6 +10,7 @@ import pytest
 
 from benchmark import run
 from benchmark.conditions import Conditions, Limits
+from benchmark.measured import Ceilings
 from benchmark.reporting import Reporter
 from benchmark.results.store import Store
 from benchmark.timing import session as timing_session
@@ -17,7 +18,7 @@ from tests.conftest import TINY
 from zoo import register_model
 from zoo.card import MODELS
 
-CEILINGS = {"gemm_gflops": 100.0, "copy_gbs": 10.0}
+CEILINGS = Ceilings(gemm_gflops=100.0, copy_gbs=10.0)
 QUICK: dict[str, Any] = {"conditions": Conditions(threads=1), "limits": Limits(seconds=10.0)}
 
 

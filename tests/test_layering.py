@@ -36,6 +36,7 @@ DOORS = {
     "pydantic": {
         "benchmark.record",
         "benchmark.conditions",
+        "benchmark.measured",
         "benchmark.types",
         "benchmark.config",
         "benchmark.running.suite",

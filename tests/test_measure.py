@@ -17,7 +17,7 @@ from benchmark.costs.prediction import predict
 from benchmark.costs.profiling import profile
 from benchmark.host.isolation import Outcome
 from benchmark.host.machine import Snapshot
-from benchmark.measured import Measured, PassMemory, Prepared, ResidentPeak, Timing
+from benchmark.measured import Ceilings, Measured, PassMemory, Prepared, ResidentPeak, Timing
 from benchmark.placing import check
 from benchmark.timing import session as timing_session
 from benchmark.timing.child import measure_latency, measure_memory, measure_model, stopwatch, summary_of
@@ -29,7 +29,7 @@ from benchmark.timing.text import measured_text
 from tests.conftest import TINY
 from zoo.errors import UserError
 
-CEILINGS = {"gemm_gflops": 100.0, "copy_gbs": 10.0}
+CEILINGS = Ceilings(gemm_gflops=100.0, copy_gbs=10.0)
 QUIET = [10.0, 10.1, 9.9, 10.0, 10.1, 9.9, 10.0, 10.0]
 
 
@@ -179,11 +179,11 @@ def known_ceilings(monkeypatch) -> None:
 def test_ceilings_are_measured_once(monkeypatch) -> None:
     calls = []
 
-    def measured(function, arguments, *, limits, threads):
+    def measured(function, arguments, *, threads, **more):
         calls.append(threads)
-        return Outcome("ok", CEILINGS)
+        return Outcome("ok", CEILINGS.model_dump(mode="json"))
 
-    monkeypatch.setattr("benchmark.timing.roofline.run_isolated", measured)
+    monkeypatch.setattr("benchmark.host.calls.run_isolated", measured)
     assert ceilings(77) == ceilings(77) == CEILINGS
     assert calls == [77]
 

@@ -18,6 +18,7 @@ from benchmark.fullres.needing import least_need
 from benchmark.fullres.network import TiledNetwork
 from benchmark.fullres.runner import subject_of
 from benchmark.leaderboard import boards, row_name
+from benchmark.measured import Ceilings
 from benchmark.placing import check
 from benchmark.record import Record
 from benchmark.reporting import Progress, Relay, Relayed, Reporter
@@ -256,7 +257,7 @@ def test_an_interruption_leaves_the_images_before_it_and_no_filters(tmp_path, mo
 @pytest.fixture
 def known_ceilings(monkeypatch) -> None:
     """Spare the tests the measurement of this machine."""
-    monkeypatch.setattr(timing_session, "ceilings", lambda threads, reporter: {"gemm_gflops": 100.0, "copy_gbs": 10.0})
+    monkeypatch.setattr(timing_session, "ceilings", lambda *_: Ceilings(gemm_gflops=100.0, copy_gbs=10.0))
 
 
 def test_tiles_are_chosen_before_and_timed_as_a_whole() -> None:

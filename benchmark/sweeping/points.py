@@ -13,7 +13,7 @@ from benchmark.metrics import METRICS
 from benchmark.reporting import Reporter
 from benchmark.scoring.opening import configured, open_dataset
 from benchmark.selection import jsonable_options
-from benchmark.sweeping.settings import Family, Plan
+from benchmark.sweeping.settings import Family, SweepPlan
 from benchmark.training.recipe import FREE_KEYS, Recipe
 from benchmark.types import Dataset, DatasetCard
 from zoo.card import ModelCard, get_card
@@ -60,7 +60,7 @@ class Splits:
     test_images: int
 
 
-def expand(plan: Plan) -> list[Point]:
+def expand(plan: SweepPlan) -> list[Point]:
     """Return the points in the order of the file: family by family, value by value, seed by seed.
 
     Raises UserError for unknown models and options and for a recipe that is wrong.
@@ -75,7 +75,7 @@ def expand(plan: Plan) -> list[Point]:
     return points
 
 
-def _recipe_of(plan: Plan, card: ModelCard, options: Mapping[str, Any], seed: int) -> Recipe:
+def _recipe_of(plan: SweepPlan, card: ModelCard, options: Mapping[str, Any], seed: int) -> Recipe:
     own = {"model": card.name, "options": jsonable_options(options), "seed": seed, "threads": plan.sweep.threads}
     flag = f"{plan.name}.yaml: overrides"
     base = settings_of({**plan.recipe, **own}, Recipe, plan.recipe_source, plan.sweep.overrides, flag=flag)
@@ -87,7 +87,7 @@ def _recipe_of(plan: Plan, card: ModelCard, options: Mapping[str, Any], seed: in
     return settings_of(base.model_dump(), Recipe, plan.recipe_source, plan.recipe_overrides, flag="--set: recipe key")
 
 
-def open_splits(plan: Plan, points: list[Point], reporter: Reporter) -> Splits:
+def open_splits(plan: SweepPlan, points: list[Point], reporter: Reporter) -> Splits:
     """Open what the points are trained and tested on; raises UserError for data, metrics and tasks that are wrong."""
     recipe, evaluation = points[0].recipe, plan.sweep.evaluation
     card = configured(recipe.dataset, rule=recipe.pairs, task=recipe.task, white=recipe.white)
@@ -111,7 +111,7 @@ def open_splits(plan: Plan, points: list[Point], reporter: Reporter) -> Splits:
     return Splits(card, train, test, *counts)
 
 
-def point_key(plan: Plan, point: Point, splits: Splits) -> str:
+def point_key(plan: SweepPlan, point: Point, splits: Splits) -> str:
     """Return a digest of everything that decides a point's numbers; engine, workers and machine are not part of it."""
     # The white level came later; where it is given, the protocol's name holds it.
     free = {*FREE_KEYS, "white"}

@@ -16,13 +16,13 @@ from benchmark.sweeping.budget import Costs
 from benchmark.sweeping.child import digests_of
 from benchmark.sweeping.messages import Task, Trained
 from benchmark.sweeping.points import SCORING, Point, Splits
-from benchmark.sweeping.settings import Plan
+from benchmark.sweeping.settings import SweepPlan
 from benchmark.types import Dataset, Environment, Result, RunSpec
 
 POINTS = "points"
 
 
-def task_of(plan: Plan, point: Point, key: str, splits: Splits, out: Path) -> Task:
+def task_of(plan: SweepPlan, point: Point, key: str, splits: Splits, out: Path) -> Task:
     """Return a point as a child process takes it; its checkpoints lie in a folder that its key names."""
     # A network may change the working directory while it runs.
     root = {"data_root": os.path.abspath(point.recipe.data_root)} if point.recipe.data_root else {}
@@ -40,7 +40,7 @@ def task_of(plan: Plan, point: Point, key: str, splits: Splits, out: Path) -> Ta
     )
 
 
-def result_of(plan: Plan, point: Point, task: Task, splits: Splits, costs: Costs, outcome: Outcome) -> Result:
+def result_of(plan: SweepPlan, point: Point, task: Task, splits: Splits, costs: Costs, outcome: Outcome) -> Result:
     """Return the record of a point, however it ended; its options say family and seed beside those of the network."""
     done: Trained | None = outcome.value
     here = describe_environment().model_copy(update={"threads": plan.sweep.threads})

@@ -27,7 +27,7 @@ from benchmark.sweeping.executors import Executor, LocalExecutor, RayExecutor
 from benchmark.sweeping.messages import Task
 from benchmark.sweeping.points import ON_TRAIN, Point, Splits, expand, open_splits, point_key
 from benchmark.sweeping.records import in_order, result_of, task_of
-from benchmark.sweeping.settings import Plan, load_sweep
+from benchmark.sweeping.settings import SweepPlan, load_sweep
 from benchmark.sweeping.summary import DATA_FILES, ERROR_IDS, ERROR_LABELS, summarise, write_data
 from benchmark.types import Result
 from benchmark.units import GIB
@@ -40,7 +40,7 @@ ENGINES = ("local", "ray")
 class _Session:
     """A sweep under way: its points with their keys and costs, and where records go."""
 
-    plan: Plan
+    plan: SweepPlan
     points: list[Point]
     keys: list[str]
     splits: Splits
@@ -139,7 +139,7 @@ def _open(sweep: str | Path, overrides: Mapping[str, Any] | None, reporter: Repo
     return _Session(plan, points, keys, splits, count_members(points, splits), reporter)
 
 
-def _executor_of(plan: Plan, engine: str, address: str | None, workers: int | None) -> Executor:
+def _executor_of(plan: SweepPlan, engine: str, address: str | None, workers: int | None) -> Executor:
     threads = plan.sweep.threads
     if engine == "ray":
         return RayExecutor(address, workers, threads, plan.sweep.gpus)
@@ -198,7 +198,7 @@ def _run(session: _Session, executor: Executor, estimates: Sequence[Estimate], s
             session.reporter.note(f"{count}  {point.name}: {_found(session.plan, result)}; about {time_left} left")
 
 
-def _found(plan: Plan, result: Result) -> str:
+def _found(plan: SweepPlan, result: Result) -> str:
     if result.status != "ok":
         return f"{result.status}: {result.error}"
     id, label = ERROR_IDS[plan.sweep.plot.error], ERROR_LABELS[plan.sweep.plot.error]

@@ -109,7 +109,7 @@ class Sweep(_Strict):
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """A sweep as read: its settings, and the recipe's keys with where they come from."""
 
     name: str
@@ -121,7 +121,7 @@ class Plan:
     recipe_overrides: Mapping[str, Any]
 
 
-def load_sweep(sweep: str | Path, overrides: Mapping[str, Any] | None = None) -> Plan:
+def load_sweep(sweep: str | Path, overrides: Mapping[str, Any] | None = None) -> SweepPlan:
     """Return the sweep in a file, or of a shipped name, with ``overrides`` by dotted key, ``recipe.KEY`` in its recipe.
 
     Raises UserError naming file and key for what is unknown or wrong.
@@ -133,8 +133,8 @@ def load_sweep(sweep: str | Path, overrides: Mapping[str, Any] | None = None) ->
     if isinstance(settings.recipe, str):
         beside = path.parent / settings.recipe
         file = find_recipe(beside if os.path.lexists(beside) else settings.recipe)
-        return Plan(path.stem, settings, read_yaml(file), file.stem, str(file), of_recipe)
-    return Plan(path.stem, settings, settings.recipe, path.stem, f"{path}: recipe", of_recipe)
+        return SweepPlan(path.stem, settings, read_yaml(file), file.stem, str(file), of_recipe)
+    return SweepPlan(path.stem, settings, settings.recipe, path.stem, f"{path}: recipe", of_recipe)
 
 
 def _find_sweep(sweep: str | Path) -> Path:

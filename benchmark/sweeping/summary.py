@@ -14,7 +14,7 @@ from typing import Any
 from benchmark.cleaning import csv_cell
 from benchmark.replacing import replace_text
 from benchmark.sweeping.points import ON_TRAIN, Point, Splits
-from benchmark.sweeping.settings import Plan
+from benchmark.sweeping.settings import SweepPlan
 from benchmark.types import Result, encode_number
 
 DATA_FILES = ("points.csv", "points.json")
@@ -23,7 +23,7 @@ ERROR_LABELS = {"msssim": "1 - MS-SSIM", "mse": "mean squared error"}
 
 
 def summarise(
-    plan: Plan, splits: Splits, recorded: Sequence[tuple[Point, Result]], shape: Sequence[int]
+    plan: SweepPlan, splits: Splits, recorded: Sequence[tuple[Point, Result]], shape: Sequence[int]
 ) -> dict[str, Any]:
     """Return everything that the figures show, as JSON takes it; ``shape``: of the input that costs are for."""
     plot = plan.sweep.plot

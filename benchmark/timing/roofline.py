@@ -11,9 +11,8 @@ stays in a cache between operations. A model may beat that bound: tensors smalle
 from __future__ import annotations
 
 import contextlib
-import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,10 @@ import torch.nn.functional as F
 
 from benchmark.cache import cache_root
 from benchmark.conditions import Limits
+from benchmark.host.calls import Emit, child_call
 from benchmark.host.environment import describe_environment
-from benchmark.host.isolation import run_isolated
-from benchmark.measured import Roofline
+from benchmark.measured import Ceilings, Roofline
+from benchmark.record import Record
 from benchmark.replacing import replace_text
 from benchmark.reporting import Reporter
 from zoo.errors import DiskError
@@ -35,8 +35,8 @@ _COPY_ELEMENTS = 64 << 20
 _MIN_RUNS, _SECONDS = 5, 1.5
 
 
-def ceilings(threads: int, reporter: Reporter | None = None) -> dict[str, float] | None:
-    """Return ``gemm_gflops`` and ``copy_gbs`` of this machine with ``threads`` threads; None if not measurable.
+def ceilings(threads: int, reporter: Reporter | None = None) -> Ceilings | None:
+    """Return the ceilings of this machine with ``threads`` threads; None if they cannot be measured.
 
     Measured once (about seven seconds), then read from the cache. The caller holds the machine for timing.
     """
@@ -44,7 +44,7 @@ def ceilings(threads: int, reporter: Reporter | None = None) -> dict[str, float]
     known = _read(file)
     if known is None:
         (reporter or Reporter()).note(f"measuring this machine's ceilings with {threads} threads, once ...")
-        outcome = run_isolated(f"{__name__}:measure_ceilings", {}, limits=Limits(seconds=120), threads=threads)
+        outcome = measure_ceilings.isolated(NoRequest(), limits=Limits(seconds=120), threads=threads)
         if outcome.status != "ok":
             (reporter or Reporter()).note(f"warning: the ceilings were not measured: {outcome.error}")
             return None
@@ -53,7 +53,12 @@ def ceilings(threads: int, reporter: Reporter | None = None) -> dict[str, float]
     return known
 
 
-def measure_ceilings(*, emit: Callable[[Any], None]) -> dict[str, float]:
+class NoRequest(Record):
+    """There is nothing to say: the ceilings are those of the process and its threads."""
+
+
+@child_call()
+def measure_ceilings(request: NoRequest, emit: Emit) -> Ceilings:
     """Measure the ceilings in this process, with the threads that torch has here."""
     a, b = torch.rand(_GEMM_SIZE, _GEMM_SIZE), torch.rand(_GEMM_SIZE, _GEMM_SIZE)
     product = torch.empty(_GEMM_SIZE, _GEMM_SIZE)
@@ -68,7 +73,7 @@ def measure_ceilings(*, emit: Callable[[Any], None]) -> dict[str, float]:
     target = torch.zeros_like(source)
     copy = _fastest(lambda: target.copy_(source))
     moved = 2 * source.numel() * source.element_size()
-    return {"gemm_gflops": gemm, "copy_gbs": moved / copy / 1e9}
+    return Ceilings(gemm_gflops=gemm, copy_gbs=moved / copy / 1e9)
 
 
 def _fastest(run: Callable[[], Any]) -> float:
@@ -81,14 +86,14 @@ def _fastest(run: Callable[[], Any]) -> float:
     return min(times)
 
 
-def roofline(flops: int, moved_bytes: int, latency_ms: float, allowed: Mapping[str, float]) -> Roofline:
+def roofline(flops: int, moved_bytes: int, latency_ms: float, allowed: Ceilings) -> Roofline:
     """Return the time that the ceilings allow against the time measured, and which ceiling is the nearer one."""
-    compute = flops / allowed["gemm_gflops"] / 1e6
-    bandwidth = moved_bytes / allowed["copy_gbs"] / 1e6
+    compute = flops / allowed.gemm_gflops / 1e6
+    bandwidth = moved_bytes / allowed.copy_gbs / 1e6
     least = max(compute, bandwidth)
     return Roofline(
-        gemm_gflops=allowed["gemm_gflops"],
-        copy_gbs=allowed["copy_gbs"],
+        gemm_gflops=allowed.gemm_gflops,
+        copy_gbs=allowed.copy_gbs,
         moved_bytes=moved_bytes,
         compute_ms=compute,
         bandwidth_ms=bandwidth,
@@ -103,16 +108,15 @@ def _cache_file(threads: int) -> Path:
     return cache_root() / "ceilings" / f"{here.machine}-torch{here.torch}-threads{threads}-v{VERSION}.json"
 
 
-def _read(file: Path) -> dict[str, float] | None:
+def _read(file: Path) -> Ceilings | None:
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-        return {name: float(value[name]) for name in ("gemm_gflops", "copy_gbs")}
-    except (OSError, ValueError, KeyError, TypeError):
+        return Ceilings.model_validate_json(file.read_bytes())
+    except (OSError, ValueError):
         return None  # absent or damaged: measured again
 
 
-def _write(file: Path, value: dict[str, float]) -> None:
+def _write(file: Path, value: Ceilings) -> None:
     # A cache that cannot be written costs time and no more.
     with contextlib.suppress(OSError, DiskError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(file, json.dumps(value))
+        replace_text(file, value.model_dump_json())

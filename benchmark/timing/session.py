@@ -18,7 +18,7 @@ from benchmark.conditions import WHOLE, Conditions, Limits
 from benchmark.costs.prediction import Predicted, predict
 from benchmark.host.isolation import Outcome
 from benchmark.host.turns import timing_turn
-from benchmark.measured import Measured, State, Timing
+from benchmark.measured import Ceilings, Measured, State, Timing
 from benchmark.placing import check, described, resolved
 from benchmark.profilers import PROFILERS
 from benchmark.record import Record
@@ -126,7 +126,7 @@ class _Session:
             if short := shortage(self.predicted[size], self.conditions, self.limits, self.needs.get(size)):
                 self._close(size, "skipped", short)
 
-    def skip_what_takes_long(self, allowed: Mapping[str, float], longest: float) -> None:
+    def skip_what_takes_long(self, allowed: Ceilings, longest: float) -> None:
         """Close the sizes at which one pass takes more than ``longest`` seconds at the machine's ceilings."""
         for size in list(self.open):
             one = self.predicted[size]
@@ -212,7 +212,7 @@ def _merged(measured: Measured, events: Iterable[Record]) -> Measured:
     return measured
 
 
-def _completed(measured: Measured, predicted: Predicted, allowed: Mapping[str, float] | None) -> Measured:
+def _completed(measured: Measured, predicted: Predicted, allowed: Ceilings | None) -> Measured:
     """Return it with what follows from its time: ms per megapixel, and the time against the machine's ceilings."""
     timing, conditions, tiling = measured.timing, measured.measurement.under, measured.prepared.tiling
     if timing is None:
