@@ -1,17 +1,16 @@
-"""This machine: doctor; and the options of commands that measure on it."""
+"""The options that say how a network runs, and the parsing of their values."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
-from benchmark.cli.arguments import echo_lines, json_option, parse_tile, print_json, start
+from benchmark.cli.options import Command, all_options
 from zoo.errors import UserError, shortened
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 _UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
 _UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
@@ -19,6 +18,15 @@ _UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 def parse_limit(ctx: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
     """Return what ``--memory-limit`` says, in bytes."""
     return None if text is None else parse_bytes(text)
+
+
+def parse_tile(ctx: click.Context, parameter: click.Parameter, text: str | None) -> str | tuple[int, int] | None:
+    """Return what ``--tile`` says: "auto", "off" or (height, width)."""
+    if text is None or text in ("auto", "off"):
+        return text
+    from benchmark.conditions import tile_of
+
+    return tile_of(text)
 
 
 def parse_bytes(text: str) -> int:
@@ -73,9 +81,7 @@ def condition_options(command: Command) -> Command:
         ),
         click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where the network runs.  [default: cpu]"),
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return all_options(options, command)
 
 
 def given_conditions(flags: dict[str, Any], suite: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -91,18 +97,3 @@ def given_conditions(flags: dict[str, Any], suite: Mapping[str, Any] | None = No
     limits = Limits(parse_bytes(limit) if isinstance(limit, str) else limit, values.get("time_limit"))
     conditions = {name: value for name, value in values.items() if name in Conditions.model_fields}
     return {"conditions": Conditions(**conditions), "limits": limits}
-
-
-@click.command()
-@json_option
-@click.pass_context
-def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Print what this machine and installation are, and whether timings here can be trusted."""
-    reporter = start(ctx, as_json=as_json)
-    from benchmark.timing.doctor import doctor_text, examine
-
-    document = examine(reporter)
-    if as_json:
-        print_json(ctx, document)
-    else:
-        echo_lines(doctor_text(document))

@@ -1,16 +1,18 @@
-"""Write what a benchmark's site takes: submit."""
+"""``zoo-bench submit``."""
 
 from __future__ import annotations
 
 import click
 
-from benchmark.cli.arguments import echo, key_values, set_option, start
+from benchmark.cli.options import set_option, weights_option
+from benchmark.cli.printing import echo
+from benchmark.cli.starting import start
 
 
-@click.command()
+@click.command("submit")
 @click.argument("model")
 @click.option("--data-root", required=True, metavar="DIR", help="Folder with BenchmarkNoisyBlocksSrgb.mat.")
-@click.option("--weights", metavar="FILE", help="Weights of the model.")
+@weights_option
 @click.option("-o", "--out", required=True, metavar="DIR", help="Where SubmitSrgb.mat and SubmitSrgb.csv go.")
 @click.option("--method", help="The method's name.  [default: the model's]")
 @click.option("--authors", default="", help="Its authors.")
@@ -18,7 +20,7 @@ from benchmark.cli.arguments import echo, key_values, set_option, start
 @click.option("--venue", default="", help="Where it appeared.")
 @set_option
 @click.pass_context
-def submit(
+def submit_command(
     ctx: click.Context,
     model: str,
     data_root: str,
@@ -28,15 +30,13 @@ def submit(
     authors: str,
     paper: str,
     venue: str,
-    settings: tuple[str, ...],
+    options: dict[str, str],
 ) -> None:
     """Run MODEL on SIDD's benchmark blocks; write the files for its two submission sites."""
     reporter = start(ctx)
-    from benchmark.running.submission import Method
-    from benchmark.running.submission import submit as run_on
+    from benchmark.running.submission import Method, submit
 
-    options = key_values("--set", settings, "KEY=VALUE")
     described = Method(method or model, authors, paper, venue)
-    paths = run_on(model, data_root, out, weights=weights, options=options, method=described, reporter=reporter)
+    paths = submit(model, data_root, out, weights=weights, options=options, method=described, reporter=reporter)
     for path in paths:
         echo(str(path))

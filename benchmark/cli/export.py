@@ -1,4 +1,4 @@
-"""Write a model as ONNX: export."""
+"""``zoo-bench export``."""
 
 from __future__ import annotations
 
@@ -7,38 +7,31 @@ from typing import Any
 
 import click
 
-from benchmark.cli.arguments import echo, json_option, key_values, parse_size, print_json, seed_of, set_option, start
+from benchmark.cli.options import json_option, raw_options, set_option, size_option, weights_option
+from benchmark.cli.printing import echo, print_json
+from benchmark.cli.starting import seed_of, start
 
 
-@click.command()
+@click.command("export")
 @click.argument("model")
 @click.option("-o", "--out", required=True, metavar="FILE.onnx", help="The file to write.")
-@click.option(
-    "--size",
-    callback=parse_size,
-    metavar="HxW",
-    help="Size of the planes the network receives; default: its dataset's patch.",
-)
-@click.option("--weights", metavar="FILE", help="Weights of the model.")
+@size_option
+@weights_option
 @click.option("--opset", type=click.IntRange(min=18), metavar="N", help="Version of ONNX's operations.  [default: 20]")
 @click.option("--dynamic", is_flag=True, help="Leave height and width open, where the network allows it.")
 @click.option("--freeze", metavar="IMAGE", help="Of a hyper-network: one graph with the filters of this image.")
-@click.option("--cfa", default="RGGB", show_default=True, help="Colour filter array of a RAW PNG given to --freeze.")
-@click.option("--black", type=float, default=64.0, show_default=True, help="Its black level in counts.")
-@click.option(
-    "--white", type=float, metavar="COUNT", help="Its white level in counts.  [default: 1023, RGB of 16 bits: 65535]"
-)
+@raw_options
 @set_option
 @json_option
 @click.pass_context
-def export(
+def export_command(
     ctx: click.Context,
     model: str,
     out: str,
     cfa: str,
     black: float,
     white: float | None,
-    settings: tuple[str, ...],
+    options: dict[str, str],
     as_json: bool,
     **flags: Any,
 ) -> None:
@@ -47,12 +40,11 @@ def export(
     A hyper-network becomes two files, FILE.filters.onnx (image to filters) and FILE.onnx (image and filters to image).
     """
     start(ctx, as_json=as_json)
-    from benchmark.running.exporting import export as write
+    from benchmark.running.exporting import export
     from benchmark.running.inference import Levels
 
-    options = key_values("--set", settings, "KEY=VALUE")
     levels = Levels(cfa, black, white)
-    document = write(model, out, options=options, levels=levels, seed=seed_of(ctx), **flags)
+    document = export(model, out, options=options, levels=levels, seed=seed_of(ctx), **flags)
     if as_json:
         print_json(ctx, document)
     else:

@@ -1,4 +1,4 @@
-"""Look after what the tool keeps: results migrate, results drop, cache list, cache clear."""
+"""``zoo-bench results``: migrate, drop."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from pathlib import Path
 
 import click
 
-from benchmark.cli.arguments import echo, json_option, print_json, start
-from benchmark.units import size_text
+from benchmark.cli.printing import echo
+from benchmark.cli.starting import start
 from zoo.errors import UserError
 
 
-@click.group()
-def results() -> None:
+@click.group("results")
+def results_group() -> None:
     """Look after files of records."""
 
 
-@results.command("migrate")
+@results_group.command("migrate")
 @click.argument("paths", nargs=-1, required=True, metavar="FILE...")
 @click.pass_context
 def results_migrate(ctx: click.Context, paths: tuple[str, ...]) -> None:
@@ -40,7 +40,7 @@ def results_migrate(ctx: click.Context, paths: tuple[str, ...]) -> None:
             echo(f"{file}, record {number}: edited by hand, left as it is", err=True)
 
 
-@results.command("drop")
+@results_group.command("drop")
 @click.argument("paths", nargs=-1, required=True, metavar="FILE...")
 @click.option("--key", "keys", multiple=True, metavar="KEY", help="Records of this key (repeatable).")
 @click.option("--model", "models", multiple=True, metavar="GLOB", help="Records of these models (repeatable).")
@@ -65,37 +65,3 @@ def results_drop(
             count += 1
     if not count:
         raise UserError(f"results drop: no such record in {', '.join(paths)}; expected a key or model that is there.")
-
-
-@click.group()
-def cache() -> None:
-    """See and clear what the tool keeps to be faster: nothing there is a result."""
-
-
-@cache.command("list")
-@json_option
-@click.pass_context
-def cache_list(ctx: click.Context, as_json: bool) -> None:
-    """Print the folder, and each part with its size."""
-    start(ctx, as_json=as_json)
-    from benchmark.cache import PARTS, cache_root
-
-    sizes = {part.name: part.size() for part in PARTS}
-    if as_json:
-        print_json(ctx, {"folder": str(cache_root()), "bytes": sizes})
-        return
-    echo(cache_root())
-    for part in PARTS:
-        echo(f"  {part.name:11} {size_text(sizes[part.name]):>10}  {part.meaning}")
-
-
-@cache.command("clear")
-@click.argument("parts", nargs=-1, metavar="[PART...]")
-@click.pass_context
-def cache_clear(ctx: click.Context, parts: tuple[str, ...]) -> None:
-    """Remove the named PARTs (see `cache list`), or all of them; not while a run uses them."""
-    start(ctx)
-    from benchmark.cache import clear
-
-    for name, size in clear(parts).items():
-        echo(f"removed {name}: {size_text(size)}")

@@ -1,4 +1,4 @@
-"""Evaluate models on a dataset: run."""
+"""``zoo-bench run``."""
 
 from __future__ import annotations
 
@@ -8,42 +8,58 @@ from typing import Any
 
 import click
 
-from benchmark.cli.arguments import (
+from benchmark.cli.conditions import condition_options, given_conditions
+from benchmark.cli.errors import EXIT_INTERRUPTED
+from benchmark.cli.options import (
     comma_separated,
-    echo,
     json_option,
-    key_values,
+    mapping_option,
+    pairs_option,
     partial_option,
-    print_json,
-    start,
     white_option,
 )
-from benchmark.cli.errors import EXIT_INTERRUPTED
-from benchmark.cli.machine import condition_options, given_conditions
+from benchmark.cli.printing import echo, print_json
+from benchmark.cli.starting import start
 from zoo.errors import UserError
 
 
-@click.command()
+@click.command("run")
 @click.option("--dataset", help="Name of the dataset, see `zoo-bench list datasets`.")
 @click.option(
     "--data-root",
     metavar="DIR",
     help="Folder of the dataset; default $ZOO_BENCH_DATA/NAME, else the embedded stand-in.",
 )
-@click.option("--pairs", metavar="RULE", help="For --dataset pairs: partners by name, e.g. '*_real.* -> *_mean.*'.")
+@pairs_option
 @white_option
 @click.option("--task", metavar="TASK", help="For --dataset pairs: denoise_rgb (default) or enhance_rgb.")
 @click.option(
     "--models",
+    callback=comma_separated,
     metavar="GLOB,..",
     help="Names or patterns; default: all of the dataset's task, those without weights by cost only.",
 )
 @click.option("--split", help="Split of the dataset.")
 @click.option("--limit", type=int, metavar="N", help="Only the first N images.")
-@click.option("--metrics", metavar="ID,..", help="Metric ids; default: those of the dataset's protocol.")
-@click.option("--weights", multiple=True, metavar="MODEL=FILE", help="Weights of a model (repeatable).")
 @click.option(
-    "--set", "settings", multiple=True, metavar="[MODEL.]KEY=VALUE", help="An option of a model (repeatable)."
+    "--metrics",
+    callback=comma_separated,
+    metavar="ID,..",
+    help="Metric ids; default: those of the dataset's protocol.",
+)
+@mapping_option(
+    "--weights",
+    "weights",
+    "Weights of a model (repeatable).",
+    metavar="MODEL=FILE",
+    expected="MODEL=FILE, for example unet=unet.safetensors",
+)
+@mapping_option(
+    "--set",
+    "options",
+    "An option of a model (repeatable).",
+    metavar="[MODEL.]KEY=VALUE",
+    expected="KEY=VALUE or MODEL.KEY=VALUE",
 )
 @click.option("--suite", metavar="FILE.yaml", help="These flags from a file; flags given here win.")
 @click.option(
@@ -58,6 +74,7 @@ from zoo.errors import UserError
 )
 @click.option(
     "--sizes",
+    callback=comma_separated,
     metavar="SIZE,..",
     help="Sizes at which time and memory are measured: dataset, 1mpix, 12mp, or none.  [default: all]",
 )
@@ -67,7 +84,7 @@ from zoo.errors import UserError
 @condition_options
 @json_option
 @click.pass_context
-def run(ctx: click.Context, out: str, rerun: str, suite: str | None, as_json: bool, **flags: Any) -> None:
+def run_command(ctx: click.Context, out: str, rerun: str, suite: str | None, as_json: bool, **flags: Any) -> None:
     """Evaluate and profile models on a dataset, store the records, print the table."""
     reporter = start(ctx, as_json=as_json)
     from benchmark.leaderboard import write_pages
@@ -92,24 +109,6 @@ def run(ctx: click.Context, out: str, rerun: str, suite: str | None, as_json: bo
 
 def _run_arguments(ctx: click.Context, suite: str | None, flags: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of ``runner.run``: the suite's, replaced by the flags that were given."""
-    given = {
-        "dataset": flags["dataset"],
-        "data_root": flags["data_root"],
-        "pairs": flags["pairs"],
-        "white": flags["white"],
-        "task": flags["task"],
-        "models": comma_separated(flags["models"]),
-        "split": flags["split"],
-        "limit": flags["limit"],
-        "metrics": comma_separated(flags["metrics"]),
-        "weights": key_values("--weights", flags["weights"], "MODEL=FILE, for example unet=unet.safetensors") or None,
-        "options": key_values("--set", flags["settings"], "KEY=VALUE or MODEL.KEY=VALUE") or None,
-        "sizes": comma_separated(flags["sizes"]),
-        "exact": flags["exact"] or None,
-        "skip_bad": flags["skip_bad"] or None,
-        "partial": flags["partial"] or None,
-        "seed": ctx.obj["seed"],
-    }
     arguments: dict[str, Any] = {}
     how: dict[str, Any] = {}
     if suite:
@@ -118,8 +117,11 @@ def _run_arguments(ctx: click.Context, suite: str | None, flags: dict[str, Any])
 
         settings = read_settings(suite, Suite)
         arguments, how = settings.arguments(), settings.how()
-    arguments |= {key: value for key, value in given.items() if value is not None}
     arguments |= given_conditions(flags, how)
+    for name, value in (flags | {"seed": ctx.obj["seed"]}).items():
+        # A flag that was not given is None, False or an empty mapping; 0 is given.
+        if value is not None and value is not False and value != {}:
+            arguments[name] = value
     if "dataset" not in arguments:
         raise UserError("run: no dataset named; pass --dataset NAME (see `zoo-bench list datasets`) or --suite FILE.")
     return arguments

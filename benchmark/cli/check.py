@@ -1,4 +1,4 @@
-"""Records against records: compare, and check, the gate for CI."""
+"""``zoo-bench check``: the gate for CI."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchmark.cli.arguments import echo, echo_commands, echo_lines, json_option, print_json, start
+from benchmark.cli.options import json_option
+from benchmark.cli.printing import echo, echo_commands, echo_lines, echo_warnings, print_json
+from benchmark.cli.starting import start
 from zoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,50 +19,7 @@ if TYPE_CHECKING:
     from benchmark.regression.thresholds import Thresholds
 
 
-@click.command()
-@click.argument("before", metavar="A")
-@click.argument("after", metavar="B")
-@click.option("--changes", is_flag=True, help="Only what is not the same.")
-@click.option("--markdown", is_flag=True, help="Markdown for a comment on a pull request.")
-@click.option(
-    "--tolerance",
-    type=click.FloatRange(min=0),
-    default=5.0,
-    show_default=True,
-    metavar="PERCENT",
-    help="Times count as different when their ratio's whole interval lies beyond it.",
-)
-@json_option
-@click.pass_context
-def compare(
-    ctx: click.Context, before: str, after: str, changes: bool, markdown: bool, tolerance: float, as_json: bool
-) -> None:
-    """Put two sets of records side by side: a verdict per measurement, with its evidence.
-
-    A and B are folders that `run --out` wrote, files of records, baselines, REVISION:path in git, or a revision (of
-    leaderboards/results).
-    """
-    start(ctx, as_json=as_json)
-    if as_json and markdown:
-        raise UserError("--json and --markdown: two formats; leave one out.")
-    from benchmark.regression import rendering
-    from benchmark.regression.comparing import compare as compare_sets
-    from benchmark.regression.judging import Tolerances
-    from benchmark.regression.sources import open_set
-
-    sets = open_set(before), open_set(after)
-    for found in sets:
-        _warn_of_scores(found)
-    comparison = compare_sets(*sets, Tolerances(timings=tolerance / 100))
-    if as_json:
-        print_json(ctx, rendering.comparison_json(comparison))
-    elif markdown:
-        echo_lines(rendering.comparison_markdown(comparison, changes_only=changes).removesuffix("\n"))
-    else:
-        echo_lines(rendering.comparison_text(comparison, changes_only=changes))
-
-
-@click.command()
+@click.command("check")
 @click.option("--baseline", required=True, metavar="FILE", help="What the results are held against.")
 @click.option(
     "--results",
@@ -76,7 +35,7 @@ def compare(
 @click.option("--github", is_flag=True, help="Print annotations for GitHub Actions too.")
 @json_option
 @click.pass_context
-def check(
+def check_command(
     ctx: click.Context,
     baseline: str,
     results: str,
@@ -94,7 +53,7 @@ def check(
     """
     start(ctx, as_json=as_json)
     from benchmark.config import read_settings
-    from benchmark.regression.gate import check as check_sets
+    from benchmark.regression.gate import check
     from benchmark.regression.sources import open_baseline, open_set
     from benchmark.regression.thresholds import Thresholds
     from benchmark.replacing import refuse_inputs
@@ -107,22 +66,17 @@ def check(
         refuse_inputs(f"{flag} {file}", [file], [baseline, *held_against])
     thresholds = read_settings(config, Thresholds) if config else Thresholds()
     found = open_set(results)
-    _warn_of_scores(found)
+    # Where scores per image are not as they were written, only means are compared.
+    echo_warnings(found.warnings)
     if update:
         _update(ctx, Path(baseline), found, thresholds, as_json)
         return
-    report = check_sets(open_baseline(Path(baseline)), found, thresholds)
+    report = check(open_baseline(Path(baseline)), found, thresholds)
     command = shlex.join(["zoo-bench", "check", "--baseline", baseline, "--results", results, "--update"])
     _write_reports(report, command, junit, markdown)
     _print_report(ctx, report, command, github=github, as_json=as_json)
     if not report.passes:
         ctx.exit(1)
-
-
-def _warn_of_scores(found: ResultSet) -> None:
-    """Say which scores per image are not as they were written: means alone are compared then."""
-    for line in found.warnings:
-        echo(f"warning: {line}", err=True)
 
 
 def _write_reports(report: Report, command: str, junit: str | None, markdown: str | None) -> None:
@@ -144,14 +98,14 @@ def _print_report(ctx: click.Context, report: Report, command: str, *, github: b
     else:
         echo_lines(report_text(report, command))
     if github:
-        # Commands on purpose, their texts clean. GitHub reads both streams; with --json stdout has one document alone.
+        # Commands on purpose, their texts clean. GitHub reads both streams; with --json stdout has only one document.
         echo_commands(github_annotations(report, command), err=as_json)
 
 
 def _update(ctx: click.Context, baseline: Path, found: ResultSet, thresholds: Thresholds, as_json: bool) -> None:
     """Write the results as the new baseline and say what that changes."""
     from benchmark.regression.baseline import refuse_other_files, write_baseline
-    from benchmark.regression.comparing import compare as compare_sets
+    from benchmark.regression.comparing import compare
     from benchmark.regression.rendering import comparison_json, comparison_text
     from benchmark.regression.sources import kept, open_baseline
 
@@ -162,7 +116,7 @@ def _update(ctx: click.Context, baseline: Path, found: ResultSet, thresholds: Th
     except UserError as error:
         text = f"nothing to compare with: {error}" if baseline.exists() else ""
     else:
-        comparison = compare_sets(before, found, thresholds.tolerances())
+        comparison = compare(before, found, thresholds.tolerances())
         text, document = comparison_text(comparison, changes_only=True), comparison_json(comparison)
     number = write_baseline(baseline, kept(found))
     if as_json:

@@ -1,4 +1,4 @@
-"""Experiment grids: sweep."""
+"""``zoo-bench sweep``."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from typing import Any
 
 import click
 
-from benchmark.cli.arguments import echo, echo_lines, json_option, key_values, partial_option, print_json, start
 from benchmark.cli.errors import EXIT_INTERRUPTED
+from benchmark.cli.options import json_option, mapping_option, partial_option
+from benchmark.cli.printing import echo, echo_lines, print_json
+from benchmark.cli.starting import start
 
 
-@click.command()
+@click.command("sweep")
 @click.argument("sweep", metavar="SWEEP.yaml")
-@click.option(
+@mapping_option(
     "--set",
     "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="A key of the sweep, recipe.KEY of its recipe (repeatable).",
+    "A key of the sweep, recipe.KEY of its recipe (repeatable).",
+    expected="KEY=VALUE, a key of the sweep, or recipe.KEY=VALUE",
 )
 @click.option("-o", "--out", metavar="DIR", help="Records, figures, checkpoints of the points.  [default: runs/SWEEP]")
 @click.option(
@@ -39,10 +40,10 @@ from benchmark.cli.errors import EXIT_INTERRUPTED
 @partial_option
 @json_option
 @click.pass_context
-def sweep(
+def sweep_command(
     ctx: click.Context,
     sweep: str,
-    settings: tuple[str, ...],
+    settings: dict[str, str],
     out: str | None,
     engine: str,
     address: str | None,
@@ -60,8 +61,7 @@ def sweep(
     from benchmark.sweeping import sweep as sweeps
     from benchmark.sweeping.budget import budget_lines
 
-    given = key_values("--set", settings, "KEY=VALUE, a key of the sweep, or recipe.KEY=VALUE")
-    overrides: dict[str, Any] = {key: parse_value(value) for key, value in given.items()}
+    overrides: dict[str, Any] = {key: parse_value(value) for key, value in settings.items()}
     if partial:
         overrides["recipe.partial"] = True
     if ctx.obj["seed"] is not None:

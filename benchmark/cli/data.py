@@ -1,4 +1,4 @@
-"""Audit a dataset's folder."""
+"""``zoo-bench data``: make, check."""
 
 from __future__ import annotations
 
@@ -8,15 +8,41 @@ from typing import Any
 
 import click
 
-from benchmark.cli.arguments import echo, json_option, partial_option, print_json, start, white_option
+from benchmark.cli.options import json_option, pairs_option, partial_option, white_option
+from benchmark.cli.printing import echo, print_json
+from benchmark.cli.starting import seed_of, start
 
+# Problems of one kind that are printed.
 _SHOWN = 20
 
 
-@click.command("check")
+@click.group("data")
+def data_group() -> None:
+    """Make datasets."""
+
+
+@data_group.command("make")
+@click.argument("name")
+@click.option("--out", required=True, metavar="DIR", help="An empty or new folder.")
+@click.option("--seed", type=int, default=None, help="Seed of the draws.  [default: 0]")
+@click.option("--photos", metavar="DIR", help="Make it from the pictures in this folder; a stopped run goes on.")
+@click.option("--count", type=click.IntRange(min=2), metavar="N", help="Pairs or scenes.  [default: one per picture]")
+@click.pass_context
+def data_make(ctx: click.Context, name: str, out: str, seed: int | None, photos: str | None, count: int | None) -> None:
+    """Write the stand-in of dataset NAME into DIR, in the real on-disk layout."""
+    reporter = start(ctx)
+    from benchmark.catalogue import make_standin
+
+    seed = seed_of(ctx) if seed is None else seed
+    pictures = Path(photos) if photos else None
+    make_standin(name, Path(out), seed=seed, photos=pictures, count=count, reporter=reporter)
+    echo(f"wrote {out}")
+
+
+@data_group.command("check")
 @click.argument("name")
 @click.option("--data-root", metavar="DIR", help="The dataset's folder.  [default: $ZOO_BENCH_DATA/NAME, stand-in]")
-@click.option("--pairs", metavar="RULE", help="For pairs: partners by name, e.g. '*_real.* -> *_mean.*'.")
+@pairs_option
 @white_option
 @partial_option
 @click.option("--manifest", metavar="FILE", help="Write a sha256 per file here, as `sha256sum -c` reads it.")

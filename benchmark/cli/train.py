@@ -1,4 +1,4 @@
-"""Train by a recipe: train."""
+"""``zoo-bench train``."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ from typing import Any
 
 import click
 
-from benchmark.cli.arguments import echo, json_option, key_values, partial_option, print_json, start, white_option
 from benchmark.cli.errors import EXIT_INTERRUPTED
+from benchmark.cli.options import json_option, mapping_option, partial_option, white_option
+from benchmark.cli.printing import echo, print_json
+from benchmark.cli.starting import start
 
 
-@click.command()
+@click.command("train")
 @click.argument("recipe", metavar="RECIPE.yaml")
-@click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A key of the recipe, a.b inside it (repeatable)."
+@mapping_option(
+    "--set",
+    "settings",
+    "A key of the recipe, a.b inside it (repeatable).",
+    expected="KEY=VALUE, a key of the recipe",
 )
 @white_option
 @click.option("-o", "--out", metavar="DIR", help="Weights, checkpoint, log, curves, samples.  [default: runs/RECIPE]")
@@ -21,10 +26,10 @@ from benchmark.cli.errors import EXIT_INTERRUPTED
 @partial_option
 @json_option
 @click.pass_context
-def train(
+def train_command(
     ctx: click.Context,
     recipe: str,
-    settings: tuple[str, ...],
+    settings: dict[str, str],
     white: float | None,
     out: str | None,
     resume: bool,
@@ -35,10 +40,9 @@ def train(
     reporter = start(ctx, as_json=as_json)
     from benchmark.config import parse_value
     from benchmark.training.divergence import DivergedError
-    from benchmark.training.loop import train as run_on
+    from benchmark.training.loop import train
 
-    given = key_values("--set", settings, "KEY=VALUE, a key of the recipe")
-    overrides: dict[str, Any] = {key: parse_value(value) for key, value in given.items()}
+    overrides: dict[str, Any] = {key: parse_value(value) for key, value in settings.items()}
     if white is not None:
         overrides["white"] = white
     if partial:
@@ -46,7 +50,7 @@ def train(
     if ctx.obj["seed"] is not None:
         overrides["seed"] = ctx.obj["seed"]
     try:
-        document = run_on(recipe, out, overrides=overrides, resume=resume, reporter=reporter)
+        document = train(recipe, out, overrides=overrides, resume=resume, reporter=reporter)
     except DivergedError as error:
         echo(f"zoo-bench: {error}", err=True)
         ctx.exit(1)

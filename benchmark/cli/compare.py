@@ -1,0 +1,53 @@
+"""``zoo-bench compare``."""
+
+from __future__ import annotations
+
+import click
+
+from benchmark.cli.options import json_option
+from benchmark.cli.printing import echo_lines, echo_warnings, print_json
+from benchmark.cli.starting import start
+from zoo.errors import UserError
+
+
+@click.command("compare")
+@click.argument("before", metavar="A")
+@click.argument("after", metavar="B")
+@click.option("--changes", is_flag=True, help="Only what is not the same.")
+@click.option("--markdown", is_flag=True, help="Markdown for a comment on a pull request.")
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    default=5.0,
+    show_default=True,
+    metavar="PERCENT",
+    help="Times count as different when their ratio's whole interval lies beyond it.",
+)
+@json_option
+@click.pass_context
+def compare_command(
+    ctx: click.Context, before: str, after: str, changes: bool, markdown: bool, tolerance: float, as_json: bool
+) -> None:
+    """Put two sets of records side by side: a verdict per measurement, with its evidence.
+
+    A and B are folders that `run --out` wrote, files of records, baselines, REVISION:path in git, or a revision (of
+    leaderboards/results).
+    """
+    start(ctx, as_json=as_json)
+    if as_json and markdown:
+        raise UserError("--json and --markdown: two formats; leave one out.")
+    from benchmark.regression import rendering
+    from benchmark.regression.comparing import compare
+    from benchmark.regression.judging import Tolerances
+    from benchmark.regression.sources import open_set
+
+    sets = open_set(before), open_set(after)
+    for found in sets:
+        echo_warnings(found.warnings)
+    comparison = compare(*sets, Tolerances(timings=tolerance / 100))
+    if as_json:
+        print_json(ctx, rendering.comparison_json(comparison))
+    elif markdown:
+        echo_lines(rendering.comparison_markdown(comparison, changes_only=changes).removesuffix("\n"))
+    else:
+        echo_lines(rendering.comparison_text(comparison, changes_only=changes))

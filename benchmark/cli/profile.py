@@ -1,0 +1,55 @@
+"""``zoo-bench profile``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from benchmark.cli.conditions import condition_options, given_conditions
+from benchmark.cli.options import json_option, set_option, size_option
+from benchmark.cli.printing import echo_lines, print_json
+from benchmark.cli.starting import seed_of, start
+from zoo.errors import UserError
+
+
+@click.command("profile")
+@click.argument("model")
+@size_option
+@click.option("--layers", is_flag=True, help="MACs per layer.")
+@click.option("--audit", is_flag=True, help="What other counters say, and why; runs the network on a small image.")
+@click.option("--measure", "measured", is_flag=True, help="Also run it: latency and memory, in processes of their own.")
+@condition_options
+@set_option
+@json_option
+@click.pass_context
+def profile_command(
+    ctx: click.Context,
+    model: str,
+    size: tuple[int, int] | None,
+    layers: bool,
+    audit: bool,
+    measured: bool,
+    options: dict[str, str],
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Print what MODEL costs at a size; without --measure it is not run."""
+    reporter = start(ctx, as_json=as_json)
+    from benchmark.catalogue import profile_text
+    from benchmark.costs.profiling import profile
+
+    if not measured and (idle := [name for name in ("tile", "approximate") if flags[name]]):
+        raise UserError(f"profile: --{idle[0]} says how the network runs; add --measure.")
+    how = given_conditions(flags)
+    document = profile(model, size=size, options=options, layers=layers, audit=audit)
+    if measured:
+        from benchmark.timing.measuring import add_measurements, measured_text
+
+        document = add_measurements(document, **how, seed=seed_of(ctx), reporter=reporter)
+    if as_json:
+        print_json(ctx, document)
+    else:
+        echo_lines(profile_text(document))
+        if measured:
+            echo_lines(measured_text(document))

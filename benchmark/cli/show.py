@@ -1,0 +1,24 @@
+"""``zoo-bench show``."""
+
+from __future__ import annotations
+
+import click
+
+from benchmark.cli.options import json_option
+from benchmark.cli.printing import echo_lines, print_json
+from benchmark.cli.starting import start
+
+
+@click.command("show")
+@click.argument("model")
+@json_option
+@click.pass_context
+def show_command(ctx: click.Context, model: str, as_json: bool) -> None:
+    """Print the card of MODEL: input convention, parameters, paper, licence, differences."""
+    start(ctx, as_json=as_json)
+    from benchmark.catalogue import card_document, card_text
+
+    if as_json:
+        print_json(ctx, card_document(model))
+    else:
+        echo_lines(card_text(model))
