@@ -38,16 +38,17 @@ _at_exit = contextlib.ExitStack()
     "plugins",
     multiple=True,
     metavar="FILE.py",
-    help="Register models, datasets or metrics of your own (repeatable).",
+    help="Python file that registers models, datasets or metrics of your own (repeatable).",
 )
 @click.option(
     "--seed",
     type=click.IntRange(0, MAX_SEED),
     default=None,
-    help="Initialises untrained networks and other draws.  [default: 0]",
+    metavar="N",
+    help="Seed of untrained networks and of all other random draws.  [default: 0]",
 )
-@click.option("-v", "--verbose", count=True, help="More detail.")
-@click.option("-q", "--quiet", is_flag=True, help="Only errors.")
+@click.option("-v", "--verbose", count=True, help="Print more details.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only errors.")
 @click.version_option(package_name="zoo-bench", prog_name="zoo-bench")
 @click.pass_context
 def cli(ctx: click.Context, plugins: tuple[str, ...], seed: int | None, verbose: int, quiet: bool) -> None:

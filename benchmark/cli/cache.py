@@ -12,14 +12,17 @@ from benchmark.units import size_text
 
 @click.group("cache")
 def cache_group() -> None:
-    """See and clear what the tool keeps to be faster: nothing there is a result."""
+    """Show or remove the files that are kept only to save time.
+
+    None of them is a result.
+    """
 
 
 @cache_group.command("list")
 @json_option
 @click.pass_context
 def cache_list(ctx: click.Context, as_json: bool) -> None:
-    """Print the folder, and each part with its size."""
+    """Print the folder of the cache, and its parts with their sizes."""
     start(ctx, as_json=as_json)
     from benchmark.cache import PARTS, cache_root
 
@@ -36,7 +39,10 @@ def cache_list(ctx: click.Context, as_json: bool) -> None:
 @click.argument("parts", nargs=-1, metavar="[PART...]")
 @click.pass_context
 def cache_clear(ctx: click.Context, parts: tuple[str, ...]) -> None:
-    """Remove the named PARTs (see `cache list`), or all of them; not while a run uses them."""
+    """Remove the named PARTs of the cache, or all of them.
+
+    `zoo-bench cache list` names the parts. Wait until no run is using them.
+    """
     start(ctx)
     from benchmark.cache import clear
 

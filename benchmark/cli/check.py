@@ -20,19 +20,23 @@ if TYPE_CHECKING:
 
 
 @click.command("check")
-@click.option("--baseline", required=True, metavar="FILE", help="What the results are held against.")
+@click.option("--baseline", required=True, metavar="FILE", help="Baseline that the results are compared with.")
 @click.option(
     "--results",
     default="zoo-bench-out",
     show_default=True,
     metavar="DIR",
-    help="Folder or file of records, as for compare.",
+    help="Folder or file with the records to check.",
 )
-@click.option("--config", metavar="FILE.yaml", help="Thresholds; see the README.  [default: exact counts, 10 % time]")
-@click.option("--update", is_flag=True, help="Show the changes and write the results as the new baseline.")
-@click.option("--junit", metavar="FILE.xml", help="Write JUnit XML too.")
-@click.option("--markdown", metavar="FILE.md", help="Write Markdown for a comment on a pull request too.")
-@click.option("--github", is_flag=True, help="Print annotations for GitHub Actions too.")
+@click.option(
+    "--config",
+    metavar="FILE.yaml",
+    help="YAML file with thresholds (see the README).  [default: equal counts, times within 10 %]",
+)
+@click.option("--update", is_flag=True, help="Print the changes and write the results as the new baseline.")
+@click.option("--junit", metavar="FILE.xml", help="Also write a report as JUnit XML.")
+@click.option("--markdown", metavar="FILE.md", help="Also write a report as Markdown, for a comment on a pull request.")
+@click.option("--github", is_flag=True, help="Also print annotations for GitHub Actions.")
 @json_option
 @click.pass_context
 def check_command(
@@ -46,10 +50,11 @@ def check_command(
     github: bool,
     as_json: bool,
 ) -> None:
-    """Hold results against a baseline; exit 1 with a list if something broke.
+    """Compare results with a baseline: the gate for CI.
 
-    Counts, shapes, output fingerprints, predicted memory and scores break hard; times only on the same machine, when
-    their interval excludes the tolerance.
+    The exit status is 1 if something got worse, and a list says what. Counts, shapes, output fingerprints and predicted
+    memory must stay equal, and scores must not get worse. Times are compared only on the same machine; they fail when
+    their whole interval lies beyond the tolerance.
     """
     start(ctx, as_json=as_json)
     from benchmark.config import read_settings

@@ -13,25 +13,25 @@ from zoo.errors import UserError
 @click.command("compare")
 @click.argument("before", metavar="A")
 @click.argument("after", metavar="B")
-@click.option("--changes", is_flag=True, help="Only what is not the same.")
-@click.option("--markdown", is_flag=True, help="Markdown for a comment on a pull request.")
+@click.option("--changes", is_flag=True, help="Leave out what is the same.")
+@click.option("--markdown", is_flag=True, help="Print Markdown, for a comment on a pull request.")
 @click.option(
     "--tolerance",
     type=click.FloatRange(min=0),
     default=5.0,
     show_default=True,
     metavar="PERCENT",
-    help="Times count as different when their ratio's whole interval lies beyond it.",
+    help="Times count as different when the whole interval of their ratio lies beyond this tolerance.",
 )
 @json_option
 @click.pass_context
 def compare_command(
     ctx: click.Context, before: str, after: str, changes: bool, markdown: bool, tolerance: float, as_json: bool
 ) -> None:
-    """Put two sets of records side by side: a verdict per measurement, with its evidence.
+    """Compare two sets of records, measurement by measurement.
 
-    A and B are folders that `run --out` wrote, files of records, baselines, REVISION:path in git, or a revision (of
-    leaderboards/results).
+    Each of A and B is a folder that `run --out` wrote, a file of records, a baseline, REVISION:PATH in git, or a git
+    REVISION, of which leaderboards/results is read. Each measurement gets a verdict with its evidence.
     """
     start(ctx, as_json=as_json)
     if as_json and markdown:

@@ -41,45 +41,61 @@ def parse_bytes(text: str) -> int:
     return int(float(match[1]) * unit)
 
 
+TILE_HELP = (
+    "Run large images in pieces, with the output of the whole image: auto chooses the pieces, HxW gives their size in"
+    " pixels of the network's input, off turns it off."
+)
 backend_option = click.option(
     "--backend",
     type=click.Choice(["torch", "onnxruntime", "openvino"]),
-    help="What runs the network; engines come with zoo-bench[onnx] and [openvino].  [default: torch]",
+    help="Engine that runs the network; zoo-bench[onnx] and zoo-bench[openvino] install the others.  [default: torch]",
+)
+memory_limit_option = click.option(
+    "--memory-limit",
+    callback=parse_limit,
+    metavar="SIZE",
+    help="Most resident memory that a process may take: 4GiB, 512MiB or a number of bytes.",
 )
 precision_option = click.option(
-    "--precision", type=click.Choice(["fp32", "bf16"]), help="Of planes, weights.  [default: fp32]"
+    "--precision", type=click.Choice(["fp32", "bf16"]), help="Precision of the inputs and weights.  [default: fp32]"
 )
 
 
 def condition_options(command: Command) -> Command:
     """Add the options that say how a network runs while it is measured."""
     options = (
-        click.option("--threads", type=click.IntRange(min=1), help="Threads that torch uses."),
+        click.option(
+            "--threads",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Number of CPU threads for one model.  [default: as torch chooses]",
+        ),
         click.option(
             "--time-limit",
             type=click.FloatRange(min=0, min_open=True),
             metavar="SECONDS",
-            help="What one model may take for its images, and for its timing at each size.",
+            help="Longest time that one model may take for its images, and again for its timing at each size.",
         ),
-        click.option(
-            "--memory-limit", callback=parse_limit, metavar="SIZE", help="Resident memory allowed: 4GiB, 512MiB, bytes."
-        ),
+        memory_limit_option,
         precision_option,
-        click.option("--channels-last", is_flag=True, help="Memory format of planes and weights."),
+        click.option(
+            "--channels-last", is_flag=True, help="Use the channels-last memory format for the inputs and weights."
+        ),
         backend_option,
         click.option(
             "--tile",
             callback=parse_tile,
             metavar="auto|HxW|off",
-            help="Run large images piece by piece, with the same output; HxW in pixels of the planes; auto keeps to"
-            " --memory-limit.  [default: off]",
+            help=f"{TILE_HELP}  [default: off]",
         ),
         click.option(
             "--approximate",
             is_flag=True,
-            help="With --tile HxW: tile networks that see the whole image too, and record the seams.",
+            help="With --tile HxW: also tile a network that sees the whole image, and record the error at the seams.",
         ),
-        click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where the network runs.  [default: cpu]"),
+        click.option(
+            "--device", type=click.Choice(["cpu", "cuda"]), help="Device that runs the network.  [default: cpu]"
+        ),
     )
     return all_options(options, command)
 

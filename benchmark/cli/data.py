@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from benchmark.cli.options import json_option, pairs_option, partial_option, white_option
+from benchmark.cli.options import data_root_option, json_option, pairs_option, partial_option, white_option
 from benchmark.cli.printing import echo, print_json
 from benchmark.cli.starting import seed_of, start
 
@@ -18,18 +18,27 @@ _SHOWN = 20
 
 @click.group("data")
 def data_group() -> None:
-    """Make datasets."""
+    """Make a stand-in dataset, or check the files of a dataset."""
 
 
 @data_group.command("make")
 @click.argument("name")
-@click.option("--out", required=True, metavar="DIR", help="An empty or new folder.")
-@click.option("--seed", type=int, default=None, help="Seed of the draws.  [default: 0]")
-@click.option("--photos", metavar="DIR", help="Make it from the pictures in this folder; a stopped run goes on.")
-@click.option("--count", type=click.IntRange(min=2), metavar="N", help="Pairs or scenes.  [default: one per picture]")
+@click.option("--out", required=True, metavar="DIR", help="Folder to write: a new or an empty one.")
+@click.option("--seed", type=int, metavar="N", help="Seed of the random draws.  [default: 0]")
+@click.option(
+    "--photos",
+    metavar="DIR",
+    help="Make the stand-in from the pictures in this folder. The same command continues an interrupted one.",
+)
+@click.option(
+    "--count",
+    type=click.IntRange(min=2),
+    metavar="N",
+    help="With --photos: number of pairs or scenes.  [default: one per picture]",
+)
 @click.pass_context
 def data_make(ctx: click.Context, name: str, out: str, seed: int | None, photos: str | None, count: int | None) -> None:
-    """Write the stand-in of dataset NAME into DIR, in the real on-disk layout."""
+    """Write a stand-in for dataset NAME, in the layout of the real one."""
     reporter = start(ctx)
     from benchmark.catalogue import make_standin
 
@@ -41,12 +50,14 @@ def data_make(ctx: click.Context, name: str, out: str, seed: int | None, photos:
 
 @data_group.command("check")
 @click.argument("name")
-@click.option("--data-root", metavar="DIR", help="The dataset's folder.  [default: $ZOO_BENCH_DATA/NAME, stand-in]")
+@data_root_option
 @pairs_option
 @white_option
 @partial_option
-@click.option("--manifest", metavar="FILE", help="Write a sha256 per file here, as `sha256sum -c` reads it.")
-@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Threads.  [default: one per core]")
+@click.option(
+    "--manifest", metavar="FILE", help="Also write the sha256 of each file to FILE, as `sha256sum -c` reads it."
+)
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Number of threads.  [default: one per core]")
 @json_option
 @click.pass_context
 def data_check(
@@ -60,7 +71,10 @@ def data_check(
     workers: int | None,
     as_json: bool,
 ) -> None:
-    """Check the files of dataset NAME: complete, undamaged, of the right kind; exit 1 with a list otherwise."""
+    """Check that the files of dataset NAME are complete and undamaged.
+
+    The exit status is 1 if there are problems, and a list names them.
+    """
     reporter = start(ctx)
     from benchmark.datacheck.checking import check_dataset
 

@@ -13,7 +13,7 @@ from benchmark.cli.starting import start
 @json_option
 @click.pass_context
 def doctor_command(ctx: click.Context, as_json: bool) -> None:
-    """Print what this machine and installation are, and whether timings here can be trusted."""
+    """Show this machine, and whether its timings can be trusted."""
     reporter = start(ctx, as_json=as_json)
     from benchmark.timing.doctor import doctor_text, examine
 

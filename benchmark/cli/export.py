@@ -14,12 +14,20 @@ from benchmark.cli.starting import seed_of, start
 
 @click.command("export")
 @click.argument("model")
-@click.option("-o", "--out", required=True, metavar="FILE.onnx", help="The file to write.")
+@click.option("-o", "--out", required=True, metavar="FILE.onnx", help="ONNX file to write.")
 @size_option
 @weights_option
-@click.option("--opset", type=click.IntRange(min=18), metavar="N", help="Version of ONNX's operations.  [default: 20]")
-@click.option("--dynamic", is_flag=True, help="Leave height and width open, where the network allows it.")
-@click.option("--freeze", metavar="IMAGE", help="Of a hyper-network: one graph with the filters of this image.")
+@click.option(
+    "--opset", type=click.IntRange(min=18), metavar="N", help="Version of the ONNX operator set.  [default: 20]"
+)
+@click.option(
+    "--dynamic", is_flag=True, help="Leave the height and the width of the input open, if the network allows it."
+)
+@click.option(
+    "--freeze",
+    metavar="IMAGE",
+    help="For hyper-networks: write one graph, with the filters that are predicted from this image.",
+)
 @raw_options
 @set_option
 @json_option
@@ -35,9 +43,10 @@ def export_command(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Write MODEL as ONNX, compare it with torch in ONNX Runtime, list its operations; exit 1 if they disagree.
+    """Write MODEL as ONNX, and compare it with PyTorch.
 
-    A hyper-network becomes two files, FILE.filters.onnx (image to filters) and FILE.onnx (image and filters to image).
+    The exit status is 1 if ONNX Runtime and PyTorch disagree. A hyper-network becomes two files: FILE.filters.onnx
+    (image to filters) and FILE.onnx (image and filters to image).
     """
     start(ctx, as_json=as_json)
     from benchmark.running.exporting import export

@@ -6,7 +6,14 @@ from typing import Any
 
 import click
 
-from benchmark.cli.conditions import backend_option, given_conditions, parse_limit, parse_tile, precision_option
+from benchmark.cli.conditions import (
+    TILE_HELP,
+    backend_option,
+    given_conditions,
+    memory_limit_option,
+    parse_tile,
+    precision_option,
+)
 from benchmark.cli.options import raw_options, set_option, weights_option
 from benchmark.cli.printing import echo
 from benchmark.cli.starting import seed_of, start
@@ -15,7 +22,7 @@ from benchmark.cli.starting import seed_of, start
 @click.command("infer")
 @click.argument("model")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("-o", "--out", required=True, metavar="DIR", help="Where the outputs go, under the inputs' names.")
+@click.option("-o", "--out", required=True, metavar="DIR", help="Folder for the outputs, named after the inputs.")
 @weights_option
 @raw_options
 @click.option(
@@ -24,19 +31,25 @@ from benchmark.cli.starting import seed_of, start
     default="auto",
     show_default=True,
     metavar="auto|HxW|off",
-    help="Run large images piece by piece, with the same output; HxW in pixels that the network receives.",
+    help=TILE_HELP,
+)
+@memory_limit_option
+@click.option(
+    "--approximate",
+    is_flag=True,
+    help="Also tile a network that sees the whole image, and measure the error at the seams.",
 )
 @click.option(
-    "--memory-limit", callback=parse_limit, metavar="SIZE", help="Resident memory allowed: 4GiB, 512MiB, bytes."
+    "--freeze-filters",
+    is_flag=True,
+    help="For hyper-networks: use the filters of the first image for all images.",
 )
-@click.option("--approximate", is_flag=True, help="Tile networks that see the whole image too; measures the seams.")
-@click.option("--freeze-filters", is_flag=True, help="Hyper-networks: use the first image's filters for all.")
 @click.option(
     "--mlp-precision",
     type=click.Choice(["fp32", "bf16"]),
     default="fp32",
     show_default=True,
-    help="Hyper-networks: precision in which filters are predicted.",
+    help="For hyper-networks: precision in which the filters are predicted.",
 )
 @backend_option
 @precision_option
@@ -45,7 +58,11 @@ from benchmark.cli.starting import seed_of, start
 def infer_command(
     ctx: click.Context, model: str, inputs: tuple[str, ...], out: str, options: dict[str, str], **flags: Any
 ) -> None:
-    """Run MODEL on images: PNG (RAW mosaic or RGB) or .npy, float32 (N, C, H, W) for the bare network."""
+    """Run MODEL on images of your own, of any size.
+
+    An INPUT is a RAW mosaic or an RGB picture (PNG, JPEG or TIFF), whichever the model takes, or a .npy file: a
+    float32 array (N, C, H, W) that the network receives without any change.
+    """
     reporter = start(ctx)
     from benchmark.host import machine
     from benchmark.running.inference import infer

@@ -21,28 +21,28 @@ if TYPE_CHECKING:
     "--results",
     multiple=True,
     metavar="DIR",
-    help="Folders or files of records (repeatable).  [default: leaderboards/results]",
+    help="Folder or file of records (repeatable).  [default: leaderboards/results]",
 )
-@click.option("--out", default="leaderboards", show_default=True, metavar="DIR", help="Where the tables go.")
-@click.option("--check", is_flag=True, help="Write nothing; exit 1 if a table is stale.")
+@click.option("--out", default="leaderboards", show_default=True, metavar="DIR", help="Folder for the tables.")
+@click.option("--check", is_flag=True, help="Write nothing; the exit status is 1 if a table is out of date.")
 @click.option(
     "--html",
     is_flag=False,
     flag_value="",
     metavar="[FILE]",
-    help="Write one offline HTML page instead of the tables.  [default: OUT/leaderboard.html]",
+    help="Write one HTML page, which works offline, instead of the tables.  [default: OUT/leaderboard.html]",
 )
 @click.option(
     "--gallery",
     type=click.IntRange(min=0),
     metavar="N",
-    help="With --html: pictures of at most N images per row.  [default: 2]",
+    help="With --html: show the pictures of at most N images per row.  [default: 2]",
 )
 @click.pass_context
 def leaderboard_command(
     ctx: click.Context, results: tuple[str, ...], out: str, check: bool, html: str | None, gallery: int | None
 ) -> None:
-    """Regenerate the Markdown tables, or with --html one page, from the records."""
+    """Write the tables, or one HTML page, from records."""
     reporter = start(ctx)
     folders = [Path(folder) for folder in results or ("leaderboards/results",)]
     if html is not None:

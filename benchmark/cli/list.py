@@ -14,7 +14,7 @@ from benchmark.cli.starting import start
 @json_option
 @click.pass_context
 def list_command(ctx: click.Context, what: str, as_json: bool) -> None:
-    """List what is registered."""
+    """List models, datasets, metrics, profilers or recipes."""
     start(ctx, as_json=as_json)
     from benchmark.catalogue import catalogue
 

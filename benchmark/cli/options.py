@@ -59,39 +59,51 @@ def comma_separated(ctx: click.Context, parameter: click.Parameter, text: str | 
     return [part.strip() for part in parts if part.strip()]
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-set_option = mapping_option("--set", "options", "An option of the model (repeatable).")
-weights_option = click.option("--weights", metavar="FILE", help="Weights of the model.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+set_option = mapping_option("--set", "options", "Set an option of the model (repeatable).")
+weights_option = click.option("--weights", metavar="FILE", help="File with the weights of the model.")
 size_option = click.option(
     "--size",
     callback=parse_size,
     metavar="HxW",
-    help="Size of the planes the network receives; default: its dataset's patch.",
+    help="Size of the planes that the network receives.  [default: the patch of its dataset]",
 )
-pairs_option = click.option("--pairs", metavar="RULE", help="For pairs: partners by name, e.g. '*_real.* -> *_mean.*'.")
+data_root_option = click.option(
+    "--data-root",
+    metavar="DIR",
+    help="Folder of the dataset.  [default: $ZOO_BENCH_DATA/NAME, else the embedded stand-in, if any]",
+)
+pairs_option = click.option(
+    "--pairs",
+    metavar="RULE",
+    help="For the dataset `pairs`: how the name of a target follows from that of its input, e.g. '*_real.* ->"
+    " *_mean.*'.",
+)
 white_option = click.option(
     "--white",
     type=float,
     metavar="COUNT",
-    help="White level of 16-bit files that use fewer bits, e.g. 1023 (datasets: pairs).",
+    help="For the dataset `pairs`: white level of 16-bit files that use fewer bits, e.g. 1023.",
 )
 partial_option = click.option(
-    "--partial", is_flag=True, help='Use what is there of a dataset; shown as "12 of 1204", in tables of its own.'
+    "--partial",
+    is_flag=True,
+    help='Accept an incomplete dataset. Its results say for example "12 of 1204" and have tables of their own.',
 )
 
 
 def raw_options(command: Command) -> Command:
-    """Add the options that describe a RAW picture, which does not say these itself."""
+    """Add the options that describe a RAW mosaic, whose file does not hold these values."""
     options = (
-        click.option("--cfa", default="RGGB", show_default=True, help="Colour filter array of a RAW PNG."),
+        click.option("--cfa", default="RGGB", show_default=True, help="Colour filter array of a RAW mosaic."),
         click.option(
-            "--black", type=float, default=64.0, show_default=True, help="Black level of a RAW PNG in counts."
+            "--black", type=float, default=64.0, show_default=True, help="Black level of a RAW mosaic in counts."
         ),
         click.option(
             "--white",
             type=float,
             metavar="COUNT",
-            help="White level in counts.  [default: 1023 for a RAW mosaic, 65535 for RGB of 16 bits]",
+            help="White level in counts.  [default: 1023 for a RAW mosaic, 65535 for 16-bit RGB]",
         ),
     )
     return all_options(options, command)

@@ -16,9 +16,18 @@ from zoo.errors import UserError
 @click.command("profile")
 @click.argument("model")
 @size_option
-@click.option("--layers", is_flag=True, help="MACs per layer.")
-@click.option("--audit", is_flag=True, help="What other counters say, and why; runs the network on a small image.")
-@click.option("--measure", "measured", is_flag=True, help="Also run it: latency and memory, in processes of their own.")
+@click.option("--layers", is_flag=True, help="Also show the MACs of each layer.")
+@click.option(
+    "--audit",
+    is_flag=True,
+    help="Also show what other counters report, and why; this runs the network on a small image.",
+)
+@click.option(
+    "--measure",
+    "measured",
+    is_flag=True,
+    help="Also run the network, in processes of its own, and measure its latency and memory.",
+)
 @condition_options
 @set_option
 @json_option
@@ -34,7 +43,11 @@ def profile_command(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Print what MODEL costs at a size; without --measure it is not run."""
+    """Show the parameters, MACs and memory of MODEL at a size.
+
+    The network is run only with --audit or --measure. Without --measure the options from --threads to --device change
+    nothing.
+    """
     reporter = start(ctx, as_json=as_json)
     from benchmark.catalogue import profile_text
     from benchmark.costs.profiling import profile

@@ -13,18 +13,18 @@ from zoo.errors import UserError
 
 @click.group("results")
 def results_group() -> None:
-    """Look after files of records."""
+    """Migrate the records in a file, or remove some of them."""
 
 
 @results_group.command("migrate")
 @click.argument("paths", nargs=-1, required=True, metavar="FILE...")
 @click.pass_context
 def results_migrate(ctx: click.Context, paths: tuple[str, ...]) -> None:
-    """Rewrite records of earlier versions in each FILE (or folder of them; baselines too) into this version's.
+    """Rewrite records of earlier versions as records of this version.
 
-    Numbers stay. A built-in network's record gets the digest of the network's code, and with it a new key, where its
-    version is the one that the network's card has now. Files that a record names and that are not there are named no
-    longer.
+    A FILE holds records or is a baseline; a folder stands for the files of records in it. The numbers stay as they are.
+    The record of a built-in network gets the digest of the network's code, and so a new key, if its version is the one
+    that the network's card has now. Records no longer name files that do not exist.
     """
     start(ctx)
     from benchmark.regression.baseline import is_baseline, migrate_baseline
@@ -42,16 +42,26 @@ def results_migrate(ctx: click.Context, paths: tuple[str, ...]) -> None:
 
 @results_group.command("drop")
 @click.argument("paths", nargs=-1, required=True, metavar="FILE...")
-@click.option("--key", "keys", multiple=True, metavar="KEY", help="Records of this key (repeatable).")
-@click.option("--model", "models", multiple=True, metavar="GLOB", help="Records of these models (repeatable).")
+@click.option("--key", "keys", multiple=True, metavar="KEY", help="Remove the records with this key (repeatable).")
 @click.option(
-    "--status", type=click.Choice(["ok", "oom", "error", "timeout"]), help="Records that ended so, for instance error."
+    "--model",
+    "models",
+    multiple=True,
+    metavar="GLOB",
+    help="Remove the records of models that match this pattern (repeatable).",
+)
+@click.option(
+    "--status", type=click.Choice(["ok", "oom", "error", "timeout"]), help="Remove the records with this status."
 )
 @click.pass_context
 def results_drop(
     ctx: click.Context, paths: tuple[str, ...], keys: tuple[str, ...], models: tuple[str, ...], status: str | None
 ) -> None:
-    """Take records out of each FILE (or folder of them), with their scores per image; prints what went."""
+    """Remove records and their scores per image, and print which.
+
+    A FILE holds records; a folder stands for the files of records in it. A record that one of the options describes is
+    removed.
+    """
     start(ctx)
     from benchmark.results.store import record_files
     from benchmark.results.upkeep import drop

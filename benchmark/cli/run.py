@@ -12,6 +12,7 @@ from benchmark.cli.conditions import condition_options, given_conditions
 from benchmark.cli.errors import EXIT_INTERRUPTED
 from benchmark.cli.options import (
     comma_separated,
+    data_root_option,
     json_option,
     mapping_option,
     pairs_option,
@@ -24,68 +25,73 @@ from zoo.errors import UserError
 
 
 @click.command("run")
-@click.option("--dataset", help="Name of the dataset, see `zoo-bench list datasets`.")
-@click.option(
-    "--data-root",
-    metavar="DIR",
-    help="Folder of the dataset; default $ZOO_BENCH_DATA/NAME, else the embedded stand-in.",
-)
+@click.option("--dataset", metavar="NAME", help="Name of the dataset (see `zoo-bench list datasets`).")
+@data_root_option
 @pairs_option
 @white_option
-@click.option("--task", metavar="TASK", help="For --dataset pairs: denoise_rgb (default) or enhance_rgb.")
+@click.option(
+    "--task", metavar="TASK", help="For the dataset `pairs`: denoise_rgb or enhance_rgb.  [default: denoise_rgb]"
+)
 @click.option(
     "--models",
     callback=comma_separated,
     metavar="GLOB,..",
-    help="Names or patterns; default: all of the dataset's task, those without weights by cost only.",
+    help="Names or patterns of models. Without this option, all models of the dataset's task are taken; those without"
+    " weights get costs but no scores.",
 )
-@click.option("--split", help="Split of the dataset.")
-@click.option("--limit", type=int, metavar="N", help="Only the first N images.")
+@click.option("--split", metavar="NAME", help="Split of the dataset.  [default: the one for evaluation]")
+@click.option("--limit", type=int, metavar="N", help="Use only the first N images.")
 @click.option(
     "--metrics",
     callback=comma_separated,
     metavar="ID,..",
-    help="Metric ids; default: those of the dataset's protocol.",
+    help="Metrics to compute (see `zoo-bench list metrics`).  [default: those of the dataset's protocol]",
 )
 @mapping_option(
     "--weights",
     "weights",
-    "Weights of a model (repeatable).",
+    "File with the weights of a model (repeatable).",
     metavar="MODEL=FILE",
     expected="MODEL=FILE, for example unet=unet.safetensors",
 )
 @mapping_option(
     "--set",
     "options",
-    "An option of a model (repeatable).",
+    "Set an option of a model (repeatable).",
     metavar="[MODEL.]KEY=VALUE",
     expected="KEY=VALUE or MODEL.KEY=VALUE",
 )
-@click.option("--suite", metavar="FILE.yaml", help="These flags from a file; flags given here win.")
+@click.option("--suite", metavar="FILE.yaml", help="File that sets these options; the command line overrides it.")
 @click.option(
-    "--out", default="zoo-bench-out", show_default=True, metavar="DIR", help="Where records, pictures and tables go."
+    "--out", default="zoo-bench-out", show_default=True, metavar="DIR", help="Folder for records, pictures and tables."
 )
 @click.option(
     "--rerun",
     type=click.Choice(["never", "failed", "always"]),
     default="failed",
     show_default=True,
-    help="Which records to measure again.",
+    help="Which of the records in the folder to measure again.",
 )
 @click.option(
     "--sizes",
     callback=comma_separated,
     metavar="SIZE,..",
-    help="Sizes at which time and memory are measured: dataset, 1mpix, 12mp, or none.  [default: all]",
+    help="Sizes at which time and memory are measured: dataset, 1mpix, 12mp; or none.  [default: all three]",
 )
-@click.option("--exact", is_flag=True, help="Score by the float64 definitions instead of one float32 pass (1e-5).")
-@click.option("--skip-bad", is_flag=True, help="Leave out images with bad files instead of refusing them.")
+@click.option(
+    "--exact",
+    is_flag=True,
+    help="Compute the scores as defined, in float64, instead of in one float32 pass that differs by up to 1e-5.",
+)
+@click.option(
+    "--skip-bad", is_flag=True, help="Leave out images with defective files. Without this option they are refused."
+)
 @partial_option
 @condition_options
 @json_option
 @click.pass_context
 def run_command(ctx: click.Context, out: str, rerun: str, suite: str | None, as_json: bool, **flags: Any) -> None:
-    """Evaluate and profile models on a dataset, store the records, print the table."""
+    """Evaluate and profile models on a dataset, and print the table."""
     reporter = start(ctx, as_json=as_json)
     from benchmark.leaderboard import write_pages
     from benchmark.results.store import Store

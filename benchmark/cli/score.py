@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from benchmark.cli.options import comma_separated, json_option, white_option
+from benchmark.cli.options import comma_separated, json_option
 from benchmark.cli.printing import echo, print_json
 from benchmark.cli.starting import start
 
@@ -15,11 +15,26 @@ from benchmark.cli.starting import start
 @click.command("score")
 @click.argument("output_dir")
 @click.argument("target_dir")
-@click.option("--protocol", default="zrr", show_default=True, help="Whose metrics: zrr or sidd.")
-@click.option("--all", "all_metrics", is_flag=True, help="Every metric id.")
-@click.option("--metrics", callback=comma_separated, metavar="ID,..", help="These metric ids.")
-@white_option
-@click.option("--shift-plot", metavar="FILE.png", help="A histogram of the shifts that the aligned ids find.")
+@click.option(
+    "--protocol",
+    default="zrr",
+    show_default=True,
+    metavar="NAME",
+    help="Protocol whose metrics are computed: zrr or sidd.",
+)
+@click.option("--all", "all_metrics", is_flag=True, help="Compute every metric.")
+@click.option(
+    "--metrics", callback=comma_separated, metavar="ID,..", help="Compute these metrics (see `zoo-bench list metrics`)."
+)
+@click.option(
+    "--white",
+    type=float,
+    metavar="COUNT",
+    help="White level of 16-bit files that use fewer bits, e.g. 1023.  [default: 65535]",
+)
+@click.option(
+    "--shift-plot", metavar="FILE.png", help="Also write a histogram of the shifts that the aligned metrics found."
+)
 @json_option
 @click.pass_context
 def score_command(
@@ -33,7 +48,10 @@ def score_command(
     shift_plot: str | None,
     as_json: bool,
 ) -> None:
-    """Score the images in OUTPUT_DIR against those in TARGET_DIR, paired by stem: RGB, each at its own 8 or 16 bits."""
+    """Score the images of one folder against those of another.
+
+    Images whose file names agree up to the extension belong together. They are RGB, with 8 or 16 bits per channel.
+    """
     reporter = start(ctx, as_json=as_json)
     from benchmark.replacing import refuse_inputs
     from benchmark.scoring.folders import score

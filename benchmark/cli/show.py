@@ -14,7 +14,7 @@ from benchmark.cli.starting import start
 @json_option
 @click.pass_context
 def show_command(ctx: click.Context, model: str, as_json: bool) -> None:
-    """Print the card of MODEL: input convention, parameters, paper, licence, differences."""
+    """Show the card of MODEL: input, parameters, paper, licence."""
     start(ctx, as_json=as_json)
     from benchmark.catalogue import card_document, card_text
 

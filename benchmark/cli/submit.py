@@ -11,13 +11,13 @@ from benchmark.cli.starting import start
 
 @click.command("submit")
 @click.argument("model")
-@click.option("--data-root", required=True, metavar="DIR", help="Folder with BenchmarkNoisyBlocksSrgb.mat.")
+@click.option("--data-root", required=True, metavar="DIR", help="Folder that holds BenchmarkNoisyBlocksSrgb.mat.")
 @weights_option
-@click.option("-o", "--out", required=True, metavar="DIR", help="Where SubmitSrgb.mat and SubmitSrgb.csv go.")
-@click.option("--method", help="The method's name.  [default: the model's]")
-@click.option("--authors", default="", help="Its authors.")
-@click.option("--paper", default="", help="The title of its paper.")
-@click.option("--venue", default="", help="Where it appeared.")
+@click.option("-o", "--out", required=True, metavar="DIR", help="Folder for SubmitSrgb.mat and SubmitSrgb.csv.")
+@click.option("--method", metavar="TEXT", help="Name of the method.  [default: the name of the model]")
+@click.option("--authors", default="", help="Authors of the method.")
+@click.option("--paper", default="", help="Title of the paper about the method.")
+@click.option("--venue", default="", help="Where the paper appeared.")
 @set_option
 @click.pass_context
 def submit_command(
@@ -32,7 +32,10 @@ def submit_command(
     venue: str,
     options: dict[str, str],
 ) -> None:
-    """Run MODEL on SIDD's benchmark blocks; write the files for its two submission sites."""
+    """Write the submission files of the SIDD benchmark for MODEL.
+
+    MODEL is run on the noisy blocks of the benchmark. The two files are those that its two submission sites take.
+    """
     reporter = start(ctx)
     from benchmark.running.submission import Method, submit
 

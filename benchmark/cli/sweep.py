@@ -18,25 +18,27 @@ from benchmark.cli.starting import start
 @mapping_option(
     "--set",
     "settings",
-    "A key of the sweep, recipe.KEY of its recipe (repeatable).",
+    "Replace a key of the sweep; recipe.KEY replaces one of its recipe (repeatable).",
     expected="KEY=VALUE, a key of the sweep, or recipe.KEY=VALUE",
 )
-@click.option("-o", "--out", metavar="DIR", help="Records, figures, checkpoints of the points.  [default: runs/SWEEP]")
+@click.option(
+    "-o", "--out", metavar="DIR", help="Folder for the records, figures and checkpoints.  [default: runs/SWEEP]"
+)
 @click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
-    help="Processes of this machine, or Ray; results are the same.",
+    help="Train in processes of this machine, or with Ray. The results are the same.",
 )
-@click.option("--address", metavar="ADDR", help="Of a Ray cluster; default: one of its own on this machine.")
+@click.option("--address", metavar="ADDR", help="Address of the Ray cluster.  [default: a new one on this machine]")
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Points at a time.  [default: as many as there are cores for their threads]",
+    help="Number of points trained at the same time.  [default: as many as the cores allow]",
 )
-@click.option("--dry-run", is_flag=True, help="Print what it would take, and train nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what the sweep would take, and train nothing.")
 @partial_option
 @json_option
 @click.pass_context
@@ -52,9 +54,10 @@ def sweep_command(
     partial: bool,
     as_json: bool,
 ) -> None:
-    """Train and test a grid of networks: a file, or the name of a shipped one (configs/sweeps).
+    """Train and test a grid of networks.
 
-    The same command goes on where an interrupted one stopped; points that failed are tried again.
+    SWEEP.yaml is a file, or the name of a sweep in configs/sweeps. The same command continues an interrupted sweep;
+    points that failed are tried again.
     """
     reporter = start(ctx, as_json=as_json)
     from benchmark.config import parse_value

@@ -17,12 +17,21 @@ from benchmark.cli.starting import start
 @mapping_option(
     "--set",
     "settings",
-    "A key of the recipe, a.b inside it (repeatable).",
+    "Replace a key of the recipe, e.g. lr=3e-4 or schedule.floor=1e-6 (repeatable).",
     expected="KEY=VALUE, a key of the recipe",
 )
 @white_option
-@click.option("-o", "--out", metavar="DIR", help="Weights, checkpoint, log, curves, samples.  [default: runs/RECIPE]")
-@click.option("--resume", is_flag=True, help="Go on from the checkpoint in DIR, or begin where there is none.")
+@click.option(
+    "-o",
+    "--out",
+    metavar="DIR",
+    help="Folder for weights, checkpoint, log, curves and samples.  [default: runs/RECIPE]",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Continue from the checkpoint in the folder; start from the beginning if there is none.",
+)
 @partial_option
 @json_option
 @click.pass_context
@@ -36,7 +45,10 @@ def train_command(
     partial: bool,
     as_json: bool,
 ) -> None:
-    """Train a model by a recipe: a file, or the name of a shipped one (see `zoo-bench list recipes`)."""
+    """Train a model with a recipe.
+
+    RECIPE.yaml is a file, or the name of a recipe that `zoo-bench list recipes` shows.
+    """
     reporter = start(ctx, as_json=as_json)
     from benchmark.config import parse_value
     from benchmark.training.divergence import DivergedError

@@ -11,20 +11,25 @@ from benchmark.cli.starting import start
 
 @click.group("weights")
 def weights_group() -> None:
-    """Handle weights files."""
+    """Convert the weights of official checkpoints."""
 
 
 @weights_group.command("import")
 @click.argument("model")
 @click.argument("checkpoint")
-@click.option("-o", "--out", required=True, metavar="FILE.safetensors", help="The file to write.")
-@click.option("--take", metavar="NAME", help="The weights meant where CHECKPOINT holds several, e.g. state_dict_ema.")
+@click.option("-o", "--out", required=True, metavar="FILE.safetensors", help="File to write.")
+@click.option(
+    "--take", metavar="NAME", help="Name of the weights to take if CHECKPOINT holds several, e.g. state_dict_ema."
+)
 @set_option
 @click.pass_context
 def weights_import(
     ctx: click.Context, model: str, checkpoint: str, out: str, take: str | None, options: dict[str, str]
 ) -> None:
-    """Convert the published CHECKPOINT of MODEL to safetensors, strictly; pickles may hold tensors only."""
+    """Convert an official CHECKPOINT of MODEL to safetensors.
+
+    Every key and every shape must fit. A pickle may hold only tensors.
+    """
     reporter = start(ctx)
     from benchmark.selection import import_weights
 
