@@ -35,7 +35,7 @@ def compare_command(
     """
     start(ctx, as_json=as_json)
     if as_json and markdown:
-        raise UserError("--json and --markdown: two formats; leave one out.")
+        raise UserError("--json and --markdown cannot be combined; leave one of them out.")
     from benchmark.regression import rendering
     from benchmark.regression.comparing import compare
     from benchmark.regression.judging import Tolerances

@@ -95,7 +95,7 @@ def _print_text(document: dict[str, Any]) -> None:
     _print_list(document["remarks"], "remark: ")
     if "cfa" in document and "cfa" not in shown:
         for other in document["cfa"]["others"]:
-            echo(f"{other['file']}: looks like {other['phase']}; no problem by itself, but look at it")
+            echo(f"{other['file']}: looks like {other['phase']}; this is no problem by itself, but look at the file")
     files = f"{document['files']:,} files, {document['bytes'] / 1e6:,.1f} MB"
     if "cfa" in document:
         votes = ", ".join(f"{name} {count}" for name, count in sorted(document["cfa"]["votes"].items())) or "none"

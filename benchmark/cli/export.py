@@ -60,7 +60,7 @@ def export_command(
         _print_text(document)
     if not document["parity"]["ok"]:
         names = ", ".join(one["file"] for one in document["files"])
-        echo(f"zoo-bench: {names}: does not agree with torch; the file is kept for a look at it.", err=True)
+        echo(f"zoo-bench: {names}: the output differs from torch's; the file is kept for examination.", err=True)
         ctx.exit(1)
 
 
@@ -76,9 +76,9 @@ def _print_text(document: Mapping[str, Any]) -> None:
     parity = document["parity"]
     for one in parity["sizes"]:
         echo(
-            f"against torch at {'x'.join(map(str, one['input_shape']))} ({parity['runtime']}):"
-            f" max. absolute error {one['max_abs_error']:.2e}, relative {one['relative_error']:.2e}"
+            f"compared with torch at {'x'.join(map(str, one['input_shape']))} ({parity['runtime']}):"
+            f" largest absolute error {one['max_abs_error']:.2e}, relative {one['relative_error']:.2e}"
         )
-    echo(f"{'agrees' if parity['ok'] else 'DOES NOT AGREE'} to {parity['tolerance']:g}")
+    echo(f"{'agrees' if parity['ok'] else 'DOES NOT AGREE'} within a relative error of {parity['tolerance']:g}")
     for note in document["notes"]:
         echo(f"note: {note}")

@@ -35,9 +35,9 @@ def results_migrate(ctx: click.Context, paths: tuple[str, ...]) -> None:
         done = migrate_baseline(file) if is_baseline(file) else migrate(file)
         echo(f"{file}: {done.rewritten} of {done.total} records rewritten")
         if done.gone:
-            echo(f"{file}: no longer named, as they are not there: {len(done.gone)} files, first {done.gone[0]}")
+            echo(f"{file}: {len(done.gone)} files that do not exist are no longer named, the first one {done.gone[0]}")
         for number in done.edited:
-            echo(f"{file}, record {number}: edited by hand, left as it is", err=True)
+            echo(f"{file}, record {number}: was edited by hand and is left as it is", err=True)
 
 
 @results_group.command("drop")
@@ -67,11 +67,11 @@ def results_drop(
     from benchmark.results.upkeep import drop
 
     if not keys and not models and not status:
-        raise UserError("results drop: nothing named; expected --key KEY, --model GLOB or --status STATUS.")
+        raise UserError("results drop: no records are named; expected --key KEY, --model GLOB or --status STATUS.")
     count = 0
     for file in record_files([Path(path) for path in paths]):
         for record in drop(file, keys=keys, models=models, status=status or ""):
             echo(f"dropped {record.key} {record.model} on {record.dataset} ({record.status})")
             count += 1
     if not count:
-        raise UserError(f"results drop: no such record in {', '.join(paths)}; expected a key or model that is there.")
+        raise UserError(f"results drop: no record in {', '.join(paths)} fits; expected a key or model that is there.")

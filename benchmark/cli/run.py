@@ -102,7 +102,8 @@ def run_command(ctx: click.Context, out: str, rerun: str, suite: str | None, as_
         results = runner.run(out=out, rerun=rerun, reporter=reporter, **arguments)
     except KeyboardInterrupt:
         count = len(Store(out).results())
-        reporter.note(f"interrupted: {count} record(s) and the scores so far are in {out}; the same command continues.")
+        kept = f"{count} record(s) and the scores so far are in {out}"
+        reporter.note(f"interrupted: {kept}; the same command continues the run.")
         ctx.exit(EXIT_INTERRUPTED)
     pages = write_pages(Store(out).results(), Path(out) / "leaderboards")
     if as_json:
@@ -129,7 +130,7 @@ def _run_arguments(ctx: click.Context, suite: str | None, flags: dict[str, Any])
         if value is not None and value is not False and value != {}:
             arguments[name] = value
     if "dataset" not in arguments:
-        raise UserError("run: no dataset named; pass --dataset NAME (see `zoo-bench list datasets`) or --suite FILE.")
+        raise UserError("run: no dataset is named; use --dataset NAME (see `zoo-bench list datasets`) or --suite FILE.")
     return arguments
 
 

@@ -86,7 +86,7 @@ def _print_scores(document: dict[str, Any]) -> None:
         echo(f"{id:40} {'-' if value is None else f'{value:.6f}'}{finite}")
     shifts = [max(map(abs, image["shift"].values())) for image in document["per_image"] if "shift" in image]
     if shifts:
-        echo(f"{sum(shift > 0 for shift in shifts)} images shifted, by up to {max(shifts):.2f} pixels")
+        echo(f"{sum(shift > 0 for shift in shifts)} images are shifted, by up to {max(shifts):.2f} pixels")
 
 
 def _mean_of(part: dict[str, Any]) -> str:
@@ -99,5 +99,5 @@ def _plot_shifts(path: Path, document: dict[str, Any]) -> None:
 
     shifts = [Shift(**image["shift"]) for image in document["per_image"] if "shift" in image]
     if not shifts:
-        raise click.UsageError("--shift-plot: no shifts were searched; give --all or an aligned id by --metrics.")
+        raise click.UsageError("--shift-plot: no shifts were computed; use --all, or --metrics with an aligned one.")
     save_shift_histogram(path, "Shifts of the outputs against their targets", shifts)

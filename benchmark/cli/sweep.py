@@ -81,7 +81,7 @@ def sweep_command(
             sweep, out, overrides=overrides, engine=engine, address=address, workers=workers, reporter=reporter
         )
     except KeyboardInterrupt:
-        reporter.note("interrupted; the same command goes on where it stopped.")
+        reporter.note("interrupted; the same command continues the sweep.")
         ctx.exit(EXIT_INTERRUPTED)
     if as_json:
         print_json(ctx, document)

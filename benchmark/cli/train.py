@@ -67,7 +67,7 @@ def train_command(
         echo(f"zoo-bench: {error}", err=True)
         ctx.exit(1)
     except KeyboardInterrupt:
-        reporter.note("interrupted; the same command with --resume goes on from the last checkpoint.")
+        reporter.note("interrupted; the same command with --resume continues from the last checkpoint.")
         ctx.exit(EXIT_INTERRUPTED)
     if document["process"] != 0:
         return
