@@ -183,7 +183,8 @@ def test_migration_takes_out_files_that_are_not_there_and_says_so(zoo_bench, tmp
     (tmp_path / "kept.png").touch()
     record = result("a", 20.0, per_image="scores/x.jsonl", pictures="kept.png", timings="timings/x.json")
     file = write(tmp_path / "r.jsonl", record)
-    assert "2 files that do not exist are no longer named, the first one scores/x.jsonl" in zoo_bench("results", "migrate", file).out
+    done = zoo_bench("results", "migrate", file)
+    assert "2 files that do not exist are no longer named, the first one scores/x.jsonl" in done.out
     (new,) = read_results(file)
     assert new == record.model_copy(update={"per_image": None, "timings": None})
     assert "no longer named" not in zoo_bench("results", "migrate", file).out

@@ -82,12 +82,7 @@ def condition_options(command: Command) -> Command:
             "--channels-last", is_flag=True, help="Use the channels-last memory format for the inputs and weights."
         ),
         backend_option,
-        click.option(
-            "--tile",
-            callback=parse_tile,
-            metavar="auto|HxW|off",
-            help=f"{TILE_HELP}  [default: off]",
-        ),
+        click.option("--tile", callback=parse_tile, metavar="auto|HxW|off", help=f"{TILE_HELP}  [default: off]"),
         click.option(
             "--approximate",
             is_flag=True,

@@ -25,14 +25,7 @@ from benchmark.cli.starting import seed_of, start
 @click.option("-o", "--out", required=True, metavar="DIR", help="Folder for the outputs, named after the inputs.")
 @weights_option
 @raw_options
-@click.option(
-    "--tile",
-    callback=parse_tile,
-    default="auto",
-    show_default=True,
-    metavar="auto|HxW|off",
-    help=TILE_HELP,
-)
+@click.option("--tile", callback=parse_tile, default="auto", show_default=True, metavar="auto|HxW|off", help=TILE_HELP)
 @memory_limit_option
 @click.option(
     "--approximate",
@@ -40,9 +33,7 @@ from benchmark.cli.starting import seed_of, start
     help="Also tile a network that sees the whole image, and measure the error at the seams.",
 )
 @click.option(
-    "--freeze-filters",
-    is_flag=True,
-    help="For hyper-networks: use the filters of the first image for all images.",
+    "--freeze-filters", is_flag=True, help="For hyper-networks: use the filters of the first image for all images."
 )
 @click.option(
     "--mlp-precision",
