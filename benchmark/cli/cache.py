@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from benchmark.cli.options import json_option
-from benchmark.cli.printing import echo, print_json
+from benchmark.cli.printing import echo, print_result
 from benchmark.cli.starting import start
 from benchmark.units import size_text
 
@@ -21,18 +23,18 @@ def cache_group() -> None:
 @cache_group.command("list")
 @json_option
 @click.pass_context
-def cache_list(ctx: click.Context, as_json: bool) -> None:
+def cache_list(ctx: click.Context) -> None:
     """Print the folder of the cache, and its parts with their sizes."""
-    start(ctx, as_json=as_json)
+    start(ctx)
     from benchmark.cache import PARTS, cache_root
 
-    sizes = {part.name: part.size() for part in PARTS}
-    if as_json:
-        print_json(ctx, {"folder": str(cache_root()), "bytes": sizes})
-        return
-    echo(cache_root())
-    for part in PARTS:
-        echo(f"  {part.name:11} {size_text(sizes[part.name]):>10}  {part.meaning}")
+    def print_text(document: dict[str, Any]) -> None:
+        echo(document["folder"])
+        for part in PARTS:
+            echo(f"  {part.name:11} {size_text(document['bytes'][part.name]):>10}  {part.meaning}")
+
+    document = {"folder": str(cache_root()), "bytes": {part.name: part.size() for part in PARTS}}
+    print_result(ctx, document, print_text)
 
 
 @cache_group.command("clear")

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchmark.cleaning import visible
 from benchmark.cli.options import json_option
-from benchmark.cli.printing import echo, echo_commands, echo_lines, echo_warnings, print_json
+from benchmark.cli.printing import echo_commands, echo_lines, echo_warnings, print_result, wants_json
 from benchmark.cli.starting import start
 from zoo.errors import UserError
 
@@ -48,7 +49,6 @@ def check_command(
     junit: str | None,
     markdown: str | None,
     github: bool,
-    as_json: bool,
 ) -> None:
     """Compare results with a baseline: the gate for CI.
 
@@ -56,7 +56,7 @@ def check_command(
     memory must stay equal, and scores must not get worse. Times are compared only on the same machine; they fail when
     their whole interval lies beyond the tolerance.
     """
-    start(ctx, as_json=as_json)
+    start(ctx)
     from benchmark.config import read_settings
     from benchmark.regression.gate import check
     from benchmark.regression.sources import open_baseline, open_set
@@ -74,12 +74,12 @@ def check_command(
     # Where scores per image are not as they were written, only means are compared.
     echo_warnings(found.warnings)
     if update:
-        _update(ctx, Path(baseline), found, thresholds, as_json)
+        _update(ctx, Path(baseline), found, thresholds)
         return
     report = check(open_baseline(Path(baseline)), found, thresholds)
     command = shlex.join(["zoo-bench", "check", "--baseline", baseline, "--results", results, "--update"])
     _write_reports(report, command, junit, markdown)
-    _print_report(ctx, report, command, github=github, as_json=as_json)
+    _print_report(ctx, report, command, github=github)
     if not report.passes:
         ctx.exit(1)
 
@@ -94,20 +94,17 @@ def _write_reports(report: Report, command: str, junit: str | None, markdown: st
         write_text(Path(markdown), report_markdown(report, command), "--markdown")
 
 
-def _print_report(ctx: click.Context, report: Report, command: str, *, github: bool, as_json: bool) -> None:
+def _print_report(ctx: click.Context, report: Report, command: str, *, github: bool) -> None:
     from benchmark.regression.rendering import report_json, report_text
     from benchmark.regression.reports import github_annotations
 
-    if as_json:
-        print_json(ctx, report_json(report))
-    else:
-        echo_lines(report_text(report, command))
+    print_result(ctx, report_json(report), lambda document: echo_lines(report_text(report, command)))
     if github:
         # Commands on purpose, their texts clean. GitHub reads both streams; with --json stdout has only one document.
-        echo_commands(github_annotations(report, command), err=as_json)
+        echo_commands(github_annotations(report, command), err=wants_json(ctx))
 
 
-def _update(ctx: click.Context, baseline: Path, found: ResultSet, thresholds: Thresholds, as_json: bool) -> None:
+def _update(ctx: click.Context, baseline: Path, found: ResultSet, thresholds: Thresholds) -> None:
     """Write the results as the new baseline and say what that changes."""
     from benchmark.regression.baseline import refuse_other_files, write_baseline
     from benchmark.regression.comparing import compare
@@ -115,18 +112,15 @@ def _update(ctx: click.Context, baseline: Path, found: ResultSet, thresholds: Th
     from benchmark.regression.sources import kept, open_baseline
 
     refuse_other_files(baseline)
-    document: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     try:
         before = open_baseline(baseline)
     except UserError as error:
         text = f"nothing to compare with: {error}" if baseline.exists() else ""
     else:
         comparison = compare(before, found, thresholds.tolerances())
-        text, document = comparison_text(comparison, changes_only=True), comparison_json(comparison)
+        text, changes = comparison_text(comparison, changes_only=True), comparison_json(comparison)
     number = write_baseline(baseline, kept(found))
-    if as_json:
-        print_json(ctx, {"written": str(baseline), "records": number} | document)
-        return
-    if text:
-        echo_lines(text)
-    echo(f"wrote {baseline}: {number} record{'s' if number != 1 else ''}")
+    written = f"wrote {visible(str(baseline))}: {number} record{'s' if number != 1 else ''}"
+    document = {"written": str(baseline), "records": number} | changes
+    print_result(ctx, document, lambda document: echo_lines(f"{text}\n{written}" if text else written))

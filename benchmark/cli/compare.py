@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from benchmark.cli.options import json_option
-from benchmark.cli.printing import echo_lines, echo_warnings, print_json
+from benchmark.cli.printing import echo_lines, echo_warnings, print_result, wants_json
 from benchmark.cli.starting import start
 from zoo.errors import UserError
 
@@ -26,15 +26,15 @@ from zoo.errors import UserError
 @json_option
 @click.pass_context
 def compare_command(
-    ctx: click.Context, before: str, after: str, changes: bool, markdown: bool, tolerance: float, as_json: bool
+    ctx: click.Context, before: str, after: str, changes: bool, markdown: bool, tolerance: float
 ) -> None:
     """Compare two sets of records, measurement by measurement.
 
     Each of A and B is a folder that `run --out` wrote, a file of records, a baseline, REVISION:PATH in git, or a git
     REVISION, of which leaderboards/results is read. Each measurement gets a verdict with its evidence.
     """
-    start(ctx, as_json=as_json)
-    if as_json and markdown:
+    start(ctx)
+    if wants_json(ctx) and markdown:
         raise UserError("--json and --markdown cannot be combined; leave one of them out.")
     from benchmark.regression import rendering
     from benchmark.regression.comparing import compare
@@ -45,9 +45,6 @@ def compare_command(
     for found in sets:
         echo_warnings(found.warnings)
     comparison = compare(*sets, Tolerances(timings=tolerance / 100))
-    if as_json:
-        print_json(ctx, rendering.comparison_json(comparison))
-    elif markdown:
-        echo_lines(rendering.comparison_markdown(comparison, changes_only=changes).removesuffix("\n"))
-    else:
-        echo_lines(rendering.comparison_text(comparison, changes_only=changes))
+    text_of = rendering.comparison_markdown if markdown else rendering.comparison_text
+    text = text_of(comparison, changes_only=changes).removesuffix("\n")
+    print_result(ctx, rendering.comparison_json(comparison), lambda document: echo_lines(text))

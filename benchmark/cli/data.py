@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from benchmark.cli.options import data_root_option, json_option, pairs_option, partial_option, white_option
-from benchmark.cli.printing import echo, print_json
+from benchmark.cli.printing import echo, print_result
 from benchmark.cli.starting import seed_of, start
 
 # Problems of one kind that are printed.
@@ -69,7 +69,6 @@ def data_check(
     partial: bool,
     manifest: str | None,
     workers: int | None,
-    as_json: bool,
 ) -> None:
     """Check that the files of dataset NAME are complete and undamaged.
 
@@ -82,10 +81,7 @@ def data_check(
     document = check_dataset(
         name, data_root, pairs=pairs, white=white, partial=partial, manifest=path, workers=workers, reporter=reporter
     )
-    if as_json:
-        print_json(ctx, document)
-    else:
-        _print_text(document)
+    print_result(ctx, document, _print_text)
     if not document["ok"]:
         ctx.exit(1)
 

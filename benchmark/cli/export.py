@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from benchmark.cli.options import json_option, raw_options, set_option, size_option, weights_option
-from benchmark.cli.printing import echo, print_json
+from benchmark.cli.printing import echo, print_result
 from benchmark.cli.starting import seed_of, start
 
 
@@ -40,7 +40,6 @@ def export_command(
     black: float,
     white: float | None,
     options: dict[str, str],
-    as_json: bool,
     **flags: Any,
 ) -> None:
     """Write MODEL as ONNX, and compare it with PyTorch.
@@ -48,16 +47,13 @@ def export_command(
     The exit status is 1 if ONNX Runtime and PyTorch disagree. A hyper-network becomes two files: FILE.filters.onnx
     (image to filters) and FILE.onnx (image and filters to image).
     """
-    start(ctx, as_json=as_json)
+    start(ctx)
     from benchmark.running.exporting import export
     from benchmark.running.inference import Levels
 
     levels = Levels(cfa, black, white)
     document = export(model, out, options=options, levels=levels, seed=seed_of(ctx), **flags)
-    if as_json:
-        print_json(ctx, document)
-    else:
-        _print_text(document)
+    print_result(ctx, document, _print_text)
     if not document["parity"]["ok"]:
         names = ", ".join(one["file"] for one in document["files"])
         echo(f"zoo-bench: {names}: the output differs from torch's; the file is kept for examination.", err=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import click
 
 from benchmark.cli.options import json_option
-from benchmark.cli.printing import echo, print_json
+from benchmark.cli.printing import echo, print_result
 from benchmark.cli.starting import start
 
 
@@ -13,14 +16,14 @@ from benchmark.cli.starting import start
 @click.argument("what", type=click.Choice(["models", "datasets", "metrics", "profilers", "recipes"]))
 @json_option
 @click.pass_context
-def list_command(ctx: click.Context, what: str, as_json: bool) -> None:
+def list_command(ctx: click.Context, what: str) -> None:
     """List models, datasets, metrics, profilers or recipes."""
-    start(ctx, as_json=as_json)
+    start(ctx)
     from benchmark.catalogue import catalogue
 
-    rows = catalogue(what)
-    if as_json:
-        print_json(ctx, rows)
-        return
+    print_result(ctx, catalogue(what), _print_rows)
+
+
+def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         echo(f"{row['name']:32} {row.get('summary', '')}".rstrip())

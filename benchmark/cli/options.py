@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from benchmark.cli.printing import JSON
 from benchmark.units import MAX_SIDE, size_of
 from zoo.errors import UserError, shortened
 
@@ -59,7 +60,13 @@ def comma_separated(ctx: click.Context, parameter: click.Parameter, text: str | 
     return [part.strip() for part in parts if part.strip()]
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+json_option = click.option(
+    "--json",
+    is_flag=True,
+    expose_value=False,
+    callback=lambda ctx, parameter, given: ctx.meta.update({JSON: given}),
+    help="Print one JSON document instead of text.",
+)
 set_option = mapping_option("--set", "options", "Set an option of the model (repeatable).")
 weights_option = click.option("--weights", metavar="FILE", help="File with the weights of the model.")
 size_option = click.option(

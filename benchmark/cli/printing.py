@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from benchmark.replacing import naming
 
 # An error of writing there is reported under this name.
 STDOUT = Path("standard output")
+# Where a context keeps whether --json was given.
+JSON = f"{__name__}.json"
 
 
 def echo(line: object, *, err: bool = False) -> None:
@@ -39,9 +41,17 @@ def echo_commands(lines: Sequence[str], *, err: bool) -> None:
         _write(line, err=err)
 
 
-def print_json(ctx: click.Context, document: Any) -> None:
-    """Print one strict JSON document on stdout."""
-    _write(json.dumps(_strict(document), indent=2, allow_nan=False), file=ctx.obj["stdout"])
+def wants_json(ctx: click.Context) -> bool:
+    """Whether the command was given ``--json``."""
+    return bool(ctx.meta.get(JSON))
+
+
+def print_result(ctx: click.Context, document: Any, print_text: Callable[[Any], None]) -> None:
+    """Print what a command found: with ``--json`` as one strict JSON document, else as ``print_text`` does."""
+    if wants_json(ctx):
+        _write(json.dumps(_strict(document), indent=2, allow_nan=False), file=ctx.obj["stdout"])
+    else:
+        print_text(document)
 
 
 def _write(text: str, **how: Any) -> None:

@@ -8,7 +8,7 @@ import click
 
 from benchmark.cli.conditions import condition_options, given_conditions
 from benchmark.cli.options import json_option, set_option, size_option
-from benchmark.cli.printing import echo_lines, print_json
+from benchmark.cli.printing import echo_lines, print_result
 from benchmark.cli.starting import seed_of, start
 from zoo.errors import UserError
 
@@ -40,7 +40,6 @@ def profile_command(
     audit: bool,
     measured: bool,
     options: dict[str, str],
-    as_json: bool,
     **flags: Any,
 ) -> None:
     """Show the parameters, MACs and memory of MODEL at a size.
@@ -48,7 +47,7 @@ def profile_command(
     The network is run only with --audit or --measure. Without --measure the options from --threads to --device change
     nothing.
     """
-    reporter = start(ctx, as_json=as_json)
+    reporter = start(ctx)
     from benchmark.catalogue import profile_text
     from benchmark.costs.profiling import profile
 
@@ -60,9 +59,6 @@ def profile_command(
         from benchmark.timing.measuring import add_measurements, measured_text
 
         document = add_measurements(document, **how, seed=seed_of(ctx), reporter=reporter)
-    if as_json:
-        print_json(ctx, document)
+        print_result(ctx, document, lambda found: echo_lines(f"{profile_text(found)}\n{measured_text(found)}"))
     else:
-        echo_lines(profile_text(document))
-        if measured:
-            echo_lines(measured_text(document))
+        print_result(ctx, document, lambda found: echo_lines(profile_text(found)))

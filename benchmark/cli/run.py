@@ -19,7 +19,7 @@ from benchmark.cli.options import (
     partial_option,
     white_option,
 )
-from benchmark.cli.printing import echo, print_json
+from benchmark.cli.printing import echo, print_result
 from benchmark.cli.starting import start
 from zoo.errors import UserError
 
@@ -90,9 +90,9 @@ from zoo.errors import UserError
 @condition_options
 @json_option
 @click.pass_context
-def run_command(ctx: click.Context, out: str, rerun: str, suite: str | None, as_json: bool, **flags: Any) -> None:
+def run_command(ctx: click.Context, out: str, rerun: str, suite: str | None, **flags: Any) -> None:
     """Evaluate and profile models on a dataset, and print the table."""
-    reporter = start(ctx, as_json=as_json)
+    reporter = start(ctx)
     from benchmark.leaderboard import write_pages
     from benchmark.results.store import Store
     from benchmark.running import runner
@@ -106,10 +106,8 @@ def run_command(ctx: click.Context, out: str, rerun: str, suite: str | None, as_
         reporter.note(f"interrupted: {kept}; the same command continues the run.")
         ctx.exit(EXIT_INTERRUPTED)
     pages = write_pages(Store(out).results(), Path(out) / "leaderboards")
-    if as_json:
-        print_json(ctx, {"results": [_with_paths(result.model_dump(mode="json"), Path(out)) for result in results]})
-    else:
-        _print_results(results, pages, Path(out))
+    document = {"results": [_with_paths(result.model_dump(mode="json"), Path(out)) for result in results]}
+    print_result(ctx, document, lambda document: _print_results(results, pages, Path(out)))
     if any(result.status != "ok" for result in results):
         ctx.exit(1)
 

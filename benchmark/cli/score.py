@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from benchmark.cli.options import comma_separated, json_option
-from benchmark.cli.printing import echo, print_json
+from benchmark.cli.printing import echo, print_result
 from benchmark.cli.starting import start
 
 
@@ -46,13 +46,12 @@ def score_command(
     metrics: list[str] | None,
     white: float | None,
     shift_plot: str | None,
-    as_json: bool,
 ) -> None:
     """Score the images of one folder against those of another.
 
     Images whose file names agree up to the extension belong together. They are RGB, with 8 or 16 bits per channel.
     """
-    reporter = start(ctx, as_json=as_json)
+    reporter = start(ctx)
     from benchmark.replacing import refuse_inputs
     from benchmark.scoring.folders import score
 
@@ -70,10 +69,7 @@ def score_command(
     )
     if shift_plot:
         _plot_shifts(Path(shift_plot), document)
-    if as_json:
-        print_json(ctx, document)
-    else:
-        _print_scores(document)
+    print_result(ctx, document, _print_scores)
 
 
 def _print_scores(document: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from benchmark.cli.options import json_option
-from benchmark.cli.printing import echo_lines, print_json
+from benchmark.cli.printing import echo_lines, print_result
 from benchmark.cli.starting import start
 
 
@@ -13,12 +13,9 @@ from benchmark.cli.starting import start
 @click.argument("model")
 @json_option
 @click.pass_context
-def show_command(ctx: click.Context, model: str, as_json: bool) -> None:
+def show_command(ctx: click.Context, model: str) -> None:
     """Show the card of MODEL: input, parameters, paper, licence."""
-    start(ctx, as_json=as_json)
+    start(ctx)
     from benchmark.catalogue import card_document, card_text
 
-    if as_json:
-        print_json(ctx, card_document(model))
-    else:
-        echo_lines(card_text(model))
+    print_result(ctx, card_document(model), lambda document: echo_lines(card_text(model)))

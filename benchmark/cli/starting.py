@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchmark.cli.printing import wants_json
+
 if TYPE_CHECKING:
     from benchmark.cli.console import ConsoleReporter
 
 
-def start(ctx: click.Context, *, as_json: bool = False) -> ConsoleReporter:
+def start(ctx: click.Context) -> ConsoleReporter:
     """Load the plug-ins; return what reports to the user.
 
-    With ``as_json`` whatever else prints to stdout, a plug-in's network for instance, goes to stderr: only
-    ``print_json`` writes there.
+    With ``--json`` whatever else prints to stdout, a plug-in's network for instance, goes to stderr: only
+    ``print_result`` writes there.
     """
     ctx.obj["stdout"] = sys.stdout
-    if as_json:
+    if wants_json(ctx):
         ctx.with_resource(contextlib.redirect_stdout(sys.stderr))
     from benchmark.cli.console import ConsoleReporter
     from zoo import plugins

@@ -9,7 +9,7 @@ import click
 
 from benchmark.cli.errors import EXIT_INTERRUPTED
 from benchmark.cli.options import json_option, mapping_option, partial_option
-from benchmark.cli.printing import echo, echo_lines, print_json
+from benchmark.cli.printing import echo, echo_lines, print_result
 from benchmark.cli.starting import start
 
 
@@ -52,14 +52,13 @@ def sweep_command(
     workers: int | None,
     dry_run: bool,
     partial: bool,
-    as_json: bool,
 ) -> None:
     """Train and test a grid of networks.
 
     SWEEP.yaml is a file, or the name of a sweep in configs/sweeps. The same command continues an interrupted sweep;
     points that failed are tried again.
     """
-    reporter = start(ctx, as_json=as_json)
+    reporter = start(ctx)
     from benchmark.config import parse_value
     from benchmark.sweeping import sweep as sweeps
     from benchmark.sweeping.budget import budget_lines
@@ -71,10 +70,7 @@ def sweep_command(
         overrides["seeds"] = [ctx.obj["seed"]]
     if dry_run:
         document = sweeps.budget(sweep, out, overrides=overrides, workers=workers, reporter=reporter)
-        if as_json:
-            print_json(ctx, document)
-        else:
-            echo_lines("\n".join(budget_lines(document)))
+        print_result(ctx, document, lambda document: echo_lines("\n".join(budget_lines(document))))
         return
     try:
         document = sweeps.sweep(
@@ -83,10 +79,7 @@ def sweep_command(
     except KeyboardInterrupt:
         reporter.note("interrupted; the same command continues the sweep.")
         ctx.exit(EXIT_INTERRUPTED)
-    if as_json:
-        print_json(ctx, document)
-    else:
-        _print_summary(document)
+    print_result(ctx, document, _print_summary)
     if document["failed"]:
         echo(f"zoo-bench: {len(document['failed'])} point(s) failed: {', '.join(document['failed'])}", err=True)
         ctx.exit(1)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
 from benchmark.cli.errors import EXIT_INTERRUPTED
 from benchmark.cli.options import json_option, mapping_option, partial_option, white_option
-from benchmark.cli.printing import echo, print_json
+from benchmark.cli.printing import echo, print_result
 from benchmark.cli.starting import start
 
 
@@ -43,13 +44,12 @@ def train_command(
     out: str | None,
     resume: bool,
     partial: bool,
-    as_json: bool,
 ) -> None:
     """Train a model with a recipe.
 
     RECIPE.yaml is a file, or the name of a recipe that `zoo-bench list recipes` shows.
     """
-    reporter = start(ctx, as_json=as_json)
+    reporter = start(ctx)
     from benchmark.config import parse_value
     from benchmark.training.divergence import DivergedError
     from benchmark.training.loop import train
@@ -69,11 +69,11 @@ def train_command(
     except KeyboardInterrupt:
         reporter.note("interrupted; the same command with --resume continues from the last checkpoint.")
         ctx.exit(EXIT_INTERRUPTED)
-    if document["process"] != 0:
-        return
-    if as_json:
-        print_json(ctx, document)
-        return
+    if document["process"] == 0:
+        print_result(ctx, document, _print_summary)
+
+
+def _print_summary(document: Mapping[str, Any]) -> None:
     scores = document["scores"].get("scores", {})
     reached = "".join(f", {id} {value:.4f}" for id, value in scores.items() if isinstance(value, float))
     echo(f"{document['model']}: {document['steps']} steps{reached}")
