@@ -271,7 +271,7 @@ def test_the_budget_is_printed_and_nothing_is_trained(settings, here, undrawn, t
     outcome = zoo_bench("sweep", settings, "-o", out, "--dry-run", "--workers", 2)
     assert outcome.code == 0
     lines = outcome.out.splitlines()
-    assert lines[0].startswith("6 of 6 points to do; costs of one image of 1x4x32x32")
+    assert lines[0].startswith("6 of 6 points are left to train; costs of one image of 1x4x32x32")
     assert [line.split()[0] for line in lines[2:8]] == [p.name for p in expand(load_sweep(settings))]
     assert "with 2 worker(s)" in lines[-1]
     assert here == ["time_steps"]

@@ -61,8 +61,8 @@ def infer_command(
     # Tiles and the limit on them are arguments of their own here.
     names = ("backend", "precision")
     flags["conditions"] = given_conditions({name: flags.pop(name) for name in names})["conditions"]
-    # This process is the command's own: tiles take the same memory again and again. What lies freed in the heap would
-    # be up to four times what lives, more than a limit foresees: `python speed/memory.py --tiles`.
+    # This process is the command's own, and tiles take the same memory again and again. The heap would grow to four
+    # times the memory in use, more than a limit allows for: `python speed/memory.py --tiles`.
     if flags["memory_limit"] is None:
         machine.keep_free_memory()
     else:
