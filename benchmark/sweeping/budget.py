@@ -240,8 +240,8 @@ def budget_lines(document: Mapping[str, Any]) -> list[str]:
         lines.append(f"{row['point']:28} {params:>12} {flops:>10} {clock(row['seconds']):>9} {memory:>9}")
         lines += [f"  {row[key]}" for key in ("error", "incomplete") if row.get(key)]
     lines.append(
-        f"about {clock(document['seconds'])} with {document['workers']} worker(s), {clock(document['core_seconds'])} for"
-        f" all points in turn; {document['memory_bytes'] / GIB:.2f} GiB at once;"
+        f"about {clock(document['seconds'])} with {document['workers']} worker(s), {clock(document['core_seconds'])}"
+        f" for all points in turn; {document['memory_bytes'] / GIB:.2f} GiB at once;"
         f" {document['disk_bytes'] / GIB:.2f} GiB of checkpoints"
     )
     return lines
