@@ -75,7 +75,7 @@ def clear(names: Iterable[str] = ()) -> dict[str, int]:
     for name in wanted:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1) or list(known)
-            raise UserError(f"cache clear {name}: nothing is kept under that name; did you mean {', '.join(near)}?")
+            raise UserError(f"cache clear {name}: the cache has no part of that name; did you mean {', '.join(near)}?")
     freed = {}
     for name in wanted:
         freed[name] = known[name].size()

@@ -157,8 +157,8 @@ def _audit_lines(audit: dict[str, Any]) -> list[str]:
     missing = [f"; {r['because']}" for r in audit["reasons"] if r["counter"] == "zoo-bench"]
     lines = [
         f"  other counters at input {_shape(audit['audit_input_shape'])}:",
-        f"    {'counter':14} {'MACs':>20} {'of record':>10}  why: difference in MACs",
-        f"    {'zoo-bench':14} {record:20,} {1:10.4f}  the count of record{''.join(missing)}",
+        f"    {'counter':14} {'MACs':>20} {'ratio':>10}  why: difference in MACs",
+        f"    {'zoo-bench':14} {record:20,} {1:10.4f}  the count in records{''.join(missing)}",
     ]
     for counter in ("thop", "ptflops", "ptflops-2021"):
         value = audit[counter]

@@ -48,7 +48,7 @@ def settings_of(
         place = f"{flag} {shortened(key)}={_text(value)}"
         keys = key.split(".")
         if len(keys) > _MAX_DEPTH:
-            raise UserError(f"{place}: expected a key, a.b inside another one.")
+            raise UserError(f"{place}: expected a key, or a.b for key b inside key a.")
         values = _replaced(values, keys, value, kind, place)
     try:
         return kind.model_validate(values)
@@ -79,7 +79,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{name}: cannot be read ({error.strerror}); expected a YAML file.") from None
     if len(content) > MAX_BYTES:
-        raise UserError(f"{name}: more than {MAX_BYTES:,} bytes; expected a YAML file of some lines.")
+        raise UserError(f"{name}: more than {MAX_BYTES:,} bytes; expected a short YAML file.")
     try:
         values = _load(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:

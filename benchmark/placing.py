@@ -38,7 +38,7 @@ def check(conditions: Conditions, limits: Limits | None = None) -> None:
 
 def _check_tile(conditions: Conditions) -> None:
     if conditions.approximate and isinstance(conditions.tile, str):
-        raise UserError("--approximate: tiles that are not exact decide the output; name their size by --tile HxW.")
+        raise UserError("--approximate: the size of such tiles changes the output; name it with --tile HxW.")
     if not conditions.is_tiled:
         return
     if conditions.device != "cpu":
@@ -47,8 +47,8 @@ def _check_tile(conditions: Conditions) -> None:
         raise UserError("--channels-last: tiles have the memory format that suits them; leave the option out.")
     if conditions.by_torch and conditions.precision != "fp32":
         raise UserError(
-            f"--precision {conditions.precision}: tiles by torch run in fp32; name an engine by --backend, or leave"
-            " --tile out."
+            f"--precision {conditions.precision}: torch runs tiles only in fp32; choose an engine with --backend, or"
+            " leave --tile out."
         )
 
 

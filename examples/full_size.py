@@ -4,9 +4,9 @@
 
 Makes stand-ins of ZRR and SIDD from both folders (train from one, test from the other), trains each network by its
 recipe, scores all of them on the test stand-ins, and runs the double-descent sweep. Every step resumes: after any stop
-the same command goes on. Made for one GPU with 24 GB, where it has not been run yet; ``--models``, ``--steps`` and
+the same command continues. Made for one GPU with 24 GB, where it has not been run yet; ``--models``, ``--steps`` and
 ``--no-sweep`` make it smaller. The questions: does the overparametrised network beat its plain twin at equal
-FLOPs, and does HyperVDN hold VDN's fidelity? Stand-in scores compare with nothing but each other.
+FLOPs, and does HyperVDN keep VDN's fidelity? Stand-in scores can only be compared with each other.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from zoo.card import get_card
 MODELS = "plainunet_64,hyperunet_32_16_2048,unet,vdn,hypervdn_21"
 TASKS = {"zrr": "raw2rgb", "sidd": "denoise_rgb"}
 FLOORS = {"zrr": "bilinear", "sidd": "identity"}
-# The recipes of the small members: the loss and schedule that they were tuned with, the network and its length ours.
+# The recipes of the small members: the loss and schedule that they were tuned with, network and length are ours.
 RECIPES = {"zrr": "standin_hyperunet_8_8_64", "sidd": "standin_vdn_w8"}
 SPLITS = {"zrr": "test", "sidd": "validation"}
-# A rate that large networks stand.
+# A learning rate at which large networks do not diverge.
 RATE = 2e-4
 
 
 class Printing(Reporter):
-    """Says on stdout what goes on."""
+    """Prints on stdout what happens."""
 
     def note(self, message: str) -> None:
         """Print a line."""

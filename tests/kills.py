@@ -268,7 +268,7 @@ VERBS = {
         prepare_records,
         records,
         lost_by_drop,
-        "no such record",
+        "no record in",
         ("out/results.jsonl",),
     ),
     "migrate": Verb(

@@ -68,7 +68,7 @@ def test_a_clearing_that_was_killed_is_ended_by_the_next(root: Path) -> None:
 
 def test_an_unknown_part_is_named(root: Path) -> None:
     before = left(root)
-    with pytest.raises(UserError, match="cache clear tile: nothing is kept under that name; did you mean tiles"):
+    with pytest.raises(UserError, match="cache clear tile: the cache has no part of that name; did you mean tiles"):
         clear(["counts", "tile"])
     assert left(root) == before
 

@@ -128,7 +128,7 @@ def test_a_bad_suite_names_file_and_key(zoo_bench, tmp_path, text: str, message:
         (("profile", "unet", "--size", "8x8"), "planes of 8x8 are too small"),
         (("profile", "unet", "--set", "width"), "--set width: expected KEY=VALUE"),
         (("profile", "unet", "--set", "wdth=3"), "unet has no option 'wdth'; did you mean width"),
-        (("run",), "run: no dataset named"),
+        (("run",), "run: no dataset is named"),
         (("run", "--dataset", "zr"), "no dataset called 'zr'; did you mean zrr"),
         (("run", "--dataset", "zrr", "--models", "pynett"), "no model called 'pynett'; did you mean pynet"),
         (("run", "--dataset", "zrr", "--models", "pynet", "--set", "level=2"), "Choose other options"),

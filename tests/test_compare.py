@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from benchmark import run
-from benchmark.cli.arguments import echo_lines
+from benchmark.cli.printing import echo_lines
 from benchmark.conditions import Limits
 from benchmark.regression.comparing import compare
 from benchmark.regression.gate import Report, check

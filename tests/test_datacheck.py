@@ -286,7 +286,7 @@ def test_a_single_mosaic_with_another_filter_is_named_but_no_problem(root, zoo_b
     assert document["ok"]
     assert document["cfa"]["others"] == [{"file": str(path), "phase": "GRBG"}]
     outcome = zoo_bench("data", "check", "zrr", "--data-root", root)
-    assert (outcome.code, outcome.out.startswith(f"{path}: looks like GRBG; no problem by itself")) == (0, True)
+    assert (outcome.code, outcome.out.startswith(f"{path}: looks like GRBG; this is no problem by itself")) == (0, True)
 
 
 def test_a_root_that_is_no_utf8_is_printed(root, tmp_path, zoo_bench):

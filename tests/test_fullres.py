@@ -348,7 +348,7 @@ def test_bf16_is_refused_where_it_makes_no_sense(zoo_bench, tmp_path, monkeypatc
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     outcome = zoo_bench(*call, "--backend", "onnxruntime")
     assert outcome.code == 2
-    assert "--mlp-precision bf16: by torch alone" in outcome.err
+    assert "--mlp-precision bf16: only torch has this" in outcome.err
 
 
 def test_the_error_in_bf16_is_that_of_the_layers_that_are_used(monkeypatch) -> None:

@@ -193,7 +193,7 @@ def test_what_is_ignored_must_be_there(models, tmp_path) -> None:
     models["layers"] = 2
     after = measured(tmp_path / "b", "gated_net")
     assert check(before, after, Thresholds(ignore=["gated_net/*"])).passes
-    with pytest.raises(UserError, match="ignore: 'gated_net/mcas' fits no MODEL/MEASUREMENT"):
+    with pytest.raises(UserError, match="ignore: 'gated_net/mcas' matches no MODEL/MEASUREMENT"):
         check(before, after, Thresholds(ignore=["gated_net/mcas"]))
 
 
@@ -248,7 +248,7 @@ def test_missing_files_are_named_and_others_are_not_overwritten(models, tmp_path
     assert (outcome.code, "nowhere: no such file or folder" in outcome.err) == (2, True)
     (tmp_path / "thesis.txt").write_text("years of work")
     outcome = zoo_bench("check", "--baseline", tmp_path / "thesis.txt", "--results", out, "--update")
-    assert (outcome.code, "is there and no baseline" in outcome.err) == (2, True)
+    assert (outcome.code, "exists and is not a baseline" in outcome.err) == (2, True)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
@@ -275,13 +275,13 @@ def test_check_says_what_broke_and_how_to_accept_it(models, tmp_path, zoo_bench)
     assert document["ok"] is False
     assert {one["action"] for one in document["findings"] if one["model"] == "gated_floor"} == {"ignore"}
     # Accepting shows the change, and then all is well.
-    assert "better breaks too" not in zoo_bench(*arguments).out
+    assert "a better value fails too" not in zoo_bench(*arguments).out
     outcome = zoo_bench(*arguments, "--update")
     assert outcome.code == 0
     assert "740 -> 888" in outcome.out
     assert zoo_bench(*arguments).code == 0
     back = zoo_bench("check", "--baseline", baseline, "--results", tmp_path / "good")
-    assert (back.code, "better breaks too" in back.out) == (1, True)
+    assert (back.code, "a better value fails too" in back.out) == (1, True)
 
 
 def test_a_baseline_that_cannot_be_read_is_replaced_by_update(models, tmp_path, zoo_bench) -> None:

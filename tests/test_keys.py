@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmark.cli.running import run as command
+from benchmark.cli.run import run_command as command
 from benchmark.conditions import Conditions, Limits
 from benchmark.datasets import DATASETS
 from benchmark.reporting import Reporter

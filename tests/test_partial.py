@@ -177,7 +177,7 @@ def test_a_stand_in_is_whole_or_refused(tmp_path) -> None:
     heard = Heard()
     data = open_dataset(DATASETS.get("zrr"), tmp_path, "test", heard, partial=True)
     assert "part" not in data.provenance
-    assert heard.lines == ["zrr-standin: --partial has no meaning here; no other number of images is published for it."]
+    assert heard.lines == ["zrr-standin: --partial changes nothing here, because no number of images is published."]
     (tmp_path / MARKER).write_text(json.dumps({**marker, "counts": {"test": 2, "train": 0}}))
     with pytest.raises(UserError, match="expected 2 files"):
         opened(tmp_path, partial=True)
@@ -234,7 +234,7 @@ def test_more_scenes_than_published_are_refused(scenes, monkeypatch) -> None:
 
 
 def test_blocks_are_opened_in_part(blocks) -> None:
-    with pytest.raises(UserError, match=r"holds uint8 2x2x32x32x3; .* use the 2 images that are there by --partial"):
+    with pytest.raises(UserError, match=r"holds uint8 2x2x32x32x3; .* use the 2 images that are there with --partial"):
         sidd.open_sidd(blocks, "validation")
     data = sidd.open_sidd(blocks, "validation", partial=True)
     assert (len(data), data.provenance["part"]) == (4, "4 of 6")

@@ -182,7 +182,8 @@ def test_migration_takes_out_files_that_are_not_there_and_says_so(zoo_bench, tmp
     (tmp_path / "kept.png").touch()
     record = result("a", 20.0, per_image="scores/x.jsonl", pictures="kept.png", timings="timings/x.json")
     file = write(tmp_path / "r.jsonl", record)
-    assert "2 files, first scores/x.jsonl" in zoo_bench("results", "migrate", file).out
+    done = zoo_bench("results", "migrate", file)
+    assert "2 files that do not exist are no longer named, the first one scores/x.jsonl" in done.out
     (new,) = read_results(file)
     assert new == record.model_copy(update={"per_image": None, "timings": None})
     assert "no longer named" not in zoo_bench("results", "migrate", file).out
@@ -405,7 +406,7 @@ def test_scores_behind_a_link_out_of_the_folder_are_not_read(tmp_path) -> None:
     (tmp_path / "run" / "scores").symlink_to(tmp_path / "elsewhere")
     assert image_scores(record) == {}
     assert "outside of the record's folder" in scores_problem(record)
-    with pytest.raises(UserError, match="by a link"):
+    with pytest.raises(UserError, match="a link leads out"):
         drop(tmp_path / "run" / "r.jsonl", models=("a",))
     assert len(list((tmp_path / "elsewhere").glob("*.jsonl"))) == 1
 
@@ -454,7 +455,7 @@ def test_results_drop_takes_records_and_their_scores(zoo_bench, tmp_path) -> Non
     write(tmp_path / "r.jsonl", result("b", 20.0), result("c", None, status="error", error="no"))
     assert zoo_bench("results", "drop", tmp_path / "r.jsonl").code == 2
     outcome = zoo_bench("results", "drop", tmp_path / "r.jsonl", "--model", "nothing")
-    assert (outcome.code, "no such record" in outcome.err) == (2, True)
+    assert (outcome.code, "no record in" in outcome.err) == (2, True)
     outcome = zoo_bench("results", "drop", tmp_path, "--key", record.key, "--status", "error")
     assert outcome.out.splitlines() == [
         f"dropped {record.key} a on zrr-standin (ok)",

@@ -381,10 +381,10 @@ def test_bands_are_not_run_by_torch_in_an_engines_name(monkeypatch) -> None:
     [
         ({"tile": "0x5"}, "--tile 0x5: expected auto, off or HxW, for example 256x256"),
         ({"tile": "big"}, "--tile big: expected auto, off or HxW"),
-        ({"approximate": True}, "--approximate: .* name their size by --tile HxW"),
-        ({"approximate": True, "tile": "auto"}, "--approximate: .* name their size by --tile HxW"),
+        ({"approximate": True}, "--approximate: .* name it with --tile HxW"),
+        ({"approximate": True, "tile": "auto"}, "--approximate: .* name it with --tile HxW"),
         ({"tile": "auto", "channels_last": True}, "--channels-last: tiles have the memory format that suits them"),
-        ({"tile": "auto", "precision": "bf16"}, "--precision bf16: tiles by torch run in fp32; name an engine"),
+        ({"tile": "auto", "precision": "bf16"}, "--precision bf16: torch runs tiles only in fp32; choose an engine"),
     ],
 )
 def test_conditions_that_tiles_cannot_keep_are_refused(conditions: dict, message: str) -> None:
@@ -396,7 +396,7 @@ def test_conditions_that_tiles_cannot_keep_are_refused(conditions: dict, message
     ("call", "message"),
     [
         (("run", "--dataset", "zrr", "--tile", "0x5"), "--tile 0x5: expected auto, off or HxW"),
-        (("run", "--dataset", "zrr", "--approximate"), "name their size by --tile HxW"),
+        (("run", "--dataset", "zrr", "--approximate"), "name it with --tile HxW"),
         (("profile", "dped", "--size", "64x64", "--tile", "32x32"), "--tile says how the network runs; add --measure"),
         (("profile", "dped", "--measure", "--size", "64x64", "--tile", "32x32"), "Use --tile off, or --approximate"),
         (("train", "x.yaml", "--tile", "auto"), "No such option '--tile'"),

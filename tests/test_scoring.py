@@ -105,13 +105,13 @@ def test_found_shifts_are_reported(folders, zoo_bench) -> None:
     assert document["scores"]["psnr[rgb,aligned]"] == np.inf
     assert "shift" not in score(outputs, targets, metrics=["psnr[rgb]"])["per_image"][0]
     outcome = zoo_bench("score", outputs, targets, "--metrics", "psnr[rgb,aligned]")
-    assert outcome.out.splitlines()[-1] == "1 images shifted, by up to 3.00 pixels"
+    assert outcome.out.splitlines()[-1] == "1 images are shifted, by up to 3.00 pixels"
     plot = outputs.parent / "plots" / "shifts.png"
     assert zoo_bench("score", outputs, targets, "--metrics", "psnr[rgb,aligned]", "--shift-plot", plot).code == 0
     with Image.open(plot) as image:
         assert image.format == "PNG"
     outcome = zoo_bench("score", outputs, targets, "--metrics", "psnr[rgb]", "--shift-plot", plot)
-    assert (outcome.code, "no shifts were searched" in outcome.err) == (2, True)
+    assert (outcome.code, "no shifts were computed" in outcome.err) == (2, True)
 
 
 def test_identical_images_are_counted_beside_the_mean(folders, zoo_bench) -> None:

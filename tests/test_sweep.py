@@ -271,7 +271,7 @@ def test_the_budget_is_printed_and_nothing_is_trained(settings, here, undrawn, t
     outcome = zoo_bench("sweep", settings, "-o", out, "--dry-run", "--workers", 2)
     assert outcome.code == 0
     lines = outcome.out.splitlines()
-    assert lines[0].startswith("6 of 6 points to do; costs of one image of 1x4x32x32")
+    assert lines[0].startswith("6 of 6 points are left to train; costs of one image of 1x4x32x32")
     assert [line.split()[0] for line in lines[2:8]] == [p.name for p in expand(load_sweep(settings))]
     assert "with 2 worker(s)" in lines[-1]
     assert here == ["time_steps"]
@@ -413,7 +413,7 @@ def test_a_named_recipe_and_overrides_of_it(settings, tmp_path) -> None:
         ("max_steps: 12", "max_stps: 12", "widths.yaml: recipe: unknown key 'max_stps'; did you mean max_steps?"),
         ("lr: 1e-2", "lr: fast", "widths.yaml: recipe: lr: Input should be a valid number"),
         ("values: [1]", "values: []", "widths.yaml: families.1.values: List should have at least 1 item"),
-        ("values: [4, 2]", "values: [4, 4]", "a value stands there twice"),
+        ("values: [4, 2]", "values: [4, 4]", "a value occurs twice"),
         ("option: width, values: [4, 2]", "option: widht, values: [4]", "no option 'widht'; did you mean width?"),
         ("values: [1]", "values: [one]", "tiny_net: option width='one' does not fit; expected width: int"),
         ("model: tiny_net, option: width, values: [1]", "model: vdn_w8, option: width, values: [1]", "vdn_w8"),
@@ -422,7 +422,7 @@ def test_a_named_recipe_and_overrides_of_it(settings, tmp_path) -> None:
         ("error: mse", "error: msssim", "plot.error msssim needs msssim[perchannel] among evaluation.metrics"),
         ('["psnr[rgb]"]', '["psnr[rgb]", "psnrr"]', "no metric called 'psnrr'"),
         ("  dataset: tiny", "  dataset: tinny", "tinny"),
-        ("seeds:", "overrides: {seed: 1}\nseeds:", "seed is what families, seeds or threads of the sweep decide"),
+        ("seeds:", "overrides: {seed: 1}\nseeds:", "seed: families, seeds or threads of the sweep decide it"),
         ("crop: 16", "crop: 400", "crop: 400 needs 800x800 pixels"),
         ("vanished: 1e-3", "vanished: 0", "plot.vanished: Input should be greater than 0"),
     ],
@@ -441,7 +441,7 @@ def test_bad_input_is_one_line(settings, here, tmp_path, zoo_bench, old: str, ne
     [
         (["--set", "recipe.max_stps=4"], "unknown key 'max_stps'; did you mean max_steps?"),
         (["--set", "recipe.lr=fast"], "--set: recipe key lr=fast: Input should be a valid number"),
-        (["--set", "recipe.seed=4"], "--set recipe.seed: that is what families, seeds"),
+        (["--set", "recipe.seed=4"], "--set recipe.seed: families, seeds"),
         (["--set", "threads=none"], "--set threads=none"),
         (["--set", "plot.eror=mse"], "unknown key 'eror'; did you mean error?"),
         (["--set", "nonsense"], "--set nonsense: expected KEY=VALUE"),

@@ -468,7 +468,7 @@ def test_bad_input_is_one_line(recipe, tmp_path, zoo_bench, settings, message) -
 def test_a_term_left_out_on_purpose_is_recorded(recipe, tmp_path, zoo_bench) -> None:
     settings = ["--set", "loss=[{name: mse}, {name: vgg}]", "--set", "perceptual=off", "--set", "max_steps=1"]
     outcome = zoo_bench("--plugin", TINY, "train", recipe, *settings, "-o", tmp_path / "run", "--json")
-    assert "without the term vgg" in outcome.err
+    assert "the loss has no term vgg" in outcome.err
     assert json.loads(outcome.out)["dropped_terms"] == ["vgg"]
     assert read_checkpoint(tmp_path / "run" / "weights.safetensors").metadata["dropped_terms"] == "vgg"
 

@@ -291,12 +291,12 @@ def test_what_is_no_other_choice_is_no_question(tmp_path, state, beside) -> None
 def test_take_names_the_weights_and_the_import_says_so(zoo_bench, tmp_path, state) -> None:
     file, out = saved(tmp_path, {"net": {"weights": state, "mean": {"ema": halved(state)}}}), tmp_path / "w.safetensors"
     command = ("weights", "import", "plainunet_8", file, "-o", out)
-    assert "Name one of net.weights, net.mean.ema by" in zoo_bench(*command).err
+    assert "Name one of net.weights, net.mean.ema with" in zoo_bench(*command).err
     assert "has no such dictionary of tensors; it has net.weights" in zoo_bench(*command, "--take", "ema").err
     assert zoo_bench(*command, "--take", "net.mean.ema").code == 0
     assert read_checkpoint(out).metadata["source_part"] == "net.mean.ema"
     assert torch.equal(read_checkpoint(out).state["up1.bias"], state["up1.bias"] / 2)
-    with pytest.raises(UserError, match="holds one network"):
+    with pytest.raises(UserError, match="holds one set of weights"):
         read_checkpoint(out, take="ema")
 
 

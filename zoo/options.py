@@ -33,7 +33,7 @@ def read_options(build: Callable[..., Any]) -> dict[str, Option]:
     options = {}
     for name, parameter in inspect.signature(build).parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise UserError(f"{build.__name__}: *{name} cannot be set from outside; name each option.")
+            raise UserError(f"{build.__name__}: *{name} cannot be an option; give each option an argument of its own.")
         if parameter.default is parameter.empty:
             raise UserError(f"{build.__name__}: option '{name}' needs a default value.")
         annotation = hints.get(name, type(parameter.default))

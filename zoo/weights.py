@@ -97,7 +97,7 @@ def read_checkpoint(path: str | Path, *, take: str | None = None, max_bytes: int
         raise UserError(f"weights: {path} has {size} bytes; files over {max_bytes} bytes are refused.")
     check_sums(file)
     if take is not None and file.suffix in (".safetensors", ".npz"):
-        raise UserError(f"--take {take}: {path} holds one network; only PyTorch checkpoints hold several.")
+        raise UserError(f"--take {take}: {path} holds one set of weights; only PyTorch checkpoints hold several.")
     if file.suffix == ".safetensors":
         state, metadata = _read_safetensors(file)
     elif file.suffix == ".npz":
@@ -151,7 +151,7 @@ def _check_header(file: Path) -> None:
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         if len({key for key, _ in items}) < len(items):
-            raise ValueError("its header has a key twice")
+            raise ValueError("a key occurs twice in its header")
         return dict(items)
 
     json.loads(header, object_pairs_hook=pairs)
@@ -163,7 +163,7 @@ def _read_npz(file: Path) -> dict[str, Tensor]:
         with zipfile.ZipFile(file) as archive:
             size = sum(member.file_size for member in archive.infolist())
         if size > max(_DENSE * file.stat().st_size, 64 << 20):
-            raise ValueError(f"{size:,} bytes of zeros or alike in a file of {file.stat().st_size:,}")
+            raise ValueError(f"its {file.stat().st_size:,} bytes unpack to {size:,}, as only zeros or the like do")
         # Opened here: NumPy leaves a damaged file open.
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return {key: torch.from_numpy(archive[key]) for key in archive.files}
@@ -180,7 +180,7 @@ def _read_pickle(file: Path, take: str | None) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         raise UserError(
             f"weights: {file} is refused: it is not a plain file of tensors ({_one_line(error)})."
-            " Save the state_dict alone, with torch.save or safetensors."
+            " Save only the state_dict, with torch.save or safetensors."
         ) from None
     except _FILE_ERRORS as error:
         raise UserError(f"weights: {file} cannot be read as a PyTorch checkpoint ({_one_line(error)}).") from None
@@ -191,7 +191,7 @@ def _read_pickle(file: Path, take: str | None) -> dict[str, Tensor]:
         return found[take]
     named = [path for path in found if all(part in _WRAPPERS for part in path.split(".") if part)]
     if not named:
-        others = f" Name one of {_names(found)} by `weights import --take NAME`." if found else ""
+        others = f" Name one of {_names(found)} with `weights import --take NAME`." if found else ""
         raise UserError(
             f"weights: {file} holds {_describe(content)}; expected a state_dict of tensors,"
             f" bare or under one of {', '.join(_WRAPPERS)}.{others}"
@@ -298,8 +298,8 @@ def check_fits(model: nn.Module, state: Mapping[str, Tensor], *, name: str, sour
     if wrong:
         raise UserError(
             f"{name}: {source} has weights of another kind: {wrong[0]} is {type_name(state[wrong[0]].dtype)}, expected"
-            f" {type_name(own[wrong[0]].dtype)} ({len(wrong)} in all). Save them as such; quantised ones with their"
-            " scales applied."
+            f" {type_name(own[wrong[0]].dtype)} ({len(wrong)} in all). Save them as that type; multiply"
+            " quantised ones by their scales first."
         )
     if bad := unusable(model, fitted.state):
         raise UserError(

@@ -69,7 +69,7 @@ def check_backend(name: str, precision: str = "fp32") -> None:
     engine = ENGINES[name]
     require(engine.packages, engine.extra, f"--backend {name}")
     if precision not in engine.precisions:
-        raise UserError(f"--precision {precision}: {name} runs in {' or '.join(engine.precisions)} here.")
+        raise UserError(f"--precision {precision}: {name} supports only {' and '.join(engine.precisions)} here.")
     if precision == "bf16" and not has_bf16():
         raise UserError(f"--precision bf16: this processor has no bf16 instructions for {name}; leave the option out.")
 
@@ -84,7 +84,7 @@ def require(packages: Sequence[str], extra: str, what: str) -> None:
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
         raise UserError(
-            f"{what} needs {', '.join(missing)}, not installed here; install it with: pip install 'zoo-bench[{extra}]'"
+            f"{what} needs {', '.join(missing)}, which is not installed; run: pip install 'zoo-bench[{extra}]'"
         )
 
 

@@ -87,5 +87,5 @@ def conversion_error(error: BaseException, target: str) -> EngineError:
     names = re.findall(r"\b(?:aten|prims)[.:]+\w+|\b[a-z_]\w*::\w+", " ".join(reversed(texts)))
     operations = list(dict.fromkeys(name.replace("::", ".") for name in names))
     if not operations:
-        return EngineError(f"not converted for {target}: {in_one_line(error, 300)}")
-    return EngineError(f"{target} has no form of the operation {operations[0]}, which this network uses.")
+        return EngineError(f"the network cannot be converted for {target}: {in_one_line(error, 300)}")
+    return EngineError(f"{target} does not have the operation {operations[0]}, which this network uses.")

@@ -37,7 +37,7 @@ def session_of(file: Path, threads: int) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise EngineError(f"ONNX Runtime does not take the network: {in_one_line(error, 300)}") from error
+        raise EngineError(f"ONNX Runtime does not accept the network: {in_one_line(error, 300)}") from error
 
 
 def pass_of(session: onnxruntime.InferenceSession) -> Pass:

@@ -7,19 +7,25 @@ import os
 
 import click
 
-from benchmark.cli.checking import data_check
-from benchmark.cli.comparing import check, compare
+from benchmark.cli.cache import cache_group
+from benchmark.cli.check import check_command
+from benchmark.cli.compare import compare_command
+from benchmark.cli.data import data_group
+from benchmark.cli.doctor import doctor_command
 from benchmark.cli.errors import OneLineErrors, fail_unforeseen
-from benchmark.cli.exporting import export
-from benchmark.cli.files import data, leaderboard, weights
-from benchmark.cli.images import infer, score
-from benchmark.cli.keeping import cache, results
-from benchmark.cli.machine import doctor
-from benchmark.cli.registered import list_command, profile, show
-from benchmark.cli.running import run
-from benchmark.cli.submitting import submit
-from benchmark.cli.sweeping import sweep
-from benchmark.cli.training import train
+from benchmark.cli.export import export_command
+from benchmark.cli.infer import infer_command
+from benchmark.cli.leaderboard import leaderboard_command
+from benchmark.cli.list import list_command
+from benchmark.cli.profile import profile_command
+from benchmark.cli.results import results_group
+from benchmark.cli.run import run_command
+from benchmark.cli.score import score_command
+from benchmark.cli.show import show_command
+from benchmark.cli.submit import submit_command
+from benchmark.cli.sweep import sweep_command
+from benchmark.cli.train import train_command
+from benchmark.cli.weights import weights_group
 from benchmark.units import MAX_SEED
 from zoo.surroundings import staying
 
@@ -32,16 +38,17 @@ _at_exit = contextlib.ExitStack()
     "plugins",
     multiple=True,
     metavar="FILE.py",
-    help="Register models, datasets or metrics of your own (repeatable).",
+    help="Python file that registers models, datasets or metrics of your own (repeatable).",
 )
 @click.option(
     "--seed",
     type=click.IntRange(0, MAX_SEED),
     default=None,
-    help="Initialises untrained networks and other draws.  [default: 0]",
+    metavar="N",
+    help="Seed of untrained networks and of all other random draws.  [default: 0]",
 )
-@click.option("-v", "--verbose", count=True, help="More detail.")
-@click.option("-q", "--quiet", is_flag=True, help="Only errors.")
+@click.option("-v", "--verbose", count=True, help="Print more details.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only errors.")
 @click.version_option(package_name="zoo-bench", prog_name="zoo-bench")
 @click.pass_context
 def cli(ctx: click.Context, plugins: tuple[str, ...], seed: int | None, verbose: int, quiet: bool) -> None:
@@ -52,27 +59,26 @@ def cli(ctx: click.Context, plugins: tuple[str, ...], seed: int | None, verbose:
 
 
 for command in (
+    cache_group,
+    check_command,
+    compare_command,
+    data_group,
+    doctor_command,
+    export_command,
+    infer_command,
+    leaderboard_command,
     list_command,
-    show,
-    profile,
-    run,
-    infer,
-    export,
-    score,
-    data,
-    weights,
-    leaderboard,
-    results,
-    cache,
-    compare,
-    check,
-    submit,
-    doctor,
-    train,
-    sweep,
+    profile_command,
+    results_group,
+    run_command,
+    score_command,
+    show_command,
+    submit_command,
+    sweep_command,
+    train_command,
+    weights_group,
 ):
     cli.add_command(command)
-data.add_command(data_check)
 
 
 def main() -> None:

@@ -74,7 +74,7 @@ def fail_unforeseen(error: Exception) -> NoReturn:
     from benchmark.host.child import is_out_of_memory
 
     if is_out_of_memory(error):
-        _say(f"out of memory ({in_one_line(error)}); choose something smaller.")
+        _say(f"out of memory ({in_one_line(error)}); choose a smaller image, batch or model.")
         sys.exit(1)
     _say(
         f"internal error, not a mistake of yours: {in_one_line(error)};"

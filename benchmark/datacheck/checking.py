@@ -175,7 +175,7 @@ def _find_root(card: DatasetCard, data_root: str | Path | None, reporter: Report
         reporter.note(f"{card.name}: no --data-root given; checking the embedded stand-in.")
         return card.standin(reporter)
     if not root.is_dir():
-        raise UserError(f"{card.name}: no folder at {root}; download the dataset and pass its root by --data-root.")
+        raise UserError(f"{card.name}: no folder at {root}; download the dataset and pass its root as --data-root.")
     return root
 
 

@@ -52,8 +52,8 @@ class Pattern:
         """Raise UserError unless there is exactly one ``*`` in the file name beside a final ``.*``."""
         if self._stem.count("*") != 1 or "*" in self.folder:
             raise UserError(
-                f"--pairs: '{self.text}' has no single * in the file name for what both files share;"
-                f" expected a rule like {_EXAMPLE}."
+                f"--pairs: '{self.text}' needs exactly one * in the file name, for what both names"
+                f" share; expected a rule like {_EXAMPLE}."
             )
 
     @property
@@ -101,7 +101,7 @@ class PairsSplit:
             if not found and not defects:
                 raise UserError(
                     f"{NAME}: no picture ({', '.join(SUFFIXES)}) matches '{side.text}' in {root};"
-                    f" the rule is '{rule}'. Pass another --data-root or a rule by --pairs, like {_EXAMPLE}."
+                    f" the rule is '{rule}'. Pass another --data-root, or a rule with --pairs, like {_EXAMPLE}."
                     + unread_suffixes(root / side.folder)
                 )
         defects += [*_singles(inputs, targets, sides[1]), *_singles(targets, inputs, sides[0])]
@@ -188,7 +188,7 @@ def _find(root: Path, pattern: Pattern, defects: list[Defect], not_as: Pattern |
     except OSError as error:
         raise UserError(
             f"{NAME}: {folder} cannot be listed ({error.strerror or error}); expected the pictures '{pattern.text}'."
-            f" Pass another --data-root or a rule by --pairs, like {_EXAMPLE}."
+            f" Pass another --data-root, or a rule with --pairs, like {_EXAMPLE}."
         ) from error
     found: dict[str, Path] = {}
     for path in paths:

@@ -59,7 +59,7 @@ PUBLISHED_MEDIUM, PUBLISHED_SMALL = (160, 320), (160, 160)
 
 _FOLDER = re.compile(r"(\d{4,})_\d{3}_[A-Z0-9]+_\d{5}_\d{5}_\d{4}_[LNH]")
 _FILE = re.compile(r"(?:(\d{4,})_)?(NOISY|GT)_SRGB_(\d{3})\.png", re.IGNORECASE)
-_ADVICE = "Download the dataset and pass its root by --data-root."
+_ADVICE = "Download the dataset and pass its root as --data-root."
 
 
 class SiddBlocks:
@@ -222,7 +222,7 @@ class SiddFolders:
             return counts, []
         found = f"has {pairs} pairs in {folders} folders"
         expected = f"{published[1]} pairs in {published[0]} folders, the whole of SIDD-{layout.capitalize()}"
-        hint = f" Or use the {pairs} pairs that are there by --partial." if is_part else ""
+        hint = f" Or use the {pairs} pairs that are there with --partial." if is_part else ""
         return counts, [Defect(self._folder, "count", found, expected, _ADVICE + hint)]
 
 
@@ -233,7 +233,7 @@ def open_sidd(root: Path, split: str, *, skip_bad: bool = False, partial: bool =
     if split == "train":
         return SiddFolders(root, skip_bad=skip_bad, partial=partial)
     if split == "benchmark":
-        raise UserError(f"{NAME}: the benchmark blocks have no public targets; write a file by `zoo-bench submit`.")
+        raise UserError(f"{NAME}: the benchmark blocks have no public targets; use `zoo-bench submit` for them.")
     raise UserError(f"{NAME}: unknown split '{split}'; expected one of {', '.join(SPLITS)}.")
 
 
@@ -261,7 +261,7 @@ def read_blocks(name: str, root: Path, stem: str, images: int, *, fewest: int | 
         if dtype == "uint8" and (fits(shape, least) or fits(shape[::-1], least)):
             return
         found = next((one for one in (shape, shape[::-1]) if dtype == "uint8" and fits(one, 1)), None)
-        hint = f" Or use the {found[0]} images that are there by --partial." if found and fewest == images else ""
+        hint = f" Or use the {found[0]} images that are there with --partial." if found and fewest == images else ""
         raise UserError(
             f"{name}: {path} holds {dtype} {'x'.join(map(str, shape))};"
             f" expected uint8 {'x'.join(map(str, expected))}. Download it again.{hint}"
@@ -305,7 +305,7 @@ def find_scenes(name: str, root: Path) -> Path:
     for _ in range(3):
         found = [folder for folder in level if any(_FOLDER.fullmatch(path.name) for path in _folders(folder))]
         if len(found) > 1:
-            raise UserError(f"{name}: scenes in {found[0]} and in {found[1]}; pass one of the two by --data-root.")
+            raise UserError(f"{name}: scenes in {found[0]} and in {found[1]}; pass one of the two as --data-root.")
         if found:
             return found[0]
         level = [path for folder in level for path in _folders(folder)]

@@ -124,7 +124,7 @@ class ZrrSplit:
     def _hint(self, there: int, whole: int) -> str:
         """Return what else can be done where not all is there."""
         if there:
-            return f" Or use the {there} of {whole} {self.split} pairs that are there by --partial."
+            return f" Or use the {there} of {whole} {self.split} pairs that are there with --partial."
         other = "train" if self._part == "test" else "test"
         if (self.root / other / RAW_FOLDER).is_dir():
             return f" There is a {other} folder: for its images pass --split {other}."

@@ -162,7 +162,7 @@ def _read_jpeg(content: bytes) -> Container:
         elif marker == 0xE2 and data.startswith(_ICC_HEAD) and len(data) > len(_ICC_HEAD) + 2:
             profile[data[len(_ICC_HEAD)]] = data[len(_ICC_HEAD) + 2 :]
         if scans > _MOST_SCANS:
-            raise LayoutError(f"a JPEG of more than {_MOST_SCANS} scans, as only made-up ones have. Save it anew")
+            raise LayoutError(f"a JPEG of more than {_MOST_SCANS} scans, which only a made-up file has. Save it again")
         # Of what applications add, only the segments of JFIF and Adobe say something about colours.
         if marker in (0xE0, 0xEE) or not (0xE0 <= marker <= 0xEF or marker == 0xFE):
             kept.append(content[position:end])
@@ -232,7 +232,7 @@ class _Tiff:
     def __init__(self, content: bytes) -> None:
         head = content[:4]
         if head not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-            raise ValueError("no TIFF head")
+            raise ValueError("no TIFF header")
         self.content, self.order, self.big = content, "<" if head[:2] == b"II" else ">", b"+" in head
         self.size, self.pointer = (20, "Q") if self.big else (12, "I")
         (self.first,) = struct.unpack_from(f"{self.order}{self.pointer}", content, 8 if self.big else 4)

@@ -211,7 +211,7 @@ def _from_pillow(container: Container, content: bytes, draft: int | None) -> Pic
                 f"a TIFF of a kind that is not read ({describe_tiff(content)}); expected grey or RGB with 8 or 16 bits."
                 " Save it as 16-bit PNG or TIFF"
             ) from None
-        raise ValueError("its head is damaged") from None
+        raise ValueError("its header is damaged") from None
     size = image.size[1], image.size[0]
     bits = content[24] if format == "PNG" else 1 if image.mode == "1" else container.bits
     # Pillow knows no palette, grey or alpha of less or more than 8 bits; the head of a PNG says what it is.
@@ -225,7 +225,7 @@ def _from_pillow(container: Container, content: bytes, draft: int | None) -> Pic
     _refuse_bombs(size, len(image.getbands()) * max(bits, 8) // 8, len(content))
     deep = kind == "RGB" and bits == 16
     if deep and format == "TIFF" and not {_raw_mode(tile) for tile in image.tile} <= set(_OTHER_ORDER):
-        raise LayoutError("a 16-bit TIFF with separate colour planes; expected interleaved colours. Save it so")
+        raise LayoutError("a 16-bit TIFF with separate colour planes; expected interleaved colours. Save it with those")
     if draft is not None and format == "JPEG" and min(size) >= draft:
         image.draft(None, (size[1] // 8, size[0] // 8))
     image.load()
@@ -246,7 +246,7 @@ def _refuse_bombs(size: tuple[int, int], pixel: int, file: int) -> None:
     if room > max(_BOMB_BYTES, _BOMB_RATIO * file):
         raise LayoutError(
             f"a picture of {size[0]}x{size[1]} pixels, {room >> 20} MiB, in a file of {file} bytes, as only damaged or"
-            " made-up ones are; expected a photograph. Copy it again"
+            " made-up files have; expected a photograph. Copy it again"
         )
 
 

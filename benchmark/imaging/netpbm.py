@@ -28,12 +28,12 @@ def read_netpbm(content: bytes, most_pixels: int) -> tuple[NDArray[Any], int]:
     for _ in range(3):
         found = _FIELD.match(content, position)
         if found is None:
-            raise EOFError("its head is cut off or damaged")
+            raise EOFError("its header is cut off or damaged")
         numbers.append(int(found[1]))
         position = found.end()
     width, height, largest = numbers
     if not width or not height or not 0 < largest < 1 << 16:
-        raise ValueError(f"its head says {width}x{height} pixels of at most {largest}")
+        raise ValueError(f"its header says {width}x{height} pixels of at most {largest}")
     if width * height > most_pixels:
         raise LayoutError(f"a picture of {width}x{height} pixels; expected fewer than {most_pixels}. Cut it into parts")
     count = width * height * _CHANNELS[kind]
@@ -48,7 +48,7 @@ def read_netpbm(content: bytes, most_pixels: int) -> tuple[NDArray[Any], int]:
             raise LayoutError("a file of several pictures; expected one. Save the one that is meant by itself")
         counts = np.frombuffer(content, dtype, count, position + 1)
     if counts.min() < 0 or counts.max() > largest:
-        raise ValueError(f"values of {counts.min()} to {counts.max()} where its head says {largest}")
+        raise ValueError(f"values of {counts.min()} to {counts.max()} where its header says {largest}")
     shape = (height, width, 3) if _CHANNELS[kind] == 3 else (height, width)
     return counts.astype(np.uint8 if largest < 256 else np.uint16).reshape(shape), largest
 

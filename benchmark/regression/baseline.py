@@ -111,7 +111,7 @@ def _record(line: Any, where: str) -> Result:
 def refuse_other_files(path: Path) -> None:
     """Raise UserError where a baseline would replace a file that is none."""
     if path.exists() and not is_baseline(path):
-        raise UserError(f"--baseline {path}: is there and no baseline; name another file to write to.")
+        raise UserError(f"--baseline {path}: this file exists and is not a baseline; name another file to write to.")
 
 
 def write_baseline(path: Path, kept: Iterable[Kept]) -> int:

@@ -56,7 +56,7 @@ def check(baseline: ResultSet, results: ResultSet, thresholds: Thresholds | None
     for pattern in thresholds.ignore:
         if not any(fnmatchcase(name, pattern) for name in names):
             example = names[0] if names else "unet/macs"
-            raise UserError(f"ignore: '{pattern}' fits no MODEL/MEASUREMENT; expected a pattern such as '{example}'.")
+            raise UserError(f"ignore: '{pattern}' matches no MODEL/MEASUREMENT; expected one such as '{example}'.")
     return Report(comparison, [Decision(finding, _decide(finding, thresholds)) for finding in comparison.findings])
 
 

@@ -50,7 +50,7 @@ def report_markdown(report: Report, command: str) -> str:
     """Return a gate's report as Markdown for a comment on a pull request."""
     comparison, failures, warnings = report.comparison, report.failures, report.warnings
     head = "passes ✓" if report.passes else f"fails: {_number(len(failures), 'measurement')} broke"
-    parts = [f"### zoo-bench check {head}", f"against {markdown_code(comparison.before)}: {_summary(comparison)}"]
+    parts = [f"### zoo-bench check {head}", f"compared with {markdown_code(comparison.before)}: {_summary(comparison)}"]
     if failures:
         parts += [_markdown_table(_sorted(failures)), f"If this is meant, accept it: {markdown_code(command)}"]
     if warnings:
@@ -70,9 +70,10 @@ def report_text(report: Report, command: str) -> str:
             rows = [["  ", one_line(finding.measurement), finding.verdict, finding.reported] for finding in some]
             lines.append(tabulate(rows, tablefmt="plain", disable_numparse=True))
     lines += [reasons] if (reasons := _incomparable(comparison)) else []
-    lines.append(f"{'ok' if report.passes else 'broken'}: {_summary(comparison)}, against {visible(comparison.before)}")
+    verdict = "ok" if report.passes else "broken"
+    lines.append(f"{verdict}: {_summary(comparison)}, compared with {visible(comparison.before)}")
     if any(finding.verdict == "better" for finding in failures):
-        lines.append("better breaks too where a value must stay as it is: a lost layer makes a network cheaper")
+        lines.append("a better value fails too where values must not change: a network that lost a layer is cheaper")
     if failures:
         lines += ["", "If this is meant, accept the results as the new baseline:", f"  {visible(command)}"]
     return "\n".join(lines)

@@ -99,12 +99,12 @@ def _remove_scores(folder: Path, key: str) -> None:
     scores = folder / "scores"
     path = scores / f"{key}.jsonl"
     if scores.resolve() != folder.resolve() / "scores":
-        raise UserError(f"{path}: lies outside of {folder}, by a link; the records are gone, remove it by hand.")
+        raise UserError(f"{path}: a link leads out of {folder}; the records are removed, remove this file by hand.")
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be removed ({error.strerror}); the records are gone. Remove it by hand, or the next run"
+            f"{path}: cannot be removed ({error.strerror}); the records are removed. Remove this too, or the next run"
             " takes these scores."
         ) from None
 

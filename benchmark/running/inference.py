@@ -109,10 +109,10 @@ def infer(
     check(conditions)
     if conditions.by_torch and not conditions.is_plain:
         raise UserError(
-            f"--precision {conditions.precision}: infer by torch runs in fp32; name an engine by --backend."
+            f"--precision {conditions.precision}: torch runs infer only in fp32; choose an engine with --backend."
         )
     if mlp_precision != "fp32" and not conditions.by_torch:
-        raise UserError(f"--mlp-precision {mlp_precision}: by torch alone; leave --backend out.")
+        raise UserError(f"--mlp-precision {mlp_precision}: only torch has this; leave --backend out.")
     if approximate and tile == "off":
         raise UserError("--approximate: --tile off cuts no tiles; leave one of the two out.")
     files, folder = [Path(file) for file in inputs], Path(out)

@@ -97,8 +97,8 @@ class Session:
         spec = self.spec_of(entry)
         if is_unknown(spec.code):
             self.reporter.note(
-                f"{entry.label}: its code is in no file, so nothing can tell whether it is the same next time, and no"
-                " earlier record is taken for it. Register it in a file and give that by --plugin."
+                f"{entry.label}: its code is in no file, so nobody can tell whether it is the same next time, and no"
+                " earlier record is taken for it. Register it in a file and pass that with --plugin."
             )
         previous = self.store.latest().get(spec.key())
         if previous and previous.is_edited and rerun != "never":
@@ -142,7 +142,7 @@ class Session:
             return True
         self.reporter.note(
             f"{entry.label}: registered in this process only, so it runs here, without limits and protection from"
-            " crashes; a file given by --plugin runs in processes of its own."
+            " crashes; models of a file passed with --plugin run in processes of their own."
         )
         return False
 

@@ -74,10 +74,10 @@ def submit(
         raise UserError(f"submit: {model} is a {entry.card.task} model; SIDD needs {TASK}.")
     entry.tell_notes(reporter)
     if not entry.scored:
-        raise UserError(f"submit: {model} is untrained; its blocks would mean nothing. Pass --weights.")
+        raise UserError(f"submit: {model} is untrained; its output would mean nothing. Pass --weights.")
     benchmark = SiddBenchmark(Path(data_root))
     if benchmark.provenance["standin"]:
-        reporter.note(f"submit: {benchmark.name} is synthetic: these files are for trying out, not for the sites.")
+        reporter.note(f"submit: {benchmark.name} is synthetic: use these files for a trial only, not for the sites.")
     network, spec = entry.build(), entry.card.input_for(entry.options)
     blocks = np.empty((benchmark.num_images, BLOCKS, 256, 256, 3), np.float32)
     watch = Stopwatch()

@@ -38,7 +38,7 @@ def open_split(card: DatasetCard, root: Path, split: str, *, skip_bad: bool = Fa
 def note_partial(card: DatasetCard, name: str, *, standin: bool, reporter: Reporter) -> None:
     """Say where --partial has no meaning: a stand-in is whole, and what a user's own folder holds is all of it."""
     if standin or "partial" not in inspect.signature(card.open).parameters:
-        reporter.note(f"{name}: --partial has no meaning here; no other number of images is published for it.")
+        reporter.note(f"{name}: --partial changes nothing here, because no number of images is published.")
 
 
 def open_with_root(
@@ -58,7 +58,7 @@ def open_with_root(
     root = Path(data_root) if data_root is not None else _root_from_environment(card, reporter)
     if root is not None:
         if not root.is_dir():
-            raise UserError(f"{card.name}: no folder at {root}; download the dataset and pass its root by --data-root.")
+            raise UserError(f"{card.name}: no folder at {root}; download the dataset and pass its root as --data-root.")
         dataset = _announced(open_split(card, root, split, skip_bad=skip_bad, partial=partial), reporter)
         if partial:
             note_partial(card, dataset.name, standin=bool(dataset.provenance.get("standin")), reporter=reporter)

@@ -219,7 +219,7 @@ def budget_lines(document: Mapping[str, Any]) -> list[str]:
     """Return the budget as lines for people."""
     shape = "x".join(map(str, document["input_shape"]))
     lines = [
-        f"{document['points_left']} of {document['points']} points to do; costs of one image of {shape};"
+        f"{document['points_left']} of {document['points']} points are left to train; costs of one image of {shape};"
         f" time and memory predicted",
         f"{'point':28} {'params':>12} {'FLOPs [G]':>10} {'time':>9} {'memory':>9}",
     ]
@@ -230,8 +230,8 @@ def budget_lines(document: Mapping[str, Any]) -> list[str]:
         lines.append(f"{row['point']:28} {params:>12} {flops:>10} {clock(row['seconds']):>9} {memory:>9}")
         lines += [f"  {row[key]}" for key in ("error", "incomplete") if row.get(key)]
     lines.append(
-        f"about {clock(document['seconds'])} with {document['workers']} worker(s), {clock(document['core_seconds'])} of"
-        f" points in all; {document['memory_bytes'] / GIB:.2f} GiB at once;"
+        f"about {clock(document['seconds'])} with {document['workers']} worker(s), {clock(document['core_seconds'])}"
+        f" for all points in turn; {document['memory_bytes'] / GIB:.2f} GiB at once;"
         f" {document['disk_bytes'] / GIB:.2f} GiB of checkpoints"
     )
     return lines

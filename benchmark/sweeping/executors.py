@@ -115,7 +115,7 @@ class RayExecutor:
             reason = " ".join(str(error).split())[:160]
             where = "--engine ray" if address is None else f"--address {address}"
             raise UserError(
-                f"{where}: no Ray cluster answers ({reason}); start one by `ray start --head`, or use --engine local."
+                f"{where}: no Ray cluster answers ({reason}); start one with `ray start --head`, or use --engine local."
             ) from None
         cores = int(self.ray.cluster_resources().get("CPU", 1))
         self.workers = min(workers or cores, max(1, cores // threads))

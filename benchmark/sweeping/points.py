@@ -83,7 +83,7 @@ def _recipe_of(plan: SweepPlan, card: ModelCard, options: Mapping[str, Any], see
         return base
     taken = sorted(own.keys() & {key.split(".")[0] for key in plan.recipe_overrides})
     if taken:
-        raise UserError(f"--set recipe.{taken[0]}: that is what families, seeds or threads of the sweep decide.")
+        raise UserError(f"--set recipe.{taken[0]}: families, seeds or threads of the sweep decide it; leave it out.")
     return settings_of(base.model_dump(), Recipe, plan.recipe_source, plan.recipe_overrides, flag="--set: recipe key")
 
 

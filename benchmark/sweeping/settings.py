@@ -40,7 +40,7 @@ class Family(_Strict):
     @model_validator(mode="after")
     def _members_differ(self) -> Family:
         if len({str(value) for value in self.values}) < len(self.values):
-            raise ValueError(f"values of {self.name}: a value stands there twice")
+            raise ValueError(f"values of {self.name}: a value occurs twice")
         if self.option in self.options:
             raise ValueError(f"options of {self.name}: {self.option} is the option that varies; leave it out")
         return self
@@ -101,7 +101,7 @@ class Sweep(_Strict):
             raise ValueError("families: two have the same name")
         taken = {"model", "options", "seed", "threads"} & {key.split(".")[0] for key in self.overrides}
         if taken:
-            raise ValueError(f"overrides: {sorted(taken)[0]} is what families, seeds or threads of the sweep decide")
+            raise ValueError(f"overrides: {sorted(taken)[0]}: families, seeds or threads of the sweep decide it")
         needed = METRIC_OF_ERROR[self.plot.error]
         if needed not in self.evaluation.metrics:
             raise ValueError(f"plot.error {self.plot.error} needs {needed} among evaluation.metrics")

@@ -102,7 +102,7 @@ def read_state(folder: Path) -> State | None:
         raise UserError(f"train: {file} is damaged ({words_of(error, 120)}); start in another folder.") from None
     except (pickle.UnpicklingError, AttributeError):
         pass
-    raise UserError(f"train: {file} is not a state of this version; start in another folder by -o.")
+    raise UserError(f"train: {file} is not a state of this version; start in another folder with -o.")
 
 
 def _checked(state: State) -> State:
@@ -146,21 +146,21 @@ def check_resumable(
         key, old, new = difference
         raise UserError(
             f"train: {folder} holds a run of another recipe: {shortened(key)} was {shown(old)} there,"
-            f" it is {shown(new)} here. Restore it or start in another folder by -o."
+            f" it is {shown(new)} here. Restore it or start in another folder with -o."
         )
     if state.data_digest != data_digest:
         raise UserError(
             f"train: {folder} holds a run on other data (digest {state.data_digest[:12]}, here {data_digest[:12]}"
             f"{f' of {part} images' if part else ''});"
-            " pass the same --data-root or start in another folder by -o."
+            " pass the same --data-root or start in another folder with -o."
         )
     if state.processes is not None and state.processes != processes:
         raise UserError(
             f"train: {folder} was trained by {state.processes} process(es) up to step {state.step} ({state.samples}"
             f" samples seen); with {processes} a step takes {recipe.batch_size * processes} samples instead of"
-            f" {recipe.batch_size * state.processes}. Use {state.processes}, or start in another folder by -o."
+            f" {recipe.batch_size * state.processes}. Use {state.processes}, or start in another folder with -o."
         )
     if not resume:
         raise UserError(
-            f"train: {folder} holds a run at step {state.step}; pass --resume to go on, or another folder by -o."
+            f"train: {folder} holds a run at step {state.step}; pass --resume to continue, or another folder with -o."
         )

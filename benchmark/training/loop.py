@@ -181,7 +181,7 @@ def prepare(recipe: Recipe, name: str, folder: Path, *, resume: bool, reporter: 
                 raise
             # Of the right types, but not what this network and optimiser wrote.
             reason = f"does not fit this run ({in_one_line(error)})"
-            raise UserError(f"train: {folder / STATE} {reason}; start in another folder by -o.") from error
+            raise UserError(f"train: {folder / STATE} {reason}; start in another folder with -o.") from error
         run.held = held.pop_all()
     return run
 
@@ -192,7 +192,7 @@ def _hold(folder: Path, fabric: Any, held: ExitStack) -> None:
     if fabric.is_global_zero:
         try:
             make_writable(folder, "-o")
-            busy = f"train: another training runs in {folder}; wait for it or name another folder by -o."
+            busy = f"train: another training runs in {folder}; wait for it or name another folder with -o."
             held.enter_context(alone(folder / "train", busy))
             remove_partials(folder)
         except UserError as error:
@@ -237,7 +237,7 @@ def _open_log(run: Run, state: State | None, *, resume: bool) -> None:
         started = {"recipe": run.recipe.model_dump(mode="json"), "dropped_terms": run.objective.dropped}
         run.log.write("start", 0, name=run.name, data_digest=run.data.digest, **started)
         run.reporter.note(
-            f"{'no checkpoint yet, from the start' if resume else 'training'}: {run.recipe.model} on"
+            f"{'no checkpoint yet, training from the start' if resume else 'training'}: {run.recipe.model} on"
             f" {run.data.cache.dataset.name}, {run.total_steps} steps of {run.recipe.batch_size} x"
             f" {run.fabric.world_size}, {run.data.plan.steps_per_epoch} an epoch, in {run.folder}"
         )
@@ -246,7 +246,7 @@ def _open_log(run: Run, state: State | None, *, resume: bool) -> None:
         if state.processes is None:
             run.reporter.note(
                 f"warning: {STATE} of an older version does not say how many processes wrote it;"
-                f" {run.fabric.world_size} is taken for granted."
+                f" {run.fabric.world_size} is assumed."
             )
 
 

@@ -46,7 +46,7 @@ def check_msssim_side(side: int) -> None:
     if side < MSSSIM_SMALLEST_SIDE:
         raise UserError(
             f"loss msssim: targets of {side} pixels are too small; expected sides of at least {MSSSIM_SMALLEST_SIDE}"
-            " (five scales, window of 11). Choose a larger crop or the loss mse alone."
+            " (five scales, window of 11). Choose a larger crop or only the loss mse."
         )
 
 
@@ -109,7 +109,7 @@ def _fetched_state() -> Mapping[str, Tensor]:
         reason = " ".join(str(error).split())[:100]
         raise UserError(
             f"loss vgg: the pretrained weights of timm's vgg19 cannot be fetched ({type(error).__name__}: {reason})."
-            " Give a file by --set perceptual=vgg19.safetensors, or train without the term by --set perceptual=off."
+            " Pass a file with --set perceptual=vgg19.safetensors, or train without the term with --set perceptual=off."
         ) from error
 
 

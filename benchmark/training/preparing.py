@@ -103,7 +103,8 @@ def make_objective(recipe: Recipe, data: Data, reporter: Reporter) -> Objective:
     perceptual = load_perceptual(recipe.perceptual) if wanted else None
     objective = Objective(recipe, data.cut.spec, perceptual)
     if objective.dropped:
-        reporter.note(f"train: without the term {', '.join(objective.dropped)} (perceptual: off); the weights say so.")
+        terms = ", ".join(objective.dropped)
+        reporter.note(f"train: the loss has no term {terms} (perceptual: off); the weights record this.")
     return objective
 
 

@@ -1,4 +1,4 @@
-"""Experiment grids: sweep."""
+"""``zoo-bench sweep``."""
 
 from __future__ import annotations
 
@@ -7,83 +7,79 @@ from typing import Any
 
 import click
 
-from benchmark.cli.arguments import echo, echo_lines, json_option, key_values, partial_option, print_json, start
 from benchmark.cli.errors import EXIT_INTERRUPTED
+from benchmark.cli.options import json_option, mapping_option, partial_option
+from benchmark.cli.printing import echo, echo_lines, print_result
+from benchmark.cli.starting import start
 
 
-@click.command()
+@click.command("sweep")
 @click.argument("sweep", metavar="SWEEP.yaml")
-@click.option(
+@mapping_option(
     "--set",
     "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="A key of the sweep, recipe.KEY of its recipe (repeatable).",
+    "Replace a key of the sweep; recipe.KEY replaces one of its recipe (repeatable).",
+    expected="KEY=VALUE, a key of the sweep, or recipe.KEY=VALUE",
 )
-@click.option("-o", "--out", metavar="DIR", help="Records, figures, checkpoints of the points.  [default: runs/SWEEP]")
+@click.option(
+    "-o", "--out", metavar="DIR", help="Folder for the records, figures and checkpoints.  [default: runs/SWEEP]"
+)
 @click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
-    help="Processes of this machine, or Ray; results are the same.",
+    help="Train in processes of this machine, or with Ray. The results are the same.",
 )
-@click.option("--address", metavar="ADDR", help="Of a Ray cluster; default: one of its own on this machine.")
+@click.option("--address", metavar="ADDR", help="Address of the Ray cluster.  [default: a new one on this machine]")
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Points at a time.  [default: as many as there are cores for their threads]",
+    help="Number of points trained at the same time.  [default: as many as the cores allow]",
 )
-@click.option("--dry-run", is_flag=True, help="Print what it would take, and train nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what the sweep would take, and train nothing.")
 @partial_option
 @json_option
 @click.pass_context
-def sweep(
+def sweep_command(
     ctx: click.Context,
     sweep: str,
-    settings: tuple[str, ...],
+    settings: dict[str, str],
     out: str | None,
     engine: str,
     address: str | None,
     workers: int | None,
     dry_run: bool,
     partial: bool,
-    as_json: bool,
 ) -> None:
-    """Train and test a grid of networks: a file, or the name of a shipped one (configs/sweeps).
+    """Train and test a grid of networks.
 
-    The same command goes on where an interrupted one stopped; points that failed are tried again.
+    SWEEP.yaml is a file, or the name of a sweep in configs/sweeps. The same command continues an interrupted sweep;
+    points that failed are tried again.
     """
-    reporter = start(ctx, as_json=as_json)
+    reporter = start(ctx)
     from benchmark.config import parse_value
     from benchmark.sweeping import session as sweeps
     from benchmark.sweeping.budget import budget_lines
 
-    given = key_values("--set", settings, "KEY=VALUE, a key of the sweep, or recipe.KEY=VALUE")
-    overrides: dict[str, Any] = {key: parse_value(value) for key, value in given.items()}
+    overrides: dict[str, Any] = {key: parse_value(value) for key, value in settings.items()}
     if partial:
         overrides["recipe.partial"] = True
     if ctx.obj["seed"] is not None:
         overrides["seeds"] = [ctx.obj["seed"]]
     if dry_run:
         document = sweeps.budget(sweep, out, overrides=overrides, workers=workers, reporter=reporter)
-        if as_json:
-            print_json(ctx, document)
-        else:
-            echo_lines("\n".join(budget_lines(document)))
+        print_result(ctx, document, lambda document: echo_lines("\n".join(budget_lines(document))))
         return
     try:
         document = sweeps.sweep(
             sweep, out, overrides=overrides, engine=engine, address=address, workers=workers, reporter=reporter
         )
     except KeyboardInterrupt:
-        reporter.note("interrupted; the same command goes on where it stopped.")
+        reporter.note("interrupted; the same command continues the sweep.")
         ctx.exit(EXIT_INTERRUPTED)
-    if as_json:
-        print_json(ctx, document)
-    else:
-        _print_summary(document)
+    print_result(ctx, document, _print_summary)
     if document["failed"]:
         echo(f"zoo-bench: {len(document['failed'])} point(s) failed: {', '.join(document['failed'])}", err=True)
         ctx.exit(1)

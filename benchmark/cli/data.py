@@ -1,4 +1,4 @@
-"""Audit a dataset's folder."""
+"""``zoo-bench data``: make, check."""
 
 from __future__ import annotations
 
@@ -8,19 +8,56 @@ from typing import Any
 
 import click
 
-from benchmark.cli.arguments import echo, json_option, partial_option, print_json, start, white_option
+from benchmark.cli.options import data_root_option, json_option, pairs_option, partial_option, white_option
+from benchmark.cli.printing import echo, print_result
+from benchmark.cli.starting import seed_of, start
 
+# Problems of one kind that are printed.
 _SHOWN = 20
 
 
-@click.command("check")
+@click.group("data")
+def data_group() -> None:
+    """Make a stand-in dataset, or check the files of a dataset."""
+
+
+@data_group.command("make")
 @click.argument("name")
-@click.option("--data-root", metavar="DIR", help="The dataset's folder.  [default: $ZOO_BENCH_DATA/NAME, stand-in]")
-@click.option("--pairs", metavar="RULE", help="For pairs: partners by name, e.g. '*_real.* -> *_mean.*'.")
+@click.option("--out", required=True, metavar="DIR", help="Folder to write: a new or an empty one.")
+@click.option("--seed", type=int, metavar="N", help="Seed of the random draws.  [default: 0]")
+@click.option(
+    "--photos",
+    metavar="DIR",
+    help="Make the stand-in from the pictures in this folder. The same command continues an interrupted one.",
+)
+@click.option(
+    "--count",
+    type=click.IntRange(min=2),
+    metavar="N",
+    help="With --photos: number of pairs or scenes.  [default: one per picture]",
+)
+@click.pass_context
+def data_make(ctx: click.Context, name: str, out: str, seed: int | None, photos: str | None, count: int | None) -> None:
+    """Write a stand-in for dataset NAME, in the layout of the real one."""
+    reporter = start(ctx)
+    from benchmark.catalogue import make_standin
+
+    seed = seed_of(ctx) if seed is None else seed
+    pictures = Path(photos) if photos else None
+    make_standin(name, Path(out), seed=seed, photos=pictures, count=count, reporter=reporter)
+    echo(f"wrote {out}")
+
+
+@data_group.command("check")
+@click.argument("name")
+@data_root_option
+@pairs_option
 @white_option
 @partial_option
-@click.option("--manifest", metavar="FILE", help="Write a sha256 per file here, as `sha256sum -c` reads it.")
-@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Threads.  [default: one per core]")
+@click.option(
+    "--manifest", metavar="FILE", help="Also write the sha256 of each file to FILE, as `sha256sum -c` reads it."
+)
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Number of threads.  [default: one per core]")
 @json_option
 @click.pass_context
 def data_check(
@@ -32,9 +69,11 @@ def data_check(
     partial: bool,
     manifest: str | None,
     workers: int | None,
-    as_json: bool,
 ) -> None:
-    """Check the files of dataset NAME: complete, undamaged, of the right kind; exit 1 with a list otherwise."""
+    """Check that the files of dataset NAME are complete and undamaged.
+
+    The exit status is 1 if there are problems, and a list names them.
+    """
     reporter = start(ctx)
     from benchmark.datacheck.checking import check_dataset
 
@@ -42,10 +81,7 @@ def data_check(
     document = check_dataset(
         name, data_root, pairs=pairs, white=white, partial=partial, manifest=path, workers=workers, reporter=reporter
     )
-    if as_json:
-        print_json(ctx, document)
-    else:
-        _print_text(document)
+    print_result(ctx, document, _print_text)
     if not document["ok"]:
         ctx.exit(1)
 
@@ -55,7 +91,7 @@ def _print_text(document: dict[str, Any]) -> None:
     _print_list(document["remarks"], "remark: ")
     if "cfa" in document and "cfa" not in shown:
         for other in document["cfa"]["others"]:
-            echo(f"{other['file']}: looks like {other['phase']}; no problem by itself, but look at it")
+            echo(f"{other['file']}: looks like {other['phase']}; this is no problem by itself, but look at the file")
     files = f"{document['files']:,} files, {document['bytes'] / 1e6:,.1f} MB"
     if "cfa" in document:
         votes = ", ".join(f"{name} {count}" for name, count in sorted(document["cfa"]["votes"].items())) or "none"

@@ -1,17 +1,16 @@
-"""This machine: doctor; and the options of commands that measure on it."""
+"""The options that say how a network runs, and the parsing of their values."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
-from benchmark.cli.arguments import echo_lines, json_option, parse_tile, print_json, start
+from benchmark.cli.options import Command, all_options
 from zoo.errors import UserError, shortened
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 _UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
 _UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
@@ -19,6 +18,15 @@ _UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 def parse_limit(ctx: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
     """Return what ``--memory-limit`` says, in bytes."""
     return None if text is None else parse_bytes(text)
+
+
+def parse_tile(ctx: click.Context, parameter: click.Parameter, text: str | None) -> str | tuple[int, int] | None:
+    """Return what ``--tile`` says: "auto", "off" or (height, width)."""
+    if text is None or text in ("auto", "off"):
+        return text
+    from benchmark.conditions import tile_of
+
+    return tile_of(text)
 
 
 def parse_bytes(text: str) -> int:
@@ -33,49 +41,58 @@ def parse_bytes(text: str) -> int:
     return int(float(match[1]) * unit)
 
 
+TILE_HELP = (
+    "Run large images in pieces, with the output of the whole image: auto chooses the pieces, HxW gives their size in"
+    " pixels of the network's input, off turns it off."
+)
 backend_option = click.option(
     "--backend",
     type=click.Choice(["torch", "onnxruntime", "openvino"]),
-    help="What runs the network; engines come with zoo-bench[onnx] and [openvino].  [default: torch]",
+    help="Engine that runs the network; zoo-bench[onnx] and zoo-bench[openvino] install the others.  [default: torch]",
+)
+memory_limit_option = click.option(
+    "--memory-limit",
+    callback=parse_limit,
+    metavar="SIZE",
+    help="Most resident memory that a process may take: 4GiB, 512MiB or a number of bytes.",
 )
 precision_option = click.option(
-    "--precision", type=click.Choice(["fp32", "bf16"]), help="Of planes, weights.  [default: fp32]"
+    "--precision", type=click.Choice(["fp32", "bf16"]), help="Precision of the inputs and weights.  [default: fp32]"
 )
 
 
 def condition_options(command: Command) -> Command:
     """Add the options that say how a network runs while it is measured."""
     options = (
-        click.option("--threads", type=click.IntRange(min=1), help="Threads that torch uses."),
+        click.option(
+            "--threads",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Number of CPU threads for one model.  [default: as torch chooses]",
+        ),
         click.option(
             "--time-limit",
             type=click.FloatRange(min=0, min_open=True),
             metavar="SECONDS",
-            help="What one model may take for its images, and for its timing at each size.",
+            help="Longest time that one model may take for its images, and again for its timing at each size.",
         ),
-        click.option(
-            "--memory-limit", callback=parse_limit, metavar="SIZE", help="Resident memory allowed: 4GiB, 512MiB, bytes."
-        ),
+        memory_limit_option,
         precision_option,
-        click.option("--channels-last", is_flag=True, help="Memory format of planes and weights."),
-        backend_option,
         click.option(
-            "--tile",
-            callback=parse_tile,
-            metavar="auto|HxW|off",
-            help="Run large images piece by piece, with the same output; HxW in pixels of the planes; auto keeps to"
-            " --memory-limit.  [default: off]",
+            "--channels-last", is_flag=True, help="Use the channels-last memory format for the inputs and weights."
         ),
+        backend_option,
+        click.option("--tile", callback=parse_tile, metavar="auto|HxW|off", help=f"{TILE_HELP}  [default: off]"),
         click.option(
             "--approximate",
             is_flag=True,
-            help="With --tile HxW: tile networks that see the whole image too, and record the seams.",
+            help="With --tile HxW: also tile a network that sees the whole image, and record the error at the seams.",
         ),
-        click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where the network runs.  [default: cpu]"),
+        click.option(
+            "--device", type=click.Choice(["cpu", "cuda"]), help="Device that runs the network.  [default: cpu]"
+        ),
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return all_options(options, command)
 
 
 def given_conditions(flags: dict[str, Any], suite: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -91,18 +108,3 @@ def given_conditions(flags: dict[str, Any], suite: Mapping[str, Any] | None = No
     limits = Limits(parse_bytes(limit) if isinstance(limit, str) else limit, values.get("time_limit"))
     conditions = {name: value for name, value in values.items() if name in Conditions.model_fields}
     return {"conditions": Conditions(**conditions), "limits": limits}
-
-
-@click.command()
-@json_option
-@click.pass_context
-def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Print what this machine and installation are, and whether timings here can be trusted."""
-    reporter = start(ctx, as_json=as_json)
-    from benchmark.timing.doctor import doctor_text, examine
-
-    document = examine(reporter)
-    if as_json:
-        print_json(ctx, document)
-    else:
-        echo_lines(doctor_text(document))

@@ -1,0 +1,52 @@
+"""``zoo-bench cache``: list, clear."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from benchmark.cli.options import json_option
+from benchmark.cli.printing import echo, print_result
+from benchmark.cli.starting import start
+from benchmark.units import size_text
+
+
+@click.group("cache")
+def cache_group() -> None:
+    """Show or remove the files that are kept only to save time.
+
+    None of them is a result.
+    """
+
+
+@cache_group.command("list")
+@json_option
+@click.pass_context
+def cache_list(ctx: click.Context) -> None:
+    """Print the folder of the cache, and its parts with their sizes."""
+    start(ctx)
+    from benchmark.cache import PARTS, cache_root
+
+    def print_text(document: dict[str, Any]) -> None:
+        echo(document["folder"])
+        for part in PARTS:
+            echo(f"  {part.name:11} {size_text(document['bytes'][part.name]):>10}  {part.meaning}")
+
+    document = {"folder": str(cache_root()), "bytes": {part.name: part.size() for part in PARTS}}
+    print_result(ctx, document, print_text)
+
+
+@cache_group.command("clear")
+@click.argument("parts", nargs=-1, metavar="[PART...]")
+@click.pass_context
+def cache_clear(ctx: click.Context, parts: tuple[str, ...]) -> None:
+    """Remove the named PARTs of the cache, or all of them.
+
+    `zoo-bench cache list` names the parts. Wait until no run is using them.
+    """
+    start(ctx)
+    from benchmark.cache import clear
+
+    for name, size in clear(parts).items():
+        echo(f"removed {name}: {size_text(size)}")

@@ -1,0 +1,50 @@
+"""``zoo-bench compare``."""
+
+from __future__ import annotations
+
+import click
+
+from benchmark.cli.options import json_option
+from benchmark.cli.printing import echo_lines, echo_warnings, print_result, wants_json
+from benchmark.cli.starting import start
+from zoo.errors import UserError
+
+
+@click.command("compare")
+@click.argument("before", metavar="A")
+@click.argument("after", metavar="B")
+@click.option("--changes", is_flag=True, help="Leave out what is the same.")
+@click.option("--markdown", is_flag=True, help="Print Markdown, for a comment on a pull request.")
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    default=5.0,
+    show_default=True,
+    metavar="PERCENT",
+    help="Times count as different when the whole interval of their ratio lies beyond this tolerance.",
+)
+@json_option
+@click.pass_context
+def compare_command(
+    ctx: click.Context, before: str, after: str, changes: bool, markdown: bool, tolerance: float
+) -> None:
+    """Compare two sets of records, measurement by measurement.
+
+    Each of A and B is a folder that `run --out` wrote, a file of records, a baseline, REVISION:PATH in git, or a git
+    REVISION, of which leaderboards/results is read. Each measurement gets a verdict with its evidence.
+    """
+    start(ctx)
+    if wants_json(ctx) and markdown:
+        raise UserError("--json and --markdown cannot be combined; leave one of them out.")
+    from benchmark.regression import rendering
+    from benchmark.regression.comparing import compare
+    from benchmark.regression.judging import Tolerances
+    from benchmark.regression.sources import open_set
+
+    sets = open_set(before), open_set(after)
+    for found in sets:
+        echo_warnings(found.warnings)
+    comparison = compare(*sets, Tolerances(timings=tolerance / 100))
+    text_of = rendering.comparison_markdown if markdown else rendering.comparison_text
+    text = text_of(comparison, changes_only=changes).removesuffix("\n")
+    print_result(ctx, rendering.comparison_json(comparison), lambda document: echo_lines(text))

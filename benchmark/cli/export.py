@@ -1,0 +1,80 @@
+"""``zoo-bench export``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from benchmark.cli.options import json_option, raw_options, set_option, size_option, weights_option
+from benchmark.cli.printing import echo, print_result
+from benchmark.cli.starting import seed_of, start
+
+
+@click.command("export")
+@click.argument("model")
+@click.option("-o", "--out", required=True, metavar="FILE.onnx", help="ONNX file to write.")
+@size_option
+@weights_option
+@click.option(
+    "--opset", type=click.IntRange(min=18), metavar="N", help="Version of the ONNX operator set.  [default: 20]"
+)
+@click.option(
+    "--dynamic", is_flag=True, help="Leave the height and the width of the input open, if the network allows it."
+)
+@click.option(
+    "--freeze",
+    metavar="IMAGE",
+    help="For hyper-networks: write one graph, with the filters that are predicted from this image.",
+)
+@raw_options
+@set_option
+@json_option
+@click.pass_context
+def export_command(
+    ctx: click.Context,
+    model: str,
+    out: str,
+    cfa: str,
+    black: float,
+    white: float | None,
+    options: dict[str, str],
+    **flags: Any,
+) -> None:
+    """Write MODEL as ONNX, and compare it with PyTorch.
+
+    The exit status is 1 if ONNX Runtime and PyTorch disagree. A hyper-network becomes two files: FILE.filters.onnx
+    (image to filters) and FILE.onnx (image and filters to image).
+    """
+    start(ctx)
+    from benchmark.running.exporting import export
+    from benchmark.running.inference import Levels
+
+    levels = Levels(cfa, black, white)
+    document = export(model, out, options=options, levels=levels, seed=seed_of(ctx), **flags)
+    print_result(ctx, document, _print_text)
+    if not document["parity"]["ok"]:
+        names = ", ".join(one["file"] for one in document["files"])
+        echo(f"zoo-bench: {names}: the output differs from torch's; the file is kept for examination.", err=True)
+        ctx.exit(1)
+
+
+def _print_text(document: Mapping[str, Any]) -> None:
+    for one in document["files"]:
+        beside = ""
+        if one["weights_file"]:
+            beside = f", {one['weights_bytes'] / 1e6:.2f} MB of weights in {one['weights_file']}"
+        echo(f"wrote {one['file']} ({one['role']}, {one['bytes'] / 1e6:.2f} MB, opset {one['opset']}{beside})")
+        inputs = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in one["inputs"].items())
+        echo(f"  inputs      {inputs}")
+        echo(f"  operations  {', '.join(f'{name} {count}' for name, count in one['operations'].items())}")
+    parity = document["parity"]
+    for one in parity["sizes"]:
+        echo(
+            f"compared with torch at {'x'.join(map(str, one['input_shape']))} ({parity['runtime']}):"
+            f" largest absolute error {one['max_abs_error']:.2e}, relative {one['relative_error']:.2e}"
+        )
+    echo(f"{'agrees' if parity['ok'] else 'DOES NOT AGREE'} within a relative error of {parity['tolerance']:g}")
+    for note in document["notes"]:
+        echo(f"note: {note}")

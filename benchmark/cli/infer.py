@@ -1,0 +1,72 @@
+"""``zoo-bench infer``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from benchmark.cli.conditions import (
+    TILE_HELP,
+    backend_option,
+    given_conditions,
+    memory_limit_option,
+    parse_tile,
+    precision_option,
+)
+from benchmark.cli.options import raw_options, set_option, weights_option
+from benchmark.cli.printing import echo
+from benchmark.cli.starting import seed_of, start
+
+
+@click.command("infer")
+@click.argument("model")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("-o", "--out", required=True, metavar="DIR", help="Folder for the outputs, named after the inputs.")
+@weights_option
+@raw_options
+@click.option("--tile", callback=parse_tile, default="auto", show_default=True, metavar="auto|HxW|off", help=TILE_HELP)
+@memory_limit_option
+@click.option(
+    "--approximate",
+    is_flag=True,
+    help="Also tile a network that sees the whole image, and measure the error at the seams.",
+)
+@click.option(
+    "--freeze-filters", is_flag=True, help="For hyper-networks: use the filters of the first image for all images."
+)
+@click.option(
+    "--mlp-precision",
+    type=click.Choice(["fp32", "bf16"]),
+    default="fp32",
+    show_default=True,
+    help="For hyper-networks: precision in which the filters are predicted.",
+)
+@backend_option
+@precision_option
+@set_option
+@click.pass_context
+def infer_command(
+    ctx: click.Context, model: str, inputs: tuple[str, ...], out: str, options: dict[str, str], **flags: Any
+) -> None:
+    """Run MODEL on images of your own, of any size.
+
+    An INPUT is a RAW mosaic or an RGB picture (PNG, JPEG or TIFF), whichever the model takes, or a .npy file: a
+    float32 array (N, C, H, W) that the network receives without any change.
+    """
+    reporter = start(ctx)
+    from benchmark.host import machine
+    from benchmark.running.inference import infer
+
+    # Tiles and the limit on them are arguments of their own here.
+    names = ("backend", "precision")
+    flags["conditions"] = given_conditions({name: flags.pop(name) for name in names})["conditions"]
+    # This process is the command's own, and tiles take the same memory again and again. The heap would grow to four
+    # times the memory in use, more than a limit allows for: `python speed/memory.py --tiles`.
+    if flags["memory_limit"] is None:
+        machine.keep_free_memory()
+    else:
+        machine.give_large_blocks_back()
+    machine.use_one_heap()
+    for path in infer(model, inputs, out, options=options, seed=seed_of(ctx), reporter=reporter, **flags):
+        echo(str(path))

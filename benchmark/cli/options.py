@@ -1,0 +1,123 @@
+"""Options that several commands take, and the parsing of their values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from benchmark.cli.printing import JSON
+from benchmark.units import MAX_SIDE, size_of
+from zoo.errors import UserError, shortened
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def mapping_option(
+    flag: str, name: str, help: str, *, metavar: str = "KEY=VALUE", expected: str = ""
+) -> Callable[[Command], Command]:
+    """Return the repeatable option ``flag``, which the command gets as a mapping of texts called ``name``."""
+
+    def parse(ctx: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> dict[str, str]:
+        return key_values(flag, texts, expected or metavar)
+
+    return click.option(flag, name, multiple=True, metavar=metavar, callback=parse, help=help)
+
+
+def key_values(flag: str, values: Sequence[str], expected: str) -> dict[str, str]:
+    """Return ``KEY=VALUE`` texts as a mapping; raises UserError naming the flag."""
+    pairs = {}
+    for text in values:
+        key, sign, value = text.partition("=")
+        if not sign or not key:
+            raise UserError(f"{flag} {shortened(text)}: expected {expected}.")
+        pairs[key] = value
+    return pairs
+
+
+def parse_size(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    """Return what ``--size`` says, as (height, width)."""
+    if text is None:
+        return None
+    size = size_of(text)
+    if size is None:
+        raise UserError(f"--size {shortened(text)}: expected HxW, for example 224x224, each 1 to {MAX_SIDE}.")
+    return size
+
+
+def comma_separated(ctx: click.Context, parameter: click.Parameter, text: str | None) -> list[str] | None:
+    """Split at commas that are not inside brackets: metric ids have commas of their own."""
+    if text is None:
+        return None
+    parts, depth = [""], 0
+    for sign in text:
+        depth += (sign == "[") - (sign == "]")
+        if sign == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += sign
+    return [part.strip() for part in parts if part.strip()]
+
+
+json_option = click.option(
+    "--json",
+    is_flag=True,
+    expose_value=False,
+    callback=lambda ctx, parameter, given: ctx.meta.update({JSON: given}),
+    help="Print one JSON document instead of text.",
+)
+set_option = mapping_option("--set", "options", "Set an option of the model (repeatable).")
+weights_option = click.option("--weights", metavar="FILE", help="File with the weights of the model.")
+size_option = click.option(
+    "--size",
+    callback=parse_size,
+    metavar="HxW",
+    help="Size of the planes that the network receives.  [default: the patch of its dataset]",
+)
+data_root_option = click.option(
+    "--data-root",
+    metavar="DIR",
+    help="Folder of the dataset.  [default: $ZOO_BENCH_DATA/NAME, else the embedded stand-in, if any]",
+)
+pairs_option = click.option(
+    "--pairs",
+    metavar="RULE",
+    help="For the dataset `pairs`: how the name of a target follows from that of its input, e.g. '*_real.* ->"
+    " *_mean.*'.",
+)
+white_option = click.option(
+    "--white",
+    type=float,
+    metavar="COUNT",
+    help="For the dataset `pairs`: white level of 16-bit files that use fewer bits, e.g. 1023.",
+)
+partial_option = click.option(
+    "--partial",
+    is_flag=True,
+    help='Accept an incomplete dataset. Its results say for example "12 of 1204" and have tables of their own.',
+)
+
+
+def raw_options(command: Command) -> Command:
+    """Add the options that describe a RAW mosaic, whose file does not hold these values."""
+    options = (
+        click.option("--cfa", default="RGGB", show_default=True, help="Colour filter array of a RAW mosaic."),
+        click.option(
+            "--black", type=float, default=64.0, show_default=True, help="Black level of a RAW mosaic in counts."
+        ),
+        click.option(
+            "--white",
+            type=float,
+            metavar="COUNT",
+            help="White level in counts.  [default: 1023 for a RAW mosaic, 65535 for 16-bit RGB]",
+        ),
+    )
+    return all_options(options, command)
+
+
+def all_options(options: Sequence[Callable[[Command], Command]], command: Command) -> Command:
+    """Add ``options``, which ``--help`` shows in their order."""
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -1,0 +1,153 @@
+"""``zoo-bench run``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmark.cli.conditions import condition_options, given_conditions
+from benchmark.cli.errors import EXIT_INTERRUPTED
+from benchmark.cli.options import (
+    comma_separated,
+    data_root_option,
+    json_option,
+    mapping_option,
+    pairs_option,
+    partial_option,
+    white_option,
+)
+from benchmark.cli.printing import echo, print_result
+from benchmark.cli.starting import start
+from zoo.errors import UserError
+
+
+@click.command("run")
+@click.option("--dataset", metavar="NAME", help="Name of the dataset (see `zoo-bench list datasets`).")
+@data_root_option
+@pairs_option
+@white_option
+@click.option(
+    "--task", metavar="TASK", help="For the dataset `pairs`: denoise_rgb or enhance_rgb.  [default: denoise_rgb]"
+)
+@click.option(
+    "--models",
+    callback=comma_separated,
+    metavar="GLOB,..",
+    help="Names or patterns of models. Without this option, all models of the dataset's task are taken; those without"
+    " weights get costs but no scores.",
+)
+@click.option("--split", metavar="NAME", help="Split of the dataset.  [default: the one for evaluation]")
+@click.option("--limit", type=int, metavar="N", help="Use only the first N images.")
+@click.option(
+    "--metrics",
+    callback=comma_separated,
+    metavar="ID,..",
+    help="Metrics to compute (see `zoo-bench list metrics`).  [default: those of the dataset's protocol]",
+)
+@mapping_option(
+    "--weights",
+    "weights",
+    "File with the weights of a model (repeatable).",
+    metavar="MODEL=FILE",
+    expected="MODEL=FILE, for example unet=unet.safetensors",
+)
+@mapping_option(
+    "--set",
+    "options",
+    "Set an option of a model (repeatable).",
+    metavar="[MODEL.]KEY=VALUE",
+    expected="KEY=VALUE or MODEL.KEY=VALUE",
+)
+@click.option("--suite", metavar="FILE.yaml", help="File that sets these options; the command line overrides it.")
+@click.option(
+    "--out", default="zoo-bench-out", show_default=True, metavar="DIR", help="Folder for records, pictures and tables."
+)
+@click.option(
+    "--rerun",
+    type=click.Choice(["never", "failed", "always"]),
+    default="failed",
+    show_default=True,
+    help="Which of the records in the folder to measure again.",
+)
+@click.option(
+    "--sizes",
+    callback=comma_separated,
+    metavar="SIZE,..",
+    help="Sizes at which time and memory are measured: dataset, 1mpix, 12mp; or none.  [default: all three]",
+)
+@click.option(
+    "--exact",
+    is_flag=True,
+    help="Compute the scores as defined, in float64, instead of in one float32 pass that differs by up to 1e-5.",
+)
+@click.option(
+    "--skip-bad", is_flag=True, help="Leave out images with defective files. Without this option they are refused."
+)
+@partial_option
+@condition_options
+@json_option
+@click.pass_context
+def run_command(ctx: click.Context, out: str, rerun: str, suite: str | None, **flags: Any) -> None:
+    """Evaluate and profile models on a dataset, and print the table."""
+    reporter = start(ctx)
+    from benchmark.leaderboard import write_pages
+    from benchmark.results.store import Store
+    from benchmark.running.run import run as evaluate
+
+    arguments = _run_arguments(ctx, suite, flags)
+    try:
+        results = evaluate(out=out, rerun=rerun, reporter=reporter, **arguments)
+    except KeyboardInterrupt:
+        count = len(Store(out).results())
+        kept = f"{count} record(s) and the scores so far are in {out}"
+        reporter.note(f"interrupted: {kept}; the same command continues the run.")
+        ctx.exit(EXIT_INTERRUPTED)
+    pages = write_pages(Store(out).results(), Path(out) / "leaderboards")
+    document = {"results": [_with_paths(result.model_dump(mode="json"), Path(out)) for result in results]}
+    print_result(ctx, document, lambda document: _print_results(results, pages, Path(out)))
+    if any(result.status != "ok" for result in results):
+        ctx.exit(1)
+
+
+def _run_arguments(ctx: click.Context, suite: str | None, flags: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of ``benchmark.running.run.run``: the suite's, replaced by the flags that were given."""
+    arguments: dict[str, Any] = {}
+    how: dict[str, Any] = {}
+    if suite:
+        from benchmark.config import read_settings
+        from benchmark.running.suite import Suite
+
+        settings = read_settings(suite, Suite)
+        arguments, how = settings.arguments(), settings.how()
+    arguments |= given_conditions(flags, how)
+    for name, value in (flags | {"seed": ctx.obj["seed"]}).items():
+        # A flag that was not given is None, False or an empty mapping; 0 is given.
+        if value is not None and value is not False and value != {}:
+            arguments[name] = value
+    if "dataset" not in arguments:
+        raise UserError("run: no dataset is named; use --dataset NAME (see `zoo-bench list datasets`) or --suite FILE.")
+    return arguments
+
+
+def _with_paths(record: dict[str, Any], out: Path) -> dict[str, Any]:
+    for name in ("per_image", "pictures", "gallery", "timings", "shift_plot"):
+        if record[name]:
+            record[name] = str((out / record[name]).resolve())
+    return record
+
+
+def _print_results(results: Sequence[Any], pages: Sequence[Path], out: Path) -> None:
+    from benchmark.cli.console import print_board
+    from benchmark.leaderboard import boards
+
+    for dataset in dict.fromkeys(result.dataset for result in results):
+        for board in boards(results, dataset):
+            print_board(board)
+    pictures = [out / result.pictures for result in results if result.pictures]
+    echo(f"records    {out / 'results.jsonl'}")
+    for what, paths in (("table", pages), ("pictures", pictures)):
+        for path in paths:
+            echo(f"{what:10} {path}")

@@ -1,0 +1,99 @@
+"""``zoo-bench score``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmark.cli.options import comma_separated, json_option
+from benchmark.cli.printing import echo, print_result
+from benchmark.cli.starting import start
+
+
+@click.command("score")
+@click.argument("output_dir")
+@click.argument("target_dir")
+@click.option(
+    "--protocol",
+    default="zrr",
+    show_default=True,
+    metavar="NAME",
+    help="Protocol whose metrics are computed: zrr or sidd.",
+)
+@click.option("--all", "all_metrics", is_flag=True, help="Compute every metric.")
+@click.option(
+    "--metrics", callback=comma_separated, metavar="ID,..", help="Compute these metrics (see `zoo-bench list metrics`)."
+)
+@click.option(
+    "--white",
+    type=float,
+    metavar="COUNT",
+    help="White level of 16-bit files that use fewer bits, e.g. 1023.  [default: 65535]",
+)
+@click.option(
+    "--shift-plot", metavar="FILE.png", help="Also write a histogram of the shifts that the aligned metrics found."
+)
+@json_option
+@click.pass_context
+def score_command(
+    ctx: click.Context,
+    output_dir: str,
+    target_dir: str,
+    protocol: str,
+    all_metrics: bool,
+    metrics: list[str] | None,
+    white: float | None,
+    shift_plot: str | None,
+) -> None:
+    """Score the images of one folder against those of another.
+
+    Images whose file names agree up to the extension belong together. They are RGB, with 8 or 16 bits per channel.
+    """
+    reporter = start(ctx)
+    from benchmark.replacing import refuse_inputs
+    from benchmark.scoring.folders import score
+
+    refuse_inputs(
+        f"--shift-plot {shift_plot}", [shift_plot], [*Path(output_dir).glob("*"), *Path(target_dir).glob("*")]
+    )
+    document = score(
+        output_dir,
+        target_dir,
+        protocol=protocol,
+        all_metrics=all_metrics,
+        metrics=metrics,
+        white=white,
+        reporter=reporter,
+    )
+    if shift_plot:
+        _plot_shifts(Path(shift_plot), document)
+    print_result(ctx, document, _print_scores)
+
+
+def _print_scores(document: dict[str, Any]) -> None:
+    echo(f"{document['n']} images")
+    for id, value in document["scores"].items():
+        part = document.get("infinite", {}).get(id)
+        finite = (
+            "" if part is None else f" ({part['n_inf']} of {document['n']} images; {_mean_of(part)} over the others)"
+        )
+        echo(f"{id:40} {'-' if value is None else f'{value:.6f}'}{finite}")
+    shifts = [max(map(abs, image["shift"].values())) for image in document["per_image"] if "shift" in image]
+    if shifts:
+        echo(f"{sum(shift > 0 for shift in shifts)} images are shifted, by up to {max(shifts):.2f} pixels")
+
+
+def _mean_of(part: dict[str, Any]) -> str:
+    return "-" if part["finite_mean"] is None else f"{part['finite_mean']:.6f}"
+
+
+def _plot_shifts(path: Path, document: dict[str, Any]) -> None:
+    from benchmark.imaging.alignment import Shift
+    from benchmark.imaging.shift_plots import save_shift_histogram
+
+    shifts = [Shift(**image["shift"]) for image in document["per_image"] if "shift" in image]
+    if not shifts:
+        raise click.UsageError("--shift-plot: no shifts were computed; use --all, or --metrics with an aligned one.")
+    save_shift_histogram(path, "Shifts of the outputs against their targets", shifts)

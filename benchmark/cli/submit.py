@@ -1,0 +1,45 @@
+"""``zoo-bench submit``."""
+
+from __future__ import annotations
+
+import click
+
+from benchmark.cli.options import set_option, weights_option
+from benchmark.cli.printing import echo
+from benchmark.cli.starting import start
+
+
+@click.command("submit")
+@click.argument("model")
+@click.option("--data-root", required=True, metavar="DIR", help="Folder that holds BenchmarkNoisyBlocksSrgb.mat.")
+@weights_option
+@click.option("-o", "--out", required=True, metavar="DIR", help="Folder for SubmitSrgb.mat and SubmitSrgb.csv.")
+@click.option("--method", metavar="TEXT", help="Name of the method.  [default: the name of the model]")
+@click.option("--authors", default="", help="Authors of the method.")
+@click.option("--paper", default="", help="Title of the paper about the method.")
+@click.option("--venue", default="", help="Where the paper appeared.")
+@set_option
+@click.pass_context
+def submit_command(
+    ctx: click.Context,
+    model: str,
+    data_root: str,
+    weights: str | None,
+    out: str,
+    method: str | None,
+    authors: str,
+    paper: str,
+    venue: str,
+    options: dict[str, str],
+) -> None:
+    """Write the submission files of the SIDD benchmark for MODEL.
+
+    MODEL is run on the noisy blocks of the benchmark. The two files are those that its two submission sites take.
+    """
+    reporter = start(ctx)
+    from benchmark.running.submission import Method, submit
+
+    described = Method(method or model, authors, paper, venue)
+    paths = submit(model, data_root, out, weights=weights, options=options, method=described, reporter=reporter)
+    for path in paths:
+        echo(str(path))
