@@ -172,7 +172,6 @@ def summary_of(
         latency_ms=Latency(
             **vars(summarize(samples)),
             threads=torch.get_num_threads(),
-            samples=list(samples),
             warm_up=list(warm_up),
             steady=is_steady(warm_up),
             cold=cold,
@@ -181,7 +180,7 @@ def summary_of(
         ),
         relative_latency=ratio,
         relative_latency_ci=None if low is None or high is None else (low, high),
-        calibration_ms=Calibration(**vars(summarize(calibration)), samples=list(calibration), kernel=CALIBRATION),
+        calibration_ms=Calibration(**vars(summarize(calibration)), kernel=CALIBRATION),
         tainted=bool(reasons),
         taint_reasons=list(reasons),
     )

@@ -75,7 +75,7 @@ def _probe(threads: int, seconds: float) -> tuple[dict[str, Any], list[str]]:
     cores = machine.usable_cores()
     probe = {
         "kernel": CALIBRATION,
-        "calibration_ms": vars(summarize(samples)),
+        "calibration_ms": summarize(samples).model_dump(exclude={"samples"}),
         **observed(before, after, cores=cores),
     }
     return probe, taint_reasons(before, after, samples, threads=threads, cores=cores)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.host.machine import Snapshot
+from benchmark.measured import Samples
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -26,18 +26,6 @@ MAX_SLOWER_CLOCK = 0.10
 MIN_OBSERVED_SECONDS = 0.5
 
 
-@dataclass(frozen=True)
-class Summary:
-    """Median of some samples with quartiles and a bootstrap interval (None below two samples)."""
-
-    median: float
-    q1: float
-    q3: float
-    ci_low: float | None
-    ci_high: float | None
-    n: int
-
-
 def quartiles(samples: Sequence[float]) -> tuple[float, float, float]:
     """Return the first quartile, median and third quartile, by linear interpolation between samples."""
     if len(samples) == 1:
@@ -46,11 +34,11 @@ def quartiles(samples: Sequence[float]) -> tuple[float, float, float]:
     return q1, median, q3
 
 
-def summarize(samples: Sequence[float], *, seed: int = 0) -> Summary:
-    """Return the median with quartiles and the 95 % interval of 2000 block-bootstrap resamples."""
+def summarize(samples: Sequence[float], *, seed: int = 0) -> Samples:
+    """Return the samples with median, quartiles and the 95 % interval of 2000 block-bootstrap resamples."""
     q1, median, q3 = quartiles(samples)
     low, high = _interval(np.median(np.asarray(samples)[resampled(len(samples), seed)], axis=1), len(samples))
-    return Summary(median, q1, q3, low, high, len(samples))
+    return Samples(median=median, q1=q1, q3=q3, ci_low=low, ci_high=high, n=len(samples), samples=list(samples))
 
 
 def relative(
