@@ -1,6 +1,8 @@
-"""Units of memory, powers of two; and how large what a user gives may be."""
+"""Sizes: units of memory, powers of two; how large what a user gives may be; and how sizes are written."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 # Beyond these a value is a slip of the keyboard; torch takes no larger seed.
@@ -15,6 +17,11 @@ def size_of(text: str) -> tuple[int, int] | None:
         return None
     height, width = map(int, sides)
     return (height, width) if 1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE else None
+
+
+def shape_text(shape: Iterable[object]) -> str:
+    """Return the sides of an image or a tensor as they are written everywhere: 448x448, 1x4x224x224."""
+    return "x".join(map(str, shape))
 
 
 def size_text(size: int) -> str:
