@@ -13,7 +13,7 @@ from benchmark.profilers import PROFILERS
 from benchmark.reporting import Reporter
 from benchmark.standin.building import hold
 from benchmark.training.recipe import recipe_rows
-from benchmark.units import GIB
+from benchmark.units import GIB, shape_text
 from zoo.card import MODELS, InputSpec, ModelCard, get_card
 from zoo.errors import UserError
 
@@ -125,9 +125,9 @@ def profile_text(document: dict[str, Any]) -> str:
     """Return the costs of ``profiling.profile`` for people."""
     incomplete = incomplete_text(document["incomplete"])
     beside = f" ({incomplete})" if incomplete else ""
-    output = _shape(document["output_shape"]) if document["output_shape"] else "not one image"
+    output = shape_text(document["output_shape"]) if document["output_shape"] else "not one image"
     lines = [
-        f"{document['model']}: input {_shape(document['input_shape'])}, output {output}",
+        f"{document['model']}: input {shape_text(document['input_shape'])}, output {output}",
         f"  params                 {document['params']:,}",
         f"  MACs                   {document['macs']:,}{beside}",
         f"  FLOPs (2 per MAC)      {document['flops']:,}{beside}",
@@ -156,7 +156,7 @@ def _audit_lines(audit: dict[str, Any]) -> list[str]:
     record = audit["zoo-bench"]
     missing = [f"; {r['because']}" for r in audit["reasons"] if r["counter"] == "zoo-bench"]
     lines = [
-        f"  other counters at input {_shape(audit['audit_input_shape'])}:",
+        f"  other counters at input {shape_text(audit['audit_input_shape'])}:",
         f"    {'counter':14} {'MACs':>20} {'ratio':>10}  why: difference in MACs",
         f"    {'zoo-bench':14} {record:20,} {1:10.4f}  the count in records{''.join(missing)}",
     ]
@@ -171,10 +171,6 @@ def _audit_lines(audit: dict[str, Any]) -> list[str]:
         lines.append(f"    {counter:14} {'-' if value is None else f'{value:,}':>20} {ratio:>10}  {whys[0]}")
         lines += [f"    {'':14} {'':20} {'':10}  {why}" for why in whys[1:]]
     return lines
-
-
-def _shape(shape: list[int]) -> str:
-    return "x".join(map(str, shape))
 
 
 def make_standin(

@@ -14,6 +14,7 @@ from benchmark.costs.audit import COUNTERS, audit_counters
 from benchmark.counting.trace import Trace, trace
 from benchmark.profilers import PROFILERS
 from benchmark.types import Measurement
+from benchmark.units import shape_text
 from zoo.card import ModelCard, get_card
 from zoo.errors import BuildError, SizeError, UserError, in_one_line
 from zoo.options import resolve_options
@@ -93,9 +94,8 @@ def trace_or_run(
         patch = default_size(card)
         small = size if size[0] * size[1] <= patch[0] * patch[1] else patch
         traced = _run_traced(card, options, small, error)
-        shape = "x".join(map(str, traced.input_shape))
         why = f"{card.name} cannot be followed without running it ({error.reason})"
-        return traced, f"{why}; its costs are of a run at {shape}"
+        return traced, f"{why}; its costs are of a run at {shape_text(traced.input_shape)}"
 
 
 def _run_traced(card: ModelCard, options: Mapping[str, Any], size: Size, error: CostError) -> Trace:

@@ -14,6 +14,7 @@ from benchmark.datacheck.plans import Plan, Problem, Rule, Unit
 from benchmark.datacheck.views import ORIENTATIONS, PHASES
 from benchmark.imaging.imagefiles import printable
 from benchmark.imaging.levels import Depths, clipped_words, rare_above
+from benchmark.units import shape_text
 
 # Brightness of a mosaic and its photograph, correlated over 32x32 blocks, below which they show different things.
 _LEAST_LIKENESS = 0.3
@@ -53,7 +54,8 @@ class Judge:
         sizes = [found.get("size") for found in facts["files"]]
         if len(sizes) == 2 and None not in sizes and sizes[0] != sizes[1]:
             (_, first), (_, second) = unit.files
-            self._add(second, "size", f"{_size(sizes[1])} pixels", f"{_size(sizes[0])}, as its partner {first.name}")
+            expected = f"{shape_text(sizes[0])}, as its partner {first.name}"
+            self._add(second, "size", f"{shape_text(sizes[1])} pixels", expected)
         turns = [found.get("orientation", 1) for found in facts["files"]]
         if len(turns) == 2 and None not in sizes and turns[0] != turns[1]:
             (_, first), (_, second) = unit.files
@@ -92,7 +94,7 @@ class Judge:
             yield from _level_problems(file, rule, found)
         height, width = found["size"]
         if rule.size is not None and (height, width) != rule.size:
-            yield Problem(file, "size", f"{height}x{width} pixels", _size(list(rule.size)))
+            yield Problem(file, "size", f"{height}x{width} pixels", shape_text(rule.size))
         if rule.even and (height % 2 or width % 2):
             yield Problem(file, "size", f"{height}x{width} pixels", "an even height and width: whole 2x2 blocks")
 
@@ -177,10 +179,6 @@ def _of(rule: Rule | None) -> str:
     if rule is None:
         return ""
     return f": {'/'.join(map(str, rule.bits))}-bit {'/'.join(rule.kinds)} {'/'.join(rule.formats)}"
-
-
-def _size(size: list[int]) -> str:
-    return f"{size[0]}x{size[1]}"
 
 
 def _relative(path: Path, root: Path) -> str:

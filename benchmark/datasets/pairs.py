@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.datasets import register_dataset
-from benchmark.imaging.imagefiles import SUFFIXES, printable, read_rgb, size_of, unread_suffixes
+from benchmark.imaging.imagefiles import SUFFIXES, printable, read_rgb, unread_suffixes
 from benchmark.imaging.levels import scaled, white_level
 from benchmark.layout import Defect, DefectsError, Files, PairDigest, left_out
 from benchmark.types import DatasetCard, EvaluationProtocol, Sample
+from benchmark.units import shape_text
 from zoo.errors import UserError
 
 NAME = "pairs"
@@ -127,8 +128,8 @@ class PairsSplit:
         picture, target = read_rgb(NAME, input_path), read_rgb(NAME, target_path)
         if picture.shape != target.shape:
             raise UserError(
-                f"{NAME}: {target_path} has {size_of(target)} pixels, its partner {input_path} has"
-                f" {size_of(picture)}; expected the same size. Sizes may differ between pairs only."
+                f"{NAME}: {target_path} has {shape_text(target.shape[:2])} pixels, its partner {input_path} has"
+                f" {shape_text(picture.shape[:2])}; expected the same size. Sizes may differ between pairs only."
             )
         return Sample(id, self._to_tensor(input_path, picture), self._to_tensor(target_path, target))
 

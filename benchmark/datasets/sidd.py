@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.datasets import register_dataset
-from benchmark.imaging.imagefiles import read_rgb, size_of
+from benchmark.imaging.imagefiles import read_rgb
 from benchmark.imaging.matfiles import find_mat, read_variable
 from benchmark.layout import (
     Defect,
@@ -48,6 +48,7 @@ from benchmark.standin.sidd import (
 )
 from benchmark.standin.sidd import NAME as STANDIN_NAME
 from benchmark.types import Dataset, DatasetCard, Sample
+from benchmark.units import shape_text
 from zoo.errors import UserError
 
 NAME = "sidd"
@@ -186,8 +187,8 @@ class SiddFolders:
         noisy, target = (self._read(path) for path in (noisy_path, target_path))
         if noisy.shape != target.shape:
             raise UserError(
-                f"{self.name}: {target_path} has {size_of(target)} pixels, {noisy_path} has {size_of(noisy)};"
-                " expected the same size. Copy the pair again from the dataset."
+                f"{self.name}: {target_path} has {shape_text(target.shape[:2])} pixels, {noisy_path} has"
+                f" {shape_text(noisy.shape[:2])}; expected the same size. Copy the pair again from the dataset."
             )
         return Sample(id, to_tensor(noisy), to_tensor(target))
 
@@ -263,8 +264,8 @@ def read_blocks(name: str, root: Path, stem: str, images: int, *, fewest: int | 
         found = next((one for one in (shape, shape[::-1]) if dtype == "uint8" and fits(one, 1)), None)
         hint = f" Or use the {found[0]} images that are there with --partial." if found and fewest == images else ""
         raise UserError(
-            f"{name}: {path} holds {dtype} {'x'.join(map(str, shape))};"
-            f" expected uint8 {'x'.join(map(str, expected))}. Download it again.{hint}"
+            f"{name}: {path} holds {dtype} {shape_text(shape)};"
+            f" expected uint8 {shape_text(expected)}. Download it again.{hint}"
         )
 
     blocks = read_variable(name, path, stem, accept)

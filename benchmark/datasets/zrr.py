@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmark.datasets import register_dataset
-from benchmark.imaging.imagefiles import decode, read_content, read_rgb, size_of
+from benchmark.imaging.imagefiles import decode, read_content, read_rgb
 from benchmark.imaging.levels import clip_to_white
 from benchmark.layout import PairDigest, identify, part_note, part_text
 from benchmark.protocols import ZRR
@@ -32,6 +32,7 @@ from benchmark.standin.cache import rebuild_advice
 from benchmark.standin.zrr import DEFAULT_PLAN, Progress, cached_zrr_standin, write_zrr_photos, write_zrr_standin
 from benchmark.standin.zrr import NAME as STANDIN_NAME
 from benchmark.types import DatasetCard, Sample
+from benchmark.units import shape_text
 from zoo.errors import UserError
 
 NAME = "zrr"
@@ -109,7 +110,8 @@ class ZrrSplit:
         target = read_rgb(self.name, target_path, formats=("JPEG",))
         if target.shape[:2] != counts.shape:
             raise UserError(
-                f"{self.name}: {target_path} has {size_of(target)} pixels, its mosaic {raw_path} has {size_of(counts)};"
+                f"{self.name}: {target_path} has {shape_text(target.shape[:2])} pixels, its mosaic {raw_path} has"
+                f" {shape_text(counts.shape)};"
                 " expected the same size. Copy the pair again from the dataset."
             )
         return Sample(
@@ -285,7 +287,7 @@ def _read_mosaic(name: str, path: Path) -> NDArray[Any]:
         ) from None
     if counts.shape[0] % 2 or counts.shape[1] % 2:
         raise UserError(
-            f"{name}: {path} has {size_of(counts)} pixels; a Bayer mosaic has an even height and width."
+            f"{name}: {path} has {shape_text(counts.shape)} pixels; a Bayer mosaic has an even height and width."
             " Crop it by whole 2x2 blocks."
         )
     return counts

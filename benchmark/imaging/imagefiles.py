@@ -134,11 +134,6 @@ def printable(path: Path | str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def size_of(image: NDArray[Any]) -> str:
-    """Return ``HxW``."""
-    return f"{image.shape[0]}x{image.shape[1]}"
-
-
 def unread_suffixes(folder: Path) -> str:
     """Return what a folder holds of pictures that are not read, as a sentence to add; nothing if there are none."""
     found = sorted({path.suffix.lower() for path in folder.iterdir()} & _OTHER_SUFFIXES)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat, whosmat
 
+from benchmark.units import shape_text
 from zoo.errors import UserError
 from zoo.inputs import refuse_endless
 
@@ -86,7 +87,7 @@ def _match(name: str, path: Path, variable: str, inside: dict[str, Any]) -> str:
     for key in inside:
         if key.lower() == variable.lower():
             return key
-    held = ", ".join(f"{key} {'x'.join(map(str, shape))}" for key, shape in inside.items()) or "nothing"
+    held = ", ".join(f"{key} {shape_text(shape)}" for key, shape in inside.items()) or "nothing"
     raise UserError(f"{name}: {path} has no variable '{variable}'; it holds {held}. Is it the right file?")
 
 

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.imaging.alignment import find_shift
-from benchmark.imaging.imagefiles import MORE_FORMATS, SUFFIXES, Picture, read_picture, size_of, unread_suffixes
+from benchmark.imaging.imagefiles import MORE_FORMATS, SUFFIXES, Picture, read_picture, unread_suffixes
 from benchmark.imaging.levels import Depths, bits_used, scaled, white_level
 from benchmark.metrics import METRICS
 from benchmark.protocols import get_protocol
 from benchmark.reporting import Reporter
 from benchmark.types import MetricCard
+from benchmark.units import shape_text
 from zoo.errors import UserError
 
 _MSSSIM_LEAST = 176
@@ -52,15 +53,15 @@ def score(
         for stem, output_file, target_file in pairs:
             output, target = remarks.read_pair(output_file, target_file)
             if output.shape != target.shape:
+                sizes = [shape_text(image.shape[:2]) for image in (output, target)]
                 raise UserError(
-                    f"score: {output_file} is {size_of(output)}, {target_file} is {size_of(target)};"
+                    f"score: {output_file} is {sizes[0]}, {target_file} is {sizes[1]};"
                     " expected the same size. Crop or scale one of the two."
                 )
             too_small = all_metrics and min(output.shape[:2]) < _MSSSIM_LEAST
             if too_small:
-                reporter.note(
-                    f"score: {output_file} is {size_of(output)}: no MS-SSIM under {_MSSSIM_LEAST} pixels a side."
-                )
+                size = shape_text(output.shape[:2])
+                reporter.note(f"score: {output_file} is {size}: no MS-SSIM under {_MSSSIM_LEAST} pixels a side.")
             used = {id: None if too_small and id.startswith("msssim") else card for id, card in cards.items()}
             image: dict[str, Any] = {"id": stem, "scores": _scores_of(used, output_file, output, target)}
             if any("aligned" in id for id in ids):  # known already: those metrics have searched

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from benchmark.host.machine import available_memory
 from benchmark.training.batches import Batch
 from benchmark.training.objective import Objective, total
-from benchmark.units import GIB
+from benchmark.units import GIB, shape_text
 from zoo.errors import UserError
 
 # Gradients of activations and the convolutions' work space live beside what is kept. On a CPU the peak was 1.3 to 1.9
@@ -101,7 +101,7 @@ def check_batch_fits(need: Footprint, batch_size: int, available: int | None, sh
     largest = need.largest_batch(available)
     advice = f"the largest that fits is {largest}: --set batch_size={largest}" if largest else "not even 1 fits"
     raise UserError(
-        f"train: batch_size {batch_size} of {'x'.join(map(str, shape[1:]))} needs about"
+        f"train: batch_size {batch_size} of {shape_text(shape[1:])} needs about"
         f" {need.bytes(batch_size) / GIB:.2f} GiB, {available / GIB:.2f} GiB are free; {advice},"
         " or choose a smaller crop."
     )

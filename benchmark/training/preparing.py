@@ -25,7 +25,7 @@ from benchmark.training.objective import Objective
 from benchmark.training.recipe import Recipe
 from benchmark.training.validating import Validator
 from benchmark.types import DatasetCard
-from benchmark.units import GIB
+from benchmark.units import GIB, shape_text
 from zoo.card import ModelCard
 from zoo.errors import UserError, in_one_line
 from zoo.options import resolve_options
@@ -122,7 +122,8 @@ def check_step(
         raise
     except ValueError as error:
         raise UserError(
-            f"train: {card.name} cannot be trained on {_size(batch)}: {error}; choose another crop."
+            f"train: {card.name} cannot be trained on {shape_text(batch.planes.shape[-2:])}: {error};"
+            " choose another crop."
         ) from None
     except Exception as error:
         # A user's network may need real tensors; the batch is then tried as it is.
@@ -130,10 +131,6 @@ def check_step(
         return
     reporter.detail(f"train: a step needs about {need.bytes(recipe.batch_size) / GIB:.2f} GiB")
     check_batch_fits(need, recipe.batch_size, free_bytes(device), tuple(batch.planes.shape))
-
-
-def _size(batch: Batch) -> str:
-    return "x".join(map(str, batch.planes.shape[-2:]))
 
 
 def _meta_perceptual() -> PerceptualLoss:
