@@ -7,6 +7,7 @@ that nobody sees into it. Records keep the text as it is; every writer takes it 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -85,20 +86,20 @@ def csv_cell(value: Any) -> Any:
 
 def in_texts(value: Any) -> Any:
     """Return JSON-ready content with every text in it, keys too, as ``visible`` does, line ends kept: for a page."""
-    if isinstance(value, str):
-        return _BUT_LINE_ENDS.sub(_escape, value)
-    if isinstance(value, dict):
-        return {in_texts(key): in_texts(item) for key, item in value.items()}
-    return [in_texts(item) for item in value] if isinstance(value, (list, tuple)) else value
+    return _changed(value, lambda text: _BUT_LINE_ENDS.sub(_escape, text))
 
 
 def encodable(value: Any) -> Any:
     """Return JSON-ready content in which no text has halves of characters, which no encoding takes: for a record."""
+    return _changed(value, lambda text: text.encode(errors="backslashreplace").decode())
+
+
+def _changed(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, str):
-        return value.encode(errors="backslashreplace").decode()
+        return change(value)
     if isinstance(value, dict):
-        return {encodable(key): encodable(item) for key, item in value.items()}
-    return [encodable(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return {_changed(key, change): _changed(item, change) for key, item in value.items()}
+    return [_changed(item, change) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -7,9 +7,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmark.imaging.imagefiles import printable, read_content
+from benchmark.imaging.imagefiles import read_content
 from benchmark.standin.cache import MARKER, read_marker, rebuild_advice
-from zoo.errors import UserError
+from zoo.errors import UserError, printable
 
 # The files of one pair, or what is there of them: (role, path) each.
 Files = tuple[tuple[str, Path], ...]

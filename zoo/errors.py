@@ -95,6 +95,11 @@ def words_of(error: BaseException, most: int = 300) -> str:
     return printable(" ".join(text.split())[:most])
 
 
+def reason_of(error: BaseException, most: int = 200) -> str:
+    """Return an exception's message as ``words_of`` does, or the name of its class where it has none."""
+    return words_of(error, most) or type(error).__name__
+
+
 def in_one_line(error: BaseException, most: int = 200) -> str:
     """Return ``Class: message`` without line breaks, the message cut off after ``most`` characters."""
     return f"{printable(type(error).__name__[:_SHOWN])}: {words_of(error, most)}"

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from zoo.card import ModelCard, get_card, list_models
-from zoo.errors import UserError, in_one_line, printable, shortened, shown, words_of
+from zoo.errors import UserError, in_one_line, printable, reason_of, shortened, shown
 from zoo.fitting import Fitted, conflict, fit_kinds, type_name, unshared, unusable, with_tied_names
 from zoo.inputs import regular_file
 
@@ -123,7 +123,7 @@ def check_sums(file: Path) -> None:
         with zipfile.ZipFile(file) as archive:
             damaged = archive.testzip()
     except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        damaged = _one_line(error)
+        damaged = reason_of(error)
     if damaged is not None:
         raise UserError(f"{file} is damaged ({damaged}: its checksum does not match); get the file again.")
 
@@ -135,7 +135,7 @@ def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with file.open("rb") as stream, safe_open(_readable(file, stream), framework="pt") as handle:
             return {key: handle.get_tensor(key) for key in handle.keys()}, dict(handle.metadata() or {})  # noqa: SIM118
     except _FILE_ERRORS as error:
-        raise UserError(f"weights: {file} is not a complete safetensors file ({_one_line(error)}).") from None
+        raise UserError(f"weights: {file} is not a complete safetensors file ({reason_of(error)}).") from None
 
 
 def _readable(file: Path, stream: IO[bytes]) -> str:
@@ -168,7 +168,7 @@ def _read_npz(file: Path) -> dict[str, Tensor]:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return {key: torch.from_numpy(archive[key]) for key in archive.files}
     except (*_FILE_ERRORS, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"weights: {file} is not a complete .npz archive of arrays ({_one_line(error)}).") from None
+        raise UserError(f"weights: {file} is not a complete .npz archive of arrays ({reason_of(error)}).") from None
 
 
 def _read_pickle(file: Path, take: str | None) -> dict[str, Tensor]:
@@ -179,11 +179,11 @@ def _read_pickle(file: Path, take: str | None) -> dict[str, Tensor]:
             content = torch.load(stream, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"weights: {file} is refused: it is not a plain file of tensors ({_one_line(error)})."
+            f"weights: {file} is refused: it is not a plain file of tensors ({reason_of(error)})."
             " Save only the state_dict, with torch.save or safetensors."
         ) from None
     except _FILE_ERRORS as error:
-        raise UserError(f"weights: {file} cannot be read as a PyTorch checkpoint ({_one_line(error)}).") from None
+        raise UserError(f"weights: {file} cannot be read as a PyTorch checkpoint ({reason_of(error)}).") from None
     found = dict(_networks(content, (), set()))
     if take is not None:
         if take not in found:
@@ -364,7 +364,7 @@ def save_state(path: str | Path, state: Mapping[str, Tensor], metadata: Mapping[
         temporary.replace(file)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
-        raise UserError(f"weights: cannot write {path} ({_one_line(error)}).") from None
+        raise UserError(f"weights: cannot write {path} ({reason_of(error)}).") from None
 
 
 def _sort_header(file: Path) -> None:
@@ -382,10 +382,6 @@ def _sort_header(file: Path) -> None:
 
 def _printed(metadata: Mapping[str, str]) -> dict[str, str]:
     return {key: printable(value) for key, value in metadata.items()}
-
-
-def _one_line(error: BaseException) -> str:
-    return words_of(error, 160) or type(error).__name__
 
 
 def _describe(content: Any) -> str:

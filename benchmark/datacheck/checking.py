@@ -17,14 +17,13 @@ from benchmark.datacheck.inspection import VERSION, Facts, inspect_unit
 from benchmark.datacheck.judging import Judge
 from benchmark.datacheck.memory import Memory
 from benchmark.datacheck.plans import Plan, Problem, Unit, make_plan
-from benchmark.imaging.imagefiles import printable
 from benchmark.replacing import refuse_inputs, replacing
 from benchmark.reporting import Reporter
 from benchmark.scoring.opening import configured, note_partial
 from benchmark.scoring.pipeline import default_workers
 from benchmark.standin.cache import MARKER
 from benchmark.types import DatasetCard
-from zoo.errors import UserError
+from zoo.errors import UserError, printable
 
 # Units of work per task: large enough that handing them over costs nothing beside decoding.
 _CHUNK = 8

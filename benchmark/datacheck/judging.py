@@ -12,9 +12,9 @@ from typing import Any
 from benchmark.datacheck.duplicates import MAX_BITS, MIN_CORRELATION, Fingerprints, near_duplicates
 from benchmark.datacheck.plans import Plan, Problem, Rule, Unit
 from benchmark.datacheck.views import ORIENTATIONS, PHASES
-from benchmark.imaging.imagefiles import printable
 from benchmark.imaging.levels import Depths, clipped_words, rare_above
 from benchmark.units import shape_text
+from zoo.errors import printable
 
 # Brightness of a mosaic and its photograph, correlated over 32x32 blocks, below which they show different things.
 _LEAST_LIKENESS = 0.3

@@ -14,13 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.datasets import pairs, sidd, zrr
-from benchmark.imaging.imagefiles import printable
 from benchmark.imaging.matfiles import find_mat
 from benchmark.layout import Defect, DefectsError, check_standin, part_text
 from benchmark.standin.cache import MARKER, read_marker, rebuild_advice
 from benchmark.standin.sidd import BENCHMARK, VALIDATION_NOISY, VALIDATION_TARGET
 from benchmark.types import DatasetCard
-from zoo.errors import UserError
+from zoo.errors import UserError, printable
 
 
 class Problem(NamedTuple):

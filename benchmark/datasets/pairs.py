@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.datasets import register_dataset
-from benchmark.imaging.imagefiles import SUFFIXES, printable, read_rgb, unread_suffixes
+from benchmark.imaging.imagefiles import SUFFIXES, read_rgb, unread_suffixes
 from benchmark.imaging.levels import scaled, white_level
 from benchmark.layout import Defect, DefectsError, Files, PairDigest, left_out
 from benchmark.types import DatasetCard, EvaluationProtocol, Sample
 from benchmark.units import shape_text
-from zoo.errors import UserError
+from zoo.errors import UserError, printable
 
 NAME = "pairs"
 DEFAULT_RULE = "input/* -> target/*"

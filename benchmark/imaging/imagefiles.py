@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
-import os
 import warnings
 import zlib
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from benchmark.imaging.containers import (
     read_container,
 )
 from benchmark.imaging.netpbm import read_netpbm
-from zoo.errors import UserError
+from zoo.errors import UserError, reason_of
 from zoo.inputs import refuse_endless
 
 # A camera of 100 megapixels is no attack; beyond Pillow's hard limit, 179 megapixels, files are refused.
@@ -129,11 +128,6 @@ def read_content(name: str, path: Path) -> bytes:
         raise UserError(f"{name}: {path} cannot be read ({error.strerror or error}). Check the file.") from error
 
 
-def printable(path: Path | str) -> str:
-    """Return a path as text: bytes that are no UTF-8 as ``\\xff``."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
 def unread_suffixes(folder: Path) -> str:
     """Return what a folder holds of pictures that are not read, as a sentence to add; nothing if there are none."""
     found = sorted({path.suffix.lower() for path in folder.iterdir()} & _OTHER_SUFFIXES)
@@ -165,9 +159,9 @@ def decode(name: str, path: Path, content: bytes, formats: tuple[str, ...], *, d
         raise UserError(f"{name}: {path} takes more memory than there is here. Cut it into parts.") from None
     except Exception as error:
         # Whatever a decoder raises is the file's fault: what it takes for granted is written there.
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(
-            f"{name}: {path} is damaged or cut off ({reason}); expected a complete {format} file. Copy it again."
+            f"{name}: {path} is damaged or cut off ({reason_of(error)}); expected a complete {format} file."
+            " Copy it again."
         ) from error
 
 

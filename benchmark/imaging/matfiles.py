@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.io import loadmat, whosmat
 
 from benchmark.units import shape_text
-from zoo.errors import UserError
+from zoo.errors import UserError, reason_of
 from zoo.inputs import refuse_endless
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -43,7 +43,7 @@ def read_variable(name: str, path: Path, variable: str, accept: Accept = lambda 
         raise
     except Exception as error:
         # What scipy and h5py take for granted is written in the file: what they raise is its fault.
-        raise _damaged(name, path, error) from error
+        raise UserError(f"{name}: {path} is damaged or no MATLAB file ({reason_of(error)}). Copy it again.") from error
 
 
 def is_hdf5(name: str, path: Path) -> bool:
@@ -89,8 +89,3 @@ def _match(name: str, path: Path, variable: str, inside: dict[str, Any]) -> str:
             return key
     held = ", ".join(f"{key} {shape_text(shape)}" for key, shape in inside.items()) or "nothing"
     raise UserError(f"{name}: {path} has no variable '{variable}'; it holds {held}. Is it the right file?")
-
-
-def _damaged(name: str, path: Path, error: BaseException) -> UserError:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return UserError(f"{name}: {path} is damaged or no MATLAB file ({reason}). Copy it again.")

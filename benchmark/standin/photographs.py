@@ -18,8 +18,8 @@ from numpy.random import RandomState
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmark.imaging.imagefiles import MORE_FORMATS, decode, printable, read_content
-from zoo.errors import UserError
+from benchmark.imaging.imagefiles import MORE_FORMATS, decode, read_content
+from zoo.errors import UserError, printable
 
 Pixels = NDArray[np.uint8]
 

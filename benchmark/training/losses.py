@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from pytorch_msssim import ms_ssim
 from torch import Tensor, nn
 
-from zoo.errors import UserError
+from zoo.errors import UserError, in_one_line
 from zoo.weights import load_strictly, read_checkpoint
 
 # The side that four halvings take to the 11 pixels of the window.
@@ -106,9 +106,8 @@ def _fetched_state() -> Mapping[str, Tensor]:
         return timm.create_model("vgg19", pretrained=True).state_dict()
     except Exception as error:
         # Whatever the hub, the network or the disk raises means the same here.
-        reason = " ".join(str(error).split())[:100]
         raise UserError(
-            f"loss vgg: the pretrained weights of timm's vgg19 cannot be fetched ({type(error).__name__}: {reason})."
+            f"loss vgg: the pretrained weights of timm's vgg19 cannot be fetched ({in_one_line(error, 100)})."
             " Pass a file with --set perceptual=vgg19.safetensors, or train without the term with --set perceptual=off."
         ) from error
 
