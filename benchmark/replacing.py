@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from zoo.errors import DiskError, UserError
+from zoo.writing import partial_of, whole_file
 
+__all__ = ["naming", "partial_of", "refuse_inputs", "replace_text", "replacing"]
 # What the disk or the folder says, and what a user can do about it.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -18,11 +20,6 @@ _ADVICE = {
     **dict.fromkeys(_FULL, "Free some space, then give the same command again."),
     **dict.fromkeys(_REFUSED, "Name a place that you may write to."),
 }
-
-
-def partial_of(path: Path) -> Path:
-    """Return where this process writes ``path`` until it is whole: beside it, under a name of its own."""
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
 @contextlib.contextmanager
@@ -45,24 +42,17 @@ def naming(path: Path, flag: str = "") -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(path: Path, flag: str = "") -> Iterator[Path]:
-    """Give a path beside ``path`` to write to, which takes its place when the block ends well and goes when it fails.
+    """Give a path to write ``path`` by, as ``whole_file`` does; what is no file, such as /dev/stdout, is its own.
 
-    The folder must exist. Two processes may write the same file at once: each has its own, the last one stays. What is
-    no file, such as /dev/stdout, is written to as it is. Raises DiskError naming ``path``, and ``flag`` if there is
-    one, where it cannot be written: a full disk is never a failure of what is being written.
+    Raises DiskError naming ``path``, and ``flag`` if there is one, where it cannot be written: a full disk is never a
+    failure of what is being written.
     """
     with naming(path, flag):
         if _is_device(path):
             yield path
             return
-        partial = partial_of(path)
-        try:
+        with whole_file(path) as partial:
             yield partial
-            os.replace(partial, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                partial.unlink()
-            raise
 
 
 def replace_text(path: Path, text: str, flag: str = "") -> None:

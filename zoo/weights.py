@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pickle
 import re
 import struct
@@ -26,6 +25,7 @@ from zoo.card import ModelCard, get_card, list_models
 from zoo.errors import UserError, in_one_line, printable, reason_of, shortened, shown
 from zoo.fitting import Fitted, conflict, fit_kinds, type_name, unshared, unusable, with_tied_names
 from zoo.inputs import regular_file
+from zoo.writing import whole_file
 
 # The largest published network of this field is near 1 GiB; a file beyond this is not one of them.
 MAX_BYTES = 8 << 30
@@ -356,14 +356,11 @@ def save_state(path: str | Path, state: Mapping[str, Tensor], metadata: Mapping[
 
     Tensors that share memory are written under each of their names. The same content gives the same bytes.
     """
-    file = Path(path)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
-        save_file(unshared(state), temporary, metadata=_printed(metadata))
-        _sort_header(temporary)
-        temporary.replace(file)
+        with whole_file(Path(path)) as partial:
+            save_file(unshared(state), partial, metadata={key: printable(value) for key, value in metadata.items()})
+            _sort_header(partial)
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
         raise UserError(f"weights: cannot write {path} ({reason_of(error)}).") from None
 
 
@@ -378,10 +375,6 @@ def _sort_header(file: Path) -> None:
         if len(text) <= size:
             stream.seek(8)
             stream.write(text.ljust(size))
-
-
-def _printed(metadata: Mapping[str, str]) -> dict[str, str]:
-    return {key: printable(value) for key, value in metadata.items()}
 
 
 def _describe(content: Any) -> str:

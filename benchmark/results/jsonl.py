@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from benchmark.replacing import naming
+from benchmark.replacing import naming, replacing
 from zoo.errors import UserError, printable
 from zoo.inputs import regular_file
 
@@ -30,6 +30,14 @@ def append_line(path: Path, value: Any) -> None:
     with naming(path), lock_of(path), path.open("a+b") as file:
         _mend_tail(file)
         file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace_lines(path: Path, lines: Iterable[bytes]) -> None:
+    """Write the lines of a file anew, atomically; they are on disk when this returns."""
+    with replacing(path) as partial, partial.open("wb") as file:
+        file.writelines(line + b"\n" for line in lines)
         file.flush()
         os.fsync(file.fileno())
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from benchmark.replacing import naming, replace_text, replacing
-from benchmark.results.jsonl import append_line, lock_of, raw_lines, to_json
+from benchmark.replacing import naming, replace_text
+from benchmark.results.jsonl import append_line, lock_of, raw_lines, replace_lines, to_json
 from benchmark.results.records import content_of, digest_of, newest, read_records, without_gc
 from benchmark.types import Measurement, Result, Source, decode_number, encode_number
 from zoo.errors import UserError
@@ -61,8 +61,7 @@ class Journal:
             lines = self._lines()
             if not lines.bad and not lines.unsealed:
                 return ()
-            with replacing(self.path) as partial:
-                partial.write_bytes(b"".join(text + b"\n" for text in lines.texts))
+            replace_lines(self.path, lines.texts)
         old = f"{self.path}: {len(lines.unsealed)} lines without a digest, of an earlier version"
         return (*lines.bad, *([old] if lines.unsealed else []))
 
@@ -91,8 +90,7 @@ class Journal:
             except (ValueError, TypeError, AttributeError, RecursionError):
                 sealed = False
             lines.append(to_json({**content, "digest": other._digest(content)}) if sealed else raw.text)
-        with replacing(other.path) as partial:
-            partial.write_bytes(b"".join(line + b"\n" for line in lines))
+        replace_lines(other.path, lines)
 
     def become(self, other: Journal) -> None:
         """Take the place of another journal of the same run; nothing happens where this one is not there."""

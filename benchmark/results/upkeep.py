@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from benchmark.replacing import replacing
-from benchmark.results.jsonl import lock_of, parse, raw_lines, to_json
+from benchmark.results.jsonl import lock_of, parse, raw_lines, replace_lines, to_json
 from benchmark.results.records import digest_of, read_records
 from benchmark.results.renewing import missing, renewed
 from benchmark.results.store import Journal
@@ -55,7 +53,7 @@ def migrate(file: Path) -> Migrated:
         for old, path in moves.items():
             Journal(file.parent / old).copy_to(Journal(file.parent / path))
         if rewritten:
-            _replace(file, lines)
+            replace_lines(file, lines)
         for old in moves.keys() - {record.per_image for record, _ in read_records(file)}:
             (file.parent / old).unlink()
     edited = tuple(r.source.number or 0 for r in records if r.source and r.is_edited)
@@ -89,7 +87,7 @@ def _drop(file: Path, is_meant: Callable[[Result], bool]) -> list[Result]:
         if not dropped:
             return []
         left = {record.key for record in records if not is_meant(record)}
-        _replace(file, [line.text for line, record in zip(raw_lines(file), records) if not is_meant(record)])
+        replace_lines(file, [line.text for line, record in zip(raw_lines(file), records) if not is_meant(record)])
         for key in sorted({record.key for record in dropped} - left):
             _remove_scores(file.parent, key)
     return dropped
@@ -107,10 +105,3 @@ def _remove_scores(folder: Path, key: str) -> None:
             f"{path}: cannot be removed ({error.strerror}); the records are removed. Remove this too, or the next run"
             " takes these scores."
         ) from None
-
-
-def _replace(file: Path, lines: list[bytes]) -> None:
-    with replacing(file) as partial, partial.open("wb") as stream:
-        stream.writelines(line + b"\n" for line in lines)
-        stream.flush()
-        os.fsync(stream.fileno())

@@ -24,7 +24,7 @@ from PIL import Image
 from benchmark.host.machine import usable_cores
 from benchmark.replacing import replace_text, replacing
 from benchmark.reporting import Reporter
-from benchmark.results.jsonl import alone, append_line, lock_of, read_lines
+from benchmark.results.jsonl import alone, append_line, lock_of, read_lines, replace_lines, to_json
 from benchmark.standin import cache
 from benchmark.standin.photographs import Photograph, Pixels, folder_photographs, sources_digest
 from zoo.errors import UserError
@@ -140,8 +140,7 @@ def finish(root: Path, marker: Mapping[str, Any], jobs: Sequence[Job], pieces: M
     journal = root / JOURNAL
     if journal.exists():
         entries = ({"key": job.key, "piece": pieces[job.key]} for job in jobs)
-        lines = [json.dumps(line, allow_nan=False, ensure_ascii=False) for line in (marker["request"], *entries)]
-        replace_text(journal, "\n".join(lines) + "\n")
+        replace_lines(journal, map(to_json, (marker["request"], *entries)))
         Path(lock_of(journal).lock_file).unlink(missing_ok=True)
     cache.write_marker(root, dict(marker))
 

@@ -14,6 +14,7 @@ from filelock import FileLock
 from benchmark.cache import CACHE_VARIABLE, cache_root, explain_write_errors
 from benchmark.replacing import replace_text
 from zoo.errors import UserError
+from zoo.writing import sync_folder
 
 MARKER = "zoo-bench-standin.json"
 
@@ -88,7 +89,7 @@ def _build(folder: Path, build: Callable[[Path], None]) -> None:
         _flush(partial)
         _remove(folder)
         os.rename(partial, folder)
-        _flush_folder(folder.parent)
+        sync_folder(folder.parent)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -109,13 +110,4 @@ def _flush(folder: Path) -> None:
         for file in files:
             with open(os.path.join(path, file), "rb+") as stream:
                 os.fsync(stream.fileno())
-        _flush_folder(Path(path))
-
-
-def _flush_folder(folder: Path) -> None:
-    if os.name == "posix":  # elsewhere a folder cannot be opened, and a rename is durable by itself
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(Path(path))

@@ -1,6 +1,6 @@
 """What a stopped run goes on from: one state file that holds everything, and the weights beside it.
 
-Both are written under other names first and then renamed, the state last. ``--resume`` reads the state alone, so
+Both are written under other names first and then renamed, the state last. ``--resume`` reads only the state, so
 a run that is killed between the two renames goes on from the older state and writes the same weights again.
 """
 
@@ -21,6 +21,7 @@ from benchmark.training.recipe import Recipe, first_difference
 from zoo.errors import DiskError, UserError, shortened, shown, words_of
 from zoo.inputs import regular_file
 from zoo.weights import check_sums, save_state
+from zoo.writing import sync_folder, whole_file
 
 STATE, WEIGHTS = "state.pt", "weights.safetensors"
 # Schema 1 did not say how many processes had trained.
@@ -55,35 +56,23 @@ def save_checkpoint(folder: Path, state: State, weights: Mapping[str, Tensor], m
 
     Raises DiskError if a file cannot be written.
     """
-    file = folder / STATE
-    temporary = file.with_name(STATE + ".part")
     try:
-        with temporary.open("wb") as stream:
+        with whole_file(folder / STATE) as partial, partial.open("wb") as stream:
             torch.save({"schema": _SCHEMA, **vars(state)}, stream)
             stream.flush()
             os.fsync(stream.fileno())
-        save_state(folder / WEIGHTS, weights, metadata)
-        temporary.replace(file)
-        _sync_folder(folder)
+            save_state(folder / WEIGHTS, weights, metadata)
+        sync_folder(folder)
     except (OSError, RuntimeError, UserError) as error:
-        temporary.unlink(missing_ok=True)
-        reason = " ".join(str(error).split())[:160]
+        reason = words_of(error, 160)
         kept = f"The checkpoint before it is intact: free space and pass --resume -o {folder}."
         raise DiskError(f"train: cannot save step {state.step} in {folder} ({reason}). {kept}") from error
 
 
 def remove_partials(folder: Path) -> None:
-    """Remove what a run that was killed while it saved left of its weights; for the one that holds the folder."""
-    for partial in folder.glob(f".{WEIGHTS}.*.part"):
+    """Remove what a run that was killed while it saved left half written; for the one that holds the folder."""
+    for partial in folder.glob("*.part"):
         partial.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_state(folder: Path) -> State | None:

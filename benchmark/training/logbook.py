@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark.replacing import replace_text, replacing
+from benchmark.replacing import replacing
 from benchmark.reporting import Reporter
-from benchmark.results.jsonl import append_line, read_lines
+from benchmark.results.jsonl import append_line, read_lines, replace_lines, to_json
 from zoo.errors import UserError
 
 LOG, CURVES = "log.jsonl", "curves.png"
@@ -43,7 +42,7 @@ class Logbook:
             # Killed before the first checkpoint: the run begins again.
             self.path.unlink()
             return
-        replace_text(self.path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
+        replace_lines(self.path, map(to_json, kept))
 
     def write(self, kind: str, step: int, **values: Any) -> None:
         """Append one line of a kind: start, train, validation, checkpoint, end."""
