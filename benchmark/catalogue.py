@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from benchmark.counting.trace import incomplete_text
 from benchmark.datasets import DATASETS
 from benchmark.metrics import METRICS
 from benchmark.profilers import PROFILERS
-from benchmark.reporting import Reporter
-from benchmark.standin.building import hold
 from benchmark.training.recipe import recipe_rows
 from benchmark.units import GIB, shape_text
 from zoo.card import MODELS, InputSpec, ModelCard, get_card
-from zoo.errors import UserError
 
 
 def catalogue(what: str) -> list[dict[str, Any]]:
@@ -171,27 +167,3 @@ def _audit_lines(audit: dict[str, Any]) -> list[str]:
         lines.append(f"    {counter:14} {'-' if value is None else f'{value:,}':>20} {ratio:>10}  {whys[0]}")
         lines += [f"    {'':14} {'':20} {'':10}  {why}" for why in whys[1:]]
     return lines
-
-
-def make_standin(
-    name: str, out: Path, *, seed: int, reporter: Reporter, photos: Path | None = None, count: int | None = None
-) -> None:
-    """Write the stand-in of a dataset (named with or without ``-standin``) into ``out``.
-
-    ``photos``: make it from the pictures in that folder, ``count`` pairs or scenes (default: one per picture).
-    Raises UserError for a dataset without one and for a folder that is not empty or, with ``photos``, holds
-    another stand-in than the one to continue.
-    """
-    card = DATASETS.get(name.removesuffix("-standin"))
-    if card.write_standin is None:
-        able = [other.name for other in DATASETS if other.write_standin]
-        raise UserError(f"data make: {card.name} has no stand-in; expected one of {', '.join(able)}.")
-    if photos is not None and card.write_from_photos is None:
-        raise UserError(f"data make: {card.name} cannot be made from photographs; leave --photos out.")
-    if photos is None and count is not None:
-        raise UserError(f"data make: --count {count} needs --photos; the embedded stand-in has a fixed size.")
-    with hold(out):
-        if photos is not None and card.write_from_photos is not None:
-            card.write_from_photos(out, photos, count, seed, reporter)
-        else:
-            card.write_standin(out, seed, reporter)

@@ -13,23 +13,15 @@ import torch
 from torch import nn
 
 from benchmark.costs.profiling import meta_model
-from benchmark.replacing import refuse_inputs
 from benchmark.reporting import Reporter
 from benchmark.types import DatasetCard, Evidence, label_of
 from zoo.card import MODELS, ModelCard, get_card
 from zoo.errors import BuildError, UserError, nearest, printable, shortened, shown
+from zoo.fitting import check_fits, load_strictly
 from zoo.options import resolve_options
 from zoo.outputs import checked
 from zoo.trained import shipped_weights
-from zoo.weights import (
-    Checkpoint,
-    check_fits,
-    is_official,
-    load_strictly,
-    official_state,
-    read_checkpoint,
-    save_state,
-)
+from zoo.weights import Checkpoint, is_official, official_state, read_checkpoint
 
 _WILDCARDS = "*?["
 
@@ -223,42 +215,6 @@ def _evidence_of(checkpoint: Checkpoint) -> Evidence:
     if is_official(checkpoint):
         return "official-weights"
     return "trained" if checkpoint.metadata.get("evidence") == "trained" else "weights-file"
-
-
-def import_weights(
-    model: str,
-    source: str | Path,
-    out: str | Path,
-    *,
-    options: Mapping[str, Any],
-    take: str | None = None,
-    reporter: Reporter | None = None,
-) -> dict[str, str]:
-    """Convert a published checkpoint to safetensors under our keys, strictly; return the metadata written.
-
-    ``take`` names the weights where the checkpoint holds several, for example a running mean of them too.
-
-    Raises UserError for unknown names and options, a file that is not one of tensors, and keys or shapes that
-    do not fit the model.
-    """
-    refuse_inputs(f"weights import: -o {out}", [out], [source])
-    entry = entry_of(model, source, options, take=take)
-    entry.tell_notes(reporter or Reporter())
-    assert entry.checkpoint is not None
-    metadata = {
-        "model": entry.card.name,
-        "options": json.dumps(jsonable_options(entry.options), sort_keys=True),
-        "evidence": entry.evidence,
-        "source": entry.checkpoint.metadata.get("source", entry.checkpoint.path.name),
-        "source_sha256": entry.checkpoint.metadata.get("source_sha256", entry.checkpoint.digest),
-    }
-    if take is not None:
-        metadata["source_part"] = take
-    for name in ("recipe", "data_digest", "part", "source_part"):
-        if name in entry.checkpoint.metadata:
-            metadata[name] = entry.checkpoint.metadata[name]
-    save_state(out, entry.checkpoint.state, metadata)
-    return metadata
 
 
 def jsonable_options(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import run, train
+from benchmark.opening import dataset_card
 from benchmark.reporting import Reporter
-from benchmark.scoring.opening import configured
 from benchmark.sweeping.session import sweep
 from benchmark.types import Result
 from zoo.card import get_card
@@ -42,7 +42,7 @@ class Printing(Reporter):
 
 def make_standins(dataset: str, given: argparse.Namespace, reporter: Reporter) -> tuple[Path, Path]:
     """Return the roots of the stand-ins from the training and the test photographs, written where needed."""
-    write = configured(dataset).write_from_photos
+    write = dataset_card(dataset).write_from_photos
     assert write is not None
     roots = (given.out / f"{dataset}-train", given.out / f"{dataset}-test")
     for root, photos, count in zip(roots, (given.train_photos, given.test_photos), (given.pairs, given.test_pairs)):

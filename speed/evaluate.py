@@ -18,9 +18,9 @@ from typing import Any
 import torch
 
 from benchmark.datasets import DATASETS
+from benchmark.opening import open_dataset
 from benchmark.protocols import ZRR
 from benchmark.scoring.evaluation import evaluate_images
-from benchmark.scoring.opening import open_dataset
 from benchmark.types import Sample
 from zoo import create_model
 from zoo.card import get_card

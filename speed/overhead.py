@@ -20,7 +20,7 @@ import torch
 
 from benchmark import run
 from zoo import create_model
-from zoo.weights import save_weights
+from zoo.weights import save_state
 
 WORK = ("forward", "score")
 PER_IMAGE = ("load", "store")
@@ -36,7 +36,7 @@ def main() -> None:
             model = create_model(name)
             if model.state_dict():
                 weights[name] = str(Path(out) / f"{name}.safetensors")
-                save_weights(weights[name], model, {"model": name})
+                save_state(weights[name], model.state_dict(), {"model": name})
         run(
             "zrr", models="bilinear", limit=1, out=out, isolate=False, sizes=["none"]
         )  # what is loaded once per process

@@ -14,7 +14,7 @@ from torch import nn
 from tests.test_models import side_of
 from zoo import create_model, get_card, list_models, register_model
 from zoo.registry import Registry
-from zoo.weights import save_weights
+from zoo.weights import save_state
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -124,7 +124,7 @@ def test_a_size_that_operations_depend_on_cannot_be_left_open(zoo_bench, tmp_pat
 def test_the_file_says_what_it_is_and_not_where_it_was_made(zoo_bench, tmp_path) -> None:
     torch.manual_seed(1)
     about = {"model": "plainunet_8", "options": "{}", "evidence": "trained", "recipe": "a_recipe"}
-    save_weights(tmp_path / "w.safetensors", create_model("plainunet_8"), about)
+    save_state(tmp_path / "w.safetensors", create_model("plainunet_8").state_dict(), about)
     document = export(zoo_bench, "plainunet_8", tmp_path / "m.onnx", "--weights", tmp_path / "w.safetensors")
     assert document["evidence"] == "trained"
     content = onnx.load(tmp_path / "m.onnx")

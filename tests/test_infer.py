@@ -11,18 +11,19 @@ from tests.deep_images import png16
 from zoo import create_model
 from zoo.models.classical import BilinearPipeline
 from zoo.raw import unpack
-from zoo.weights import save_weights
+from zoo.weights import save_state
 
 
 @pytest.fixture
 def weights(tmp_path):
     torch.manual_seed(2)
-    save_weights(tmp_path / "w.safetensors", create_model("plainunet_8"), {"model": "plainunet_8"})
+    save_state(tmp_path / "w.safetensors", create_model("plainunet_8").state_dict(), {"model": "plainunet_8"})
     return tmp_path / "w.safetensors"
 
 
 def loaded(weights):
-    from zoo.weights import load_strictly, read_checkpoint
+    from zoo.fitting import load_strictly
+    from zoo.weights import read_checkpoint
 
     model = create_model("plainunet_8").eval()
     load_strictly(model, read_checkpoint(weights).state, name="plainunet_8", source=weights)

@@ -19,13 +19,13 @@ LAYERS = [
     {"backends", "metrics", "standin"},
     {"layout", "placing"},
     {"datasets"},
-    {"costs"},
+    {"costs", "opening"},
     {"leaderboard", "selection"},
     # Measuring and scoring run images in tiles.
     {"fullres"},
     {"htmlpage", "scoring", "timing"},
     {"datacheck", "regression", "training"},
-    {"catalogue", "running", "sweeping"},
+    {"catalogue", "importing", "running", "sweeping"},
     {"cli"},
 ]
 DOORS = {

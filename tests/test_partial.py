@@ -19,12 +19,12 @@ from benchmark.datasets import DATASETS, sidd, zrr
 from benchmark.htmlpage.data import document
 from benchmark.leaderboard import boards
 from benchmark.leaderboard.publishing import write_tables
+from benchmark.opening import open_dataset
 from benchmark.regression.comparing import compare
 from benchmark.regression.sources import open_set
 from benchmark.reporting import Reporter
 from benchmark.results.store import Store, read_folders
 from benchmark.running import session as running_session
-from benchmark.scoring.opening import open_dataset
 from benchmark.standin.cache import MARKER
 from benchmark.sweeping.child import train_point
 from benchmark.training.loop import train

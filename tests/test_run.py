@@ -26,7 +26,7 @@ from benchmark.results.store import Store
 from benchmark.scoring.evaluation import mean_scores
 from tests.conftest import TINY
 from zoo import UserError, create_model
-from zoo.weights import save_weights
+from zoo.weights import save_state
 
 pytestmark = pytest.mark.usefixtures("tiny")
 SCORES = {"psnr[rgb]", "ssim[gaussian11,rgb]"}
@@ -100,7 +100,7 @@ def test_without_models_untrained_ones_only_cost(tmp_path) -> None:
 def test_weights_make_a_scored_row(tmp_path) -> None:
     torch.manual_seed(4)
     model = create_model("tiny_net", width=6)
-    save_weights(tmp_path / "w.safetensors", model, {"model": "tiny_net", "options": '{"width": 6}'})
+    save_state(tmp_path / "w.safetensors", model.state_dict(), {"model": "tiny_net", "options": '{"width": 6}'})
     weights = {"tiny_net": str(tmp_path / "w.safetensors")}
     result = only(run("tiny", models=["tiny_net"], weights=weights, out=tmp_path / "out"))
     assert (result.evidence, result.options) == ("weights-file", {"width": 6})
@@ -113,7 +113,7 @@ def test_weights_make_a_scored_row(tmp_path) -> None:
 
 
 def test_weights_that_do_not_fit_stop_the_run_before_it_begins(tmp_path) -> None:
-    save_weights(tmp_path / "w.safetensors", create_model("tiny_net", width=6), {})
+    save_state(tmp_path / "w.safetensors", create_model("tiny_net", width=6).state_dict(), {})
     with pytest.raises(UserError, match=r"tiny_net: .* does not fit: .*of another shape \(0\.weight is"):
         run("tiny", weights={"tiny_net": str(tmp_path / "w.safetensors")}, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -15,7 +15,7 @@ from scipy.io import savemat
 from benchmark.datasets import DATASETS
 from benchmark.datasets import sidd as loader
 from benchmark.imaging.matfiles import read_variable
-from benchmark.scoring.opening import open_dataset
+from benchmark.opening import open_dataset
 from benchmark.standin.cache import MARKER
 from zoo.errors import UserError
 

@@ -20,11 +20,11 @@ from PIL import Image
 from benchmark.host import calls as calls_of_children
 from benchmark.host.child import describe_failure
 from benchmark.host.isolation import Outcome, run_isolated
+from benchmark.opening import dataset_card
 from benchmark.reporting import Reporter
 from benchmark.results.jsonl import lock_of, read_lines
 from benchmark.results.store import Store, read_results
 from benchmark.scoring.evaluation import evaluate
-from benchmark.scoring.opening import configured
 from benchmark.sweeping import budget as budgeting
 from benchmark.sweeping import figures
 from benchmark.sweeping.budget import Costs, Estimate, count_members, wall_seconds
@@ -143,7 +143,7 @@ def test_the_shipped_sweeps_are_the_papers() -> None:
 def test_overparametrising_is_nearly_free_in_flops_and_widening_is_not() -> None:
     points = {point.member: point for point in expand(load_sweep(SHIPPED / "double_descent_toy.yaml"))}
     ends = [("hyper", "2"), ("hyper", "1024"), ("plain", "4"), ("plain", "48")]
-    costs = count_members([points[member] for member in ends], SimpleNamespace(card=configured("zrr")))
+    costs = count_members([points[member] for member in ends], SimpleNamespace(card=dataset_card("zrr")))
     ratio = {
         (small[0], id): costs[large].value(id) / costs[small].value(id)
         for small, large in (ends[:2], ends[2:])

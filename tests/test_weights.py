@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from zoo import UserError, create_model
-from zoo.weights import load_strictly, read_checkpoint, save_state, save_weights
+from zoo.fitting import load_strictly
+from zoo.weights import read_checkpoint, save_state
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def test_published_wrappings_are_removed(tmp_path, state, wrap) -> None:
 
 
 def test_safetensors_and_npz_come_back(tmp_path, state) -> None:
-    save_weights(tmp_path / "w.safetensors", _filled(state), {"model": "plainunet_8"})
+    save_state(tmp_path / "w.safetensors", _filled(state).state_dict(), {"model": "plainunet_8"})
     np.savez(tmp_path / "w.npz", **{key: value.numpy() for key, value in state.items()})
     for name, metadata in (("w.safetensors", {"model": "plainunet_8"}), ("w.npz", {})):
         checkpoint = read_checkpoint(tmp_path / name)
@@ -99,7 +100,7 @@ def test_a_truncated_file_is_named(tmp_path, state, suffix: str, keep: float) ->
     elif suffix == "npz":
         np.savez(file, **{key: value.numpy() for key, value in state.items()})
     else:
-        save_weights(file, _filled(state), {})
+        save_state(file, _filled(state).state_dict(), {})
     content = file.read_bytes()
     file.write_bytes(content[: int(len(content) * keep) if isinstance(keep, float) else keep])
     with pytest.raises(UserError, match=rf"weights: .*w\.{suffix} "):
@@ -150,7 +151,7 @@ def test_writing_weights_is_atomic(tmp_path, state) -> None:
     folder = tmp_path / "w.safetensors"
     folder.mkdir()
     with pytest.raises(UserError, match="cannot write"):
-        save_weights(folder, _filled(state), {})
+        save_state(folder, _filled(state).state_dict(), {})
     assert list(tmp_path.iterdir()) == [folder]
 
 
@@ -325,7 +326,7 @@ class Tied(torch.nn.Module):
 
 def test_shared_weights_are_written_under_each_name_and_come_back(tmp_path) -> None:
     model, other = Tied(), Tied()
-    save_weights(tmp_path / "w.safetensors", model, {})
+    save_state(tmp_path / "w.safetensors", model.state_dict(), {})
     state = read_checkpoint(tmp_path / "w.safetensors").state
     assert state.keys() == model.state_dict().keys()
     load_strictly(other, state, name="tied", source="w")

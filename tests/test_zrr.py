@@ -13,8 +13,8 @@ from PIL import Image
 from benchmark.cache import CACHE_VARIABLE
 from benchmark.datasets import DATASETS
 from benchmark.datasets import zrr as loader
+from benchmark.opening import open_dataset
 from benchmark.scoring.evaluation import score_pair
-from benchmark.scoring.opening import open_dataset
 from benchmark.standin import zrr as standin
 from benchmark.standin.cache import MARKER
 from zoo.errors import UserError
@@ -192,21 +192,6 @@ def test_photographs_of_the_standins_validation_are_in_no_train_pair():
     names = {turns[number].name for number in held_out}
     assert names == {"procedural-6", "procedural-7", "procedural-14", "procedural-15"}
     assert not names & {source.name for number, source in enumerate(turns) if number not in held_out}
-
-
-def test_full_frames_are_found_in_numeric_order(root):
-    folder = root / "test" / "huawei_full_resolution"
-    folder.mkdir()
-    with pytest.raises(UserError, match=f"zrr: no full-resolution frames in {folder}"):
-        loader.full_frames(root)
-    for number in (1167, 252, 2978):
-        write_png(folder / f"{number}.png", mosaic(1))
-    assert [path.name for path in loader.full_frames(root)] == ["252.png", "1167.png", "2978.png"]
-    frame = loader.read_full_frame(folder / "252.png")
-    assert (frame.shape, frame.dtype, frame[0, 0, 0, 0].item()) == ((1, 1, 8, 8), torch.float32, 71)
-    (folder / "252.png").write_bytes(b"")
-    with pytest.raises(UserError, match=r"252\.png is not a complete PNG"):
-        loader.read_full_frame(folder / "252.png")
 
 
 # --- the stand-in -------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Whether tensors can be the weights of a network: their kind, their values, and names that share memory."""
+"""Load weights into a network strictly: their names, shapes, kinds and values, and names that share memory."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from zoo.card import get_card, list_models
+from zoo.errors import UserError, in_one_line, shortened
 
 # Kinds of numbers that weights are kept in. Those of 8 bits mean nothing without scales that lie elsewhere.
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -21,6 +24,79 @@ class Fitted(NamedTuple):
     notes: tuple[str, ...]
 
 
+def load_strictly(model: nn.Module, state: Mapping[str, Tensor], *, name: str, source: object) -> tuple[str, ...]:
+    """Load ``state`` into ``model``; all must agree as ``check_fits`` demands. Returns what a user should know."""
+    fitted = check_fits(model, state, name=name, source=source)
+    own = model.state_dict()
+    # Only counters of training steps may be absent.
+    try:
+        model.load_state_dict({**{key: own[key] for key in own if key not in fitted.state}, **fitted.state})
+    except RuntimeError as error:
+        raise UserError(f"{name}: {source} cannot be loaded: {in_one_line(error)}.") from None
+    return fitted.notes
+
+
+def check_fits(model: nn.Module, state: Mapping[str, Tensor], *, name: str, source: object) -> Fitted:
+    """Compare ``state`` with what ``model``, which may be on the meta device, takes; return it as the model takes it.
+
+    Of a tensor that the network uses under several names, one is enough. Raises UserError naming the first missing,
+    extra and mis-shaped keys and, where the keys are those of another registered model, which one; the first key of
+    another kind of numbers; of values that are not finite; and keys that are one tensor in the network and differ here.
+    """
+    own = model.state_dict()
+    state = _with_tied_names(own, state)
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    extra = [key for key in state if key not in own]
+    shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
+    if missing or extra or shapes:
+        problems = [_first("missing", missing), _first("unexpected", extra)]
+        if shapes:
+            key = shapes[0]
+            problems.append(
+                f"{len(shapes)} of another shape ({key} is {tuple(state[key].shape)}, expected {tuple(own[key].shape)})"
+            )
+        raise UserError(f"{name}: {source} does not fit: {'; '.join(filter(None, problems))}.{_resembles(name, state)}")
+    fitted, wrong = _fit_kinds(own, state)
+    if wrong:
+        raise UserError(
+            f"{name}: {source} has weights of another kind: {wrong[0]} is {_type_name(state[wrong[0]].dtype)}, expected"
+            f" {_type_name(own[wrong[0]].dtype)} ({len(wrong)} in all). Save them as that type; multiply"
+            " quantised ones by their scales first."
+        )
+    if bad := _unusable(model, fitted.state):
+        raise UserError(
+            f"{name}: {source} has {_first('tensor(s) with NaN or infinite values', bad)}; expected finite ones."
+            " Take a checkpoint from before the training diverged."
+        )
+    if shared := _conflict(own, fitted.state):
+        raise UserError(
+            f"{name}: {source} has different values for weights that share their memory in the network"
+            f" ({', '.join(shared[:3])}{', ...' if len(shared) > 3 else ''}); expected the same ones."
+        )
+    return fitted
+
+
+def _first(what: str, keys: list[str], count: int = 3) -> str:
+    if not keys:
+        return ""
+    listed = ", ".join(shortened(key) for key in keys[:count])
+    return f"{len(keys)} {what} ({listed}{', ...' if len(keys) > count else ''})"
+
+
+def _resembles(name: str, state: Mapping[str, Tensor]) -> str:
+    """Name the registered model whose keys and shapes agree best with ``state``, if it is another one."""
+    shapes = {key: tuple(value.shape) for key, value in state.items()}
+    best, score = "", 0.0
+    for other in list_models():
+        with torch.device("meta"):
+            own = {key: tuple(value.shape) for key, value in get_card(other).create({}).state_dict().items()}
+        union = len(own.keys() | shapes.keys())
+        same = sum(shapes.get(key) == shape for key, shape in own.items())
+        if union and same / union > score:
+            best, score = other, same / union
+    return f" It looks like a checkpoint of {best}." if score > 0.5 and best != name else ""
+
+
 def judged(model: nn.Module, state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     """Yield the values that must be finite, by key: all but the infinities of a fixed buffer, such as a mask."""
     fixed = {name for name, _ in model.named_buffers(remove_duplicate=False) if not name.endswith(_STATISTICS)}
@@ -28,12 +104,12 @@ def judged(model: nn.Module, state: Mapping[str, Tensor]) -> Iterator[tuple[str,
         yield key, value[~torch.isinf(value)] if key in fixed else value
 
 
-def unusable(model: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
+def _unusable(model: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
     """Return the keys whose values no network can use: NaN, and infinities where they must be finite."""
     return [key for key, value in judged(model, state) if not bool(torch.isfinite(value).all())]
 
 
-def with_tied_names(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _with_tied_names(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return ``state`` with every name of a tensor that the network uses under several, where one of them is there."""
     named: dict[object, list[str]] = {}
     for key, value in own.items():
@@ -47,7 +123,7 @@ def with_tied_names(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> d
     return complete
 
 
-def fit_kinds(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> tuple[Fitted, list[str]]:
+def _fit_kinds(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> tuple[Fitted, list[str]]:
     """Return ``state`` in the types of ``own``, and the keys that cannot be had in them.
 
     Floating-point numbers become those of another width, which is noted; integers only where all values survive.
@@ -66,7 +142,7 @@ def fit_kinds(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> tuple[F
         else:
             wrong.append(key)
     notes = [
-        f"{len(exact)} tensor(s) of {type_name(before)} are used as {type_name(after)},"
+        f"{len(exact)} tensor(s) of {_type_name(before)} are used as {_type_name(after)},"
         f" {'without loss' if all(exact) else 'rounded'}"
         for (before, after), exact in found.items()
     ]
@@ -77,12 +153,12 @@ def _is_whole(kind: torch.dtype) -> bool:
     return not (kind.is_floating_point or kind.is_complex)
 
 
-def type_name(kind: torch.dtype) -> str:
+def _type_name(kind: torch.dtype) -> str:
     """Return the name of a type of numbers, for example float32."""
     return str(kind).removeprefix("torch.")
 
 
-def conflict(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
+def _conflict(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
     """Return keys that share memory in the network, where ``state`` has different values for the same place.
 
     ``own`` may be on the meta device: where its tensors lie in their storages is all that counts.

@@ -1,4 +1,4 @@
-"""Read weights strictly: safetensors, PyTorch checkpoints without code execution, NumPy archives."""
+"""Files of weights: safetensors, PyTorch checkpoints read without running code, NumPy archives."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from zoo.card import ModelCard, get_card, list_models
-from zoo.errors import UserError, in_one_line, printable, reason_of, shortened, shown
-from zoo.fitting import Fitted, conflict, fit_kinds, type_name, unshared, unusable, with_tied_names
+from zoo.card import ModelCard
+from zoo.errors import UserError, printable, reason_of, shortened, shown
+from zoo.fitting import unshared
 from zoo.inputs import regular_file
 from zoo.writing import whole_file
 
@@ -262,79 +262,6 @@ def _strip_prefix(state: dict[str, Tensor], prefix: str = "module.") -> dict[str
     return state
 
 
-def load_strictly(model: nn.Module, state: Mapping[str, Tensor], *, name: str, source: object) -> tuple[str, ...]:
-    """Load ``state`` into ``model``; all must agree as ``check_fits`` demands. Returns what a user should know."""
-    fitted = check_fits(model, state, name=name, source=source)
-    own = model.state_dict()
-    # Only counters of training steps may be absent.
-    try:
-        model.load_state_dict({**{key: own[key] for key in own if key not in fitted.state}, **fitted.state})
-    except RuntimeError as error:
-        raise UserError(f"{name}: {source} cannot be loaded: {in_one_line(error)}.") from None
-    return fitted.notes
-
-
-def check_fits(model: nn.Module, state: Mapping[str, Tensor], *, name: str, source: object) -> Fitted:
-    """Compare ``state`` with what ``model``, which may be on the meta device, takes; return it as the model takes it.
-
-    Of a tensor that the network uses under several names, one is enough. Raises UserError naming the first missing,
-    extra and mis-shaped keys and, where the keys are those of another registered model, which one; the first key of
-    another kind of numbers; of values that are not finite; and keys that are one tensor in the network and differ here.
-    """
-    own = model.state_dict()
-    state = with_tied_names(own, state)
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    extra = [key for key in state if key not in own]
-    shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
-    if missing or extra or shapes:
-        problems = [_first("missing", missing), _first("unexpected", extra)]
-        if shapes:
-            key = shapes[0]
-            problems.append(
-                f"{len(shapes)} of another shape ({key} is {tuple(state[key].shape)}, expected {tuple(own[key].shape)})"
-            )
-        raise UserError(f"{name}: {source} does not fit: {'; '.join(filter(None, problems))}.{_resembles(name, state)}")
-    fitted, wrong = fit_kinds(own, state)
-    if wrong:
-        raise UserError(
-            f"{name}: {source} has weights of another kind: {wrong[0]} is {type_name(state[wrong[0]].dtype)}, expected"
-            f" {type_name(own[wrong[0]].dtype)} ({len(wrong)} in all). Save them as that type; multiply"
-            " quantised ones by their scales first."
-        )
-    if bad := unusable(model, fitted.state):
-        raise UserError(
-            f"{name}: {source} has {_first('tensor(s) with NaN or infinite values', bad)}; expected finite ones."
-            " Take a checkpoint from before the training diverged."
-        )
-    if shared := conflict(own, fitted.state):
-        raise UserError(
-            f"{name}: {source} has different values for weights that share their memory in the network"
-            f" ({', '.join(shared[:3])}{', ...' if len(shared) > 3 else ''}); expected the same ones."
-        )
-    return fitted
-
-
-def _first(what: str, keys: list[str], count: int = 3) -> str:
-    if not keys:
-        return ""
-    listed = ", ".join(shortened(key) for key in keys[:count])
-    return f"{len(keys)} {what} ({listed}{', ...' if len(keys) > count else ''})"
-
-
-def _resembles(name: str, state: Mapping[str, Tensor]) -> str:
-    """Name the registered model whose keys and shapes agree best with ``state``, if it is another one."""
-    shapes = {key: tuple(value.shape) for key, value in state.items()}
-    best, score = "", 0.0
-    for other in list_models():
-        with torch.device("meta"):
-            own = {key: tuple(value.shape) for key, value in get_card(other).create({}).state_dict().items()}
-        union = len(own.keys() | shapes.keys())
-        same = sum(shapes.get(key) == shape for key, shape in own.items())
-        if union and same / union > score:
-            best, score = other, same / union
-    return f" It looks like a checkpoint of {best}." if score > 0.5 and best != name else ""
-
-
 def official_state(card: ModelCard, checkpoint: Checkpoint) -> dict[str, Tensor]:
     """Return the checkpoint's tensors under our keys, by the table beside the model where there is one."""
     state = checkpoint.state
@@ -344,11 +271,6 @@ def official_state(card: ModelCard, checkpoint: Checkpoint) -> dict[str, Tensor]
 def is_official(checkpoint: Checkpoint) -> bool:
     """Whether the file, or the one that it was converted from, is in the table of official checkpoints."""
     return checkpoint.metadata.get("source_sha256", checkpoint.digest) in OFFICIAL
-
-
-def save_weights(path: str | Path, model: nn.Module, metadata: Mapping[str, str]) -> None:
-    """Write a model's state_dict as safetensors, atomically, with ``metadata`` beside it."""
-    save_state(path, model.state_dict(), metadata)
 
 
 def save_state(path: str | Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

@@ -40,7 +40,7 @@ def data_group() -> None:
 def data_make(ctx: click.Context, name: str, out: str, seed: int | None, photos: str | None, count: int | None) -> None:
     """Write a stand-in for dataset NAME, in the layout of the real one."""
     reporter = start(ctx)
-    from benchmark.catalogue import make_standin
+    from benchmark.opening import make_standin
 
     seed = seed_of(ctx) if seed is None else seed
     pictures = Path(photos) if photos else None

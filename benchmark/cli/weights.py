@@ -31,7 +31,7 @@ def weights_import(
     Every key and every shape must fit. A pickle may hold only tensors.
     """
     reporter = start(ctx)
-    from benchmark.selection import import_weights
+    from benchmark.importing import import_weights
 
     metadata = import_weights(model, checkpoint, out, options=options, take=take, reporter=reporter)
     echo(f"wrote {out} ({metadata['evidence']}, sha256 of the source {metadata['source_sha256'][:16]})")

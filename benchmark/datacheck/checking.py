@@ -17,9 +17,9 @@ from benchmark.datacheck.inspection import VERSION, Facts, inspect_unit
 from benchmark.datacheck.judging import Judge
 from benchmark.datacheck.memory import Memory
 from benchmark.datacheck.plans import Plan, Problem, Unit, make_plan
+from benchmark.opening import dataset_card, note_partial
 from benchmark.replacing import refuse_inputs, replacing
 from benchmark.reporting import Reporter
-from benchmark.scoring.opening import configured, note_partial
 from benchmark.scoring.pipeline import default_workers
 from benchmark.standin.cache import MARKER
 from benchmark.types import DatasetCard
@@ -50,7 +50,7 @@ def check_dataset(
     ({"test": "12 of 1204"}); half a pair is a problem. Raises UserError if there is no such dataset or folder.
     """
     reporter = reporter or Reporter()
-    card = configured(name.removesuffix("-standin"), rule=pairs, white=white)
+    card = dataset_card(name.removesuffix("-standin"), rule=pairs, white=white)
     root = _find_root(card, data_root, reporter)
     plan = make_plan(card, root, partial=partial)
     files = (path for unit in plan.units for _, path in unit.files)

@@ -175,23 +175,6 @@ CARD = register_dataset(
 )
 
 
-def full_frames(root: Path) -> list[Path]:
-    """Return the whole mosaics, 2976x3968, that ``infer`` takes, in numeric order: test/huawei_full_resolution/*.png.
-
-    They are checked when ``read_full_frame`` or ``infer`` opens them, not here.
-    """
-    folder = root / "test" / FULL_FOLDER
-    stems = _read_stems(NAME, folder, ".png", 10, "Download the dataset and pass --data-root.")
-    if not stems:
-        raise UserError(f"{NAME}: no full-resolution frames in {folder}. Download the dataset and pass --data-root.")
-    return [folder / f"{number}.png" for number in sorted(int(stem) for stem in stems)]
-
-
-def read_full_frame(path: Path) -> torch.Tensor:
-    """Return a whole mosaic as counts (1, 1, H, W) float32; raises UserError naming a file that cannot be one."""
-    return torch.from_numpy(_read_mosaic(NAME, path).astype(np.float32))[None, None]
-
-
 def validation_numbers(count: int) -> list[int]:
     """Return which of ``count`` train pairs are validation; none if there are fewer than 20."""
     stretches = min(_STRETCHES, count // _VALIDATION_SHARE)

@@ -21,13 +21,13 @@ from benchmark.host.calls import Emit, child_call
 from benchmark.imaging.alignment import Shift
 from benchmark.imaging.pictures import Row, save_pictures, save_sheet, show_input
 from benchmark.imaging.shift_plots import save_shift_histogram
+from benchmark.opening import dataset_card, open_split
 from benchmark.placing import Placed
 from benchmark.reporting import Relay, Reporter
 from benchmark.results.fingerprint import take_fingerprint
 from benchmark.results.store import Scores, Store
 from benchmark.running.messages import Counted, Done, ImageDone, Work
 from benchmark.scoring.evaluation import Phases, as_picture, evaluate_images, run_sample
-from benchmark.scoring.opening import configured, open_split
 from benchmark.selection import Entry, entry_of
 from benchmark.types import Dataset, DatasetCard, Fingerprint, Sample, Tiling
 from zoo.card import InputSpec
@@ -94,7 +94,7 @@ class _Evaluation:
 
     def __init__(self, task: Work, entry: Entry, phases: Phases, emit: Emit) -> None:
         self.task, self.entry, self.phases, self.emit = task, entry, phases, emit
-        self.card: DatasetCard = configured(task.dataset, **task.dataset_options)
+        self.card: DatasetCard = dataset_card(task.dataset, **task.dataset_options)
         flags = {"skip_bad": task.skip_bad, "partial": task.partial}
         self.data: Dataset = open_split(self.card, Path(task.root), task.split, **flags)
         if digest_of_ids(self.data.ids[: task.count]) != task.images:

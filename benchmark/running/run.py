@@ -7,11 +7,11 @@ from pathlib import Path
 
 from benchmark.conditions import Conditions, Limits
 from benchmark.metrics import METRICS
+from benchmark.opening import dataset_card, open_with_root
 from benchmark.placing import check
 from benchmark.reporting import Reporter
 from benchmark.results.store import Store
 from benchmark.running.session import SIZES, Session
-from benchmark.scoring.opening import configured, open_with_root
 from benchmark.selection import select, with_shipped_weights
 from benchmark.types import Result
 from zoo.errors import UserError, nearest
@@ -72,7 +72,7 @@ def run(
     check(conditions, limits)
     given = {"rule": pairs, "task": task, "white": None if white is None else f"{white:g}"}
     named = {name: value for name, value in given.items() if value is not None}
-    card = configured(dataset, **named)
+    card = dataset_card(dataset, **named)
     patterns = [name for name in models.split(",") if name] if isinstance(models, str) else models
     entries = select(card, models=patterns, weights=weights or {}, options=options or {})
     ids = list(metrics or card.protocol.metrics)

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from benchmark.host.turns import Turn, work_turns
 from benchmark.imaging.alignment import Shift, find_shift
 from benchmark.metrics import METRICS
+from benchmark.opening import dataset_card, open_dataset
 from benchmark.protocols import prepare_pair
 from benchmark.reporting import Reporter
 from benchmark.results.store import Journal, Scores
 from benchmark.scoring.fastmetrics import SHARED_IDS, score_fast
-from benchmark.scoring.opening import configured, open_dataset
 from benchmark.scoring.pipeline import Finished, run_pipeline
 from benchmark.selection import select
 from benchmark.types import Dataset, DatasetCard, EvaluationProtocol, Measurement, Sample
@@ -307,7 +307,7 @@ def evaluate(
     float64 definitions, ``partial`` takes what is there of the dataset. Nothing is stored. Raises UserError for bad
     input and for an untrained model, whose scores would mean nothing.
     """
-    card = configured(dataset, rule=pairs, white=white)
+    card = dataset_card(dataset, rule=pairs, white=white)
     data = open_dataset(card, data_root, split, reporter, partial=partial)
     if isinstance(model, str):
         network, spec = _trained(card, model, weights, options or {})

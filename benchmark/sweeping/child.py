@@ -12,10 +12,10 @@ from typing import Any
 from benchmark.host import machine
 from benchmark.host.calls import Emit, child_call
 from benchmark.host.environment import describe_environment
+from benchmark.opening import open_dataset
 from benchmark.reporting import Relay
 from benchmark.results.store import Scores, Store
 from benchmark.scoring.evaluation import Phases, evaluate_images, mean_scores
-from benchmark.scoring.opening import open_dataset
 from benchmark.selection import entry_of
 from benchmark.sweeping.messages import Probes, StepsFailed, StepsTimed, Task, Trained
 from benchmark.sweeping.points import ON_TRAIN, SCORING

@@ -10,8 +10,8 @@ from typing import Any
 
 from benchmark.config import settings_of
 from benchmark.metrics import METRICS
+from benchmark.opening import dataset_card, open_dataset
 from benchmark.reporting import Reporter
-from benchmark.scoring.opening import configured, open_dataset
 from benchmark.selection import jsonable_options
 from benchmark.sweeping.settings import Family, SweepPlan
 from benchmark.training.recipe import FREE_KEYS, Recipe
@@ -90,7 +90,7 @@ def _recipe_of(plan: SweepPlan, card: ModelCard, options: Mapping[str, Any], see
 def open_splits(plan: SweepPlan, points: list[Point], reporter: Reporter) -> Splits:
     """Open what the points are trained and tested on; raises UserError for data, metrics and tasks that are wrong."""
     recipe, evaluation = points[0].recipe, plan.sweep.evaluation
-    card = configured(recipe.dataset, rule=recipe.pairs, task=recipe.task, white=recipe.white)
+    card = dataset_card(recipe.dataset, rule=recipe.pairs, task=recipe.task, white=recipe.white)
     for point in points:
         if point.card.task != card.task:
             raise UserError(

@@ -54,10 +54,9 @@ from benchmark.training.preparing import (
 from benchmark.training.recipe import Recipe, find_recipe, load_recipe
 from zoo.card import get_card
 from zoo.errors import UserError, in_one_line
-from zoo.fitting import judged
+from zoo.fitting import judged, load_strictly
 from zoo.surroundings import put_back
 from zoo.surroundings import read as read_surroundings
-from zoo.weights import load_strictly
 
 _LAYERS = 3  # the stream of random numbers that layers such as dropout draw from; order and windows have 1 and 2
 

@@ -17,7 +17,8 @@ from pytorch_msssim import ms_ssim
 from torch import Tensor, nn
 
 from zoo.errors import UserError, in_one_line
-from zoo.weights import load_strictly, read_checkpoint
+from zoo.fitting import load_strictly
+from zoo.weights import read_checkpoint
 
 # The side that four halvings take to the 11 pixels of the window.
 MSSSIM_SMALLEST_SIDE = 176

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from benchmark.host import machine
+from benchmark.opening import dataset_card, open_dataset
 from benchmark.reporting import Reporter
-from benchmark.scoring.opening import configured, open_dataset
 from benchmark.selection import jsonable_options
 from benchmark.training.batches import Batch, Cut, Plan, SampleCache, make_batch
 from benchmark.training.fitting import check_batch_fits, footprint, free_bytes
@@ -28,8 +28,9 @@ from benchmark.types import DatasetCard
 from benchmark.units import GIB, shape_text
 from zoo.card import ModelCard
 from zoo.errors import UserError, in_one_line
+from zoo.fitting import load_strictly
 from zoo.options import resolve_options
-from zoo.weights import load_strictly, official_state, read_checkpoint
+from zoo.weights import official_state, read_checkpoint
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,12 @@ def total_steps(recipe: Recipe, plan: Plan) -> int:
 
 def open_data(recipe: Recipe, card: ModelCard, device: torch.device, processes: int, reporter: Reporter) -> Data:
     """Open the training and validation splits; raises UserError for everything that is wrong with them."""
-    dataset_card = configured(recipe.dataset, rule=recipe.pairs, task=recipe.task, white=recipe.white)
-    if card.task != dataset_card.task:
-        raise UserError(
-            f"recipe: model: {card.name} is a {card.task} model, {dataset_card.name} needs {dataset_card.task}."
-        )
-    fallback = "train" if "train" in dataset_card.splits else dataset_card.default_split
+    data_card = dataset_card(recipe.dataset, rule=recipe.pairs, task=recipe.task, white=recipe.white)
+    if card.task != data_card.task:
+        raise UserError(f"recipe: model: {card.name} is a {card.task} model, {data_card.name} needs {data_card.task}.")
+    fallback = "train" if "train" in data_card.splits else data_card.default_split
     samples, held_out = (
-        open_dataset(dataset_card, recipe.data_root, split, told, partial=recipe.partial)
+        open_dataset(data_card, recipe.data_root, split, told, partial=recipe.partial)
         for split, told in ((recipe.split or fallback, reporter), (recipe.validation.split, Reporter()))
     )
     for note in getattr(held_out, "notes", ()) if held_out.split != samples.split else ():
@@ -73,11 +72,11 @@ def open_data(recipe: Recipe, card: ModelCard, device: torch.device, processes: 
     spec = card.input_for(resolve_options(card.name, card.options, recipe.options))
     plan = Plan(len(samples.ids), recipe.crops_per_image, recipe.batch_size, recipe.seed, processes)
     return Data(
-        card=dataset_card,
+        card=data_card,
         cache=SampleCache(samples, budget_bytes=int(recipe.cache_gib * GIB)),
         cut=Cut(spec, recipe.crop, recipe.augment, recipe.seed),
         plan=plan,
-        validator=Validator(held_out, spec, dataset_card.protocol, recipe.validation, device),
+        validator=Validator(held_out, spec, data_card.protocol, recipe.validation, device),
         digest=samples.digest(),
         part=samples.provenance.get("part", ""),
     )

@@ -1,4 +1,4 @@
-"""Find and open a dataset: a folder that was named, one from the environment, or the embedded stand-in."""
+"""A dataset by its name: its card, its folder found and opened, its stand-in written."""
 
 from __future__ import annotations
 
@@ -9,8 +9,23 @@ from pathlib import Path
 from benchmark.cleaning import is_file_name, one_line
 from benchmark.datasets import DATASETS
 from benchmark.reporting import Reporter
+from benchmark.standin.building import hold
 from benchmark.types import Dataset, DatasetCard
 from zoo.errors import UserError
+
+
+def dataset_card(name: str, **options: str | float | None) -> DatasetCard:
+    """Return the card called ``name``, bound to the ``options`` that are given (pairs: ``rule``, ``task``, ``white``).
+
+    Raises UserError for unknown names, and for options of a dataset that has none.
+    """
+    card = DATASETS.get(name)
+    given = {key: str(value) for key, value in options.items() if value is not None}
+    if not given:
+        return card
+    if card.configure is None:
+        raise UserError(f"{name} takes no {' or '.join(given)}; those are for --dataset pairs.")
+    return card.configure(given)
 
 
 def open_dataset(
@@ -76,18 +91,28 @@ def open_with_root(
     return dataset, root
 
 
-def configured(name: str, **options: str | float | None) -> DatasetCard:
-    """Return the card called ``name``, bound to the ``options`` that are given (pairs: ``rule``, ``task``, ``white``).
+def make_standin(
+    name: str, out: Path, *, seed: int, reporter: Reporter, photos: Path | None = None, count: int | None = None
+) -> None:
+    """Write the stand-in of a dataset (named with or without ``-standin``) into ``out``.
 
-    Raises UserError for unknown names, and for options of a dataset that has none.
+    ``photos``: make it from the pictures in that folder, ``count`` pairs or scenes (default: one per picture).
+    Raises UserError for a dataset without one and for a folder that is not empty or, with ``photos``, holds
+    another stand-in than the one to continue.
     """
-    card = DATASETS.get(name)
-    given = {key: str(value) for key, value in options.items() if value is not None}
-    if not given:
-        return card
-    if card.configure is None:
-        raise UserError(f"{name} takes no {' or '.join(given)}; those are for --dataset pairs.")
-    return card.configure(given)
+    card = DATASETS.get(name.removesuffix("-standin"))
+    if card.write_standin is None:
+        able = [other.name for other in DATASETS if other.write_standin]
+        raise UserError(f"data make: {card.name} has no stand-in; expected one of {', '.join(able)}.")
+    if photos is not None and card.write_from_photos is None:
+        raise UserError(f"data make: {card.name} cannot be made from photographs; leave --photos out.")
+    if photos is None and count is not None:
+        raise UserError(f"data make: --count {count} needs --photos; the embedded stand-in has a fixed size.")
+    with hold(out):
+        if photos is not None and card.write_from_photos is not None:
+            card.write_from_photos(out, photos, count, seed, reporter)
+        else:
+            card.write_standin(out, seed, reporter)
 
 
 def _announced(dataset: Dataset, reporter: Reporter) -> Dataset:
