@@ -16,8 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.golden_rule import GAINS, load_into, make_input
 from zoo import create_model, get_card
 from zoo.errors import UserError
-from zoo.models.pynet import PyNet, PyNetOutputs
-from zoo.models.pynet_ca import PyNetCA, PyNetCAOutputs
+from zoo.models.pynet import PyNet
+from zoo.models.pynet_ca import PyNetCA
+from zoo.pyramid import LevelOutputs
 from zoo.raw import apply_model, to_network
 
 DATA = Path(__file__).parent / "data" / "networks"
@@ -42,7 +43,7 @@ class Family:
 PYNET = Family(
     "pynet",
     PyNet,
-    PyNetOutputs._fields,
+    LevelOutputs._fields,
     # Instance norms over 4x4 maps amplify rounding: the golden README's tolerances, for every level.
     max_error=6e-4,
     mean_error=6e-5,
@@ -60,7 +61,7 @@ PYNET = Family(
 PYNET_CA = Family(
     "pynet_ca",
     PyNetCA,
-    PyNetCAOutputs._fields,
+    LevelOutputs._fields,
     # The golden README's tolerances of level 0, for every level.
     max_error=2e-4,
     mean_error=3e-5,

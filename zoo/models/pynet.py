@@ -13,57 +13,33 @@ paper's TensorFlow network are the official PyTorch version's, listed in ``_DIFF
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
-from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.card import InputSpec, register_model
-from zoo.errors import UserError
-
-_LEVELS = range(6)
-
-
-class PyNetOutputs(NamedTuple):
-    """The images of all levels in (0, 1), coarse to fine; level L is (N, 3, 2H / 2^L, 2W / 2^L)."""
-
-    level5: Tensor
-    level4: Tensor
-    level3: Tensor
-    level2: Tensor
-    level1: Tensor
-    level0: Tensor
-
-
-def _cat(*tensors: Tensor) -> Tensor:
-    return torch.cat(tensors, dim=1)
-
-
-def _conv2d(in_channels: int, out_channels: int, kernel: int) -> nn.Conv2d:
-    return nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, padding_mode="reflect")
+from zoo.pyramid import LevelOutputs, check_level, check_size, concatenate, doubling, leaky_relu, reflect_conv, scale_of
 
 
 def _layer(in_channels: int, out_channels: int, kernel: int, *, norm: bool) -> nn.Sequential:
     # Names, not numbers: `conv2d` and `instance` are the checkpoints' keys.
-    parts: OrderedDict[str, nn.Module] = OrderedDict(conv2d=_conv2d(in_channels, out_channels, kernel))
+    parts: OrderedDict[str, nn.Module] = OrderedDict(conv2d=reflect_conv(in_channels, out_channels, kernel))
     if norm:
         parts["instance"] = nn.InstanceNorm2d(out_channels, affine=True)
-    parts["activation"] = nn.LeakyReLU(0.2, inplace=True)
+    parts["activation"] = leaky_relu()
     return nn.Sequential(parts)
 
 
 def _up(in_channels: int, out_channels: int) -> nn.Sequential:
-    upsample = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
-    activation = nn.LeakyReLU(0.2, inplace=True)
-    parts = OrderedDict(upsample=upsample, conv2d=_conv2d(in_channels, out_channels, 3), activation=activation)
-    return nn.Sequential(parts)
+    conv = reflect_conv(in_channels, out_channels)
+    return nn.Sequential(OrderedDict(upsample=doubling(), conv2d=conv, activation=leaky_relu()))
 
 
 def _head(in_channels: int) -> nn.Sequential:
-    return nn.Sequential(OrderedDict(conv2d=_conv2d(in_channels, 3, 3)))
+    return nn.Sequential(OrderedDict(conv2d=reflect_conv(in_channels, 3)))
 
 
 class MultiConv(nn.Module):
@@ -81,7 +57,7 @@ class MultiConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the branches on the same input, small kernels first."""
-        return _cat(*[getattr(self, f"conv_{k}b")(getattr(self, f"conv_{k}a")(x)) for k in self.kernels])
+        return concatenate(*[getattr(self, f"conv_{k}b")(getattr(self, f"conv_{k}a")(x)) for k in self.kernels])
 
 
 class PyNet(nn.Module):
@@ -92,8 +68,7 @@ class PyNet(nn.Module):
 
     def __init__(self, level: int = 0) -> None:
         super().__init__()
-        if level not in _LEVELS:
-            raise UserError(f"pynet has no level {level}; expected 0 (twice the planes' size) to 5 (a sixteenth).")
+        check_level("pynet", level)
         self.level = level
 
         self.conv_l1_d1 = MultiConv(3, 4, 32, norm=False)
@@ -136,13 +111,13 @@ class PyNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the image of the network's level; finer levels are not computed."""
-        _check_size(x)
+        check_size("PyNET", x)
         return next(islice(self._images(x), 5 - self.level, None))
 
-    def all_outputs(self, x: Tensor) -> PyNetOutputs:
+    def all_outputs(self, x: Tensor) -> LevelOutputs:
         """Return the images of all six levels, whatever the network's own level."""
-        _check_size(x)
-        return PyNetOutputs(*self._images(x))
+        check_size("PyNET", x)
+        return LevelOutputs(*self._images(x))
 
     def _encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         e1 = self.conv_l1_d1(x)
@@ -161,54 +136,44 @@ class PyNet(nn.Module):
         up_a, up_b = self.conv_t4a(t), self.conv_t4b(t)
         yield torch.sigmoid(self.conv_l5_out(t))
 
-        t = self.conv_l4_d3(_cat(e4, up_a))
+        t = self.conv_l4_d3(concatenate(e4, up_a))
         for block in (self.conv_l4_d4, self.conv_l4_d5):
             t = block(t) + t
-        t = self.conv_l4_d8(_cat(self.conv_l4_d6(t), up_b))
+        t = self.conv_l4_d8(concatenate(self.conv_l4_d6(t), up_b))
         up_a, up_b = self.conv_t3a(t), self.conv_t3b(t)
         yield torch.sigmoid(self.conv_l4_out(t))
 
-        t = _cat(e3, up_a)
+        t = concatenate(e3, up_a)
         for block in (self.conv_l3_d3, self.conv_l3_d4, self.conv_l3_d5):
             t = block(t) + t
-        t = self.conv_l3_d8(_cat(self.conv_l3_d6(t), e3, up_b))
+        t = self.conv_l3_d8(concatenate(self.conv_l3_d6(t), e3, up_b))
         del e3, e4
         up_a, up_b = self.conv_t2a(t), self.conv_t2b(t)
         yield torch.sigmoid(self.conv_l3_out(t))
 
-        t = _cat(self.conv_l2_d3(_cat(e2, up_a)), e2)
+        t = concatenate(self.conv_l2_d3(concatenate(e2, up_a)), e2)
         for block in (self.conv_l2_d5, self.conv_l2_d6, self.conv_l2_d7):
             t = block(t) + t
-        t = self.conv_l2_d10(_cat(self.conv_l2_d8(t), e2))
+        t = self.conv_l2_d10(concatenate(self.conv_l2_d8(t), e2))
         del e2
-        t = self.conv_l2_d12(_cat(t, up_b))
+        t = self.conv_l2_d12(concatenate(t, up_b))
         up_a, up_b = self.conv_t1a(t), self.conv_t1b(t)
         yield torch.sigmoid(self.conv_l2_out(t))
 
-        t = _cat(self.conv_l1_d3(_cat(e1, up_a)), e1)
+        t = concatenate(self.conv_l1_d3(concatenate(e1, up_a)), e1)
         del up_a
         t = self.conv_l1_d5(t)
         t = self.conv_l1_d6(t)
         for block in (self.conv_l1_d7, self.conv_l1_d8, self.conv_l1_d9):
             t = block(t) + t
-        t = _cat(self.conv_l1_d10(t), e1)
+        t = concatenate(self.conv_l1_d10(t), e1)
         t = self.conv_l1_d12(t)
-        t = _cat(t, up_b, e1)
+        t = concatenate(t, up_b, e1)
         del e1, up_b
         t = self.conv_l1_d14(t)
         up = self.conv_t0(t)
         yield torch.sigmoid(self.conv_l1_out(t))
         yield torch.sigmoid(self.conv_l0_d1(up))
-
-
-def _check_size(x: Tensor) -> None:
-    height, width = x.shape[-2:]
-    if height % 16 or width % 16 or min(height, width) < 32:
-        raise ValueError(f"PyNET takes planes with multiples of 16, at least 32; got {height}x{width}")
-
-
-def _scale_of(options: Mapping[str, Any]) -> float:
-    return 2.0 ** (1 - options["level"])
 
 
 _DIFFERENCES = (
@@ -230,7 +195,7 @@ _DIFFERENCES = (
     ),
     differences=_DIFFERENCES,
     global_ops=("instance norm: statistics of the whole image",),
-    scale_of=_scale_of,
+    scale_of=scale_of,
 )
 def pynet(level: int = 0) -> nn.Module:
     """PyNET, PyTorch version, 47.6 M parameters; level 0 (full resolution) to 5 (a sixteenth of the planes)."""

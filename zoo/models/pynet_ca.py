@@ -11,53 +11,30 @@ one below; level 0 doubles the resolution of level 1. All levels share one set o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
-from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.card import InputSpec, register_model
-from zoo.errors import UserError
-
-_LEVELS = range(6)
-
-
-class PyNetCAOutputs(NamedTuple):
-    """The images of all levels in (-1, 1), coarse to fine; level L is (N, 3, 2H / 2^L, 2W / 2^L)."""
-
-    level5: Tensor
-    level4: Tensor
-    level3: Tensor
-    level2: Tensor
-    level1: Tensor
-    level0: Tensor
-
-
-def _cat(*tensors: Tensor) -> Tensor:
-    return torch.cat(tensors, dim=1)
-
-
-def _conv(in_channels: int, out_channels: int, kernel: int = 3, *, bias: bool = True) -> nn.Conv2d:
-    return nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, padding_mode="reflect", bias=bias)
+from zoo.pyramid import LevelOutputs, check_level, check_size, concatenate, doubling, leaky_relu, reflect_conv, scale_of
 
 
 def _branch(in_channels: int, width: int, kernel: int, *, norm: bool) -> nn.Sequential:
     # Unlike PyNET's, only the second convolution is normalised, and its bias goes then.
     return nn.Sequential(
-        _conv(in_channels, width, kernel),
-        nn.LeakyReLU(0.2, inplace=True),
-        _conv(width, width, kernel, bias=not norm),
+        reflect_conv(in_channels, width, kernel),
+        leaky_relu(),
+        reflect_conv(width, width, kernel, bias=not norm),
         *([nn.InstanceNorm2d(width, affine=True)] if norm else []),
-        nn.LeakyReLU(0.2, inplace=True),
+        leaky_relu(),
     )
 
 
 def _up(in_channels: int, out_channels: int) -> nn.Sequential:
-    upsample = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
-    return nn.Sequential(upsample, _conv(in_channels, out_channels), nn.LeakyReLU(0.2, inplace=True))
+    return nn.Sequential(doubling(), reflect_conv(in_channels, out_channels), leaky_relu())
 
 
 class ChannelAttention(nn.Module):
@@ -92,7 +69,7 @@ class MultiConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the branches on the same input, small kernels first, and weigh their channels."""
-        return self.channel_attention(_cat(*[branch(x) for branch in self.multiconv_layers]))
+        return self.channel_attention(concatenate(*[branch(x) for branch in self.multiconv_layers]))
 
 
 class PyNetCA(nn.Module):
@@ -103,8 +80,7 @@ class PyNetCA(nn.Module):
 
     def __init__(self, level: int = 0) -> None:
         super().__init__()
-        if level not in _LEVELS:
-            raise UserError(f"pynet_ca has no level {level}; expected 0 (twice the planes' size) to 5 (a sixteenth).")
+        check_level("pynet_ca", level)
         self.level = level
 
         self.level0_conv1 = MultiConv(9, 32, 32, norm=False)
@@ -116,7 +92,7 @@ class PyNetCA(nn.Module):
         self.level1_conv5, self.level1_conv6, self.level1_conv7 = (MultiConv(9, 128, 32) for _ in range(3))
         self.level1_conv8, self.level1_conv9 = MultiConv(7, 128, 32), MultiConv(5, 128, 32)
         self.level1_conv10 = MultiConv(3, 128, 32, norm=False)
-        self.level1_conv11 = _conv(32, 3)
+        self.level1_conv11 = reflect_conv(32, 3)
         self.level1_up1, self.level1_up2 = _up(64, 32), _up(64, 32)
 
         self.level2_conv1 = nn.Sequential(nn.MaxPool2d(2), MultiConv(3, 32, 64))
@@ -124,30 +100,30 @@ class PyNetCA(nn.Module):
         self.level2_conv3, self.level2_conv4 = MultiConv(7, 192, 64), MultiConv(7, 192, 64)
         self.level2_conv5, self.level2_conv6 = MultiConv(7, 192, 64), MultiConv(7, 192, 64)
         self.level2_conv7, self.level2_conv8 = MultiConv(5, 256, 64), MultiConv(3, 192, 64)
-        self.level2_conv9 = _conv(64, 3)
+        self.level2_conv9 = reflect_conv(64, 3)
         self.level2_up1, self.level2_up2 = _up(128, 64), _up(128, 64)
 
         self.level3_conv1 = nn.Sequential(nn.MaxPool2d(2), MultiConv(3, 64, 128))
         self.level3_conv2, self.level3_conv3 = MultiConv(5, 256, 128), MultiConv(5, 256, 128)
         self.level3_conv4, self.level3_conv5 = MultiConv(5, 256, 128), MultiConv(5, 256, 128)
         self.level3_conv6 = MultiConv(3, 512, 128)
-        self.level3_conv7 = _conv(128, 3)
+        self.level3_conv7 = reflect_conv(128, 3)
         self.level3_up1, self.level3_up2 = _up(256, 128), _up(256, 128)
 
         self.level4_conv1 = nn.Sequential(nn.MaxPool2d(2), MultiConv(3, 128, 256))
         self.level4_conv2 = MultiConv(3, 512, 256)
         self.level4_conv3, self.level4_conv4, self.level4_conv5 = (MultiConv(3, 256, 256) for _ in range(3))
         self.level4_conv6 = MultiConv(3, 512, 256)
-        self.level4_conv7 = _conv(256, 3)
+        self.level4_conv7 = reflect_conv(256, 3)
         self.level4_up1, self.level4_up2 = _up(512, 256), _up(512, 256)
 
         self.level5_conv1 = nn.Sequential(nn.MaxPool2d(2), MultiConv(3, 256, 512))
         self.level5_conv2, self.level5_conv3, self.level5_conv4 = (MultiConv(3, 512, 512) for _ in range(3))
-        self.level5_conv5 = _conv(512, 3)
+        self.level5_conv5 = reflect_conv(512, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the image of the network's level; finer levels and the heads of coarser ones are not computed."""
-        _check_size(x)
+        check_size("PyNET-CA", x)
         # The iterator is dropped at once, and with it what finer levels would have needed.
         y = next(islice(self._features(x), 5 - max(self.level, 1), None))
         if self.level == 0:
@@ -155,15 +131,15 @@ class PyNetCA(nn.Module):
         heads = (self.level1_conv11, self.level2_conv9, self.level3_conv7, self.level4_conv7, self.level5_conv5)
         return torch.tanh(heads[self.level - 1](y))
 
-    def all_outputs(self, x: Tensor) -> PyNetCAOutputs:
+    def all_outputs(self, x: Tensor) -> LevelOutputs:
         """Return the images of all six levels, whatever the network's own level."""
-        _check_size(x)
+        check_size("PyNET-CA", x)
         heads = (self.level5_conv5, self.level4_conv7, self.level3_conv7, self.level2_conv9, self.level1_conv11)
         images = []
         for head, y in zip(heads, self._features(x)):
             images.append(torch.tanh(head(y)))
         images.append(self._full_image(y))
-        return PyNetCAOutputs(*images)
+        return LevelOutputs(*images)
 
     def _full_image(self, y: Tensor) -> Tensor:
         return torch.tanh(F.pixel_shuffle(self.level0_conv2(self.level0_conv1(y)), 2))
@@ -180,53 +156,43 @@ class PyNetCA(nn.Module):
         y = self.level5_conv4(self.level5_conv3(self.level5_conv2(t)))
         yield y
 
-        t = self.level4_conv2(_cat(x4, self.level4_up1(y)))
+        t = self.level4_conv2(concatenate(x4, self.level4_up1(y)))
         del x4
         for block in (self.level4_conv3, self.level4_conv4):
             t = block(t) + t
         t = self.level4_conv5(t)
-        y = self.level4_conv6(_cat(t, self.level4_up2(y)))
+        y = self.level4_conv6(concatenate(t, self.level4_up2(y)))
         yield y
 
-        t = _cat(x3, self.level3_up1(y))
+        t = concatenate(x3, self.level3_up1(y))
         for block in (self.level3_conv2, self.level3_conv3, self.level3_conv4):
             t = block(t) + t
         t = self.level3_conv5(t)
-        y = self.level3_conv6(_cat(t, x3, self.level3_up2(y)))
+        y = self.level3_conv6(concatenate(t, x3, self.level3_up2(y)))
         del x3
         yield y
 
-        t = self.level2_conv2(_cat(x2, self.level2_up1(y)))
-        t = _cat(t, x2)
+        t = self.level2_conv2(concatenate(x2, self.level2_up1(y)))
+        t = concatenate(t, x2)
         for block in (self.level2_conv3, self.level2_conv4, self.level2_conv5):
             t = block(t) + t
         t = self.level2_conv6(t)
-        t = self.level2_conv7(_cat(t, x2))
+        t = self.level2_conv7(concatenate(t, x2))
         del x2
-        y = self.level2_conv8(_cat(t, self.level2_up2(y)))
+        y = self.level2_conv8(concatenate(t, self.level2_up2(y)))
         yield y
 
-        t = self.level1_conv2(_cat(x1, self.level1_up1(y)))
-        t = self.level1_conv3(_cat(t, x1))
+        t = self.level1_conv2(concatenate(x1, self.level1_up1(y)))
+        t = self.level1_conv3(concatenate(t, x1))
         t = self.level1_conv4(t)
         for block in (self.level1_conv5, self.level1_conv6, self.level1_conv7):
             t = block(t) + t
         t = self.level1_conv8(t)
-        t = _cat(t, x1)
+        t = concatenate(t, x1)
         t = self.level1_conv9(t)
-        t = _cat(t, self.level1_up2(y), x1)
+        t = concatenate(t, self.level1_up2(y), x1)
         del x1, y
         yield self.level1_conv10(t)
-
-
-def _check_size(x: Tensor) -> None:
-    height, width = x.shape[-2:]
-    if height % 16 or width % 16 or min(height, width) < 32:
-        raise ValueError(f"PyNET-CA takes planes with multiples of 16, at least 32; got {height}x{width}")
-
-
-def _scale_of(options: Mapping[str, Any]) -> float:
-    return 2.0 ** (1 - options["level"])
 
 
 _DIFFERENCES = (
@@ -255,7 +221,7 @@ _GLOBAL = ("instance norm: statistics of the whole image", "channel attention: g
     ),
     differences=_DIFFERENCES,
     global_ops=_GLOBAL,
-    scale_of=_scale_of,
+    scale_of=scale_of,
 )
 def pynet_ca(level: int = 0) -> nn.Module:
     """PyNET-CA, 51.3 M parameters; level 0 (full resolution) to 5 (a sixteenth of the planes)."""
