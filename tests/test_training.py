@@ -27,7 +27,7 @@ from benchmark.training.divergence import DivergedError, Watch
 from benchmark.training.loop import train
 from benchmark.training.objective import Objective
 from benchmark.training.optimizing import Clipper, follow_mean, learning_rate, settings_at
-from benchmark.training.preparing import conditions
+from benchmark.training.preparing import process_settings
 from benchmark.training.recipe import Clip, Recipe, Validation
 from benchmark.training.validating import Validator
 from tests.conftest import TINY
@@ -276,7 +276,7 @@ def test_one_training_at_a_time_writes_into_a_folder(recipe, tmp_path, zoo_bench
 def test_each_process_draws_random_numbers_of_its_own() -> None:
     def drawn(process: int, step: int = 5) -> list[float]:
         run = SimpleNamespace(recipe=SimpleNamespace(seed=7), step=step, fabric=SimpleNamespace(global_rank=process))
-        with conditions(Recipe(model="m", dataset="d", max_steps=1, batch_size=1, lr=1.0)):
+        with process_settings(Recipe(model="m", dataset="d", max_steps=1, batch_size=1, lr=1.0)):
             loop._seed_layers(run)
             return [torch.rand(1).item(), random.random(), np.random.rand()]
 

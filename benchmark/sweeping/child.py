@@ -21,10 +21,11 @@ from benchmark.sweeping.messages import Probes, StepsFailed, StepsTimed, Task, T
 from benchmark.sweeping.points import ON_TRAIN, SCORING
 from benchmark.sweeping.settings import METRIC_OF_ERROR
 from benchmark.training.checkpoints import WEIGHTS
-from benchmark.training.loop import Run, fit, prepare, train_step
+from benchmark.training.loop import fit, train_step
 from benchmark.training.optimizing import learning_rate
-from benchmark.training.preparing import conditions
+from benchmark.training.preparing import process_settings
 from benchmark.training.recipe import Recipe
+from benchmark.training.run import Run, begin_run
 from benchmark.types import Dataset, DatasetCard, Measurement
 from zoo.errors import UserError
 
@@ -38,7 +39,7 @@ _ENOUGH_SECONDS = 5.0
 def train_point(request: Task, emit: Emit) -> Trained:
     """Train a point from where it stands, then measure its errors."""
     recipe = Recipe.model_validate(request.recipe)
-    with conditions(recipe):
+    with process_settings(recipe):
         run = prepare(recipe, request.name, Path(request.folder), resume=True, reporter=Relay(emit))
         with closing(run):
             _check_data(request, run)
@@ -136,7 +137,7 @@ def time_steps(request: Probes, emit: Emit) -> None:
     for name, values in request.recipes.items():
         recipe = Recipe.model_validate(values)
         try:
-            with conditions(recipe), tempfile.TemporaryDirectory() as folder:
+            with process_settings(recipe), tempfile.TemporaryDirectory() as folder:
                 emit(_time_recipe(name, recipe, Path(folder)))
         except Exception as error:
             # Whatever a point raises here, it raises again in its own turn and becomes its record.
@@ -145,7 +146,7 @@ def time_steps(request: Probes, emit: Emit) -> None:
 
 
 def _time_recipe(name: str, recipe: Recipe, folder: Path) -> StepsTimed:
-    with closing(prepare(recipe, "timing", folder, resume=False)) as run:
+    with closing(begin_run(recipe, "timing", folder, resume=False)) as run:
         return _time_steps(name, run)
 
 

@@ -155,7 +155,7 @@ def metadata_of(recipe: Recipe, name: str, card: ModelCard, data: Data, objectiv
 
 
 @contextmanager
-def conditions(recipe: Recipe) -> Iterator[None]:
+def process_settings(recipe: Recipe) -> Iterator[None]:
     """Set threads and deterministic kernels for the run; leave them afterwards as they were.
 
     The C library is told, for good, to keep freed memory: every step frees and takes the same again, and taking it
