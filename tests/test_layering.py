@@ -49,7 +49,7 @@ DOORS = {
     },
     "filelock": {
         "benchmark.results.jsonl",
-        "benchmark.results.store",
+        "benchmark.results.journal",
         "benchmark.standin.cache",
         "benchmark.sweeping.session",
     },

@@ -14,9 +14,10 @@ from benchmark.leaderboard import boards, rows_of
 from benchmark.leaderboard.ranks import DISTRUSTED
 from benchmark.regression.baseline import Kept, read_baseline, write_baseline
 from benchmark.results.conflicts import conflicts, warnings
+from benchmark.results.journal import Journal
 from benchmark.results.jsonl import append_line
 from benchmark.results.records import content_of, digest_of, newest
-from benchmark.results.store import Journal, Store, image_scores, read_folders, read_results, scores_problem
+from benchmark.results.store import Store, image_scores, read_folders, read_results, scores_problem
 from benchmark.results.upkeep import Migrated, drop, migrate
 from benchmark.types import SCHEMA, Result
 from tests.sample_records import measurement, result

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.results.journal import Journal
 from benchmark.results.jsonl import append_line, read_lines
-from benchmark.results.store import Journal, Store, read_results
+from benchmark.results.store import Store, read_results
 from zoo import UserError
 
 

@@ -16,15 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmark.imaging.containers import (
-    PICTURES,
-    Container,
-    LayoutError,
-    describe_tiff,
-    format_of,
-    read_container,
-)
+from benchmark.imaging.containers import read_container
+from benchmark.imaging.formats import PICTURES, Container, LayoutError, format_of
 from benchmark.imaging.netpbm import read_netpbm
+from benchmark.imaging.tiff import describe_tiff
 from zoo.errors import UserError, reason_of
 from zoo.inputs import refuse_endless
 

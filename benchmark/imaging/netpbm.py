@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.imaging.containers import LayoutError
+from benchmark.imaging.formats import LayoutError
 
 # Numbers of the head, between white space and comments.
 _FIELD = re.compile(rb"(?:\s|#[^\n]*\n)+(\d{1,9})")

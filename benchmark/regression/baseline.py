@@ -15,10 +15,11 @@ from typing import Any
 
 from benchmark.regression.matching import rows_to_compare
 from benchmark.replacing import naming, replace_text
+from benchmark.results.journal import Scores
 from benchmark.results.jsonl import read_lines
 from benchmark.results.records import content_of, record_of
 from benchmark.results.renewing import renewed
-from benchmark.results.store import Scores, are_behind
+from benchmark.results.store import are_behind
 from benchmark.results.upkeep import Migrated
 from benchmark.types import Result, decode_number, encode_number
 from zoo.errors import UserError, shown

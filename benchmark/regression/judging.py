@@ -9,8 +9,8 @@ from typing import Any
 
 from benchmark.regression.timing import FEWEST, ratio_of_intervals, ratio_of_samples, verdict_of
 from benchmark.regression.verdicts import Change, Kind, Verdict
+from benchmark.results.journal import Scores
 from benchmark.results.paired import paired_difference
-from benchmark.results.store import Scores
 from benchmark.types import Measurement, Result
 
 # Resident memory differs by this much between two runs of the same code.

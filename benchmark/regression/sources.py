@@ -14,7 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from benchmark.regression.baseline import Kept, is_baseline, read_baseline
-from benchmark.results.store import Scores, beside, image_scores, read_folders, read_results, scores_warnings
+from benchmark.results.journal import Scores
+from benchmark.results.store import beside, image_scores, read_folders, read_results, scores_warnings
 from benchmark.types import Result
 from zoo.errors import UserError
 

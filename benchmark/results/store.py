@@ -1,152 +1,22 @@
-"""Where results live: one append-only file of records, per-image scores and pictures beside it."""
+"""A folder of results: one append-only file of records, and the files beside it that they name."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from filelock import FileLock
-
 from benchmark.replacing import naming, replace_text
-from benchmark.results.jsonl import append_line, lock_of, raw_lines, replace_lines, to_json
-from benchmark.results.records import content_of, digest_of, newest, read_records, without_gc
-from benchmark.types import Measurement, Result, Source, decode_number, encode_number
+from benchmark.results.journal import Journal, Scores
+from benchmark.results.jsonl import append_line
+from benchmark.results.records import content_of, newest, read_records, without_gc
+from benchmark.types import Measurement, Result, Source
 from zoo.errors import UserError
 
-Scores = dict[str, float]
-Shift = tuple[float, float]
 _MEAN_TOLERANCE = 1e-9
-
-
-class Journal:
-    """Per-image scores of one record, written as they come: a killed run continues behind the last image.
-
-    A line ends with a digest of its content and of the file's name, which is the key of the run: one that was edited,
-    damaged or taken from another run's journal is not believed, nor is one of a version that wrote no digests.
-    """
-
-    def __init__(self, path: Path, run: str = "") -> None:
-        """``run`` is the key of the run, by default the file's name."""
-        self.path, self._run = path, run or path.stem
-
-    def read(self) -> dict[str, Scores]:
-        """Return the scores by image id, of the lines that are as they were written."""
-        return {image: scores for image, (scores, _) in self._lines().good.items()}
-
-    def shifts(self) -> dict[str, Shift]:
-        """Return by image id the shifts (dy, dx) that were found, where scores align the output first."""
-        return {image: shift for image, (_, shift) in self._lines().good.items() if shift is not None}
-
-    def stored(self) -> tuple[dict[str, Scores], tuple[str, ...]]:
-        """Return the scores of a finished record by image id, and what is wrong with the file's lines.
-
-        Lines without a digest are among the scores: earlier versions wrote none.
-        """
-        lines = self._lines()
-        known = lines.unsealed | lines.good
-        return {image: scores for image, (scores, _) in known.items()}, tuple(lines.bad)
-
-    def mend(self) -> tuple[str, ...]:
-        """Take the lines out that are not believed, so that their images are measured again; return what was wrong.
-
-        Raises UserError if the file cannot be written.
-        """
-        with naming(self.path), lock_of(self.path):
-            lines = self._lines()
-            if not lines.bad and not lines.unsealed:
-                return ()
-            replace_lines(self.path, lines.texts)
-        old = f"{self.path}: {len(lines.unsealed)} lines without a digest, of an earlier version"
-        return (*lines.bad, *([old] if lines.unsealed else []))
-
-    def append(self, id: str, scores: Scores, shift: Shift | None = None) -> None:
-        """Write one image's scores, and the shift (dy, dx) behind aligned ones; they are on disk when this returns."""
-        line: dict[str, Any] = {"id": id, "scores": {k: encode_number(v) for k, v in scores.items()}}
-        line |= {} if shift is None else {"shift": list(shift)}
-        append_line(self.path, {**line, "digest": self._digest(line)})
-
-    def lock(self) -> FileLock:
-        """Return the lock that one evaluation of this record holds."""
-        return lock_of(self.path.with_suffix(".run"))
-
-    def clear(self) -> None:
-        """Forget the scores, to measure again."""
-        with naming(self.path):
-            self.path.unlink(missing_ok=True)
-
-    def copy_to(self, other: Journal) -> None:
-        """Write the lines into another run's journal, atomically; those that are believed here are believed there."""
-        lines = []
-        for raw in raw_lines(self.path):
-            try:
-                content = json.loads(raw.text.decode())
-                sealed = content.pop("digest", None) == self._digest(content)
-            except (ValueError, TypeError, AttributeError, RecursionError):
-                sealed = False
-            lines.append(to_json({**content, "digest": other._digest(content)}) if sealed else raw.text)
-        replace_lines(other.path, lines)
-
-    def become(self, other: Journal) -> None:
-        """Take the place of another journal of the same run; nothing happens where this one is not there."""
-        if self.path.exists():
-            with naming(other.path):
-                os.replace(self.path, other.path)
-
-    def _digest(self, line: Mapping[str, Any]) -> str:
-        return digest_of({"run": self._run, **line})
-
-    def _lines(self) -> _Lines:
-        found = _Lines({}, {}, [], [])
-        for raw in raw_lines(self.path):
-            where = f"{self.path}, line {raw.number}"
-            try:
-                line = json.loads(raw.text.decode())
-                image, entry = _entry_of(line)
-            except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
-                found.bad.append(f"{where}: damaged, no scores of an image")
-                continue
-            if "digest" not in line:
-                found.unsealed[image] = entry
-            elif line["digest"] == self._digest({k: v for k, v in line.items() if k != "digest"}):
-                found.good[image] = entry
-                found.texts.append(raw.text)
-            else:
-                found.bad.append(f"{where}: not as it was written, or of another run (its digest does not match)")
-        return found
-
-
-@dataclass(frozen=True)
-class _Lines:
-    """The lines of a journal: those with a digest that matches (and their texts), those without one, and the others."""
-
-    good: dict[str, tuple[Scores, Shift | None]]
-    unsealed: dict[str, tuple[Scores, Shift | None]]
-    bad: list[str]
-    texts: list[bytes]
-
-
-def _entry_of(line: Any) -> tuple[str, tuple[Scores, Shift | None]]:
-    """Return image, scores and shift of a line; raises ValueError, TypeError or KeyError for what is none."""
-    scores = {name: _number(decode_number(value)) for name, value in line["scores"].items()}
-    shift = None
-    if "shift" in line:
-        down, right = map(_number, line["shift"])
-        shift = (down, right)
-    if not isinstance(line["id"], str):
-        raise TypeError("an image's id is a text")
-    return line["id"], (scores, shift)
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
-        raise TypeError(f"{value!r} is no number")
-    return float(value)
 
 
 def make_writable(folder: Path, flag: str) -> None:

@@ -8,10 +8,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from benchmark.results.journal import Journal
 from benchmark.results.jsonl import lock_of, parse, raw_lines, replace_lines, to_json
 from benchmark.results.records import digest_of, read_records
 from benchmark.results.renewing import missing, renewed
-from benchmark.results.store import Journal
 from benchmark.types import SCHEMA, Result
 from zoo.errors import UserError
 

@@ -25,7 +25,8 @@ from benchmark.opening import dataset_card, open_split
 from benchmark.placing import Placed
 from benchmark.reporting import Relay, Reporter
 from benchmark.results.fingerprint import take_fingerprint
-from benchmark.results.store import Scores, Store
+from benchmark.results.journal import Scores
+from benchmark.results.store import Store
 from benchmark.running.messages import Counted, Done, ImageDone, Work
 from benchmark.scoring.evaluation import Phases, as_picture, evaluate_images, run_sample
 from benchmark.selection import Entry, entry_of

@@ -22,7 +22,7 @@ from benchmark.metrics import METRICS
 from benchmark.opening import dataset_card, open_dataset
 from benchmark.protocols import prepare_pair
 from benchmark.reporting import Reporter
-from benchmark.results.store import Journal, Scores
+from benchmark.results.journal import Journal, Scores
 from benchmark.scoring.fastmetrics import SHARED_IDS, score_fast
 from benchmark.scoring.pipeline import Finished, run_pipeline
 from benchmark.selection import select

@@ -10,9 +10,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from benchmark.host.machine import usable_cores
 from zoo.errors import UserError
@@ -62,76 +62,53 @@ def run_pipeline(
     image before it has been delivered: a UserError or MemoryError as it is, anything else in a worker as
     ImageError. Zero workers do everything in the calling thread, with the same results.
     """
-    if workers == 0:
-        _run_serially(ids, load, forward, score, deliver)
-        return
-    count = workers or default_workers()
-    pool = ThreadPoolExecutor(count, thread_name_prefix="zoo-bench")
+    count = default_workers() if workers is None else workers
+    pool = ThreadPoolExecutor(count, thread_name_prefix="zoo-bench") if count else _Here()
+    depth = max(2 * count, 1)
+    loading: deque[Future[tuple[Loaded, float]]] = deque()
+    scoring: deque[Future[Finished[Loaded, Output, Score]]] = deque()
+
+    def deliver_scored(at_most: int) -> None:
+        """Deliver what is done, and wait until at most so many images are left to be scored."""
+        while scoring and (len(scoring) > at_most or scoring[0].done()):
+            deliver(scoring.popleft().result())
+
     try:
-        _Pipeline(pool, 2 * count, ids, load, forward, score, deliver).run()
+        started = 0
+        for id in ids:
+            while started < len(ids) and len(loading) < depth:
+                loading.append(pool.submit(_timed, load, ids[started], started))
+                started += 1
+            try:
+                loaded, load_seconds = loading.popleft().result()
+                begin = time.perf_counter()
+                output = forward(loaded)
+            except BaseException:
+                # A failure of scoring in here is of an earlier image, and takes the place of this one. Ctrl-C too
+                # leaves what is done delivered.
+                deliver_scored(0)
+                raise
+            seconds = (load_seconds, time.perf_counter() - begin)
+            scoring.append(pool.submit(_scored, score, id, loaded, output, seconds))
+            del loaded, output
+            deliver_scored(depth)
+        deliver_scored(0)
     finally:
         # Also after Ctrl-C: what is queued never starts, what runs ends within one image.
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-class _Pipeline(Generic[Loaded, Output, Score]):
-    """The two bounded queues around the network."""
+class _Here(Executor):
+    """Runs what is submitted at once, in the thread that submits it."""
 
-    def __init__(
-        self,
-        pool: ThreadPoolExecutor,
-        depth: int,
-        ids: Sequence[str],
-        load: Callable[[int], Loaded],
-        forward: Callable[[Loaded], Output],
-        score: Callable[[Loaded, Output], Score],
-        deliver: Callable[[Finished[Loaded, Output, Score]], None],
-    ) -> None:
-        self.pool, self.depth, self.ids = pool, depth, ids
-        self.load, self.forward, self.score, self.deliver = load, forward, score, deliver
-        self.loading: deque[Future[tuple[Loaded, float]]] = deque()
-        self.scoring: deque[Future[Finished[Loaded, Output, Score]]] = deque()
-
-    def run(self) -> None:
-        """Run all images; at a failure, deliver what came before it first."""
-        started = 0
-        for id in self.ids:
-            while started < len(self.ids) and len(self.loading) < self.depth:
-                self.loading.append(self.pool.submit(_timed, self.load, self.ids[started], started))
-                started += 1
-            try:
-                loaded, load_seconds = self.loading.popleft().result()
-                begin = time.perf_counter()
-                output = self.forward(loaded)
-            except BaseException:
-                # A failure of scoring in here is of an earlier image, and takes the place of this one. Ctrl-C too
-                # leaves what is done delivered.
-                self._drain()
-                raise
-            seconds = (load_seconds, time.perf_counter() - begin)
-            self.scoring.append(self.pool.submit(_scored, self.score, id, loaded, output, seconds))
-            del loaded, output
-            while self.scoring and (len(self.scoring) > self.depth or self.scoring[0].done()):
-                self.deliver(self.scoring.popleft().result())
-        self._drain()
-
-    def _drain(self) -> None:
-        while self.scoring:
-            self.deliver(self.scoring.popleft().result())
-
-
-def _run_serially(
-    ids: Sequence[str],
-    load: Callable[[int], Loaded],
-    forward: Callable[[Loaded], Output],
-    score: Callable[[Loaded, Output], Score],
-    deliver: Callable[[Finished[Loaded, Output, Score]], None],
-) -> None:
-    for index, id in enumerate(ids):
-        loaded, load_seconds = _timed(load, id, index)
-        begin = time.perf_counter()
-        output = forward(loaded)
-        deliver(_scored(score, id, loaded, output, (load_seconds, time.perf_counter() - begin)))
+    def submit(self, function: Callable[..., Value], /, *arguments: Any, **named: Any) -> Future[Value]:
+        """Return what came of the call."""
+        future: Future[Value] = Future()
+        try:
+            future.set_result(function(*arguments, **named))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 def _timed(load: Callable[[int], Value], id: str, index: int) -> tuple[Value, float]:

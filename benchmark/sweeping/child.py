@@ -14,7 +14,8 @@ from benchmark.host.calls import Emit, child_call
 from benchmark.host.environment import describe_environment
 from benchmark.opening import open_dataset
 from benchmark.reporting import Relay
-from benchmark.results.store import Scores, Store
+from benchmark.results.journal import Scores
+from benchmark.results.store import Store
 from benchmark.scoring.evaluation import Phases, evaluate_images, mean_scores
 from benchmark.selection import entry_of
 from benchmark.sweeping.messages import Probes, StepsFailed, StepsTimed, Task, Trained
@@ -40,7 +41,7 @@ def train_point(request: Task, emit: Emit) -> Trained:
     """Train a point from where it stands, then measure its errors."""
     recipe = Recipe.model_validate(request.recipe)
     with process_settings(recipe):
-        run = prepare(recipe, request.name, Path(request.folder), resume=True, reporter=Relay(emit))
+        run = begin_run(recipe, request.name, Path(request.folder), resume=True, reporter=Relay(emit))
         with closing(run):
             _check_data(request, run)
             fit(run)

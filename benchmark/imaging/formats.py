@@ -1,0 +1,68 @@
+"""Formats of picture files by their first bytes, and what is known of a file before it is decoded."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+# The first bytes of pictures, those that are read and others, and of what people have instead. The first match counts.
+_PICTURES: tuple[tuple[bytes, str], ...] = (
+    (rb"\x89PNG\r\n\x1a\n", "PNG"),
+    (rb"\xff\xd8\xff", "JPEG"),
+    (rb"II\*\0.{4}CR", "CR2, a camera's RAW file"),
+    (rb"II[*+]\0|MM\0[*+]", "TIFF"),
+    (rb"RIFF.{4}WEBP", "WEBP"),
+    (rb"P[14]\s", "PBM"),
+    (rb"P[25]\s", "PGM"),
+    (rb"P[36]\s", "PPM"),
+    (rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", "BMP"),
+    (rb"GIF8[79]a", "GIF"),
+    (rb".{4}ftypcrx ", "CR3, a camera's RAW file"),
+    (rb".{4}ftypavi[fs]", "AVIF"),
+    (rb".{4}ftyp(hei|hev|mif1|msf1)", "HEIC"),
+    (rb"\0\0\0\x0cjP  \r\n|\xff\x4f\xff\x51", "JPEG 2000"),
+    (rb"\0\0\0\x0cJXL \r\n|\xff\x0a", "JPEG XL"),
+    (rb"IIU\0|IIR[OS]|MMOR|FUJIFILMCCD-RAW|FOVb|\0MRM", "camera's RAW file"),
+    (rb"\x76\x2f\x31\x01", "OpenEXR file"),
+    (rb"P7\n", "PAM"),
+    (rb"P[Ff]\s", "PFM"),
+    (rb"8BPS", "Photoshop file"),
+)
+_OTHERS: tuple[tuple[bytes, str], ...] = (
+    (rb"%PDF-", "PDF"),
+    (rb"\x93NUMPY", "NumPy array"),
+    (rb"\x89HDF\r\n|MATLAB 5\.0|MATLAB 7\.3", "MATLAB or HDF5 file"),
+    (rb"PK\x03\x04", "zip archive"),
+    (rb"\s*<(?i:!DOCTYPE|html)", "web page"),
+    (rb"version https://git-lfs", "pointer of Git LFS, not the file itself"),
+)
+PICTURES = frozenset(name for _, name in _PICTURES)
+_PATTERNS = tuple((re.compile(head, re.DOTALL), name) for head, name in (*_PICTURES, *_OTHERS))
+
+
+class LayoutError(Exception):
+    """A sound file that is not what is expected; the message says what it is, what is expected and the next step."""
+
+
+@dataclass(frozen=True)
+class Container:
+    """A file's structure. ``content``: what a decoder gets; ``orientation``: 1 to 8 as EXIF counts, 1 is upright."""
+
+    format: str
+    content: bytes
+    orientation: int = 1
+    profile: bytes | None = None
+    # TIFF: bits of the deepest channel, number of channels, and whether 0 is white in 16-bit files.
+    bits: int = 8
+    samples: int = 0
+    inverted: bool = False
+
+
+def format_of(content: bytes) -> str | None:
+    """Return the name of the format that a file's first bytes are those of, or None."""
+    return next((name for pattern, name in _PATTERNS if pattern.match(content[:64])), None)
+
+
+def several(format: str, count: int) -> str:
+    """Return the message about a file of more than one picture."""
+    return f"a {format} of {count} pictures; expected one. Save the one that is meant as a file of its own"
