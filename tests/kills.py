@@ -63,7 +63,7 @@ SMALL = """
 import dataclasses
 from benchmark.standin import sidd, zrr
 from benchmark.standin.photographs import TEST_PHOTOGRAPHS, TRAIN_PHOTOGRAPHS
-sidd.DEFAULT_PLAN = sidd.Plan(*[TEST_PHOTOGRAPHS[:1]] * 3, size=32)
+sidd.DEFAULT_PLAN = sidd.ScenePlan(*[TEST_PHOTOGRAPHS[:1]] * 3, size=32)
 """
 # Locks are left behind, and so is what was being written beside a name when the process was killed.
 _BESIDE = re.compile(r"\..*\.(lock|part)|.*\.part|\..*\.begun")

@@ -33,7 +33,7 @@ COUNTS = {"train": 5, "test": 4}
 def sound(tmp_path_factory):
     """Write a stand-in with patches large enough for the short way of decoding."""
     folder = tmp_path_factory.mktemp("sound") / "zrr"
-    plan = standin.Plan(
+    plan = standin.PairPlan(
         **COUNTS, size=256, train_photographs=TRAIN_PHOTOGRAPHS[:2], test_photographs=TEST_PHOTOGRAPHS[:1]
     )
     standin.write_zrr_standin(folder, seed=3, plan=plan)

@@ -300,7 +300,7 @@ def test_without_a_root_the_cached_standin_is_used(monkeypatch, tmp_path):
 
     monkeypatch.undo()
     monkeypatch.setenv("ZOO_BENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(standin, "DEFAULT_PLAN", standin.Plan(*[TEST_PHOTOGRAPHS[:1]] * 3, size=32))
+    monkeypatch.setattr(standin, "DEFAULT_PLAN", standin.ScenePlan(*[TEST_PHOTOGRAPHS[:1]] * 3, size=32))
     dataset = open_dataset(DATASETS.get("sidd"))
     assert (dataset.name, len(dataset.ids)) == ("sidd-standin", 32)
     assert dataset.provenance["standin"] is True

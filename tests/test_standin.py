@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import itertools
 import json
 import os
 import signal
@@ -24,7 +26,7 @@ from benchmark.standin import building, cache, photographs, sidd, unprocess, zrr
 from tests.deep_images import png16
 from zoo.errors import UserError
 
-TINY = zrr.Plan(train=2, test=2, size=64)
+TINY = zrr.PairPlan(train=2, test=2, size=64)
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +47,7 @@ def tiny(tmp_path_factory):
 def sample_of_default(tmp_path_factory):
     """Return the default stand-in's test split and the first pairs of its train split."""
     root = tmp_path_factory.mktemp("default")
-    zrr.write_zrr_standin(root, plan=zrr.Plan(train=5))
+    zrr.write_zrr_standin(root, plan=zrr.PairPlan(train=5))
     return root
 
 
@@ -251,7 +253,7 @@ def test_same_seed_same_bytes_and_other_seed_other_bytes(tiny, tmp_path):
 
 
 def test_a_pair_does_not_depend_on_the_number_of_pairs(tiny, tmp_path):
-    zrr.write_zrr_standin(tmp_path / "fewer", plan=zrr.Plan(train=0, test=1, size=64))
+    zrr.write_zrr_standin(tmp_path / "fewer", plan=zrr.PairPlan(train=0, test=1, size=64))
     fewer = {name: content for name, content in contents(tmp_path / "fewer").items() if name != cache.MARKER}
     assert fewer.items() <= contents(tiny).items()
     assert len(fewer) == 3
@@ -270,8 +272,8 @@ def test_one_process_at_a_time_writes_a_stand_in(tmp_path, zoo_bench):
 
 def test_writing_reports_progress_and_refuses_what_it_cannot_write(tmp_path):
     calls = []
-    plan = zrr.Plan(train=0, test=2, size=16)
-    zrr.write_zrr_standin(tmp_path / "new", plan=plan, progress=lambda *call: calls.append(call))
+    plan = zrr.PairPlan(train=0, test=2, size=16)
+    zrr.write_zrr_standin(tmp_path / "new", plan=plan, reporter=Steps(lambda *call: calls.append(call)))
     assert calls == [(1, 2), (2, 2)]
     with pytest.raises(UserError, match=r"new is not empty"):
         zrr.write_zrr_standin(tmp_path / "new", plan=plan)
@@ -283,7 +285,7 @@ def test_writing_reports_progress_and_refuses_what_it_cannot_write(tmp_path):
 
 
 def test_a_stopped_writing_is_begun_again_by_the_same_request(tmp_path):
-    plan = zrr.Plan(train=0, test=2, size=16)
+    plan = zrr.PairPlan(train=0, test=2, size=16)
 
     def stop(done, total):
         raise KeyboardInterrupt
@@ -291,7 +293,7 @@ def test_a_stopped_writing_is_begun_again_by_the_same_request(tmp_path):
     for folder in ("stopped", "whole"):
         (tmp_path / folder).mkdir()
     with pytest.raises(KeyboardInterrupt):
-        zrr.write_zrr_standin(tmp_path / "stopped", plan=plan, progress=stop)
+        zrr.write_zrr_standin(tmp_path / "stopped", plan=plan, reporter=Steps(stop))
     with pytest.raises(UserError, match=r"is not empty"):
         zrr.write_zrr_standin(tmp_path / "stopped", plan=plan, seed=1)
     zrr.write_zrr_standin(tmp_path / "stopped", plan=plan)
@@ -302,7 +304,7 @@ def test_a_stopped_writing_is_begun_again_by_the_same_request(tmp_path):
 # --- sidd ---------------------------------------------------------------------------------------------------
 
 COFFEE, CHELSEA = photographs.TEST_PHOTOGRAPHS
-SMALL_SIDD = sidd.Plan(photographs.TRAIN_PHOTOGRAPHS[:2], (COFFEE, CHELSEA), (COFFEE,), size=64, blocks=2)
+SMALL_SIDD = sidd.ScenePlan(photographs.TRAIN_PHOTOGRAPHS[:2], (COFFEE, CHELSEA), (COFFEE,), size=64, blocks=2)
 
 
 @pytest.fixture(scope="module")
@@ -363,7 +365,7 @@ def test_two_shots_of_a_sidd_scene_differ_in_noise_only(small_sidd):
 def test_sidd_same_seed_same_bytes(small_sidd, tmp_path):
     sidd.write_sidd_standin(tmp_path / "again", plan=SMALL_SIDD)
     assert contents(tmp_path / "again") == contents(small_sidd)
-    other = sidd.Plan(*[(COFFEE,)] * 3, size=32, blocks=1)
+    other = sidd.ScenePlan(*[(COFFEE,)] * 3, size=32, blocks=1)
     sidd.write_sidd_standin(tmp_path / "a", plan=other)
     sidd.write_sidd_standin(tmp_path / "b", seed=1, plan=other)
     one, two = contents(tmp_path / "a"), contents(tmp_path / "b")
@@ -379,6 +381,18 @@ def test_sidd_splits_share_no_photograph_and_isos_cover_the_range():
 
 
 # --- a user's own photographs -------------------------------------------------------------------------------
+
+
+class Steps(Reporter):
+    """Calls a function with the number of finished pieces and the total."""
+
+    def __init__(self, step):
+        self.step = step
+
+    @contextlib.contextmanager
+    def progress(self, label, total):
+        done = itertools.count(1)
+        yield lambda: self.step(next(done), total)
 
 
 class Notes(Reporter):
@@ -411,7 +425,7 @@ def photos(tmp_path):
 
 @pytest.fixture
 def tiny_pairs(monkeypatch):
-    monkeypatch.setattr(zrr, "DEFAULT_PLAN", zrr.Plan(size=64))
+    monkeypatch.setattr(zrr, "DEFAULT_PLAN", zrr.PairPlan(size=64))
 
 
 @pytest.mark.usefixtures("tiny_pairs")
@@ -562,7 +576,7 @@ def test_photographs_of_other_kinds_become_rgb(tmp_path):
 
 
 def test_sidd_from_photographs_by_command(photos, tmp_path, zoo_bench, monkeypatch):
-    monkeypatch.setattr(sidd, "DEFAULT_PLAN", sidd.Plan(size=64, blocks=2))
+    monkeypatch.setattr(sidd, "DEFAULT_PLAN", sidd.ScenePlan(size=64, blocks=2))
     outcome = zoo_bench("data", "make", "sidd", "--out", tmp_path / "out", "--photos", photos, "--count", 3)
     assert outcome.code == 0, outcome.err
     marker = marker_of(tmp_path / "out")
@@ -578,17 +592,17 @@ def test_sidd_from_photographs_by_command(photos, tmp_path, zoo_bench, monkeypat
 
 @pytest.fixture
 def small_default(monkeypatch):
-    monkeypatch.setattr(zrr, "DEFAULT_PLAN", zrr.Plan(train=1, test=2, size=16))
+    monkeypatch.setattr(zrr, "DEFAULT_PLAN", zrr.PairPlan(train=1, test=2, size=16))
 
 
 @pytest.mark.usefixtures("small_default")
 def test_cache_is_built_once(cache_folder):
     calls = []
-    root = zrr.cached_zrr_standin(progress=lambda *call: calls.append(call))
+    root = zrr.cached_zrr_standin(Steps(lambda *call: calls.append(call)))
     assert root.parent == cache_folder
     assert root.name == f"zrr-standin-v{zrr.GENERATOR_VERSION}"
     assert calls == [(1, 3), (2, 3), (3, 3)]
-    assert zrr.cached_zrr_standin(progress=lambda *call: calls.append(call)) == root
+    assert zrr.cached_zrr_standin(Steps(lambda *call: calls.append(call))) == root
     assert len(calls) == 3
 
 
@@ -605,26 +619,32 @@ def test_an_exception_half_way_leaves_nothing_to_believe(cache_folder):
             raise RuntimeError("stopped")
 
     with pytest.raises(RuntimeError, match="stopped"):
-        zrr.cached_zrr_standin(progress=stop)
+        zrr.cached_zrr_standin(Steps(stop))
     assert [p for p in cache_folder.iterdir() if p.suffix != ".lock"] == []
-    root = zrr.cached_zrr_standin()
+    root = zrr.cached_zrr_standin(Reporter())
     assert cache.is_complete(root, name=zrr.NAME, version=zrr.GENERATOR_VERSION)
 
 
 CHILD = """
-import functools, os, sys, time
+import contextlib, functools, itertools, os, sys, time
 from pathlib import Path
 from benchmark.standin import cache
 from benchmark.standin import zrr
+from benchmark.reporting import Reporter
 log, die = Path(sys.argv[1]), sys.argv[2] == "die"
 def progress(done, total):
     if die and done == 2:
         os._exit(9)  # as kill -9: no clean-up runs
     time.sleep(0.1)
+class Steps(Reporter):
+    @contextlib.contextmanager
+    def progress(self, label, total):
+        done = itertools.count(1)
+        yield lambda: progress(next(done), total)
 def build(folder):
     with log.open("a") as stream:
         stream.write("built\\n")
-    zrr.write_zrr_standin(folder, plan=zrr.Plan(train=1, test=2, size=16), progress=progress)
+    zrr.write_zrr_standin(folder, plan=zrr.PairPlan(train=1, test=2, size=16), reporter=Steps())
 complete = functools.partial(cache.is_complete, name=zrr.NAME, version=zrr.GENERATOR_VERSION)
 print(cache.build_once("small", build, complete))
 """
@@ -654,7 +674,7 @@ def test_a_killed_build_is_swept_away_and_parallel_builds_do_not_fight(cache_fol
 @pytest.mark.usefixtures("small_default")
 @pytest.mark.parametrize("damage", ["missing", "shorter", "marker", "version", "file"])
 def test_a_damaged_cache_is_built_again(damage):
-    root = zrr.cached_zrr_standin()
+    root = zrr.cached_zrr_standin(Reporter())
     first = contents(root)
     if damage == "missing":
         (root / "test" / "canon" / "1.jpg").unlink()
@@ -667,13 +687,13 @@ def test_a_damaged_cache_is_built_again(damage):
     else:
         root.rename(root.with_name("elsewhere"))
         root.write_text("not a folder")
-    assert contents(zrr.cached_zrr_standin()) == first
+    assert contents(zrr.cached_zrr_standin(Reporter())) == first
 
 
 def test_a_cache_that_cannot_be_written_is_named(cache_folder):
     cache_folder.write_text("a file")
     with pytest.raises(UserError, match=rf"cannot write to {cache_folder}.*set {cache.CACHE_VARIABLE}"):
-        zrr.cached_zrr_standin()
+        zrr.cached_zrr_standin(Reporter())
 
 
 def test_is_complete_never_raises(tmp_path):

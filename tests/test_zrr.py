@@ -199,7 +199,7 @@ def test_photographs_of_the_standins_validation_are_in_no_train_pair():
 
 @pytest.fixture
 def tiny(tmp_path):
-    standin.write_zrr_standin(tmp_path / "tiny", seed=7, plan=standin.Plan(train=1, test=2, size=32))
+    standin.write_zrr_standin(tmp_path / "tiny", seed=7, plan=standin.PairPlan(train=1, test=2, size=32))
     return tmp_path / "tiny"
 
 
@@ -218,8 +218,7 @@ def test_marker_names_the_standin(tiny):
 
 
 def test_without_a_root_the_cached_standin_is_used(tmp_path, monkeypatch):
-    monkeypatch.setattr(standin, "DEFAULT_PLAN", standin.Plan(train=1, test=2, size=16))
-    monkeypatch.setattr(loader, "DEFAULT_PLAN", standin.DEFAULT_PLAN)
+    monkeypatch.setattr(standin, "DEFAULT_PLAN", standin.PairPlan(train=1, test=2, size=16))
     dataset = open_dataset(DATASETS.get("zrr"))
     assert (dataset.name, len(dataset)) == ("zrr-standin", 2)
     assert tmp_path / "cache" in dataset.root.parents

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
+import importlib
+import pkgutil
 import threading
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
@@ -10,6 +12,16 @@ from typing import Generic, TypeVar
 from zoo.errors import UserError, nearest, shortened
 
 T = TypeVar("T")
+
+
+def pieces_of(package: str) -> Callable[[], None]:
+    """Return a function that imports every module of a package: each registers its piece."""
+
+    def load() -> None:
+        for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+            importlib.import_module(f"{package}.{module.name}")
+
+    return load
 
 
 class Registry(Generic[T]):

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-
 from benchmark.types import DatasetCard
-from zoo.registry import Registry
+from zoo.registry import Registry, pieces_of
 
-
-def _import_datasets() -> None:
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
-
-
-DATASETS: Registry[DatasetCard] = Registry("dataset", load=_import_datasets)
+DATASETS: Registry[DatasetCard] = Registry("dataset", load=pieces_of(__name__))
 
 
 def register_dataset(card: DatasetCard) -> DatasetCard:

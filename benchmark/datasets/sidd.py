@@ -35,11 +35,9 @@ from benchmark.layout import (
     part_text,
 )
 from benchmark.protocols import SIDD
-from benchmark.reporting import Reporter
 from benchmark.standin.cache import rebuild_advice
 from benchmark.standin.sidd import (
     BENCHMARK,
-    DEFAULT_PLAN,
     VALIDATION_NOISY,
     VALIDATION_TARGET,
     cached_sidd_standin,
@@ -359,16 +357,6 @@ def _identity(root: Path, split: str, published: int) -> tuple[str, dict[str, An
     return identify(root, split, name=NAME, standin=STANDIN_NAME, published=published)
 
 
-def _cached(reporter: Reporter) -> Path:
-    with reporter.progress(f"writing {STANDIN_NAME}", DEFAULT_PLAN.pieces) as advance:
-        return cached_sidd_standin(lambda done, total: advance())
-
-
-def _write(folder: Path, seed: int, reporter: Reporter) -> None:
-    with reporter.progress(f"writing {STANDIN_NAME}", DEFAULT_PLAN.pieces) as advance:
-        write_sidd_standin(folder, seed=seed, progress=lambda done, total: advance())
-
-
 CARD = register_dataset(
     DatasetCard(
         name=NAME,
@@ -380,8 +368,8 @@ CARD = register_dataset(
         plane_size=BLOCK[:2],
         full_size=(3072, 4096),
         open=open_sidd,
-        standin=_cached,
-        write_standin=_write,
+        standin=cached_sidd_standin,
+        write_standin=write_sidd_standin,
         write_from_photos=write_sidd_photos,
     )
 )

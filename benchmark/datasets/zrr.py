@@ -14,7 +14,7 @@ A pair's number decides, of a part of the dataset too: no pair changes sides whe
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,9 @@ from benchmark.imaging.imagefiles import decode, read_content, read_rgb
 from benchmark.imaging.levels import clip_to_white
 from benchmark.layout import PairDigest, identify, part_note, part_text
 from benchmark.protocols import ZRR
-from benchmark.reporting import Reporter
 from benchmark.standin.cache import rebuild_advice
-from benchmark.standin.zrr import DEFAULT_PLAN, Progress, cached_zrr_standin, write_zrr_photos, write_zrr_standin
 from benchmark.standin.zrr import NAME as STANDIN_NAME
+from benchmark.standin.zrr import cached_zrr_standin, write_zrr_photos, write_zrr_standin
 from benchmark.types import DatasetCard, Sample
 from benchmark.units import shape_text
 from zoo.errors import UserError
@@ -142,21 +141,6 @@ class ZrrSplit:
         return self._digest(limit)
 
 
-def _building(reporter: Reporter, build: Callable[[Progress], Any]) -> Any:
-    """Call ``build`` with a progress callback that ``reporter`` shows."""
-    pairs = DEFAULT_PLAN.train + DEFAULT_PLAN.test
-    with reporter.progress(f"writing {STANDIN_NAME}", pairs) as advance:
-        return build(lambda done, total: advance())
-
-
-def _cached(reporter: Reporter) -> Path:
-    return Path(_building(reporter, cached_zrr_standin))
-
-
-def _write(folder: Path, seed: int, reporter: Reporter) -> None:
-    _building(reporter, lambda progress: write_zrr_standin(folder, seed=seed, progress=progress))
-
-
 CARD = register_dataset(
     DatasetCard(
         name=NAME,
@@ -168,8 +152,8 @@ CARD = register_dataset(
         plane_size=(224, 224),
         full_size=(1536, 2048),
         open=ZrrSplit,
-        standin=_cached,
-        write_standin=_write,
+        standin=cached_zrr_standin,
+        write_standin=write_zrr_standin,
         write_from_photos=write_zrr_photos,
     )
 )

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-import pkgutil
 from collections.abc import Callable
 
 from benchmark.types import MetricCard, MetricFunction
-from zoo.registry import Registry
+from zoo.registry import Registry, pieces_of
 
-
-def _import_metrics() -> None:
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
-
-
-METRICS: Registry[MetricCard] = Registry("metric", load=_import_metrics)
+METRICS: Registry[MetricCard] = Registry("metric", load=pieces_of(__name__))
 
 
 def register_metric(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from benchmark.types import Kind, Measurement
-from zoo.registry import Registry
+from zoo.registry import Registry, pieces_of
 
 Measure = Callable[..., dict[str, Measurement]]
 
@@ -29,12 +27,7 @@ class ProfilerCard:
     summary: str
 
 
-def _import_profilers() -> None:
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
-
-
-PROFILERS: Registry[ProfilerCard] = Registry("profiler", load=_import_profilers)
+PROFILERS: Registry[ProfilerCard] = Registry("profiler", load=pieces_of(__name__))
 
 
 def register_profiler(name: str, *, kind: Kind) -> Callable[[Measure], Measure]:

@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,12 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmark.cache import explain_write_errors
 from benchmark.host.machine import usable_cores
 from benchmark.replacing import replace_text, replacing
 from benchmark.reporting import Reporter
 from benchmark.results.jsonl import alone, append_line, lock_of, read_lines, replace_lines, to_json
 from benchmark.standin import cache
-from benchmark.standin.photographs import Photograph, Pixels, folder_photographs, sources_digest
+from benchmark.standin.photographs import Photograph, folder_photographs
 from zoo.errors import UserError
 
 JOURNAL = "zoo-bench-standin.jsonl"
@@ -34,7 +34,6 @@ JOURNAL = "zoo-bench-standin.jsonl"
 PIECES_WORTH_PROCESSES = 24
 MOST_WORKERS = 8
 
-Progress = Callable[[int, int], None]
 # What a finished piece says: "files" {path: {sha256, size}}, "source" (digest of its photograph) and details.
 Piece = dict[str, Any]
 
@@ -152,17 +151,29 @@ def encode_image(pixels: NDArray[Any], **options: Any) -> bytes:
     return stream.getvalue()
 
 
+def write_new(root: Path, name: str, version: int, seed: int, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill ``root``, a new or empty folder, with a stand-in; raises UserError if it cannot be written."""
+    check_seed(seed)
+    with new_folder(root, f"{name} {version} {seed}"):
+        write(root)
+
+
 def check_seed(seed: int) -> None:
     """Raise UserError for a seed that numpy does not take."""
     if not 0 <= seed < 2**32:
         raise UserError(f"seed {seed} is out of range; expected 0 to {2**32 - 1}.")
 
 
+def writing_to(root: Path) -> contextlib.AbstractContextManager[None]:
+    """Explain an error of writing below the folder of a stand-in."""
+    return explain_write_errors(root, "Give a folder that you can write to, on a disk with space.")
+
+
 @contextlib.contextmanager
 def hold(root: Path) -> Iterator[None]:
     """Hold the folder of a stand-in, made if need be, for the block; raises UserError while another process does."""
     is_new = not root.exists()
-    with cache.explain_write_errors(root, "Give a folder that you can write to, on a disk with space."):
+    with writing_to(root):
         root.mkdir(parents=True, exist_ok=True)
         key = root / f"{JOURNAL}.run"
         try:
@@ -182,7 +193,7 @@ def new_folder(root: Path, request: str) -> Iterator[None]:
     A block that was stopped leaves a note of its ``request``: the same one may write over what is there.
     """
     begun = root / f".{JOURNAL}.begun"
-    with cache.explain_write_errors(root, "Give a folder that you can write to, on a disk with space."):
+    with writing_to(root):
         root.mkdir(parents=True, exist_ok=True)
         if not (begun.is_file() and begun.read_text(encoding="utf-8", errors="replace") == request):
             if any(not path.name.startswith(f".{JOURNAL}") for path in root.iterdir()):
@@ -197,7 +208,7 @@ def resume(root: Path, request: Mapping[str, Any]) -> dict[str, Piece]:
 
     Raises UserError if the folder holds anything else.
     """
-    with cache.explain_write_errors(root, "Give a folder that you can write to, on a disk with space."):
+    with writing_to(root):
         root.mkdir(parents=True, exist_ok=True)
         journal = root / JOURNAL
         lines = read_lines(journal)
@@ -213,15 +224,7 @@ def resume(root: Path, request: Mapping[str, Any]) -> dict[str, Piece]:
         held = ", ".join(f"{key} {header.get(key) if isinstance(header, dict) else '?'}" for key in different)
         wanted = ", ".join(f"{key} {request[key]}" for key in different)
         raise UserError(f"{root} holds a stand-in of {held}, not of {wanted}. Give another folder or the same request.")
-    return {entry["key"]: entry["piece"] for entry in entries if files_are_whole(root, entry["piece"]["files"])}
-
-
-def files_are_whole(root: Path, files: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Return whether every file is there at its size."""
-    try:
-        return all((root / path).stat().st_size == entry["size"] for path, entry in files.items())
-    except OSError:
-        return False
+    return {entry["key"]: entry["piece"] for entry in entries if cache.files_are_whole(root, entry["piece"]["files"])}
 
 
 def build_pieces(
@@ -231,26 +234,23 @@ def build_pieces(
     *,
     kept: Mapping[str, Piece] | None = None,
     workers: int | None = None,
-    progress: Progress | None = None,
+    advance: Callable[[], None] = lambda: None,
 ) -> dict[str, Piece]:
     """Return the piece of every job by key, those in ``kept`` as they are, the others made by ``make``.
 
     With ``kept``, from ``resume``, each new piece is entered in the journal when its files are written. Only
     this process writes the journal. ``workers``: processes; None decides by the number of jobs and cores.
+    ``advance`` is called once for each piece.
     """
     pieces = dict(kept or {})
     waiting = [job for job in jobs if job.key not in pieces]
-    done = len(jobs) - len(waiting)
-    if progress is not None:
-        for number in range(done):
-            progress(number + 1, len(jobs))
+    for _ in range(len(jobs) - len(waiting)):
+        advance()
     for job, piece in _make_all(root, waiting, make, workers):
         pieces[job.key] = piece
         if kept is not None:
             append_line(root / JOURNAL, {"key": job.key, "piece": piece})
-        done += 1
-        if progress is not None:
-            progress(done, len(jobs))
+        advance()
     return {job.key: pieces[job.key] for job in jobs}
 
 
@@ -304,11 +304,6 @@ def _finished(running: dict[Future[Piece], Job]) -> Iterator[tuple[Job, Piece]]:
         yield running.pop(future), future.result()
 
 
-def source_digest(name: str, pixels: Pixels) -> str:
-    """Return the digest of one decoded photograph."""
-    return sources_digest([(name, pixels)])
-
-
 def sources_of(pieces: Iterable[Piece]) -> str:
     """Return a digest over the digests of all photographs: no two are in memory together."""
     return sha256("\n".join(sorted({piece["source"] for piece in pieces})).encode()).hexdigest()
@@ -324,15 +319,10 @@ def write_files(root: Path, files: Mapping[str, bytes]) -> dict[str, dict[str, A
     return {path: {"sha256": sha256(content).hexdigest(), "size": len(content)} for path, content in files.items()}
 
 
-def remove_scratch(folder: Path) -> None:
-    """Remove a folder of intermediate files; it need not exist."""
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 def is_finished(root: Path, request: Mapping[str, Any]) -> bool:
     """Return whether ``root`` holds the finished stand-in of ``request`` with all its files."""
     try:
         marker = json.loads((root / cache.MARKER).read_text(encoding="utf-8"))
-        return marker.get("request") == dict(request) and files_are_whole(root, marker["files"])
+        return marker.get("request") == dict(request) and cache.files_are_whole(root, marker["files"])
     except (OSError, ValueError, KeyError, AttributeError):
         return False

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,22 @@ def is_complete(folder: Path, *, name: str, version: int) -> bool:
         marker = read_marker(folder)
         if marker is None or (marker["name"], marker["version"]) != (name, version):
             return False
-        return all((folder / path).stat().st_size == entry["size"] for path, entry in marker["files"].items())
+        return files_are_whole(folder, marker["files"])
     except (UserError, OSError, KeyError, TypeError, AttributeError):
         return False
+
+
+def files_are_whole(root: Path, files: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Return whether every file is there at its size."""
+    try:
+        return all((root / path).stat().st_size == entry["size"] for path, entry in files.items())
+    except OSError:
+        return False
+
+
+def standin(name: str, version: int, build: Callable[[Path], None]) -> Path:
+    """Return the stand-in of a name and version in the user's cache, built there on first use or when damaged."""
+    return build_once(f"{name}-v{version}", build, functools.partial(is_complete, name=name, version=version))
 
 
 def build_once(name: str, build: Callable[[Path], None], complete: Callable[[Path], bool]) -> Path:

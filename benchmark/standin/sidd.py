@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import io
 import math
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,19 +28,16 @@ from benchmark.standin.building import (
     Job,
     PhotoPlan,
     Piece,
-    Progress,
     build_pieces,
-    check_seed,
     encode_image,
     finish,
     marker_head,
-    new_folder,
     plan_photos,
-    remove_scratch,
-    source_digest,
     sources_of,
     spread,
     write_files,
+    write_new,
+    writing_to,
 )
 from benchmark.standin.photographs import (
     TEST_PHOTOGRAPHS,
@@ -48,6 +46,7 @@ from benchmark.standin.photographs import (
     Pixels,
     pad_symmetric,
     procedural_photograph,
+    sources_digest,
 )
 
 NAME = "sidd-standin"
@@ -68,7 +67,7 @@ FRAMES = ("010", "011")
 
 
 @dataclass(frozen=True)
-class Plan:
+class ScenePlan:
     """The photographs of each split, one per scene, and the longest side of a training picture."""
 
     train: tuple[Photograph, ...] = (*TRAIN_PHOTOGRAPHS, procedural_photograph(0), procedural_photograph(1))
@@ -81,13 +80,8 @@ class Plan:
         """Return one job per scene."""
         return [Job(split, i, photo) for split in SPLITS for i, photo in enumerate(getattr(self, split))]
 
-    @property
-    def pieces(self) -> int:
-        """How many scenes there are."""
-        return len(self.jobs())
 
-
-DEFAULT_PLAN = Plan()
+DEFAULT_PLAN = ScenePlan()
 
 
 @dataclass(frozen=True)
@@ -101,25 +95,21 @@ class Scene:
 
 
 def write_sidd_standin(
-    root: Path, *, seed: int = 0, plan: Plan | None = None, progress: Progress | None = None
+    root: Path, seed: int = 0, reporter: Reporter | None = None, *, plan: ScenePlan | None = None
 ) -> None:
-    """Write a stand-in into ``root``, a new or empty folder; ``progress`` gets scenes done and scenes in all.
+    """Write a stand-in into ``root``, a new or empty folder; ``reporter`` shows how many scenes are done.
 
     The same seed gives the same bytes under the same versions of numpy, Pillow, scipy and zlib. The marker comes
     last: a folder without it is not finished. Raises UserError if the folder cannot be written.
     """
-    check_seed(seed)
-    with new_folder(root, f"{NAME} {GENERATOR_VERSION} {seed}"):
-        _write_standin(root, seed=seed, plan=plan or DEFAULT_PLAN, progress=progress)
+    write = functools.partial(_write_standin, seed=seed, plan=plan or DEFAULT_PLAN, reporter=reporter or Reporter())
+    write_new(root, NAME, GENERATOR_VERSION, seed, write)
 
 
-def cached_sidd_standin(progress: Progress | None = None) -> Path:
+def cached_sidd_standin(reporter: Reporter) -> Path:
     """Return the stand-in in the user's cache, built there on first use or when it is damaged."""
-    return cache.build_once(
-        f"{NAME}-v{GENERATOR_VERSION}",
-        functools.partial(_write_standin, seed=0, plan=DEFAULT_PLAN, progress=progress),
-        functools.partial(cache.is_complete, name=NAME, version=GENERATOR_VERSION),
-    )
+    write = functools.partial(_write_standin, seed=0, plan=DEFAULT_PLAN, reporter=reporter)
+    return cache.standin(NAME, GENERATOR_VERSION, write)
 
 
 def write_sidd_photos(root: Path, photos: Path, count: int | None, seed: int, reporter: Reporter) -> None:
@@ -139,27 +129,26 @@ def write_sidd_photos(root: Path, photos: Path, count: int | None, seed: int, re
         validation=tuple(spread(made.held_out, images)),
         benchmark=tuple(made.held_out[-1:]),
     )
-    made.tell_kept(reporter, root, plan.pieces, "scenes")
-    with (
-        cache.explain_write_errors(root, "Give a folder that you can write to, on a disk with space."),
-        reporter.progress(f"writing {NAME}", plan.pieces) as advance,
-    ):
-        _write_standin(root, seed=seed, plan=plan, progress=lambda done, total: advance(), made=made, workers=None)
+    made.tell_kept(reporter, root, len(plan.jobs()), "scenes")
+    with writing_to(root):
+        _write_standin(root, seed=seed, plan=plan, reporter=reporter, made=made, workers=None)
 
 
 def _write_standin(
     root: Path,
     *,
     seed: int,
-    plan: Plan,
-    progress: Progress | None,
+    plan: ScenePlan,
+    reporter: Reporter,
     made: PhotoPlan | None = None,
     workers: int | None = 1,
 ) -> None:
     jobs = plan.jobs()
     totals = {split: len(getattr(plan, split)) for split in SPLITS}
     make = functools.partial(_make_piece, seed=seed, plan_size=plan.size, blocks=plan.blocks, totals=totals)
-    pieces = build_pieces(root, jobs, make, kept=made.kept if made else None, workers=workers, progress=progress)
+    kept = made.kept if made else None
+    with reporter.progress(f"writing {NAME}", len(jobs)) as advance:
+        pieces = build_pieces(root, jobs, make, kept=kept, workers=workers, advance=advance)
     files = {path: e for job in jobs if job.split == "train" for path, e in pieces[job.key]["files"].items()}
     sides = ((VALIDATION_NOISY, "validation", 0), (VALIDATION_TARGET, "validation", 1), (BENCHMARK, "benchmark", 0))
     for stem, split, side in sides:
@@ -181,7 +170,7 @@ def _write_standin(
         **({"request": made.request} if made else {}),
     }
     finish(root, marker, jobs, pieces)
-    remove_scratch(root / SCRATCH)
+    shutil.rmtree(root / SCRATCH, ignore_errors=True)
 
 
 def fixed_camera() -> unprocess.Camera:
@@ -224,7 +213,7 @@ def _make_piece(root: Path, job: Job, *, seed: int, plan_size: int, blocks: int,
         np.save(stream, _make_blocks(pixels, scene, blocks, random))
         path = _scratch(root, job.split, job.index).relative_to(root).as_posix()
         files = write_files(root, {path: stream.getvalue()})
-    return {"files": files, "source": source_digest(job.photograph.name, pixels), "scene": asdict(scene)}
+    return {"files": files, "source": sources_digest([(job.photograph.name, pixels)]), "scene": asdict(scene)}
 
 
 def _make_folder(index: int, pixels: Pixels, scene: Scene, size: int, random: RandomState) -> dict[str, bytes]:

@@ -26,18 +26,16 @@ from benchmark.standin import cache, unprocess
 from benchmark.standin.building import (
     Job,
     Piece,
-    Progress,
     build_pieces,
-    check_seed,
     encode_image,
     finish,
     marker_head,
-    new_folder,
     plan_photos,
-    source_digest,
     sources_of,
     spread,
     write_files,
+    write_new,
+    writing_to,
 )
 from benchmark.standin.photographs import (
     TEST_PHOTOGRAPHS,
@@ -68,7 +66,7 @@ def _train_turns() -> tuple[Photograph, ...]:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PairPlan:
     """How many pairs each split gets, from which photographs (in turn), and the size of a pair."""
 
     train: int = 56
@@ -86,7 +84,7 @@ class Plan:
         return tuple(turns[index % len(turns)] for index in range(count))
 
 
-DEFAULT_PLAN = Plan()
+DEFAULT_PLAN = PairPlan()
 
 
 @dataclass(frozen=True)
@@ -107,15 +105,16 @@ def fixed_camera() -> unprocess.Camera:
     return unprocess.sample_camera(RandomState(CAMERA_SEED))
 
 
-def write_zrr_standin(root: Path, *, seed: int = 0, plan: Plan | None = None, progress: Progress | None = None) -> None:
-    """Write a stand-in into ``root``, a new or empty folder; ``progress`` gets pairs done and pairs in all.
+def write_zrr_standin(
+    root: Path, seed: int = 0, reporter: Reporter | None = None, *, plan: PairPlan | None = None
+) -> None:
+    """Write a stand-in into ``root``, a new or empty folder; ``reporter`` shows how many pairs are done.
 
     The same seed gives the same bytes under the same versions of numpy, Pillow and its JPEG library. The marker
     comes last: a folder without it is not finished. Raises UserError if the folder is not empty or cannot be written.
     """
-    check_seed(seed)
-    with new_folder(root, f"{NAME} {GENERATOR_VERSION} {seed}"):
-        _write_standin(root, seed=seed, plan=plan or DEFAULT_PLAN, progress=progress)
+    write = functools.partial(_write_standin, seed=seed, plan=plan or DEFAULT_PLAN, reporter=reporter or Reporter())
+    write_new(root, NAME, GENERATOR_VERSION, seed, write)
 
 
 def write_zrr_photos(root: Path, photos: Path, count: int | None, seed: int, reporter: Reporter) -> None:
@@ -132,11 +131,11 @@ def write_zrr_photos(root: Path, photos: Path, count: int | None, seed: int, rep
     jobs = [Job(split, index, photograph) for split in SPLITS for index, photograph in enumerate(turns[split])]
     made.tell_kept(reporter, root, len(jobs), "pairs")
     with (
-        cache.explain_write_errors(root, "Give a folder that you can write to, on a disk with space."),
+        writing_to(root),
         reporter.progress(f"writing {NAME}", len(jobs)) as advance,
     ):
         make = functools.partial(_make_piece, seed=seed, size=DEFAULT_PLAN.size)
-        pieces = build_pieces(root, jobs, make, kept=made.kept, progress=lambda done, total: advance())
+        pieces = build_pieces(root, jobs, make, kept=made.kept, advance=advance)
         marker = {
             **_marker_head(seed, sources_of(pieces.values()), [job.photograph for job in jobs]),
             "request": made.request,
@@ -152,35 +151,30 @@ def _make_piece(root: Path, job: Job, *, seed: int, size: int) -> Piece:
     pixels = job.photograph.read()
     image = pad_symmetric(pixels, size)
     files, entry = _encode_pair(job.split, job.index, job.photograph.name, image, seed=seed, size=size)
-    source = source_digest(job.photograph.name, pixels)
+    source = sources_digest([(job.photograph.name, pixels)])
     return {"files": write_files(root, files), "source": source, "image": entry}
 
 
-def cached_zrr_standin(progress: Progress | None = None) -> Path:
+def cached_zrr_standin(reporter: Reporter) -> Path:
     """Return the stand-in in the user's cache, built there on first use or when it is damaged."""
-    return cache.build_once(
-        f"{NAME}-v{GENERATOR_VERSION}",
-        functools.partial(_write_standin, seed=0, plan=DEFAULT_PLAN, progress=progress),
-        functools.partial(cache.is_complete, name=NAME, version=GENERATOR_VERSION),
-    )
+    write = functools.partial(_write_standin, seed=0, plan=DEFAULT_PLAN, reporter=reporter)
+    return cache.standin(NAME, GENERATOR_VERSION, write)
 
 
-def _write_standin(root: Path, *, seed: int, plan: Plan, progress: Progress | None) -> None:
+def _write_standin(root: Path, *, seed: int, plan: PairPlan, reporter: Reporter) -> None:
     sources: dict[str, Pixels] = {}
     files: dict[str, Any] = {}
     images: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
-    done, total = 0, plan.train + plan.test
-    for split in SPLITS:
-        for index, photograph in enumerate(plan.photographs(split)):
-            if photograph.name not in sources:
-                sources[photograph.name] = photograph.read()
-            image = pad_symmetric(sources[photograph.name], plan.size)
-            encoded, entry = _encode_pair(split, index, photograph.name, image, seed=seed, size=plan.size)
-            files.update(write_files(root, encoded))
-            images[split].append(entry)
-            done += 1
-            if progress is not None:
-                progress(done, total)
+    with reporter.progress(f"writing {NAME}", plan.train + plan.test) as advance:
+        for split in SPLITS:
+            for index, photograph in enumerate(plan.photographs(split)):
+                if photograph.name not in sources:
+                    sources[photograph.name] = photograph.read()
+                image = pad_symmetric(sources[photograph.name], plan.size)
+                encoded, entry = _encode_pair(split, index, photograph.name, image, seed=seed, size=plan.size)
+                files.update(write_files(root, encoded))
+                images[split].append(entry)
+                advance()
     used = [photograph for split in SPLITS for photograph in plan.photographs(split)]
     marker = {
         **_marker_head(seed, sources_digest(sorted(sources.items())), used),
