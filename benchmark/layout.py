@@ -77,12 +77,12 @@ def part_text(there: int, whole: int) -> str:
     return f"{there} of {whole}" if there < whole else ""
 
 
-def part_note(name: str, split: str, part: str, left_out: Mapping[str, str] | None = None) -> str:
-    """Return the line that says how much of a split is there, and what was left out because it is not complete."""
-    first = next(iter(left_out.items()), None) if left_out else None
+def part_notes(name: str, split: str, part: str, left_out: Mapping[str, str]) -> list[str]:
+    """Return the line that says how much of a split is there and what was left out as incomplete; none for a whole."""
+    first = next(iter(left_out.items()), None)
     more = f"; left out: {first[0]} ({first[1]})" if first else ""
-    more += f" and {len(left_out or {}) - 1} more" if len(left_out or {}) > 1 else ""
-    return f"{name}: {part} {split} images are there{more}. Records and tables say so."
+    more += f" and {len(left_out) - 1} more" if len(left_out) > 1 else ""
+    return [f"{name}: {part} {split} images are there{more}. Records and tables say so."] if part else []
 
 
 def left_out(defects: Sequence[Defect]) -> dict[str, str]:
@@ -103,18 +103,18 @@ class PairDigest:
         name: str,
         ids: Sequence[str],
         paths: Callable[[str], Sequence[Path]],
-        label: Callable[[str, Path], str],
         *,
+        folder: Path | None = None,
         skip_bad: bool = False,
         part: str = "",
     ) -> None:
-        """``label`` names a file of a pair in the digest, the same wherever the dataset lies.
+        """A file's name in the digest is its path below ``folder``, or without one the id of its pair.
 
         With ``skip_bad`` a file that cannot be read is no error: it is left out where it is read as an image. Of a
         ``part`` of a dataset the digest is another one whenever more of it is there, however many pairs it covers.
         """
-        self._name, self._ids, self._paths, self._label, self._skip_bad = name, ids, paths, label, skip_bad
-        self._part = part
+        self._name, self._ids, self._paths, self._skip_bad = name, ids, paths, skip_bad
+        self._folder, self._part = folder, part
         self._known: dict[int, str] = {}
 
     def __call__(self, limit: int | None = None) -> str:
@@ -125,7 +125,8 @@ class PairDigest:
             for id in self._ids[:count]:
                 for path in self._paths(id):
                     content = self._content(path)
-                    digest.update(f"{self._label(id, path)} {len(content)}\n".encode())
+                    label = path.relative_to(self._folder).as_posix() if self._folder else id
+                    digest.update(f"{label} {len(content)}\n".encode())
                     digest.update(content)
             self._known[count] = digest.hexdigest()
         return self._known[count]

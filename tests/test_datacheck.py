@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from benchmark.datacheck.checking import check_dataset
-from benchmark.datacheck.duplicates import MAX_BITS, MIN_CORRELATION, Fingerprints, near_duplicates, perceptual_hash
+from benchmark.datacheck.duplicates import MAX_BITS, MIN_CORRELATION, ImageHashes, near_duplicates, perceptual_hash
 from benchmark.datacheck.views import compare_views
 from benchmark.datasets import sidd
 from benchmark.datasets import zrr as loader
@@ -344,7 +344,7 @@ def test_hash_is_that_of_mosaic_and_photograph_and_far_from_others():
         again, near = perceptual_hash(100 * image)
         assert bin(hash ^ again).count("1") <= MAX_BITS
         assert np.corrcoef(thumbnail, near)[0, 1] > MIN_CORRELATION
-    one, other = Fingerprints(), Fingerprints()
+    one, other = ImageHashes(), ImageHashes()
     for index, (hash, thumbnail) in enumerate(hashes):
         (one if index < 30 else other).add(str(index), hash, thumbnail.tobytes())
     assert list(near_duplicates(one, other)) == []

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.training.batches import Cut, Plan, SampleCache, batches, make_batch
+from benchmark.training.batches import Cut, EpochPlan, SampleCache, batches, make_batch
 from benchmark.training.windows import draw_window
 from benchmark.types import Sample
 from zoo.card import default_input
@@ -93,7 +93,7 @@ class Samples:
 
 
 CUT = Cut(default_input("raw2rgb"), side=4, augment=True, seed=3)
-PLAN = Plan(samples=3, crops=4, batch_size=2, seed=3)
+PLAN = EpochPlan(samples=3, crops=4, batch_size=2, seed=3)
 
 
 def test_batches_are_the_same_from_threads_from_the_cache_and_from_the_middle() -> None:
@@ -121,13 +121,13 @@ def test_the_cache_loses_nothing_and_loads_once() -> None:
 
 
 def test_an_epoch_shows_every_window_once_and_processes_share_it() -> None:
-    plan = Plan(samples=3, crops=4, batch_size=2, seed=0, processes=2)
+    plan = EpochPlan(samples=3, crops=4, batch_size=2, seed=0, processes=2)
     assert plan.steps_per_epoch == 3
     seen = [place for step in range(3) for process in range(2) for place in plan.places(step, process)[1]]
     assert sorted(seen) == list(range(12))
     assert plan.places(3)[0] == 1
     with pytest.raises(UserError, match="batch_size: 7"):
-        Plan(samples=3, crops=2, batch_size=7, seed=0)
+        EpochPlan(samples=3, crops=2, batch_size=7, seed=0)
 
 
 def test_a_crop_that_does_not_fit_names_the_image() -> None:

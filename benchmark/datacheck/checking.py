@@ -16,7 +16,7 @@ from typing import Any, TextIO
 from benchmark.datacheck.inspection import VERSION, Facts, inspect_unit
 from benchmark.datacheck.judging import Judge
 from benchmark.datacheck.memory import Memory
-from benchmark.datacheck.plans import Plan, Problem, Unit, make_plan
+from benchmark.datacheck.plans import CheckPlan, Problem, Unit, make_plan
 from benchmark.opening import dataset_card, note_partial
 from benchmark.replacing import refuse_inputs, replacing
 from benchmark.reporting import Reporter
@@ -114,7 +114,7 @@ class _Totals:
                 lines.write(line)
 
 
-def facts_of(plan: Plan, root: Path, workers: int | None) -> Iterator[tuple[Unit, Facts, bool]]:
+def facts_of(plan: CheckPlan, root: Path, workers: int | None) -> Iterator[tuple[Unit, Facts, bool]]:
     """Yield each unit with its facts, in order: remembered ones, or measured in threads a few chunks ahead."""
     count = workers or default_workers()
     waiting: deque[tuple[list[_Job], Future[list[Facts]]]] = deque()
@@ -138,7 +138,7 @@ def facts_of(plan: Plan, root: Path, workers: int | None) -> Iterator[tuple[Unit
 class _Job:
     """A unit with what is remembered of it."""
 
-    def __init__(self, plan: Plan, unit: Unit, memory: Memory) -> None:
+    def __init__(self, plan: CheckPlan, unit: Unit, memory: Memory) -> None:
         self.unit = unit
         self.files = [(path, plan.rules[role]) for role, path in unit.files]
         # The role is part of it: the same file is measured differently as a mosaic and as a picture.
@@ -149,7 +149,7 @@ class _Job:
         self.known: Facts | None = memory.recall(self.key, self.state)
 
 
-def _measure(plan: Plan, jobs: Sequence[_Job]) -> list[Facts]:
+def _measure(plan: CheckPlan, jobs: Sequence[_Job]) -> list[Facts]:
     return [inspect_unit(job.files) for job in jobs]
 
 

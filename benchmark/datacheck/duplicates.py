@@ -39,8 +39,8 @@ def perceptual_hash(grey: NDArray[Any]) -> tuple[int, NDArray[np.int8]] | None:
 
 
 @dataclass
-class Fingerprints:
-    """The hashes and thumbnails of one set: 264 bytes per image."""
+class ImageHashes:
+    """The hashes and thumbnails of one set of images: 264 bytes for each."""
 
     names: list[str] = field(default_factory=list)
     hashes: list[int] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Fingerprints:
         return np.array(self.hashes, np.uint64), np.frombuffer(bytes(self.thumbnails), np.int8).reshape(-1, 256)
 
 
-def near_duplicates(first: Fingerprints, second: Fingerprints) -> Iterator[tuple[str, str, int, float]]:
+def near_duplicates(first: ImageHashes, second: ImageHashes) -> Iterator[tuple[str, str, int, float]]:
     """Yield (name in first, name in second, differing bits, correlation), the nearest one for each of ``second``."""
     if not first.names or not second.names:
         return

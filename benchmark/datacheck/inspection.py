@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmark.datacheck.duplicates import perceptual_hash
-from benchmark.datacheck.plans import Rule
+from benchmark.datacheck.plans import FileRule
 from benchmark.datacheck.views import GRID, compare_views
 from benchmark.imaging.imagefiles import decode, read_content
 from benchmark.imaging.levels import bits_used
@@ -32,7 +32,7 @@ Grid = NDArray[np.float32]
 _DRAFT_SIDE = 256
 
 
-def inspect_unit(files: Sequence[tuple[Path, Rule | None]]) -> Facts:
+def inspect_unit(files: Sequence[tuple[Path, FileRule | None]]) -> Facts:
     """Return the facts of the files of one unit, and of the pair where a mosaic meets its photograph."""
     facts, grids = [], []
     for path, rule in files:
@@ -48,7 +48,7 @@ def inspect_unit(files: Sequence[tuple[Path, Rule | None]]) -> Facts:
     return {"files": facts, "views": views}
 
 
-def _inspect(path: Path, rule: Rule | None) -> tuple[Facts, Grid | None]:
+def _inspect(path: Path, rule: FileRule | None) -> tuple[Facts, Grid | None]:
     try:
         content = read_content("check", path)
     except UserError as error:
@@ -77,9 +77,9 @@ def _inspect(path: Path, rule: Rule | None) -> tuple[Facts, Grid | None]:
     grid = _mosaic_grid(pixels) if rule.mosaic and pixels.ndim == 2 else _grid(pixels)
     grey = grid.mean(axis=2) if grid.ndim == 3 else grid
     facts["brightest"] = float(grey.max())
-    fingerprint = perceptual_hash(grey - rule.black)
-    if fingerprint is not None:
-        facts["hash"], thumbnail = f"{fingerprint[0]:016x}", fingerprint[1]
+    hashed = perceptual_hash(grey - rule.black)
+    if hashed is not None:
+        facts["hash"], thumbnail = f"{hashed[0]:016x}", hashed[1]
         facts["thumbnail"] = base64.b64encode(thumbnail.tobytes()).decode("ascii")
     return facts, grid
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmark.datacheck.duplicates import MAX_BITS, MIN_CORRELATION, Fingerprints, near_duplicates
-from benchmark.datacheck.plans import Plan, Problem, Rule, Unit
+from benchmark.datacheck.duplicates import MAX_BITS, MIN_CORRELATION, ImageHashes, near_duplicates
+from benchmark.datacheck.plans import CheckPlan, FileRule, Problem, Unit
 from benchmark.datacheck.views import ORIENTATIONS, PHASES
 from benchmark.imaging.levels import Depths, clipped_words, rare_above
 from benchmark.units import shape_text
@@ -29,7 +29,7 @@ _NAMED = 20
 class Judge:
     """Takes the facts unit by unit, keeps what the whole dataset is judged by, and lists the problems."""
 
-    plan: Plan
+    plan: CheckPlan
     root: Path
     problems: list[Problem] = field(default_factory=list)
     # What may well be right, but decides numbers.
@@ -40,7 +40,7 @@ class Judge:
     pairs: int = 0
     # The first mosaics that vote for another phase than expected; one alone may err and is no problem.
     others: list[dict[str, str]] = field(default_factory=list)
-    prints: dict[str, Fingerprints] = field(default_factory=dict)
+    prints: dict[str, ImageHashes] = field(default_factory=dict)
     digests: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def take(self, unit: Unit, facts: dict[str, Any]) -> None:
@@ -78,7 +78,7 @@ class Judge:
     def _add(self, path: Path | str, kind: str, what: str, expected: str) -> None:
         self.problems.append(Problem(str(path), kind, what, expected))
 
-    def _file_problems(self, path: Path, rule: Rule | None, found: dict[str, Any]) -> Iterator[Problem]:
+    def _file_problems(self, path: Path, rule: FileRule | None, found: dict[str, Any]) -> Iterator[Problem]:
         file = str(path)
         if "error" in found:
             yield Problem(file, "damaged", found["error"], "a complete file" + _of(rule))
@@ -98,7 +98,7 @@ class Judge:
         if rule.even and (height % 2 or width % 2):
             yield Problem(file, "size", f"{height}x{width} pixels", "an even height and width: whole 2x2 blocks")
 
-    def _take_remarks(self, role: str, path: Path, rule: Rule | None, found: dict[str, Any]) -> None:
+    def _take_remarks(self, role: str, path: Path, rule: FileRule | None, found: dict[str, Any]) -> None:
         """Note hot pixels, which are cut, and how many of its bits a file uses."""
         if rule is None or found.get("kind") not in rule.kinds or found["bits"] not in rule.bits:
             return
@@ -113,7 +113,7 @@ class Judge:
         if "sha256" in found:
             self.digests.setdefault(split, {})[found["sha256"]] = str(path)
         if "hash" in found:
-            prints = self.prints.setdefault(split, Fingerprints())
+            prints = self.prints.setdefault(split, ImageHashes())
             prints.add(str(path), int(found["hash"], 16), base64.b64decode(found["thumbnail"]))
 
     def _take_views(self, unit: Unit, views: dict[str, Any]) -> None:
@@ -142,7 +142,7 @@ class Judge:
         same = {other[digest]: one[digest] for digest in other.keys() & one.keys()}
         for file, twin in sorted(same.items()):
             self._add(file, "duplicate", f"the same bytes as {twin}", f"no image in both {first} and {second}")
-        empty = Fingerprints()
+        empty = ImageHashes()
         for twin, file, bits, likeness in near_duplicates(
             self.prints.get(first, empty), self.prints.get(second, empty)
         ):
@@ -161,7 +161,7 @@ def turned_remark(path: Path, turn: int, partner: Path, partners: int) -> Proble
     return Problem(str(path), "orientation", what, "")
 
 
-def _level_problems(file: str, rule: Rule, found: dict[str, Any]) -> Iterator[Problem]:
+def _level_problems(file: str, rule: FileRule, found: dict[str, Any]) -> Iterator[Problem]:
     above, of = found.get("above", (0, 0))
     if rule.white is not None and not rare_above(above, of):
         what = f"counts up to {found['high']}, above white in {100 * above / of:.2g} % of the pixels"
@@ -175,7 +175,7 @@ def _level_problems(file: str, rule: Rule, found: dict[str, Any]) -> Iterator[Pr
         yield Problem(file, "black", f"a black frame: no block brighter than {found['brightest']:.1f}", "a picture")
 
 
-def _of(rule: Rule | None) -> str:
+def _of(rule: FileRule | None) -> str:
     if rule is None:
         return ""
     return f": {'/'.join(map(str, rule.bits))}-bit {'/'.join(rule.kinds)} {'/'.join(rule.formats)}"

@@ -36,7 +36,7 @@ class Problem(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Rule:
+class FileRule:
     """What a file of one role must be; levels are in the file's own counts."""
 
     formats: tuple[str, ...]
@@ -63,11 +63,11 @@ class Unit(NamedTuple):
 
 
 @dataclass
-class Plan:
+class CheckPlan:
     """A dataset in one folder."""
 
     name: str
-    rules: Mapping[str, Rule | None]
+    rules: Mapping[str, FileRule | None]
     units: Sequence[Unit] = ()
     problems: list[Problem] = field(default_factory=list)
     # The colour filter of files whose role is "raw", read from the top left corner, and where they are.
@@ -81,7 +81,7 @@ class Plan:
     digests: Mapping[str, str] = field(default_factory=dict)
 
 
-RAW = Rule(
+RAW = FileRule(
     formats=("PNG",),
     kinds=("grey",),
     bits=(8, 16),
@@ -92,15 +92,15 @@ RAW = Rule(
     unscaled=True,
     mosaic=True,
 )
-PHOTOGRAPH = Rule(formats=("JPEG",), kinds=("RGB",), black_up_to=1.0)
-PICTURE = Rule(formats=("PNG", "JPEG", "TIFF"), kinds=("RGB",), bits=(8, 16), black_up_to=1.0)
-SIDD_PICTURE = Rule(formats=("PNG",), kinds=("RGB",), black_up_to=1.0)
+PHOTOGRAPH = FileRule(formats=("JPEG",), kinds=("RGB",), black_up_to=1.0)
+PICTURE = FileRule(formats=("PNG", "JPEG", "TIFF"), kinds=("RGB",), bits=(8, 16), black_up_to=1.0)
+SIDD_PICTURE = FileRule(formats=("PNG",), kinds=("RGB",), black_up_to=1.0)
 ZRR_PATCH = (448, 448)
 # Missing files that are named one by one.
 _SHOWN = 20
 
 
-def make_plan(card: DatasetCard, root: Path, *, partial: bool = False) -> Plan:
+def make_plan(card: DatasetCard, root: Path, *, partial: bool = False) -> CheckPlan:
     """Return the plan of a dataset at ``root``; raises UserError if it has no check.
 
     With ``partial`` what is missing of the real dataset is no problem, but half a pair is.
@@ -110,7 +110,7 @@ def make_plan(card: DatasetCard, root: Path, *, partial: bool = False) -> Plan:
     return PLANS[card.name](card, root, partial and read_marker(root) is None)
 
 
-def rules_at(card: DatasetCard, root: Path) -> Plan:
+def rules_at(card: DatasetCard, root: Path) -> CheckPlan:
     """Return the plan of a dataset without looking for its files: rules, name, and a stand-in's digests."""
     if card.name == zrr.NAME:
         return _zrr_rules(root)[0]
@@ -119,25 +119,25 @@ def rules_at(card: DatasetCard, root: Path) -> Plan:
     return _pairs_rules(card)
 
 
-def _zrr_rules(root: Path) -> tuple[Plan, Mapping[str, int]]:
+def _zrr_rules(root: Path) -> tuple[CheckPlan, Mapping[str, int]]:
     marker = read_marker(root)
     size = ZRR_PATCH if marker is None else None
     rules = {"raw": _sized(RAW, size), "target": _sized(PHOTOGRAPH, size), "frame": RAW}
-    plan = Plan(zrr.NAME, rules, cfa="RGGB", separate=(("train", "test"),))
+    plan = CheckPlan(zrr.NAME, rules, cfa="RGGB", separate=(("train", "test"),))
     return plan, _counts(plan, root, marker, zrr.STANDIN_NAME, zrr.PUBLISHED_COUNTS)
 
 
-def _sidd_rules(root: Path) -> tuple[Plan, Mapping[str, int]]:
-    plan = Plan(sidd.NAME, {"input": SIDD_PICTURE, "target": SIDD_PICTURE, "blocks": None})
+def _sidd_rules(root: Path) -> tuple[CheckPlan, Mapping[str, int]]:
+    plan = CheckPlan(sidd.NAME, {"input": SIDD_PICTURE, "target": SIDD_PICTURE, "blocks": None})
     return plan, _counts(plan, root, read_marker(root), sidd.STANDIN_NAME, {})
 
 
-def _pairs_rules(card: DatasetCard) -> Plan:
+def _pairs_rules(card: DatasetCard) -> CheckPlan:
     rule = replace(PICTURE, white=card.white)
-    return Plan(pairs.NAME, {"input": rule, "target": rule})
+    return CheckPlan(pairs.NAME, {"input": rule, "target": rule})
 
 
-def _plan_zrr(card: DatasetCard, root: Path, partial: bool) -> Plan:
+def _plan_zrr(card: DatasetCard, root: Path, partial: bool) -> CheckPlan:
     plan, counts = _zrr_rules(root)
     units: list[Unit] = []
     for split, count in counts.items():
@@ -159,7 +159,7 @@ def _plan_zrr(card: DatasetCard, root: Path, partial: bool) -> Plan:
     return plan
 
 
-def _plan_sidd(card: DatasetCard, root: Path, partial: bool) -> Plan:
+def _plan_sidd(card: DatasetCard, root: Path, partial: bool) -> CheckPlan:
     plan, counts = _sidd_rules(root)
     blocks = _plan_blocks(plan, root, counts, partial)
     try:
@@ -183,7 +183,7 @@ def _plan_sidd(card: DatasetCard, root: Path, partial: bool) -> Plan:
     return plan
 
 
-def _plan_blocks(plan: Plan, root: Path, counts: Mapping[str, int], partial: bool) -> list[Path]:
+def _plan_blocks(plan: CheckPlan, root: Path, counts: Mapping[str, int], partial: bool) -> list[Path]:
     """Return the files of blocks, having read them: they must have the published shape and hold pictures."""
     folders = (root, *(path for path in sorted(root.iterdir()) if path.is_dir()))
     stems = (VALIDATION_NOISY, VALIDATION_TARGET, BENCHMARK)
@@ -228,7 +228,7 @@ def _noiseless_blocks(path: Path, noisy: NDArray[np.uint8], target: NDArray[np.u
             yield Problem(str(path), "mismatch", what, "a noisy picture")
 
 
-def _plan_pairs(card: DatasetCard, root: Path, partial: bool) -> Plan:
+def _plan_pairs(card: DatasetCard, root: Path, partial: bool) -> CheckPlan:
     plan = _pairs_rules(card)
     split = _opened(plan, root, lambda: card.open(root, card.default_split))
     if split is not None:
@@ -236,19 +236,19 @@ def _plan_pairs(card: DatasetCard, root: Path, partial: bool) -> Plan:
     return plan
 
 
-PLANS: dict[str, Callable[[DatasetCard, Path, bool], Plan]] = {
+PLANS: dict[str, Callable[[DatasetCard, Path, bool], CheckPlan]] = {
     zrr.NAME: _plan_zrr,
     sidd.NAME: _plan_sidd,
     pairs.NAME: _plan_pairs,
 }
 
 
-def _sized(rule: Rule, size: tuple[int, int] | None) -> Rule:
+def _sized(rule: FileRule, size: tuple[int, int] | None) -> FileRule:
     return replace(rule, size=size)
 
 
 def _counts(
-    plan: Plan, root: Path, marker: dict[str, Any] | None, standin: str, published: Mapping[str, int]
+    plan: CheckPlan, root: Path, marker: dict[str, Any] | None, standin: str, published: Mapping[str, int]
 ) -> Mapping[str, int]:
     """Return the number of pairs by split; a stand-in's marker renames the plan and gives counts and digests."""
     if marker is None:
@@ -264,7 +264,7 @@ def _counts(
         ) from error
 
 
-def _opened(plan: Plan, root: Path, open_split: Callable[[], Any]) -> Any | None:
+def _opened(plan: CheckPlan, root: Path, open_split: Callable[[], Any]) -> Any | None:
     """Return an opened split; what its loader refuses are problems, and what files are there become units."""
     try:
         return open_split()
@@ -285,7 +285,7 @@ def _loader_units(split: Any) -> list[Unit]:
     return [Unit(split.split, id, tuple(zip(("input", "target"), split.paths(id)))) for id in split.ids]
 
 
-def _files(plan: Plan, folder: Path, *, partial: bool = False) -> Iterator[Path]:
+def _files(plan: CheckPlan, folder: Path, *, partial: bool = False) -> Iterator[Path]:
     """Yield the regular files of a folder; hidden ones are left by file managers, what is no file is a problem.
 
     With ``partial`` the folder may be missing.
@@ -313,7 +313,7 @@ def _files(plan: Plan, folder: Path, *, partial: bool = False) -> Iterator[Path]
             plan.problems.append(Problem(printable(entry.path), "name", what, "a file"))
 
 
-def _numbered(plan: Plan, folder: Path, suffix: str, count: int, *, partial: bool) -> set[int]:
+def _numbered(plan: CheckPlan, folder: Path, suffix: str, count: int, *, partial: bool) -> set[int]:
     """Return which of 0 .. count - 1 are there; wrong names are problems, and a wrong count unless ``partial``."""
     numbers, others = set(), 0
     for path in _files(plan, folder, partial=partial):
@@ -335,7 +335,9 @@ def _numbered(plan: Plan, folder: Path, suffix: str, count: int, *, partial: boo
     return numbers
 
 
-def _pair_numbers(plan: Plan, split: str, count: int, found: Mapping[str, tuple[Path, set[int]]]) -> Iterator[Unit]:
+def _pair_numbers(
+    plan: CheckPlan, split: str, count: int, found: Mapping[str, tuple[Path, set[int]]]
+) -> Iterator[Unit]:
     suffixes = {"raw": ".png", "target": ".jpg"}
     for number in range(count):
         files = tuple(

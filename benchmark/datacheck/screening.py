@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmark.datacheck.checking import facts_of
 from benchmark.datacheck.judging import Judge
-from benchmark.datacheck.plans import PLANS, Plan, Problem, Unit, rules_at
+from benchmark.datacheck.plans import PLANS, CheckPlan, Problem, Unit, rules_at
 from benchmark.datasets.sidd import SiddBlocks
 from benchmark.types import Dataset, DatasetCard
 
@@ -39,7 +39,7 @@ def screen(card: DatasetCard, dataset: Dataset, root: Path, ids: Sequence[str]) 
     paths: Any = getattr(dataset, "paths", None)
     if card.name not in PLANS or paths is None:
         return Screening({}, [])
-    plan: Plan = rules_at(card, root)
+    plan: CheckPlan = rules_at(card, root)
     roles = ("raw", "target") if "raw" in plan.rules else ("input", "target")
     plan.units = [Unit(dataset.split, id, tuple(zip(roles, paths(id)))) for id in ids]
     owner = {str(path): unit.id for unit in plan.units for _, path in unit.files}

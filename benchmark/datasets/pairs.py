@@ -116,7 +116,7 @@ class PairsSplit:
         self._white = white
         if white is not None:
             self.provenance = {**self.provenance, "white": white}
-        self._digest = PairDigest(NAME, self.ids, self.paths, lambda id, path: id, skip_bad=skip_bad)
+        self.digest = PairDigest(NAME, self.ids, self.paths, skip_bad=skip_bad)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -143,10 +143,6 @@ class PairsSplit:
     def paths(self, id: str) -> tuple[Path, Path]:
         """Return the files of a pair, input and target."""
         return self._pairs[id]
-
-    def digest(self, limit: int | None = None) -> str:
-        """Return a sha256 over ids and content of the first ``limit`` pairs' files (all if None)."""
-        return self._digest(limit)
 
 
 def open_pairs(

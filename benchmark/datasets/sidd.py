@@ -30,7 +30,7 @@ from benchmark.layout import (
     PairDigest,
     identify,
     left_out,
-    part_note,
+    part_notes,
     part_prefix,
     part_text,
 )
@@ -84,10 +84,9 @@ class SiddBlocks:
             )
         self.ids: Sequence[str] = [str(number) for number in range(len(self._noisy) * BLOCKS)]
         self._part = part_text(len(self.ids), images * BLOCKS)
-        self.notes: list[str] = []
+        self.notes = part_notes(self.name, self.split, self._part, {})
         if self._part:
             self.provenance = {**self.provenance, "part": self._part}
-            self.notes.append(part_note(self.name, self.split, self._part))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -154,7 +153,6 @@ class SiddFolders:
         files, defects = _find_pairs(folder)
         self._pairs = {id: (pair[0][1], pair[1][1]) for id, pair in files.items() if len(pair) == 2}
         self.ids: Sequence[str] = list(self._pairs)
-        self.notes: list[str] = []
         medium = all(re.match(r"\d", path.name) for pair in self._pairs.values() for path in pair)
         layout = "medium" if medium else "small"
         partial = partial and not provenance["standin"]
@@ -166,14 +164,10 @@ class SiddFolders:
         self.left_out = left_out(defects)
         self.provenance: Mapping[str, Any] = {**provenance, "layout": layout, **counts}
         part = part_text(len(self.ids), counts.get("published_pairs", count))
+        self.notes = part_notes(self.name, self.split, part, self.left_out)
         if part:
             self.provenance = {**self.provenance, "part": part}
-            self.notes.append(part_note(self.name, self.split, part, self.left_out))
-
-        def label(id: str, path: Path) -> str:
-            return path.relative_to(folder).as_posix()
-
-        self._digest = PairDigest(self.name, self.ids, self.paths, label, skip_bad=skip_bad, part=part)
+        self.digest = PairDigest(self.name, self.ids, self.paths, folder=folder, skip_bad=skip_bad, part=part)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -193,10 +187,6 @@ class SiddFolders:
     def paths(self, id: str) -> tuple[Path, Path]:
         """Return the files of a pair, noisy and clean."""
         return self._pairs[id]
-
-    def digest(self, limit: int | None = None) -> str:
-        """Return a sha256 over names and content of the first ``limit`` pairs' files (all if None)."""
-        return self._digest(limit)
 
     def _read(self, path: Path) -> NDArray[Any]:
         pixels = read_rgb(self.name, path, formats=("PNG",))

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from benchmark.datasets import register_dataset
 from benchmark.imaging.imagefiles import decode, read_content, read_rgb
 from benchmark.imaging.levels import clip_to_white
-from benchmark.layout import PairDigest, identify, part_note, part_text
+from benchmark.layout import PairDigest, identify, part_notes, part_text
 from benchmark.protocols import ZRR
 from benchmark.standin.cache import rebuild_advice
 from benchmark.standin.zrr import NAME as STANDIN_NAME
@@ -89,15 +89,10 @@ class ZrrSplit:
         }
         self.ids: Sequence[str] = [id for id in ids if id not in missing]
         part = part_text(len(self.ids), len(ids))
-        self.notes: list[str] = []
+        self.notes = part_notes(self.name, split, part, self.left_out)
         if part:
             self.provenance = {**self.provenance, "part": part}
-            self.notes.append(part_note(self.name, split, part, self.left_out))
-
-        def label(id: str, path: Path) -> str:
-            return path.relative_to(root).as_posix()
-
-        self._digest = PairDigest(self.name, self.ids, self.paths, label, skip_bad=skip_bad, part=part)
+        self.digest = PairDigest(self.name, self.ids, self.paths, folder=root, skip_bad=skip_bad, part=part)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -135,10 +130,6 @@ class ZrrSplit:
         """Return the files of a pair, mosaic and target."""
         folder = self.root / self._part
         return folder / RAW_FOLDER / f"{id}.png", folder / TARGET_FOLDER / f"{id}.jpg"
-
-    def digest(self, limit: int | None = None) -> str:
-        """Return a sha256 over names and content of the first ``limit`` pairs' files (all if None)."""
-        return self._digest(limit)
 
 
 CARD = register_dataset(

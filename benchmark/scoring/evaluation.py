@@ -153,7 +153,17 @@ def evaluate_images(
         steps = _Steps(model.eval(), spec, dataset, pending, protocol, metrics, scoring, skip_bad, turn)
 
         def deliver(image: Done) -> None:
-            steps.deliver(image, done, skipped, journal, phases, keep)
+            for phase in ("load", "forward", "score"):
+                phases.seconds[phase] += getattr(image, f"{phase}_seconds")
+            if isinstance(image.loaded, Unreadable):
+                skipped[image.id] = image.loaded.error
+            elif image.score is not None and image.output is not None:
+                with phases.timing("store"):
+                    done[image.id], shift = image.score
+                    if journal:
+                        journal.append(image.id, done[image.id], shift)
+                with phases.timing("pictures"):
+                    keep(image.loaded, image.output)
             advance()
 
         run_pipeline(
@@ -192,7 +202,7 @@ Done = Finished["Sample | Unreadable", "Tensor | None", "tuple[Scores, Shift | N
 
 @dataclass(frozen=True)
 class _Steps:
-    """What happens to each image: ``load`` and ``score`` in threads, the others in the caller's."""
+    """What happens to each image: ``load`` and ``score`` in threads, ``forward`` in the caller's."""
 
     model: nn.Module
     spec: InputSpec
@@ -227,28 +237,6 @@ class _Steps:
         scores = score_pair(output, sample.target, self.protocol, self.metrics, self.scoring)
         aligned = any("aligned" in id for id in self.metrics)
         return scores, shift_of(output, sample.target, self.protocol) if aligned else None
-
-    @staticmethod
-    def deliver(
-        image: Done,
-        done: dict[str, Scores],
-        skipped: dict[str, str],
-        journal: Journal | None,
-        phases: Phases,
-        keep: Callable[[Sample, Tensor], None],
-    ) -> None:
-        """Write one image down: its scores, or why it has none."""
-        for phase in ("load", "forward", "score"):
-            phases.seconds[phase] += getattr(image, f"{phase}_seconds")
-        if isinstance(image.loaded, Unreadable):
-            skipped[image.id] = image.loaded.error
-        elif image.score is not None and image.output is not None:
-            with phases.timing("store"):
-                done[image.id], shift = image.score
-                if journal:
-                    journal.append(image.id, done[image.id], shift)
-            with phases.timing("pictures"):
-                keep(image.loaded, image.output)
 
 
 def mean_scores(

@@ -117,7 +117,7 @@ def _restore(image: Tensor, scale: float) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Plan:
+class EpochPlan:
     """How many steps an epoch has and which samples each takes, over all processes.
 
     An epoch shows every sample ``crops`` times, in windows of its own; what does not fill a batch is left out.
@@ -158,7 +158,7 @@ def _order(seed: int, epoch: int, count: int) -> np.ndarray:
     return np.random.default_rng([seed, _ORDER, epoch]).permutation(count)
 
 
-def make_batch(cache: SampleCache, plan: Plan, cut: Cut, step: int, process: int = 0) -> Batch:
+def make_batch(cache: SampleCache, plan: EpochPlan, cut: Cut, step: int, process: int = 0) -> Batch:
     """Return the batch of a step; raises UserError if its images have different sizes."""
     epoch, places = plan.places(step, process)
     parts = [cut.apply(cache[place % plan.samples], epoch, place) for place in places]
@@ -168,7 +168,7 @@ def make_batch(cache: SampleCache, plan: Plan, cut: Cut, step: int, process: int
 
 
 def batches(
-    cache: SampleCache, plan: Plan, cut: Cut, *, start: int, stop: int, process: int = 0, workers: int = 1
+    cache: SampleCache, plan: EpochPlan, cut: Cut, *, start: int, stop: int, process: int = 0, workers: int = 1
 ) -> Generator[Batch, None, None]:
     """Yield the batches of steps ``start`` to ``stop`` - 1, made ahead by ``workers`` threads (0: when asked for)."""
     if workers == 0:

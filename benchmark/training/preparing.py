@@ -18,7 +18,7 @@ from benchmark.host import machine
 from benchmark.opening import dataset_card, open_dataset
 from benchmark.reporting import Reporter
 from benchmark.selection import jsonable_options
-from benchmark.training.batches import Batch, Cut, Plan, SampleCache, make_batch
+from benchmark.training.batches import Batch, Cut, EpochPlan, SampleCache, make_batch
 from benchmark.training.fitting import check_batch_fits, footprint, free_bytes
 from benchmark.training.losses import PerceptualLoss, load_perceptual, vgg19_features
 from benchmark.training.objective import Objective
@@ -40,7 +40,7 @@ class Data:
     card: DatasetCard
     cache: SampleCache
     cut: Cut
-    plan: Plan
+    plan: EpochPlan
     validator: Validator
     digest: str
     # How much of the training split was there, as "12 of 44487"; empty for a whole one.
@@ -51,7 +51,7 @@ class Data:
         return make_batch(self.cache, self.plan, self.cut, step)
 
 
-def total_steps(recipe: Recipe, plan: Plan) -> int:
+def total_steps(recipe: Recipe, plan: EpochPlan) -> int:
     """Return how many steps the run has: ``epochs`` or ``max_steps``, whichever is reached first."""
     limits = [recipe.max_steps, recipe.epochs and recipe.epochs * plan.steps_per_epoch]
     return min(limit for limit in limits if limit is not None)
@@ -70,7 +70,7 @@ def open_data(recipe: Recipe, card: ModelCard, device: torch.device, processes: 
     for note in getattr(held_out, "notes", ()) if held_out.split != samples.split else ():
         reporter.note(note)
     spec = card.input_for(resolve_options(card.name, card.options, recipe.options))
-    plan = Plan(len(samples.ids), recipe.crops_per_image, recipe.batch_size, recipe.seed, processes)
+    plan = EpochPlan(len(samples.ids), recipe.crops_per_image, recipe.batch_size, recipe.seed, processes)
     return Data(
         card=data_card,
         cache=SampleCache(samples, budget_bytes=int(recipe.cache_gib * GIB)),
