@@ -1,4 +1,4 @@
-"""The folder of this user in which the tool keeps what it can make again."""
+"""The user's cache folder: files that the tool can make again."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Part:
     folders: str
 
     def paths(self) -> list[Path]:
-        """Return what is there of it, with what a process that was killed left half-made.
+        """Return its folders that exist, and those that a killed process left half made.
 
         Locks are no part of it: removing one while a process holds it would let a second one in.
         """
@@ -67,7 +67,7 @@ PARTS = (
 def clear(names: Iterable[str] = ()) -> dict[str, int]:
     """Remove the named parts (none: all) and return the bytes that each took; nothing else in the folder is touched.
 
-    What a process is reading meanwhile is gone for it. Raises UserError for an unknown name and for files that cannot
+    A process that is reading one of them loses it. Raises UserError for an unknown name and for files that cannot
     be removed.
     """
     known = {part.name: part for part in PARTS}
@@ -85,7 +85,7 @@ def clear(names: Iterable[str] = ()) -> dict[str, int]:
 
 
 def _remove(path: Path) -> None:
-    # Renamed first: nobody shall find half a stand-in under its name.
+    # Renamed first: no process must find half a stand-in under its name.
     going = path.with_name(f".{path.name.strip('.')}.partial")
     try:
         if path != going:

@@ -1,7 +1,7 @@
 """Text from records, files and models, made fit for each medium that it is written to.
 
-Whoever wrote a record, a file's name or an exception may have put line breaks, escape sequences, markup or characters
-that nobody sees into it. Records keep the text as it is; every writer takes it through the function of its medium.
+A record, the name of a file or the message of an exception may hold line breaks, escape sequences, markup or invisible
+characters. Records keep the text as it is; every writer passes it through the function of its medium.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""YAML files to strict settings; an error names file, key and the nearest valid key."""
+"""Read YAML files as strict settings; an error names the file, the key and the nearest valid key."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        """Return a mapping; raises for a key that stands there twice: the one above would be ignored."""
+        """Return a mapping; raises for a key that is there twice: the first one would be ignored."""
         seen: dict[Any, Any] = {}
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
@@ -217,7 +217,7 @@ def _check_keys(values: Mapping[Any, Any], kind: type[BaseModel], source: str, p
         if inner is None:
             continue
         if _is_mapping(kind.model_fields[key].annotation) and isinstance(value, dict):
-            # Its keys are names of the user's; the models are its values.
+            # Its keys are names that the user chose; its values are settings.
             items = list(value.values())
         else:
             items = value if isinstance(value, list) else [value]

@@ -1,4 +1,4 @@
-"""What datasets share about their folders: whose they are, what does not fit, and a digest over pairs of files."""
+"""What datasets share about their folders: the dataset's identity, defects, parts, and a digest over pairs of files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Files = tuple[tuple[str, Path], ...]
 
 
 class Defect(NamedTuple):
-    """A file or folder that does not fit: a word for the kind, what was found, what was expected, the next step."""
+    """A file or folder that does not fit: its kind in one word, what was found, what was expected, the next step."""
 
     path: Path
     kind: str

@@ -38,7 +38,7 @@ def open_dataset(
 ) -> Dataset:
     """Open a split at ``data_root``, else at ``$ZOO_BENCH_DATA/<name>``, else of the embedded stand-in, announced.
 
-    With ``partial`` a part of it will do. Raises UserError for an unknown split and for everything that is wrong with
+    With ``partial`` a part of it is enough. Raises UserError for an unknown split and for everything that is wrong with
     the files.
     """
     return open_with_root(card, data_root, split, reporter, partial=partial)[0]
@@ -116,7 +116,7 @@ def make_standin(
 
 
 def _announced(dataset: Dataset, reporter: Reporter) -> Dataset:
-    """Tell what a dataset has to say about itself, for instance that it is not complete.
+    """Report the notes of a dataset, for example that it is not complete; return it.
 
     Raises UserError for a name that records could not carry: it becomes that of a folder and of a page.
     """

@@ -1,4 +1,4 @@
-"""How each dataset's images are compared; what stands between a network's output and a score."""
+"""How the images of each dataset are compared: what is done to a network's output before it is scored."""
 
 from __future__ import annotations
 

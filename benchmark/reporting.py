@@ -1,4 +1,4 @@
-"""What long work says while it runs; the command line shows it, a library user may listen."""
+"""Messages and progress of long work: the command line shows them, a user of the library may receive them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which models a run takes, with which options and weights, and whether they meet the data or only cost."""
+"""The models of a run with options and weights, and whether a model runs on the images or only its costs count."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Entry:
     options: dict[str, Any]
     checkpoint: Checkpoint | None
     evidence: Evidence
-    # Whether the model meets the images; otherwise only its costs are listed.
+    # Whether the model runs on the images; otherwise only its costs are listed.
     evaluate: bool
 
     @property
@@ -67,7 +67,7 @@ class Entry:
         return record
 
     def tell_notes(self, reporter: Reporter) -> None:
-        """Say what a user should know about how the weights came into the network."""
+        """Report how the weights were converted for the network, where they were."""
         for line in self.checkpoint.notes if self.checkpoint else ():
             reporter.note(f"{self.weights_file}: {line}")
 

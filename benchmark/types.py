@@ -287,7 +287,7 @@ class Result(Record):
     def part(self) -> str:
         """How much of the split was there, as "12 of 1204"; empty for a whole one."""
         pairs, published = self.data.get("pairs"), self.data.get("published_pairs")
-        # Records from before --partial say of a part of SIDD-Small these two numbers alone.
+        # Records from before --partial describe a part of SIDD-Small only by these two numbers.
         older = f"{pairs} of {published}" if published is not None and pairs != published else ""
         return str(self.data.get("part", older))
 
@@ -420,7 +420,7 @@ class DatasetCard:
     write_standin: Callable[[Path, int, Reporter], None] | None = None
     # Writes one from a user's photographs, resumable: (folder, photographs, count, seed, reporter).
     write_from_photos: Callable[[Path, Path, int | None, int, Reporter], None] | None = None
-    # Returns the card for options of the user's: pairs takes its rule, task and white so.
+    # Returns the card for options that the user gives, as pairs does for rule, task and white.
     configure: Callable[[Mapping[str, str]], DatasetCard] | None = None
     # The count that is white in files of 16 bits, where the user says so.
     white: float | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
-# Beyond these a value is a slip of the keyboard; torch takes no larger seed.
+# Values beyond these are typing errors; torch takes no larger seed.
 MAX_THREADS, MAX_SEED, MAX_SIDE = 1024, (1 << 63) - 1, 100_000
 
 

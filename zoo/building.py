@@ -1,4 +1,4 @@
-"""Build a network from options that may come from a file: within bounds, and whatever its code does."""
+"""Build a network from options that may come from a file: within bounds, and protected from what its code does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_VALUES = 1 << 32
 
 
 def build_network(name: str, build: Callable[..., nn.Module], options: Mapping[str, Any]) -> nn.Module:
-    """Return ``build(**options)``; what it changed of this process is put back.
+    """Return ``build(**options)``; what the call changed in this process is restored.
 
     Raises UserError for options that ask for more than any network has, and BuildError if the function leaves the
     process or returns no module; other exceptions are its own.

@@ -1,4 +1,4 @@
-"""The one exception for mistakes that a user can mend."""
+"""The exception for mistakes that a user can correct, its kinds, and text for its messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class UserError(Exception):
 
 
 class BuildError(UserError):
-    """A model whose build function fails; raised with the failure's own words."""
+    """A model whose build function fails; the message is that of the failure."""
 
 
 class SizeError(UserError):
@@ -43,7 +43,7 @@ class EngineError(UserError):
 
 
 class _Short(reprlib.Repr):
-    """A representation that never grows with what it stands for."""
+    """A representation of bounded length, however large the value is."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ def in_one_line(error: BaseException, most: int = 200) -> str:
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     """Return ``"; did you mean a, b?"`` for the closest known names, else a list of what is known."""
     names = sorted(known)
-    # Looking takes as long as the two names together; no name is as long as this.
+    # The search takes time in proportion to the lengths of both names; no registered name is longer than this.
     matches = difflib.get_close_matches(name[:_SHOWN], names, n=count, cutoff=0.6)
     if matches:
         return f"; did you mean {', '.join(matches)}?"

@@ -18,14 +18,14 @@ _STATISTICS = ("running_mean", "running_var")
 
 
 class Fitted(NamedTuple):
-    """Tensors in the network's own types, and what a user should know about how they came to it."""
+    """Tensors in the network's own types, and lines for the user about conversions."""
 
     state: dict[str, Tensor]
     notes: tuple[str, ...]
 
 
 def load_strictly(model: nn.Module, state: Mapping[str, Tensor], *, name: str, source: object) -> tuple[str, ...]:
-    """Load ``state`` into ``model``; all must agree as ``check_fits`` demands. Returns what a user should know."""
+    """Load ``state`` into ``model``; raises as ``check_fits`` does. Returns lines that a user should see."""
     fitted = check_fits(model, state, name=name, source=source)
     own = model.state_dict()
     # Only counters of training steps may be absent.
@@ -124,7 +124,7 @@ def _with_tied_names(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> 
 
 
 def _fit_kinds(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> tuple[Fitted, list[str]]:
-    """Return ``state`` in the types of ``own``, and the keys that cannot be had in them.
+    """Return ``state`` in the types of ``own``, and the keys whose values cannot be converted.
 
     Floating-point numbers become those of another width, which is noted; integers only where all values survive.
     """

@@ -1,9 +1,9 @@
-"""Which code a network is made of, as a digest: two keys are the same only where this is.
+"""A digest of the code that a network is made of: two runs have the same key only if this digest is the same.
 
-What counts is the code: of a module, and of what it imports, as Python parses it, so that comments, docstrings and
-layout count for nothing, and so that every version of Python from 3.10 on finds the same. Followed are the files of
-``zoo`` and the user's own, wherever they lie; what is installed beside them (torch, timm) belongs to the environment.
-An import that is no statement (``importlib.import_module(name)``) and files of data are not seen.
+The digest covers the code of a module and of what it imports, as Python parses it: comments, docstrings and layout do
+not change it, and every version of Python from 3.10 on finds the same. Imports are followed into the files of ``zoo``
+and the user's own files, wherever they are; installed packages (torch, timm) belong to the environment. An import that
+is not a statement (``importlib.import_module(name)``) and data files are not seen.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _ENVIRONMENT = frozenset({"benchmark", "torch", "torchvision", "numpy"})
 _INSTALLED = tuple(
     {Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
 )
-# What keeps, builds and names networks, and computes nothing of theirs; ``zoo`` itself stands for its cards.
+# Modules that register, build and name networks and compute nothing; ``import zoo`` counts as ``zoo.card``.
 _KEEPING = frozenset({"zoo.building", "zoo.errors", "zoo.identity", "zoo.options", "zoo.plugins", "zoo.registry"})
-# Whoever builds other networks by their names may build any of these.
+# Code that builds other networks by their names may build any network of the package.
 _BY_NAME = frozenset({"create_model", "get_card"})
 # Hints for people and type checkers, and what follows from the place of a name.
 _NO_CODE = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
@@ -193,7 +193,7 @@ def _tree_of(content: bytes) -> ast.Module | None:
 
 
 class _Mark(str):
-    """Text that is written as it is, and no constant."""
+    """Text that is written as it is; it is not a constant of the code."""
 
     __slots__ = ()
 

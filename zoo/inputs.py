@@ -1,4 +1,4 @@
-"""The one door for files that a user names: nothing is opened that would wait, or never end."""
+"""Check files that a user names: a pipe or a device, which would block or never end, is not opened."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def regular_file(path: str | Path, expected: str, flag: str = "") -> Path:
     """Return ``path`` if it is a regular file, links followed.
 
     Raises UserError, which begins with ``flag`` and says what was ``expected``, if nothing is there or it is a folder,
-    a pipe, a socket or a device: those would be waited for, or never end.
+    a pipe, a socket or a device: reading those would block or never end.
     """
     place = f"{flag}: " if flag else ""
     name = shortened(path, 400)
@@ -41,7 +41,7 @@ def regular_file(path: str | Path, expected: str, flag: str = "") -> Path:
 
 
 def refuse_endless(path: str | Path) -> None:
-    """Raise OSError for a pipe, a socket or a device, which would be waited for or never end."""
+    """Raise OSError for a pipe, a socket or a device: reading those would block or never end."""
     kind = stat.S_IFMT(os.stat(path).st_mode)
     if kind not in (stat.S_IFREG, stat.S_IFDIR):
         raise OSError(errno.EINVAL, f"it is {_KINDS.get(kind, 'no file')}, no file", str(path))

@@ -134,5 +134,5 @@ class VariationalDenoiser(nn.Module):
         return NoiseModel(phi_z=self.DNet(x), phi_sigma=self.SNet(x))
 
     def noise_parameters(self, x: Tensor) -> Tensor:
-        """Return phi_sigma (N, 6, H, W) alone; runs S-net only and takes any H and W."""
+        """Return only phi_sigma (N, 6, H, W); runs only S-net, which takes any H and W."""
         return self.SNet(x)

@@ -1,4 +1,4 @@
-"""What a network may return to the tool: one image. One check for every verb that calls a network."""
+"""Check that a network returns one image; every command that calls a network uses this check."""
 
 from __future__ import annotations
 
@@ -56,6 +56,6 @@ def _member(value: Any) -> str:
 
 
 def _short(name: str) -> str:
-    # A class or a key of a user's may be called anything.
+    # Users may give their classes and keys any name.
     clean = "".join(sign if sign.isprintable() else "?" for sign in name)
     return clean if len(clean) <= _LETTERS else f"{clean[: _LETTERS - 3]}..."

@@ -57,14 +57,14 @@ def loaded_files() -> list[str]:
 
 
 def is_provided(module: str) -> bool:
-    """Whether another process that loads the same plug-ins has this module: ours, or one that a plug-in brought."""
+    """Whether another process with the same plug-ins has this module: it is ours, or a plug-in imported it."""
     return module.partition(".")[0] in ("zoo", "benchmark") or module in _provided
 
 
 def load_entry_points() -> list[str]:
     """Load every installed plug-in of the group ``zoo_bench.plugins``; return one line per failure.
 
-    A broken plug-in of somebody else's must not stop a user's run, so failures are returned, not raised.
+    A broken plug-in that another person wrote must not stop a run, so failures are returned, not raised.
     """
     failures = []
     for point in entry_points(group=GROUP):
@@ -80,14 +80,14 @@ def load_entry_points() -> list[str]:
 
 
 def _call(load: Callable[..., Any], *arguments: Any) -> None:
-    """Run a plug-in's code; what it changes of this process is put back, and it cannot end it."""
+    """Run a plug-in's code; what it changes in this process is restored, and it cannot end the process."""
     pressed = []
 
     def press(number: int, frame: Any) -> None:
         pressed.append(number)
         raise KeyboardInterrupt
 
-    # A plug-in imports it in any case; what it then changes of it can be seen.
+    # A plug-in imports torch in any case; only changes to what is already imported can be seen.
     import torch  # noqa: F401
 
     with kept(), staying():

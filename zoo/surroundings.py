@@ -1,7 +1,7 @@
-"""What code of others may change in this process, put back behind it: a plug-in, or a network that is built or run.
+"""Restore what the code of a plug-in or a network changed in this process.
 
-A library that is imported may change the folder, torch's default type or the number of threads. The next model would be
-measured under other conditions than its record says, and files would be written elsewhere.
+A library that is imported may change the working directory, torch's default type or the number of threads. The next
+model would then be measured under other conditions than its record says, and files would be written elsewhere.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Place = tuple[Callable[[], Any], Callable[[Any], object]]
 
 @contextlib.contextmanager
 def kept() -> Iterator[None]:
-    """Put back, behind the block, what it changed of this process."""
+    """Restore, after the block, what the block changed in this process."""
     before = read()
     try:
         yield
@@ -32,7 +32,7 @@ def kept() -> Iterator[None]:
 
 
 def read() -> dict[str, Any]:
-    """Return the state of this process by name, as far as it can be read."""
+    """Return the state of this process: each part by its name, as far as it can be read."""
     found = {}
     for name, (get, _) in _places().items():
         with contextlib.suppress(OSError, RuntimeError):
@@ -41,7 +41,7 @@ def read() -> dict[str, Any]:
 
 
 def put_back(before: dict[str, Any]) -> list[str]:
-    """Set what has changed since ``before`` was read; return the names of what it was."""
+    """Restore what has changed since ``before`` was read; return the names of the parts that had changed."""
     changed = []
     for name, (get, put) in _places().items():
         with contextlib.suppress(OSError, RuntimeError):
@@ -53,7 +53,7 @@ def put_back(before: dict[str, Any]) -> list[str]:
 
 @contextlib.contextmanager
 def staying() -> Iterator[None]:
-    """Let ``os._exit`` raise SystemExit in this process: code of others could end it without a word."""
+    """Let ``os._exit`` raise SystemExit in this process: code of others could end it without a message."""
     real, owner = os._exit, os.getpid()
 
     def leave(status: int) -> None:

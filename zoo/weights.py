@@ -56,9 +56,9 @@ _FILE_ERRORS = (
 # No network's weights are compressed to a hundredth.
 _DENSE = 100
 _MAX_HEADER = 100_000_000
-# Under which key training scripts keep the network inside a checkpoint.
+# Keys under which training scripts keep the network inside a checkpoint.
 _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "params_ema", "params", "net", "generator")
-# Words in the names of weights that are a mean of others: which of the two a user means cannot be known.
+# Words in the names of weights that are a running mean: the tool cannot know which of the two a user means.
 _MEANS = {"ema", "avg", "average", "averaged", "swa", "shadow", "polyak", "teacher"}
 # Dictionaries inside dictionaries, at most.
 _DEPTH = 6
@@ -66,7 +66,7 @@ _DEPTH = 6
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Tensors by key, the metadata beside them and the sha256 of the file; ``notes`` of how they fit their network."""
+    """Tensors by key, the file's metadata and its sha256; ``notes`` say how tensors were converted for a network."""
 
     state: dict[str, Tensor]
     metadata: dict[str, str]
@@ -131,7 +131,7 @@ def check_sums(file: Path) -> None:
 def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         _check_header(file)
-        # The reader takes names in UTF-8 alone, and every file by its descriptor.
+        # The reader takes only names in UTF-8; it takes any file by its descriptor.
         with file.open("rb") as stream, safe_open(_readable(file, stream), framework="pt") as handle:
             return {key: handle.get_tensor(key) for key in handle.keys()}, dict(handle.metadata() or {})  # noqa: SIM118
     except _FILE_ERRORS as error:

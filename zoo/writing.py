@@ -1,4 +1,4 @@
-"""Files that get their name only when they are whole; ``benchmark.replacing`` adds what a user is told."""
+"""Write files so that a name never stands for half a file; ``benchmark.replacing`` adds the messages for users."""
 
 from __future__ import annotations
 

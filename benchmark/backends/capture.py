@@ -66,7 +66,7 @@ def _adaptive_max_pool2d(x: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep what converters say about their own insides from the user: warnings, and what they log."""
+    """Hide the warnings and log lines that converters write about their internals."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

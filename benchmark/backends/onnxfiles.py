@@ -47,7 +47,8 @@ def weights_beside(file: Path) -> Path:
 def save_onnx(converted: ONNXProgram, file: Path, metadata: Mapping[str, str] | None = None) -> Path | None:
     """Write the file; return where its weights lie, ``<file>.data``, if they are too large for one file.
 
-    The file names them by that name alone: both move together. Until both are whole, what was there stays.
+    The file refers to the weights by that name only, so both must be moved together. Existing files stay until both
+    new ones are whole.
     """
     converted.model.metadata_props.update(metadata or {})
     weights = sum(value.const_value.nbytes for value in _initializers(converted) if value.const_value is not None)
@@ -60,7 +61,7 @@ def save_onnx(converted: ONNXProgram, file: Path, metadata: Mapping[str, str] | 
             weights_beside(whole).replace(data)
         whole.replace(file)
     if not beside:
-        # Those of an export before, which nothing names any more.
+        # Weights of an earlier export, to which no file refers any more.
         data.unlink(missing_ok=True)
     return data if beside else None
 

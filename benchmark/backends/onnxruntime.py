@@ -45,7 +45,7 @@ def pass_of(session: onnxruntime.InferenceSession) -> Pass:
     names = [value.name for value in session.get_inputs()]
     outputs = [(value.name, value.shape) for value in session.get_outputs()]
     if any(not isinstance(size, int) for _, shape in outputs for size in shape):
-        # How large the outputs of open sizes become, the session alone knows.
+        # Only the session knows how large outputs of open sizes become.
         return lambda tensors: [
             torch.from_numpy(array) for array in session.run(None, {n: t.numpy() for n, t in zip(names, tensors)})
         ]

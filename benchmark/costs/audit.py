@@ -140,7 +140,7 @@ def _run_ptflops(build: Callable[[], nn.Module], planes: Tensor) -> _Tally:
 
 
 def _run(count: Callable[[nn.Module, Tensor, _Tally], None], make: Callable[[], nn.Module], planes: Tensor) -> _Tally:
-    """Count in silence on a network of its own; whatever goes wrong is the counter's, and is said."""
+    """Count on a separate network without output; a failure of the counter becomes part of the tally."""
     tally = _Tally()
     try:
         with _silence(), torch.no_grad():
@@ -212,7 +212,7 @@ def _explain(tally: _Tally, record: Trace, evidence: _Evidence) -> Sequence[tupl
         for cause, difference in _parts(name, tally.layers.get(name, 0), record, evidence):
             differences[cause] += difference
             layers.setdefault(cause, []).append(name or "(no module)")
-    # What is missed is named in full: there lies the work of whoever doubts the count.
+    # Layers that are missed are all named: a reader who doubts the count has to look at each of them.
     listed = {cause: _listed(names, 100 if "missed" in cause else 8) for cause, names in layers.items()}
     parts = [(f"{cause}: {listed[cause]}", difference) for cause, difference in differences.items()]
     if tally.functions:
@@ -224,7 +224,7 @@ def _explain(tally: _Tally, record: Trace, evidence: _Evidence) -> Sequence[tupl
 
 
 def _parts(name: str, counted: int, record: Trace, evidence: _Evidence) -> Parts:
-    """Split one layer's difference into causes that can be told from its module and its output."""
+    """Split one layer's difference into causes that its module and its output show."""
     module, macs = evidence.modules.get(name), record.layer_macs.get(name, 0)
     rest = counted - macs
     if not rest:

@@ -85,7 +85,7 @@ def trace_or_run(
 ) -> tuple[Trace, str | None]:
     """Trace one image; a model that cannot be followed on meta tensors really runs, on an image of at most its patch.
 
-    The second value says so then: why, and at which size. Raises SizeError if the size is too small, CostError if
+    In that case the second value says why, and at which size. Raises SizeError if the size is too small, CostError if
     the model does not run either.
     """
     try:

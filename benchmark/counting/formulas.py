@@ -40,7 +40,7 @@ def operator_name(operator: Any) -> str:
 
 
 def may_multiply(operator: Any) -> bool:
-    """Return whether an operator without a formula multiplies and accumulates, as far as its name tells.
+    """Return whether an operator without a formula multiplies and accumulates, as far as its name shows.
 
     Torch's own operators are judged by the words of their names; of another library's nothing is known, unless it
     says by a tag that it works element by element.

@@ -185,7 +185,7 @@ class _Leaving(TorchFunctionMode):
 
 
 class LayerNames:
-    """Know which module is running: a stack of qualified names, kept by global hooks."""
+    """The name of the module that is running: a stack of qualified names, kept by global hooks."""
 
     def __init__(self, model: nn.Module) -> None:
         self._names = {module: name or type(model).__name__ for name, module in model.named_modules()}
@@ -224,7 +224,8 @@ def trace(model: nn.Module, planes: Tensor, forward: Callable[[Tensor], Any] | N
     """Trace ``forward(planes)`` (default: the model itself) in evaluation mode, without gradients.
 
     ``planes`` (N, C, H, W) and the model's weights should be on the meta device; on another device the pass
-    really runs. What is not one image is no error here: ``output_fault`` tells it. Raises what the model raises.
+    really runs. An output that is not one image is no error here: ``output_fault`` describes it. Raises what the
+    model raises.
     """
     # A frozen TorchScript network has no modes.
     was_training = getattr(model, "training", False)

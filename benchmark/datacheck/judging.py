@@ -32,13 +32,13 @@ class Judge:
     plan: CheckPlan
     root: Path
     problems: list[Problem] = field(default_factory=list)
-    # What may well be right, but decides numbers.
+    # What may be right, but decides numbers.
     remarks: list[Problem] = field(default_factory=list)
     depths: Depths = field(default_factory=Depths)
     phases: Counter[str] = field(default_factory=Counter)
     orientations: Counter[str] = field(default_factory=Counter)
     pairs: int = 0
-    # The first mosaics that vote for another phase than expected; one alone may err and is no problem.
+    # The first mosaics that vote for another phase than expected; a single one may be an error and is no problem.
     others: list[dict[str, str]] = field(default_factory=list)
     prints: dict[str, ImageHashes] = field(default_factory=dict)
     digests: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Judge:
         if len(turns) == 2 and None not in sizes and turns[0] != turns[1]:
             (_, first), (_, second) = unit.files
             self.remarks.append(turned_remark(second, turns[1], first, turns[0]))
-        # A file that is wrong by itself, a black frame say, cannot tell what the pair shows.
+        # A pair with a bad file, for example a black frame, says nothing about what the pair shows.
         if facts["views"] is not None and len(self.problems) == before:
             self._take_views(unit, facts["views"])
 

@@ -23,7 +23,7 @@ class Memory:
     """
 
     def __init__(self, root: Path, version: int) -> None:
-        """Open the database of a folder; one that cannot be opened, or is damaged, is done without."""
+        """Open the database of a folder; where it cannot be opened or is damaged, nothing is remembered."""
         self.version = version
         self.connection: sqlite3.Connection | None = None
         folder = cache_root() / "data-check"

@@ -23,7 +23,7 @@ from zoo.errors import UserError, printable
 
 
 class Problem(NamedTuple):
-    """Something wrong: the file or folder, a word for the kind, what was found and what was expected."""
+    """One problem: the file or folder, its kind in one word, what was found and what was expected."""
 
     file: str
     kind: str
@@ -64,7 +64,7 @@ class Unit(NamedTuple):
 
 @dataclass
 class CheckPlan:
-    """A dataset in one folder."""
+    """What is to be checked in one folder, and the problems of its layout."""
 
     name: str
     rules: Mapping[str, FileRule | None]
@@ -75,7 +75,7 @@ class CheckPlan:
     # Splits that must not share images, and the role that is compared.
     separate: tuple[tuple[str, str], ...] = ()
     compared: str = "target"
-    # How much is there by split, as "12 of 1204", where that is not all and --partial lets it be.
+    # How much of each split is there, as "12 of 1204", where it is a part and --partial allows that.
     parts: dict[str, str] = field(default_factory=dict)
     # sha256 by path, from a stand-in's marker.
     digests: Mapping[str, str] = field(default_factory=dict)
@@ -177,7 +177,7 @@ def _plan_sidd(card: DatasetCard, root: Path, partial: bool) -> CheckPlan:
     if "part" in split.provenance:
         plan.parts[split.split] = split.provenance["part"]
         if not partial:
-            # Opened all the same, but nobody said that a part is meant.
+            # A part of SIDD-Small opens without --partial, but the check asks for the option.
             there, whole = split.provenance["pairs"], split.provenance["published_pairs"]
             plan.problems.append(Problem(str(root), "count", f"{there} pairs; --partial takes them", str(whole)))
     return plan

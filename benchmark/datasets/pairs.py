@@ -1,4 +1,4 @@
-"""Pictures of one's own: two folders paired by stem, or one folder with a rule such as ``*_real.* -> *_mean.*``.
+"""A user's own pictures: two folders paired by stem, or one folder with a rule such as ``*_real.* -> *_mean.*``.
 
 Without a rule the root has the folders ``input`` and ``target``. PNG, JPEG and TIFF, RGB with 8 or 16 bits; ``white``
 is the count of white in files of 16 bits that hold fewer (1023 for 10 bits), 65535 by default.
@@ -155,9 +155,9 @@ def open_pairs(
 
 
 def configure(options: Mapping[str, str]) -> DatasetCard:
-    """Return the card with a ``rule``, a ``task`` and a ``white`` of the user's (each may be left out).
+    """Return the card with the user's ``rule``, ``task`` and ``white`` (each may be left out).
 
-    Scores by a white level of one's own are under a protocol of that name: they are no scores by another one.
+    A white level that the user gives is part of the protocol's name: scores under two levels are never compared.
     """
     unknown = sorted(set(options) - {"rule", "task", "white"})
     task = options.get("task", TASKS[0])

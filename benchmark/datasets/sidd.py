@@ -53,7 +53,7 @@ NAME = "sidd"
 SPLITS = ("validation", "train")
 BLOCKS, BLOCK = 32, (256, 256, 3)
 PUBLISHED_IMAGES = 40
-# Folders and pairs.
+# Numbers of folders and pairs.
 PUBLISHED_MEDIUM, PUBLISHED_SMALL = (160, 320), (160, 160)
 
 _FOLDER = re.compile(r"(\d{4,})_\d{3}_[A-Z0-9]+_\d{5}_\d{5}_\d{4}_[LNH]")
@@ -236,7 +236,7 @@ def read_blocks(name: str, root: Path, stem: str, images: int, *, fewest: int | 
     """Return the blocks (images, 32, 256, 256, 3) of ``<stem>.mat``, which has a variable of that name.
 
     The file may lie in ``root`` or one folder below. A v7.3 file that another tool wrote without turning the
-    axes round is recognised by its shape. ``fewest``: images from which on a part of them will do.
+    axes round is recognised by its shape. ``fewest``: the smallest number of images that is accepted.
     """
     path = _find_blocks(name, root, stem)
     expected = (images, BLOCKS, *BLOCK)

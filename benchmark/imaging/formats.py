@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-# The first bytes of pictures, those that are read and others, and of what people have instead. The first match counts.
+# The first bytes of picture formats, readable or not, then of other files that users pass. The first match counts.
 _PICTURES: tuple[tuple[bytes, str], ...] = (
     (rb"\x89PNG\r\n\x1a\n", "PNG"),
     (rb"\xff\xd8\xff", "JPEG"),
@@ -59,7 +59,7 @@ class Container:
 
 
 def format_of(content: bytes) -> str | None:
-    """Return the name of the format that a file's first bytes are those of, or None."""
+    """Return the name of the format to which a file's first bytes belong, or None."""
     return next((name for pattern, name in _PATTERNS if pattern.match(content[:64])), None)
 
 

@@ -1,4 +1,4 @@
-"""Pictures and mosaics from files, at the depth that they are stored in; what is damaged is never half read."""
+"""Read pictures and mosaics at the depth in which they are stored; a damaged file is refused, never half read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from benchmark.imaging.tiff import describe_tiff
 from zoo.errors import UserError, reason_of
 from zoo.inputs import refuse_endless
 
-# A camera of 100 megapixels is no attack; beyond Pillow's hard limit, 179 megapixels, files are refused.
+# A file of a 100-megapixel camera is no attack; beyond Pillow's hard limit, 179 megapixels, files are refused.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # What Pillow remarks about a file (odd tags, say) would be lines without the file's name.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
@@ -32,7 +32,7 @@ FORMATS = ("PNG", "JPEG", "TIFF")
 # What a user's own pictures may be where no dataset says what its files are.
 MORE_FORMATS = (*FORMATS, "BMP", "PPM", "WEBP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-# Suffixes of pictures that are not looked for in folders: who has only those wants to be told.
+# Suffixes of pictures that are not looked for in folders; an error message names those that are there.
 _OTHER_SUFFIXES = frozenset(
     f".{suffix}"
     for suffix in (
@@ -153,7 +153,7 @@ def decode(name: str, path: Path, content: bytes, formats: tuple[str, ...], *, d
     except MemoryError:
         raise UserError(f"{name}: {path} takes more memory than there is here. Cut it into parts.") from None
     except Exception as error:
-        # Whatever a decoder raises is the file's fault: what it takes for granted is written there.
+        # Whatever a decoder raises is the fault of the file: decoders trust what the file says.
         raise UserError(
             f"{name}: {path} is damaged or cut off ({reason_of(error)}); expected a complete {format} file."
             " Copy it again."

@@ -30,7 +30,7 @@ def white_level(text: object) -> float | None:
 
 
 def rare_above(above: int, of: int) -> bool:
-    """Whether ``above`` of so many values are as few as hot pixels are: a thousandth, or one alone."""
+    """Whether ``above`` of so many values are as few as hot pixels are: a thousandth, or a single one."""
     return above <= max(1, int(CLIPPED_SHARE * of))
 
 

@@ -16,7 +16,7 @@ from zoo.inputs import refuse_endless
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _CLASSES = {"double": "float64", "single": "float32"}
-# Sees the shape, in MATLAB's order, and the type of a variable before its values take memory; raises UserError.
+# Gets the shape (in MATLAB's order) and the type of a variable before its values are read; raises UserError.
 Accept = Callable[[tuple[int, ...], str], None]
 
 
@@ -42,7 +42,7 @@ def read_variable(name: str, path: Path, variable: str, accept: Accept = lambda 
     except UserError:
         raise
     except Exception as error:
-        # What scipy and h5py take for granted is written in the file: what they raise is its fault.
+        # Whatever scipy and h5py raise is the fault of the file: they trust what the file says.
         raise UserError(f"{name}: {path} is damaged or no MATLAB file ({reason_of(error)}). Copy it again.") from error
 
 

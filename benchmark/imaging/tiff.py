@@ -1,4 +1,4 @@
-"""TIFF files, and EXIF data, which are one: their directories, and which files are no picture to be read."""
+"""The directories of TIFF files (EXIF data have the same form), and which TIFF files are refused."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class _Directory:
 
     @property
     def is_mosaic(self) -> bool:
-        """Whether it is what a camera's sensor saw."""
+        """Whether it holds the raw values of a camera's sensor."""
         return self.number(_PHOTOMETRIC, 1) in (_COLOUR_FILTER, _LINEAR_RAW)
 
 

@@ -29,7 +29,7 @@ PROJECTIONS = 8
 def take_fingerprint(network: nn.Module, spec: InputSpec, *, seed: int = 0) -> Fingerprint:
     """Return the fingerprint of a network in evaluation mode that takes float32 planes on the CPU.
 
-    Draws inside the network come from ``seed``; the caller's random state is left alone. Raises ValueError for an
+    Draws inside the network come from ``seed``; the caller's random state does not change. Raises ValueError for an
     output that is not finite or has the wrong shape, and whatever the network raises.
     """
     side = max(spec.min_size, spec.multiple, LEAST_SIDE)

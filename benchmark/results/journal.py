@@ -24,8 +24,8 @@ Shift = tuple[float, float]
 class Journal:
     """Per-image scores of one record, written as they come: a killed run continues behind the last image.
 
-    A line ends with a digest of its content and of the file's name, which is the key of the run: one that was edited,
-    damaged or taken from another run's journal is not believed, nor is one of a version that wrote no digests.
+    A line ends with a digest of its content and of the file's name, which is the key of the run: a line that was
+    edited, damaged or taken from another run's journal is not used, nor is one of a version that wrote no digests.
     """
 
     def __init__(self, path: Path, run: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Records as lines of a file: the digest that tells an edited line, which of several counts, and older schemas.
+"""Records as lines of a file: the digest that reveals an edited line, which of several counts, and older schemas.
 
 Of the records of one key the newest counts. Within a file that is the later line, whatever the dates say. Between files
 it is the one with the later date, where a line counts as no older than the lines before it, and a date in the future of
@@ -30,7 +30,7 @@ _HEAD = f'{{"record_schema": {SCHEMA}, '.encode()
 _TAIL = re.compile(rb', "digest": "([0-9a-f]{20})"\}')
 _TAIL_LENGTH = len(', "digest": ""}') + 20
 _OLDEST = 1
-# Those name files: scores, timings and pictures of a record, and the page of a dataset.
+# These fields become names of files: scores, timings and pictures of a record, and the page of a dataset.
 _KEY = re.compile(r"[0-9A-Za-z_-]{1,100}")
 _NAMES = ("dataset", "split")
 # By how much clocks of two machines may differ.
@@ -149,7 +149,7 @@ def newest(results: Iterable[Result], key: Callable[[Result], Hashable] = lambda
 
 
 def oldest_first(results: Iterable[Result]) -> list[Result]:
-    """Return records in the order in which they were written, as far as their files and dates tell it."""
+    """Return records in the order in which they were written, as far as their files and dates show it."""
     files: dict[object, list[Result]] = {}
     for index, result in enumerate(results):
         files.setdefault(result.source.file if result.source else index, []).append(result)

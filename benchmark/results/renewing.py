@@ -1,4 +1,4 @@
-"""A record of an earlier version in the words of this one: its code and key, the files beside it, what was said."""
+"""Convert a record of an earlier version: its digest of code and key, names of files, and texts that changed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zoo.card import MODELS
 
 # The fields that name a file or folder beside the records.
 _FILES = ("per_image", "pictures", "gallery", "timings", "shift_plot")
-# What a time needs is more than what was predicted for a pass; it was called that.
+# The memory that a timing needs is more than that of one pass; earlier versions called it predicted.
 _NEEDS = re.compile(r"(?<=not run: )(input \S+ needs )([\d.]+)( GiB)(?= \(predicted\), [\d.]+ GiB are)")
 _HEAP_FACTOR, _PROCESS_GIB = 1.4, 0.6
 
@@ -21,7 +21,7 @@ def renewed(record: Result, content: Mapping[str, Any], folder: Path | None) -> 
     """Return the ``content`` of a record's line as this version would have written it; its digest is the caller's.
 
     A built-in network of the version that its card still has gets the digest of its code, and a key with it. Names of
-    files that are not in ``folder`` (None: nobody looks) become null.
+    files that are not in ``folder`` (None: this is not checked) become null.
     """
     new = dict(content)
     code = _code_of(record)
@@ -45,7 +45,7 @@ def scores_path(key: str) -> str:
 
 
 def _code_of(record: Result) -> str:
-    # Other keys (a sweep's points) hold more than the spec: nobody can make them anew.
+    # Other keys (of a sweep's points) depend on more than the spec and cannot be computed here.
     if record.key != record.spec.key() or record.model not in MODELS:
         return record.spec.code
     card = MODELS.get(record.model)

@@ -32,9 +32,9 @@ class Migrated:
 def migrate(file: Path) -> Migrated:
     """Rewrite the records of earlier versions, atomically, as ``renewed`` says; numbers stay as they are.
 
-    A record gets the digest of what it holds now: nothing can tell whether one of schema 1 was edited before. Scores
-    per image follow their record's key. Raises UserError, with the file untouched, for a record that this version
-    cannot read.
+    A record gets the digest of what it holds now: it is not known whether a record of schema 1 was edited before.
+    Scores per image follow their record's key. Raises UserError, with the file untouched, for a record that this
+    version cannot read.
     """
     with lock_of(file):
         records = [record for record, _ in read_records(file)]

@@ -70,7 +70,7 @@ def run_sample(model: nn.Module, sample: Sample, spec: InputSpec) -> Tensor:
     """Return the model's output (1, 3, H, W) in [0, 1], not clipped.
 
     Raises ValueError if the shape is not the target's or a value is NaN or infinite, and RuntimeError for a plain
-    UserError of the model's: it is no mistake that ends a run.
+    UserError that the model raises: a failing model must not end a run.
     """
     with torch.inference_mode():
         planes = network_input(sample, spec)
@@ -135,11 +135,11 @@ def evaluate_images(
     """Score the first ``count`` images; returns the scores by image id, and what is wrong with those left out.
 
     Images are loaded ahead and scored behind the network in ``workers`` threads (0: none), with the same results
-    for any number. Images that ``journal`` holds are not run again, but for those whose line there is damaged, edited
-    or out of a metric's range, which ``note`` is told. Without metrics the model still runs on every image, and shapes
-    and values are checked. ``keep`` sees each sample with its output, in order. A damaged file is
-    a UserError, or with ``skip_bad`` an image left out, as are those that ``leave_out`` names with a reason. The
-    network waits for timings of this tool.
+    for any number. Images that ``journal`` holds are not run again, except those whose line there is damaged, edited
+    or out of a metric's range; ``note`` reports these. Without metrics the model still runs on every image, and shapes
+    and values are checked. ``keep`` sees each sample with its output, in order. A damaged file is a UserError, or with
+    ``skip_bad`` an image left out, as are those that ``leave_out`` names with a reason. The network waits for timings
+    of this tool.
     """
     phases = phases or Phases()
     ids = list(dataset.ids[:count])
@@ -178,7 +178,7 @@ def evaluate_images(
 
 
 def _known(journal: Journal, metrics: Sequence[str], note: Callable[[str], None]) -> dict[str, Scores]:
-    """Return the scores of an earlier run that can be believed; the journal keeps no others."""
+    """Return the valid scores of an earlier run; the journal keeps no others."""
     if wrong := journal.mend():
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         note(f"{wrong[0]}{more}; those images are measured again.")

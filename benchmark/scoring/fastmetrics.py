@@ -38,7 +38,7 @@ SSIM = "ssim[gaussian11,rgb]"
 SSIM_UNBIASED = "ssim[gaussian11,rgb,cov_unbiased]"
 MSSSIM = "msssim[perchannel]"
 MSSSIM_POOLED = "msssim[pynet]"
-# Near zero the slope of a power below one has no bound, and the sign decides: there float64 has the word.
+# Near zero the slope of a power below one is unbounded and the sign decides: there float64 is used.
 _UNDECIDED = 0.01
 # In a flat area rounding has one sign: of a square c^2 the variance keeps up to 5e-7 c^2 (measured) instead of 0.
 _ROUNDING, _TOLERANCE = 5e-7, 5e-6

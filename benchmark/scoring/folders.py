@@ -40,8 +40,8 @@ def score(
     ``shift`` {dy, dx} of each image, in pixels by which the output lies below and right of its target. By default
     the protocol's metrics; ``all_metrics`` gives every id, and None for MS-SSIM of images that are too small. Values
     are those of the files, each at its own depth of 8 or 16 bits, float64, neither rounded nor clamped further;
-    ``white`` is the count that is 1 in files of 16 bits that use fewer. What may be wrong with the set is told, and
-    stands in ``remarks``: pairs of different orientation, which is never applied, unused upper bits, hot pixels.
+    ``white`` is the count that is 1 in files of 16 bits that use fewer. What may be wrong with the set is reported and
+    listed in ``remarks``: pairs of different orientation, which is never applied, unused upper bits, hot pixels.
     Raises UserError for missing partners, unequal sizes and files that are not RGB images.
     """
     reporter = reporter or Reporter()
@@ -82,7 +82,7 @@ def score(
 
 
 class _Remarks:
-    """Reads pairs, and keeps what a user should know of them: the first of each kind, and how many there are."""
+    """Reads pairs and collects remarks for the user: the first of each kind, and how many there are."""
 
     def __init__(self, white: float | None) -> None:
         self.white = white

@@ -99,7 +99,7 @@ def run_pipeline(
 
 
 class _Here(Executor):
-    """Runs what is submitted at once, in the thread that submits it."""
+    """Runs what is submitted immediately, in the thread that submits it."""
 
     def submit(self, function: Callable[..., Value], /, *arguments: Any, **named: Any) -> Future[Value]:
         """Return what came of the call."""

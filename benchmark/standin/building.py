@@ -34,7 +34,7 @@ JOURNAL = "zoo-bench-standin.jsonl"
 PIECES_WORTH_PROCESSES = 24
 MOST_WORKERS = 8
 
-# What a finished piece says: "files" {path: {sha256, size}}, "source" (digest of its photograph) and details.
+# What is known of a finished piece: "files" {path: {sha256, size}}, "source" (digest of its photograph) and details.
 Piece = dict[str, Any]
 
 
@@ -286,7 +286,7 @@ def _make_all(
 
 
 def _start_worker() -> None:
-    """Leave Ctrl-C, which a terminal sends to every process, to the parent, and do not outlive it."""
+    """Ignore Ctrl-C, which a terminal sends to every process, and end when the parent process ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -105,7 +105,7 @@ def sample_camera(random: RandomState) -> Camera:
     """Draw a sensor, a random mean of four measured ones, and an illuminant."""
     weights = random.uniform(1e-8, 1e8, size=len(XYZ2CAM))
     matrix = np.tensordot(weights / weights.sum(), XYZ2CAM, axes=1) @ RGB2XYZ
-    # Rows that sum to 1 keep white white: the white balance is in the gains alone.
+    # Rows that sum to 1 keep white white: only the gains hold the white balance.
     matrix = matrix / matrix.sum(axis=1, keepdims=True)
     return Camera(
         rgb2cam=tuple(tuple(float(value) for value in row) for row in matrix),

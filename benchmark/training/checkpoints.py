@@ -1,4 +1,4 @@
-"""What a stopped run goes on from: one state file that holds everything, and the weights beside it.
+"""The files from which a stopped run continues: a state file that holds everything, and the weights.
 
 Both are written under other names first and then renamed, the state last. ``--resume`` reads only the state, so
 a run that is killed between the two renames goes on from the older state and writes the same weights again.
@@ -95,7 +95,7 @@ def read_state(folder: Path) -> State | None:
 
 
 def _checked(state: State) -> State:
-    """Return a state whose fields have their types; raises TypeError naming one that has not."""
+    """Return a state whose fields have the right types; raises TypeError naming a field that has not."""
     numbers = (int, float)
     kinds: dict[str, Any] = {"step": int, "optimizer_place": int, "seconds": numbers, "data_digest": str}
     kinds |= dict.fromkeys(("recipe", "model", "optimizer", "clipper", "watch", "scores"), dict)

@@ -20,8 +20,8 @@ from benchmark.training.objective import Objective, total
 from benchmark.units import GIB, shape_text
 from zoo.errors import UserError
 
-# Gradients of activations and the convolutions' work space live beside what is kept. On a CPU the peak was 1.3 to 1.9
-# times what is kept for six networks with MSE and MS-SSIM, or VDN's bound (speed/train.py measures two of them).
+# Gradients of activations and the work space of convolutions take memory beside what is kept. On a CPU the peak was 1.3
+# to 1.9 times what is kept for six networks with MSE and MS-SSIM, or VDN's bound (speed/train.py measures two of them).
 BACKWARD_FACTOR = 2.0
 
 

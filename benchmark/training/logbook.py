@@ -18,7 +18,7 @@ _PAUSE = 10.0
 
 
 class Logbook:
-    """Appends to ``log.jsonl`` and tells the reporter; nothing that it does moves a weight."""
+    """Appends to ``log.jsonl`` and reports progress; it has no influence on the weights."""
 
     def __init__(self, folder: Path, reporter: Reporter, *, total_steps: int, tensorboard: bool) -> None:
         self.path = folder / LOG

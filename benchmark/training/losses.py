@@ -86,7 +86,7 @@ def vgg19_features() -> nn.Module:
 def load_perceptual(weights: str) -> PerceptualLoss:
     """Return the perceptual loss with ``weights``: ``pretrained`` (timm fetches them) or a file of VGG-19's.
 
-    Raises UserError where they cannot be had; the term is never left out in silence.
+    Raises UserError where the weights are not available; the term is never left out without a message.
     """
     features = vgg19_features()
     state = _fetched_state() if weights == "pretrained" else _state_of(Path(weights))
@@ -106,7 +106,7 @@ def _fetched_state() -> Mapping[str, Tensor]:
     try:
         return timm.create_model("vgg19", pretrained=True).state_dict()
     except Exception as error:
-        # Whatever the hub, the network or the disk raises means the same here.
+        # Whatever the hub, the network or the disk raises, the weights are not available.
         raise UserError(
             f"loss vgg: the pretrained weights of timm's vgg19 cannot be fetched ({in_one_line(error, 100)})."
             " Pass a file with --set perceptual=vgg19.safetensors, or train without the term with --set perceptual=off."

@@ -39,7 +39,7 @@ class Objective:
         self.dropped = sorted({term.name for term in recipe.loss} - {term.name for term in kept})
 
     def check(self, model: nn.Module, batch: Batch) -> None:
-        """Raise UserError where a term cannot be had from this network at this size."""
+        """Raise UserError where a term cannot be computed for this network at this size."""
         for term in self.terms:
             if term.name == "msssim":
                 check_msssim_side(round(min(batch.planes.shape[-2:]) * self.spec.output_scale))

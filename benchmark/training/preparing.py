@@ -64,8 +64,8 @@ def open_data(recipe: Recipe, card: ModelCard, device: torch.device, processes: 
         raise UserError(f"recipe: model: {card.name} is a {card.task} model, {data_card.name} needs {data_card.task}.")
     fallback = "train" if "train" in data_card.splits else data_card.default_split
     samples, held_out = (
-        open_dataset(data_card, recipe.data_root, split, told, partial=recipe.partial)
-        for split, told in ((recipe.split or fallback, reporter), (recipe.validation.split, Reporter()))
+        open_dataset(data_card, recipe.data_root, split, listener, partial=recipe.partial)
+        for split, listener in ((recipe.split or fallback, reporter), (recipe.validation.split, Reporter()))
     )
     for note in getattr(held_out, "notes", ()) if held_out.split != samples.split else ():
         reporter.note(note)
@@ -158,8 +158,8 @@ def metadata_of(recipe: Recipe, name: str, card: ModelCard, data: Data, objectiv
 def process_settings(recipe: Recipe) -> Iterator[None]:
     """Set threads and deterministic kernels for the run; leave them afterwards as they were.
 
-    The C library is told, for good, to keep freed memory: every step frees and takes the same again, and taking it
-    from the system costs up to half of the step's time on the CPU.
+    From here on the C library keeps freed memory: every step frees memory and takes the same amount again, and getting
+    it from the system takes up to half of a step's time on the CPU.
     """
     machine.keep_free_memory()
     threads = torch.get_num_threads()

@@ -14,11 +14,11 @@ from benchmark.units import MAX_SEED, MAX_THREADS
 from zoo.errors import UserError, nearest, shortened
 from zoo.inputs import regular_file
 
-# Where they lie in an installed package, and in a checkout that has no links.
+# Folders of the shipped recipes: in an installed package, and in a checkout without links.
 _FOLDERS = (Path(__file__).parent.parent / "recipes", Path(__file__).parents[2] / "configs" / "recipes")
-# Beyond these a value is a slip of the keyboard.
+# Values beyond these are typing errors.
 _MOST, MAX_STEPS = 1 << 20, 1 << 50
-# Keys that may change between the parts of one run: they move no weight.
+# Keys that may change when a run is resumed: they do not influence the weights.
 FREE_KEYS = (
     "data_root",
     "partial",

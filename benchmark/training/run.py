@@ -59,13 +59,13 @@ class Run:
     ema: nn.Module | None = field(init=False, default=None)
     log: Logbook | None = field(init=False, default=None)
     held: ExitStack = field(init=False, default_factory=ExitStack)
-    # What of this process the network's code must leave as it is.
+    # State of this process that the network's code must not change.
     surroundings: dict[str, Any] = field(default_factory=read_surroundings)
     step: int = 0
     saved_step: int | None = None
     scores: dict[str, Any] = field(default_factory=dict)
     losses: list[float] = field(default_factory=list)
-    # Of steps, without validation; the second: those of the run's earlier parts.
+    # Seconds of steps, without validation; ``seconds_before``: those before the run was resumed.
     seconds: float = 0.0
     seconds_before: float = 0.0
     wait_seconds: float = 0.0

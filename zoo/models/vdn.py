@@ -5,8 +5,8 @@ Modeling and Removal", NeurIPS 2019, arXiv 1908.11314. Key names are those of th
 (zsyOAOA/VDNet, no licence file seen; nothing is copied from it). Written from a layer-by-layer
 specification for this project (Apache-2.0).
 
-``forward`` runs the denoising net alone and does not clip; ``all_outputs`` runs both nets, as training and
-the paper's FLOPs do; ``noise_parameters`` runs the noise net alone. The modules are in ``zoo.layers``.
+``forward`` runs only the denoising net and does not clip; ``all_outputs`` runs both nets, as training and
+the paper's FLOPs do; ``noise_parameters`` runs only the noise net. The modules are in ``zoo.layers``.
 """
 
 from __future__ import annotations
