@@ -70,10 +70,8 @@ def open_with_root(
     split = split or card.default_split
     if split not in card.splits:
         raise UserError(f"{card.name} has no split '{split}'; expected one of {', '.join(card.splits)}.")
-    root = Path(data_root) if data_root is not None else _root_from_environment(card, reporter)
+    root = find_root(card, data_root, reporter)
     if root is not None:
-        if not root.is_dir():
-            raise UserError(f"{card.name}: no folder at {root}; download the dataset and pass its root as --data-root.")
         dataset = _announced(open_split(card, root, split, skip_bad=skip_bad, partial=partial), reporter)
         if partial:
             note_partial(card, dataset.name, standin=bool(dataset.provenance.get("standin")), reporter=reporter)
@@ -131,7 +129,16 @@ def _announced(dataset: Dataset, reporter: Reporter) -> Dataset:
     return dataset
 
 
-def _root_from_environment(card: DatasetCard, reporter: Reporter) -> Path | None:
+def find_root(card: DatasetCard, data_root: str | Path | None, reporter: Reporter) -> Path | None:
+    """Return the folder of a dataset: ``data_root``, or ``$ZOO_BENCH_DATA/<name>`` where that is there, else None.
+
+    Raises UserError where ``data_root`` is no folder.
+    """
+    if data_root is not None:
+        root = Path(data_root)
+        if not root.is_dir():
+            raise UserError(f"{card.name}: no folder at {root}; download the dataset and pass its root as --data-root.")
+        return root
     base = os.environ.get("ZOO_BENCH_DATA")
     if not base:
         return None

@@ -45,9 +45,9 @@ class EngineError(UserError):
 class _Short(reprlib.Repr):
     """A representation of bounded length, however large the value is."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.maxlevel, self.maxstring, self.maxlong, self.maxother = 3, most, most, most
+        self.maxlevel, self.maxstring, self.maxlong, self.maxother = 3, _SHOWN, _SHOWN, _SHOWN
         self.maxdict = self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = 5
 
     def repr_int(self, x: int, level: int) -> str:
@@ -63,10 +63,10 @@ class _Short(reprlib.Repr):
             return f"<{type(x).__name__}>"
 
 
-def shown(value: Any, most: int = _SHOWN) -> str:
-    """Return ``repr(value)`` for a message: on one line, of about ``most`` characters, however large the value is."""
-    text = _Short(most).repr(value)
-    return text if len(text) <= most + 20 else f"{text[:most]}..."
+def shown(value: Any) -> str:
+    """Return ``repr(value)`` for a message: on one line, of about 100 characters, however large the value is."""
+    text = _Short().repr(value)
+    return text if len(text) <= _SHOWN + 20 else f"{text[:_SHOWN]}..."
 
 
 def shortened(text: object, most: int = _SHOWN) -> str:
@@ -105,11 +105,11 @@ def in_one_line(error: BaseException, most: int = 200) -> str:
     return f"{printable(type(error).__name__[:_SHOWN])}: {words_of(error, most)}"
 
 
-def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean a, b?"`` for the closest known names, else a list of what is known."""
     names = sorted(known)
     # The search takes time in proportion to the lengths of both names; no registered name is longer than this.
-    matches = difflib.get_close_matches(name[:_SHOWN], names, n=count, cutoff=0.6)
+    matches = difflib.get_close_matches(name[:_SHOWN], names, n=3, cutoff=0.6)
     if matches:
         return f"; did you mean {', '.join(matches)}?"
     if not names:

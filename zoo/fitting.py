@@ -76,11 +76,11 @@ def check_fits(model: nn.Module, state: Mapping[str, Tensor], *, name: str, sour
     return fitted
 
 
-def _first(what: str, keys: list[str], count: int = 3) -> str:
+def _first(what: str, keys: list[str]) -> str:
     if not keys:
         return ""
-    listed = ", ".join(shortened(key) for key in keys[:count])
-    return f"{len(keys)} {what} ({listed}{', ...' if len(keys) > count else ''})"
+    listed = ", ".join(shortened(key) for key in keys[:3])
+    return f"{len(keys)} {what} ({listed}{', ...' if len(keys) > 3 else ''})"
 
 
 def _resembles(name: str, state: Mapping[str, Tensor]) -> str:

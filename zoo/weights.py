@@ -252,7 +252,8 @@ def _names(found: Mapping[str, Any]) -> str:
     return ", ".join(name or "one without a name" for name in found) or "none"
 
 
-def _strip_prefix(state: dict[str, Tensor], prefix: str = "module.") -> dict[str, Tensor]:
+def _strip_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    prefix = "module."
     if len(state) > 1 and "n_averaged" in state:
         # The counter that torch's own running mean keeps beside the weights.
         rest = {key: value for key, value in state.items() if key != "n_averaged"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +16,7 @@ from benchmark.datacheck.inspection import VERSION, Facts, inspect_unit
 from benchmark.datacheck.judging import Judge
 from benchmark.datacheck.memory import Memory
 from benchmark.datacheck.plans import CheckPlan, Problem, Unit, make_plan
-from benchmark.opening import dataset_card, note_partial
+from benchmark.opening import dataset_card, find_root, note_partial
 from benchmark.replacing import refuse_inputs, replacing
 from benchmark.reporting import Reporter
 from benchmark.scoring.pipeline import default_workers
@@ -166,16 +165,13 @@ def _settle(jobs: Sequence[_Job], measured: Sequence[Facts], memory: Memory) -> 
 
 def _find_root(card: DatasetCard, data_root: str | Path | None, reporter: Reporter) -> Path:
     """Return the folder to check: as named, from ZOO_BENCH_DATA, or the embedded stand-in, announced."""
-    base = os.environ.get("ZOO_BENCH_DATA")
-    root = Path(data_root) if data_root is not None else Path(base) / card.name if base else None
-    if root is None or (data_root is None and not root.is_dir()):
-        if card.standin is None:
-            raise UserError(f"{card.name}: no data; it has no embedded stand-in. Pass --data-root.")
-        reporter.note(f"{card.name}: no --data-root given; checking the embedded stand-in.")
-        return card.standin(reporter)
-    if not root.is_dir():
-        raise UserError(f"{card.name}: no folder at {root}; download the dataset and pass its root as --data-root.")
-    return root
+    root = find_root(card, data_root, Reporter())
+    if root is not None:
+        return root
+    if card.standin is None:
+        raise UserError(f"{card.name}: no data; it has no embedded stand-in. Pass --data-root.")
+    reporter.note(f"{card.name}: no --data-root given; checking the embedded stand-in.")
+    return card.standin(reporter)
 
 
 @contextmanager

@@ -136,10 +136,10 @@ def _mend_tail(file: Any) -> None:
     file.seek(0, os.SEEK_END)
 
 
-def _last_line_start(file: Any, end: int, block: int = 1 << 16) -> int:
+def _last_line_start(file: Any, end: int) -> int:
     position = end
     while position > 0:
-        step = min(block, position)
+        step = min(1 << 16, position)
         position -= step
         file.seek(position)
         found = file.read(step).rfind(b"\n")
