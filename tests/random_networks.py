@@ -225,7 +225,7 @@ def _run_by_engine(network: nn.Module, planes: Tensor, backend: str, tile: tuple
 
 def _small_pieces() -> contextlib.AbstractContextManager[Any]:
     """Let bands be a few rows high on images of this size, too, and let no operator run whole for being small."""
-    return mock.patch.object(bands, "Sizes", return_value=bands.Sizes(strip_bytes=100_000, small_bytes=0))
+    return mock.patch.object(bands, "BandSizes", return_value=bands.BandSizes(strip_bytes=100_000, small_bytes=0))
 
 
 def _limit(planes: Tensor) -> int:

@@ -15,14 +15,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from benchmark.counting.trace import trace
-from benchmark.fullres.bands.plan import Sizes
+from benchmark.fullres.bands.plan import BandSizes
 from benchmark.fullres.bands.run import banded_peak_bytes, run_banded
 from zoo import create_model, list_models
 from zoo.card import get_card
 from zoo.errors import UserError
 
 # A few rows at a time, nothing whole that can be banded.
-STRIPS = Sizes(strip_bytes=20_000, small_bytes=0)
+STRIPS = BandSizes(strip_bytes=20_000, small_bytes=0)
 # The same rules of the same file; the small member is tested.
 SAME_LAYERS = {
     "hyperunet_32_16_2048", "hyperunet_32_32_2048", "hyperunet_64_32_2048", "hyperunet_8_32_4000", "hypervdn_21",
@@ -89,7 +89,7 @@ class _Live(TorchDispatchMode):
 @pytest.mark.parametrize("name", ["pynet", "awnet_4ch", "dped"])
 def test_live_tensors_stay_within_the_networks_own_peak(name: str) -> None:
     module, x = network(name), planes(name, 64, 96)
-    sizes = Sizes(strip_bytes=100_000, small_bytes=4096)
+    sizes = BandSizes(strip_bytes=100_000, small_bytes=4096)
     planned = banded_peak_bytes(module, x.shape, sizes)
     with _Live([x, *module.parameters(), *module.buffers()]) as live:
         run_banded(module, x, sizes=sizes)

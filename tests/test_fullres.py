@@ -22,7 +22,7 @@ from benchmark.fullres.execution import Subject
 from benchmark.fullres.files import new_array
 from benchmark.fullres.hyper import dissect, hyper_layers, release_filters
 from benchmark.fullres.runner import FullRunner
-from benchmark.fullres.tiles.plan import make_plan
+from benchmark.fullres.tiles.plan import plan_tiles
 from benchmark.fullres.tiles.receptive import find_reception
 from benchmark.fullres.tiles.run import Workers, run_tiled
 from benchmark.fullres.tiles.spans import Span
@@ -159,7 +159,7 @@ def test_other_paddings_and_shapes_are_exact_too() -> None:
 )
 def test_any_number_of_workers_gives_the_same_output(workers: Workers) -> None:
     network, planes = build("plainunet_8"), torch.rand(1, 4, 128, 96)
-    plan = make_plan(find_reception(network, 4, (128, 96)), (32, 48))
+    plan = plan_tiles(find_reception(network, 4, (128, 96)), (32, 48))
     threads, seen = torch.get_num_threads(), []
     with torch.inference_mode():
         whole = network(planes)
@@ -170,7 +170,7 @@ def test_any_number_of_workers_gives_the_same_output(workers: Workers) -> None:
 
 def test_an_interruption_ends_after_the_tiles_under_way() -> None:
     network, planes = build("plainunet_8"), torch.rand(1, 4, 128, 128)
-    plan = make_plan(find_reception(network, 4, (128, 128)), (16, 16))
+    plan = plan_tiles(find_reception(network, 4, (128, 128)), (16, 16))
     done: list[int] = []
 
     def forward(crop: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from benchmark.conditions import TileSize
 from benchmark.counting.trace import Trace, trace
-from benchmark.fullres.bands.plan import Sizes
+from benchmark.fullres.bands.plan import BandSizes
 from benchmark.fullres.bands.run import banded_peak_bytes, run_banded
 from benchmark.fullres.checking import Forward, check_pieces, small_sizes
 from benchmark.fullres.execution import Execution, Mode
@@ -35,7 +35,7 @@ from benchmark.fullres.tiles.choose import (
     too_small,
     unmeasured,
 )
-from benchmark.fullres.tiles.plan import Plan, make_plan, step_of
+from benchmark.fullres.tiles.plan import TilePlan, plan_tiles, step_of
 from benchmark.fullres.tiles.probe import approximate_reception, measure_seams, tiled_sizes
 from benchmark.fullres.tiles.receptive import OnMeta, Reception
 from benchmark.fullres.tiles.run import Workers
@@ -50,7 +50,7 @@ SMALL_PIXELS = 512 * 512
 # What tiles take where no limit is set: larger ones are hardly faster.
 USUAL_BYTES = 768 * MIB
 # A few rows at a time, and nothing whole that can be banded: for small images on which bands are compared.
-THIN = Sizes(strip_bytes=32 << 10, small_bytes=0)
+THIN = BandSizes(strip_bytes=32 << 10, small_bytes=0)
 
 
 def run_full(
@@ -314,7 +314,7 @@ class _Decision:
         lost = reception.causes[0].text if reception.causes else "what it returns, which does not come from the image"
         raise InexactError(f"the network cannot be followed through {lost}")
 
-    def _refuse_other_crops(self, reception: Reception, plan: Plan) -> None:
+    def _refuse_other_crops(self, reception: Reception, plan: TilePlan) -> None:
         """Raise InexactError where a crop would be run by other operations than the whole image."""
         sizes = {tile.crop_size for tile in plan} - {reception.size}
         for size in sorted(sizes):
@@ -327,7 +327,7 @@ class _Decision:
         subject, size = self.subject, (planes.shape[-2], planes.shape[-1])
         reception = self._anatomy(size).forward
         self._refuse_global(reception)
-        plan = make_plan(
+        plan = plan_tiles(
             reception, (max(1, size[0] // 3), max(1, size[1] // 3)), multiple=subject.multiple, least=subject.least
         )
         self._refuse_other_crops(reception, plan)
@@ -361,8 +361,8 @@ class _Decision:
                 return Choice(tile, Workers(workers), need)
         raise self._too_small(need)
 
-    def _plan(self, reception: Reception, tile: tuple[int, int]) -> Plan:
-        return make_plan(
+    def _plan(self, reception: Reception, tile: tuple[int, int]) -> TilePlan:
+        return plan_tiles(
             reception, tile, multiple=self.subject.multiple, least=self.subject.least, equal=not self.by_torch
         )
 

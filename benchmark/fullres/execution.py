@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from benchmark.fullres.bands.run import run_banded
-from benchmark.fullres.hyper import Embedding, fix_filters_of_the_whole, hyper_layers, release_filters
+from benchmark.fullres.hyper import FilterSource, fix_filters_of_the_whole, hyper_layers, release_filters
 from benchmark.fullres.strips.descent import FilterStrips, Strips
 from benchmark.fullres.subject import Subject
-from benchmark.fullres.tiles.plan import Plan
+from benchmark.fullres.tiles.plan import TilePlan
 from benchmark.fullres.tiles.probe import Seams
 from benchmark.fullres.tiles.run import Forward, Workers, run_tiled
 from benchmark.host.child import is_out_of_memory
@@ -37,7 +37,7 @@ class Execution:
     subject: Subject
     mode: Mode = "whole"
     output: tuple[int, int, int] | None = None
-    plan: Plan | None = None
+    plan: TilePlan | None = None
     strips: Strips | None = None
     filters: FilterStrips | None = None
     workers: Workers = field(default_factory=Workers)
@@ -46,7 +46,7 @@ class Execution:
     seams: Seams | None = None
 
     @property
-    def passes(self) -> tuple[tuple[Embedding, ...], ...]:
+    def passes(self) -> tuple[tuple[FilterSource, ...], ...]:
         """The passes over the image that find a hyper-network's filters."""
         return self.filters.embeddings if self.filters else ()
 

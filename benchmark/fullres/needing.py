@@ -13,7 +13,7 @@ from benchmark.fullres.hyper import dissect
 from benchmark.fullres.inexact import InexactError, planned
 from benchmark.fullres.subject import Subject
 from benchmark.fullres.tiles.choose import HEAP_FACTOR, bytes_per_pixel, choose, unmeasured
-from benchmark.fullres.tiles.plan import make_plan, step_of
+from benchmark.fullres.tiles.plan import plan_tiles, step_of
 from benchmark.fullres.tiles.probe import approximate_reception
 from benchmark.fullres.tiles.receptive import Reception
 
@@ -51,7 +51,7 @@ def _in_tiles(subject: Subject, reception: Reception, tile: TileSize) -> int:
     per_pixel = bytes_per_pixel(subject.network, subject.channels, -(-max(subject.least, 128) // step) * step)
     multiple, least = subject.multiple, subject.least
     if isinstance(tile, tuple):
-        crop = make_plan(reception, tile, multiple=multiple, least=least).largest_crop
+        crop = plan_tiles(reception, tile, multiple=multiple, least=least).largest_crop
         return int(per_pixel * math.prod(crop) * HEAP_FACTOR)
     # No choice fits in less than nothing: what comes back is the least of them.
     needed = choose(reception, per_pixel=per_pixel, budget=-1, speed=unmeasured(1), multiple=multiple, least=least)

@@ -16,9 +16,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from benchmark.fullres.rows.graph import BandGraph, Node, aten
+from benchmark.fullres.rows.graph import Node, OperatorGraph, aten
 from benchmark.fullres.rows.operators import rule_of
-from benchmark.fullres.rows.rule import Rule
+from benchmark.fullres.rows.rule import RowRule
 from benchmark.fullres.rows.statistics import gathers
 
 # A step's strips together; more rows save little, and strips that stay in the cache are fast.
@@ -30,7 +30,7 @@ _TOLERANCE = 1.02
 
 
 @dataclass(frozen=True)
-class Sizes:
+class BandSizes:
     """How much of an image is handled at once; tests make it small."""
 
     strip_bytes: int = STRIP_BYTES
@@ -38,7 +38,7 @@ class Sizes:
 
 
 @dataclass(eq=False)
-class Step:
+class BandStep:
     """One entry of the plan: what is run and what may be freed afterwards.
 
     ``kind``: "bands" computes ``node`` in strips of ``rows``; "gather" reads strips of its image; "whole" runs the
@@ -57,12 +57,12 @@ class Step:
 
 
 @dataclass(eq=False)
-class Plan:
+class BandPlan:
     """Steps in order, the rules of what runs by rows; ``place``: each stored node's buffer and first channel there."""
 
-    graph: BandGraph
-    steps: list[Step]
-    rules: dict[Node, Rule]
+    graph: OperatorGraph
+    steps: list[BandStep]
+    rules: dict[Node, RowRule]
     place: dict[Node, tuple[Node, int]]
     # Nodes that several readers ask for within a step, whose strips are remembered there.
     shared: frozenset[Node]
@@ -70,16 +70,16 @@ class Plan:
     peak_node: Node
 
 
-def make_plan(graph: BandGraph, sizes: Sizes | None = None) -> Plan:
+def plan_bands(graph: OperatorGraph, sizes: BandSizes | None = None) -> BandPlan:
     """Return the plan with the lowest peak that these rules find."""
-    sizes = sizes or Sizes()
-    facts = _Facts(graph, sizes)
+    sizes = sizes or BandSizes()
+    facts = _BandFacts(graph, sizes)
     kept: frozenset[Node] = frozenset()
-    best = _Planner(facts, kept).plan()
+    best = _BandPlanner(facts, kept).plan()
     limit = best.peak_bytes * _TOLERANCE
     for node in graph.nodes:
         if node.op is aten.cat.default and node in facts.rules and node is not graph.output:
-            tried = _Planner(facts, kept | {node})
+            tried = _BandPlanner(facts, kept | {node})
             if tried.takes_no_copy(node):
                 plan = tried.plan()
                 if plan.peak_bytes <= limit:
@@ -87,12 +87,12 @@ def make_plan(graph: BandGraph, sizes: Sizes | None = None) -> Plan:
     return best
 
 
-class _Facts:
+class _BandFacts:
     """What does not change with the decisions."""
 
-    def __init__(self, graph: BandGraph, sizes: Sizes) -> None:
+    def __init__(self, graph: OperatorGraph, sizes: BandSizes) -> None:
         self.graph, self.sizes = graph, sizes
-        self.rules: dict[Node, Rule] = {}
+        self.rules: dict[Node, RowRule] = {}
         self.images: dict[Node, list[Node]] = {}
         self.gathers = {node for node in graph.nodes if gathers(node)}
         # Per node its readers, and whether they read it by rows.
@@ -110,8 +110,8 @@ class _Facts:
                 self.readers[source].append((node, source in by_rows))
 
 
-class _Planner:
-    def __init__(self, facts: _Facts, cats: frozenset[Node]) -> None:
+class _BandPlanner:
+    def __init__(self, facts: _BandFacts, cats: frozenset[Node]) -> None:
         self.facts, self.graph, self.cats = facts, facts.graph, cats
         self.owners: dict[Node, set[Node]] = {}
         self.at_place: dict[Node, bool] = {}
@@ -281,7 +281,7 @@ class _Planner:
 
     # --- the plan
 
-    def plan(self) -> Plan:
+    def plan(self) -> BandPlan:
         place = {node: self._root(node) for node in self._step_nodes() if node in self.stored}
         steps = [self._step(node) for node in self._step_nodes() if node not in self.attached]
         by_node = {step.node: step for step in steps}
@@ -290,7 +290,7 @@ class _Planner:
         peak, peak_node = self._count(steps, place)
         readers = self.facts.readers
         shared = frozenset(node for node in self.facts.rules if node not in self.stored and len(readers[node]) > 1)
-        return Plan(self.graph, steps, self.facts.rules, place, shared, peak, peak_node)
+        return BandPlan(self.graph, steps, self.facts.rules, place, shared, peak, peak_node)
 
     def _root(self, node: Node) -> tuple[Node, int]:
         channel = 0
@@ -299,10 +299,10 @@ class _Planner:
             channel += offset
         return node, channel
 
-    def _step(self, node: Node) -> Step:
+    def _step(self, node: Node) -> BandStep:
         reads = set(self.reads[node])
         if node not in self.facts.images:
-            return Step(node, "whole", reads=reads)
+            return BandStep(node, "whole", reads=reads)
         image = node if node in self.stored else node.args[0]
         rows, strip_bytes = self._strips(node, image.size(2))
         kept: frozenset[int] = frozenset()
@@ -310,7 +310,7 @@ class _Planner:
             parts = enumerate(node.args[0])
             kept = frozenset(i for i, part in parts if self.inside.get(part, (None,))[0] is node)
         kind = "bands" if node in self.stored else "gather"
-        return Step(node, kind, rows, kept=kept, reads=reads, strip_bytes=strip_bytes)
+        return BandStep(node, kind, rows, kept=kept, reads=reads, strip_bytes=strip_bytes)
 
     def _strips(self, node: Node, height: int) -> tuple[int, int]:
         """Return how many rows a step takes at once, and about what their strips take."""
@@ -322,7 +322,7 @@ class _Planner:
         rows = rows // 8 * 8 if rows > 8 else rows
         return rows, rows * per_row
 
-    def _count(self, steps: list[Step], place: dict[Node, tuple[Node, int]]) -> tuple[int, Node]:
+    def _count(self, steps: list[BandStep], place: dict[Node, tuple[Node, int]]) -> tuple[int, Node]:
         """Set what each step frees and return the peak of live tensors and strips, and where it is."""
         members: dict[Node, list[Node]] = defaultdict(list)
         for node, (root, _) in place.items():

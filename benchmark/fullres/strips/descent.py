@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchmark.fullres.hyper import Embedding, order_of_use
-from benchmark.fullres.rows.graph import BandGraph, Node
+from benchmark.fullres.hyper import FilterSource, order_of_use
+from benchmark.fullres.rows.graph import Node, OperatorGraph
 from benchmark.fullres.rows.statistics import Cells
-from benchmark.fullres.strips.plan import Plan, graph_of, plan_strips
+from benchmark.fullres.strips.plan import StripPlan, graph_of, plan_strips
 from benchmark.fullres.strips.run import run_strips
 from zoo.hyper import HyperConv2d
 from zoo.splitting import FrozenNetwork
@@ -29,7 +29,7 @@ Call = Callable[[], None]
 class Strips:
     """How a network runs down images of one size; ``layers``: its hyper-convolutions in the order of their use."""
 
-    plan: Plan
+    plan: StripPlan
     layers: tuple[HyperConv2d, ...]
 
     def run(
@@ -64,7 +64,7 @@ class Strips:
 class FilterStrips:
     """How the filters of a hyper-network are found: by pass, its embeddings with the plan of each."""
 
-    passes: tuple[tuple[tuple[Embedding, Plan], ...], ...]
+    passes: tuple[tuple[tuple[FilterSource, StripPlan], ...], ...]
     layers: tuple[HyperConv2d, ...]
 
     @property
@@ -73,7 +73,7 @@ class FilterStrips:
         return max(plan.peak_bytes for one in self.passes for _, plan in one)
 
     @property
-    def embeddings(self) -> tuple[tuple[Embedding, ...], ...]:
+    def embeddings(self) -> tuple[tuple[FilterSource, ...], ...]:
         """The embeddings of each pass."""
         return tuple(tuple(embedding for embedding, _ in one) for one in self.passes)
 
@@ -89,7 +89,7 @@ class FilterStrips:
                         layer.fixed_filters = layer.filters_of(values.to(planes.dtype))
             advance()
 
-    def _maxima(self, network: nn.Module, planes: Tensor, one: Embedding, plan: Plan, after: Call) -> Tensor:
+    def _maxima(self, network: nn.Module, planes: Tensor, one: FilterSource, plan: StripPlan, after: Call) -> Tensor:
         source, pool = plan.graph.output, one.layers[0].pool
         cells = Cells(Node("maxima", (source,), shape=(1, source.size(1), pool, pool)), (pool, pool), maximum=True)
 
@@ -126,7 +126,7 @@ def find_filter_strips(
     size: tuple[int, int],
     budget: int,
     whole_bytes: float,
-    passes: Sequence[Sequence[Embedding]],
+    passes: Sequence[Sequence[FilterSource]],
     rows: int | None = None,
 ) -> FilterStrips | int:
     """Return the strips that find the filters in ``passes``, or the bytes they need if the budget allows none.
@@ -135,7 +135,7 @@ def find_filter_strips(
     """
     layers, shape = order_of_use(network, channels, size), (1, channels, *size)
 
-    def plan_of(one: Embedding) -> Plan:
+    def plan_of(one: FilterSource) -> StripPlan:
         return _plan(_EmbeddingOf(network, layers, one.layers[0]), shape, budget, whole_bytes, rows)
 
     found = FilterStrips(tuple(tuple((one, plan_of(one)) for one in embeddings) for embeddings in passes), layers)
@@ -144,7 +144,7 @@ def find_filter_strips(
 
 def _plan(
     module: nn.Module, shape: tuple[int, int, int, int], budget: int, whole_bytes: float, rows: int | None
-) -> Plan:
+) -> StripPlan:
     """Return the plan with the most rows within the usual memory, or else the one with the fewest rows."""
     graph = graph_of(module, shape)
     most = min(budget, max(LITTLE_BYTES, USUAL_PART * whole_bytes))
@@ -155,7 +155,7 @@ def _plan(
     return plan
 
 
-def _output_rows(graph: BandGraph, rows: int) -> int:
+def _output_rows(graph: OperatorGraph, rows: int) -> int:
     return max(1, rows * graph.output.size(2) // graph.input.size(2))
 
 

@@ -76,7 +76,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TilePlan:
     """How an image is cut: rows by columns of tiles."""
 
     reception: Reception
@@ -122,14 +122,14 @@ class Plan:
         return f"{tiles}, crops of up to {height}x{width}, {100 * more:.0f} % computed twice"
 
 
-def make_plan(
+def plan_tiles(
     reception: Reception,
     tile: tuple[int, int],
     *,
     multiple: int = 1,
     least: int = 1,
     equal: bool = False,
-) -> Plan:
+) -> TilePlan:
     """Cut the image that ``reception`` was found for into tiles of about ``tile`` input pixels (height, width).
 
     ``multiple`` and ``least``: sides that the network takes are multiples of one and at least the other. ``equal``:
@@ -146,7 +146,7 @@ def make_plan(
         if equal:
             pieces = _of_one_size(pieces, reception.size[axis], step)
         axes.append(Axis(reception.size[axis], reception.output_size[axis], reach[axis], pieces))
-    return Plan(reception, axes[0], axes[1])
+    return TilePlan(reception, axes[0], axes[1])
 
 
 def step_of(reception: Reception, axis: int, multiple: int) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from benchmark.fullres.inexact import InexactError
 from benchmark.fullres.subject import Subject
-from benchmark.fullres.tiles.plan import Plan, make_plan, step_of
+from benchmark.fullres.tiles.plan import TilePlan, plan_tiles, step_of
 from benchmark.fullres.tiles.receptive import Reception
 from benchmark.fullres.tiles.run import Workers, run_tiled
 from benchmark.fullres.tiles.spans import Span
@@ -72,7 +72,7 @@ def approximate_reception(exact: Reception) -> Reception:
     return replace(exact, reach=(spans[0], spans[1]), resizes=())
 
 
-def measure_seams(network: nn.Module, planes: Tensor, plan: Plan, *, multiple: int, least: int) -> Seams:
+def measure_seams(network: nn.Module, planes: Tensor, plan: TilePlan, *, multiple: int, least: int) -> Seams:
     """Run the middle of an image, up to SEAM_SIDE pixels, whole and in tiles half as large; return the difference.
 
     Tiles of the plan's own size where those are smaller. The part's own statistics stand for the image's.
@@ -92,7 +92,7 @@ def measure_seams(network: nn.Module, planes: Tensor, plan: Plan, *, multiple: i
     with torch.inference_mode():
         whole = network(part)
     tiled = run_tiled(
-        network, part, make_plan(small, (tile[0], tile[1]), multiple=multiple, least=least), workers=Workers()
+        network, part, plan_tiles(small, (tile[0], tile[1]), multiple=multiple, least=least), workers=Workers()
     )
     difference = (whole - tiled).double()
     return Seams(

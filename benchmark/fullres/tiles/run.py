@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from benchmark.fullres.tiles.located import LocatedResizes
-from benchmark.fullres.tiles.plan import Plan, Tile
+from benchmark.fullres.tiles.plan import Tile, TilePlan
 from zoo.errors import UserError
 
 Forward = Callable[[Tensor], Tensor]
@@ -32,7 +32,7 @@ class Workers:
 def run_tiled(
     forward: Forward,
     planes: Tensor,
-    plan: Plan,
+    plan: TilePlan,
     out: Tensor | None = None,
     *,
     workers: Workers | None = None,
@@ -62,7 +62,7 @@ def run_tiled(
     return out
 
 
-def run_tile(forward: Forward, planes: Tensor, plan: Plan, tile: Tile, *, channels_last: bool = True) -> Tensor:
+def run_tile(forward: Forward, planes: Tensor, plan: TilePlan, tile: Tile, *, channels_last: bool = True) -> Tensor:
     """Return ``forward`` of one tile's crop, all of it; raises UserError if its size is not the expected one."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     crop = planes[..., tile.rows.crop, tile.columns.crop].clone(memory_format=layout)
@@ -79,7 +79,7 @@ def run_tile(forward: Forward, planes: Tensor, plan: Plan, tile: Tile, *, channe
 
 
 @contextmanager
-def _located(plan: Plan, tile: Tile) -> Iterator[None]:
+def _located(plan: TilePlan, tile: Tile) -> Iterator[None]:
     with ExitStack() as stack:
         if plan.reception.resizes:
             origin = (tile.rows.crop_start, tile.columns.crop_start)
@@ -87,7 +87,7 @@ def _located(plan: Plan, tile: Tile) -> Iterator[None]:
         yield
 
 
-def over_tiles(run: Callable[[Tile], object], plan: Plan, workers: int) -> Iterator[None]:
+def over_tiles(run: Callable[[Tile], object], plan: TilePlan, workers: int) -> Iterator[None]:
     """Call ``run`` for each tile, ``workers`` at once with one thread each; yield, here, as each one is done.
 
     What ``run`` raises comes out here, after the tiles under way; an interruption waits for those too.
