@@ -28,8 +28,8 @@ import torch
 from benchmark.backends import ENGINES
 from benchmark.conditions import Conditions
 from benchmark.costs.prediction import predict
-from benchmark.fullres.enginepass import EnginePass
-from benchmark.fullres.runner import FullRunner, subject_of
+from benchmark.fullres.network import FullNetwork
+from benchmark.fullres.subject import subject_of
 from benchmark.host import machine
 from benchmark.host.isolation import run_isolated
 from benchmark.placing import Placed
@@ -65,11 +65,8 @@ def measure(*, model: str, size: list[int], way: str, passes: int, emit: Callabl
         machine.use_one_heap()
     text = how
     if how == "pieces":
-        runner = FullRunner(subject)
-        if backend != "torch":
-            side = -(-max(64, subject.least) // subject.multiple) * subject.multiple
-            runner.forward = EnginePass(subject.network, Conditions(backend=backend), subject.channels, side)
-        text, run = runner.plan(planes).text, runner
+        run = FullNetwork(subject, Conditions(backend=backend, tile="auto"))
+        text = run.plan(planes).text
     else:
         last = how.endswith("channels last")
         run = Placed(subject.network, Conditions(backend=backend, channels_last=last))

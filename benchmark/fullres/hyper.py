@@ -24,7 +24,10 @@ from zoo.splitting import FilterNetwork
 
 @dataclass(frozen=True)
 class FilterSource:
-    """An embedding: after how many others' filters it comes, and the HyperConvs that it feeds."""
+    """An embedding from which filters are predicted.
+
+    ``level``: how many HyperConvs run before it, one after another; ``layers``: those whose filters it gives.
+    """
 
     level: int
     layers: tuple[HyperConv2d, ...]

@@ -35,11 +35,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmark.fullres.network import reporting
 from benchmark.host import machine
 from benchmark.host.calls import Emit, child_call
 from benchmark.measured import Calibration, Latency, PassMemory, ResidentPeak, Timing
+from benchmark.reporting import Relay
 from benchmark.timing.messages import MemoryAt, PairAt, PreparedAt, Reply, Request, SizeEvent, TimedAt, WarmUpAt
-from benchmark.timing.preparing import load_libraries, prepare, relayed, run_once
+from benchmark.timing.preparing import load_libraries, prepare, run_once
 from benchmark.timing.sampling import STEADY, is_steady, observed, relative, summarize, taint_reasons
 from zoo import surroundings
 
@@ -67,7 +69,7 @@ def measure_model(request: Request, emit: Emit) -> Reply:
     found = Reply(prepared={}, memory={}, timing={})
     for size, shape in request.sizes.items():
         emit(SizeEvent(size=size))
-        with relayed(network, emit):
+        with reporting(network, Relay(emit)):
             found.prepared[size] = prepare(job, network, job.planes(shape), held)
             emit(PreparedAt(size=size, prepared=found.prepared[size]))
             found.memory[size] = measure_memory(network, job.planes(shape), given_back=given_back)

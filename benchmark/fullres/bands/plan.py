@@ -13,10 +13,12 @@ its last read. Concatenations are stored where that takes no copy and no more me
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from benchmark.fullres.rows.graph import Node, OperatorGraph, aten
+from torch import nn
+
+from benchmark.fullres.rows.graph import Node, OperatorGraph, aten, operators_of
 from benchmark.fullres.rows.operators import rule_of
 from benchmark.fullres.rows.rule import RowRule
 from benchmark.fullres.rows.statistics import gathers
@@ -35,6 +37,9 @@ class BandSizes:
 
     strip_bytes: int = STRIP_BYTES
     small_bytes: int = SMALL_BYTES
+
+
+USUAL_SIZES = BandSizes()
 
 
 @dataclass(eq=False)
@@ -67,12 +72,14 @@ class BandPlan:
     # Nodes that several readers ask for within a step, whose strips are remembered there.
     shared: frozenset[Node]
     peak_bytes: int
-    peak_node: Node
 
 
-def plan_bands(graph: OperatorGraph, sizes: BandSizes | None = None) -> BandPlan:
-    """Return the plan with the lowest peak that these rules find."""
-    sizes = sizes or BandSizes()
+def plan_bands(module: nn.Module, shape: Sequence[int], sizes: BandSizes = USUAL_SIZES) -> BandPlan:
+    """Return the plan with the lowest peak that these rules find, for one image (1, C, H, W) of ``shape``.
+
+    Raises InexactError if the network's operators cannot be listed beforehand.
+    """
+    graph = operators_of(module, shape)
     facts = _BandFacts(graph, sizes)
     kept: frozenset[Node] = frozenset()
     best = _BandPlanner(facts, kept).plan()
@@ -287,10 +294,10 @@ class _BandPlanner:
         by_node = {step.node: step for step in steps}
         for gathered, source in self.attached.items():
             by_node[source].gathered.append(gathered)
-        peak, peak_node = self._count(steps, place)
+        peak = self._count(steps, place)
         readers = self.facts.readers
         shared = frozenset(node for node in self.facts.rules if node not in self.stored and len(readers[node]) > 1)
-        return BandPlan(self.graph, steps, self.facts.rules, place, shared, peak, peak_node)
+        return BandPlan(self.graph, steps, self.facts.rules, place, shared, peak)
 
     def _root(self, node: Node) -> tuple[Node, int]:
         channel = 0
@@ -322,18 +329,15 @@ class _BandPlanner:
         rows = rows // 8 * 8 if rows > 8 else rows
         return rows, rows * per_row
 
-    def _count(self, steps: list[BandStep], place: dict[Node, tuple[Node, int]]) -> tuple[int, Node]:
-        """Set what each step frees and return the peak of live tensors and strips, and where it is."""
-        members: dict[Node, list[Node]] = defaultdict(list)
-        for node, (root, _) in place.items():
-            members[root].append(node)
+    def _count(self, steps: list[BandStep], place: dict[Node, tuple[Node, int]]) -> int:
+        """Set what each step frees and return the peak of live tensors and strips."""
         last: dict[Node, int] = {}
         for step in steps:
             for node in [step.node, *step.gathered]:
                 root = place[node][0] if node in place else node
                 last[root] = max(last.get(root, 0), node.index, self.last_read[node])
         live = self.graph.input.nbytes
-        peak, peak_node, held = live, self.graph.input, set[Node]()
+        peak, held = live, set[Node]()
         order = sorted(last, key=last.__getitem__)
         for step in steps:
             for node in [step.node, *step.gathered]:
@@ -341,12 +345,11 @@ class _BandPlanner:
                 if root not in held:
                     held.add(root)
                     live += 0 if self._is_view(root) else root.nbytes
-            if live + step.strip_bytes > peak:
-                peak, peak_node = live + step.strip_bytes, step.node
+            peak = max(peak, live + step.strip_bytes)
             while order and last[order[0]] <= step.node.index:
                 root = order.pop(0)
                 if root not in held:
                     continue
                 live -= 0 if self._is_view(root) else root.nbytes
                 step.frees.append(root)
-        return peak, peak_node
+        return peak

@@ -55,6 +55,12 @@ class StripPlan:
         """How many strips the output is made of."""
         return sum(step.node is self.graph.output for step in self.steps)
 
+    @property
+    def text(self) -> str:
+        """What a user reads about them."""
+        rows = max(step.last - step.first for step in self.steps if step.node is self.graph.output)
+        return f"{self.strips} of {rows} output rows, nothing computed twice"
+
 
 def graph_of(module: nn.Module, shape: Sequence[int]) -> OperatorGraph:
     """Return the operators of ``module`` for one image (1, C, H, W).

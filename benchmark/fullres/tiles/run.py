@@ -5,17 +5,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from benchmark.fullres.subject import Call, Forward, nothing
 from benchmark.fullres.tiles.located import LocatedResizes
 from benchmark.fullres.tiles.plan import Tile, TilePlan
 from zoo.errors import UserError
-
-Forward = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,8 @@ def run_tiled(
     out: Tensor | None = None,
     *,
     workers: Workers | None = None,
-    advance: Callable[[], None] = lambda: None,
-    after_tile: Callable[[], None] = lambda: None,
+    advance: Call = nothing,
+    after_tile: Call = nothing,
 ) -> Tensor:
     """Run ``forward`` over the crops of ``planes`` (1, C, H, W) and return its outputs put together (1, C', H', W').
 
@@ -78,13 +77,10 @@ def run_tile(forward: Forward, planes: Tensor, plan: TilePlan, tile: Tile, *, ch
     return output
 
 
-@contextmanager
-def _located(plan: TilePlan, tile: Tile) -> Iterator[None]:
-    with ExitStack() as stack:
-        if plan.reception.resizes:
-            origin = (tile.rows.crop_start, tile.columns.crop_start)
-            stack.enter_context(LocatedResizes(plan.reception.resizes, origin))
-        yield
+def _located(plan: TilePlan, tile: Tile) -> AbstractContextManager[object]:
+    if not plan.reception.resizes:
+        return nullcontext()
+    return LocatedResizes(plan.reception.resizes, (tile.rows.crop_start, tile.columns.crop_start))
 
 
 def over_tiles(run: Callable[[Tile], object], plan: TilePlan, workers: int) -> Iterator[None]:
