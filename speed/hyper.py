@@ -34,10 +34,10 @@ from benchmark.backends import has_bf16
 from benchmark.conditions import Conditions, TileSize
 from benchmark.fullres.bf16 import filters_in_bf16
 from benchmark.fullres.hyper import hyper_layers, release_filters
+from benchmark.fullres.memory import set_heap
 from benchmark.fullres.network import FullNetwork
 from benchmark.fullres.subject import Subject, subject_of
 from benchmark.fullres.tiles.probe import probe_planes
-from benchmark.host import machine
 from benchmark.selection import entry_of
 from benchmark.timing.roofline import NoRequest, measure_ceilings
 from zoo.hyper import HyperConv2d, conv2d_per_sample, normalize_filters
@@ -55,8 +55,7 @@ def main() -> None:
     options = parser.parse_args()
     height, width = map(int, options.frame.split("x"))
     # As ``infer`` does.
-    machine.keep_free_memory()
-    machine.use_one_heap()
+    set_heap(keep=True)
     limits = measure_ceilings(NoRequest())
     plain = torch.ones(64 << 20)
     read = plain.nbytes / median({"read": partial(torch.sum, plain)})["read"] / 1e9

@@ -45,7 +45,7 @@ from benchmark.costs.profiling import default_size
 from benchmark.fullres.deciding import decide
 from benchmark.fullres.execution import Tiles
 from benchmark.fullres.files import map_input, new_array
-from benchmark.fullres.memory import RESERVE_BYTES
+from benchmark.fullres.memory import RESERVE_BYTES, set_heap
 from benchmark.fullres.subject import subject_of
 from benchmark.fullres.tiles.run import Workers
 from benchmark.host import machine
@@ -129,8 +129,7 @@ def tiles_of(name: str, side: int, workers: int, *, keep: bool) -> dict[str, flo
 
 def run_tiles(*, name: str, side: int, workers: int, keep: bool, emit: Callable[[Any], None]) -> dict[str, float]:
     """Run an image of 3x3 tiles as ``infer`` runs an array; return MB foreseen and added, and seconds."""
-    machine.keep_free_memory() if keep else machine.give_memory_back()
-    machine.use_one_heap()
+    set_heap(keep=keep)
     entry = entry_of(name, None, {})
     subject = subject_of(entry, entry.build(seed=0))
     with tempfile.TemporaryDirectory() as folder:

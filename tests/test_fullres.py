@@ -35,6 +35,7 @@ from benchmark.fullres.tiles.spans import Span
 from benchmark.host import machine
 from benchmark.replacing import partial_of
 from benchmark.reporting import Reporter
+from benchmark.running.inference import infer
 from zoo import create_model, get_card, list_models
 from zoo.errors import UserError
 
@@ -494,3 +495,23 @@ def test_large_images_go_whole_where_there_is_no_plan_for_bands() -> None:
 
     subject = Subject(Branching(4), 4, trusted=True, global_ops=("instance norm",))
     assert decide(subject, torch.rand(1, 4, 64, 64), thresholds=Thresholds(0)).mode == "whole"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, []),
+        ({"memory_limit": 1 << 33}, ["use_one_heap", "give_large_blocks_back"]),
+        ({"memory_limit": 1 << 33, "own_process": True}, ["use_one_heap", "give_large_blocks_back"]),
+        ({"own_process": True}, ["use_one_heap", "keep_free_memory"]),
+    ],
+)
+def test_infer_keeps_freed_memory_only_in_a_process_of_its_own_and_without_a_limit(
+    tmp_path, monkeypatch, given: dict, told: list[str]
+) -> None:
+    found: list[str] = []
+    for name in ("use_one_heap", "keep_free_memory", "give_large_blocks_back", "give_memory_back"):
+        monkeypatch.setattr(machine, name, lambda name=name: found.append(name))
+    np.save(tmp_path / "x.npy", np.zeros((1, 3, 32, 32), np.float32))
+    infer("identity", [tmp_path / "x.npy"], tmp_path / "o", **given)
+    assert found == told

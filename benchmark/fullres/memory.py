@@ -52,6 +52,20 @@ class Thresholds:
 USUAL = Thresholds()
 
 
+def set_heap(*, keep: bool, in_pieces: bool = True) -> bool:
+    """Let the C library keep freed memory for the next pass, or give it back, for good; return whether it can be told.
+
+    Memory that is kept need not be taken again page by page, but what lies freed in the heap can be up to four times
+    what lives (``python speed/memory.py --tiles``): more than a limit foresees. ``in_pieces``: for images in pieces,
+    which take blocks of the same sizes again and again. Threads share one heap there, and small blocks are kept.
+    """
+    if in_pieces:
+        machine.use_one_heap()
+    if keep:
+        return machine.keep_free_memory()
+    return machine.give_large_blocks_back() if in_pieces else machine.give_memory_back()
+
+
 @dataclass(kw_only=True)
 class Memory:
     """What there is for images like ``planes`` (N, C, H, W), and what each way through ``subject`` needs.

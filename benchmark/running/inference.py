@@ -17,6 +17,7 @@ from torch import Tensor
 
 from benchmark.conditions import Conditions, TileSize
 from benchmark.fullres.files import MappedArray, map_input, new_array, room_text
+from benchmark.fullres.memory import set_heap
 from benchmark.fullres.network import FullNetwork
 from benchmark.fullres.subject import subject_of
 from benchmark.host.child import is_out_of_memory
@@ -85,6 +86,7 @@ def infer(
     approximate: bool = False,
     freeze_filters: bool = False,
     mlp_precision: str = "fp32",
+    own_process: bool = False,
     reporter: Reporter | None = None,
 ) -> list[Path]:
     """Run a model on files and write ``out/<stem>.npy`` or ``out/<stem>.png``; return the paths.
@@ -100,8 +102,9 @@ def infer(
     (height, width) says which tiles); ``memory_limit`` is in resident bytes; ``approximate`` allows tiles where they
     are not exact, and measures the seams. ``freeze_filters`` uses the filters that a hyper-network predicts for the
     first image for all; ``mlp_precision`` "bf16" predicts them in bfloat16. ``conditions`` say what runs the
-    network: backend, and an engine's precision. Raises UserError for files that do not fit, before anything is written
-    for them, and for conditions that cannot be kept.
+    network: backend, and an engine's precision. ``own_process``: this process does nothing else and may keep the memory
+    that it frees, which is faster; under a limit it is given back. Raises UserError for files that do not fit, before
+    anything is written for them, and for conditions that cannot be kept.
     """
     reporter, conditions = reporter or Reporter(), conditions or Conditions()
     entry = entry_of(model, weights, options or {})
@@ -119,6 +122,9 @@ def infer(
     refuse_inputs(f"infer: -o {out}", (_target(file, folder) for file in files), [*files, weights])
     levels = Levels(cfa, black, white)
     spec = entry.card.input_for(entry.options)
+    if own_process or memory_limit is not None:
+        # Before a thread has a heap of its own.
+        set_heap(keep=memory_limit is None)
     runner = FullNetwork(
         subject_of(entry, entry.build(seed=seed)),
         conditions.model_copy(update={"tile": tile, "approximate": approximate}),

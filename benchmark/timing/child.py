@@ -35,6 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmark.fullres.memory import set_heap
 from benchmark.fullres.network import reporting
 from benchmark.host import machine
 from benchmark.host.calls import Emit, child_call
@@ -60,11 +61,12 @@ def measure_model(request: Request, emit: Emit) -> Reply:
     """
     job, own_process = request.job, request.own_process
     before = surroundings.read()
-    if own_process and job.conditions.is_tiled:
-        machine.use_one_heap()
+    tiled = job.conditions.is_tiled
+    if own_process and tiled:
+        # Before a thread has a heap of its own.
+        set_heap(keep=False)
     network = job.network()
-    give_back = machine.give_large_blocks_back if job.conditions.is_tiled else machine.give_memory_back
-    given_back = own_process and give_back()
+    given_back = own_process and set_heap(keep=False, in_pieces=tiled)
     held = load_libraries(job, network, min(shape[-2] * shape[-1] for shape in request.sizes.values()))
     found = Reply(prepared={}, memory={}, timing={})
     for size, shape in request.sizes.items():
@@ -74,7 +76,7 @@ def measure_model(request: Request, emit: Emit) -> Reply:
             emit(PreparedAt(size=size, prepared=found.prepared[size]))
             found.memory[size] = measure_memory(network, job.planes(shape), given_back=given_back)
         emit(MemoryAt(size=size, memory=found.memory[size]))
-    kept = own_process and machine.keep_free_memory()
+    kept = own_process and set_heap(keep=True, in_pieces=tiled)
     for size, shape in request.sizes.items():
         emit(SizeEvent(size=size))
         # An engine keeps the crops of the latest sizes alone.
