@@ -21,7 +21,8 @@ from typing import Any
 import torch
 
 from benchmark.costs.prediction import predict
-from benchmark.fullres.bands.run import plan_of, run_banded
+from benchmark.fullres.bands.plan import plan_bands
+from benchmark.fullres.bands.run import run_bands
 from benchmark.host import machine
 from benchmark.host.isolation import run_isolated
 from benchmark.timing.messages import Job
@@ -34,22 +35,25 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 def measure(*, job: dict[str, Any], shape: list[int], banded: bool, path: str, emit: Callable[[Any], None]) -> Any:
     """Run once in this process, write the output to ``path`` and return seconds and bytes."""
     network, x = Job.model_validate(job).network(), Job.model_validate(job).planes(shape)
-    plan_seconds = planned = None
+    plan_seconds, plan = None, None
+    small = torch.rand(1, shape[1], 64, 64)
     if banded:
         began = time.perf_counter()
-        planned = plan_of(network, shape).peak_bytes
+        plan = plan_bands(network, shape)
         plan_seconds = time.perf_counter() - began
-    small = torch.rand(1, shape[1], 64, 64)
+        run_bands(network, small, plan_bands(network, small.shape))
     with torch.inference_mode():
-        run_banded(network, small) if banded else network(small)
+        if plan is None:
+            network(small)
         machine.return_free_memory()
         machine.reset_peak_resident()
         resting = machine.resident_bytes() or 0
         began = time.perf_counter()
-        y = run_banded(network, x) if banded else network(x)
+        y = run_bands(network, x, plan) if plan else network(x)
         seconds = time.perf_counter() - began
     added = (machine.peak_resident_bytes() or 0) - resting + x.nbytes
     torch.save(y, path)
+    planned = plan.peak_bytes if plan else None
     return {"seconds": seconds, "bytes": added, "resident": resting + added, "planned": planned, "plan": plan_seconds}
 
 

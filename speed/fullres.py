@@ -28,8 +28,9 @@ import torch
 from benchmark.backends import ENGINES
 from benchmark.conditions import Conditions
 from benchmark.costs.prediction import predict
-from benchmark.fullres.enginepass import EnginePass
-from benchmark.fullres.runner import FullRunner, subject_of
+from benchmark.fullres.memory import set_heap
+from benchmark.fullres.network import FullNetwork
+from benchmark.fullres.subject import subject_of
 from benchmark.host import machine
 from benchmark.host.isolation import run_isolated
 from benchmark.placing import Placed
@@ -61,15 +62,11 @@ def measure(*, model: str, size: list[int], way: str, passes: int, emit: Callabl
     subject = subject_of(entry, entry.build(seed=0))
     planes = torch.rand(1, subject.channels, *size, generator=torch.Generator().manual_seed(0))
     if how != "whole" or backend != "torch":
-        machine.keep_free_memory()
-        machine.use_one_heap()
+        set_heap(keep=True)
     text = how
     if how == "pieces":
-        runner = FullRunner(subject)
-        if backend != "torch":
-            side = -(-max(64, subject.least) // subject.multiple) * subject.multiple
-            runner.forward = EnginePass(subject.network, Conditions(backend=backend), subject.channels, side)
-        text, run = runner.plan(planes).text, runner
+        run = FullNetwork(subject, Conditions(backend=backend, tile="auto"))
+        text = run.plan(planes).text
     else:
         last = how.endswith("channels last")
         run = Placed(subject.network, Conditions(backend=backend, channels_last=last))
@@ -105,8 +102,6 @@ def multiply(*, emit: Callable[[Any], None]) -> float:
 
 def large(*, folder: str, emit: Callable[[Any], None]) -> dict[str, Any]:
     """Run ``infer`` on a mapped array as the command does; return seconds and the largest resident memory."""
-    machine.keep_free_memory()
-    machine.use_one_heap()
     machine.reset_peak_resident()
     began = time.perf_counter()
     (path,) = infer("vdn", [Path(folder, "x.npy")], Path(folder, "out"), memory_limit=2 << 30)

@@ -31,13 +31,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.backends import has_bf16
-from benchmark.conditions import TileSize
+from benchmark.conditions import Conditions, TileSize
 from benchmark.fullres.bf16 import filters_in_bf16
-from benchmark.fullres.execution import Subject
 from benchmark.fullres.hyper import hyper_layers, release_filters
-from benchmark.fullres.runner import FullRunner, subject_of
+from benchmark.fullres.memory import set_heap
+from benchmark.fullres.network import FullNetwork
+from benchmark.fullres.subject import Subject, subject_of
 from benchmark.fullres.tiles.probe import probe_planes
-from benchmark.host import machine
 from benchmark.selection import entry_of
 from benchmark.timing.roofline import NoRequest, measure_ceilings
 from zoo.hyper import HyperConv2d, conv2d_per_sample, normalize_filters
@@ -55,8 +55,7 @@ def main() -> None:
     options = parser.parse_args()
     height, width = map(int, options.frame.split("x"))
     # As ``infer`` does.
-    machine.keep_free_memory()
-    machine.use_one_heap()
+    set_heap(keep=True)
     limits = measure_ceilings(NoRequest())
     plain = torch.ones(64 << 20)
     read = plain.nbytes / median({"read": partial(torch.sum, plain)})["read"] / 1e9
@@ -97,7 +96,7 @@ def codes_of(subject: Subject) -> dict[HyperConv2d, Tensor]:
         found[layer] = F.adaptive_max_pool2d(args[1], layer.pool)
 
     hooks = [layer.register_forward_pre_hook(look) for layer in hyper_layers(subject.network)]
-    side = -(-max(64, subject.least) // subject.multiple) * subject.multiple
+    side = subject.side(64)
     with torch.inference_mode():
         subject.network(probe_planes(subject.channels, (side, side)))
     for hook in hooks:
@@ -178,7 +177,9 @@ def measure_burst(subject: Subject, size: tuple[int, int]) -> None:
     ways: dict[str, TileSize] = {"whole": "off", "tiles": (-(-size[0] // 2), -(-size[1] // 2))}
     print(f"  {f'frames of {size[0]}x{size[1]}':20} {'predicted':>10} {'first':>10} {'frozen':>10} {'ratio':>7}")
     for name, tile in ways.items():
-        predicted, frozen = (FullRunner(subject, tile, freeze_filters=freeze) for freeze in (False, True))
+        predicted, frozen = (
+            FullNetwork(subject, Conditions(tile=tile), freeze_filters=freeze) for freeze in (False, True)
+        )
         # What is decided once per size is no part of a frame's time.
         predicted(frames[0]), frozen.plan(frames[0])
         each, first, later = [], [], []
@@ -191,7 +192,7 @@ def measure_burst(subject: Subject, size: tuple[int, int]) -> None:
         print(f"  {name:20} {' '.join(f'{value:10.1f}' for value in times)} {times[2] / times[0]:7.2f}", flush=True)
 
 
-def seconds_of(runner: FullRunner, frame: Tensor) -> float:
+def seconds_of(runner: FullNetwork, frame: Tensor) -> float:
     """Return the time of one frame."""
     start = time.perf_counter()
     runner(frame)

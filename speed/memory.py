@@ -42,10 +42,11 @@ from typing import Any
 
 from benchmark.costs.prediction import predict
 from benchmark.costs.profiling import default_size
-from benchmark.fullres.deciding import plan_execution
+from benchmark.fullres.deciding import decide
+from benchmark.fullres.execution import Tiles
 from benchmark.fullres.files import map_input, new_array
-from benchmark.fullres.runner import subject_of
-from benchmark.fullres.tiles.choose import RESERVE_BYTES
+from benchmark.fullres.memory import RESERVE_BYTES, set_heap
+from benchmark.fullres.subject import subject_of
 from benchmark.fullres.tiles.run import Workers
 from benchmark.host import machine
 from benchmark.host.isolation import run_isolated
@@ -128,8 +129,7 @@ def tiles_of(name: str, side: int, workers: int, *, keep: bool) -> dict[str, flo
 
 def run_tiles(*, name: str, side: int, workers: int, keep: bool, emit: Callable[[Any], None]) -> dict[str, float]:
     """Run an image of 3x3 tiles as ``infer`` runs an array; return MB foreseen and added, and seconds."""
-    machine.keep_free_memory() if keep else machine.give_memory_back()
-    machine.use_one_heap()
+    set_heap(keep=keep)
     entry = entry_of(name, None, {})
     subject = subject_of(entry, entry.build(seed=0))
     with tempfile.TemporaryDirectory() as folder:
@@ -137,24 +137,22 @@ def run_tiles(*, name: str, side: int, workers: int, keep: bool, emit: Callable[
         with new_array(Path(folder, "in.npy"), shape) as array:
             array.tensor.uniform_()
         source = map_input(Path(folder, "in.npy"))
-        how = plan_execution(subject, source.tensor, tile=(side, side), output_bytes=0)
-        assert how.plan is not None
+        how = decide(subject, source.tensor, tile=(side, side), mapped_output=True)
+        assert isinstance(how, Tiles)
         assert how.need_bytes is not None
         need = how.need_bytes * workers // how.workers.count
         how = replace(how, workers=Workers(workers))
-        output = how.output_shape(source.tensor)
-        assert output is not None
         machine.return_free_memory()
         machine.reset_peak_resident()
         resting = machine.resident_bytes() or 0
         began = time.perf_counter()
-        with new_array(Path(folder, "out.npy"), output) as target:
+        with new_array(Path(folder, "out.npy"), how.output) as target:
 
             def forget() -> None:
                 source.forget()
                 target.forget()
 
-            how.run(source.tensor, target.tensor, after_tile=forget)
+            how.run(source.tensor, target.tensor, after_piece=forget)
         seconds = time.perf_counter() - began
         return {"need": need / 1e6, "added": ((machine.peak_resident_bytes() or 0) - resting) / 1e6, "seconds": seconds}
 

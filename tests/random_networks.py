@@ -8,24 +8,23 @@ that differs.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from random import Random
-from typing import Any
-from unittest import mock
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.conditions import Conditions
-from benchmark.fullres import deciding
-from benchmark.fullres.bands import plan as bands
+from benchmark.fullres.bands.plan import BandSizes
+from benchmark.fullres.deciding import decide
 from benchmark.fullres.enginepass import EnginePass
-from benchmark.fullres.tiles.choose import RESERVE_BYTES
+from benchmark.fullres.memory import RESERVE_BYTES, USUAL, Thresholds
+from benchmark.fullres.subject import Subject
 from benchmark.host import machine
 from tests.blocks import KINDS, conv
 from zoo.errors import UserError
@@ -145,9 +144,16 @@ class Verdict:
 
 
 def check(
-    seed: int, mode: str, sizes: Sequence[tuple[int, int, int]] = LARGE, tile: tuple[int, int] | None = None
+    seed: int,
+    mode: str,
+    sizes: Sequence[tuple[int, int, int]] = LARGE,
+    tile: tuple[int, int] | None = None,
+    small: int = USUAL.small_pixels,
 ) -> Verdict:
-    """Compare the network of ``seed`` in pieces with the whole image, on one of ``sizes`` (C, H, W)."""
+    """Compare the network of ``seed`` in pieces with the whole image, on one of ``sizes`` (C, H, W).
+
+    Images of up to ``small`` pixels go whole.
+    """
     draw = Random(-seed - 1)
     channels, height, width = draw.choice(sizes)
     planes = torch.rand(1, channels, height, width, generator=torch.Generator().manual_seed(seed))
@@ -155,12 +161,18 @@ def check(
         warnings.simplefilter("ignore")
         network = network_of(seed, channels)
     random = any(KINDS[name].runs for name in network.kinds)
-    found = compare(network, planes, mode, tile or draw.choice(TILES), random=random)
+    found = compare(network, planes, mode, tile or draw.choice(TILES), random=random, small=small)
     return replace(found, name=f"seed {seed} [{', '.join(network.kinds)}] at {channels}x{height}x{width}")
 
 
 def compare(
-    network: nn.Module, planes: Tensor, mode: str = "auto", tile: tuple[int, int] = (64, 72), *, random: bool = False
+    network: nn.Module,
+    planes: Tensor,
+    mode: str = "auto",
+    tile: tuple[int, int] = (64, 72),
+    *,
+    random: bool = False,
+    small: int = USUAL.small_pixels,
 ) -> Verdict:
     """Compare ``network`` on ``planes`` (N, C, H, W) in pieces with the whole; ``random``: only the shapes."""
     with warnings.catch_warnings():
@@ -169,7 +181,7 @@ def compare(
         with torch.inference_mode():
             whole = network.eval()(planes.clone())
         try:
-            pieces, text = _run(network, planes.clone(), mode, tile)
+            pieces, text = _run(network, planes.clone(), mode, tile, small)
         except UserError as error:
             refusable = mode != "auto" and str(error).strip()
             return Verdict("refused" if refusable else "failed", text=f"UserError: {error}")
@@ -190,42 +202,25 @@ def relative_difference(pieces: Tensor, whole: Tensor) -> float:
     return float((pieces - whole).abs().max()) / (float(whole.abs().max()) or 1.0)
 
 
-def _run(network: nn.Module, planes: Tensor, mode: str, tile: tuple[int, int]) -> tuple[Tensor, str]:
-    """Return the output by ``run_full`` and the text of how it went: the only call of what is tested here."""
-    texts: list[str] = []
-    plan_execution = deciding.plan_execution
-
-    def plan(*arguments: Any, **options: Any) -> Any:
-        how = plan_execution(*arguments, **options)
-        texts.append(how.text)
-        return how
-
-    with _small_pieces(), mock.patch.object(deciding, "plan_execution", plan):
-        if mode in ENGINES:
-            output = _run_by_engine(network, planes, mode, tile)
-        elif mode == "tile":
-            output = deciding.run_full(network, planes, tile=tile)
-        elif mode == "limit":
-            output = deciding.run_full(network, planes, memory_limit=_limit(planes))
-        else:
-            output = deciding.run_full(network, planes)
-    return output, f"{tile if mode == 'tile' else mode}: {' '.join(texts)}"
-
-
-def _run_by_engine(network: nn.Module, planes: Tensor, backend: str, tile: tuple[int, int]) -> Tensor:
-    """Return the output by an inference engine: in tiles of that size, or as ``infer`` decides where there are none."""
-    conditions = Conditions(backend=backend)
-    subject = deciding.Subject(network, planes.shape[1])
-    try:
-        how = deciding.plan_execution(subject, planes, tile=tile, by_torch=False)
-    except UserError:
-        how = deciding.plan_execution(subject, planes, by_torch=False)
-    return how.run(planes, forward=EnginePass(network, conditions, planes.shape[1], 64))
-
-
-def _small_pieces() -> contextlib.AbstractContextManager[Any]:
-    """Let bands be a few rows high on images of this size, too, and let no operator run whole for being small."""
-    return mock.patch.object(bands, "Sizes", return_value=bands.Sizes(strip_bytes=100_000, small_bytes=0))
+def _run(network: nn.Module, planes: Tensor, mode: str, tile: tuple[int, int], small: int) -> tuple[Tensor, str]:
+    """Return the output and the text of how it went."""
+    # Bands are a few rows high on images of this size, too, and no operator runs whole for being small.
+    thresholds = Thresholds(small_pixels=small, band_sizes=BandSizes(strip_bytes=100_000, small_bytes=0))
+    subject = Subject(network, planes.shape[1])
+    if mode in ENGINES:
+        subject = replace(subject, engine=EnginePass(subject, Conditions(backend=mode)))
+    way = partial(decide, subject, planes, thresholds=thresholds)
+    if mode in ENGINES:
+        try:
+            how = way(tile=tile)
+        except UserError:
+            # What cannot go in tiles goes as ``infer`` decides.
+            how = way()
+    elif mode == "tile":
+        how = way(tile=tile)
+    else:
+        how = way(memory_limit=_limit(planes) if mode == "limit" else None)
+    return how.run(planes), f"{tile if mode == 'tile' else mode}: {how.text}"
 
 
 def _limit(planes: Tensor) -> int:
@@ -244,12 +239,11 @@ def main() -> None:
     parser.add_argument("--verbose", action="store_true", help="print those that are equal, too")
     parser.add_argument("--small", action="store_true", help="images of about 150x190, and a threshold below them")
     arguments = parser.parse_args()
-    if arguments.small:
-        deciding.SMALL_PIXELS = 1
+    images = {"sizes": SMALL, "tile": (64, 72), "small": 1} if arguments.small else {}
     for mode in arguments.mode or MODES:
         found, ways = Counter[str](), Counter[str]()
         for seed in range(arguments.seed, arguments.seed + arguments.count):
-            verdict = check(seed, mode, SMALL if arguments.small else LARGE, (64, 72) if arguments.small else None)
+            verdict = check(seed, mode, **images)
             found[verdict.status] += 1
             ways.update(way for way in WAYS if f": {way}" in verdict.text)
             if arguments.verbose or verdict.status in ("different", "failed"):

@@ -6,6 +6,7 @@ import copy
 import random
 import weakref
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -15,20 +16,24 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from benchmark.counting.trace import trace
-from benchmark.fullres.bands.plan import Sizes
-from benchmark.fullres.bands.run import banded_peak_bytes, run_banded
+from benchmark.fullres.bands.plan import BandSizes, plan_bands
+from benchmark.fullres.bands.run import run_bands
 from zoo import create_model, list_models
 from zoo.card import get_card
 from zoo.errors import UserError
 
 # A few rows at a time, nothing whole that can be banded.
-STRIPS = Sizes(strip_bytes=20_000, small_bytes=0)
+STRIPS = BandSizes(strip_bytes=20_000, small_bytes=0)
 # The same rules of the same file; the small member is tested.
 SAME_LAYERS = {
     "hyperunet_32_16_2048", "hyperunet_32_32_2048", "hyperunet_64_32_2048", "hyperunet_8_32_4000", "hypervdn_21",
     "hypervdn_32", "plainunet_64", "plainunet_96", "unet", "vdn", "spade",
 }  # fmt: skip
 SMALL = {"awnet_4ch": {"blocks": (1, 1, 1, 1, 1)}}
+
+
+def banded(module: nn.Module, x: Tensor, sizes: BandSizes = STRIPS) -> Tensor:
+    return run_bands(module, x, plan_bands(module, x.shape, sizes))
 
 
 def network(name: str) -> nn.Module:
@@ -45,11 +50,11 @@ def planes(name: str, height: int, width: int) -> Tensor:
 def check(module: nn.Module, x: Tensor) -> None:
     """Assert that bands and whole image agree to 1e-6 beside the whole image's own float32 error."""
     before = x.clone()
-    banded, whole = run_banded(module, x, sizes=STRIPS), module(x.clone())
+    found, whole = banded(module, x), module(x.clone())
     exact = copy.deepcopy(module).double()(x.double())
     scale = float(exact.abs().max())
     own_error = float((whole - exact).abs().max()) / scale
-    assert float((banded - whole).abs().max()) / scale < 1e-6 + 3 * own_error
+    assert float((found - whole).abs().max()) / scale < 1e-6 + 3 * own_error
     assert torch.equal(x, before)
 
 
@@ -89,15 +94,15 @@ class _Live(TorchDispatchMode):
 @pytest.mark.parametrize("name", ["pynet", "awnet_4ch", "dped"])
 def test_live_tensors_stay_within_the_networks_own_peak(name: str) -> None:
     module, x = network(name), planes(name, 64, 96)
-    sizes = Sizes(strip_bytes=100_000, small_bytes=4096)
-    planned = banded_peak_bytes(module, x.shape, sizes)
+    sizes = BandSizes(strip_bytes=100_000, small_bytes=4096)
+    plan = plan_bands(module, x.shape, sizes)
     with _Live([x, *module.parameters(), *module.buffers()]) as live:
-        run_banded(module, x, sizes=sizes)
+        run_bands(module, x, plan)
     own = trace(network(name).to("meta"), x.to("meta")).peak_activation_bytes
     held = live.peak + x.nbytes
     assert held <= 1.2 * own
     # Strips are estimated: at this size they are a large part of the whole.
-    assert held <= 1.25 * planned
+    assert held <= 1.25 * plan.peak_bytes
 
 
 def test_statistics_survive_an_offset_that_dwarfs_the_spread() -> None:
@@ -111,28 +116,20 @@ def test_statistics_survive_an_offset_that_dwarfs_the_spread() -> None:
 
     x = 1000 + torch.rand(1, 3, 40, 50, generator=torch.Generator().manual_seed(0))
     exact = Offset()(x.double())
-    banded = run_banded(Offset(), x, sizes=STRIPS).double()
+    found = banded(Offset(), x).double()
     # The mean itself is rounded to float32: 3e-5 of 1000, over a spread of 0.29.
-    assert float((banded - exact).abs().max()) < 2 * float((Offset()(x).double() - exact).abs().max()) + 1e-6
-
-
-def test_a_limit_below_the_plan_is_refused_with_what_is_needed() -> None:
-    module, x = network("dped"), planes("dped", 64, 64)
-    needed = banded_peak_bytes(module, x.shape)
-    with pytest.raises(UserError, match=f"needs {needed / 2**20:.0f} MiB"):
-        run_banded(module, x, memory_limit=needed - 1)
-    assert run_banded(module, x, memory_limit=needed).shape == (1, 3, 128, 128)
+    assert float((found - exact).abs().max()) < 2 * float((Offset()(x).double() - exact).abs().max()) + 1e-6
 
 
 def test_samples_are_run_one_by_one_into_the_given_tensor() -> None:
     module = network("unet_w8")
     x = torch.cat([planes("unet_w8", 32, 48), 1 - planes("unet_w8", 32, 48)])
     out = torch.empty(2, 3, 64, 96)
-    seen: list[tuple[int, int]] = []
-    assert run_banded(module, x, out=out, sizes=STRIPS, progress=lambda *at: seen.append(at)) is out
+    plan, advance = plan_bands(module, x.shape, STRIPS), Mock()
+    assert run_bands(module, x, plan, out, advance=advance) is out
     with torch.no_grad():
         torch.testing.assert_close(out, module(x), rtol=0, atol=1e-6)
-    assert seen[-1] == (len(seen), len(seen))
+    assert advance.call_count == 2 * len(plan.steps)
 
 
 @pytest.mark.parametrize("seed", [3, 7])
@@ -140,7 +137,7 @@ def test_inference_mode_changes_nothing(seed: int) -> None:
     x = torch.rand(1, 6, 16, 14)
     with torch.inference_mode():
         module = _Random(seed).eval()
-        torch.testing.assert_close(run_banded(module, x, sizes=STRIPS), module(x), rtol=0, atol=1e-5)
+        torch.testing.assert_close(banded(module, x), module(x), rtol=0, atol=1e-5)
 
 
 def test_a_network_that_looks_at_values_is_refused() -> None:
@@ -149,7 +146,7 @@ def test_a_network_that_looks_at_values_is_refused() -> None:
             return x if bool((x > 0).any()) else -x
 
     with pytest.raises(UserError, match="looks at the values"):
-        run_banded(Branching(), torch.rand(1, 3, 8, 8))
+        plan_bands(Branching(), (1, 3, 8, 8))
 
 
 class _Random(nn.Module):

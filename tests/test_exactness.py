@@ -14,18 +14,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.fullres import deciding
-from benchmark.fullres.deciding import run_full
+from benchmark.conditions import TileSize
+from benchmark.fullres.deciding import decide
+from benchmark.fullres.memory import Thresholds
+from benchmark.fullres.subject import Subject
 from tests.blocks import Block, conv
 from tests.random_networks import compare
 from zoo.errors import UserError
 
+# Larger images go in pieces.
+SMALL_PIXELS = 100 * 100
+
 
 @pytest.fixture(autouse=True)
-def _small_images_in_pieces(monkeypatch) -> None:
+def _one_thread() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    monkeypatch.setattr(deciding, "SMALL_PIXELS", 100 * 100)
 
 
 def planes(height: int = 131, width: int = 117, channels: int = 4, images: int = 1) -> Tensor:
@@ -36,10 +40,15 @@ def exact(function: Callable[[Any, Tensor], Tensor], x: Tensor | None = None, **
     """Assert that ``function(self, x)`` gives the whole image's values by default, and in tiles these or a refusal."""
     x = planes() if x is None else x
     network = Block(function, **{"conv": conv(4), **parts})
-    by_default = compare(network, x)
+    by_default = compare(network, x, small=SMALL_PIXELS)
     assert by_default.status == "equal", by_default
-    in_tiles = compare(network, x, "tile", (48, 64))
+    in_tiles = compare(network, x, "tile", (48, 64), small=SMALL_PIXELS)
     assert in_tiles.status in ("equal", "refused"), in_tiles
+
+
+def run(network: Block, x: Tensor, tile: TileSize) -> Tensor:
+    subject = Subject(network.eval(), x.shape[1])
+    return decide(subject, x, tile=tile, thresholds=Thresholds(small_pixels=SMALL_PIXELS)).run(x)
 
 
 # Paddings and in-place operators.
@@ -313,7 +322,7 @@ def test_a_layer_registered_twice_is_exact() -> None:
 )  # fmt: skip
 def test_an_output_that_is_no_image_is_one_clear_line(network, said: str, tile, size: tuple[int, int]) -> None:
     with pytest.raises(UserError, match=said) as raised:
-        run_full(Block(network, conv=conv(4)), planes(*size), tile=tile)
+        run(Block(network, conv=conv(4)), planes(*size), tile)
     assert "\n" not in str(raised.value)
 
 
@@ -327,4 +336,4 @@ def test_a_network_that_counts_its_passes_is_refused_tiles_by_the_counter() -> N
         return self.conv(x) * self.passes
 
     with pytest.raises(UserError, match="changes the network's attribute passes"):
-        run_full(Block(counted, conv=conv(4)).eval(), planes(), tile=(48, 64))
+        run(Block(counted, conv=conv(4)), planes(), (48, 64))

@@ -8,7 +8,9 @@ import random
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -16,18 +18,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmark.conditions import Conditions
+from benchmark.fullres.bands.plan import BandSizes
 from benchmark.fullres.bf16 import filters_in_bf16
-from benchmark.fullres.deciding import plan_execution, run_full
-from benchmark.fullres.execution import Subject
+from benchmark.fullres.deciding import decide
+from benchmark.fullres.execution import Tiles
 from benchmark.fullres.files import new_array
 from benchmark.fullres.hyper import dissect, hyper_layers, release_filters
-from benchmark.fullres.runner import FullRunner
-from benchmark.fullres.tiles.plan import make_plan
-from benchmark.fullres.tiles.receptive import find_reception
+from benchmark.fullres.memory import Thresholds
+from benchmark.fullres.network import FullNetwork
+from benchmark.fullres.subject import Subject
+from benchmark.fullres.tiles.plan import plan_tiles
+from benchmark.fullres.tiles.receptive import Reception
 from benchmark.fullres.tiles.run import Workers, run_tiled
 from benchmark.fullres.tiles.spans import Span
 from benchmark.host import machine
 from benchmark.replacing import partial_of
+from benchmark.reporting import Reporter
+from benchmark.running.inference import infer
 from zoo import create_model, get_card, list_models
 from zoo.errors import UserError
 
@@ -64,6 +72,10 @@ def build(name: str) -> nn.Module:
     return network
 
 
+def reception_of(network: nn.Module, channels: int, size: tuple[int, int]) -> Reception:
+    return dissect(network, channels, size).forward
+
+
 def assert_same(tiled: Tensor, whole: Tensor) -> None:
     assert tiled.shape == whole.shape
     largest = max(1.0, whole.abs().max().item())
@@ -82,8 +94,8 @@ def test_tiles_equal_the_whole_image(name: str) -> None:
         with torch.inference_mode():
             whole = network(planes)
         subject = Subject(network, spec.channels, spec.multiple, spec.min_size, trusted=True)
-        how = plan_execution(subject, planes, tile=tile)
-        assert how.plan is not None
+        how = decide(subject, planes, tile=tile)
+        assert isinstance(how, Tiles)
         assert_same(how.run(planes), whole)
 
 
@@ -96,13 +108,13 @@ def test_networks_that_see_the_whole_image_are_refused_by_name(name: str) -> Non
         network = card.build().eval()
     subject = Subject(network, card.input.channels, card.input.multiple, card.input.min_size, card.global_ops)
     with pytest.raises(UserError, match="see the whole image"):
-        plan_execution(subject, planes, tile=(16, 16))
+        decide(subject, planes, tile=(16, 16))
 
 
 @pytest.mark.parametrize(("name", "side"), [("plainunet_8", 96), ("vdn_w8", 160), ("unet_w8", 320)])
 def test_gradients_stay_within_the_receptive_field_and_reach_its_ends(name: str, side: int) -> None:
     spec, network = get_card(name).input, build(name)
-    reception = find_reception(network, spec.channels, (side, side))
+    reception = reception_of(network, spec.channels, (side, side))
     network.double()
     assert reception.reach is not None
     span = reception.reach[0]
@@ -126,7 +138,7 @@ def test_gradients_stay_within_the_receptive_field_and_reach_its_ends(name: str,
 
 def test_spans_of_a_convolution_behind_a_pooling() -> None:
     network = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(1, 1, 5, padding=2))
-    reception = find_reception(network, 1, (64, 64))
+    reception = reception_of(network, 1, (64, 64))
     # Element i of the output: pooled elements i-2 .. i+2, rows 2i-4 .. 2i+5, one more on both sides.
     assert reception.reach == (Span(Fraction(2), Fraction(-5), Fraction(6)),) * 2
     assert reception.multiple == (2, 2)
@@ -151,7 +163,7 @@ def test_other_paddings_and_shapes_are_exact_too() -> None:
     network, planes = Padded().eval(), torch.rand(2, 3, 67, 45)
     with torch.inference_mode():
         whole = network(planes)
-    assert_same(run_full(network, planes, tile=(20, 9)), whole)
+    assert_same(decide(Subject(network, 3), planes, tile=(20, 9)).run(planes), whole)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +171,7 @@ def test_other_paddings_and_shapes_are_exact_too() -> None:
 )
 def test_any_number_of_workers_gives_the_same_output(workers: Workers) -> None:
     network, planes = build("plainunet_8"), torch.rand(1, 4, 128, 96)
-    plan = make_plan(find_reception(network, 4, (128, 96)), (32, 48))
+    plan = plan_tiles(Subject(network, 4), reception_of(network, 4, (128, 96)), (32, 48))
     threads, seen = torch.get_num_threads(), []
     with torch.inference_mode():
         whole = network(planes)
@@ -170,7 +182,7 @@ def test_any_number_of_workers_gives_the_same_output(workers: Workers) -> None:
 
 def test_an_interruption_ends_after_the_tiles_under_way() -> None:
     network, planes = build("plainunet_8"), torch.rand(1, 4, 128, 128)
-    plan = make_plan(find_reception(network, 4, (128, 128)), (16, 16))
+    plan = plan_tiles(Subject(network, 4), reception_of(network, 4, (128, 128)), (16, 16))
     done: list[int] = []
 
     def forward(crop: Tensor) -> Tensor:
@@ -194,21 +206,21 @@ def test_the_embeddings_of_a_hyperunet_take_one_pass_and_those_of_a_hypervdn_one
 
 def test_filters_are_released_after_a_failure() -> None:
     network, planes = build("hyperunet_8_8_64"), torch.rand(1, 4, 64, 64)
-    subject = Subject(network, 4, 4, 32, trusted=True)
-    how = plan_execution(subject, planes, tile=(32, 32))
 
     def fail(crop: Tensor) -> Tensor:
         raise RuntimeError("broken engine")
 
+    how = decide(Subject(network, 4, 4, 32, trusted=True, engine=fail), planes, tile=(32, 32))
     with pytest.raises(RuntimeError, match="broken engine"):
-        how.run(planes, forward=fail)
+        how.run(planes)
     assert all(layer.fixed_filters is None for layer in hyper_layers(network))
 
 
 def test_frozen_filters_are_those_of_the_first_image() -> None:
     network = build("hyperunet_8_8_64")
     first, second = torch.rand(1, 4, 64, 48), 0.3 * torch.rand(1, 4, 48, 64)
-    runner = FullRunner(Subject(network, 4, 4, 32, trusted=True), tile=(16, 16), freeze_filters=True)
+    subject = Subject(network, 4, 4, 32, trusted=True)
+    runner = FullNetwork(subject, Conditions(tile=(16, 16)), freeze_filters=True)
     output = runner(first), runner(second)
     filters = {layer: layer.fixed_filters for layer in hyper_layers(network)}
     release_filters(network)
@@ -261,10 +273,11 @@ class Shrinking(nn.Module):
     ],
 )
 def test_networks_whose_tiles_would_differ_are_refused(network: nn.Module, message: str) -> None:
+    planes = torch.rand(1, 3, 64, 64)
     with pytest.raises(UserError, match=message):
-        run_full(network, torch.rand(1, 3, 64, 64), tile=(16, 16))
+        decide(Subject(network, 3), planes, tile=(16, 16))
     # Nobody asked for tiles: the whole image is run.
-    assert run_full(network, torch.rand(1, 3, 64, 64)).shape[1] == 3
+    assert decide(Subject(network, 3), planes).run(planes).shape[1] == 3
 
 
 def test_approximate_tiles_measure_their_seams() -> None:
@@ -272,10 +285,12 @@ def test_approximate_tiles_measure_their_seams() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.InstanceNorm2d(4), nn.Conv2d(4, 3, 3, padding=1)).eval()
     planes = torch.rand(1, 3, 96, 320) * torch.linspace(0, 1, 320)
     notes: list[str] = []
-    runner = FullRunner(Subject(network, 3), tile=(32, 32), approximate=True)
-    runner.reporter.note = notes.append  # type: ignore[method-assign]
+    reporter = Reporter()
+    reporter.note = notes.append  # type: ignore[method-assign]
+    runner = FullNetwork(Subject(network, 3), Conditions(tile=(32, 32), approximate=True), reporter=reporter)
     output = runner(planes)
-    seams = runner.plan(planes).seams
+    (tiling,) = runner.tilings("scores")
+    seams = tiling.seams
     with torch.inference_mode():
         largest = (output - network(planes)).abs().max().item()
     assert seams is not None
@@ -287,7 +302,7 @@ def test_approximate_tiles_measure_their_seams() -> None:
 def test_a_limit_below_the_smallest_tile_says_what_is_needed() -> None:
     network = build("plainunet_8")
     with pytest.raises(UserError, match=r"needs at least \d+MiB here"):
-        run_full(network, torch.rand(1, 4, 256, 256), memory_limit=1 << 20, multiple=4, least=32)
+        decide(Subject(network, 4, multiple=4, least=32), torch.rand(1, 4, 256, 256), memory_limit=1 << 20)
 
 
 def test_infer_writes_arrays_tile_by_tile(zoo_bench, tmp_path) -> None:
@@ -441,23 +456,62 @@ def raising(code: int):
     return fail
 
 
-def test_large_images_go_in_bands_through_networks_that_see_the_whole_image(monkeypatch) -> None:
+def test_large_images_go_in_bands_through_networks_that_see_the_whole_image() -> None:
     network = create_model("dped").eval()
     planes = torch.rand(1, 4, 256, 256, generator=torch.Generator().manual_seed(0))
-    subject = Subject(network, 4, trusted=True, global_ops=get_card("dped").global_ops)
-    assert plan_execution(subject, planes).mode == "whole"
-    monkeypatch.setattr("benchmark.fullres.deciding.SMALL_PIXELS", 0)
-    assert plan_execution(subject, planes, by_torch=False).mode == "whole"
-    how = plan_execution(subject, planes)
-    assert (how.mode, how.plan) == ("bands", None)
+    subject, small = Subject(network, 4, trusted=True, global_ops=get_card("dped").global_ops), Thresholds(0)
+    assert decide(subject, planes).mode == "whole"
+    assert decide(replace(subject, engine=network), planes, thresholds=small).mode == "whole"
+    # Bands of all rows at once take as much as the whole image.
+    tall = Thresholds(0, band_sizes=BandSizes(strip_bytes=1 << 50))
+    assert decide(subject, planes, thresholds=tall).mode == "whole"
+    how = decide(subject, planes, thresholds=small)
+    assert how.mode == "bands"
     assert "in bands" in how.text
-    # No plan for bands, or one that takes as much as the whole image.
-    for least in (None, 1 << 50):
-        with monkeypatch.context() as patch:
-            patch.setattr("benchmark.fullres.deciding._Decision._banded_bytes", lambda self, least=least: least)
-            assert plan_execution(subject, planes).mode == "whole"
     with torch.inference_mode():
         torch.testing.assert_close(how.run(planes), network(planes), rtol=0, atol=1e-5)
-    monkeypatch.setattr("benchmark.fullres.deciding._Decision._whole_bytes", lambda self: 1 << 50)
     with pytest.raises(UserError, match=r"needs .*MiB in bands, and .*--approximate"):
-        plan_execution(subject, planes, memory_limit=1 << 20)
+        decide(subject, planes, memory_limit=1 << 20)
+
+
+def test_bands_say_how_far_they_are() -> None:
+    network, planes = (
+        nn.Sequential(nn.Conv2d(4, 4, 3), nn.InstanceNorm2d(4), nn.Conv2d(4, 4, 3)),
+        torch.rand(2, 4, 64, 64),
+    )
+    thresholds = Thresholds(0, band_sizes=BandSizes(strip_bytes=10_000, small_bytes=0))
+    how = decide(Subject(network, 4, trusted=True, global_ops=("norm",)), planes, thresholds=thresholds)
+    assert how.mode == "bands"
+    advance = Mock()
+    how.run(planes, advance=advance)
+    # One step for each operator and image.
+    assert advance.call_count == how.steps >= 4
+
+
+def test_large_images_go_whole_where_there_is_no_plan_for_bands() -> None:
+    class Branching(nn.InstanceNorm2d):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) if bool((x > 0).any()) else x
+
+    subject = Subject(Branching(4), 4, trusted=True, global_ops=("instance norm",))
+    assert decide(subject, torch.rand(1, 4, 64, 64), thresholds=Thresholds(0)).mode == "whole"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, []),
+        ({"memory_limit": 1 << 33}, ["use_one_heap", "give_large_blocks_back"]),
+        ({"memory_limit": 1 << 33, "own_process": True}, ["use_one_heap", "give_large_blocks_back"]),
+        ({"own_process": True}, ["use_one_heap", "keep_free_memory"]),
+    ],
+)
+def test_infer_keeps_freed_memory_only_in_a_process_of_its_own_and_without_a_limit(
+    tmp_path, monkeypatch, given: dict, told: list[str]
+) -> None:
+    found: list[str] = []
+    for name in ("use_one_heap", "keep_free_memory", "give_large_blocks_back", "give_memory_back"):
+        monkeypatch.setattr(machine, name, lambda name=name: found.append(name))
+    np.save(tmp_path / "x.npy", np.zeros((1, 3, 32, 32), np.float32))
+    infer("identity", [tmp_path / "x.npy"], tmp_path / "o", **given)
+    assert found == told

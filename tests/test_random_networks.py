@@ -8,10 +8,11 @@ from random import Random
 import pytest
 import torch
 
-from benchmark.fullres import deciding
 from tests.blocks import KINDS
 from tests.random_networks import ENGINES, LARGE, SMALL, check, kinds_of, network_of, relative_difference
 
+# Larger images go in pieces.
+SMALL_PIXELS = 100 * 100
 # Each kind alone, and some among others.
 ALONE, MIXED = range(len(KINDS)), range(len(KINDS), 3 * len(KINDS), 17)
 
@@ -25,17 +26,11 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture
-def small(monkeypatch) -> None:
-    """Let small images go in pieces."""
-    monkeypatch.setattr(deciding, "SMALL_PIXELS", 100 * 100)
-
-
 @pytest.mark.parametrize(
     "seed", [*ALONE[::2], *MIXED, *(pytest.param(seed, marks=pytest.mark.slow) for seed in ALONE[1::2])], ids=ids
 )
-def test_each_kind_in_pieces_equals_the_whole(seed: int, small) -> None:
-    verdict = check(seed, "auto", SMALL)
+def test_each_kind_in_pieces_equals_the_whole(seed: int) -> None:
+    verdict = check(seed, "auto", SMALL, small=SMALL_PIXELS)
     assert verdict.status == "equal", verdict
 
 
@@ -63,9 +58,9 @@ def test_large_images_in_tiles_or_under_a_limit_equal_the_whole_or_are_refused(s
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(0, 3 * len(KINDS), 17), ids=ids)
 @pytest.mark.parametrize("engine", ENGINES)
-def test_engines_in_pieces_equal_the_whole_or_refuse(seed: int, engine: str, small) -> None:
+def test_engines_in_pieces_equal_the_whole_or_refuse(seed: int, engine: str) -> None:
     pytest.importorskip(engine)
-    verdict = check(seed, engine, SMALL, (64, 72))
+    verdict = check(seed, engine, SMALL, (64, 72), SMALL_PIXELS)
     assert verdict.status in ("equal", "refused"), verdict
 
 

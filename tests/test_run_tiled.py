@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,9 +15,10 @@ from benchmark.conditions import Conditions, Limits
 from benchmark.config import read_settings
 from benchmark.costs.prediction import predict
 from benchmark.fullres.hyper import hyper_layers
-from benchmark.fullres.needing import least_need
-from benchmark.fullres.network import TiledNetwork
-from benchmark.fullres.runner import subject_of
+from benchmark.fullres.memory import RESERVE_BYTES, Memory, Thresholds, least_need
+from benchmark.fullres.network import FullNetwork
+from benchmark.fullres.subject import subject_of
+from benchmark.host import machine
 from benchmark.leaderboard import boards, row_name
 from benchmark.measured import Ceilings
 from benchmark.placing import check
@@ -115,21 +117,24 @@ def test_rows_in_tiles_have_names_of_their_own_and_say_how_they_were_cut(tmp_pat
     assert any(note.startswith("local, tiles 16x8: scores at 4x32x32: tiles: 8 tiles") for note in quality.notes)
 
 
-def test_what_auto_takes_is_named(tmp_path, monkeypatch) -> None:
+def test_what_auto_takes_is_named(tmp_path) -> None:
     limited = {"conditions": Conditions(tile="auto"), "limits": Limits(memory_bytes=8 << 30)}
     quick = {"models": "local", "isolate": False, **limited, "sizes": []}
     result = only(run_as_users_do("tiny", out=tmp_path / "strips", **quick))
     (how,) = result.tilings
     assert (how.mode, how.tile) == ("strips", None)
     assert any("strips: " in note for note in boards([result], "tiny")[0].notes)
-    # Tiles have a size that gives them again.
-    monkeypatch.setattr("benchmark.fullres.deciding.find_strips", lambda *_: None)
-    result = only(run_as_users_do("tiny", out=tmp_path / "tiles", **quick))
+    assert result.phases["tiles"] > 0
+    # Tiles, which an engine gets, have a size that gives them again.
+    entry = entry_of("local", None, {})
+    subject = replace(subject_of(entry, entry.build()), engine=Local())
+    network = FullNetwork(subject, Conditions(tile="auto"), thresholds=Thresholds(small_pixels=0))
+    network(torch.rand(how.input_shape))
+    result = result.model_copy(update={"tilings": network.tilings("scores")})
     (how,) = result.tilings
     assert how.tile is not None
     (note,) = [note for note in boards([result], "tiny")[0].notes if "scores at" in note]
     assert f"(--tile {how.tile[0]}x{how.tile[1]})" in note
-    assert result.phases["tiles"] > 0
 
 
 def test_a_limit_is_no_part_of_the_key_but_tiles_are(tmp_path) -> None:
@@ -223,8 +228,8 @@ def test_a_run_that_finds_all_images_done_says_its_tiles_again(tmp_path) -> None
 def test_an_interruption_leaves_the_images_before_it_and_no_filters(tmp_path, monkeypatch) -> None:
     from benchmark.fullres import execution
 
-    made: list[TiledNetwork] = []
-    original, plain = execution.run_tiled, TiledNetwork.__init__
+    made: list[FullNetwork] = []
+    original, plain = execution.run_tiled, FullNetwork.__init__
     images: list[int] = []
 
     def keep(self, *arguments, **more) -> None:
@@ -241,7 +246,7 @@ def test_an_interruption_leaves_the_images_before_it_and_no_filters(tmp_path, mo
 
         return original(*arguments, advance=stop, **more)
 
-    monkeypatch.setattr(TiledNetwork, "__init__", keep)
+    monkeypatch.setattr(FullNetwork, "__init__", keep)
     monkeypatch.setattr(execution, "run_tiled", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run("zrr", models="hyperunet_8_8_64", tile="96x96", limit=3, metrics=["psnr[rgb]"], out=tmp_path)
@@ -361,16 +366,17 @@ def test_an_engine_compiles_for_every_crop_before_the_first_pass(name: str) -> N
 
 
 @engines
-def test_bands_are_not_run_by_torch_in_an_engines_name(monkeypatch) -> None:
-    monkeypatch.setattr("benchmark.fullres.deciding.SMALL_PIXELS", 0)
-    for backend, mode in (("torch", "bands"), ("openvino", "whole")):
-        network = Job(model="dped", conditions=Conditions(backend=backend, tile="auto")).network()
-        network._plan(torch.rand(1, 4, 256, 256))
-        assert network.tilings("time")[0].mode == mode
-    monkeypatch.setattr("benchmark.fullres.deciding._Decision._whole_bytes", lambda self: 1 << 50)
-    limited = Job(model="dped", conditions=Conditions(backend="openvino", tile="auto"), memory_limit=8 << 30).network()
+def test_bands_are_not_run_by_torch_in_an_engines_name() -> None:
+    entry, planes, thresholds = entry_of("dped", None, {}), torch.rand(1, 4, 512, 512), Thresholds(small_pixels=0)
+    subject, by_engine = subject_of(entry, entry.build()), Conditions(backend="openvino", tile="auto")
+    bands = FullNetwork(subject, Conditions(tile="auto"), thresholds=thresholds).plan(planes)
+    assert bands.mode == "bands"
+    assert FullNetwork(subject, by_engine, thresholds=thresholds).plan(planes).mode == "whole"
+    # A limit that has room for bands, and not for the whole image.
+    memory = Memory(subject=subject, planes=planes)
+    limit = machine.resident_bytes() + RESERVE_BYTES + (bands.need_bytes + memory.whole_bytes) // 2
     with pytest.raises(TileError, match="only torch runs bands; use --backend torch"):
-        limited._plan(torch.rand(1, 4, 256, 256))
+        FullNetwork(subject, by_engine, limit).plan(planes)
 
 
 # Bad input.

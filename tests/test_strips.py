@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from unittest.mock import Mock
 
 import pytest
@@ -10,43 +11,39 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.fullres.deciding import plan_execution, run_full
-from benchmark.fullres.execution import Execution, Subject
+from benchmark.fullres import execution
+from benchmark.fullres.deciding import decide
+from benchmark.fullres.execution import Execution, Tiles
 from benchmark.fullres.hyper import hyper_layers
-from benchmark.fullres.runner import FullRunner, subject_of
-from benchmark.fullres.strips import descent
+from benchmark.fullres.memory import Thresholds
+from benchmark.fullres.strips.choose import USUAL_PART, choose_strips
 from benchmark.fullres.strips.plan import graph_of, plan_strips
+from benchmark.fullres.subject import Subject, subject_of
 from benchmark.selection import entry_of
 from tests.test_fullres import EXACT, assert_same, build
 from zoo import create_model, get_card
 from zoo.errors import UserError
 
-
-@pytest.fixture(autouse=True)
-def _small_images_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmark.fullres.deciding.SMALL_PIXELS", 0)
-    # A network with filters goes whole where it would take many passes and memory is plenty.
-    monkeypatch.setattr("benchmark.fullres.deciding._Decision._whole_fits", lambda self: False)
+# Small images go in pieces too, and so does a hyper-network whose filters take many passes.
+SMALL = Thresholds(small_pixels=0, most_passes=99)
 
 
-def execution(network: nn.Module, name: str, planes: Tensor, **given: bool) -> Execution:
-    spec = get_card(name).input
-    subject = Subject(network, spec.channels, spec.multiple, spec.min_size, trusted=True)
-    return plan_execution(subject, planes, **given)
+def plan(subject: Subject, planes: Tensor, rows: int | None = None) -> Execution:
+    return decide(subject, planes, thresholds=replace(SMALL, strip_rows=(rows,)) if rows else SMALL)
 
 
 @pytest.mark.parametrize("name", EXACT)
-def test_strips_equal_the_whole_image(name: str, monkeypatch) -> None:
+def test_strips_equal_the_whole_image(name: str) -> None:
     spec, draw = get_card(name).input, random.Random(name)
     network = build(name)
     low, high = max(1, -(-spec.min_size // spec.multiple)), max(2, 200 // spec.multiple)
+    subject = Subject(network, spec.channels, spec.multiple, spec.min_size, trusted=True)
     for rows in (draw.randint(1, 9), 24):
-        monkeypatch.setattr(descent, "ROWS", (rows,))
         size = (spec.multiple * draw.randint(low, high), spec.multiple * draw.randint(low, high))
         planes = torch.rand(1, spec.channels, *size)
         with torch.inference_mode():
             whole = network(planes)
-        how = execution(network, name, planes)
+        how = plan(subject, planes, rows)
         assert "strips" in how.mode or name == "identity"
         advance = Mock()
         assert_same(how.run(planes, advance=advance), whole)
@@ -73,13 +70,14 @@ def test_other_paddings_and_shapes_are_exact_too() -> None:
     network, planes = Padded().eval(), torch.rand(2, 3, 67, 45)
     with torch.inference_mode():
         whole = network(planes)
-    assert plan_execution(Subject(network, 3), planes).mode == "strips"
-    assert_same(run_full(network, planes), whole)
+    how = plan(Subject(network, 3), planes)
+    assert how.mode == "strips"
+    assert_same(how.run(planes), whole)
 
 
-def assert_strips_equal(network: nn.Module, *, multiple: int) -> None:
+def assert_strips_equal(network: nn.Module, rows: int, *, multiple: int) -> None:
     planes = torch.randn(1, 3, 48, 40)
-    how = plan_execution(Subject(network.eval(), 3, multiple=multiple), planes)
+    how = plan(Subject(network.eval(), 3, multiple=multiple), planes, rows)
     assert how.mode == "strips"
     with torch.inference_mode():
         assert_same(how.run(planes), network(planes))
@@ -109,17 +107,16 @@ class Resized(nn.Module):
 
 @pytest.mark.parametrize(("width", "last"), [(12, 2), (4, 2), (12, 3)])
 @pytest.mark.parametrize("rows", [1, 2, 3, 5, 8, 16])
-def test_resizing_pooling_and_shuffling_are_exact_strip_by_strip(width: int, last: int, rows: int, monkeypatch) -> None:
-    monkeypatch.setattr(descent, "ROWS", (rows,))
+def test_resizing_pooling_and_shuffling_are_exact_strip_by_strip(width: int, last: int, rows: int) -> None:
     torch.manual_seed(0)
-    assert_strips_equal(Resized(width, last), multiple=8)
+    assert_strips_equal(Resized(width, last), rows, multiple=8)
 
 
 @pytest.mark.parametrize("name", ["hyperunet_8_8_64", "hypervdn_8", "vdn_w8"])
 def test_registered_networks_go_in_strips_although_their_filters_see_the_whole_image(name: str) -> None:
     entry = entry_of(name, None, {})
     subject = subject_of(entry, entry.build())
-    how = plan_execution(subject, torch.rand(1, subject.channels, 64, 64))
+    how = plan(subject, torch.rand(1, subject.channels, 64, 64))
     assert how.mode == ("strips" if name == "vdn_w8" else "filters, then strips")
 
 
@@ -129,7 +126,7 @@ def test_values_that_are_no_number_stay_where_the_whole_image_has_them() -> None
     network = nn.Sequential(nn.MaxPool2d(3, 2, 1), nn.Conv2d(3, 8, 1), nn.Upsample(scale_factor=2, mode="nearest"))
     with torch.inference_mode():
         whole = network(planes)
-    how = plan_execution(Subject(network, 3, multiple=2), planes)
+    how = plan(Subject(network, 3, multiple=2), planes)
     assert how.mode == "strips"
     found = how.run(planes)
     assert torch.equal(found.isnan(), whole.isnan())
@@ -152,10 +149,9 @@ class Thinned(nn.Module):
 
 
 @pytest.mark.parametrize("rows", [2, 4, 6, 16])
-def test_pooling_of_other_shapes_is_exact_and_leaves_what_it_reads_alone(rows: int, monkeypatch) -> None:
-    monkeypatch.setattr(descent, "ROWS", (rows,))
+def test_pooling_of_other_shapes_is_exact_and_leaves_what_it_reads_alone(rows: int) -> None:
     torch.manual_seed(0)
-    assert_strips_equal(Thinned(), multiple=2)
+    assert_strips_equal(Thinned(), rows, multiple=2)
 
 
 def test_windows_hold_a_few_rows_and_not_the_image() -> None:
@@ -168,43 +164,40 @@ def test_windows_hold_a_few_rows_and_not_the_image() -> None:
 
 
 def test_a_budget_below_the_thinnest_strips_leaves_tiles() -> None:
-    assert descent.find_strips(build("vdn"), 3, (128, 128), 1 << 10, 1 << 30) is None
-    assert descent.find_strips(build("vdn"), 3, (128, 128), 1 << 30, 1 << 30) is not None
+    for budget, fits in ((1 << 10, False), (1 << 30, True)):
+        assert (choose_strips(build("vdn"), (1, 3, 128, 128), budget, 1 << 30).peak_bytes <= budget) is fits
 
 
 def test_strips_have_more_rows_where_the_whole_image_would_take_more() -> None:
     network = create_model("plainunet_64").eval()
-    few, some = (descent.find_strips(network, 4, (512, 2000), 1 << 40, whole) for whole in (0.0, 3 << 30))
-    assert few is not None
-    assert some is not None
-    assert few.plan.strips > some.plan.strips
-    assert few.plan.peak_bytes < some.plan.peak_bytes <= descent.USUAL_PART * (3 << 30)
+    few, some = (choose_strips(network, (1, 4, 512, 2000), 1 << 40, whole) for whole in (0.0, 3 << 30))
+    assert few.strips > some.strips
+    assert few.peak_bytes < some.peak_bytes <= USUAL_PART * (3 << 30)
 
 
-def test_an_engine_gets_tiles_of_one_size_and_filters_found_in_strips(monkeypatch) -> None:
+def test_an_engine_gets_tiles_of_one_size_and_filters_found_in_strips() -> None:
     network, planes = build("hyperunet_8_8_64"), torch.rand(1, 4, 512, 128)
-    runner = FullRunner(Subject(network, 4, 4, 32, trusted=True), forward=network)
-    monkeypatch.setattr("benchmark.fullres.deciding.USUAL_BYTES", 2 << 20)
-    how = runner.plan(planes)
-    assert (how.mode, how.strips) == ("filters, then tiles", None)
+    subject = Subject(network, 4, 4, 32, trusted=True, engine=network)
+    how = decide(subject, planes, thresholds=replace(SMALL, usual_bytes=2 << 20))
+    assert isinstance(how, Tiles)
+    assert how.mode == "filters, then tiles"
     assert how.filters is not None
-    assert how.plan is not None
     assert len(how.plan.rows.pieces) > 2
     assert len({tile.crop_size for tile in how.plan}) == 1
     with torch.inference_mode():
-        assert_same(runner(planes), network(planes))
+        assert_same(how.run(planes), network(planes))
 
 
 def test_strips_of_a_network_that_nobody_tested_are_compared_with_the_whole(monkeypatch) -> None:
-    network, planes, run = build("plainunet_8"), torch.rand(1, 4, 192, 128), descent.run_strips
+    network, planes, run = build("plainunet_8"), torch.rand(1, 4, 192, 128), execution.run_strips
 
     def run_wrongly(module, x, plan, take, out) -> None:
         run(module, x, plan, take, out)
         out[:, :, -1] += 1e-4 * out.abs().max()
 
     for trusted, runs, mode in ((False, run, "strips"), (False, run_wrongly, "whole"), (True, run_wrongly, "strips")):
-        monkeypatch.setattr(descent, "run_strips", runs)
-        assert plan_execution(Subject(network, 4, 4, 32, trusted=trusted), planes).mode == mode
+        monkeypatch.setattr(execution, "run_strips", runs)
+        assert plan(Subject(network, 4, 4, 32, trusted=trusted), planes).mode == mode
 
 
 class Rolled(nn.Module):

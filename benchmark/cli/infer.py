@@ -55,18 +55,11 @@ def infer_command(
     float32 array (N, C, H, W) that the network receives without any change.
     """
     reporter = start(ctx)
-    from benchmark.host import machine
     from benchmark.running.inference import infer
 
     # Tiles and the limit on them are arguments of their own here.
     names = ("backend", "precision")
     flags["conditions"] = given_conditions({name: flags.pop(name) for name in names})["conditions"]
-    # This process is the command's own, and tiles take the same memory again and again. The heap would grow to four
-    # times the memory in use, more than a limit allows for: `python speed/memory.py --tiles`.
-    if flags["memory_limit"] is None:
-        machine.keep_free_memory()
-    else:
-        machine.give_large_blocks_back()
-    machine.use_one_heap()
-    for path in infer(model, inputs, out, options=options, seed=seed_of(ctx), reporter=reporter, **flags):
+    flags |= {"options": options, "seed": seed_of(ctx), "reporter": reporter, "own_process": True}
+    for path in infer(model, inputs, out, **flags):
         echo(str(path))

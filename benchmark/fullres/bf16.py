@@ -44,7 +44,7 @@ def filters_in_bf16(subject: Subject) -> Bf16Error:
         raise UserError("--mlp-precision bf16: this network predicts no filters; leave the option out.")
     if not has_bf16():
         raise UserError("--mlp-precision bf16: this processor has no bf16 instructions; leave the option out.")
-    side = -(-max(64, subject.least) // subject.multiple) * subject.multiple
+    side = subject.side(64)
     planes = probe_planes(subject.channels, (side, side))
     with torch.inference_mode():
         exact, embeddings = _run(subject.network, planes)

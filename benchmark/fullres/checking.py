@@ -1,4 +1,4 @@
-"""Pieces against the whole where the truth is cheap: two small images, for networks that no test of ours has seen."""
+"""Compare pieces with the whole on two small images, for networks that no test of ours covers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from benchmark.fullres.inexact import InexactError
-from benchmark.fullres.subject import Subject
+from benchmark.fullres.subject import Forward, Subject
 from zoo.errors import in_one_line
 
-# Of the largest output. Kernels for other shapes add up in another order: most networks differ by less than 1e-6. What
-# enlarges that, as a warp by a computed flow does, does so more on a large image, where 1e-5 is promised.
+# Part of the largest output by which pieces may differ. Kernels for other shapes add in another order, which changes
+# most outputs by less than 1e-6. Some operations enlarge such a difference, for example a warp by a computed flow, and
+# they do so more on a large image, where 1e-5 is promised.
 TOLERANCE = 2e-6
-Forward = Callable[[Tensor], Tensor]
 
 
 def check_pieces(

@@ -7,78 +7,40 @@ images. Everything else goes whole, with the reason.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
-from functools import cached_property
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
-import torch
 from torch import Tensor, nn
 
 from benchmark.conditions import TileSize
-from benchmark.counting.trace import Trace, trace
-from benchmark.fullres.bands.plan import Sizes
-from benchmark.fullres.bands.run import banded_peak_bytes, run_banded
-from benchmark.fullres.checking import Forward, check_pieces, small_sizes
-from benchmark.fullres.execution import Execution, Mode
-from benchmark.fullres.hyper import Anatomy, dissect, hyper_layers, release_filters
+from benchmark.fullres.bands.plan import BandSizes, plan_bands
+from benchmark.fullres.bands.run import run_bands
+from benchmark.fullres.checking import check_pieces, small_sizes
+from benchmark.fullres.execution import Bands, Execution, Strips, Tiles, Whole
+from benchmark.fullres.hyper import Anatomy, FilterSource, dissect, hyper_layers, order_of_use, release_filters
 from benchmark.fullres.inexact import InexactError, planned
-from benchmark.fullres.strips.descent import FilterStrips, find_filter_strips, find_strips
-from benchmark.fullres.subject import Subject
+from benchmark.fullres.memory import USUAL, Memory, Thresholds
+from benchmark.fullres.strips.choose import choose_strips
+from benchmark.fullres.strips.filters import EmbeddingOf, FilterStrips, frozen
+from benchmark.fullres.strips.plan import StripPlan
+from benchmark.fullres.subject import Forward, Subject
 from benchmark.fullres.tiles.calls import difference
-from benchmark.fullres.tiles.choose import (
-    HEAP_FACTOR,
-    Choice,
-    budget_of,
-    bytes_per_pixel,
-    choose,
-    speed_of,
-    too_small,
-    unmeasured,
-)
-from benchmark.fullres.tiles.plan import Plan, make_plan, step_of
+from benchmark.fullres.tiles.choose import choose_tiles, speed_of
+from benchmark.fullres.tiles.plan import TilePlan, plan_tiles, step_of
 from benchmark.fullres.tiles.probe import approximate_reception, measure_seams, tiled_sizes
-from benchmark.fullres.tiles.receptive import OnMeta, Reception
+from benchmark.fullres.tiles.receptive import Reception
 from benchmark.fullres.tiles.run import Workers
-from benchmark.fullres.untouched import untouched
-from benchmark.host import machine
 from benchmark.reporting import Reporter
 from benchmark.units import MIB
-from zoo.errors import UserError, in_one_line
+from zoo.errors import UserError
+from zoo.hyper import HyperConv2d
 
-# Images up to this many input pixels go through whole, unless something else is asked for.
-SMALL_PIXELS = 512 * 512
-# What tiles take where no limit is set: larger ones are hardly faster.
-USUAL_BYTES = 768 * MIB
-# A few rows at a time, and nothing whole that can be banded: for small images on which bands are compared.
-THIN = Sizes(strip_bytes=32 << 10, small_bytes=0)
+# For small images on which pieces are compared with the whole: a few rows at a time, and nothing whole that can be
+# banded.
+_THIN_ROWS, _THIN_BANDS = (8,), BandSizes(strip_bytes=32 << 10, small_bytes=0)
 
 
-def run_full(
-    network: nn.Module,
-    planes: Tensor,
-    *,
-    tile: TileSize = "auto",
-    memory_limit: int | None = None,
-    approximate: bool = False,
-    multiple: int = 1,
-    least: int = 1,
-    out: Tensor | None = None,
-    reporter: Reporter | None = None,
-) -> Tensor:
-    """Run ``network`` on images (N, C, H, W) of any size and return its output (N, C', H', W').
-
-    ``tile``: "auto" decides, "off" runs the whole image, (height, width) are input pixels. Outputs equal those of the
-    whole image, up to the order of additions; a network for which tiles cannot give them is refused, unless
-    ``approximate``, whose seams are measured and reported. ``memory_limit``: resident bytes of this process.
-    """
-    subject = Subject(network.eval(), planes.shape[1], multiple, least)
-    how = plan_execution(
-        subject, planes, tile=tile, memory_limit=memory_limit, approximate=approximate, reporter=reporter
-    )
-    return how.run(planes, out)
-
-
-def plan_execution(
+def decide(
     subject: Subject,
     planes: Tensor,
     *,
@@ -86,71 +48,68 @@ def plan_execution(
     memory_limit: int | None = None,
     approximate: bool = False,
     keep_filters: bool = False,
-    output_bytes: int | None = None,
-    by_torch: bool = True,
+    mapped_output: bool = False,
     heap_factor: float = 1.0,
+    thresholds: Thresholds = USUAL,
     reporter: Reporter | None = None,
 ) -> Execution:
     """Decide how images like ``planes`` (N, C, H, W) go through a network.
 
-    ``output_bytes`` of memory that the output takes (default: all of it; 0 for a file). ``keep_filters``: those of a
-    hyper-network are to be kept, which takes a plan for the whole image in one piece, too. ``by_torch`` False: an
-    engine runs images and crops, and has no bands. ``heap_factor``: how many times what lives the process will hold,
-    where its heap keeps what is freed; counts under a limit. Raises UserError for tiles that would not be exact, and
-    for a limit that is too small.
+    ``tile``: "auto" decides, "off" runs the whole image, (height, width) are input pixels. ``approximate`` allows tiles
+    that are not exact, whose seams are measured and reported. ``keep_filters``: those of a hyper-network are to be
+    kept, which takes a plan for the whole image in one piece, too. ``memory_limit``, ``mapped_output`` and
+    ``heap_factor`` are those of ``Memory``. Outputs equal those of the whole image, up to the order of additions.
+    Raises UserError for tiles that would not be exact, and for a limit that is too small.
     """
-    reporter = reporter or Reporter()
-    size = (planes.shape[-2], planes.shape[-1])
-    small = size[0] * size[1] <= SMALL_PIXELS and memory_limit is None
-    decision = _Decision(subject, planes, memory_limit, output_bytes, keep_filters, by_torch, heap_factor, reporter)
+    memory = Memory(
+        subject=subject,
+        planes=planes,
+        limit=memory_limit,
+        heap_factor=heap_factor,
+        mapped_output=mapped_output,
+        thresholds=thresholds,
+        reporter=reporter or Reporter(),
+    )
+    decision = _Decision(memory, keep_filters)
+    small = memory.size[0] * memory.size[1] <= thresholds.small_pixels and memory_limit is None
     if tile == "off" or (tile == "auto" and small and not approximate):
         return decision.one_piece("")
     try:
-        return decision.automatic() if tile == "auto" else decision.in_tiles(tile)
+        how = decision.automatic() if tile == "auto" else decision.in_tiles(tile)
     except InexactError as error:
-        if approximate:
-            return decision.approximate(tile)
         why = str(error).rstrip(".")
-        if tile != "auto":
+        if approximate:
+            how = decision.approximate(tile)
+        elif tile == "auto":
+            how = decision.whole(why)
+        else:
             raise UserError(f"--tile {tile[0]}x{tile[1]}: {why}. Use --tile off, or --approximate.") from error
-        return decision.whole(why)
+    return how if subject.engine is None else decision.by_engine(how, tile)
 
 
 class _Decision:
     """What is known on the way to an execution for images of one size."""
 
-    def __init__(
-        self,
-        subject: Subject,
-        planes: Tensor,
-        memory_limit: int | None,
-        output_bytes: int | None,
-        keep_filters: bool,
-        by_torch: bool,
-        heap_factor: float,
-        reporter: Reporter,
-    ) -> None:
-        self.subject, self.planes, self.memory_limit, self.reporter = subject, planes, memory_limit, reporter
-        self.size = (planes.shape[-2], planes.shape[-1])
-        self.output_bytes, self.keep_filters, self.by_torch = output_bytes, keep_filters, by_torch
-        self.heap_factor = heap_factor if memory_limit is not None else 1.0
+    def __init__(self, memory: Memory, keep_filters: bool) -> None:
+        self.memory, self.keep_filters, self.size = memory, keep_filters, memory.size
+        self.subject, self.planes, self.reporter = memory.subject, memory.planes, memory.reporter
         self._anatomies: dict[tuple[int, int], Anatomy] = {}
 
     # --- what there is
 
     def automatic(self) -> Execution:
         """Return an execution in pieces that equals the whole; raises InexactError where there is none."""
-        if not self.by_torch:
+        if self.subject.engine is not None:
             return self.in_tiles("auto")
         is_hyper = bool(hyper_layers(self.subject.network))
         if self.subject.trusted and self.subject.global_ops and not is_hyper:
             # What a hyper-network's filters see of the image is found before its strips.
             raise InexactError("the network has operations that see the whole image")
-        passes = self._anatomy().passes if is_hyper else ()
-        if len(passes) > 1 and self._whole_fits():
+        passes = len(self._anatomy().passes) if is_hyper else 0
+        if passes > self.memory.thresholds.most_passes and self.memory.whole_fits:
             # Each further pass runs the network as far as the next layer.
-            return self.one_piece(f"its filters would take {len(passes)} passes over the image")
-        how = self._in_strips(self.size)
+            return self.one_piece(f"its filters would take {passes} passes over the image")
+        how = self._in_strips(self.planes)
         if how is None:
             # The thinnest strips take more than there is; tiles are narrower.
             return self.in_tiles("auto")
@@ -160,22 +119,19 @@ class _Decision:
 
     def in_tiles(self, tile: TileSize) -> Execution:
         """Return an execution in tiles that equals the whole; raises InexactError where there is none."""
-        subject, anatomy = self.subject, self._anatomy()
-        self._refuse_global(anatomy.forward)
+        subject, reception = self.subject, self._anatomy().forward
+        self._refuse_global(reception)
         filters = self._filter_strips(self.size)
-        choice = self._choice(anatomy.forward, tile)
-        plan = self._plan(anatomy.forward, choice.tile)
+        how = self._tiles(reception, tile)
         if not subject.trusted:
-            self._refuse_other_crops(anatomy.forward, plan)
-            self._check(tiled_sizes(subject, anatomy.forward), self._small_tiles)
-        mode: Mode = "filters, then tiles" if filters else "tiles"
-        need = max(choice.need_bytes, filters.peak_bytes if filters else 0)
-        output = _output_of(anatomy.forward)
-        return Execution(subject, mode, output, plan=plan, filters=filters, workers=choice.workers, need_bytes=need)
+            self._refuse_other_crops(reception, how.plan)
+            self._check(tiled_sizes(subject, reception), self._small_tiles)
+        need = max(how.need_bytes or 0, filters.peak_bytes if filters else 0)
+        return replace(how, filters=filters, need_bytes=need)
 
     def one_piece(self, why: str) -> Execution:
         """Return an execution on the whole image."""
-        return Execution(self.subject, why=why)
+        return Whole(subject=self.subject, why=why, keep_filters=self.keep_filters)
 
     def approximate(self, tile: TileSize) -> Execution:
         """Return an execution in tiles that are not exact, with the seams as measured."""
@@ -183,48 +139,58 @@ class _Decision:
         release_filters(subject.network)
         self._anatomies.clear()
         reception = approximate_reception(self._anatomy().forward)
-        choice = self._choice(reception, tile)
-        plan = self._plan(reception, choice.tile)
-        seams = measure_seams(subject.network, self.planes[:1], plan, multiple=subject.multiple, least=subject.least)
+        how = self._tiles(reception, tile)
+        seams = measure_seams(subject, self.planes[:1], how.plan)
         self.reporter.note(seams.text)
-        output = _output_of(reception)
-        return Execution(
-            subject, "approximate tiles", output, plan=plan,
-            workers=choice.workers, need_bytes=choice.need_bytes, seams=seams,
-        )  # fmt: skip
+        return replace(how, seams=seams)
 
     def whole(self, why: str) -> Execution:
         """Return an execution on the whole image: in bands, which take less memory and time, or in one piece.
 
         Raises UserError where a limit leaves too little for either.
         """
+        memory, limited = self.memory, self.memory.limit is not None
         if self.subject.global_ops:
             why = f"the network has operations that see the whole image: {'; '.join(self.subject.global_ops)}"
-        need = self._whole_bytes()
-        need = None if need is None else int(self.heap_factor * need)
-        least = None if self.keep_filters else self._banded_bytes()
-        if self.by_torch and least is not None and (need is None or least < need):
-            has_room = self.memory_limit is None or least <= self._room(least)
+        need = None if memory.whole_bytes is None else int(memory.heap_factor * memory.whole_bytes)
+        bands = None if self.keep_filters else memory.bands
+        least = None if bands is None else int(memory.heap_factor * bands.peak_bytes)
+        if self.subject.engine is None and bands is not None and least is not None and (need is None or least < need):
+            has_room = not limited or least <= memory.room()
             if has_room and self._bands_hold():
-                return Execution(self.subject, "bands", need_bytes=least, why=why)
-        if self.memory_limit is None or self.keep_filters or (need is not None and need <= self._room(need)):
+                output = (self.planes.shape[0], *(bands.graph.output.shape or ())[1:])
+                return Bands(subject=self.subject, output=output, plan=bands, need_bytes=least, why=why)
+        if not limited or self.keep_filters or (need is not None and need <= memory.room()):
             return self.one_piece(why)
         raise self._no_room(why, need, least)
 
+    def by_engine(self, how: Execution, tile: TileSize) -> Execution:
+        """Return an execution that an engine can run: tile by tile, and none whose tiles must know where they lie."""
+        if not isinstance(how, Tiles):
+            return how
+        if not how.plan.reception.resizes:
+            return replace(how, workers=Workers(channels_last=False))
+        why = "it resizes by the whole image's grid, which only torch does tile by tile"
+        if isinstance(tile, tuple):
+            raise UserError(f"--tile {tile[0]}x{tile[1]}: {why}; use --tile off or --backend torch.")
+        return self.one_piece(why)
+
     def _no_room(self, why: str, need: int | None, least: int | None) -> UserError:
-        assert self.memory_limit is not None
-        limit, used = f"--memory-limit {self.memory_limit / MIB:.0f}MiB", self.memory_limit - self._room(0)
+        memory, room = self.memory, self.memory.room()
+        assert memory.limit is not None
+        limit, used = f"--memory-limit {memory.limit / MIB:.0f}MiB", memory.limit - room
+        size = f"{self.size[0]}x{self.size[1]}"
         if need is None:
             return UserError(
-                f"{limit}: {why}, and what the whole image of {self.size[0]}x{self.size[1]} needs cannot be counted"
-                " beforehand; leave the limit out."
+                f"{limit}: {why}, and what the whole image of {size} needs cannot be counted beforehand; leave the"
+                " limit out."
             )
-        if least is not None and least <= self._room(0) and not self.by_torch:
+        if least is not None and least <= room and self.subject.engine is not None:
             return UserError(f"{limit}: {why}; only torch runs bands; use --backend torch.")
         bands = "" if least is None else f", {(used + least) / MIB:.0f}MiB in bands"
         return UserError(
-            f"{limit}: the whole image of {self.size[0]}x{self.size[1]} needs {(used + need) / MIB:.0f}MiB{bands}, and"
-            f" {why}. --approximate tiles it and measures the seams."
+            f"{limit}: the whole image of {size} needs {(used + need) / MIB:.0f}MiB{bands}, and {why}. --approximate"
+            " tiles it and measures the seams."
         )
 
     def _check(self, sizes: Iterable[tuple[int, int]], pieces_of: Callable[[Tensor], Forward]) -> None:
@@ -232,69 +198,73 @@ class _Decision:
 
     # --- strips and bands
 
-    def _in_strips(self, size: tuple[int, int], rows: int | None = None) -> Execution | None:
-        """Return an execution in strips, for tests of ``rows`` input rows; None where the budget allows none."""
-        subject = self.subject
+    def _in_strips(self, planes: Tensor, rows: Sequence[int] | None = None) -> Strips | None:
+        """Return an execution in strips of the usual rows, or of ``rows`` of the input; None where there is no room."""
+        subject, size = self.subject, (planes.shape[-2], planes.shape[-1])
         filters = self._filter_strips(size, rows)
-        whole = 0.0 if rows else self._live_bytes
-        strips = planned(
-            "strips",
-            lambda: find_strips(subject.network, subject.channels, size, self._budget(), whole, rows),
-        )
-        if strips is None:
-            return None
-        mode: Mode = "filters, then strips" if filters else "strips"
-        need = max(filters.peak_bytes if filters else 0, strips.plan.peak_bytes)
-        shape = strips.plan.graph.output.shape or ()
-        return Execution(subject, mode, (shape[1], shape[2], shape[3]), strips=strips, filters=filters, need_bytes=need)
 
-    def _filter_strips(self, size: tuple[int, int], rows: int | None = None) -> FilterStrips | None:
+        def make() -> tuple[StripPlan, tuple[HyperConv2d, ...]]:
+            layers = order_of_use(subject.network, subject.channels, size)
+            return self._strip_plan(frozen(subject.network, layers), size, rows), layers
+
+        plan, layers = planned("strips", make)
+        if plan.peak_bytes > self.memory.budget():
+            return None
+        return Strips(
+            subject=subject,
+            output=(planes.shape[0], *(plan.graph.output.shape or ())[1:]),
+            plan=plan,
+            layers=layers,
+            filters=filters,
+            need_bytes=max(filters.peak_bytes if filters else 0, plan.peak_bytes),
+        )
+
+    def _filter_strips(self, size: tuple[int, int], rows: Sequence[int] | None = None) -> FilterStrips | None:
         """Return how a hyper-network's filters are found in strips; None where there are no filters to find."""
         subject = self.subject
-        if not hyper_layers(subject.network):
-            return None
-        passes = self._anatomy(size).passes
+        passes = self._anatomy(size).passes if hyper_layers(subject.network) else ()
         if not passes:
             return None
-        whole = 0.0 if rows else self._live_bytes
-        budget = self._budget()
-        found = planned(
-            "strips",
-            lambda: find_filter_strips(subject.network, subject.channels, size, budget, whole, passes, rows),
-        )
-        if isinstance(found, int):
-            raise self._too_small(found)
+
+        def make() -> FilterStrips:
+            layers = order_of_use(subject.network, subject.channels, size)
+
+            def plan_of(source: FilterSource) -> StripPlan:
+                return self._strip_plan(EmbeddingOf(subject.network, layers, source.layers[0]), size, rows)
+
+            plans = tuple(tuple((source, plan_of(source)) for source in sources) for sources in passes)
+            return FilterStrips(plans, layers, self.keep_filters)
+
+        found = planned("strips", make)
+        if found.peak_bytes > self.memory.budget():
+            raise self.memory.too_small(found.peak_bytes)
         return found
 
-    def _thin_strips(self, planes: Tensor) -> Callable[[Tensor], Tensor]:
-        how = self._in_strips((planes.shape[-2], planes.shape[-1]), rows=8)
+    def _strip_plan(self, module: nn.Module, size: tuple[int, int], rows: Sequence[int] | None) -> StripPlan:
+        shape, usual = (1, self.subject.channels, *size), self.memory.thresholds.strip_rows
+        whole_bytes = 0.0 if rows else self.memory.live_bytes
+        return choose_strips(module, shape, self.memory.budget(), whole_bytes, rows or usual)
+
+    def _thin_strips(self, planes: Tensor) -> Forward:
+        how = self._in_strips(planes, _THIN_ROWS)
         if how is None:
             raise InexactError("there is no room for strips of a small image")
         return how.run
 
     def _bands_hold(self) -> bool:
         """Whether bands equal the whole, where nobody has tested the network."""
-        subject = self.subject
-        if subject.trusted:
+        if self.subject.trusted:
             return True
         try:
-            self._check(
-                small_sizes(subject, self.size),
-                lambda planes: lambda images: run_banded(subject.network, images, sizes=THIN),
-            )
+            self._check(small_sizes(self.subject, self.size), self._thin_bands)
         except InexactError as error:
             self.reporter.detail(f"bands: {error}")
             return False
         return True
 
-    def _banded_bytes(self) -> int | None:
-        """Return what bands take; None where the network's operators cannot be listed beforehand."""
-        try:
-            shape = (1, self.subject.channels, *self.size)
-            return int(self.heap_factor * planned("bands", lambda: banded_peak_bytes(self.subject.network, shape)))
-        except InexactError as error:
-            self.reporter.detail(f"bands: {error}")
-            return None
+    def _thin_bands(self, planes: Tensor) -> Forward:
+        network = self.subject.network
+        return lambda images: run_bands(network, images, plan_bands(network, images.shape, _THIN_BANDS))
 
     # --- tiles
 
@@ -314,7 +284,7 @@ class _Decision:
         lost = reception.causes[0].text if reception.causes else "what it returns, which does not come from the image"
         raise InexactError(f"the network cannot be followed through {lost}")
 
-    def _refuse_other_crops(self, reception: Reception, plan: Plan) -> None:
+    def _refuse_other_crops(self, reception: Reception, plan: TilePlan) -> None:
         """Raise InexactError where a crop would be run by other operations than the whole image."""
         sizes = {tile.crop_size for tile in plan} - {reception.size}
         for size in sorted(sizes):
@@ -323,97 +293,32 @@ class _Decision:
                     f"on a crop of {size[0]}x{size[1]} the network runs {name} in another way than on the whole image"
                 )
 
-    def _small_tiles(self, planes: Tensor) -> Callable[[Tensor], Tensor]:
-        subject, size = self.subject, (planes.shape[-2], planes.shape[-1])
+    def _small_tiles(self, planes: Tensor) -> Forward:
+        # What is compared is how an image is cut: torch shows it, whoever will run the tiles.
+        subject, size = replace(self.subject, engine=None), (planes.shape[-2], planes.shape[-1])
         reception = self._anatomy(size).forward
         self._refuse_global(reception)
-        plan = make_plan(
-            reception, (max(1, size[0] // 3), max(1, size[1] // 3)), multiple=subject.multiple, least=subject.least
-        )
+        plan = plan_tiles(subject, reception, (max(1, size[0] // 3), max(1, size[1] // 3)))
         self._refuse_other_crops(reception, plan)
-        filters = self._filter_strips(size, rows=8)
-        return Execution(subject, "tiles", _output_of(reception), plan=plan, filters=filters).run
+        filters = self._filter_strips(size, _THIN_ROWS)
+        output = _output_of(planes, reception)
+        return Tiles(subject=subject, output=output, plan=plan, workers=Workers(), filters=filters).run
 
-    def _choice(self, reception: Reception, tile: TileSize) -> Choice:
-        subject, step = self.subject, step_of(reception, 0, self.subject.multiple)
-        side = -(-max(subject.least, 128) // step) * step
-        per_pixel = bytes_per_pixel(subject.network, subject.channels, side)
-        budget = self._budget()
-        if tile == "auto":
-            speed = speed_of(subject.label, subject.network, subject.channels, step=step)
-            found = choose(
-                reception,
-                per_pixel=per_pixel,
-                budget=budget,
-                speed=speed,
-                multiple=subject.multiple,
-                least=subject.least,
-            )
-            if isinstance(found, int):
-                raise self._too_small(found)
-            return found
-        assert tile != "off"
-        speed = unmeasured(torch.get_num_threads())
-        height, width = self._plan(reception, tile).largest_crop
-        for workers in (speed.threads, 1):
-            need = int(per_pixel * height * width * workers * HEAP_FACTOR)
-            if need <= budget:
-                return Choice(tile, Workers(workers), need)
-        raise self._too_small(need)
-
-    def _plan(self, reception: Reception, tile: tuple[int, int]) -> Plan:
-        return make_plan(
-            reception, tile, multiple=self.subject.multiple, least=self.subject.least, equal=not self.by_torch
+    def _tiles(self, reception: Reception, tile: TileSize) -> Tiles:
+        """Return the fastest tiles; raises UserError where there is no room for the smallest."""
+        subject, budget = self.subject, self.memory.budget()
+        speed = speed_of(subject, step_of(subject, reception, 0)) if tile == "auto" else None
+        choice = choose_tiles(subject, reception, tile, budget, speed)
+        if isinstance(choice, int):
+            raise self.memory.too_small(choice)
+        return Tiles(
+            subject=subject,
+            output=_output_of(self.planes, reception),
+            plan=plan_tiles(subject, reception, choice.tile, equal=subject.engine is not None),
+            workers=choice.workers,
+            need_bytes=choice.need_bytes,
         )
 
-    # --- memory
 
-    def _budget(self) -> int:
-        return int(self._room(USUAL_BYTES) / self.heap_factor) - self._output_bytes()
-
-    def _room(self, usual: int) -> int:
-        return budget_of(self.memory_limit, machine.resident_bytes(), machine.available_memory(), usual)
-
-    def _output_bytes(self) -> int:
-        """Return what the output takes of the room under a limit."""
-        if self.memory_limit is None:
-            return 0
-        if self.output_bytes is not None:
-            return self.output_bytes
-        if self._traced is None:
-            raise InexactError("the network cannot be followed without data, and what it needs cannot be counted")
-        return 4 * self.planes.shape[0] * math.prod(self._traced.output_shape)
-
-    def _too_small(self, needed: int) -> UserError:
-        needed = int(self.heap_factor * (needed + self._output_bytes()))
-        return too_small(self.memory_limit, self._room(USUAL_BYTES), needed)
-
-    @cached_property
-    def _traced(self) -> Trace | None:
-        """What a pass over the whole image does; None where it cannot be followed without data."""
-        planes = torch.empty(1, self.subject.channels, *self.size, device="meta")
-        try:
-            with OnMeta(), untouched(self.subject.network):
-                return trace(self.subject.network, planes)
-        except Exception as error:
-            self.reporter.detail(f"memory: not counted ({in_one_line(error)})")
-            return None
-
-    @property
-    def _live_bytes(self) -> float:
-        return self._traced.peak_activation_bytes if self._traced else 0.0
-
-    def _whole_bytes(self) -> int | None:
-        return int(1.25 * self._traced.peak_workspace_bytes) if self._traced else None
-
-    def _whole_fits(self) -> bool:
-        there, need = machine.available_memory(), self._whole_bytes()
-        if self.memory_limit is not None:
-            there = budget_of(self.memory_limit, machine.resident_bytes(), there, 0)
-        if there is None or need is None:
-            return there is None
-        return need <= (there if self.memory_limit is not None else there // 2)
-
-
-def _output_of(reception: Reception) -> tuple[int, int, int]:
-    return (reception.output_channels, *reception.output_size)
+def _output_of(planes: Tensor, reception: Reception) -> tuple[int, ...]:
+    return (planes.shape[0], reception.output_channels, *reception.output_size)

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmark.conditions import Conditions
-from benchmark.fullres.execution import Execution
+from benchmark.fullres.execution import Execution, Tiles
 from benchmark.fullres.hyper import order_of_use
+from benchmark.fullres.subject import Subject
 from benchmark.placing import Placed, place
 from zoo.splitting import split
 
@@ -22,15 +23,15 @@ class EnginePass:
     """Planes (N, C, h, w) to what the network returns, by an engine; compiled once for each shape.
 
     While the filters of a hyper-network are fixed, as they are between the tiles of an image, the engine gets them with
-    each tile and runs the convolutions alone.
+    each tile and runs only the convolutions.
     """
 
-    def __init__(self, network: nn.Module, conditions: Conditions, channels: int, side: int) -> None:
-        """``side`` is one that the network takes, on which it shows the order of its hyper-convolutions."""
-        self._whole = Placed(network, conditions)
-        halves = split(network)
+    def __init__(self, subject: Subject, conditions: Conditions) -> None:
+        self._whole = Placed(subject.network, conditions)
+        halves = split(subject.network)
         self._forward = place(halves.forward, conditions) if halves else None
-        self._layers = order_of_use(network, channels, (side, side)) if halves else ()
+        side = subject.side(64)
+        self._layers = order_of_use(subject.network, subject.channels, (side, side)) if halves else ()
 
     def __call__(self, planes: Tensor) -> Tensor:
         """Run one pass."""
@@ -50,7 +51,7 @@ class EnginePass:
         None: nothing was compiled, or the system does not tell.
         """
         shapes = [planes.shape]
-        if how.plan is not None:
+        if isinstance(how, Tiles):
             shapes = [torch.Size((1, planes.shape[1], *size)) for size in {tile.crop_size for tile in how.plan}]
         # As they are while the tiles run: fixed, and given with each.
         filters = [torch.zeros(1, *layer.filter_shape) for layer in self._layers] if how.passes else []

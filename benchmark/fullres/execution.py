@@ -1,145 +1,82 @@
-"""How images of one size go through one network, and running them so: whole, in strips, in tiles, or in bands."""
+"""How images of one size go through one network, and running them so: whole, in tiles, in strips, or in bands."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from benchmark.fullres.bands.run import run_banded
-from benchmark.fullres.hyper import Embedding, fix_filters_of_the_whole, hyper_layers, release_filters
-from benchmark.fullres.strips.descent import FilterStrips, Strips
-from benchmark.fullres.subject import Subject
-from benchmark.fullres.tiles.plan import Plan
+from benchmark.fullres.bands.plan import BandPlan
+from benchmark.fullres.bands.run import run_bands
+from benchmark.fullres.hyper import fix_filters_of_the_whole, hyper_layers, release_filters
+from benchmark.fullres.strips.filters import FilterStrips, frozen
+from benchmark.fullres.strips.plan import StripPlan
+from benchmark.fullres.strips.run import run_strips
+from benchmark.fullres.subject import Call, Subject, nothing
+from benchmark.fullres.tiles.plan import TilePlan
 from benchmark.fullres.tiles.probe import Seams
-from benchmark.fullres.tiles.run import Forward, Workers, run_tiled
+from benchmark.fullres.tiles.run import Workers, run_tiled
 from benchmark.host.child import is_out_of_memory
 from benchmark.units import MIB
 from zoo.errors import UserError, in_one_line
+from zoo.hyper import HyperConv2d
 from zoo.outputs import check_output
 
-Mode = Literal["whole", "tiles", "filters, then tiles", "strips", "filters, then strips", "approximate tiles", "bands"]
-Call = Callable[[], None]
 
+@dataclass(frozen=True, kw_only=True)
+class Execution(ABC):
+    """How images of one shape (N, C, H, W) go through one network.
 
-@dataclass
-class Execution:
-    """How images of one size go through one network: ``plan`` cuts tiles, ``strips`` go down the image.
-
-    ``output``: channels, height and width of what comes out; None where only a pass will tell. ``filters`` finds those
-    of a hyper-network before its image is run in pieces.
+    ``output``: the shape (N, C', H', W') of what comes out; None where only a pass will tell. ``need_bytes``: about
+    what it takes beside network, input and output.
     """
 
     subject: Subject
-    mode: Mode = "whole"
-    output: tuple[int, int, int] | None = None
-    plan: Plan | None = None
-    strips: Strips | None = None
-    filters: FilterStrips | None = None
-    workers: Workers = field(default_factory=Workers)
+    output: tuple[int, ...] | None = None
     need_bytes: int | None = None
-    why: str = ""
-    seams: Seams | None = None
 
     @property
-    def passes(self) -> tuple[tuple[Embedding, ...], ...]:
-        """The passes over the image that find a hyper-network's filters."""
-        return self.filters.embeddings if self.filters else ()
+    @abstractmethod
+    def mode(self) -> str:
+        """The way, as records name it."""
 
     @property
+    def pieces(self) -> int:
+        """How many tiles or strips an image is cut into; 1 where it is not cut."""
+        return 1
+
+    @property
+    def passes(self) -> int:
+        """How many passes over an image find a hyper-network's filters before it is run."""
+        return 0
+
+    @property
+    @abstractmethod
     def steps(self) -> int:
-        """How often ``advance`` will be called for an image."""
-        if self.strips is not None:
-            return self.strips.plan.strips + len(self.passes)
-        return (len(self.plan) if self.plan else 1) + len(self.passes)
+        """How often ``run`` will call ``advance``."""
 
     @property
+    @abstractmethod
     def text(self) -> str:
-        """What a user reads: the mode, the tiles and who computes, or why there are none."""
-        need = f", about {self.need_bytes / MIB:.0f} MiB" if self.need_bytes else ""
-        if self.mode == "bands":
-            return f"operator by operator in bands{need} ({self.why})"
-        passes = f", {len(self.passes)} pass{'es' * (len(self.passes) > 1)} for the filters" if self.passes else ""
-        if self.strips is not None:
-            return f"{self.mode}: {self.strips.text}{passes}{need}"
-        if self.plan is None:
-            return f"whole image{f' ({self.why})' if self.why else ''}"
-        who = f"{self.workers.count} at once" if self.workers.count > 1 else "one by one"
-        return f"{self.mode}: {self.plan.text}{passes}, {who}{need}"
+        """What a user reads: the mode, the pieces and who computes, or why there are none."""
 
-    def output_shape(self, planes: Tensor) -> tuple[int, ...] | None:
-        """Return the shape of the output for images (N, C, H, W); None where only a pass will tell."""
-        return None if self.output is None else (planes.shape[0], *self.output)
-
+    @abstractmethod
     def run(
-        self,
-        planes: Tensor,
-        out: Tensor | None = None,
-        *,
-        forward: Forward | None = None,
-        keep_filters: bool = False,
-        advance: Call = lambda: None,
-        after_tile: Call = lambda: None,
+        self, planes: Tensor, out: Tensor | None = None, *, advance: Call = nothing, after_piece: Call = nothing
     ) -> Tensor:
         """Run images (N, C, H, W), one after another, and return the output, in ``out`` if given.
 
-        ``forward`` runs images and crops in place of the network. ``keep_filters`` leaves the filters of a
-        hyper-network fixed, for images to come: those are not predicted again, until ``release_filters``.
+        ``advance`` is called here, after each of ``steps``; ``after_piece`` in the thread that has finished a piece.
         """
-        if self.mode == "bands":
-            with self._own_errors():
-                output = run_banded(self.subject.network, planes, out=out)
-            advance()
-            return output
-        if self.plan is None and self.strips is None:
-            return self._run_whole(planes, out, forward, keep_filters, advance)
-        shape = self.output_shape(planes)
-        if out is None:
-            assert shape is not None
-            # A caller in inference mode has workers that are not: to them it must be a tensor like any other.
-            with torch.inference_mode(False):
-                out = torch.empty(shape)
-        for index in range(planes.shape[0]):
-            image, target = planes[index : index + 1], out[index : index + 1]
-            try:
-                self._run_image(image, target, forward, advance, after_tile)
-            finally:
-                if self.filters is not None and not keep_filters:
-                    release_filters(self.subject.network)
-        return out
 
-    def _run_whole(
-        self, planes: Tensor, out: Tensor | None, forward: Forward | None, keep_filters: bool, advance: Call
-    ) -> Tensor:
-        network = self.subject.network
-        if keep_filters and any(layer.fixed_filters is None for layer in hyper_layers(network)):
-            fix_filters_of_the_whole(network, planes[:1])
-        with torch.inference_mode():
-            output = (forward or network)(planes)
-        check_output(output)
-        advance()
-        return output if out is None else out.copy_(output)
-
-    def _run_image(
-        self, image: Tensor, target: Tensor, forward: Forward | None, advance: Call, after_tile: Call
-    ) -> None:
-        network = self.subject.network
-        if self.filters is not None and any(layer.fixed_filters is None for layer in self.filters.layers):
-            with self._own_errors():
-                self.filters.fix(network, image, advance=advance, after=after_tile)
-        if self.strips is not None:
-            with self._own_errors():
-                self.strips.run(network, image, target, advance=advance, after=after_tile)
-            return
-        assert self.plan is not None
-        run_tiled(
-            forward or network, image, self.plan, target,
-            workers=self.workers, advance=advance, after_tile=after_tile,
-        )  # fmt: skip
+    @property
+    def _need_text(self) -> str:
+        return f", about {self.need_bytes / MIB:.0f} MiB" if self.need_bytes else ""
 
     @contextmanager
     def _own_errors(self) -> Iterator[None]:
@@ -155,3 +92,160 @@ class Execution:
                 f"zoo-bench failed to run this network in {self.mode} ({in_one_line(error)}): an error of zoo-bench,"
                 " not of the network; please report it. --tile off runs the whole image."
             ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whole(Execution):
+    """All images at once, as the network or an engine takes them; ``why`` they are not cut.
+
+    ``keep_filters``: a hyper-network's filters for the first image stay fixed for the images to come.
+    """
+
+    why: str = ""
+    keep_filters: bool = False
+    mode: ClassVar[str] = "whole"
+    steps: ClassVar[int] = 1
+
+    @property
+    def text(self) -> str:
+        return f"whole image{f' ({self.why})' if self.why else ''}"
+
+    def run(
+        self, planes: Tensor, out: Tensor | None = None, *, advance: Call = nothing, after_piece: Call = nothing
+    ) -> Tensor:
+        network = self.subject.network
+        if self.keep_filters and any(layer.fixed_filters is None for layer in hyper_layers(network)):
+            fix_filters_of_the_whole(network, planes[:1])
+        with torch.inference_mode():
+            output = self.subject.forward(planes)
+        check_output(output)
+        advance()
+        return output if out is None else out.copy_(output)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bands(Execution):
+    """Operator by operator, each in bands of rows; ``why`` the image is not cut."""
+
+    plan: BandPlan
+    why: str
+    mode: ClassVar[str] = "bands"
+
+    @property
+    def steps(self) -> int:
+        return self.output[0] * len(self.plan.steps) if self.output else 0
+
+    @property
+    def text(self) -> str:
+        return f"operator by operator in bands{self._need_text} ({self.why})"
+
+    def run(
+        self, planes: Tensor, out: Tensor | None = None, *, advance: Call = nothing, after_piece: Call = nothing
+    ) -> Tensor:
+        with self._own_errors():
+            return run_bands(self.subject.network, planes, self.plan, out, advance=advance)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InPieces(Execution):
+    """Image by image, in pieces; ``filters`` finds those of a hyper-network before each image."""
+
+    output: tuple[int, ...]
+    filters: FilterStrips | None = None
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """The kind of pieces."""
+
+    @property
+    def mode(self) -> str:
+        return f"filters, then {self.kind}" if self.filters else self.kind
+
+    @property
+    def passes(self) -> int:
+        return len(self.filters.passes) if self.filters else 0
+
+    @property
+    def steps(self) -> int:
+        return self.output[0] * (self.passes + self.pieces)
+
+    @property
+    def _passes_text(self) -> str:
+        return f", {self.passes} pass{'es' * (self.passes > 1)} for the filters" if self.passes else ""
+
+    def run(
+        self, planes: Tensor, out: Tensor | None = None, *, advance: Call = nothing, after_piece: Call = nothing
+    ) -> Tensor:
+        if out is None:
+            # A caller in inference mode has workers that are not: to them it must be a tensor like any other.
+            with torch.inference_mode(False):
+                out = torch.empty(self.output)
+        for index in range(planes.shape[0]):
+            image, target = planes[index : index + 1], out[index : index + 1]
+            try:
+                if self.filters is not None:
+                    with self._own_errors():
+                        self.filters.fix(self.subject.network, image, advance=advance, after_piece=after_piece)
+                self.run_image(image, target, advance, after_piece)
+            finally:
+                if self.filters is not None and not self.filters.keep:
+                    release_filters(self.subject.network)
+        return out
+
+    @abstractmethod
+    def run_image(self, image: Tensor, target: Tensor, advance: Call, after_piece: Call) -> None:
+        """Fill ``target`` with the output for ``image`` (1, C, H, W), whose filters are fixed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiles(InPieces):
+    """Tiles of ``plan``, computed by ``workers``; with ``seams`` they are not exact, and differ by so much."""
+
+    plan: TilePlan
+    workers: Workers
+    seams: Seams | None = None
+
+    @property
+    def kind(self) -> str:
+        return "approximate tiles" if self.seams else "tiles"
+
+    @property
+    def pieces(self) -> int:
+        return len(self.plan)
+
+    @property
+    def text(self) -> str:
+        who = f"{self.workers.count} at once" if self.workers.count > 1 else "one by one"
+        return f"{self.mode}: {self.plan.text}{self._passes_text}, {who}{self._need_text}"
+
+    def run_image(self, image: Tensor, target: Tensor, advance: Call, after_piece: Call) -> None:
+        run_tiled(
+            self.subject.forward, image, self.plan, target,
+            workers=self.workers, advance=advance, after_tile=after_piece,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strips(InPieces):
+    """Strips of ``plan`` down the image; ``layers``: the network's hyper-convolutions in the order of their use."""
+
+    plan: StripPlan
+    layers: tuple[HyperConv2d, ...] = ()
+    kind: ClassVar[str] = "strips"
+
+    @property
+    def pieces(self) -> int:
+        return self.plan.strips
+
+    @property
+    def text(self) -> str:
+        return f"{self.mode}: {self.plan.text}{self._passes_text}{self._need_text}"
+
+    def run_image(self, image: Tensor, target: Tensor, advance: Call, after_piece: Call) -> None:
+        def take(strip: Tensor, first: int) -> None:
+            after_piece()
+            advance()
+
+        with self._own_errors():
+            run_strips(frozen(self.subject.network, self.layers), image, self.plan, take, target)

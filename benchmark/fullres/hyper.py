@@ -23,8 +23,11 @@ from zoo.splitting import FilterNetwork
 
 
 @dataclass(frozen=True)
-class Embedding:
-    """An embedding: after how many others' filters it comes, and the HyperConvs that it feeds."""
+class FilterSource:
+    """An embedding from which filters are predicted.
+
+    ``level``: how many HyperConvs run before it, one after another; ``layers``: those whose filters it gives.
+    """
 
     level: int
     layers: tuple[HyperConv2d, ...]
@@ -45,7 +48,7 @@ def release_filters(network: nn.Module) -> None:
 class Anatomy:
     """A hyper-network taken apart: the passes that find its filters, and what its output depends on given those."""
 
-    passes: tuple[tuple[Embedding, ...], ...]
+    passes: tuple[tuple[FilterSource, ...], ...]
     forward: Reception
 
 
@@ -84,7 +87,7 @@ def dissect(network: nn.Module, channels: int, size: tuple[int, int]) -> Anatomy
                 layer.fixed_filters = None
     if changed:
         raise InexactError(f"a pass changes the network's attribute {changed[0]}")
-    found = [Embedding(follower.level_of(tensor), tuple(layers)) for tensor, layers in seen.values()]
+    found = [FilterSource(follower.level_of(tensor), tuple(layers)) for tensor, layers in seen.values()]
     levels = sorted({one.level for one in found})
     passes = tuple(tuple(one for one in found if one.level == level) for level in levels)
     return Anatomy(passes, reception_of(follower, size, output))

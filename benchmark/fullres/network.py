@@ -1,25 +1,30 @@
-"""A network under ``--tile`` as scoring and measuring call one: planes of any size in, the whole output out."""
+"""One network over many images of any size: the one door to full resolution for scoring, timing and inference."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from benchmark.conditions import Conditions
+from benchmark.fullres.bf16 import filters_in_bf16
+from benchmark.fullres.deciding import decide
 from benchmark.fullres.enginepass import EnginePass
-from benchmark.fullres.execution import Execution
-from benchmark.fullres.runner import FullRunner, subject_of
+from benchmark.fullres.execution import Execution, Tiles
+from benchmark.fullres.hyper import hyper_layers
+from benchmark.fullres.memory import USUAL, Thresholds
+from benchmark.fullres.subject import Call, Subject, nothing
 from benchmark.reporting import Reporter
-from benchmark.selection import Entry
 from benchmark.types import SeamError, Tiling
 from zoo.errors import EngineError, SizeError, TileError, UserError
 
 
-class TiledNetwork(nn.Module):
+class FullNetwork(nn.Module):
     """Takes and returns float32 planes (N, C, H, W) on the CPU; what is decided for a shape holds for its next images.
 
     Raises TileError for tiles that would not be exact, and for a memory limit that is too small for them.
@@ -27,69 +32,102 @@ class TiledNetwork(nn.Module):
 
     def __init__(
         self,
-        entry: Entry,
-        network: nn.Module,
+        subject: Subject,
         conditions: Conditions,
         memory_limit: int | None = None,
         reporter: Reporter | None = None,
         *,
+        freeze_filters: bool = False,
+        mlp_precision: str = "fp32",
         heap_factor: float = 1.0,
+        thresholds: Thresholds = USUAL,
     ) -> None:
         """``conditions`` say how large tiles are and what runs them, ``memory_limit`` what the process may hold.
 
-        ``heap_factor``: how many times what lives the process will hold, where its heap keeps what is freed.
+        ``freeze_filters``: the filters that a hyper-network predicts for the first image are used for all.
+        ``mlp_precision`` "bf16": they are predicted in bfloat16, and what that costs is reported. ``heap_factor``: how
+        many times what lives the process will hold, where its heap keeps what is freed.
         """
         super().__init__()
-        self.network = network
-        subject = subject_of(entry, network)
-        self.runner = FullRunner(
-            subject,
-            conditions.tile,
-            memory_limit,
-            conditions.approximate,
-            reporter=reporter or Reporter(),
-            name=entry.label,
-            heap_factor=heap_factor,
-        )
-        self._engine: EnginePass | None = None
-        if not conditions.by_torch:
-            side = -(-max(64, subject.least) // subject.multiple) * subject.multiple
-            self.runner.forward = self._engine = EnginePass(network, conditions, subject.channels, side)
+        self.network, self.title, self.reporter = subject.network, subject.title, reporter or Reporter()
+        if mlp_precision == "bf16":
+            self.reporter.note(f"{subject.title}: {filters_in_bf16(subject).text}")
+        if freeze_filters and not hyper_layers(subject.network):
+            raise UserError("--freeze-filters: this network predicts no filters; leave the option out.")
+        self._engine = None if conditions.by_torch else EnginePass(subject, conditions)
+        self.subject = replace(subject, engine=self._engine) if self._engine else subject
+        self._conditions, self._memory_limit, self._freeze_filters = conditions, memory_limit, freeze_filters
+        self._heap_factor, self._thresholds = heap_factor, thresholds
         # What deciding took so far, the measurement of the machine's speed in it.
         self.deciding_seconds = 0.0
         self._known: dict[tuple[int, ...], Execution] = {}
 
     @property
     def compile_seconds(self) -> float:
-        """Return what an engine took so far to compile the network for its crops; 0 where torch runs it."""
+        """What an engine took so far to compile the network for its crops; 0 where torch runs it."""
         return self._engine.compile_seconds if self._engine else 0.0
+
+    @contextmanager
+    def reporting(self, reporter: Reporter, title: str | None = None) -> Iterator[None]:
+        """Let ``reporter`` hear what there is to tell while the block runs, under ``title`` if given."""
+        before = self.reporter, self.title
+        self.reporter, self.title = reporter, title or self.title
+        try:
+            yield
+        finally:
+            self.reporter, self.title = before
+
+    def plan(self, planes: Tensor, *, mapped_output: bool = False) -> Execution:
+        """Return how images of this shape go through the network, decided when it is seen first.
+
+        ``mapped_output``: the output goes to a file, and takes no memory.
+        """
+        key = tuple(planes.shape)
+        if key not in self._known:
+            begin = time.perf_counter()
+            # In inference mode operations show their parts, and more tensors seem to be alive than are.
+            with _tile_errors(), torch.inference_mode(False):
+                self._known[key] = decide(
+                    self.subject,
+                    planes,
+                    tile=self._conditions.tile,
+                    memory_limit=self._memory_limit,
+                    approximate=self._conditions.approximate,
+                    keep_filters=self._freeze_filters,
+                    mapped_output=mapped_output,
+                    heap_factor=self._heap_factor,
+                    thresholds=self._thresholds,
+                    reporter=self.reporter,
+                )
+            self.deciding_seconds += time.perf_counter() - begin
+            self.reporter.detail(f"{'x'.join(map(str, key))}: {self._known[key].text}")
+        return self._known[key]
 
     def prepare(self, planes: Tensor) -> int | None:
         """Decide how images like ``planes`` are run and let an engine compile for their crops, before they are timed.
 
         Returns the bytes that the engine keeps for them; None: not known.
         """
-        how = self._plan(planes)
+        how = self.plan(planes)
         return self._engine.prepare(how, planes) if self._engine else None
+
+    def forward(self, planes: Tensor, out: Tensor | None = None, *, after_piece: Call = nothing) -> Tensor:
+        """Return the output (N, C', H', W') for images (N, C, H, W), in ``out`` if given; both may be mapped files.
+
+        ``after_piece`` is called after each piece, in the thread that has finished it.
+        """
+        how = self.plan(planes, mapped_output=out is not None)
+        with _tile_errors(), self.reporter.progress(self.title, how.steps) as advance:
+            return how.run(planes, out, advance=advance, after_piece=after_piece)
 
     def tilings(self, purpose: Literal["scores", "time"]) -> list[Tiling]:
         """Return how images went through so far, by shape."""
         return [_tiling(purpose, shape, how) for shape, how in self._known.items()]
 
-    def forward(self, planes: Tensor) -> Tensor:
-        """Run images, tile by tile where that was decided."""
-        self.prepare(planes)
-        with _tile_errors():
-            return self.runner(planes)
 
-    def _plan(self, planes: Tensor) -> Execution:
-        key = tuple(planes.shape)
-        if key not in self._known:
-            begin = time.perf_counter()
-            with _tile_errors():
-                self._known[key] = self.runner.plan(planes)
-            self.deciding_seconds += time.perf_counter() - begin
-        return self._known[key]
+def reporting(network: nn.Module, reporter: Reporter) -> AbstractContextManager[None]:
+    """Let ``reporter`` hear what a network has to tell while the block runs, where it is one for any size."""
+    return network.reporting(reporter) if isinstance(network, FullNetwork) else nullcontext()
 
 
 @contextmanager
@@ -105,19 +143,19 @@ def _tile_errors() -> Iterator[None]:
 
 def _tiling(purpose: Literal["scores", "time"], shape: tuple[int, ...], how: Execution) -> Tiling:
     # Strips are as wide as the image, and no size of tile gives them.
-    seams, plan = how.seams, None if how.strips else how.plan
-    seen = None
+    tiles = how if isinstance(how, Tiles) else None
+    seams, seen = tiles.seams if tiles else None, None
     if seams is not None:
         seen = SeamError(size=list(seams.size), tile=list(seams.tile), largest=seams.largest, rms=seams.rms)
     return Tiling(
         purpose=purpose,
         input_shape=list(shape),
         mode=how.mode,
-        tile=list(plan.tile) if plan else None,
-        crop=list(plan.largest_crop) if plan else None,
-        num_tiles=how.strips.plan.strips if how.strips else len(plan) if plan else 1,
-        filter_passes=len(how.passes),
-        at_once=how.workers.count,
+        tile=list(tiles.plan.tile) if tiles else None,
+        crop=list(tiles.plan.largest_crop) if tiles else None,
+        num_tiles=how.pieces,
+        filter_passes=how.passes,
+        at_once=tiles.workers.count if tiles else 1,
         need_bytes=how.need_bytes,
         seams=seen,
         text=how.text if seams is None else f"{how.text}; {seams.text}",

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
+
+from benchmark.selection import Entry
+
+Forward = Callable[[Tensor], Tensor]
+"""Images or crops (N, C, H, W) to what a network returns for them."""
+Call = Callable[[], None]
+"""What is called as work goes on."""
+
+
+def nothing() -> None:
+    """Do nothing."""
 
 
 @dataclass(frozen=True)
 class Subject:
     """A network and what is known about it besides its code.
 
-    ``multiple`` and ``least`` of the sides that it takes; ``global_ops`` by its card; ``label`` names it with all that
-    decides its speed (None: not measured); ``trusted``: tests have shown its pieces to be exact, no check is needed.
+    ``multiple`` and ``least`` of the sides that it takes; ``global_ops`` by its card; ``title`` is its name for a
+    user, ``label`` one with all that decides its speed (None: not measured). ``trusted``: tests have shown its pieces
+    to be exact, no check is needed. ``engine`` runs images and crops in place of the network, one call at a time.
     """
 
     network: nn.Module
@@ -21,5 +34,34 @@ class Subject:
     multiple: int = 1
     least: int = 1
     global_ops: Sequence[str] = ()
+    title: str = ""
     label: str | None = None
     trusted: bool = False
+    engine: Forward | None = None
+
+    @property
+    def forward(self) -> Forward:
+        """What runs images and crops: the engine, or else the network."""
+        return self.engine or self.network
+
+    def side(self, length: int, step: int | None = None) -> int:
+        """Return the smallest side from ``length`` on that the network takes, a multiple of ``step`` if given."""
+        step = step or self.multiple
+        return -(-max(length, self.least) // step) * step
+
+
+def subject_of(entry: Entry, network: nn.Module) -> Subject:
+    """Return a registered model, built as ``network``, with what its card says."""
+    spec = entry.card.input_for(entry.options)
+    digest = hashlib.sha256(f"{entry.label} {entry.card.code_digest}".encode()).hexdigest()[:8]
+    return Subject(
+        network,
+        spec.channels,
+        spec.multiple,
+        spec.min_size,
+        tuple(entry.card.global_ops),
+        title=entry.label,
+        label=f"{entry.card.name}-{digest}",
+        # The tests run every built-in model in tiles.
+        trusted=entry.card.is_builtin,
+    )

@@ -16,21 +16,22 @@ from torch import Tensor, nn
 
 from benchmark.costs.prediction import predicted_of
 from benchmark.costs.profiling import CostError, count_costs, meta_model, trace_card, trace_or_run
-from benchmark.fullres.network import TiledNetwork
+from benchmark.fullres.network import FullNetwork, reporting
+from benchmark.fullres.subject import subject_of
 from benchmark.host.calls import Emit, child_call
 from benchmark.imaging.alignment import Shift
 from benchmark.imaging.pictures import Row, save_pictures, save_sheet, show_input
 from benchmark.imaging.shift_plots import save_shift_histogram
 from benchmark.opening import dataset_card, open_split
 from benchmark.placing import Placed
-from benchmark.reporting import Relay, Reporter
+from benchmark.reporting import Relay
 from benchmark.results.fingerprint import take_fingerprint
 from benchmark.results.journal import Scores
 from benchmark.results.store import Store
 from benchmark.running.messages import Counted, Done, ImageDone, Work
 from benchmark.scoring.evaluation import Phases, as_picture, evaluate_images, run_sample
 from benchmark.selection import Entry, entry_of
-from benchmark.types import Dataset, DatasetCard, Fingerprint, Sample, Tiling
+from benchmark.types import Dataset, DatasetCard, Fingerprint, Sample
 from zoo.card import InputSpec
 from zoo.errors import OutputError, SizeError, UserError, in_one_line
 
@@ -118,30 +119,33 @@ class _Evaluation:
             if sample.id in shown:
                 kept[sample.id] = (sample, output)
 
-        scores, skipped = evaluate_images(
-            model,
-            self.spec,
-            self.data,
-            task.count,
-            protocol=self.card.protocol,
-            metrics=task.metrics,
-            scoring=task.scoring,
-            skip_bad=task.skip_bad,
-            leave_out=task.leave_out,
-            journal=self.journal,
-            phases=self.phases,
-            advance=lambda: self.emit(ImageDone()),
-            note=Relay(self.emit).note,
-            keep=keep,
-        )
-        # Neither is a time of the network, and both come with the first image of a size.
-        before = {"compile": model.compile_seconds} if isinstance(model, (Placed, TiledNetwork)) else {}
-        before |= {"tiles": model.deciding_seconds} if isinstance(model, TiledNetwork) else {}
-        self.phases.seconds.update(before)
-        self.phases.seconds["forward"] -= sum(before.values())
-        with self.phases.timing("pictures"):
-            pictures, gallery = self._save_pictures(self._rows(model, scores, kept))
-        tilings = self._tilings(model)
+        relay = Relay(self.emit)
+        # What comes behind the pictures is not told.
+        with reporting(model, relay):
+            scores, skipped = evaluate_images(
+                model,
+                self.spec,
+                self.data,
+                task.count,
+                protocol=self.card.protocol,
+                metrics=task.metrics,
+                scoring=task.scoring,
+                skip_bad=task.skip_bad,
+                leave_out=task.leave_out,
+                journal=self.journal,
+                phases=self.phases,
+                advance=lambda: self.emit(ImageDone()),
+                note=relay.note,
+                keep=keep,
+            )
+            # Neither is a time of the network, and both come with the first image of a size.
+            before = {"compile": model.compile_seconds} if isinstance(model, (Placed, FullNetwork)) else {}
+            before |= {"tiles": model.deciding_seconds} if isinstance(model, FullNetwork) else {}
+            self.phases.seconds.update(before)
+            self.phases.seconds["forward"] -= sum(before.values())
+            with self.phases.timing("pictures"):
+                pictures, gallery = self._save_pictures(self._rows(model, scores, kept))
+        tilings = model.tilings("scores") if isinstance(model, FullNetwork) else []
         shift_plot, shifts = self._plot_shifts()
         fingerprint, without = self._fingerprint(model)
         return Done(
@@ -154,13 +158,6 @@ class _Evaluation:
             fingerprint=fingerprint,
             notes=[note for note in (shifts, without) if note],
         )
-
-    def _tilings(self, model: nn.Module) -> list[Tiling]:
-        """Return how images went through the network; what comes behind them is not told."""
-        if not isinstance(model, TiledNetwork):
-            return []
-        model.runner.reporter = Reporter()
-        return model.tilings("scores")
 
     def _fingerprint(self, model: nn.Module) -> tuple[Fingerprint | None, str | None]:
         """Return the network's fingerprint, or why there is none: some networks take no image this small."""
@@ -187,7 +184,7 @@ class _Evaluation:
         conditions = self.task.conditions
         model = self.entry.build(seed=self.task.seed)
         if conditions.is_tiled:
-            return TiledNetwork(self.entry, model, conditions, self.task.memory_limit, Relay(self.emit)).eval()
+            return FullNetwork(subject_of(self.entry, model), conditions, self.task.memory_limit).eval()
         return model if conditions.is_plain else Placed(model, conditions).eval()
 
     def _rows(

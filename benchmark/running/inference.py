@@ -16,10 +16,10 @@ from PIL import Image
 from torch import Tensor
 
 from benchmark.conditions import Conditions, TileSize
-from benchmark.fullres.bf16 import filters_in_bf16
-from benchmark.fullres.enginepass import EnginePass
 from benchmark.fullres.files import MappedArray, map_input, new_array, room_text
-from benchmark.fullres.runner import FullRunner, subject_of
+from benchmark.fullres.memory import set_heap
+from benchmark.fullres.network import FullNetwork
+from benchmark.fullres.subject import subject_of
 from benchmark.host.child import is_out_of_memory
 from benchmark.host.turns import work_turns
 from benchmark.imaging.imagefiles import Picture, read_picture
@@ -27,7 +27,7 @@ from benchmark.imaging.levels import Depths, bits_used, clip_to_white, scaled, w
 from benchmark.placing import check
 from benchmark.replacing import partial_of, refuse_inputs
 from benchmark.reporting import Reporter
-from benchmark.selection import Entry, entry_of
+from benchmark.selection import entry_of
 from zoo.card import InputSpec
 from zoo.errors import UserError
 from zoo.raw import apply_model, to_network
@@ -86,6 +86,7 @@ def infer(
     approximate: bool = False,
     freeze_filters: bool = False,
     mlp_precision: str = "fp32",
+    own_process: bool = False,
     reporter: Reporter | None = None,
 ) -> list[Path]:
     """Run a model on files and write ``out/<stem>.npy`` or ``out/<stem>.png``; return the paths.
@@ -95,14 +96,15 @@ def infer(
     ``white`` describe it, counts are brought to ZRR's scale) and an RGB picture for the others, of 16 bits with
     ``white`` as 1 where that is given; the output is clamped to 8 bits. Pixels are taken as they are stored; what
     turns them in a viewer (the orientation in EXIF data or a TIFF) and the colour profile of an RGB picture are copied
-    into the output. Hot pixels above ``white`` are clipped, which is told.
+    into the output. Hot pixels above ``white`` are clipped, which is reported.
 
     Large images go through in strips or tiles, with the whole output (``tile`` "auto"; "off" never does, and
     (height, width) says which tiles); ``memory_limit`` is in resident bytes; ``approximate`` allows tiles where they
     are not exact, and measures the seams. ``freeze_filters`` uses the filters that a hyper-network predicts for the
     first image for all; ``mlp_precision`` "bf16" predicts them in bfloat16. ``conditions`` say what runs the
-    network: backend, and an engine's precision. Raises UserError for files that do not fit, before anything is written
-    for them, and for conditions that cannot be kept.
+    network: backend, and an engine's precision. ``own_process``: this process does nothing else and may keep the memory
+    that it frees, which is faster; under a limit it is given back. Raises UserError for files that do not fit, before
+    anything is written for them, and for conditions that cannot be kept.
     """
     reporter, conditions = reporter or Reporter(), conditions or Conditions()
     entry = entry_of(model, weights, options or {})
@@ -120,7 +122,17 @@ def infer(
     refuse_inputs(f"infer: -o {out}", (_target(file, folder) for file in files), [*files, weights])
     levels = Levels(cfa, black, white)
     spec = entry.card.input_for(entry.options)
-    runner = _runner(entry, seed, tile, memory_limit, approximate, freeze_filters, mlp_precision, conditions, reporter)
+    if own_process or memory_limit is not None:
+        # Before a thread has a heap of its own.
+        set_heap(keep=memory_limit is None)
+    runner = FullNetwork(
+        subject_of(entry, entry.build(seed=seed)),
+        conditions.model_copy(update={"tile": tile, "approximate": approximate}),
+        memory_limit,
+        reporter,
+        freeze_filters=freeze_filters,
+        mlp_precision=mlp_precision,
+    )
     entry.tell_notes(reporter)
     if not entry.scored:
         reporter.note(f"{entry.label}: untrained, with random weights; its output means nothing. Pass --weights.")
@@ -133,40 +145,19 @@ def infer(
     written = []
     with work_turns() as turn:
         for file in files:
-            runner.name = f"infer {entry.label}: {file.name}"
+            title = f"infer {entry.label}: {file.name}"
             if file.suffix == ".npy":
-                with turn(), kept():
+                with turn(), kept(), runner.reporting(reporter, title):
                     written.append(_infer_array(runner, spec, file, _target(file, folder)))
             else:
                 picture = read_picture("infer", file)
                 planes, red = _planes(file, picture, spec, levels, reporter), levels.red(spec)
                 carried = _carried(file, picture, spec, reporter)
-                with turn(), kept():
+                with turn(), kept(), runner.reporting(reporter, title):
                     written.append(_infer_image(runner, spec, planes, red, _target(file, folder), carried))
     if freeze_filters and len(files) > 1:
         reporter.note(f"{entry.label}: filters predicted for {files[0].name} were used for all {len(files)} images")
     return [Path(out) / path.name for path in written]
-
-
-def _runner(
-    entry: Entry,
-    seed: int,
-    tile: TileSize,
-    memory_limit: int | None,
-    approximate: bool,
-    freeze_filters: bool,
-    mlp_precision: str,
-    conditions: Conditions,
-    reporter: Reporter,
-) -> FullRunner:
-    subject = subject_of(entry, entry.build(seed=seed))
-    if mlp_precision == "bf16":
-        reporter.note(f"{entry.label}: {filters_in_bf16(subject).text}")
-    runner = FullRunner(subject, tile, memory_limit, approximate, freeze_filters, reporter)
-    if not conditions.by_torch:
-        side = -(-max(64, subject.least) // subject.multiple) * subject.multiple
-        runner.forward = EnginePass(subject.network, conditions, subject.channels, side)
-    return runner
 
 
 def _refuse_equal_stems(files: Sequence[Path]) -> None:
@@ -184,9 +175,9 @@ def _target(file: Path, folder: Path) -> Path:
     return folder / f"{file.stem}{'.npy' if file.suffix == '.npy' else '.png'}"
 
 
-def _infer_array(runner: FullRunner, spec: InputSpec, file: Path, path: Path) -> Path:
+def _infer_array(runner: FullNetwork, spec: InputSpec, file: Path, path: Path) -> Path:
     source = _read_array(file, spec)
-    shape = runner.plan(source.tensor, output_bytes=0).output_shape(source.tensor)
+    shape = runner.plan(source.tensor, mapped_output=True).output
     with _refusals(file, tuple(source.tensor.shape)):
         if shape is None:
             _write_array(path, runner(source.tensor))
@@ -197,7 +188,7 @@ def _infer_array(runner: FullRunner, spec: InputSpec, file: Path, path: Path) ->
                     source.forget()
                     target.forget()
 
-                runner(source.tensor, target.tensor, after_tile=forget)
+                runner(source.tensor, target.tensor, after_piece=forget)
     return path
 
 
@@ -297,7 +288,7 @@ def _carried(file: Path, picture: Picture, spec: InputSpec, reporter: Reporter) 
 
 
 def _infer_image(
-    runner: FullRunner, spec: InputSpec, planes: Tensor, red: tuple[int, int], path: Path, carried: Mapping[str, Any]
+    runner: FullNetwork, spec: InputSpec, planes: Tensor, red: tuple[int, int], path: Path, carried: Mapping[str, Any]
 ) -> Path:
     with torch.inference_mode(), _refusals(path, tuple(planes.shape)):
         output = apply_model(runner, planes, spec, red=red)[0]

@@ -35,11 +35,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmark.fullres.memory import set_heap
+from benchmark.fullres.network import reporting
 from benchmark.host import machine
 from benchmark.host.calls import Emit, child_call
 from benchmark.measured import Calibration, Latency, PassMemory, ResidentPeak, Timing
+from benchmark.reporting import Relay
 from benchmark.timing.messages import MemoryAt, PairAt, PreparedAt, Reply, Request, SizeEvent, TimedAt, WarmUpAt
-from benchmark.timing.preparing import load_libraries, prepare, relayed, run_once
+from benchmark.timing.preparing import load_libraries, prepare, run_once
 from benchmark.timing.sampling import STEADY, is_steady, observed, relative, summarize, taint_reasons
 from zoo import surroundings
 
@@ -58,21 +61,22 @@ def measure_model(request: Request, emit: Emit) -> Reply:
     """
     job, own_process = request.job, request.own_process
     before = surroundings.read()
-    if own_process and job.conditions.is_tiled:
-        machine.use_one_heap()
+    tiled = job.conditions.is_tiled
+    if own_process and tiled:
+        # Before a thread has a heap of its own.
+        set_heap(keep=False)
     network = job.network()
-    give_back = machine.give_large_blocks_back if job.conditions.is_tiled else machine.give_memory_back
-    given_back = own_process and give_back()
+    given_back = own_process and set_heap(keep=False, in_pieces=tiled)
     held = load_libraries(job, network, min(shape[-2] * shape[-1] for shape in request.sizes.values()))
     found = Reply(prepared={}, memory={}, timing={})
     for size, shape in request.sizes.items():
         emit(SizeEvent(size=size))
-        with relayed(network, emit):
+        with reporting(network, Relay(emit)):
             found.prepared[size] = prepare(job, network, job.planes(shape), held)
             emit(PreparedAt(size=size, prepared=found.prepared[size]))
             found.memory[size] = measure_memory(network, job.planes(shape), given_back=given_back)
         emit(MemoryAt(size=size, memory=found.memory[size]))
-    kept = own_process and machine.keep_free_memory()
+    kept = own_process and set_heap(keep=True, in_pieces=tiled)
     for size, shape in request.sizes.items():
         emit(SizeEvent(size=size))
         # An engine keeps the crops of the latest sizes alone.

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.conditions import Conditions
-from benchmark.fullres.network import TiledNetwork
+from benchmark.fullres.network import FullNetwork
+from benchmark.fullres.subject import subject_of
 from benchmark.measured import PassMemory, Prepared, Timing
 from benchmark.placing import layout, place
 from benchmark.record import Record
@@ -40,7 +41,8 @@ class Job(Record):
         entry, conditions = self.entry(), self.conditions
         network = entry.build(seed=self.seed)
         if conditions.is_tiled:
-            return TiledNetwork(entry, network, conditions, self.memory_limit, heap_factor=TILED_HEAP_FACTOR)
+            subject = subject_of(entry, network)
+            return FullNetwork(subject, conditions, self.memory_limit, heap_factor=TILED_HEAP_FACTOR)
         return place(network, conditions)
 
     def planes(self, shape: Sequence[int]) -> Tensor:

@@ -4,37 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from benchmark.fullres.network import TiledNetwork
+from benchmark.fullres.network import FullNetwork
 from benchmark.host import machine
-from benchmark.host.calls import Emit
 from benchmark.measured import EngineCost, Prepared
 from benchmark.placing import place
-from benchmark.reporting import Relay, Reporter
 from benchmark.timing.messages import Job
 from zoo.errors import SizeError
 from zoo.raw import padded_size
 
 if TYPE_CHECKING:
     from benchmark.backends.compiled import Cost
-
-
-@contextlib.contextmanager
-def relayed(network: nn.Module, emit: Emit) -> Iterator[None]:
-    """Let what tiles have to tell go to the parent: never while a pass is timed."""
-    if not isinstance(network, TiledNetwork):
-        yield
-        return
-    network.runner.reporter = Relay(emit)
-    try:
-        yield
-    finally:
-        network.runner.reporter = Reporter()
 
 
 def run_once(network: nn.Module, planes: Tensor) -> None:
@@ -47,7 +32,7 @@ def prepare(job: Job, network: nn.Module, planes: Tensor, library_bytes: int | N
     """Decide on tiles and let an engine compile for planes of this size; return what came of it."""
     tiling, resident = None, None
     before = _compile_seconds(network)
-    if isinstance(network, TiledNetwork):
+    if isinstance(network, FullNetwork):
         resident = network.prepare(planes)
         (tiling,) = (one for one in network.tilings("time") if one.input_shape == list(planes.shape))
     elif not job.conditions.by_torch:
@@ -82,7 +67,7 @@ def load_libraries(job: Job, network: nn.Module, pixels: int) -> int | None:
     spec = entry.card.input_for(entry.options)
     least = max(spec.min_size, spec.multiple, 32)
     # Without its tiles, which are not chosen yet.
-    network = network.network if isinstance(network, TiledNetwork) else network
+    network = network.network if isinstance(network, FullNetwork) else network
     # A network that refuses small planes is measured with its libraries.
     with contextlib.suppress(SizeError, RuntimeError, ValueError):
         size = padded_size(least, least, spec)

@@ -10,8 +10,8 @@ import torch
 from benchmark.conditions import Conditions, Limits
 from benchmark.costs.prediction import Predicted
 from benchmark.costs.profiling import meta_model
-from benchmark.fullres.needing import least_need
-from benchmark.fullres.runner import subject_of
+from benchmark.fullres.memory import least_need
+from benchmark.fullres.subject import subject_of
 from benchmark.host import machine
 from benchmark.results.renewing import parts_of_need
 from benchmark.timing.messages import TILED_HEAP_FACTOR, Job

@@ -13,12 +13,14 @@ its last read. Concatenations are stored where that takes no copy and no more me
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from benchmark.fullres.rows.graph import BandGraph, Node, aten
+from torch import nn
+
+from benchmark.fullres.rows.graph import Node, OperatorGraph, aten, operators_of
 from benchmark.fullres.rows.operators import rule_of
-from benchmark.fullres.rows.rule import Rule
+from benchmark.fullres.rows.rule import RowRule
 from benchmark.fullres.rows.statistics import gathers
 
 # A step's strips together; more rows save little, and strips that stay in the cache are fast.
@@ -30,15 +32,18 @@ _TOLERANCE = 1.02
 
 
 @dataclass(frozen=True)
-class Sizes:
+class BandSizes:
     """How much of an image is handled at once; tests make it small."""
 
     strip_bytes: int = STRIP_BYTES
     small_bytes: int = SMALL_BYTES
 
 
+USUAL_SIZES = BandSizes()
+
+
 @dataclass(eq=False)
-class Step:
+class BandStep:
     """One entry of the plan: what is run and what may be freed afterwards.
 
     ``kind``: "bands" computes ``node`` in strips of ``rows``; "gather" reads strips of its image; "whole" runs the
@@ -57,29 +62,31 @@ class Step:
 
 
 @dataclass(eq=False)
-class Plan:
+class BandPlan:
     """Steps in order, the rules of what runs by rows; ``place``: each stored node's buffer and first channel there."""
 
-    graph: BandGraph
-    steps: list[Step]
-    rules: dict[Node, Rule]
+    graph: OperatorGraph
+    steps: list[BandStep]
+    rules: dict[Node, RowRule]
     place: dict[Node, tuple[Node, int]]
     # Nodes that several readers ask for within a step, whose strips are remembered there.
     shared: frozenset[Node]
     peak_bytes: int
-    peak_node: Node
 
 
-def make_plan(graph: BandGraph, sizes: Sizes | None = None) -> Plan:
-    """Return the plan with the lowest peak that these rules find."""
-    sizes = sizes or Sizes()
-    facts = _Facts(graph, sizes)
+def plan_bands(module: nn.Module, shape: Sequence[int], sizes: BandSizes = USUAL_SIZES) -> BandPlan:
+    """Return the plan with the lowest peak that these rules find, for one image (1, C, H, W) of ``shape``.
+
+    Raises InexactError if the network's operators cannot be listed beforehand.
+    """
+    graph = operators_of(module, shape)
+    facts = _BandFacts(graph, sizes)
     kept: frozenset[Node] = frozenset()
-    best = _Planner(facts, kept).plan()
+    best = _BandPlanner(facts, kept).plan()
     limit = best.peak_bytes * _TOLERANCE
     for node in graph.nodes:
         if node.op is aten.cat.default and node in facts.rules and node is not graph.output:
-            tried = _Planner(facts, kept | {node})
+            tried = _BandPlanner(facts, kept | {node})
             if tried.takes_no_copy(node):
                 plan = tried.plan()
                 if plan.peak_bytes <= limit:
@@ -87,12 +94,12 @@ def make_plan(graph: BandGraph, sizes: Sizes | None = None) -> Plan:
     return best
 
 
-class _Facts:
+class _BandFacts:
     """What does not change with the decisions."""
 
-    def __init__(self, graph: BandGraph, sizes: Sizes) -> None:
+    def __init__(self, graph: OperatorGraph, sizes: BandSizes) -> None:
         self.graph, self.sizes = graph, sizes
-        self.rules: dict[Node, Rule] = {}
+        self.rules: dict[Node, RowRule] = {}
         self.images: dict[Node, list[Node]] = {}
         self.gathers = {node for node in graph.nodes if gathers(node)}
         # Per node its readers, and whether they read it by rows.
@@ -110,8 +117,8 @@ class _Facts:
                 self.readers[source].append((node, source in by_rows))
 
 
-class _Planner:
-    def __init__(self, facts: _Facts, cats: frozenset[Node]) -> None:
+class _BandPlanner:
+    def __init__(self, facts: _BandFacts, cats: frozenset[Node]) -> None:
         self.facts, self.graph, self.cats = facts, facts.graph, cats
         self.owners: dict[Node, set[Node]] = {}
         self.at_place: dict[Node, bool] = {}
@@ -281,16 +288,16 @@ class _Planner:
 
     # --- the plan
 
-    def plan(self) -> Plan:
+    def plan(self) -> BandPlan:
         place = {node: self._root(node) for node in self._step_nodes() if node in self.stored}
         steps = [self._step(node) for node in self._step_nodes() if node not in self.attached]
         by_node = {step.node: step for step in steps}
         for gathered, source in self.attached.items():
             by_node[source].gathered.append(gathered)
-        peak, peak_node = self._count(steps, place)
+        peak = self._count(steps, place)
         readers = self.facts.readers
         shared = frozenset(node for node in self.facts.rules if node not in self.stored and len(readers[node]) > 1)
-        return Plan(self.graph, steps, self.facts.rules, place, shared, peak, peak_node)
+        return BandPlan(self.graph, steps, self.facts.rules, place, shared, peak)
 
     def _root(self, node: Node) -> tuple[Node, int]:
         channel = 0
@@ -299,10 +306,10 @@ class _Planner:
             channel += offset
         return node, channel
 
-    def _step(self, node: Node) -> Step:
+    def _step(self, node: Node) -> BandStep:
         reads = set(self.reads[node])
         if node not in self.facts.images:
-            return Step(node, "whole", reads=reads)
+            return BandStep(node, "whole", reads=reads)
         image = node if node in self.stored else node.args[0]
         rows, strip_bytes = self._strips(node, image.size(2))
         kept: frozenset[int] = frozenset()
@@ -310,7 +317,7 @@ class _Planner:
             parts = enumerate(node.args[0])
             kept = frozenset(i for i, part in parts if self.inside.get(part, (None,))[0] is node)
         kind = "bands" if node in self.stored else "gather"
-        return Step(node, kind, rows, kept=kept, reads=reads, strip_bytes=strip_bytes)
+        return BandStep(node, kind, rows, kept=kept, reads=reads, strip_bytes=strip_bytes)
 
     def _strips(self, node: Node, height: int) -> tuple[int, int]:
         """Return how many rows a step takes at once, and about what their strips take."""
@@ -322,18 +329,15 @@ class _Planner:
         rows = rows // 8 * 8 if rows > 8 else rows
         return rows, rows * per_row
 
-    def _count(self, steps: list[Step], place: dict[Node, tuple[Node, int]]) -> tuple[int, Node]:
-        """Set what each step frees and return the peak of live tensors and strips, and where it is."""
-        members: dict[Node, list[Node]] = defaultdict(list)
-        for node, (root, _) in place.items():
-            members[root].append(node)
+    def _count(self, steps: list[BandStep], place: dict[Node, tuple[Node, int]]) -> int:
+        """Set what each step frees and return the peak of live tensors and strips."""
         last: dict[Node, int] = {}
         for step in steps:
             for node in [step.node, *step.gathered]:
                 root = place[node][0] if node in place else node
                 last[root] = max(last.get(root, 0), node.index, self.last_read[node])
         live = self.graph.input.nbytes
-        peak, peak_node, held = live, self.graph.input, set[Node]()
+        peak, held = live, set[Node]()
         order = sorted(last, key=last.__getitem__)
         for step in steps:
             for node in [step.node, *step.gathered]:
@@ -341,12 +345,11 @@ class _Planner:
                 if root not in held:
                     held.add(root)
                     live += 0 if self._is_view(root) else root.nbytes
-            if live + step.strip_bytes > peak:
-                peak, peak_node = live + step.strip_bytes, step.node
+            peak = max(peak, live + step.strip_bytes)
             while order and last[order[0]] <= step.node.index:
                 root = order.pop(0)
                 if root not in held:
                     continue
                 live -= 0 if self._is_view(root) else root.nbytes
                 step.frees.append(root)
-        return peak, peak_node
+        return peak

@@ -1,7 +1,7 @@
 """Run a network on a whole image in bands of rows, exactly, holding little more than the tensors that are alive.
 
 For networks that tiles cannot serve because some layers look at the whole image: instance norm, channel attention,
-global context, pyramid pooling. The network's operators are listed beforehand (``rows.capture``), planned
+global context, pyramid pooling. The network's operators are listed beforehand (``rows.listing``), planned
 (``bands.plan``) and run here one after another, each over strips of rows: statistics are gathered while the strips that
 they describe are made, so all values are those of the whole image. Kernels are torch's own in the plain memory format;
 convolutions and frozen norms give the bits of the whole image, statistics of an image its digits to float32's rounding.
@@ -9,88 +9,54 @@ convolutions and frozen norms give the bits of the whole image, statistics of an
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from benchmark.fullres.bands.plan import Plan, Sizes, Step, make_plan
-from benchmark.fullres.rows.capture import tensors_of
-from benchmark.fullres.rows.graph import Node, aten, operators_of
+from benchmark.fullres.bands.plan import BandPlan, BandStep
+from benchmark.fullres.rows.graph import Node, aten
+from benchmark.fullres.rows.listing import tensors_of
 from benchmark.fullres.rows.statistics import gathering
 from benchmark.fullres.rows.whole import evaluate
-from benchmark.units import MIB
-from zoo.errors import UserError
-
-Progress = Callable[[int, int], None]
+from benchmark.fullres.subject import Call, nothing
 
 
-def run_banded(
+def run_bands(
     module: nn.Module,
     x: Tensor,
-    *,
+    plan: BandPlan,
     out: Tensor | None = None,
-    memory_limit: int | None = None,
-    progress: Progress | None = None,
-    threads: int | None = None,
-    sizes: Sizes | None = None,
+    *,
+    advance: Call = nothing,
 ) -> Tensor:
     """Return ``module(x)`` in evaluation mode for x (N, C, H, W) on the CPU, sample by sample, computed in bands.
 
-    ``out`` takes the result. ``progress(done, total)`` is called after each step. ``memory_limit`` in bytes is for
-    input, output and all tensors between, weights apart. Raises UserError if the plan needs more, and InexactError if
-    the network's operators cannot be listed beforehand.
+    ``plan`` is that of one sample. ``out`` takes the result. ``advance`` is called after each step of each sample.
     """
-    plan = plan_of(module, x.shape, sizes)
-    if memory_limit is not None and plan.peak_bytes > memory_limit:
-        raise UserError(
-            f"memory limit of {_mib(memory_limit)} is too small: in bands this network needs {_mib(plan.peak_bytes)}"
-            f" for {'x'.join(map(str, x.shape))}. Raise it to at least that, or take a smaller image."
-        )
     shape = (x.shape[0], *(plan.graph.output.shape or ())[1:])
     if out is None:
         out = torch.empty(shape, dtype=plan.graph.output.dtype)
     elif tuple(out.shape) != shape:
         raise ValueError(f"out has shape {tuple(out.shape)}; the network returns {shape}")
     weights = tensors_of(module)
-    total = len(plan.steps) * x.shape[0]
-    with torch.no_grad(), _threads(threads):
-        if plan.graph.output.is_source:
-            out.copy_(_Run(plan, weights, x, out).whole(plan.graph.output))
+    with torch.no_grad():
         for sample in range(x.shape[0]):
-            run = _Run(plan, weights, x[sample : sample + 1], out[sample : sample + 1])
-            for index, step in enumerate(plan.steps):
+            run = _BandRun(plan, weights, x[sample : sample + 1], out[sample : sample + 1])
+            if plan.graph.output.is_source:
+                run.out.copy_(run.whole(plan.graph.output))
+            for step in plan.steps:
                 run.take(step)
-                if progress is not None:
-                    progress(sample * len(plan.steps) + index + 1, total)
+                advance()
     return out
 
 
-def banded_peak_bytes(module: nn.Module, shape: Sequence[int], sizes: Sizes | None = None) -> int:
-    """Return the most that ``run_banded`` holds for one sample: input, output, live tensors and strips, not weights."""
-    return plan_of(module, shape, sizes).peak_bytes
-
-
-_PLANS: weakref.WeakKeyDictionary[nn.Module, dict[Any, Plan]] = weakref.WeakKeyDictionary()
-
-
-def plan_of(module: nn.Module, shape: Sequence[int], sizes: Sizes | None = None) -> Plan:
-    """Return the plan for one sample of ``shape``, made once per module and shape."""
-    plans = _PLANS.setdefault(module, {})
-    key = (tuple(shape[1:]), sizes)
-    if key not in plans:
-        plans[key] = make_plan(operators_of(module, shape), sizes)
-    return plans[key]
-
-
-class _Run:
+class _BandRun:
     """One sample on its way through the plan; the ``Reader`` of the rules."""
 
-    def __init__(self, plan: Plan, weights: dict[str, Tensor], x: Tensor, out: Tensor) -> None:
+    def __init__(self, plan: BandPlan, weights: dict[str, Tensor], x: Tensor, out: Tensor) -> None:
         self.plan, self.weights, self.out = plan, weights, out
         self.buffers: dict[Node, Tensor] = {}
         self.values: dict[Node, Any] = {plan.graph.input: x}
@@ -100,7 +66,7 @@ class _Run:
         for node, (root, _) in plan.place.items():
             self.members.setdefault(root, []).append(node)
 
-    def take(self, step: Step) -> None:
+    def take(self, step: BandStep) -> None:
         """Run one step and free what it was the last to read."""
         if step.kind == "bands":
             self._bands(step)
@@ -146,7 +112,7 @@ class _Run:
 
     # --- steps
 
-    def _bands(self, step: Step) -> None:
+    def _bands(self, step: BandStep) -> None:
         node = step.node
         target = self._slot(node)
         gathered = [(other, gathering(other)) for other in step.gathered]
@@ -166,7 +132,7 @@ class _Run:
         for other, gatherer in gathered:
             self.values[other] = gatherer.result()
 
-    def _fill(self, step: Step, target: Tensor) -> None:
+    def _fill(self, step: BandStep, target: Tensor) -> None:
         """Write those parts of a concatenation that do not lie in it already."""
         channel = 0
         for index, part in enumerate(step.node.args[0]):
@@ -207,18 +173,3 @@ class _Run:
 def _bands(height: int, rows: int) -> Iterator[tuple[int, int]]:
     for first in range(0, height, rows):
         yield first, min(first + rows, height)
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    if count is not None:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _mib(size: int) -> str:
-    return f"{size / MIB:.0f} MiB"

@@ -1,4 +1,4 @@
-"""Operators of a captured network as nodes that a plan of bands can reason about.
+"""Operators of a network as nodes that a plan of strips or bands can reason about.
 
 What says nothing about values goes (views of the same shape, copies, detach); planes of one value become constants that
 take no memory; norms that take their statistics from the image are split into statistics and their application; writes
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from benchmark.fullres.rows.capture import Captured, capture
+from benchmark.fullres.rows.listing import OperatorList, list_operators
 
 aten = torch.ops.aten
 
@@ -110,7 +110,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class BandGraph:
+class OperatorGraph:
     """Nodes in the order of the network's own code, without those that nothing needs, and the one returned."""
 
     nodes: tuple[Node, ...]
@@ -118,29 +118,29 @@ class BandGraph:
     input: Node
 
 
-def operators_of(module: nn.Module, shape: Sequence[int]) -> BandGraph:
+def operators_of(module: nn.Module, shape: Sequence[int]) -> OperatorGraph:
     """Return the nodes of ``module`` for one image (1, C, H, W); raises InexactError where they cannot be listed."""
-    return lower(capture(module, (1, *shape[1:])))
+    return lower(list_operators(module, (1, *shape[1:])))
 
 
-def lower(captured: Captured) -> BandGraph:
-    """Return the nodes of a captured network."""
-    lowering = _Lowering(captured)
-    for item in captured.graph.graph.nodes:
+def lower(operators: OperatorList) -> OperatorGraph:
+    """Return the nodes of a network whose operators are listed."""
+    lowering = _Lowering(operators)
+    for item in operators.graph.graph.nodes:
         lowering.add(item)
     assert lowering.output is not None
     assert lowering.input is not None
     nodes = _needed(lowering.output)
     for index, node in enumerate(nodes):
         node.index = index
-    return BandGraph(tuple(nodes), lowering.output, lowering.input)
+    return OperatorGraph(tuple(nodes), lowering.output, lowering.input)
 
 
 class _Lowering:
-    def __init__(self, captured: Captured) -> None:
-        self.captured = captured
+    def __init__(self, operators: OperatorList) -> None:
+        self.operators = operators
         self.values: dict[fx.Node, Node] = {}
-        self.sources = iter(captured.weights)
+        self.sources = iter(operators.weights)
         self.input: Node | None = None
         self.output: Node | None = None
 
@@ -148,7 +148,7 @@ class _Lowering:
         if item.op == "placeholder":
             self.values[item] = self._placeholder(item)
         elif item.op == "get_attr":
-            value = getattr(self.captured.graph, str(item.target))
+            value = getattr(self.operators.graph, str(item.target))
             self.values[item] = Node("constant", (value,), shape=tuple(value.shape), dtype=value.dtype)
         elif item.op == "output":
             found = [self.values[leaf] for leaf in tree_leaves(item.args) if isinstance(leaf, fx.Node)]

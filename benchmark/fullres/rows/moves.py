@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.fullres.rows.graph import Node, slice_of
-from benchmark.fullres.rows.rule import Reader, Rule, is_channels_last
+from benchmark.fullres.rows.rule import Reader, RowRule, is_channels_last
 
 aten = torch.ops.aten
 
@@ -152,9 +152,9 @@ def _zero_padded_supports(node: Node) -> bool:
     return len(pad) in (2, 4) and min(pad) >= 0
 
 
-MOVES: dict[Any, Rule] = {
-    "assemble": Rule(_assemble, supports=_assemble_supports, images=_assemble_images),
-    aten.cat.default: Rule(
+MOVES: dict[Any, RowRule] = {
+    "assemble": RowRule(_assemble, supports=_assemble_supports, images=_assemble_images),
+    aten.cat.default: RowRule(
         _concatenated,
         cost="free",
         same_rows=True,
@@ -162,10 +162,10 @@ MOVES: dict[Any, Rule] = {
         images=lambda node: list(node.args[0]),
         write=_write_concatenated,
     ),
-    aten.slice.Tensor: Rule(_sliced, cost="free", supports=_slice_supports),
-    aten.pixel_shuffle.default: Rule(_shuffled, supports=_has_factor, write=_write_shuffled),
-    aten.pixel_unshuffle.default: Rule(_unshuffled, supports=_has_factor),
-    aten.reflection_pad2d.default: Rule(_reflected, cost="free", supports=_adds_rows),
-    aten.replication_pad2d.default: Rule(_replicated, cost="free", supports=_adds_rows),
-    aten.constant_pad_nd.default: Rule(_zero_padded, cost="free", supports=_zero_padded_supports),
+    aten.slice.Tensor: RowRule(_sliced, cost="free", supports=_slice_supports),
+    aten.pixel_shuffle.default: RowRule(_shuffled, supports=_has_factor, write=_write_shuffled),
+    aten.pixel_unshuffle.default: RowRule(_unshuffled, supports=_has_factor),
+    aten.reflection_pad2d.default: RowRule(_reflected, cost="free", supports=_adds_rows),
+    aten.replication_pad2d.default: RowRule(_replicated, cost="free", supports=_adds_rows),
+    aten.constant_pad_nd.default: RowRule(_zero_padded, cost="free", supports=_zero_padded_supports),
 }

@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmark.fullres.rows.graph import Node
 from benchmark.fullres.rows.moves import MOVES
 from benchmark.fullres.rows.resizing import RESIZES
-from benchmark.fullres.rows.rule import Reader, Rule, is_channels_last
+from benchmark.fullres.rows.rule import Reader, RowRule, is_channels_last
 from benchmark.fullres.rows.windows import WINDOWS
 
 aten = torch.ops.aten
@@ -24,7 +24,7 @@ aten = torch.ops.aten
 _WITH_OUT = ("default", "Tensor")
 
 
-def rule_of(node: Node) -> Rule | None:
+def rule_of(node: Node) -> RowRule | None:
     """Return the rule that covers a node with its arguments, or None."""
     rule = RULES.get(node.op)
     if rule is not None and node.kwargs:
@@ -103,9 +103,9 @@ def _normalised(node: Node, first: int, last: int, reader: Reader) -> Tensor:
     return torch.native_batch_norm(strip, weight, bias, mean, var, False, 0.0, eps)[0]
 
 
-POINTWISE = Rule(_pointwise, same_rows=True, supports=_pointwise_supports, images=_rows_of, write=_write_pointwise)
-RULES: dict[Any, Rule] = {
-    "norm": Rule(_normalised, same_rows=True),
+POINTWISE = RowRule(_pointwise, same_rows=True, supports=_pointwise_supports, images=_rows_of, write=_write_pointwise)
+RULES: dict[Any, RowRule] = {
+    "norm": RowRule(_normalised, same_rows=True),
     **MOVES,
     **WINDOWS,
     **RESIZES,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmark.fullres.rows.graph import Node
-from benchmark.fullres.rows.rule import Reader, Rule, is_channels_last
+from benchmark.fullres.rows.rule import Reader, RowRule, is_channels_last
 
 aten = torch.ops.aten
 # From so many channels on interpolations of slices, whose pixels lie apart, are faster than torch's kernel.
@@ -136,7 +136,7 @@ def _nearest_supports(node: Node) -> bool:
     return scale is None or scale * height == node.size(2)
 
 
-RESIZES: dict[Any, Rule] = {
-    aten.upsample_bilinear2d.default: Rule(_bilinear, supports=_has_size, write=_write_bilinear),
-    aten.upsample_nearest2d.default: Rule(_nearest, supports=_nearest_supports),
+RESIZES: dict[Any, RowRule] = {
+    aten.upsample_bilinear2d.default: RowRule(_bilinear, supports=_has_size, write=_write_bilinear),
+    aten.upsample_nearest2d.default: RowRule(_nearest, supports=_nearest_supports),
 }

@@ -36,7 +36,7 @@ def is_channels_last(tensor: Tensor) -> bool:
 
 
 @dataclass(frozen=True)
-class Rule:
+class RowRule:
     """How rows are computed.
 
     ``cost``: "heavy" is computed once, "cheap" may be computed by each of its two users, "free" moves rows only.

@@ -1,4 +1,4 @@
-"""What a whole image says in a few numbers, gathered strip by strip: moments of each channel, means and maxima.
+"""Statistics of a whole image, gathered strip by strip: moments of each channel, means and maxima.
 
 Sums are kept in float64, and moments are joined from those of strips around their own means (Chan et al. 1979), so that
 an offset that is large beside the spread costs no digits.

@@ -1,4 +1,4 @@
-"""Run one operator of a captured network on whole tensors, however those lie in memory."""
+"""Run one of the operators of a network on whole tensors, however those lie in memory."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.fullres.rows.graph import Node
-from benchmark.fullres.rows.rule import Reader, Rule, is_channels_last
+from benchmark.fullres.rows.rule import Reader, RowRule, is_channels_last
 
 aten = torch.ops.aten
 # Maxima of so many rows and columns are taken slice by slice.
@@ -139,8 +139,8 @@ def _average_supports(node: Node) -> bool:
     return _pooling(node)[2] == (0, 0) and not (node.args[4:5] or [False])[0] and divisor is None
 
 
-WINDOWS: dict[Any, Rule] = {
-    aten.convolution.default: Rule(_convolution, cost="heavy", supports=_convolution_supports),
-    aten.max_pool2d_with_indices.default: Rule(_max_pooled, supports=_max_pool_supports, write=_write_max_pooled),
-    aten.avg_pool2d.default: Rule(_averaged, supports=_average_supports),
+WINDOWS: dict[Any, RowRule] = {
+    aten.convolution.default: RowRule(_convolution, cost="heavy", supports=_convolution_supports),
+    aten.max_pool2d_with_indices.default: RowRule(_max_pooled, supports=_max_pool_supports, write=_write_max_pooled),
+    aten.avg_pool2d.default: RowRule(_averaged, supports=_average_supports),
 }

@@ -17,14 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.fullres.inexact import InexactError
-from benchmark.fullres.rows.capture import name_of
-from benchmark.fullres.rows.graph import BandGraph, Node, aten, operators_of
+from benchmark.fullres.rows.graph import Node, OperatorGraph, aten, operators_of
+from benchmark.fullres.rows.listing import name_of
 from benchmark.fullres.rows.operators import rule_of
-from benchmark.fullres.rows.rule import Rule
+from benchmark.fullres.rows.rule import RowRule
 
 
 @dataclass(eq=False)
-class Step:
+class StripStep:
     """Rows [first, last) of a node; its rows below ``lowest`` are not needed any more when they are computed."""
 
     node: Node
@@ -34,15 +34,15 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Plan:
+class StripPlan:
     """Steps in order; each node's rule and ``rows`` of its window; nodes computed where they are read, and just moved.
 
     ``peak_bytes``: all windows and the largest strips of one step, without input, output and weights.
     """
 
-    graph: BandGraph
-    steps: Sequence[Step]
-    rules: dict[Node, Rule]
+    graph: OperatorGraph
+    steps: Sequence[StripStep]
+    rules: dict[Node, RowRule]
     rows: dict[Node, int]
     inlined: frozenset[Node]
     moved: frozenset[Node]
@@ -55,8 +55,14 @@ class Plan:
         """How many strips the output is made of."""
         return sum(step.node is self.graph.output for step in self.steps)
 
+    @property
+    def text(self) -> str:
+        """What a user reads about them."""
+        rows = max(step.last - step.first for step in self.steps if step.node is self.graph.output)
+        return f"{self.strips} of {rows} output rows, nothing computed twice"
 
-def graph_of(module: nn.Module, shape: Sequence[int]) -> BandGraph:
+
+def graph_of(module: nn.Module, shape: Sequence[int]) -> OperatorGraph:
     """Return the operators of ``module`` for one image (1, C, H, W).
 
     Raises InexactError with an operator's name unless all that comes from the image is computed row by row.
@@ -71,20 +77,20 @@ def graph_of(module: nn.Module, shape: Sequence[int]) -> BandGraph:
     return graph
 
 
-def _after_input(graph: BandGraph) -> list[Node]:
+def _after_input(graph: OperatorGraph) -> list[Node]:
     """Return the nodes that depend on the image, in order; all others are weights, or made of weights and constants."""
     return [node for node in graph.nodes if node.from_input and node.op != "input"]
 
 
-def plan_strips(graph: BandGraph, rows: int) -> Plan:
+def plan_strips(graph: OperatorGraph, rows: int) -> StripPlan:
     """Plan strips of ``rows`` rows of the output."""
-    return _Planner(graph).plan(rows)
+    return _StripPlanner(graph).plan(rows)
 
 
-class _Planner:
-    def __init__(self, graph: BandGraph) -> None:
+class _StripPlanner:
+    def __init__(self, graph: OperatorGraph) -> None:
         self.graph = graph
-        self.rules: dict[Node, Rule] = {}
+        self.rules: dict[Node, RowRule] = {}
         readers: dict[Node, list[Node]] = defaultdict(list)
         for node in _after_input(graph):
             rule = rule_of(node)
@@ -98,7 +104,7 @@ class _Planner:
         # Rows of the output in a strip.
         self.height = 1
         self.reached: dict[Node, int] = defaultdict(int)
-        self.steps: list[Step] = []
+        self.steps: list[StripStep] = []
         # What each step reads: node, first and last row.
         self.reads: list[dict[Node, tuple[int, int]]] = []
 
@@ -118,7 +124,7 @@ class _Planner:
             once[node] = node not in inlined or in_place
         return inlined
 
-    def plan(self, rows: int) -> Plan:
+    def plan(self, rows: int) -> StripPlan:
         self.height = rows
         self._bring(self.graph.output, self.graph.output.size(2))
         windows = self._windows()
@@ -128,7 +134,7 @@ class _Planner:
         # Weights are there in any case; what is made of them and of constants is kept as a whole.
         made = sum(node.nbytes for node in self.graph.nodes if not node.from_input and not node.is_source)
         peak = kept + strips + made
-        return Plan(self.graph, self.steps, self.rules, windows, self.inlined, self.moved, peak, largest)
+        return StripPlan(self.graph, self.steps, self.rules, windows, self.inlined, self.moved, peak, largest)
 
     def _bring(self, node: Node, last: int) -> None:
         # At the top of the image the layers of a UNet are far ahead of its output: not in one strip.
@@ -143,7 +149,7 @@ class _Planner:
             if source.op != "input":
                 self._bring(source, high)
         self.reached[node] = last
-        self.steps.append(Step(node, first, last))
+        self.steps.append(StripStep(node, first, last))
         self.reads.append(asked.reads)
 
     def _windows(self) -> dict[Node, int]:
@@ -158,7 +164,7 @@ class _Planner:
                 lowest[source] = min(lowest.get(source, low), low)
         return dict(windows)
 
-    def _strip_bytes(self, step: Step, reads: dict[Node, tuple[int, int]]) -> int:
+    def _strip_bytes(self, step: StripStep, reads: dict[Node, tuple[int, int]]) -> int:
         """Return about what a step's own tensors take: its strip, another on the way, and a copy of what it reads."""
         read = sum(_bytes(node, high - low) for node, (low, high) in reads.items())
         return 2 * _bytes(step.node, step.last - step.first) + read
@@ -168,14 +174,14 @@ def _bytes(node: Node, rows: int) -> int:
     return node.nbytes // node.size(2) * rows
 
 
-def _moves(node: Node, rule: Rule) -> bool:
+def _moves(node: Node, rule: RowRule) -> bool:
     return rule.cost == "free" and node.op is not aten.cat.default
 
 
 class _Asked:
     """A ``Reader`` of tensors without data that notes which rows are read."""
 
-    def __init__(self, rules: dict[Node, Rule], inlined: frozenset[Node]) -> None:
+    def __init__(self, rules: dict[Node, RowRule], inlined: frozenset[Node]) -> None:
         self.rules, self.inlined = rules, inlined
         self.reads: dict[Node, tuple[int, int]] = {}
 

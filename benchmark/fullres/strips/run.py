@@ -2,7 +2,7 @@
 
 Nothing is computed twice, as it is around tiles, and no tensor exists as a whole: every layer holds a window of its
 rows, which moves down with the strips (line buffers; Alwani et al., "Fused-Layer CNN Accelerators", MICRO 2016). The
-network's operators are listed beforehand (``rows.capture``) and the strips planned (``strips.plan``). Kernels are
+network's operators are listed beforehand (``rows.listing``) and the strips planned (``strips.plan``). Kernels are
 torch's own, channels last, in which its convolutions are fastest on processors.
 """
 
@@ -14,15 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmark.fullres.rows.capture import tensors_of
 from benchmark.fullres.rows.graph import Node
-from benchmark.fullres.rows.rule import Rule
+from benchmark.fullres.rows.listing import tensors_of
+from benchmark.fullres.rows.rule import RowRule
 from benchmark.fullres.rows.whole import evaluate
-from benchmark.fullres.strips.plan import Plan, Step
+from benchmark.fullres.strips.plan import StripPlan, StripStep
 
 
 def run_strips(
-    module: nn.Module, planes: Tensor, plan: Plan, take: Callable[[Tensor, int], None], out: Tensor | None = None
+    module: nn.Module, planes: Tensor, plan: StripPlan, take: Callable[[Tensor, int], None], out: Tensor | None = None
 ) -> None:
     """Run ``module`` in evaluation mode on one image (1, C, H, W) on the CPU, which may be a mapped file.
 
@@ -30,7 +30,7 @@ def run_strips(
     (1, C', H', W') the strips are its rows.
     """
     with torch.inference_mode():
-        run = _Run(plan, tensors_of(module), planes, out)
+        run = _StripRun(plan, tensors_of(module), planes, out)
         for step in plan.steps:
             strip = run.take(step)
             if strip is not None:
@@ -62,17 +62,17 @@ class Window:
         self.base = lowest
 
 
-class _Run:
+class _StripRun:
     """One image on its way through the plan; the ``Reader`` of the rules."""
 
-    def __init__(self, plan: Plan, weights: dict[str, Tensor], planes: Tensor, out: Tensor | None) -> None:
+    def __init__(self, plan: StripPlan, weights: dict[str, Tensor], planes: Tensor, out: Tensor | None) -> None:
         self.plan, self.weights, self.planes, self.out = plan, weights, planes, out
         self.windows: dict[Node, Window] = {}
         # What is made of weights alone, and as the rules get it.
         self.made: dict[Node, Any] = {}
         self.fixed: dict[Node, Tensor] = {}
 
-    def take(self, step: Step) -> Tensor | None:
+    def take(self, step: StripStep) -> Tensor | None:
         """Compute a strip; return it if it is one of the output."""
         node = step.node
         rule = self.plan.rules[node]
@@ -91,7 +91,7 @@ class _Run:
         window.end = step.last
         return None
 
-    def _write(self, step: Step, rule: Rule, target: Tensor) -> None:
+    def _write(self, step: StripStep, rule: RowRule, target: Tensor) -> None:
         if not rule.write(step.node, step.first, step.last, self, target):
             target.copy_(rule.run(step.node, step.first, step.last, self))
 

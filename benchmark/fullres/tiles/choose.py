@@ -1,4 +1,4 @@
-"""Which tiles: as few pixels computed twice as memory allows, at the speeds that this machine showed for crop sizes.
+"""Choose the tiles that memory allows and that take the least time on this machine.
 
 Memory is counted from a pass on meta tensors. Speed is measured once per machine and model, on crops of two sizes, in
 both ways of using the cores: all threads on one tile, or one tile per thread; it is kept in the cache folder.
@@ -10,7 +10,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,19 +20,20 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.cache import cache_root
+from benchmark.conditions import TileSize
 from benchmark.counting.trace import trace
-from benchmark.fullres.tiles.plan import cut, step_of
+from benchmark.fullres.subject import Subject
+from benchmark.fullres.tiles.plan import TilePlan, plan_tiles, step_of
 from benchmark.fullres.tiles.receptive import OnMeta, Reception
 from benchmark.fullres.tiles.run import Workers
 from benchmark.host.environment import describe_environment
 from benchmark.replacing import replace_text
-from benchmark.units import MIB
-from zoo.errors import DiskError, UserError
+from zoo.errors import DiskError
 
 VERSION = 1
 SIDES = (256, 512)
-# What the heap keeps between live tensors, and what is not tensors: code, threads' buffers.
-HEAP_FACTOR, RESERVE_BYTES = 1.25, 64 << 20
+# What the heap keeps between live tensors.
+HEAP_FACTOR = 1.25
 # Pixels that could be computed in the time that a tile costs whatever its size.
 _TILE_OVERHEAD = 2000
 
@@ -63,11 +64,12 @@ def unmeasured(threads: int) -> Speed:
     return Speed(threads, {SIDES[0]: 1.0}, {SIDES[0]: 1.0})
 
 
-def bytes_per_pixel(network: nn.Module, channels: int, side: int) -> float:
-    """Return the peak of live activations of one pass over a crop of ``side`` pixels squared, per crop pixel."""
-    planes = torch.empty(1, channels, side, side, device="meta")
+def bytes_per_pixel(subject: Subject, reception: Reception) -> float:
+    """Return the peak of live activations of one pass over a small square crop, per crop pixel."""
+    side = subject.side(128, step_of(subject, reception, 0))
+    planes = torch.empty(1, subject.channels, side, side, device="meta")
     with OnMeta():
-        traced = trace(network, planes)
+        traced = trace(subject.network, planes)
     # The crop is a copy, and its output is there until it is written.
     return traced.peak_activation_bytes / side**2
 
@@ -81,61 +83,49 @@ class Choice:
     need_bytes: int
 
 
-def choose(
-    reception: Reception,
-    *,
-    per_pixel: float,
-    budget: int,
-    speed: Speed,
-    multiple: int = 1,
-    least: int = 1,
+def choose_tiles(
+    subject: Subject, reception: Reception, tile: TileSize, budget: int, speed: Speed | None = None
 ) -> Choice | int:
-    """Return the fastest tiles of ``reception``'s image within ``budget`` bytes, or the least that any need."""
+    """Return the fastest tiles of ``reception``'s image within ``budget`` bytes, or the least that any need.
+
+    ``tile`` (height, width): their size is given, and only who computes is chosen. ``speed`` None: no size is faster.
+    """
+    per_pixel = bytes_per_pixel(subject, reception)
+    speed = speed or unmeasured(torch.get_num_threads())
+    if isinstance(tile, tuple):
+        pixels = math.prod(plan_tiles(subject, reception, tile).largest_crop)
+        for workers in (speed.threads, 1):
+            need = int(per_pixel * pixels * workers * HEAP_FACTOR)
+            if need <= budget:
+                return Choice(tile, Workers(workers), need)
+        return need
     best: tuple[float, Choice] | None = None
     smallest = math.inf
-    for rows in _lengths(reception, 0, multiple):
-        for columns in _lengths(reception, 1, multiple):
-            extent = _extent(reception, (rows, columns), multiple, least)
-            pixels = extent.largest
+    for rows in _lengths(subject, reception, 0):
+        for columns in _lengths(subject, reception, 1):
+            plan = plan_tiles(subject, reception, (rows, columns))
+            pixels = math.prod(plan.largest_crop)
             for workers in {1, speed.threads}:
                 need = int(per_pixel * pixels * workers * HEAP_FACTOR)
                 smallest = min(smallest, need)
                 if need > budget:
                     continue
-                cost = extent.cost(workers) * speed.of(workers, math.sqrt(pixels))
+                cost = _cost(plan, workers) * speed.of(workers, math.sqrt(pixels))
                 if best is None or cost < best[0]:
                     best = (cost, Choice((rows, columns), Workers(workers), need))
     return int(smallest) if best is None else best[1]
 
 
-@dataclass(frozen=True)
-class _Extent:
-    """Of a plan: tiles, pixels of its largest crop and of all."""
-
-    tiles: int
-    largest: int
-    total: int
-
-    def cost(self, workers: int) -> float:
-        rounds = -(-self.tiles // workers)
-        idle = rounds * workers / self.tiles
-        return (self.total + self.tiles * _TILE_OVERHEAD) * idle
+def _cost(plan: TilePlan, workers: int) -> float:
+    """Return the pixels to compute, as if each worker had the time of the slowest, and a tile its own beside them."""
+    rounds = -(-len(plan) // workers)
+    idle = rounds * workers / len(plan)
+    return (plan.crop_pixels + len(plan) * _TILE_OVERHEAD) * idle
 
 
-def _extent(reception: Reception, tile: tuple[int, int], multiple: int, least: int) -> _Extent:
-    assert reception.reach is not None
-    tiles, largest, total = 1, 1, 1
-    for axis in (0, 1):
-        step = step_of(reception, axis, multiple)
-        pieces = cut(reception.size[axis], tile[axis], reception.reach[axis], step=step, least=least)
-        lengths = [piece.crop_end - piece.crop_start for piece in pieces]
-        tiles, largest, total = tiles * len(pieces), largest * max(lengths), total * sum(lengths)
-    return _Extent(tiles, largest, total)
-
-
-def _lengths(reception: Reception, axis: int, multiple: int) -> Iterator[int]:
+def _lengths(subject: Subject, reception: Reception, axis: int) -> Iterator[int]:
     """Yield the tile lengths worth a look: the image in 1, 2, 3, ... nearly equal parts, ever more coarsely."""
-    step = step_of(reception, axis, multiple)
+    step = step_of(subject, reception, axis)
     steps = -(-reception.size[axis] // step)
     count = 1
     while True:
@@ -146,24 +136,21 @@ def _lengths(reception: Reception, axis: int, multiple: int) -> Iterator[int]:
         count = min(max(count + 1, int(count * 1.2)), steps)
 
 
-def speed_of(
-    label: str | None, network: nn.Module, channels: int, *, step: int, advance: Callable[[], None] = lambda: None
-) -> Speed:
-    """Return the speed of ``network`` on this machine with torch's threads: from the cache, else measured (seconds).
+def speed_of(subject: Subject, step: int) -> Speed:
+    """Return a network's speed on this machine with torch's threads: from the cache, else measured (seconds).
 
-    ``label`` names the network and all that decides its speed; without one nothing is measured. ``step``: sides that
-    the network takes are its multiples.
+    Nothing is measured for a subject without a label. Crops have sides that are multiples of ``step``.
     """
     threads = torch.get_num_threads()
-    if label is None:
+    if subject.label is None:
         return unmeasured(threads)
     here = describe_environment()
-    file = cache_root() / "tiles" / f"{here.machine}-torch{here.torch}-threads{threads}-{label}-v{VERSION}.json"
+    name = f"{here.machine}-torch{here.torch}-threads{threads}-{subject.label}-v{VERSION}.json"
+    file = cache_root() / "tiles" / name
     known = _read(file, threads)
     if known is None:
-        known = measure_speed(network, channels, step=step)
+        known = measure_speed(subject.network, subject.channels, step=step)
         _write(file, known)
-    advance()
     return known
 
 
@@ -190,26 +177,6 @@ def measure_speed(network: nn.Module, channels: int, *, step: int) -> Speed:
 def _pass(network: nn.Module, crop: Tensor) -> None:
     with torch.inference_mode():
         network(crop)
-
-
-def budget_of(memory_limit: int | None, resident: int | None, available: int | None, usual: int) -> int:
-    """Return the bytes that tiles may take: under a limit what it leaves, else ``usual`` or half of what is there."""
-    if memory_limit is not None:
-        return memory_limit - (resident or 0) - RESERVE_BYTES
-    return usual if available is None else min(usual, available // 2)
-
-
-def too_small(memory_limit: int | None, budget: int, needed: int) -> UserError:
-    """Return the error for a limit that leaves less than the smallest tile needs."""
-    if memory_limit is None:
-        return UserError(
-            f"not enough memory: the smallest tile needs {needed / MIB:.0f} MiB, {budget / MIB:.0f} are free."
-        )
-    least = memory_limit - budget + needed
-    return UserError(
-        f"--memory-limit {memory_limit / MIB:.0f}MiB: this network needs at least {math.ceil(least / MIB)}MiB here,"
-        f" with the smallest tile; {(memory_limit - budget) / MIB:.0f} of them are in use before it starts."
-    )
 
 
 def _read(file: Path, threads: int) -> Speed | None:

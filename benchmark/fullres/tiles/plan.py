@@ -14,6 +14,7 @@ from functools import cached_property
 from itertools import pairwise, product
 
 from benchmark.fullres.inexact import InexactError
+from benchmark.fullres.subject import Subject
 from benchmark.fullres.tiles.receptive import Reception
 from benchmark.fullres.tiles.spans import Span
 
@@ -76,7 +77,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TilePlan:
     """How an image is cut: rows by columns of tiles."""
 
     reception: Reception
@@ -122,36 +123,28 @@ class Plan:
         return f"{tiles}, crops of up to {height}x{width}, {100 * more:.0f} % computed twice"
 
 
-def make_plan(
-    reception: Reception,
-    tile: tuple[int, int],
-    *,
-    multiple: int = 1,
-    least: int = 1,
-    equal: bool = False,
-) -> Plan:
+def plan_tiles(subject: Subject, reception: Reception, tile: tuple[int, int], *, equal: bool = False) -> TilePlan:
     """Cut the image that ``reception`` was found for into tiles of about ``tile`` input pixels (height, width).
 
-    ``multiple`` and ``least``: sides that the network takes are multiples of one and at least the other. ``equal``:
-    crops of one size where the image allows, for who must compile for each. Raises InexactError where the network
-    cannot be followed.
+    ``equal``: crops of one size where the image allows, for an engine, which compiles for each size. Raises
+    InexactError where the network cannot be followed.
     """
     reach = reception.reach
     if reach is None:
         raise InexactError(f"not exact in tiles: {'; '.join(cause.text for cause in reception.causes)}")
     axes = []
     for axis in (0, 1):
-        step = step_of(reception, axis, multiple)
-        pieces = cut(reception.size[axis], tile[axis], reach[axis], step=step, least=least)
+        step = step_of(subject, reception, axis)
+        pieces = cut(reception.size[axis], tile[axis], reach[axis], step=step, least=subject.least)
         if equal:
             pieces = _of_one_size(pieces, reception.size[axis], step)
         axes.append(Axis(reception.size[axis], reception.output_size[axis], reach[axis], pieces))
-    return Plan(reception, axes[0], axes[1])
+    return TilePlan(reception, axes[0], axes[1])
 
 
-def step_of(reception: Reception, axis: int, multiple: int) -> int:
-    """Return of what tiles begin at multiples along an axis, where the network takes multiples of ``multiple``."""
-    return math.lcm(reception.multiple[axis], multiple)
+def step_of(subject: Subject, reception: Reception, axis: int) -> int:
+    """Return of what tiles begin at multiples along an axis: the network's strides, and the sides that it takes."""
+    return math.lcm(reception.multiple[axis], subject.multiple)
 
 
 def cut(length: int, tile: int, span: Span, *, step: int, least: int) -> tuple[Piece, ...]:

@@ -1,4 +1,4 @@
-"""Try tiles: sizes of images on which they are compared with the whole, and the seams of tiles that are not exact."""
+"""Sizes of images on which tiles are compared with the whole, and the seams of tiles that are not exact."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmark.fullres.inexact import InexactError
 from benchmark.fullres.subject import Subject
-from benchmark.fullres.tiles.plan import Plan, make_plan, step_of
+from benchmark.fullres.tiles.plan import TilePlan, plan_tiles, step_of
 from benchmark.fullres.tiles.receptive import Reception
-from benchmark.fullres.tiles.run import Workers, run_tiled
+from benchmark.fullres.tiles.run import run_tiled
 from benchmark.fullres.tiles.spans import Span
 
 # Pixels around an approximate tile, and the side of the image part on which its seams are measured.
@@ -24,7 +24,7 @@ def tiled_sizes(subject: Subject, reception: Reception) -> Iterator[tuple[int, i
     """Yield sizes of small images of which no tile sees all, the first not square and odd where that can be."""
     assert reception.reach is not None
     multiple, rows, columns = subject.multiple, *(_small_side(subject, reception, axis) for axis in (0, 1))
-    steps = [step_of(reception, axis, multiple) for axis in (0, 1)]
+    steps = [step_of(subject, reception, axis) for axis in (0, 1)]
     yield rows + (1 - rows // multiple % 2) * multiple, columns + (3 - columns // multiple % 2) * multiple
     yield rows + (multiple if steps[0] > multiple else 0), columns + (multiple if steps[1] > multiple else 0)
     yield rows, columns + steps[1]
@@ -35,8 +35,8 @@ def tiled_sizes(subject: Subject, reception: Reception) -> Iterator[tuple[int, i
 def _small_side(subject: Subject, reception: Reception, axis: int) -> int:
     """Return a side on which a tile in the middle has room on both sides, a multiple of the steps."""
     assert reception.reach is not None
-    span, step = reception.reach[axis], step_of(reception, axis, subject.multiple)
-    return -(-max(subject.least, span.before + span.after + 3 * step, 48) // step) * step
+    span, step = reception.reach[axis], step_of(subject, reception, axis)
+    return subject.side(max(span.before + span.after + 3 * step, 48), step)
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,12 @@ def approximate_reception(exact: Reception) -> Reception:
     return replace(exact, reach=(spans[0], spans[1]), resizes=())
 
 
-def measure_seams(network: nn.Module, planes: Tensor, plan: Plan, *, multiple: int, least: int) -> Seams:
+def measure_seams(subject: Subject, planes: Tensor, plan: TilePlan) -> Seams:
     """Run the middle of an image, up to SEAM_SIDE pixels, whole and in tiles half as large; return the difference.
 
     Tiles of the plan's own size where those are smaller. The part's own statistics stand for the image's.
     """
-    step = step_of(plan.reception, 0, multiple)
+    step = step_of(subject, plan.reception, 0)
     size = tuple(min(side, SEAM_SIDE // step * step or step) for side in planes.shape[-2:])
     top, left = ((side - part) // 2 // step * step for side, part in zip(planes.shape[-2:], size))
     part = planes[..., top : top + size[0], left : left + size[1]].clone()
@@ -90,10 +90,8 @@ def measure_seams(network: nn.Module, planes: Tensor, plan: Plan, *, multiple: i
     tiles = [axis.pieces[0].end for axis in (plan.rows, plan.columns)]
     tile = tuple(min(own, max(step, side // 2)) for own, side in zip(tiles, size))
     with torch.inference_mode():
-        whole = network(part)
-    tiled = run_tiled(
-        network, part, make_plan(small, (tile[0], tile[1]), multiple=multiple, least=least), workers=Workers()
-    )
+        whole = subject.network(part)
+    tiled = run_tiled(subject.network, part, plan_tiles(subject, small, (tile[0], tile[1])))
     difference = (whole - tiled).double()
     return Seams(
         (size[0], size[1]), (tile[0], tile[1]), float(difference.abs().max()), float(difference.square().mean().sqrt())

@@ -20,12 +20,9 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
 from benchmark.counting.trace import LayerNames, is_composite
-from benchmark.fullres.inexact import InexactError
 from benchmark.fullres.tiles.calls import Executed, executed
 from benchmark.fullres.tiles.rules import RULES, Call, LostError, aten
 from benchmark.fullres.tiles.spans import Reach, Span
-from benchmark.fullres.untouched import untouched
-from zoo.errors import OutputError, in_one_line
 from zoo.outputs import check_output
 
 
@@ -217,23 +214,6 @@ def following(network: nn.Module, planes: Tensor) -> Iterator[Follower]:
             yield follower
     finally:
         network.train(was_training)
-
-
-def find_reception(network: nn.Module, channels: int, size: tuple[int, int]) -> Reception:
-    """Return what ``network`` sees of one image (1, channels, *size); nothing is computed.
-
-    Raises InexactError for a network that does not run on meta tensors, or refuses the size.
-    """
-    planes = torch.empty(1, channels, *size, device="meta")
-    try:
-        with untouched(network), following(network, planes) as follower:
-            output = network(planes)
-    except OutputError:
-        raise
-    except Exception as error:
-        # A network that refuses the image says so itself when the whole image is run.
-        raise InexactError(f"it cannot be followed at {size[0]}x{size[1]} ({in_one_line(error)})") from error
-    return reception_of(follower, size, output)
 
 
 def reception_of(follower: Follower, size: tuple[int, int], output: Any) -> Reception:

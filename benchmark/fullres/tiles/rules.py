@@ -45,7 +45,7 @@ class Call:
         return self.args[index] if index < len(self.args) else default
 
 
-Rule = Callable[[Call], Reach]
+ReachRule = Callable[[Call], Reach]
 
 
 def _pair(value: Sequence[int]) -> tuple[int, int]:
@@ -169,7 +169,7 @@ def _spatial_axis(planes: Tensor, dim: int) -> int | None:
     return axis if axis >= 0 else None
 
 
-def _not_along_the_image(dim_at: int) -> Rule:
+def _not_along_the_image(dim_at: int) -> ReachRule:
     """Return the rule of an operation along one dimension, which must not be one of the image's."""
 
     def rule(call: Call) -> Reach:
@@ -232,7 +232,7 @@ def _transposed(call: Call) -> Reach:
     return call.reach
 
 
-RULES: dict[Any, Rule] = {
+RULES: dict[Any, ReachRule] = {
     aten.convolution: _convolution,
     aten.max_pool2d_with_indices: _max_pool,
     aten.avg_pool2d: _avg_pool,

@@ -5,17 +5,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from benchmark.fullres.subject import Call, Forward, nothing
 from benchmark.fullres.tiles.located import LocatedResizes
-from benchmark.fullres.tiles.plan import Plan, Tile
+from benchmark.fullres.tiles.plan import Tile, TilePlan
 from zoo.errors import UserError
-
-Forward = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -32,12 +31,12 @@ class Workers:
 def run_tiled(
     forward: Forward,
     planes: Tensor,
-    plan: Plan,
+    plan: TilePlan,
     out: Tensor | None = None,
     *,
     workers: Workers | None = None,
-    advance: Callable[[], None] = lambda: None,
-    after_tile: Callable[[], None] = lambda: None,
+    advance: Call = nothing,
+    after_tile: Call = nothing,
 ) -> Tensor:
     """Run ``forward`` over the crops of ``planes`` (1, C, H, W) and return its outputs put together (1, C', H', W').
 
@@ -62,7 +61,7 @@ def run_tiled(
     return out
 
 
-def run_tile(forward: Forward, planes: Tensor, plan: Plan, tile: Tile, *, channels_last: bool = True) -> Tensor:
+def run_tile(forward: Forward, planes: Tensor, plan: TilePlan, tile: Tile, *, channels_last: bool = True) -> Tensor:
     """Return ``forward`` of one tile's crop, all of it; raises UserError if its size is not the expected one."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     crop = planes[..., tile.rows.crop, tile.columns.crop].clone(memory_format=layout)
@@ -78,16 +77,13 @@ def run_tile(forward: Forward, planes: Tensor, plan: Plan, tile: Tile, *, channe
     return output
 
 
-@contextmanager
-def _located(plan: Plan, tile: Tile) -> Iterator[None]:
-    with ExitStack() as stack:
-        if plan.reception.resizes:
-            origin = (tile.rows.crop_start, tile.columns.crop_start)
-            stack.enter_context(LocatedResizes(plan.reception.resizes, origin))
-        yield
+def _located(plan: TilePlan, tile: Tile) -> AbstractContextManager[object]:
+    if not plan.reception.resizes:
+        return nullcontext()
+    return LocatedResizes(plan.reception.resizes, (tile.rows.crop_start, tile.columns.crop_start))
 
 
-def over_tiles(run: Callable[[Tile], object], plan: Plan, workers: int) -> Iterator[None]:
+def over_tiles(run: Callable[[Tile], object], plan: TilePlan, workers: int) -> Iterator[None]:
     """Call ``run`` for each tile, ``workers`` at once with one thread each; yield, here, as each one is done.
 
     What ``run`` raises comes out here, after the tiles under way; an interruption waits for those too.

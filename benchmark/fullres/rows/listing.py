@@ -32,7 +32,7 @@ _BY_LAYOUT = {aten.as_strided.default, aten.as_strided_scatter.default, aten.as_
 
 
 @dataclass(frozen=True)
-class Captured:
+class OperatorList:
     """ATen operators of one forward pass; placeholders are ``weights`` by name, then the input."""
 
     graph: fx.GraphModule
@@ -44,7 +44,7 @@ def tensors_of(module: nn.Module) -> dict[str, Tensor]:
     return dict([*module.named_parameters(), *module.named_buffers()])
 
 
-def capture(module: nn.Module, shape: Sequence[int]) -> Captured:
+def list_operators(module: nn.Module, shape: Sequence[int]) -> OperatorList:
     """Capture ``module`` in evaluation mode, without gradients, for one float32 input of ``shape``.
 
     Raises InexactError with the reason where the operators cannot be listed, or where the list would not say all, and
@@ -81,7 +81,7 @@ def capture(module: nn.Module, shape: Sequence[int]) -> Captured:
     for node in graph.graph.nodes:
         _check(graph, node)
     graph.graph.eliminate_dead_code()
-    return Captured(graph=graph, weights=tuple(tensors))
+    return OperatorList(graph=graph, weights=tuple(tensors))
 
 
 def _check(graph: fx.GraphModule, node: fx.Node) -> None:

@@ -1,0 +1,202 @@
+"""What memory there is for an image, and what each way through a network needs; nothing is run."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from benchmark.conditions import TileSize
+from benchmark.counting.trace import Trace, trace
+from benchmark.fullres.bands.plan import USUAL_SIZES, BandPlan, BandSizes, plan_bands
+from benchmark.fullres.hyper import dissect
+from benchmark.fullres.inexact import InexactError, planned
+from benchmark.fullres.strips.choose import ROWS
+from benchmark.fullres.subject import Subject
+from benchmark.fullres.tiles.choose import choose_tiles
+from benchmark.fullres.tiles.probe import approximate_reception
+from benchmark.fullres.tiles.receptive import OnMeta
+from benchmark.fullres.untouched import untouched
+from benchmark.host import machine
+from benchmark.reporting import Reporter
+from benchmark.units import MIB
+from zoo.errors import UserError, in_one_line
+
+# What a process takes besides tensors: code, threads' buffers.
+RESERVE_BYTES = 64 * MIB
+# What convolutions and the heap take beside the tensors of a whole image.
+_WHOLE_FACTOR = 1.25
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Where one way ends and the next begins; tests set others, to see all ways on small images.
+
+    Images of up to ``small_pixels`` go whole, unless something else is asked for. ``usual_bytes``: what pieces take
+    where no limit is set; larger ones are hardly faster. ``strip_rows``: rows of the input in a strip, the best first.
+    A hyper-network with more than ``most_passes`` over the image for its filters goes whole where that fits.
+    """
+
+    small_pixels: int = 512 * 512
+    usual_bytes: int = 768 * MIB
+    strip_rows: tuple[int, ...] = ROWS
+    most_passes: int = 1
+    band_sizes: BandSizes = USUAL_SIZES
+
+
+USUAL = Thresholds()
+
+
+def set_heap(*, keep: bool, in_pieces: bool = True) -> bool:
+    """Let the C library keep freed memory for the next pass, or give it back, for good; return whether it can be told.
+
+    Memory that is kept need not be taken again page by page, but what lies freed in the heap can be up to four times
+    what lives (``python speed/memory.py --tiles``): more than a limit foresees. ``in_pieces``: for images in pieces,
+    which take blocks of the same sizes again and again. Threads share one heap there, and small blocks are kept.
+    """
+    if in_pieces:
+        machine.use_one_heap()
+    if keep:
+        return machine.keep_free_memory()
+    return machine.give_large_blocks_back() if in_pieces else machine.give_memory_back()
+
+
+@dataclass(kw_only=True)
+class Memory:
+    """What there is for images like ``planes`` (N, C, H, W), and what each way through ``subject`` needs.
+
+    ``limit``: resident bytes of this process (None: none). ``heap_factor``: how many times what lives the process will
+    hold, where its heap keeps what is freed; it counts under a limit. ``mapped_output``: whether the output goes to a
+    file, and takes no memory.
+    """
+
+    subject: Subject
+    planes: Tensor
+    limit: int | None = None
+    heap_factor: float = 1.0
+    mapped_output: bool = False
+    thresholds: Thresholds = USUAL
+    reporter: Reporter = field(default_factory=Reporter)
+
+    def __post_init__(self) -> None:
+        """Take all that lives for all that is held where there is no limit."""
+        self.size = (self.planes.shape[-2], self.planes.shape[-1])
+        self.heap_factor = self.heap_factor if self.limit is not None else 1.0
+
+    # --- what there is
+
+    def room(self) -> int:
+        """Return the bytes that pieces may take: what the limit leaves, else the usual or half of what is there."""
+        if self.limit is not None:
+            return self.limit - (machine.resident_bytes() or 0) - RESERVE_BYTES
+        available, usual = machine.available_memory(), self.thresholds.usual_bytes
+        return usual if available is None else min(usual, available // 2)
+
+    def budget(self) -> int:
+        """Return the bytes that may live in pieces, without the output."""
+        return int(self.room() / self.heap_factor) - self.output_bytes
+
+    def too_small(self, needed: int) -> UserError:
+        """Return the error for less room than the ``needed`` bytes of the smallest pieces."""
+        room, needed = self.room(), int(self.heap_factor * (needed + self.output_bytes))
+        if self.limit is None:
+            return UserError(
+                f"not enough memory: the smallest tile needs {needed / MIB:.0f} MiB, {room / MIB:.0f} are free."
+            )
+        used = self.limit - room
+        return UserError(
+            f"--memory-limit {self.limit / MIB:.0f}MiB: this network needs at least"
+            f" {math.ceil((used + needed) / MIB)}MiB here, with the smallest tile; {used / MIB:.0f} of them are in use"
+            " before it starts."
+        )
+
+    # --- what the whole image needs
+
+    @cached_property
+    def _traced(self) -> Trace | None:
+        """What a pass over the whole image does; None where it cannot be followed without data."""
+        planes = torch.empty(1, self.subject.channels, *self.size, device="meta")
+        try:
+            with OnMeta(), untouched(self.subject.network):
+                return trace(self.subject.network, planes)
+        except Exception as error:
+            self.reporter.detail(f"memory: not counted ({in_one_line(error)})")
+            return None
+
+    @property
+    def output_bytes(self) -> int:
+        """What the output takes of the room under a limit."""
+        if self.limit is None or self.mapped_output:
+            return 0
+        if self._traced is None:
+            raise InexactError("the network cannot be followed without data, and what it needs cannot be counted")
+        return 4 * self.planes.shape[0] * math.prod(self._traced.output_shape)
+
+    @property
+    def live_bytes(self) -> float:
+        """The largest sum of live tensors in a pass over the whole image; 0 where it is not known."""
+        return self._traced.peak_activation_bytes if self._traced else 0.0
+
+    @property
+    def whole_bytes(self) -> int | None:
+        """What a pass over the whole image takes; None where it is not known."""
+        return int(_WHOLE_FACTOR * self._traced.peak_workspace_bytes) if self._traced else None
+
+    @property
+    def whole_fits(self) -> bool:
+        """Whether there is plenty of memory for a pass over the whole image."""
+        there = self.room() if self.limit is not None else machine.available_memory()
+        if there is None or self.whole_bytes is None:
+            return there is None
+        return self.whole_bytes <= (there if self.limit is not None else there // 2)
+
+    # --- what bands need
+
+    @cached_property
+    def bands(self) -> BandPlan | None:
+        """The plan of bands; None where the network's operators cannot be listed beforehand."""
+        shape = (1, self.subject.channels, *self.size)
+        try:
+            return planned("bands", lambda: plan_bands(self.subject.network, shape, self.thresholds.band_sizes))
+        except InexactError as error:
+            self.reporter.detail(f"bands: {error}")
+            return None
+
+
+def least_need(
+    subject: Subject,
+    shape: Sequence[int],
+    tile: TileSize,
+    *,
+    memory_limit: int | None = None,
+    approximate: bool = False,
+    by_torch: bool = True,
+) -> int | None:
+    """Return the bytes, output included, that images (N, C, H, W) take beside network and input when memory is short.
+
+    None: they go through whole, or no other way is known. ``subject.network`` may be on meta.
+    """
+    size = (shape[-2], shape[-1])
+    if tile == "off" or (tile == "auto" and size[0] * size[1] <= USUAL.small_pixels and memory_limit is None):
+        return None
+    try:
+        reception = dissect(subject.network, subject.channels, size).forward
+        if reception.reach is None and not approximate:
+            if not by_torch or tile != "auto":
+                return None
+            # Its operators are listed with weights on the CPU, which nobody looks at: memory that is never touched.
+            network = copy.deepcopy(subject.network).to_empty(device="cpu")
+            return planned("bands", lambda: plan_bands(network, shape)).peak_bytes
+    except InexactError:
+        return None
+    if reception.reach is None:
+        reception = approximate_reception(reception)
+    # No choice fits in less than nothing: what comes back is the least of them.
+    needed = choose_tiles(subject, reception, tile, budget=-1)
+    assert isinstance(needed, int)
+    return needed + 4 * shape[0] * reception.output_channels * math.prod(reception.output_size)
