@@ -57,9 +57,8 @@ def infer_command(
     reporter = start(ctx)
     from benchmark.running.inference import infer
 
-    # Tiles and the limit on them are arguments of their own here.
-    names = ("backend", "precision")
-    flags["conditions"] = given_conditions({name: flags.pop(name) for name in names})["conditions"]
+    how = given_conditions(flags)
+    flags |= {"conditions": how["conditions"], "memory_limit": how["limits"].memory_bytes}
     flags |= {"options": options, "seed": seed_of(ctx), "reporter": reporter, "own_process": True}
     for path in infer(model, inputs, out, **flags):
         echo(str(path))

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from benchmark.conditions import Conditions, TileSize
+from benchmark.conditions import Conditions, Limits
 from benchmark.fullres.files import MappedArray, map_input, new_array, room_text
 from benchmark.fullres.memory import set_heap
 from benchmark.fullres.network import FullNetwork
@@ -69,6 +69,10 @@ class Levels:
         return CFA[self.cfa.upper()] if spec.layout == "bayer_packed" else (0, 0)
 
 
+# Images of any size go through, in pieces where that is exact.
+INFER_CONDITIONS = Conditions(tile="auto")
+
+
 def infer(
     model: str,
     inputs: Sequence[str | Path],
@@ -80,10 +84,8 @@ def infer(
     black: float = ZRR_BLACK,
     white: float | None = None,
     seed: int = 0,
-    conditions: Conditions | None = None,
-    tile: TileSize = "auto",
+    conditions: Conditions = INFER_CONDITIONS,
     memory_limit: int | None = None,
-    approximate: bool = False,
     freeze_filters: bool = False,
     mlp_precision: str = "fp32",
     own_process: bool = False,
@@ -98,25 +100,26 @@ def infer(
     turns them in a viewer (the orientation in EXIF data or a TIFF) and the colour profile of an RGB picture are copied
     into the output. Hot pixels above ``white`` are clipped, which is reported.
 
-    Large images go through in strips or tiles, with the whole output (``tile`` "auto"; "off" never does, and
-    (height, width) says which tiles); ``memory_limit`` is in resident bytes; ``approximate`` allows tiles where they
-    are not exact, and measures the seams. ``freeze_filters`` uses the filters that a hyper-network predicts for the
-    first image for all; ``mlp_precision`` "bf16" predicts them in bfloat16. ``conditions`` say what runs the
-    network: backend, and an engine's precision. ``own_process``: this process does nothing else and may keep the memory
-    that it frees, which is faster; under a limit it is given back. Raises UserError for files that do not fit, before
-    anything is written for them, and for conditions that cannot be kept.
+    ``conditions`` say what runs the network (backend, an engine's precision) and how large images go through it: with
+    ``tile`` "auto", as by default, in strips or tiles with the whole image's output, with "off" never, with (height,
+    width) in these tiles; ``approximate`` allows tiles where they are not exact, and measures the seams.
+    ``memory_limit`` is in resident bytes. ``freeze_filters`` uses the filters that a hyper-network predicts for the
+    first image for all; ``mlp_precision`` "bf16" predicts them in bfloat16. ``own_process``: this process does nothing
+    else and may keep the memory that it frees, which is faster; under a limit it is given back. Raises UserError for
+    files that do not fit, before anything is written for them, and for conditions that cannot be kept.
     """
-    reporter, conditions = reporter or Reporter(), conditions or Conditions()
+    reporter = reporter or Reporter()
     entry = entry_of(model, weights, options or {})
-    check(conditions)
     if conditions.by_torch and not conditions.is_plain:
         raise UserError(
             f"--precision {conditions.precision}: torch runs infer only in fp32; choose an engine with --backend."
         )
     if mlp_precision != "fp32" and not conditions.by_torch:
         raise UserError(f"--mlp-precision {mlp_precision}: only torch has this; leave --backend out.")
-    if approximate and tile == "off":
+    if conditions.approximate and not conditions.is_tiled:
         raise UserError("--approximate: --tile off cuts no tiles; leave one of the two out.")
+    # Nothing is compared here: approximate tiles of a size that is chosen are as good as others.
+    check(conditions.model_copy(update={"approximate": False}), Limits(memory_limit))
     files, folder = [Path(file) for file in inputs], Path(out)
     _refuse_equal_stems(files)
     refuse_inputs(f"infer: -o {out}", (_target(file, folder) for file in files), [*files, weights])
@@ -127,7 +130,7 @@ def infer(
         set_heap(keep=memory_limit is None)
     runner = FullNetwork(
         subject_of(entry, entry.build(seed=seed)),
-        conditions.model_copy(update={"tile": tile, "approximate": approximate}),
+        conditions,
         memory_limit,
         reporter,
         freeze_filters=freeze_filters,
