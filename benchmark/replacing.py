@@ -56,7 +56,12 @@ def replacing(path: Path, flag: str = "") -> Iterator[Path]:
 
 
 def replace_text(path: Path, text: str, flag: str = "") -> None:
-    """Write UTF-8 text with the line ends that it has, atomically; raises DiskError as ``replacing`` does."""
+    """Write UTF-8 text with the line ends that it has, atomically, and make its folder where there is none.
+
+    Raises DiskError as ``replacing`` does.
+    """
+    with naming(path, flag):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, flag) as partial:
         partial.write_bytes(text.encode(errors="backslashreplace"))
 

@@ -23,8 +23,14 @@ from benchmark.regression.gate import Report, check
 from benchmark.regression.judging import Tolerances
 from benchmark.regression.matching import pair_up, rows_to_compare
 from benchmark.regression.outputs import deviation
-from benchmark.regression.rendering import comparison_markdown, comparison_text, report_markdown, report_text
-from benchmark.regression.reports import github_annotations, write_junit
+from benchmark.regression.rendering import (
+    comparison_markdown,
+    comparison_text,
+    github_annotations,
+    report_markdown,
+    report_text,
+    write_junit,
+)
 from benchmark.regression.sources import ResultSet, open_set
 from benchmark.regression.timing import ratio_of_intervals, ratio_of_samples, verdict_of
 from benchmark.results.fingerprint import take_fingerprint

@@ -85,18 +85,17 @@ def check_command(
 
 
 def _write_reports(report: Report, command: str, junit: str | None, markdown: str | None) -> None:
-    from benchmark.regression.rendering import report_markdown
-    from benchmark.regression.reports import write_junit, write_text
+    from benchmark.regression.rendering import report_markdown, write_junit
+    from benchmark.replacing import replace_text
 
     if junit:
         write_junit(report, Path(junit))
     if markdown:
-        write_text(Path(markdown), report_markdown(report, command), "--markdown")
+        replace_text(Path(markdown), report_markdown(report, command), "--markdown")
 
 
 def _print_report(ctx: click.Context, report: Report, command: str, *, github: bool) -> None:
-    from benchmark.regression.rendering import report_json, report_text
-    from benchmark.regression.reports import github_annotations
+    from benchmark.regression.rendering import github_annotations, report_json, report_text
 
     print_result(ctx, report_json(report), lambda document: echo_lines(report_text(report, command)))
     if github:
@@ -109,7 +108,7 @@ def _update(ctx: click.Context, baseline: Path, found: ResultSet, thresholds: Th
     from benchmark.regression.baseline import refuse_other_files, write_baseline
     from benchmark.regression.comparing import compare
     from benchmark.regression.rendering import comparison_json, comparison_text
-    from benchmark.regression.sources import kept, open_baseline
+    from benchmark.regression.sources import open_baseline
 
     refuse_other_files(baseline)
     changes: dict[str, Any] = {}
@@ -120,7 +119,7 @@ def _update(ctx: click.Context, baseline: Path, found: ResultSet, thresholds: Th
     else:
         comparison = compare(before, found, thresholds.tolerances())
         text, changes = comparison_text(comparison, changes_only=True), comparison_json(comparison)
-    number = write_baseline(baseline, kept(found))
+    number = write_baseline(baseline, map(found.kept, found.results))
     written = f"wrote {visible(str(baseline))}: {number} record{'s' if number != 1 else ''}"
     document = {"written": str(baseline), "records": number} | changes
     print_result(ctx, document, lambda document: echo_lines(f"{text}\n{written}" if text else written))

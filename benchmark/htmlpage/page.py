@@ -19,7 +19,7 @@ from plotly.offline import get_plotlyjs
 
 from benchmark.cleaning import in_texts
 from benchmark.htmlpage.data import Document
-from benchmark.replacing import naming, replace_text
+from benchmark.replacing import replace_text
 
 # Parts of the script in the order in which they use each other.
 _SCRIPT = ("dom", "values", "state", "drawer", "table", "filters", "plot", "gallery", "main")
@@ -63,10 +63,7 @@ def json_in_html(value: Any) -> str:
 
 def write_page(document: Document, path: Path) -> None:
     """Write the page, atomically; raises UserError if it cannot be written."""
-    text = render(document)
-    with naming(path, "--html"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    replace_text(path, text, "--html")
+    replace_text(path, render(document), "--html")
 
 
 def _policy(scripts: list[str]) -> str:

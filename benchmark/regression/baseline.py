@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.regression.matching import rows_to_compare
-from benchmark.replacing import naming, replace_text
+from benchmark.replacing import replace_text
 from benchmark.results.journal import Scores
 from benchmark.results.jsonl import read_lines
 from benchmark.results.records import content_of, record_of
@@ -120,8 +120,6 @@ def write_baseline(path: Path, kept: Iterable[Kept]) -> int:
     by_id = {id(entry.result): entry for entry in kept}
     records = [by_id[id(row.result)] for row in rows_to_compare(entry.result for entry in by_id.values())]
     lines = [_line({_HEADER: FORMAT, "records": len(records)}), *(_line(_document(entry)) for entry in records)]
-    with naming(path, "--baseline"):
-        path.parent.mkdir(parents=True, exist_ok=True)
     replace_text(path, "".join(lines), "--baseline")
     return len(records)
 

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from benchmark.regression.judging import Side, Tolerances, judge, kind_of
+from benchmark.regression.baseline import Kept
+from benchmark.regression.judging import Tolerances, judge, kind_of
 from benchmark.regression.matching import Pair, pair_up
 from benchmark.regression.outputs import fingerprint_finding, shape_findings
 from benchmark.regression.sources import ResultSet
-from benchmark.regression.verdicts import Comparison, Finding, finding_of
+from benchmark.regression.verdicts import Comparison, Finding, Judgement, finding_of
 from benchmark.types import Result
 
 _RELATIVE = "relative_latency"
@@ -28,32 +29,29 @@ def compare(before: ResultSet, after: ResultSet, limits: Tolerances | None = Non
     findings: list[Finding] = []
     for pair in pair_up(before.results, after.results):
         if pair.before is None or pair.after is None:
-            findings.append(_alone(pair))
+            findings.append(_unpaired(pair))
             continue
         a, b = pair.before.result, pair.after.result
         if edited := _edited(a, b):
             findings.append(edited)
             continue
-        sides = (Side(a, before.scores_of(a), before.samples_of(a)), Side(b, after.scores_of(b), after.samples_of(b)))
-        doubts = tuple(
-            f"{when}: {doubt}" for when, row in (("before", pair.before), ("after", pair.after)) for doubt in row.doubts
-        )
-        status = replace(_status(a, b), warnings=doubts)
+        rows = (("before", pair.before), ("after", pair.after))
+        doubts = tuple(f"{when}: {doubt}" for when, row in rows for doubt in row.doubts)
         context = (*_context(a, b), *doubts)
-        findings += [
-            replace(finding, context=context) if finding.changed else finding
-            for finding in (status, *_of_pair(*sides, limits))
-        ]
+        found = (replace(_status(a, b), warnings=doubts), *_of_pair(before.kept(a), after.kept(b), limits))
+        findings += [replace(finding, context=context) if finding.changed else finding for finding in found]
     return Comparison(before.name, after.name, findings)
 
 
-def _alone(pair: Pair) -> Finding:
-    if pair.before is not None:
-        evidence = f"no record of it after; before: {_described(pair.before.result)}"
-        return finding_of(pair.before.result, "record", "record", verdict="missing", evidence=evidence)
-    assert pair.after is not None
-    evidence = f"no record of it before; after: {_described(pair.after.result)}"
-    return finding_of(pair.after.result, "record", "record", verdict="new", evidence=evidence)
+def _unpaired(pair: Pair) -> Finding:
+    row = pair.before or pair.after
+    assert row is not None
+    result, images = row.result, row.result.part or row.result.n
+    has = f"{result.status}, {result.evidence}, {len(result.measurements)} measurements, {images} images"
+    judged = Judgement("missing", f"no record of it after; before: {has}")
+    if pair.before is None:
+        judged = Judgement("new", f"no record of it before; after: {has}")
+    return finding_of(result, "record", "record", judged)
 
 
 def _edited(before: Result, after: Result) -> Finding | None:
@@ -66,13 +64,7 @@ def _edited(before: Result, after: Result) -> Finding | None:
     if not where:
         return None
     evidence = f"edited by hand: {' and '.join(where)}; measure again or restore it"
-    return finding_of(after, "record", "record", verdict="not comparable", evidence=evidence)
-
-
-def _described(result: Result) -> str:
-    return (
-        f"{result.status}, {result.evidence}, {len(result.measurements)} measurements, {result.part or result.n} images"
-    )
+    return finding_of(after, "record", "record", Judgement("not comparable", evidence))
 
 
 def _context(a: Result, b: Result) -> Iterator[str]:
@@ -80,7 +72,8 @@ def _context(a: Result, b: Result) -> Iterator[str]:
     if a.spec.code != b.spec.code:
         yield "other code"
     if a.spec.weights_digest != b.spec.weights_digest:
-        yield f"other weights ({_weights(a)} -> {_weights(b)})"
+        digests = [(one.spec.weights_digest or "none")[:8] for one in (a, b)]
+        yield f"other weights ({' -> '.join(digests)})"
     for what, x, y in (
         ("evidence", a.evidence, b.evidence),
         ("seed", a.spec.seed, b.spec.seed),
@@ -92,11 +85,7 @@ def _context(a: Result, b: Result) -> Iterator[str]:
             yield f"{what} {x} -> {y}"
 
 
-def _weights(result: Result) -> str:
-    return (result.spec.weights_digest or "none")[:8]
-
-
-def _of_pair(before: Side, after: Side, limits: Tolerances) -> Iterator[Finding]:
+def _of_pair(before: Kept, after: Kept, limits: Tolerances) -> Iterator[Finding]:
     yield from shape_findings(before.result, after.result)
     if before.result.fingerprint or after.result.fingerprint:
         yield fingerprint_finding(before.result, after.result, limits.fingerprints)
@@ -107,9 +96,9 @@ def _of_pair(before: Side, after: Side, limits: Tolerances) -> Iterator[Finding]
             yield _measurement(id, before, after, limits)
         # What is missing because a run failed is reported once, by the status of the record.
         elif not failed and not _is_reported(id, b if id in a else a):
-            only, verdict, when = (a[id], "missing", "before") if id in a else (b[id], "new", "after")
-            evidence = f"only {when}"
-            yield finding_of(after.result, id, kind_of(id, only), verdict=verdict, evidence=evidence, unit=only.unit)
+            judged = Judgement("missing", "only before") if id in a else Judgement("new", "only after")
+            only = a[id] if id in a else b[id]
+            yield finding_of(after.result, id, kind_of(only), judged, unit=only.unit)
 
 
 def _is_reported(id: str, others: Any) -> bool:
@@ -120,40 +109,23 @@ def _is_reported(id: str, others: Any) -> bool:
 
 
 def _status(a: Result, b: Result) -> Finding:
-    failed = [result.status != "ok" for result in (a, b)]
-    values = {"before": a.status, "after": b.status}
-    if failed == [False, True]:
-        return finding_of(b, "record", "record", verdict="failed now", evidence=f"{b.status}: {b.error}", **values)
-    if failed == [True, False]:
-        return finding_of(
-            b, "record", "record", verdict="fixed now", evidence=f"before {a.status}: {a.error}", **values
-        )
-    text = f"{a.status} before, {b.status} after" + (f": {b.error}" if b.error else "")
-    return finding_of(b, "record", "record", verdict="same", evidence=text, **values)
-
-
-def _measurement(id: str, before: Side, after: Side, limits: Tolerances) -> Finding:
-    a, b = before.result.measurements[id], after.result.measurements[id]
-    name, at, size = id.partition("@")
-    relative = _RELATIVE + at + size
-    first, second = before.result.measurements.get(relative), after.result.measurements.get(relative)
-    judged_by = None
-    values: dict[str, Any] = {"before": a.value, "after": b.value, "unit": b.unit}
-    if name in _SAME_TIME and first is not None and second is not None:
-        judged_by = relative
-        found = judge(relative, first, second, before, after, limits)
-        evidence = f"judged by {relative}"
+    if (a.status == "ok") == (b.status == "ok"):
+        judged = Judgement("same", f"{a.status} before, {b.status} after" + (f": {b.error}" if b.error else ""))
+    elif b.status == "ok":
+        judged = Judgement("fixed now", f"before {a.status}: {a.error}")
     else:
-        found = judge(id, a, b, before, after, limits)
-        evidence = found.evidence
-    return finding_of(
-        after.result,
-        id,
-        kind_of(id, a),
-        verdict=found.verdict,
-        evidence=evidence,
-        change=found.change,
-        warnings=found.warnings,
-        judged_by=judged_by,
-        **values,
-    )
+        judged = Judgement("failed now", f"{b.status}: {b.error}")
+    return finding_of(b, "record", "record", judged, before=a.status, after=b.status)
+
+
+def _measurement(id: str, before: Kept, after: Kept, limits: Tolerances) -> Finding:
+    a, b = before.result.measurements, after.result.measurements
+    name, at, size = id.partition("@")
+    relative, judged_by = _RELATIVE + at + size, None
+    if name in _SAME_TIME and relative in a and relative in b:
+        judged_by = relative
+        judged = replace(judge(relative, before, after, limits), evidence=f"judged by {relative}")
+    else:
+        judged = judge(id, before, after, limits)
+    beside = {"before": a[id].value, "after": b[id].value, "unit": b[id].unit, "judged_by": judged_by}
+    return finding_of(after.result, id, kind_of(a[id]), judged, **beside)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import NamedTuple, get_args
 
 from benchmark.regression.comparing import compare
 from benchmark.regression.sources import ResultSet
@@ -13,8 +13,7 @@ from benchmark.regression.verdicts import Comparison, Finding
 from zoo.errors import UserError
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(NamedTuple):
     """What the gate makes of a finding: ``fail``, ``warn``, or ``ignore``, which lets it pass."""
 
     finding: Finding
@@ -65,59 +64,27 @@ def _name(finding: Finding) -> str:
 
 
 def _decide(finding: Finding, thresholds: Thresholds) -> Action:
+    kind, verdict = finding.kind, finding.verdict
     ignored = any(fnmatchcase(_name(finding), pattern) for pattern in thresholds.ignore)
-    if ignored or finding.judged_by or finding.verdict in ("same", "new", "fixed now"):
+    if ignored or finding.judged_by or verdict in ("same", "new", "fixed now"):
         return "ignore"
-    return _RULES[finding.kind](finding, thresholds)
+    if kind == "record":
+        return thresholds.records.missing if verdict == "missing" else "fail"
+    if kind in ("count", "score"):
+        rule = thresholds.counts if kind == "count" else thresholds.scores
+        if verdict == "not comparable":
+            return _mildest(rule.action, thresholds.not_comparable)
+        return "ignore" if verdict == "better" and rule.breaks_on == "worse" else rule.action
+    if kind in ("timing", "memory"):
+        # It depends on the machine: another one, or a better value, is no fault, and what was not measured this time,
+        # or was disturbed, proves nothing.
+        action = (thresholds.timings if kind == "timing" else thresholds.memory).action
+        if verdict in ("not comparable", "better"):
+            return "ignore"
+        return _mildest(action, "warn") if verdict == "missing" or finding.warnings else action
+    return (thresholds.shapes if kind == "shape" else thresholds.fingerprints).action
 
 
-def _record(finding: Finding, thresholds: Thresholds) -> Action:
-    return thresholds.records.missing if finding.verdict == "missing" else "fail"
-
-
-def _count(finding: Finding, thresholds: Thresholds) -> Action:
-    return _hard(finding, thresholds.counts.action, thresholds.counts.breaks_on, thresholds)
-
-
-def _score(finding: Finding, thresholds: Thresholds) -> Action:
-    return _hard(finding, thresholds.scores.action, thresholds.scores.breaks_on, thresholds)
-
-
-def _hard(finding: Finding, action: Action, breaks_on: str, thresholds: Thresholds) -> Action:
-    if finding.verdict == "not comparable":
-        return _mildest(action, thresholds.not_comparable)
-    if finding.verdict == "better" and breaks_on == "worse":
-        return "ignore"
-    return action
-
-
-def _timing(finding: Finding, thresholds: Thresholds) -> Action:
-    return _soft(finding, thresholds.timings.action)
-
-
-def _memory(finding: Finding, thresholds: Thresholds) -> Action:
-    return _soft(finding, thresholds.memory.action)
-
-
-def _soft(finding: Finding, action: Action) -> Action:
-    """Decide on what depends on the machine: another one, or a better value, is no fault."""
-    if finding.verdict in ("not comparable", "better"):
-        return "ignore"
-    # What was not measured this time, or was disturbed, proves nothing.
-    return _mildest(action, "warn") if finding.verdict == "missing" or finding.warnings else action
-
-
-def _mildest(*actions: Action) -> Action:
-    return next(action for action in _BY_MILDNESS if action in actions)
-
-
-_BY_MILDNESS: tuple[Action, ...] = ("ignore", "warn", "fail")
-_RULES: dict[str, Callable[[Finding, Thresholds], Action]] = {
-    "record": _record,
-    "count": _count,
-    "shape": lambda finding, thresholds: thresholds.shapes.action,
-    "fingerprint": lambda finding, thresholds: thresholds.fingerprints.action,
-    "score": _score,
-    "timing": _timing,
-    "memory": _memory,
-}
+def _mildest(first: Action, second: Action) -> Action:
+    by_mildness: tuple[Action, ...] = get_args(Action)[::-1]
+    return min(first, second, key=by_mildness.index)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
+from benchmark.regression.baseline import Kept
 from benchmark.regression.timing import FEWEST, ratio_of_intervals, ratio_of_samples, verdict_of
-from benchmark.regression.verdicts import Change, Kind, Verdict
-from benchmark.results.journal import Scores
+from benchmark.regression.verdicts import Change, FindingKind, Judgement, Verdict
 from benchmark.results.paired import paired_difference
 from benchmark.types import Measurement, Result
+from benchmark.units import shape_text
 
 # Resident memory differs by this much between two runs of the same code.
 _MEMORY_FLOOR_BYTES = 8 << 20
@@ -28,41 +27,23 @@ class Tolerances:
     memory: float = 0.10
 
 
-@dataclass(frozen=True)
-class Side:
-    """One record, its scores by image id, its samples by suffix of the size."""
-
-    result: Result
-    scores: Mapping[str, Scores]
-    samples: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """A verdict and the reason for it."""
-
-    verdict: Verdict
-    evidence: str
-    change: Change | None = None
-    warnings: tuple[str, ...] = ()
-
-
-def kind_of(id: str, measurement: Measurement) -> Kind:
+def kind_of(measurement: Measurement) -> FindingKind:
     """Return how a measurement is judged: resident memory is a timing in the records, but has no samples."""
     if measurement.kind == "timing" and measurement.unit == "B":
         return "memory"
     return measurement.kind
 
 
-def judge(id: str, a: Measurement, b: Measurement, before: Side, after: Side, limits: Tolerances) -> Judgement:
-    """Return the verdict on measurement ``id`` of two records."""
+def judge(id: str, before: Kept, after: Kept, limits: Tolerances) -> Judgement:
+    """Return the verdict on measurement ``id``, which both records have."""
+    a, b = before.result.measurements[id], after.result.measurements[id]
     if reason := _other_definition(a, b):
         return Judgement("not comparable", reason)
-    kind = kind_of(id, a)
+    kind = kind_of(a)
     if kind == "count":
         return _judge_count(a, b, limits.counts)
     if kind == "score":
-        return _judge_score(id, a, b, before, after, limits.scores)
+        return _judge_score(id, before, after, limits.scores)
     if reason := _other_place(a, b, before.result, after.result):
         return Judgement("not comparable", reason)
     if a.value is None or b.value is None:
@@ -70,8 +51,8 @@ def judge(id: str, a: Measurement, b: Measurement, before: Side, after: Side, li
     warnings = tuple(
         f"disturbed {when}: {'; '.join(one.tainted)}" for when, one in (("before", a), ("after", b)) if one.tainted
     )
-    found = _judge_memory(a, b, limits.memory) if kind == "memory" else _judge_time(id, a, b, before, after, limits)
-    return Judgement(found.verdict, found.evidence, found.change, warnings)
+    found = _judge_memory(a, b, limits.memory) if kind == "memory" else _judge_time(id, before, after, limits.timings)
+    return replace(found, warnings=warnings)
 
 
 def _other_definition(a: Measurement, b: Measurement) -> str | None:
@@ -81,11 +62,11 @@ def _other_definition(a: Measurement, b: Measurement) -> str | None:
     if a.kind != b.kind or a.unit != b.unit:
         return f"{a.kind} in '{a.unit}' before, {b.kind} in '{b.unit}' after"
     if a.input_shape != b.input_shape:
-        return f"input {_shape(a.input_shape)} before, {_shape(b.input_shape)} after"
+        shapes = [shape_text(one.input_shape) if one.input_shape else "unknown" for one in (a, b)]
+        return f"input {shapes[0]} before, {shapes[1]} after"
     if a.definition != b.definition:
-        return f"defined before as: {_difference(a.definition, b.definition)}, after as:" + (
-            f" {_difference(b.definition, a.definition)}"
-        )
+        texts = _difference(a.definition, b.definition), _difference(b.definition, a.definition)
+        return f"defined before as: {texts[0]}, after as: {texts[1]}"
     return None
 
 
@@ -95,14 +76,10 @@ def _difference(text: str, other: str) -> str:
     return "; ".join(part.strip() for part in text.split(";") if part.strip() not in parts)[:200] or "less"
 
 
-def _shape(shape: list[int] | None) -> str:
-    return "x".join(map(str, shape)) if shape else "unknown"
-
-
 def _judge_count(a: Measurement, b: Measurement, tolerance: float) -> Judgement:
     if a.value == b.value:
         return Judgement("same", f"{number(a.value, a.unit)}, exactly")
-    evidence = f"{number(a.value, a.unit)} -> {number(b.value, b.unit)}"
+    evidence = _values(a, b)
     if a.value is None or b.value is None or a.higher_is_better is None:
         return Judgement("not comparable", evidence)
     change = Change(b.value / a.value, "ratio") if a.value else None
@@ -112,12 +89,12 @@ def _judge_count(a: Measurement, b: Measurement, tolerance: float) -> Judgement:
     return Judgement("better" if (b.value > a.value) == a.higher_is_better else "worse", evidence, change)
 
 
-def _judge_score(id: str, a: Measurement, b: Measurement, before: Side, after: Side, tolerance: float) -> Judgement:
+def _judge_score(id: str, before: Kept, after: Kept, tolerance: float) -> Judgement:
+    a, b = before.result.measurements[id], after.result.measurements[id]
     if reason := _other_data(before.result, after.result):
         return Judgement("not comparable", reason)
     if a.value is None or b.value is None or a.higher_is_better is None:
-        return Judgement("not comparable", f"{number(a.value, a.unit)} -> {number(b.value, b.unit)}")
-    evidence = f"{number(a.value, a.unit)} -> {number(b.value, b.unit)}"
+        return Judgement("not comparable", _values(a, b))
     allowed = tolerance * abs(a.value) if math.isfinite(a.value) else 0.0
     difference = 0.0 if a.value == b.value else b.value - a.value
     images = list(before.scores)
@@ -125,12 +102,12 @@ def _judge_score(id: str, a: Measurement, b: Measurement, before: Side, after: S
         pairs = [(before.scores[image].get(id), after.scores[image].get(id)) for image in images]
         known = [(x, y) for x, y in pairs if x is not None and y is not None]
         if len(known) == len(images):
-            return _judge_images(known, evidence, allowed, bool(a.higher_is_better))
+            return _judge_images(known, _values(a, b), allowed, a.higher_is_better)
     elif images and after.scores:
         return Judgement("not comparable", f"{len(images)} images before, {len(after.scores)} after, not the same ones")
     change = Change(difference, "difference") if math.isfinite(difference) else None
-    verdict = _direction(difference, allowed, bool(a.higher_is_better))
-    return Judgement(verdict, f"{evidence}, means only: differences up to {allowed:.2g} are none", change)
+    verdict = _direction(difference, allowed, a.higher_is_better)
+    return Judgement(verdict, f"{_values(a, b)}, means only: differences up to {allowed:.2g} are none", change)
 
 
 def _judge_images(pairs: list[tuple[float, float]], evidence: str, allowed: float, higher: bool) -> Judgement:
@@ -189,36 +166,34 @@ def _judge_absent(a: Measurement, b: Measurement) -> Judgement:
 def _judge_memory(a: Measurement, b: Measurement, tolerance: float) -> Judgement:
     assert a.value is not None
     assert b.value is not None
-    evidence = f"{number(a.value, a.unit)} -> {number(b.value, b.unit)}"
+    evidence = _values(a, b)
     change = Change(b.value / a.value, "ratio") if a.value else None
     within = max(tolerance * a.value, _MEMORY_FLOOR_BYTES)
     evidence += f" ({change.value - 1:+.1%})" if change else ""
     return Judgement(_direction(b.value - a.value, within, False), f"{evidence}, one pass each", change)
 
 
-def _judge_time(id: str, a: Measurement, b: Measurement, before: Side, after: Side, limits: Tolerances) -> Judgement:
-    assert a.value is not None
-    assert b.value is not None
+def _judge_time(id: str, before: Kept, after: Kept, tolerance: float) -> Judgement:
+    a, b = before.result.measurements[id], after.result.measurements[id]
     if a == b:
         return Judgement("same", f"{number(a.value, a.unit)}, the same measurement")
-    change = _time_ratio(id, a, b, before, after)
-    evidence = f"{number(a.value, a.unit)} -> {number(b.value, b.unit)}"
+    change = _time_ratio(id, before, after)
     if change is None:
         few = f"{a.n or 1} and {b.n or 1} samples"
-        return Judgement("not comparable", f"{evidence}, {few}: too few for an interval")
+        return Judgement("not comparable", f"{_values(a, b)}, {few}: too few for an interval")
     interval = f"{change.value:.2f}x [{change.low:.2f}, {change.high:.2f}]"
-    verdict = verdict_of(change, limits.timings, higher_is_better=a.higher_is_better)
-    return Judgement(verdict, f"{evidence}, {interval}", change)
+    verdict = verdict_of(change, tolerance, higher_is_better=a.higher_is_better)
+    return Judgement(verdict, f"{_values(a, b)}, {interval}", change)
 
 
-def _time_ratio(id: str, a: Measurement, b: Measurement, before: Side, after: Side) -> Change | None:
+def _time_ratio(id: str, before: Kept, after: Kept) -> Change | None:
     """Return the ratio from the samples where both are at hand, else from the records' intervals."""
     name, at, size = id.partition("@")
     first, second = (side.samples.get(at + size) for side in (before, after))
     if name == "relative_latency" and first and second:
-        return ratio_of_samples(
-            (first["latency_ms"], first["calibration_ms"]), (second["latency_ms"], second["calibration_ms"])
-        )
+        sides = [(samples["latency_ms"], samples["calibration_ms"]) for samples in (first, second)]
+        return ratio_of_samples(*sides)
+    a, b = before.result.measurements[id], after.result.measurements[id]
     intervals = _interval(a), _interval(b)
     if intervals[0] is None or intervals[1] is None:
         return None
@@ -231,6 +206,10 @@ def _interval(one: Measurement) -> tuple[float, float, float] | None:
     if (one.n is not None and one.n < FEWEST) or any(bound is None or bound <= 0 for bound in bounds):
         return None
     return bounds  # type: ignore[return-value]
+
+
+def _values(a: Measurement, b: Measurement) -> str:
+    return f"{number(a.value, a.unit)} -> {number(b.value, b.unit)}"
 
 
 def number(value: float | None, unit: str = "") -> str:

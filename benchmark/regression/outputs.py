@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from benchmark.regression.verdicts import Change, Finding, Verdict, finding_of
+from benchmark.regression.verdicts import Change, Finding, Judgement, finding_of
 from benchmark.types import Fingerprint, Result
+from benchmark.units import shape_text
 
 
 def shape_findings(a: Result, b: Result) -> Iterator[Finding]:
@@ -22,46 +23,44 @@ def shape_findings(a: Result, b: Result) -> Iterator[Finding]:
 
 
 def _shape(result: Result, name: str, before: list[int], after: list[int]) -> Finding:
-    texts = ["x".join(map(str, shape)) for shape in (before, after)]
-    same = before == after
-    evidence = texts[0] if same else f"{texts[0]} -> {texts[1]}"
-    verdict: Verdict = "same" if same else "not comparable"
-    return finding_of(result, name, "shape", verdict=verdict, evidence=evidence, before=before, after=after)
+    judged = Judgement("same", shape_text(before))
+    if before != after:
+        judged = Judgement("not comparable", f"{shape_text(before)} -> {shape_text(after)}")
+    return finding_of(result, name, "shape", judged, before=before, after=after)
 
 
 def fingerprint_finding(a: Result, b: Result, tolerance: float) -> Finding:
+    """Compare what the networks of two records compute, of which at least one has a fingerprint."""
+    judged = _judge_fingerprint(a, b, tolerance)
+    hashes = {}
+    if a.fingerprint and b.fingerprint:
+        hashes = {"before": a.fingerprint.sha256[:16], "after": b.fingerprint.sha256[:16]}
+    return finding_of(b, "output_fingerprint", "fingerprint", judged, **hashes)
+
+
+def _judge_fingerprint(a: Result, b: Result, tolerance: float) -> Judgement:
     first, second = a.fingerprint, b.fingerprint
     if first is None or second is None:
-        verdict: Verdict = "new" if first is None else "missing"
         text = "none before" if first is None else "none after"
         if a.status != b.status:
-            verdict, text = "not comparable", f"{text}, one of the two runs failed"
-        return finding_of(b, "output_fingerprint", "fingerprint", verdict=verdict, evidence=text)
-    decided, evidence, change = _judge_fingerprint(a, b, first, second, tolerance)
-    hashes = {"before": first.sha256[:16], "after": second.sha256[:16]}
-    return finding_of(
-        b, "output_fingerprint", "fingerprint", verdict=decided, evidence=evidence, change=change, **hashes
-    )
-
-
-def _judge_fingerprint(
-    a: Result, b: Result, first: Fingerprint, second: Fingerprint, tolerance: float
-) -> tuple[Verdict, str, Change | None]:
+            return Judgement("not comparable", f"{text}, one of the two runs failed")
+        return Judgement("new" if first is None else "missing", text)
     if first.version != second.version:
-        return "not comparable", f"fingerprint of version {first.version} before, {second.version} after", None
+        return Judgement("not comparable", f"fingerprint of version {first.version} before, {second.version} after")
     if first.sha256 == second.sha256:
-        return "same", "the output for the fixed input is the same to the last bit", None
+        return Judgement("same", "the output for the fixed input is the same to the last bit")
     if (first.input_shape, first.output_shape) != (second.input_shape, second.output_shape):
-        shapes = ("x".join(map(str, shape)) for shape in (first.output_shape, second.output_shape))
-        return "not comparable", f"output for the fixed input: {' -> '.join(shapes)}", None
+        shapes = f"{shape_text(first.output_shape)} -> {shape_text(second.output_shape)}"
+        return Judgement("not comparable", f"output for the fixed input: {shapes}")
     share = deviation(first, second)
     change = Change(share, "difference")
+    text = f"the output for the fixed input differs by {share:.1e} of its spread"
     if share <= tolerance:
-        return "same", f"the output for the fixed input differs by {share:.1e} of its spread: rounding", change
-    text = f"the output for the fixed input differs by {share:.1e} of its spread (limit {tolerance:.0e})"
+        return Judgement("same", f"{text}: rounding", change)
+    text += f" (limit {tolerance:.0e})"
     if b.evidence == "untrained" and a.environment.torch != b.environment.torch:
         text += "; initial weights may differ between versions of torch"
-    return "not comparable", f"{text}: the network computes something else", change
+    return Judgement("not comparable", f"{text}: the network computes something else", change)
 
 
 def deviation(a: Fingerprint, b: Fingerprint) -> float:

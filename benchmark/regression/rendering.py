@@ -1,17 +1,21 @@
-"""Comparisons and gate reports for people and for programs: text, Markdown, JSON."""
+"""Comparisons and gate reports for people and for programs: text, Markdown, JSON, and what CI systems read."""
 
 from __future__ import annotations
 
 import dataclasses
+import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
-from benchmark.cleaning import markdown, markdown_code, one_line, visible
+from benchmark.cleaning import annotation, annotation_property, markdown, markdown_code, one_line, visible
+from benchmark.leaderboard.tables import grouped
 from benchmark.regression.gate import Report
 from benchmark.regression.verdicts import VERDICTS, Comparison, Finding
+from benchmark.replacing import replace_text
 
 _SIGNS = {"better": "▲ better", "worse": "▼ worse", "failed now": "✗ failed now", "fixed now": "✓ fixed now"}
 # What is worst comes first in a list of changes.
@@ -85,7 +89,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
         "before": comparison.before,
         "after": comparison.after,
         "verdicts": {verdict: comparison.count(verdict) for verdict in VERDICTS},
-        "findings": [_finding_json(finding) for finding in comparison.findings],
+        "findings": [dataclasses.asdict(finding) for finding in comparison.findings],
     }
 
 
@@ -97,8 +101,36 @@ def report_json(report: Report) -> dict[str, Any]:
     return {"ok": report.passes, "failures": len(report.failures), "warnings": len(report.warnings)} | document
 
 
-def _finding_json(finding: Finding) -> dict[str, Any]:
-    return dataclasses.asdict(finding)
+def write_junit(report: Report, path: Path) -> None:
+    """Write JUnit XML: a test suite per model, a test case per measurement; not comparable ones count as skipped."""
+    root = ET.Element("testsuites", name="zoo-bench check")
+    own = [decision for decision in report.decisions if not decision.finding.judged_by]
+    for where, decisions in grouped(own, lambda decision: visible(decision.finding.where)).items():
+        suite = ET.SubElement(root, "testsuite", name=where)
+        for finding, action in decisions:
+            case = ET.SubElement(suite, "testcase", classname=where, name=visible(finding.measurement))
+            text = visible(f"{finding.verdict}: {finding.reported}")
+            if action == "fail":
+                ET.SubElement(case, "failure", message=text, type=finding.verdict)
+            elif finding.verdict == "not comparable":
+                ET.SubElement(case, "skipped", message=text)
+            elif action == "warn":
+                ET.SubElement(case, "system-out").text = f"warning, {text}"
+    for element in (root, *root):
+        for name, tag in (("tests", "testcase"), ("failures", "failure"), ("skipped", "skipped")):
+            element.set(name, str(len(element.findall(f".//{tag}"))))
+    ET.indent(root)
+    text = ET.tostring(root, encoding="unicode")
+    replace_text(path, f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n', "--junit")
+
+
+def github_annotations(report: Report, command: str) -> list[str]:
+    """Return one workflow command per failure and warning, and one that says how to accept the results."""
+    lines = [_annotation("error", finding) for finding in report.failures]
+    lines += [_annotation("warning", finding) for finding in report.warnings]
+    if report.failures:
+        lines.append(f"::notice title=zoo-bench check::{annotation(f'If this is meant: {command}')}")
+    return lines
 
 
 def _shown(findings: Iterable[Finding], changes_only: bool) -> list[Finding]:
@@ -110,11 +142,8 @@ def _sorted(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: (finding.dataset, finding.model, _ORDER.index(finding.verdict)))
 
 
-def _by_model(findings: Iterable[Finding]) -> list[tuple[str, list[Finding]]]:
-    groups: dict[str, list[Finding]] = {}
-    for finding in findings:
-        groups.setdefault(finding.where, []).append(finding)
-    return list(groups.items())
+def _by_model(findings: Sequence[Finding]) -> Iterable[tuple[str, list[Finding]]]:
+    return grouped(findings, lambda finding: finding.where).items()
 
 
 def _context(findings: Sequence[Finding]) -> str:
@@ -156,3 +185,8 @@ def _markdown_table(findings: Sequence[Finding]) -> str:
 
 def _folded(summary: str, body: str) -> str:
     return f"<details><summary>{summary}</summary>\n\n{body}\n\n</details>"
+
+
+def _annotation(level: str, finding: Finding) -> str:
+    title = f"{finding.model}: {finding.measurement} {finding.verdict}"
+    return f"::{level} title={annotation_property(title)}::{annotation(f'{finding.where}: {finding.reported}')}"

@@ -8,7 +8,7 @@ import math
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -37,6 +37,10 @@ class ResultSet:
     # What is wrong with scores per image, which are not used then.
     warnings: tuple[str, ...] = ()
 
+    def kept(self, result: Result) -> Kept:
+        """Return what a baseline holds of one of the records."""
+        return Kept(result, self.scores_of(result), self.samples_of(result))
+
 
 def open_set(text: str) -> ResultSet:
     """Return the set that ``text`` names: a path, ``REVISION:path``, or a revision (of leaderboards/results).
@@ -60,7 +64,7 @@ def open_baseline(path: Path, name: str | None = None) -> ResultSet:
     return _held(read_baseline(path), name or str(path))
 
 
-def _held(entries: list[Kept], name: str) -> ResultSet:
+def _held(entries: Iterable[Kept], name: str) -> ResultSet:
     """Return a set of what is in memory."""
     by_id = {id(entry.result): entry for entry in entries}
     return ResultSet(
@@ -69,11 +73,6 @@ def _held(entries: list[Kept], name: str) -> ResultSet:
         lambda result: by_id[id(result)].scores,
         lambda result: by_id[id(result)].samples,
     )
-
-
-def kept(found: ResultSet) -> list[Kept]:
-    """Return all that a baseline of a set holds."""
-    return [Kept(result, found.scores_of(result), found.samples_of(result)) for result in found.results]
 
 
 def _of_path(path: Path, name: str) -> ResultSet:
@@ -130,7 +129,7 @@ def _of_revision(revision: str, path: str, name: str) -> ResultSet:
         try:
             found = _of_path(unpacked, name)
             warnings = tuple(line.replace(str(unpacked.parent), name) for line in found.warnings)
-            return replace(_held(kept(found), name), warnings=warnings)
+            return replace(_held(map(found.kept, found.results), name), warnings=warnings)
         except UserError as error:
             raise UserError(str(error).replace(str(unpacked), name)) from None
 

@@ -87,10 +87,4 @@ class Thresholds(_Strict):
 
     def tolerances(self) -> Tolerances:
         """Return the tolerances that decide verdicts."""
-        return Tolerances(
-            counts=self.counts.tolerance,
-            scores=self.scores.tolerance,
-            fingerprints=self.fingerprints.tolerance,
-            timings=self.timings.tolerance,
-            memory=self.memory.tolerance,
-        )
+        return Tolerances(**{name: getattr(self, name).tolerance for name in Tolerances.__dataclass_fields__})

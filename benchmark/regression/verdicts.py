@@ -12,7 +12,7 @@ from benchmark.types import Result
 Verdict = Literal["better", "worse", "same", "missing", "new", "failed now", "fixed now", "not comparable"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 # "shape": of a network's input and output; "fingerprint": what it computes; "memory": measured, not predicted.
-Kind = Literal["record", "count", "shape", "fingerprint", "score", "timing", "memory"]
+FindingKind = Literal["record", "count", "shape", "fingerprint", "score", "timing", "memory"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,16 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Judgement:
+    """A verdict and the reason for it; ``warnings``: what to keep in mind, e.g. that a timing was disturbed."""
+
+    verdict: Verdict
+    evidence: str
+    change: Change | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Finding:
     """One measurement of one model in two sets. For shapes and fingerprints there is no better or worse:
     what is not the same is not comparable.
@@ -37,14 +47,13 @@ class Finding:
     dataset: str
     split: str
     measurement: str
-    kind: Kind
+    kind: FindingKind
     verdict: Verdict
     evidence: str
     before: Any = None
     after: Any = None
     unit: str = ""
     change: Change | None = None
-    # What to keep in mind, e.g. that a timing was disturbed.
     warnings: tuple[str, ...] = ()
     # The measurement whose verdict this one shares: one fact is not counted twice.
     judged_by: str | None = None
@@ -67,9 +76,9 @@ class Finding:
         return one_line("; ".join([self.evidence, *self.warnings]))
 
 
-def finding_of(result: Result, measurement: str, kind: Kind, **beside: Any) -> Finding:
+def finding_of(result: Result, measurement: str, kind: FindingKind, judged: Judgement, **beside: Any) -> Finding:
     """Return a finding about a measurement of the model, with its unusual conditions, that ``result`` is about."""
-    return Finding(row_name(result), result.dataset, result.split, measurement, kind, **beside)
+    return Finding(row_name(result), result.dataset, result.split, measurement, kind, **vars(judged), **beside)
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,6 @@ class Store:
     def save_timings(self, key: str, samples: Mapping[str, Any]) -> str:
         """Write the raw samples of a record's timings, atomically; return the path, relative to the folder."""
         path = self.root / "timings" / f"{key}.json"
-        with naming(path):
-            path.parent.mkdir(exist_ok=True)
         replace_text(path, json.dumps(samples, allow_nan=False))
         return str(path.relative_to(self.root))
 
