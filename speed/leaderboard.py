@@ -38,7 +38,8 @@ def lap(what):
     print(f"  {what:34} {now - begin:6.2f} s", flush=True)
     begin = now
 from benchmark.results.conflicts import warnings
-from benchmark.leaderboard import page_of, tables_by_dataset
+from benchmark.leaderboard import page_of
+from benchmark.leaderboard.tables import tables_by_dataset
 from benchmark.results.records import without_gc
 from benchmark.results.store import Store, read_results
 lap("imports")

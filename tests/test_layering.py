@@ -42,6 +42,7 @@ DOORS = {
         "benchmark.running.suite",
         "benchmark.results.records",
         "benchmark.leaderboard.published",
+        "benchmark.leaderboard.row_costs",
         "benchmark.regression.baseline",
         "benchmark.regression.thresholds",
         "benchmark.training.recipe",

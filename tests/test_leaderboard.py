@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.leaderboard import Board, boards, index_page, page, stale_pages, tables_by_dataset
-from benchmark.leaderboard.publishing import stale_tables, write_tables
+from benchmark.leaderboard import Board, boards, pages
+from benchmark.leaderboard.pages import index_page, stale_tables, write_tables
+from benchmark.leaderboard.tables import tables_by_dataset
 from benchmark.results.conflicts import warnings
 from benchmark.results.store import image_scores, read_folders
 from benchmark.types import Result
@@ -31,7 +32,7 @@ def costs(records: list[Result]) -> Board:
 def test_rows_are_sorted_by_score_and_the_best_is_marked() -> None:
     board = quality([result("a", 20.0), result("b", 22.0), result("c", 21.0)])
     assert [row[:2] for row in board.rows] == [("1", "b"), ("2", "c"), ("3", "a")]
-    assert "**22.00**" in page([result("a", 20.0), result("b", 22.0)], "zrr-standin")
+    assert "**22.00**" in pages([result("a", 20.0), result("b", 22.0)])["zrr-standin.md"]
 
 
 def test_headers_name_unit_size_and_direction() -> None:
@@ -115,7 +116,7 @@ def test_a_failed_record_says_why() -> None:
 
 
 def test_a_stand_in_is_always_called_one() -> None:
-    text = page([result("a", 20.0)], "zrr-standin")
+    text = pages([result("a", 20.0)])["zrr-standin.md"]
     assert "Stand-in data" in text
     assert "zrr-standin, test: 12 images" in text
 
@@ -171,7 +172,7 @@ def test_the_index_says_what_each_page_is(tmp_path) -> None:
 
 
 def test_names_with_markup_stay_text() -> None:
-    text = page([result("<script>alert(1)</script>", 20.0), result("a|b", 21.0)], "zrr-standin")
+    text = pages([result("<script>alert(1)</script>", 20.0), result("a|b", 21.0)])["zrr-standin.md"]
     assert "<script" not in text
     assert "a\\|b" in text
 
@@ -181,7 +182,7 @@ def test_no_text_of_a_record_is_markup_or_a_line_of_its_own() -> None:
     record = result("m", 20.0, error=bad, notes=[bad], weights={"recipe": bad}, environment={"cpu": bad, "torch": bad})
     record = record.model_copy(update={"data": {"standin": True, "generator": bad, "sources": bad}})
     other = result(bad, None, status="error", error=bad, options={"x": bad})
-    text = page([record, other], "zrr-standin")
+    text = pages([record, other])["zrr-standin.md"]
     assert not re.search("[\x00-\x09\x0b-\x1f\u202e]", text)
     assert "<img" not in text
     assert "[a](" not in text
@@ -197,7 +198,8 @@ def test_pages_of_names_with_brackets_are_linked() -> None:
 def test_committed_tables_are_fresh() -> None:
     records = read_folders([LEADERBOARDS / "results"])
     assert records
-    assert stale_pages(records, LEADERBOARDS) == []
+    for name, text in pages(records).items():
+        assert (LEADERBOARDS / name).read_text(encoding="utf-8") == text
 
 
 def test_committed_records_are_intact_and_have_their_scores() -> None:

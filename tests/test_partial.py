@@ -18,7 +18,7 @@ from benchmark.datacheck.checking import check_dataset
 from benchmark.datasets import DATASETS, sidd, zrr
 from benchmark.htmlpage.data import document
 from benchmark.leaderboard import boards
-from benchmark.leaderboard.publishing import write_tables
+from benchmark.leaderboard.pages import write_tables
 from benchmark.opening import open_dataset
 from benchmark.regression.comparing import compare
 from benchmark.regression.sources import open_set

@@ -14,9 +14,9 @@ from benchmark.costs.profiling import meta_model
 from benchmark.counting.conventions import CONVENTIONS, ptflops_2021
 from benchmark.counting.trace import trace
 from benchmark.leaderboard import row_costs
+from benchmark.leaderboard.pages import stale_tables, write_tables
 from benchmark.leaderboard.paper_tables import paper_pages
 from benchmark.leaderboard.published import COSTS, Printed, read_publication, read_published
-from benchmark.leaderboard.publishing import stale_tables, write_tables
 from benchmark.leaderboard.row_costs import RowCosts, compute_costs
 from benchmark.results.store import read_folders
 from benchmark.types import Measurement, Result

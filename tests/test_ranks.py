@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmark.leaderboard import boards
-from benchmark.leaderboard.footnotes import Footnotes
+from benchmark.leaderboard.cells import Footnotes
 from benchmark.leaderboard.pareto import front
 from benchmark.results.records import content_of
 from benchmark.results.store import Store, read_results

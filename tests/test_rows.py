@@ -10,7 +10,7 @@ import pytest
 
 from benchmark.cli.console import print_board
 from benchmark.htmlpage.data import document
-from benchmark.leaderboard import Board, boards, page, rows_of
+from benchmark.leaderboard import Board, boards, pages, rows_of
 from benchmark.leaderboard.paper_tables import paper_pages
 from benchmark.leaderboard.pareto import front
 from benchmark.regression.comparing import compare
@@ -146,7 +146,7 @@ def test_the_signs_of_doubt_are_explained(tables) -> None:
 
 
 def test_markdown_and_terminal_show_the_same(records, tables, capsys) -> None:
-    written = markdown_rows(page(records, DATASET))
+    written = markdown_rows(pages(records)[f"{DATASET}.md"])
     assert [[tuple(row) for row in rows[1:]] for rows in written] == [list(board.rows) for board in tables]
     for board in tables:
         print_board(board)

@@ -50,7 +50,7 @@ def leaderboard_command(
         return
     if gallery is not None:
         raise UserError("--gallery: the Markdown tables have no pictures; add --html to write the page.")
-    from benchmark.leaderboard.publishing import stale_tables, write_tables
+    from benchmark.leaderboard.pages import stale_tables, write_tables
     from benchmark.results.conflicts import warnings
     from benchmark.results.store import read_folders
 

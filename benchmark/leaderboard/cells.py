@@ -1,16 +1,17 @@
-"""The cells of a table: rounded values, the signs of those that are not like the others, the best of each column."""
+"""The cells of a table: rounded values, the best of each column, signs beside some values and the notes on them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 from benchmark.leaderboard.columns import Column, size_text
-from benchmark.leaderboard.footnotes import Footnotes
 from benchmark.leaderboard.rows import Row
 from benchmark.types import Measurement
 
 # Signs beside a value; what they mean stands under the table.
 TAINTED, REMARKED = "†", "‡"
+_NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 
 
 def machines_of(rows: Sequence[Row]) -> dict[str, str]:
@@ -29,6 +30,38 @@ def spread_text(column: Column, measurement: Measurement, dash: str = "-") -> st
     if measurement.q1 is None or measurement.q3 is None or measurement.n == 1:
         return ""
     return f"{column.show(measurement.q1)}{dash}{column.show(measurement.q3)}"
+
+
+class Footnotes:
+    """Number texts in the order in which they are first used: the same text, or only other numbers in it, share one."""
+
+    def __init__(self) -> None:
+        self._signs: dict[tuple[str, str], int] = {}
+        self._numbers: dict[tuple[str, str], list[list[str]]] = {}
+
+    def mark(self, sign: str, texts: Iterable[str]) -> str:
+        """Return what stands beside a value: ``sign`` and the numbers of the notes on ``texts``; empty for none."""
+        numbers = []
+        for text in texts:
+            key = (sign, _NUMBER.sub("{}", text.replace("{", "(").replace("}", ")")))
+            numbers.append(self._signs.setdefault(key, len(self._signs) + 1))
+            self._numbers.setdefault(key, []).append(_NUMBER.findall(text))
+        return sign + ",".join(map(str, sorted(set(numbers)))) if numbers else ""
+
+    def link(self, text: str) -> str:
+        """Return a link of Markdown to the note on ``text``, which the same text shares and no other."""
+        return f"[^{self._signs.setdefault(('^', text), len(self._signs) + 1)}]"
+
+    def lines(self) -> list[str]:
+        """Return the notes: sign, number, text with the range of the numbers that it was used with."""
+        return [
+            f"{sign}{number}: {skeleton.format(*map(_span, zip(*self._numbers[sign, skeleton])))}"
+            for (sign, skeleton), number in self._signs.items()
+        ]
+
+    def linked(self) -> str:
+        """Return the notes that links lead to, a line each."""
+        return "".join(f"[^{number}]: {text}\n" for (_, text), number in self._signs.items())
 
 
 class Cells:
@@ -78,3 +111,9 @@ class Cells:
             return []
         best = (max if column.higher_is_better else min)(values.values())
         return [y for y, value in values.items() if value == best]
+
+
+def _span(texts: Iterable[str]) -> str:
+    """Return the one number, or the smallest and the largest."""
+    ordered = sorted(set(texts), key=float)
+    return ordered[0] if len(ordered) == 1 else f"{ordered[0]} to {ordered[-1]}"

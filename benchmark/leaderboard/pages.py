@@ -1,18 +1,28 @@
-"""Tables to pages: Markdown, written atomically, the same bytes for the same records."""
+"""Tables to Markdown: a page per dataset and the index; the same bytes for the same records."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
 
-from benchmark.cleaning import markdown
+from benchmark.cleaning import markdown, markdown_link
 from benchmark.leaderboard.boards import Board, board_of
-from benchmark.leaderboard.rows import rows_of
-from benchmark.leaderboard.tables import Table, tables_by_dataset, tables_of
-from benchmark.replacing import naming, replace_text
+from benchmark.leaderboard.cells import Cells
+from benchmark.leaderboard.columns import header
+from benchmark.leaderboard.tables import Table, tables_by_dataset
+from benchmark.replacing import naming, refuse_inputs, replace_text
+from benchmark.results.records import newest, without_gc
 from benchmark.types import Result
+
+_INDEX_LEAD = """# Leaderboards
+
+Made by `zoo-bench leaderboard` from the records in [results](results) and the papers' numbers in
+[published](published); do not edit. Records of a stand-in, made from a few photographs, never share a table with those
+of the real dataset; a paper's number never stands in a measured column.
+"""
 
 
 def to_markdown(board: Board) -> str:
@@ -29,11 +39,6 @@ def to_markdown(board: Board) -> str:
     return f"## {markdown(board.title)}\n\n{lead}{table}\n\n{notes}"
 
 
-def page(results: Sequence[Result], dataset: str) -> str:
-    """Return the Markdown page of one dataset; the same records give the same bytes."""
-    return page_of(dataset, tables_of(rows_of(result for result in results if result.dataset == dataset)))
-
-
 def page_of(dataset: str, tables: Sequence[Table]) -> str:
     """Return the Markdown page of a dataset's tables."""
     lead = (
@@ -48,36 +53,100 @@ def page_of(dataset: str, tables: Sequence[Table]) -> str:
 
 
 def pages(results: Sequence[Result]) -> dict[str, str]:
-    """Return one page per dataset by file name; raises UserError for no records."""
+    """Return one page per dataset by file name, for the same records the same; raises UserError for no records."""
     return {f"{dataset}.md": page_of(dataset, tables) for dataset, tables in tables_by_dataset(results).items()}
 
 
 def write_pages(results: Sequence[Result], out: Path) -> list[Path]:
     """Write one page per dataset into ``out``, each atomically; return their paths."""
-    return write_files(pages(results), out) if results else []
+    return _write(pages(results), out) if results else []
 
 
-def stale_pages(results: Sequence[Result], out: Path) -> list[Path]:
-    """Return the pages in ``out`` that differ from what the records give, or are missing."""
-    return stale_files(pages(results), out)
+def write_tables(results: Sequence[Result], out: Path) -> list[Path]:
+    """Write every table into ``out``, each atomically; return their paths.
+
+    The papers' tables are made from ``out/published``, where there is one. Raises UserError for no records.
+    """
+    texts = _all_tables(results, out)
+    sources = {result.source.file for result in results if result.source is not None}
+    refuse_inputs(f"leaderboard: --out {out}", (out / name for name in texts), sources)
+    return _write(texts, out)
 
 
-def write_files(texts: Mapping[str, str], out: Path) -> list[Path]:
+def stale_tables(results: Sequence[Result], out: Path) -> list[Path]:
+    """Return the files in ``out`` that differ from what records and published numbers give, or are missing."""
+    return [
+        out / name
+        for name, text in _all_tables(results, out).items()
+        if not (out / name).exists() or (out / name).read_text(encoding="utf-8") != text
+    ]
+
+
+def _all_tables(results: Sequence[Result], out: Path) -> dict[str, str]:
+    """Return all generated files by name: a page per dataset, the papers' tables, the index."""
+    with without_gc():
+        tables = tables_by_dataset(results)
+        texts = {f"{dataset}.md": page_of(dataset, found) for dataset, found in tables.items()}
+    papers: dict[str, str] = {}
+    if any((out / "published").glob("*.yaml")):
+        # Only here: counting the papers' networks needs torch.
+        from benchmark.leaderboard.paper_tables import paper_pages
+
+        papers = paper_pages(out / "published", results)
+    titles = {name: text.partition("\n")[0].removeprefix("# ") for name, text in papers.items()}
+    counts = Counter(result.dataset for result in newest(results))
+    return {**texts, **papers, "README.md": index_page(tables, counts, titles)}
+
+
+def _write(texts: Mapping[str, str], out: Path) -> list[Path]:
     """Write ``texts`` by file name into ``out``, each atomically; return their paths."""
     with naming(out, "--out"):
         out.mkdir(parents=True, exist_ok=True)
-    paths = []
     for name, text in texts.items():
-        path = out / name
-        replace_text(path, text)
-        paths.append(path)
-    return paths
+        replace_text(out / name, text)
+    return [out / name for name in texts]
 
 
-def stale_files(texts: Mapping[str, str], out: Path) -> list[Path]:
-    """Return the files in ``out`` that differ from ``texts``, or are missing."""
-    return [
-        out / name
-        for name, text in texts.items()
-        if not (out / name).exists() or (out / name).read_text(encoding="utf-8") != text
+def index_page(tables: Mapping[str, Sequence[Table]], counts: Mapping[str, int], papers: Mapping[str, str]) -> str:
+    """Return the Markdown of the index: a row per dataset, then one per paper's table.
+
+    ``counts``: number of records by dataset; ``papers``: title by file name.
+    """
+    rows = [
+        [markdown_link(name, f"{name}.md"), _what(tables[name]), str(counts[name]), markdown(_best(tables[name]))]
+        for name in tables
     ]
+    rows += [[markdown_link(file.removesuffix(".md"), file), markdown(title), "", ""] for file, title in papers.items()]
+    table = tabulate(
+        rows,
+        headers=["page", "what it shows", "records", "best row"],
+        tablefmt="pipe",
+        colalign=("left", "left", "right", "left"),
+        disable_numparse=True,
+    )
+    return f"{_INDEX_LEAD}\n{table}\n"
+
+
+def _what(tables: Sequence[Table]) -> str:
+    quality = [
+        f"{len(table.rows)} models with quality ({table.title.partition(', ')[2]})" for table in tables if table.ranks
+    ]
+    costs = [
+        f"costs of {len(table.rows)}" + (f" ({table.part} images)" if table.part else "")
+        for table in tables
+        if not table.ranks
+    ]
+    standin = "stand-in data: " if any(row.is_standin for table in tables for row in table.rows) else ""
+    return standin + ", ".join([*quality, *costs])
+
+
+def _best(tables: Sequence[Table]) -> str:
+    """Return the leader of the first table of quality on a whole split, and how many share its rank."""
+    table = next((table for table in tables if table.ranks and not table.part), None)
+    first = [y for y, rank in enumerate(table.ranks) if rank.rstrip("=?") == "1"] if table else []
+    if table is None or not first:
+        return "-"
+    row, column = table.rows[first[0]], table.columns[0]
+    shared = f", rank shared by {len(first)}" if len(first) > 1 else ""
+    value = Cells(table.rows, [column]).texts(first[0])[0]
+    return f"{row.name}: {header(column, table.rows)} {value} ({row.evidence}{shared})"

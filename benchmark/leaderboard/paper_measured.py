@@ -18,14 +18,9 @@ _MEGAPIXEL = 1024 * 1024
 _MEASURED: tuple[Evidence, ...] = ("official-weights", "trained", "weights-file", "parameter-free")
 
 
-def name_cell(row: PaperRow) -> str:
-    """Return the row's name in the paper."""
-    return f"{row.name} \\*" if row.starred else row.name
-
-
-def model_cell(row: PaperRow, own: RowCosts) -> str:
-    """Return the model that stands for the row here."""
-    return f"`{row.model}` †" if own.reconstruction else f"`{row.model}`"
+def labels(row: PaperRow, own: RowCosts) -> list[str]:
+    """Return the row's name in the paper, and the model that stands for it here."""
+    return [row.name + " \\*" * row.starred, f"`{row.model}`" + " †" * own.reconstruction]
 
 
 # By machine, torch, threads, precision and what runs the network: each is a column of its own.
@@ -35,7 +30,7 @@ Times = dict[tuple[str, str, int, str, str], dict[str, Result]]
 def time_board(table: PaperTable, costs: Sequence[RowCosts], results: Sequence[Result]) -> Board:
     """Return the paper's times, and one column per machine, threads and precision; ``results`` oldest first."""
     unit = table.timing.unit
-    reference = next(row for row in table.rows if row.model == table.reference)
+    reference = table.reference_row
     times = _times(table, costs, results)
     letters = _letters(times)
     columns = {"paper": {row.model: (row.cpu_time.value, row.cpu_time.text) for row in table.rows if row.cpu_time}}
@@ -46,7 +41,7 @@ def time_board(table: PaperTable, costs: Sequence[RowCosts], results: Sequence[R
     headers += [text for who in columns for text in (f"{who} [{unit}]", f"{who}: {reference.name} / row")]
     rows = []
     for row, own in zip(table.rows, costs):
-        cells = [name_cell(row), model_cell(row, own)]
+        cells = labels(row, own)
         for column in columns.values():
             value, text = column.get(row.model, (0.0, "-"))
             other, _ = column.get(table.reference, (0.0, "-"))
@@ -78,7 +73,7 @@ def _letters(times: Times) -> list[str]:
 
 
 def _speed_board(table: PaperTable, costs: Sequence[RowCosts], found: Mapping[str, Result]) -> Board:
-    reference = next(row for row in table.rows if row.model == table.reference)
+    reference = table.reference_row
     ratios = [f"{who}{reference.name} / row: {what}" for who in ("", "paper: ") for what in ("FLOPs", "time")]
     headers = ("row", "model", "FLOPs [T]", "GFLOP/s", "of sgemm [%]", *ratios)
     other = found.get(table.reference)
@@ -95,7 +90,7 @@ def _speed_board(table: PaperTable, costs: Sequence[RowCosts], found: Mapping[st
             cells.append(_ratio(_pass_seconds(table, other) if other else None, seconds))
         cells.append(_ratio(_printed(reference.flops), _printed(row.flops)))
         cells.append(_ratio(_printed(reference.cpu_time), _printed(row.cpu_time)))
-        rows.append((name_cell(row), model_cell(row, own), *cells))
+        rows.append((*labels(row, own), *cells))
     notes = (
         "GFLOP/s: FLOPs (2 per MAC) of one `forward` pass at the size that was timed, over the time; of sgemm: over"
         " the fastest float32 matrix product of this machine (torch.mm, or a 1x1 convolution), with the same threads.",
@@ -184,7 +179,7 @@ def quality_board(table: PaperTable, costs: Sequence[RowCosts], results: Sequenc
     rows = []
     for row, own in zip(table.rows, costs):
         best = {split: _best_record(table, row, own, split, results) for split in {c.split for c in table.quality}}
-        cells = [name_cell(row), model_cell(row, own)]
+        cells = labels(row, own)
         for column in table.quality:
             printed = row.quality.get(column.id)
             cells += [printed.text if printed else "-", _score(best[column.split], column, printed)]

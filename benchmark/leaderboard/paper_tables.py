@@ -7,20 +7,16 @@ from pathlib import Path
 
 from benchmark.counting.conventions import CONVENTIONS
 from benchmark.leaderboard import Board, rows_of, to_markdown
-from benchmark.leaderboard.footnotes import Footnotes
-from benchmark.leaderboard.paper_measured import model_cell, name_cell, quality_board, speed_boards, time_board
+from benchmark.leaderboard.cells import Footnotes
+from benchmark.leaderboard.paper_measured import labels, quality_board, speed_boards, time_board
 from benchmark.leaderboard.published import Cost, PaperRow, PaperTable, Printed, Publication, read_published
-from benchmark.leaderboard.row_costs import CountedRows, RowCosts
+from benchmark.leaderboard.row_costs import RowCosts, counted_rows
 from benchmark.types import Result
-from benchmark.units import GIB
+from benchmark.units import GIB, shape_text
 from zoo.errors import UserError
 
 _DIVISORS = {"M": 1e6, "T": 1e12, "GiB": 2.0**30}
 _NO_REASON = "No reason is known."
-
-
-def _size_text(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"
 
 
 def _params_board(table: PaperTable, costs: Sequence[RowCosts], footnotes: Footnotes) -> Board:
@@ -31,13 +27,13 @@ def _params_board(table: PaperTable, costs: Sequence[RowCosts], footnotes: Footn
 def _flops_board(table: PaperTable, costs: Sequence[RowCosts], footnotes: Footnotes) -> Board:
     """Return the FLOPs in the paper's terms, then the true counts of all rows at one size."""
     both = table.flops_method != "forward"
-    at = _size_text(table.size)
+    at = shape_text(table.size)
     headers = ["size", "counted", f"MACs [T] at {at}", f"FLOPs [T] at {at}"]
     headers += [f"MACs [T] at {at}, both networks"] * both
     rows = []
     for row, own in zip(table.rows, costs):
         cells = _compared(table, row, "flops", own, footnotes)
-        cells += [_size_text(row.flops_size or table.size), CONVENTIONS[table.convention_of(row)].short]
+        cells += [shape_text(row.flops_size or table.size), CONVENTIONS[table.convention_of(row)].short]
         cells += [f"{own.common.macs / 1e12:.3f}", f"{2 * own.common.macs / 1e12:.3f}"]
         rows.append(cells + [f"{own.method_macs / 1e12:.3f}"] * both)
     used = [CONVENTIONS[name] for name in dict.fromkeys(table.convention_of(row) for row in table.rows)]
@@ -50,13 +46,13 @@ def _flops_board(table: PaperTable, costs: Sequence[RowCosts], footnotes: Footno
 
 def _memory_board(table: PaperTable, costs: Sequence[RowCosts], footnotes: Footnotes) -> Board:
     """Return the paper's sum over all convolutions, and beside it what a machine needs."""
-    at = _size_text(table.size)
+    at = shape_text(table.size)
     headers = ["size", *(f"{what} [GiB] at {at}" for what in ("same sum", "largest convolution", "peak activations"))]
     rows = []
     for row, own in zip(table.rows, costs):
         cells = _compared(table, row, "conv_memory", own, footnotes)
         sizes = (own.common.conv_output_bytes, own.common.peak_conv_bytes, own.common.peak_activation_bytes)
-        cells.append(_size_text(row.conv_memory_size or table.size))
+        cells.append(shape_text(row.conv_memory_size or table.size))
         rows.append([*cells, *(f"{size / GIB:.2f}" for size in sizes)])
     notes = (
         f"at {at}: one `forward` pass of one image, the same size for every row, float32.",
@@ -85,10 +81,10 @@ def _compared(table: PaperTable, row: PaperRow, cost: Cost, own: RowCosts, footn
     note = row.notes.get(cost) or (None if agrees or printed is None else _NO_REASON)
     mark = (" ✓" if agrees else "") + (footnotes.link(note) if note else "")
     if printed is None:
-        return [name_cell(row), model_cell(row, own), "-", f"{value:.2f}", f"-{mark}"]
+        return [*labels(row, own), "-", f"{value:.2f}", f"-{mark}"]
     digits = printed.decimals + 2
     difference = f"{value - printed.value:+.{digits}f}{mark}"
-    return [name_cell(row), model_cell(row, own), printed.text, f"{value:.{digits}f}", difference]
+    return [*labels(row, own), printed.text, f"{value:.{digits}f}", difference]
 
 
 def _page(
@@ -122,12 +118,12 @@ def paper_pages(published_folder: Path, results: Iterable[Result]) -> dict[str, 
     Records that may not be ranked and those of runs on a part of a dataset are left out.
     """
     records = [row.result for row in rows_of(results) if row.is_fair and not row.result.part]
-    pages, counted = {}, CountedRows.open()
-    for path, publication in read_published(published_folder).items():
-        for table in publication.tables:
-            costs = [counted.of(table, row) for row in table.rows]
-            pages[f"{table.id}.md"] = _page(publication, table, path.name, costs, records)
-    counted.close()
+    pages = {}
+    with counted_rows() as costs_of:
+        for path, publication in read_published(published_folder).items():
+            for table in publication.tables:
+                costs = [costs_of(table, row) for row in table.rows]
+                pages[f"{table.id}.md"] = _page(publication, table, path.name, costs, records)
     if not pages:
         raise UserError(f"{published_folder}: no tables in *.yaml; expected files of published numbers.")
     return pages

@@ -7,16 +7,17 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from benchmark.config import read_settings
+from benchmark.units import size_of
 from zoo.errors import UserError, nearest
 
 Cost = Literal["params", "flops", "conv_memory"]
 ConventionName = Literal["flops", "macs", "ptflops-2021"]
-COSTS: tuple[Cost, ...] = ("params", "flops", "conv_memory")
+COSTS: tuple[Cost, ...] = get_args(Cost)
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,10 @@ def _printed(value: Any) -> Printed | None:
 
 
 def _size(value: Any) -> tuple[int, int] | None:
-    if value is None:
-        return None
-    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", value) if isinstance(value, str) else None
-    if match is None:
+    size = size_of(value) if isinstance(value, str) else None
+    if size is None and value is not None:
         raise ValueError("expected HxW, for example 1536x2048")
-    return int(match[1]), int(match[2])
+    return size
 
 
 # None is inside, so that errors name the key and not the members of a union.
@@ -131,6 +130,11 @@ class PaperTable(_Part):
     quality: list[QualityColumn]
     remarks: list[str] = []
     rows: list[PaperRow]
+
+    @property
+    def reference_row(self) -> PaperRow:
+        """The row of the model that CPU times are compared with."""
+        return next(row for row in self.rows if row.model == self.reference)
 
     def convention_of(self, row: PaperRow) -> ConventionName:
         """Return the convention in which the row's FLOPs are printed."""

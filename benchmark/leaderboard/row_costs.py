@@ -6,11 +6,13 @@ import contextlib
 import functools
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from benchmark.cache import cache_root
 from benchmark.leaderboard.published import PaperRow, PaperTable
@@ -55,6 +57,9 @@ class RowCosts:
         return all(name in self.defaults and self.defaults[name] == value for name, value in options.items())
 
 
+_KNOWN = TypeAdapter(dict[str, RowCosts])
+
+
 def compute_costs(table: PaperTable, row: PaperRow) -> RowCosts:
     """Count one row's costs on the meta device; raises UserError for a model that is not registered."""
     # Only here: tables whose networks were counted before need no torch.
@@ -88,46 +93,34 @@ def compute_costs(table: PaperTable, row: PaperRow) -> RowCosts:
     )
 
 
-@dataclass
-class CountedRows:
-    """Rows' costs, from the cache folder where they were counted by the same code and torch, else counted now."""
+@contextlib.contextmanager
+def counted_rows() -> Iterator[Callable[[PaperTable, PaperRow], RowCosts]]:
+    """Give a function of a table and its row that returns the row's costs, from the cache where they were counted.
 
-    _known: dict[str, RowCosts] = field(default_factory=dict)
-    _new: bool = False
+    Only costs counted by the same code and torch are taken. New ones are written in the end; a cache that cannot be
+    written costs time and no more, a damaged one is as good as none. The function raises UserError for a model that is
+    not registered.
+    """
+    file = cache_root() / "counts" / f"{_code_digest()}.json"
+    known: dict[str, RowCosts] = {}
+    with contextlib.suppress(OSError, ValueError):
+        known = _KNOWN.validate_json(file.read_bytes())
+    num_known = len(known)
 
-    @classmethod
-    def open(cls) -> CountedRows:
-        """Read what is known; a file that is damaged is as good as none."""
-        try:
-            lines = json.loads(_file().read_text(encoding="utf-8"))
-            return cls({key: _row(value) for key, value in lines.items()})
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            return cls()
+    def costs_of(table: PaperTable, row: PaperRow) -> RowCosts:
+        sizes = table.size, row.flops_size, row.conv_memory_size
+        key = json.dumps([row.model, *sizes, table.flops_method, table.convention_of(row)])
+        if key in known:
+            return known[key]
+        found = compute_costs(table, row)
+        if _ships(row.model):
+            known[key] = found
+        return found
 
-    def of(self, table: PaperTable, row: PaperRow) -> RowCosts:
-        """Return one row's costs; raises UserError for a model that is not registered."""
-        key = json.dumps(
-            [row.model, table.size, row.flops_size, row.conv_memory_size, table.flops_method, table.convention_of(row)]
-        )
-        if key not in self._known:
-            found = compute_costs(table, row)
-            if not _ships(row.model):
-                return found
-            self._known[key], self._new = found, True
-        return self._known[key]
-
-    def close(self) -> None:
-        """Write what was counted; a cache that cannot be written costs time and no more."""
-        if not self._new:
-            return
-        file = _file()
+    yield costs_of
+    if len(known) > num_known:
         with contextlib.suppress(OSError, DiskError):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            replace_text(file, json.dumps({key: asdict(row) for key, row in self._known.items()}))
-
-
-def _row(value: dict[str, Any]) -> RowCosts:
-    return RowCosts(**{**value, "common": PassCosts(**value["common"])})
+            replace_text(file, _KNOWN.dump_json(known).decode())
 
 
 def _ships(model: str) -> bool:
@@ -136,18 +129,9 @@ def _ships(model: str) -> bool:
     return get_card(model).is_builtin
 
 
-def _file() -> Path:
-    return cache_root() / "counts" / f"{_code_digest()}.json"
-
-
 @functools.cache
 def _code_digest() -> str:
     digest = hashlib.sha256(f"torch {metadata.version('torch')}".encode())
-    for path in _sources():
+    for path in (path for pattern in _CODE for path in sorted(_ROOT.glob(pattern))):
         digest.update(f"{path.relative_to(_ROOT)} {digest_of_code(path.read_bytes())}\n".encode())
     return digest.hexdigest()[:20]
-
-
-def _sources() -> Iterator[Path]:
-    for pattern in _CODE:
-        yield from sorted(_ROOT.glob(pattern))

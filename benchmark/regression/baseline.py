@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Strict, TypeAdapter, ValidationError
 
 from benchmark.regression.matching import rows_to_compare
 from benchmark.replacing import replace_text
@@ -26,7 +28,10 @@ from zoo.errors import UserError, shown
 
 FORMAT = 1
 _HEADER = "zoo_bench_baseline"
-_SAMPLES = ("latency_ms", "calibration_ms")
+_TIMES = ("latency_ms", "calibration_ms")
+_Number = Annotated[float, Strict(), BeforeValidator(decode_number)]
+_SCORES = TypeAdapter(dict[str, dict[str, _Number]])
+_SAMPLES = TypeAdapter(dict[str, dict[str, list[_Number]]])
 _AGAIN = "write it again: zoo-bench check --baseline FILE --results DIR --update"
 
 
@@ -74,29 +79,19 @@ def read_baseline(path: Path) -> list[Kept]:
 def _parse(line: Any, where: str) -> Kept:
     if not isinstance(line, dict) or set(line) != {"record", "samples", "scores"}:
         raise UserError(f"{where}: expected a record with scores and samples; was it edited? Restore it, or {_AGAIN}.")
-    if not _are_numbers(line["scores"], 2) or not _are_numbers(line["samples"], 3):
-        raise UserError(f"{where}: its scores or samples are no numbers; was it edited? Restore it, or {_AGAIN}.")
-    scores = {
-        image: {name: decode_number(value) for name, value in values.items()}
-        for image, values in line["scores"].items()
-    }
+    try:
+        scores, samples = _SCORES.validate_python(line["scores"]), _SAMPLES.validate_python(line["samples"])
+    except ValidationError:
+        raise UserError(
+            f"{where}: its scores or samples are no numbers; was it edited? Restore it, or {_AGAIN}."
+        ) from None
     record = _record(line["record"], where)
     if scores and not are_behind(scores, record):
         raise UserError(
             f"{where}: the scores per image are not those that the record's means were made of: they were edited."
             f" Restore it, or {_AGAIN}."
         )
-    return Kept(record, scores, line["samples"])
-
-
-def _are_numbers(value: Any, depth: int) -> bool:
-    """Whether a value is mappings inside each other, or at the depth 1 a list, that end in numbers at depth 0."""
-    if depth == 0:
-        number = decode_number(value)
-        return isinstance(number, (int, float)) and not isinstance(number, bool)
-    if isinstance(value, list) and depth == 1:
-        return all(_are_numbers(one, 0) for one in value)
-    return isinstance(value, dict) and all(_are_numbers(one, depth - 1) for one in value.values())
+    return Kept(record, scores, samples)
 
 
 def _record(line: Any, where: str) -> Result:
@@ -140,13 +135,15 @@ def _line(value: Any) -> str:
 
 
 def _document(entry: Kept) -> dict[str, Any]:
-    scores: Mapping[str, Scores] = entry.scores
     return {
         "record": content_of(entry.result),
-        "scores": {id: {name: encode_number(value) for name, value in scores[id].items()} for id in scores},
+        "scores": {
+            image: {name: encode_number(value) for name, value in scores.items()}
+            for image, scores in entry.scores.items()
+        },
         # A timer resolves no more than this, and the file is read by people.
         "samples": {
-            suffix: {name: [float(f"{value:.5g}") for value in found[name]] for name in _SAMPLES}
+            suffix: {name: [float(f"{value:.5g}") for value in found[name]] for name in _TIMES}
             for suffix, found in entry.samples.items()
         },
     }
