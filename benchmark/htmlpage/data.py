@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from benchmark.htmlpage.gallery import Gallery, NoPicturesError
 from benchmark.htmlpage.provenance import NO_IMAGES, provenance
-from benchmark.htmlpage.tables import Texts, table_document, titles
+from benchmark.htmlpage.tables import Distinct, table_document, titles
 from benchmark.imaging.pictures import ERROR_GAIN, LONGEST_SIDE
 from benchmark.leaderboard.rows import Row
 from benchmark.leaderboard.tables import STANDIN, Table, grouped, tables_by_dataset
-from benchmark.types import Environment, Result
+from benchmark.types import Result
 
 # Kinds of data in the order of the selector, and of tables.
 _DATA = ("real", "standin", "none")
@@ -32,7 +34,8 @@ def document(results: Sequence[Result], *, gallery: int = 0) -> Document:
 
     Raises UserError for no records.
     """
-    texts, shown, pictures = Texts(), _Records(), Gallery(gallery)
+    texts, environments, pictures = Distinct(), Distinct(), Gallery(gallery)
+    records: list[dict[str, Any]] = []
     missing: list[tuple[str, str]] = []
     datasets = []
     for name, tables in tables_by_dataset(results).items():
@@ -40,18 +43,18 @@ def document(results: Sequence[Result], *, gallery: int = 0) -> Document:
             chosen = list(_chosen(of_one_kind))
             data = _dataset(name, chosen[0][0])
             for (table, positions), title in zip(chosen, titles([table for table, _ in chosen])):
-                places = {y: shown.add(table.rows[y]) for y in positions}
-                for y, place in places.items():
-                    row = table.rows[y]
-                    reason = _add_pictures(shown.items[place], row, pictures)
+                places = dict(zip(positions, itertools.count(len(records))))
+                for row in (table.rows[y] for y in positions):
+                    records.append(_record(row, environments))
+                    reason = _add_pictures(records[-1], row, pictures)
                     if reason and row.result.spec.evaluate:
                         missing.append((f"{name}: {row.name}", reason))
                 data["tables"].append(table_document(table, title, places, texts))
             datasets.append(data)
     content = {
         "datasets": sorted(datasets, key=lambda d: (_DATA.index(d["kind"]), d["name"])),
-        "records": shown.items,
-        "environments": shown.environments,
+        "records": records,
+        "environments": environments.items,
         "definitions": texts.items,
         "pictures": pictures.pictures,
         "gallery": {"limit": gallery, "gain": ERROR_GAIN, "longest": LONGEST_SIDE},
@@ -74,28 +77,11 @@ def _chosen(tables: Sequence[Table]) -> Iterator[tuple[Table, list[int]]]:
             yield table, [y for *_, y in sorted(names)]
 
 
-class _Records:
-    """The records of the page; equal environments are held once."""
-
-    def __init__(self) -> None:
-        self.items: list[dict[str, Any]] = []
-        self.environments: list[dict[str, Any]] = []
-        self._known: dict[str, int] = {}
-
-    def add(self, row: Row) -> int:
-        """Return the position of a row's record in ``items``."""
-        environment = self._environment(row.result.environment)
-        self.items.append({**provenance(row), "environment": environment})
-        return len(self.items) - 1
-
-    def _environment(self, environment: Environment) -> int:
-        # The load differs from record to record and stands in no cell.
-        content = environment.model_dump(mode="json", exclude={"load"})
-        key = environment.model_dump_json(exclude={"load"})
-        if key not in self._known:
-            self._known[key] = len(self.environments)
-            self.environments.append(content)
-        return self._known[key]
+def _record(row: Row, environments: Distinct) -> dict[str, Any]:
+    """Return what the page shows of a row's record; equal environments are held once."""
+    # The load differs from record to record and stands in no cell.
+    key = row.result.environment.model_dump_json(exclude={"load"})
+    return {**provenance(row), "environment": environments.index(key, json.loads(key))}
 
 
 def _add_pictures(shown: dict[str, Any], row: Row, pictures: Gallery) -> str:

@@ -51,12 +51,8 @@ class Gallery:
 
     def _folder(self, result: Result) -> Path:
         if result.gallery is None:
-            why = (
-                "costs only: no image was passed through it"
-                if not result.spec.evaluate
-                else "its run kept no separate pictures"
-            )
-            raise NoPicturesError(why)
+            costs_only = "costs only: no image was passed through it"
+            raise NoPicturesError("its run kept no separate pictures" if result.spec.evaluate else costs_only)
         folder = beside(result, result.gallery)
         if folder is None:
             raise NoPicturesError("the record names a folder outside that of its file")

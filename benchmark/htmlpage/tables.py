@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ from benchmark.leaderboard.cells import Cells, spread_text
 from benchmark.leaderboard.columns import COSTS, KINDS, Column, size_text
 from benchmark.leaderboard.rows import Row, remarks_on
 from benchmark.leaderboard.tables import PART, Table, images_text
-from benchmark.types import Environment, Measurement, Result, encode_number
+from benchmark.types import Environment, Measurement, Result
 
 GROUPS = {"score": "Scores", "count": "Costs", "timing": "Time and memory"}
 # Axes that say most at first sight: the first of these that a table has.
@@ -48,18 +48,18 @@ def commit_text(environment: Environment) -> str:
 
 
 @dataclass
-class Texts:
-    """Texts of which many are the same, each held once."""
+class Distinct:
+    """Values of which many are the same, each held once in ``items``."""
 
-    items: list[str] = field(default_factory=list)
-    _known: dict[str, int] = field(default_factory=dict)
+    items: list[Any] = field(default_factory=list)
+    _known: dict[Hashable, int] = field(default_factory=dict)
 
-    def index(self, text: str) -> int:
-        """Return the position of ``text``, which is added if it is new."""
-        if text not in self._known:
-            self._known[text] = len(self.items)
-            self.items.append(text)
-        return self._known[text]
+    def index(self, key: Hashable, item: Any = None) -> int:
+        """Return the position of what ``key`` stands for; where it is new, ``item``, or the key itself, is added."""
+        if key not in self._known:
+            self._known[key] = len(self.items)
+            self.items.append(key if item is None else item)
+        return self._known[key]
 
 
 def titles(tables: Sequence[Table]) -> list[str]:
@@ -90,7 +90,7 @@ def _differences(result: Result) -> tuple[str, ...]:
     return f"{result.spec.scoring} scores", f"data {result.spec.dataset_digest[:8]}", metrics
 
 
-def table_document(table: Table, title: str, records: Mapping[int, int], texts: Texts) -> dict[str, Any]:
+def table_document(table: Table, title: str, records: Mapping[int, int], texts: Distinct) -> dict[str, Any]:
     """Return a table, JSON-ready. ``records``: by position of the rows to show, their positions in the page's records.
 
     A cell of a measurement is ``[value, text, context, beside]`` or null, any other its text or number. The contexts
@@ -174,36 +174,38 @@ def _text_column(id: str, title: str, numeric: bool = False, *, shown: bool) -> 
 class _Measured:
     """The column of one measurement."""
 
-    def __init__(self, column: Column, texts: Texts) -> None:
-        self.column, self.texts = column, texts
-        self.contexts: dict[tuple[Any, ...], int] = {}
+    def __init__(self, column: Column, texts: Distinct) -> None:
+        self.column, self.texts, self.contexts = column, texts, Distinct()
 
     def cell(self, row: Row) -> list[Any] | None:
         """Return ``[value, text, context, beside]``, or nothing where there is neither value nor remark."""
         measurement = row.measurements.get(self.column.id)
         if measurement is None or (measurement.value is None and not measurement.remark):
             return None
-        value = measurement.value
-        text = "–" if value is None else self.column.show(float(value))
-        text = _TYPESET.get(text, text) + (" incomplete" if measurement.is_incomplete else "")
         dumped = measurement.model_dump(mode="json")
+        text = "–" if measurement.value is None else self.column.show(float(measurement.value))
+        text = _TYPESET.get(text, text) + (" incomplete" if measurement.is_incomplete else "")
         beside = {name: dumped[name] for name in _BESIDE if name in dumped}
         if spread := spread_text(self.column, measurement, "–"):
             beside["spread"] = spread
-        shown = encode_number(value) if isinstance(value, float) else value
-        return [shown, text, self._context(measurement, row.result.environment), *([beside] if beside else [])]
+        context = self._context(measurement, row.result.environment)
+        return [dumped["value"], text, context, *([beside] if beside else [])]
 
     def _context(self, measurement: Measurement, environment: Environment) -> int:
+        """Return the position of what says with which values of the column this one may be compared."""
         timed = measurement.kind == "timing"
-        machine = f"{machine_text(environment)}, {environment.threads} threads" if timed else ""
-        shape = size_text(measurement).replace("x", "×")
-        key = (measurement.definition, measurement.version, measurement.unit, shape, machine)
-        return self.contexts.setdefault(key, len(self.contexts))
+        context = {
+            "definition": measurement.definition,
+            "version": measurement.version,
+            "unit": measurement.unit,
+            "shape": size_text(measurement).replace("x", "×"),
+            "machine": f"{machine_text(environment)}, {environment.threads} threads" if timed else "",
+        }
+        return self.contexts.index(tuple(context.values()), context)
 
     def document(self) -> dict[str, Any]:
         """Return the column, after its cells were made."""
         column = self.column
-        names = ("definition", "version", "unit", "shape", "machine")
         return {
             "id": column.id,
             "title": column.full_title,
@@ -213,7 +215,5 @@ class _Measured:
             "higher": column.higher_is_better,
             "shown": column.kind == "score" or column.id in COSTS,
             "divisor": column.divisor,
-            "contexts": [
-                dict(zip(names, (self.texts.index(definition), *others))) for definition, *others in self.contexts
-            ],
+            "contexts": [{**one, "definition": self.texts.index(one["definition"])} for one in self.contexts.items],
         }
