@@ -20,9 +20,8 @@ from benchmark.replacing import replace_text
 from benchmark.results.journal import Scores
 from benchmark.results.jsonl import read_lines
 from benchmark.results.records import content_of, record_of
-from benchmark.results.renewing import renewed
 from benchmark.results.store import are_behind
-from benchmark.results.upkeep import Migrated
+from benchmark.results.upkeep import Migrated, renewed
 from benchmark.types import Result, decode_number, encode_number
 from zoo.errors import UserError, shown
 
@@ -30,8 +29,8 @@ FORMAT = 1
 _HEADER = "zoo_bench_baseline"
 _TIMES = ("latency_ms", "calibration_ms")
 _Number = Annotated[float, Strict(), BeforeValidator(decode_number)]
-_SCORES = TypeAdapter(dict[str, dict[str, _Number]])
-_SAMPLES = TypeAdapter(dict[str, dict[str, list[_Number]]])
+_SCORES = TypeAdapter(dict[Any, dict[Any, _Number]])
+_SAMPLES = TypeAdapter(dict[Any, dict[Any, list[_Number]]])
 _AGAIN = "write it again: zoo-bench check --baseline FILE --results DIR --update"
 
 

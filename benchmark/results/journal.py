@@ -79,15 +79,10 @@ class Journal:
 
     def copy_to(self, other: Journal) -> None:
         """Write the lines into another run's journal, atomically; those that are believed here are believed there."""
-        lines = []
-        for raw in raw_lines(self.path):
-            try:
-                content = json.loads(raw.text.decode())
-                sealed = content.pop("digest", None) == self._digest(content)
-            except (ValueError, TypeError, AttributeError, RecursionError):
-                sealed = False
-            lines.append(to_json({**content, "digest": other._digest(content)}) if sealed else raw.text)
-        replace_lines(other.path, lines)
+        lines = [raw.text for raw in raw_lines(self.path)]
+        contents = {text: json.loads(text.decode()) for text in self._lines().texts}
+        resealed = {text: to_json({**line, "digest": other._digest(line)}) for text, line in contents.items()}
+        replace_lines(other.path, [resealed.get(text, text) for text in lines])
 
     def become(self, other: Journal) -> None:
         """Take the place of another journal of the same run; nothing happens where this one is not there."""
@@ -110,7 +105,7 @@ class Journal:
                 continue
             if "digest" not in line:
                 found.unsealed[image] = entry
-            elif line["digest"] == self._digest({k: v for k, v in line.items() if k != "digest"}):
+            elif line["digest"] == self._digest(line):
                 found.good[image] = entry
                 found.texts.append(raw.text)
             else:

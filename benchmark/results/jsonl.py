@@ -58,15 +58,12 @@ def lock_of(path: Path) -> FileLock:
 @contextlib.contextmanager
 def alone(path: Path, refusal: str) -> Iterator[None]:
     """Hold the lock of ``path`` for the block; raises UserError with ``refusal`` while another process holds it."""
-    lock = lock_of(path)
     try:
-        lock.acquire(timeout=0)
+        lock = lock_of(path).acquire(timeout=0)
     except Timeout:
         raise UserError(refusal) from None
-    try:
+    with lock:
         yield
-    finally:
-        lock.release()
 
 
 def read_lines(path: Path) -> list[Any]:
@@ -120,29 +117,16 @@ def _is_json(text: bytes) -> bool:
 
 def _mend_tail(file: Any) -> None:
     """Complete or cut off a last line that has no end: a writer was killed there."""
-    end = file.seek(0, os.SEEK_END)
-    if end == 0:
+    if file.seek(0, os.SEEK_END) == 0:
         return
-    file.seek(end - 1)
+    file.seek(-1, os.SEEK_END)
     if file.read(1) == b"\n":
         return
-    start = _last_line_start(file, end)
-    file.seek(start)
-    try:
-        json.loads(file.read())
+    file.seek(0)
+    content = file.read()
+    start = content.rfind(b"\n") + 1
+    if _is_json(content[start:]):
         file.write(b"\n")
-    except (ValueError, RecursionError):
+    else:
         file.truncate(start)
     file.seek(0, os.SEEK_END)
-
-
-def _last_line_start(file: Any, end: int) -> int:
-    position = end
-    while position > 0:
-        step = min(1 << 16, position)
-        position -= step
-        file.seek(position)
-        found = file.read(step).rfind(b"\n")
-        if found >= 0:
-            return int(position + found + 1)
-    return 0

@@ -32,7 +32,7 @@ class Difference:
 
 
 def paired_difference(
-    a: Sequence[float], b: Sequence[float], *, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
+    a: Sequence[float], b: Sequence[float], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Difference:
     """Return mean(b - a) and its percentile interval over ``resamples`` draws of images.
 
@@ -47,7 +47,7 @@ def paired_difference(
     n = len(differences)
     if n == 1:
         return Difference(float(differences[0]), None, None, 1)
-    low, high = np.quantile(_draws(n, resamples, seed) @ differences / n, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(_draws(n, resamples, seed) @ differences / n, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Difference(float(differences.mean()), float(low), float(high), n)
 
 

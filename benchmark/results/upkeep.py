@@ -1,8 +1,13 @@
-"""Rewrite files of records: into this version's schema, or without some of them."""
+"""Rewrite files of records: as this version would have written them, or without some of them.
+
+A record of an earlier version may lack a digest of its content and of its code, have another key, name files that are
+gone and hold texts that were worded differently.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -11,9 +16,15 @@ from typing import Any
 from benchmark.results.journal import Journal
 from benchmark.results.jsonl import lock_of, parse, raw_lines, replace_lines, to_json
 from benchmark.results.records import digest_of, read_records
-from benchmark.results.renewing import missing, renewed
 from benchmark.types import SCHEMA, Result
+from zoo.card import MODELS
 from zoo.errors import UserError
+
+# The fields that name a file or folder beside the records.
+_FILES = ("per_image", "pictures", "gallery", "timings", "shift_plot")
+# The memory that a timing needs is more than that of one pass; earlier versions called it predicted.
+_NEEDS = re.compile(r"(?<=not run: )(input \S+ needs )([\d.]+)( GiB)(?= \(predicted\), [\d.]+ GiB are)")
+_HEAP_FACTOR, _PROCESS_GIB = 1.4, 0.6
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,62 @@ def _sealed(value: dict[str, Any]) -> bytes:
     return to_json({**content, "digest": digest_of(content)})
 
 
+def renewed(record: Result, content: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
+    """Return the ``content`` of a record's line as this version would have written it; its digest is the caller's.
+
+    A built-in network of the version that its card still has gets the digest of its code, and a key with it. Names of
+    files that are not in ``folder`` (None: this is not checked) become null.
+    """
+    new = dict(content)
+    code = _code_of(record)
+    if code != record.spec.code:
+        new["spec"] = {**content["spec"], "code": code}
+        new["key"] = record.spec.model_copy(update={"code": code}).key()
+        if record.per_image == scores_path(record.key):
+            new["per_image"] = scores_path(new["key"])
+    new |= dict.fromkeys(missing(content, folder)) if folder else {}
+    return {name: _reworded(value) if name in ("notes", "measurements") else value for name, value in new.items()}
+
+
+def missing(content: Mapping[str, Any], folder: Path) -> list[str]:
+    """Return the fields of a record's line that name a file which is not in ``folder``."""
+    return [name for name in _FILES if content.get(name) and not (folder / content[name]).exists()]
+
+
+def scores_path(key: str) -> str:
+    """Return where the scores per image of the record with ``key`` lie, seen from the records' folder."""
+    return f"scores/{key}.jsonl"
+
+
+def _code_of(record: Result) -> str:
+    # Other keys (of a sweep's points) depend on more than the spec and cannot be computed here.
+    if record.key != record.spec.key() or record.model not in MODELS:
+        return record.spec.code
+    card = MODELS.get(record.model)
+    return card.code_digest if card.is_builtin and record.spec.code == f"builtin-v{card.version}" else record.spec.code
+
+
+def _reworded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _reworded(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_reworded(one) for one in value]
+    return _NEEDS.sub(_with_its_parts, value) if isinstance(value, str) else value
+
+
+def _with_its_parts(found: re.Match[str]) -> str:
+    need = float(found[2])
+    return f"{found[1]}{need:.2f} GiB{parts_of_need((need - _PROCESS_GIB) / _HEAP_FACTOR, _HEAP_FACTOR, _PROCESS_GIB)}"
+
+
+def parts_of_need(predicted: float, factor: float, process: float) -> str:
+    """Say what a time needs beside what is predicted for a pass, in GiB."""
+    return (
+        f": {process:.2f} GiB for libraries and, for a heap that keeps freed memory, {factor:g} times the pass with its"
+        f" input and weights, {predicted:.2f} GiB"
+    )
+
+
 def drop(file: Path, *, keys: tuple[str, ...] = (), models: tuple[str, ...] = (), status: str = "") -> list[Result]:
     """Take the records out that have one of ``keys``, a model of a pattern in ``models``, or ``status``; return them.
 
@@ -77,10 +144,6 @@ def drop(file: Path, *, keys: tuple[str, ...] = (), models: tuple[str, ...] = ()
         named = any(fnmatchcase(record.model, pattern) for pattern in models)
         return record.key in keys or named or record.status == status
 
-    return _drop(file, is_meant)
-
-
-def _drop(file: Path, is_meant: Callable[[Result], bool]) -> list[Result]:
     with lock_of(file):
         records = [record for record, _ in read_records(file)]
         dropped = [record for record in records if is_meant(record)]

@@ -13,7 +13,7 @@ from benchmark.costs.profiling import meta_model
 from benchmark.fullres.memory import least_need
 from benchmark.fullres.subject import subject_of
 from benchmark.host import machine
-from benchmark.results.renewing import parts_of_need
+from benchmark.results.upkeep import parts_of_need
 from benchmark.timing.messages import TILED_HEAP_FACTOR, Job
 from benchmark.units import GIB
 
