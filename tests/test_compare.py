@@ -18,11 +18,9 @@ from torch import nn
 from benchmark import run
 from benchmark.cli.printing import echo_lines
 from benchmark.conditions import Limits
-from benchmark.regression.comparing import compare
+from benchmark.regression.comparing import compare, deviation
 from benchmark.regression.gate import Report, check
-from benchmark.regression.judging import Tolerances
 from benchmark.regression.matching import pair_up, rows_to_compare
-from benchmark.regression.outputs import deviation
 from benchmark.regression.rendering import (
     comparison_markdown,
     comparison_text,
@@ -32,6 +30,7 @@ from benchmark.regression.rendering import (
     write_junit,
 )
 from benchmark.regression.sources import ResultSet, open_set
+from benchmark.regression.thresholds import Counts, Thresholds
 from benchmark.regression.timing import ratio_of_intervals, ratio_of_samples, verdict_of
 from benchmark.results.fingerprint import take_fingerprint
 from benchmark.results.records import digest_of
@@ -87,7 +86,7 @@ def test_counts_are_exact_and_have_a_direction(folder) -> None:
         found = verdicts(in_memory([result]), in_memory([changed(result, "macs", value=other)]))
         assert found.pop("macs") == verdict
         assert set(found.values()) == {"same"}
-    within = Tolerances(counts=0.01)
+    within = Thresholds(counts=Counts(tolerance=0.01))
     assert verdicts(in_memory([result]), in_memory([changed(result, "macs", value=value + 1)]), limits=within)[
         "macs"
     ] == ("same")

@@ -10,7 +10,7 @@ import pytest
 
 from benchmark.leaderboard import boards
 from benchmark.leaderboard.cells import Footnotes
-from benchmark.leaderboard.pareto import front
+from benchmark.leaderboard.ranks import front
 from benchmark.results.records import content_of
 from benchmark.results.store import Store, read_results
 from benchmark.types import Result

@@ -12,7 +12,7 @@ from benchmark.cli.console import print_board
 from benchmark.htmlpage.data import document
 from benchmark.leaderboard import Board, boards, pages, rows_of
 from benchmark.leaderboard.paper_tables import paper_pages
-from benchmark.leaderboard.pareto import front
+from benchmark.leaderboard.ranks import front
 from benchmark.regression.comparing import compare
 from benchmark.regression.sources import open_set
 from benchmark.results.store import Store, read_results

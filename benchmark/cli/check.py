@@ -117,7 +117,7 @@ def _update(ctx: click.Context, baseline: Path, found: ResultSet, thresholds: Th
     except UserError as error:
         text = f"nothing to compare with: {error}" if baseline.exists() else ""
     else:
-        comparison = compare(before, found, thresholds.tolerances())
+        comparison = compare(before, found, thresholds)
         text, changes = comparison_text(comparison, changes_only=True), comparison_json(comparison)
     number = write_baseline(baseline, map(found.kept, found.results))
     written = f"wrote {visible(str(baseline))}: {number} record{'s' if number != 1 else ''}"

@@ -38,13 +38,15 @@ def compare_command(
         raise UserError("--json and --markdown cannot be combined; leave one of them out.")
     from benchmark.regression import rendering
     from benchmark.regression.comparing import compare
-    from benchmark.regression.judging import Tolerances
     from benchmark.regression.sources import open_set
+    from benchmark.regression.thresholds import Thresholds, Timings
 
     sets = open_set(before), open_set(after)
     for found in sets:
         echo_warnings(found.warnings)
-    comparison = compare(*sets, Tolerances(timings=tolerance / 100))
+    # Unlike a file of thresholds, the flag may be infinite.
+    timings = Timings().model_copy(update={"tolerance": tolerance / 100})
+    comparison = compare(*sets, Thresholds(timings=timings))
     text_of = rendering.comparison_markdown if markdown else rendering.comparison_text
     text = text_of(comparison, changes_only=changes).removesuffix("\n")
     print_result(ctx, rendering.comparison_json(comparison), lambda document: echo_lines(text))

@@ -1,9 +1,16 @@
-"""Ranks that do not claim more than the images show: rows whose difference is not significant share one."""
+"""Ranks that do not claim more than the images show, and Pareto fronts.
+
+Rows whose difference is not significant share a rank. A row is on a front where no other is as good and as cheap, and
+better in one of the two.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 
+from benchmark.leaderboard.cells import machines_of
+from benchmark.leaderboard.columns import Column
 from benchmark.leaderboard.rows import Row
 from benchmark.results.paired import LEVEL, RESAMPLES, paired_difference
 from benchmark.results.store import image_scores, scores_problem
@@ -23,6 +30,14 @@ UNTESTED = (
 )
 DISTRUSTED = "the scores per image beside the record are not as they were written, so they are not used."
 _UNTESTED = "?"
+# A letter per cost that is set against the main score, and what it is called in the explanation.
+PAIRS = {
+    "params": ("P", "params"),
+    "macs": ("M", "MACs"),
+    "latency_ms": ("T", "median time"),
+    "peak_rss_bytes@12mp": ("R", "memory added"),
+}
+_NOT = "·"
 
 
 def ranked(rows: Sequence[Row], main: str) -> tuple[list[str], list[str]]:
@@ -35,7 +50,12 @@ def ranked(rows: Sequence[Row], main: str) -> tuple[list[str], list[str]]:
     scores = [_scores(row, main) for row in rows]
     ranks = ["-"] * len(rows)
     fair = [index for index, row in enumerate(rows) if row.is_fair]
-    groups = _groups(fair, lambda leader, other: _differ(scores[leader], scores[other]))
+    groups: list[list[int]] = []
+    for index in fair:
+        if groups and not _differ(scores[groups[-1][0]], scores[index]):
+            groups[-1].append(index)
+        else:
+            groups.append([index])
     position = 1
     for group in groups:
         for index in group:
@@ -55,16 +75,6 @@ def _distrusted(rows: Sequence[Row]) -> list[str]:
     return [f"{', '.join(names)}: {DISTRUSTED}"] if names else []
 
 
-def _groups(indices: Sequence[int], differ: Callable[[int, int], bool]) -> list[list[int]]:
-    groups: list[list[int]] = []
-    for index in indices:
-        if groups and not differ(groups[-1][0], index):
-            groups[-1].append(index)
-        else:
-            groups.append([index])
-    return groups
-
-
 def _scores(row: Row, main: str) -> Mapping[str, float]:
     found = {id: scores[main] for id, scores in image_scores(row.result).items() if main in scores}
     return found if len(found) > 1 else {}
@@ -75,3 +85,45 @@ def _differ(a: Mapping[str, float], b: Mapping[str, float]) -> bool:
     if not a or a.keys() != b.keys():
         return True
     return paired_difference(list(a.values()), [b[id] for id in a]).is_significant
+
+
+def front(scores: Sequence[float | None], costs: Sequence[float | None]) -> set[int]:
+    """Return the indices on the front of higher ``scores`` and lower ``costs``; None is never on it.
+
+    A row is on it if no other is at least as good and at least as cheap, and better or cheaper. Equals are on it
+    together.
+    """
+    pairs = enumerate(zip(scores, costs))
+    points = sorted((cost, -score, i) for i, (score, cost) in pairs if score is not None and cost is not None)
+    found: set[int] = set()
+    best = (math.inf, math.inf)
+    for cost, negative, index in points:
+        if negative < best[1] or (cost, negative) == best:
+            found.add(index)
+            best = (cost, negative)
+    return found
+
+
+def pareto_cells(rows: Sequence[Row], main: Column, columns: Sequence[Column]) -> tuple[tuple[str, ...], str]:
+    """Return a cell per row, the letters of the costs at which it is on the front, and the explanation.
+
+    Values that may not be compared take no part. A cost is left out if its inputs differ in size or, where it is
+    measured and not counted, if the rows come from several machines. Both are empty where nothing is left.
+    """
+    values, sign = [row.fair_value(main.id) for row in rows], 1 if main.higher_is_better else -1
+    scores = [None if value is None else sign * value for value in values]
+    one_machine = len(machines_of(rows)) < 2
+    fronts = {}
+    for column in columns:
+        several = len(column.sizes) > 1 or (column.kind == "timing" and not one_machine)
+        costs = [row.fair_value(column.id) for row in rows]
+        if column.id in PAIRS and not several and sum(cost is not None for cost in costs) > 1:
+            fronts[column.id] = front(scores, costs)
+    if not fronts:
+        return (), ""
+    cells = tuple("".join(PAIRS[id][0] if i in on else _NOT for id, on in fronts.items()) for i in range(len(rows)))
+    named = ", ".join(f"{PAIRS[id][0]} {PAIRS[id][1]}" for id in fronts)
+    return cells, (
+        f"Pareto: costs ({named}) at which the row is optimal: no other is at least as good by `{main.id}` and at least"
+        " as cheap, and better in one of the two."
+    )

@@ -9,8 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from benchmark.leaderboard.cells import machines_of
 from benchmark.leaderboard.columns import BESIDE_QUALITY, COSTS, KINDS, Column, columns_of, score_ids
-from benchmark.leaderboard.pareto import pareto_cells
-from benchmark.leaderboard.ranks import ranked
+from benchmark.leaderboard.ranks import pareto_cells, ranked
 from benchmark.leaderboard.rows import Row, evidence_legend, one_per_model, rows_of
 from benchmark.types import Result
 from zoo.errors import UserError

@@ -1,31 +1,33 @@
-"""Two sets of records, measurement by measurement."""
+"""Two sets of records, measurement by measurement; and what their networks take and return."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from benchmark.regression.baseline import Kept
-from benchmark.regression.judging import Tolerances, judge, kind_of
+from benchmark.regression.judging import judge, kind_of
 from benchmark.regression.matching import Pair, pair_up
-from benchmark.regression.outputs import fingerprint_finding, shape_findings
 from benchmark.regression.sources import ResultSet
-from benchmark.regression.verdicts import Comparison, Finding, Judgement, finding_of
-from benchmark.types import Result
+from benchmark.regression.thresholds import Thresholds, Timings
+from benchmark.regression.verdicts import Change, Comparison, Finding, Judgement, finding_of
+from benchmark.types import Fingerprint, Result
+from benchmark.units import shape_text
 
 _RELATIVE = "relative_latency"
 # One measured time in other units: they share the verdict of the relative latency.
 _SAME_TIME = ("latency_ms", "ms_per_mpix", "ceiling_share", "gemm_share")
+_USUAL = Thresholds(timings=Timings(tolerance=0.05))
 
 
-def compare(before: ResultSet, after: ResultSet, limits: Tolerances | None = None) -> Comparison:
-    """Return a finding for every measurement in either set, by dataset and model.
+def compare(before: ResultSet, after: ResultSet, limits: Thresholds = _USUAL) -> Comparison:
+    """Return a finding for every measurement in either set, by dataset and model; of ``limits`` tolerances count.
 
     A record that is in one set only is one finding, ``missing`` or ``new``; so is one that fails now, beside what it
     still has.
     """
-    limits = limits or Tolerances()
     findings: list[Finding] = []
     for pair in pair_up(before.results, after.results):
         if pair.before is None or pair.after is None:
@@ -85,10 +87,10 @@ def _context(a: Result, b: Result) -> Iterator[str]:
             yield f"{what} {x} -> {y}"
 
 
-def _of_pair(before: Kept, after: Kept, limits: Tolerances) -> Iterator[Finding]:
-    yield from shape_findings(before.result, after.result)
+def _of_pair(before: Kept, after: Kept, limits: Thresholds) -> Iterator[Finding]:
+    yield from _shapes(before.result, after.result)
     if before.result.fingerprint or after.result.fingerprint:
-        yield fingerprint_finding(before.result, after.result, limits.fingerprints)
+        yield _fingerprint(before.result, after.result, limits.fingerprints.tolerance)
     a, b = before.result.measurements, after.result.measurements
     failed = before.result.status != after.result.status
     for id in dict.fromkeys([*a, *b]):
@@ -118,7 +120,7 @@ def _status(a: Result, b: Result) -> Finding:
     return finding_of(b, "record", "record", judged, before=a.status, after=b.status)
 
 
-def _measurement(id: str, before: Kept, after: Kept, limits: Tolerances) -> Finding:
+def _measurement(id: str, before: Kept, after: Kept, limits: Thresholds) -> Finding:
     a, b = before.result.measurements, after.result.measurements
     name, at, size = id.partition("@")
     relative, judged_by = _RELATIVE + at + size, None
@@ -129,3 +131,69 @@ def _measurement(id: str, before: Kept, after: Kept, limits: Tolerances) -> Find
         judged = judge(id, before, after, limits)
     beside = {"before": a[id].value, "after": b[id].value, "unit": b[id].unit, "judged_by": judged_by}
     return finding_of(after.result, id, kind_of(a[id]), judged, **beside)
+
+
+def _shapes(a: Result, b: Result) -> Iterator[Finding]:
+    """Compare the shapes of input and output at each size that both records have."""
+    for suffix in a.output_shapes:
+        if suffix in b.output_shapes:
+            yield _shape(b, "output_shape" + suffix, a.output_shapes[suffix], b.output_shapes[suffix])
+    for suffix in ("", *(f"@{id.partition('@')[2]}" for id in a.measurements if id.startswith("macs@"))):
+        inputs = [result.measurements.get("macs" + suffix) for result in (a, b)]
+        shapes = [one.input_shape for one in inputs if one is not None]
+        if len(shapes) == 2 and shapes[0] and shapes[1]:
+            yield _shape(b, "input_shape" + suffix, shapes[0], shapes[1])
+
+
+def _shape(result: Result, name: str, before: list[int], after: list[int]) -> Finding:
+    judged = Judgement("same", shape_text(before))
+    if before != after:
+        judged = Judgement("not comparable", f"{shape_text(before)} -> {shape_text(after)}")
+    return finding_of(result, name, "shape", judged, before=before, after=after)
+
+
+def _fingerprint(a: Result, b: Result, tolerance: float) -> Finding:
+    """Compare what the networks of two records compute, of which at least one has a fingerprint."""
+    judged = _judge_fingerprint(a, b, tolerance)
+    hashes = {}
+    if a.fingerprint and b.fingerprint:
+        hashes = {"before": a.fingerprint.sha256[:16], "after": b.fingerprint.sha256[:16]}
+    return finding_of(b, "output_fingerprint", "fingerprint", judged, **hashes)
+
+
+def _judge_fingerprint(a: Result, b: Result, tolerance: float) -> Judgement:
+    first, second = a.fingerprint, b.fingerprint
+    if first is None or second is None:
+        text = "none before" if first is None else "none after"
+        if a.status != b.status:
+            return Judgement("not comparable", f"{text}, one of the two runs failed")
+        return Judgement("new" if first is None else "missing", text)
+    if first.version != second.version:
+        return Judgement("not comparable", f"fingerprint of version {first.version} before, {second.version} after")
+    if first.sha256 == second.sha256:
+        return Judgement("same", "the output for the fixed input is the same to the last bit")
+    if (first.input_shape, first.output_shape) != (second.input_shape, second.output_shape):
+        shapes = f"{shape_text(first.output_shape)} -> {shape_text(second.output_shape)}"
+        return Judgement("not comparable", f"output for the fixed input: {shapes}")
+    share = deviation(first, second)
+    change = Change(share, "difference")
+    text = f"the output for the fixed input differs by {share:.1e} of its spread"
+    if share <= tolerance:
+        return Judgement("same", f"{text}: rounding", change)
+    text += f" (limit {tolerance:.0e})"
+    if b.evidence == "untrained" and a.environment.torch != b.environment.torch:
+        text += "; initial weights may differ between versions of torch"
+    return Judgement("not comparable", f"{text}: the network computes something else", change)
+
+
+def deviation(a: Fingerprint, b: Fingerprint) -> float:
+    """Return the largest difference of two fingerprints' numbers as a share of the first output's spread.
+
+    The spread is its standard deviation and a hundredth of its root mean square: an output that is all but constant
+    has float32's rounding for a pattern. Infinite where one output is all zero and the other is not.
+    """
+    largest = max(abs(b.values[name] - value) for name, value in a.values.items())
+    if largest == 0:
+        return 0.0
+    spread = a.values["std"] + 0.01 * a.values["rms"]
+    return largest / spread if spread else math.inf

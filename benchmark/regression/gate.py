@@ -50,7 +50,7 @@ def check(baseline: ResultSet, results: ResultSet, thresholds: Thresholds | None
     regression.
     """
     thresholds = thresholds or Thresholds()
-    comparison = compare(baseline, results, thresholds.tolerances())
+    comparison = compare(baseline, results, thresholds)
     names = [_name(finding) for finding in comparison.findings]
     for pattern in thresholds.ignore:
         if not any(fnmatchcase(name, pattern) for name in names):

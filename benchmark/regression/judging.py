@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from benchmark.regression.baseline import Kept
+from benchmark.regression.thresholds import Thresholds
 from benchmark.regression.timing import FEWEST, ratio_of_intervals, ratio_of_samples, verdict_of
 from benchmark.regression.verdicts import Change, FindingKind, Judgement, Verdict
 from benchmark.results.paired import paired_difference
@@ -16,17 +17,6 @@ from benchmark.units import shape_text
 _MEMORY_FLOOR_BYTES = 8 << 20
 
 
-@dataclass(frozen=True)
-class Tolerances:
-    """How much a value may change and still count as the same: a share of it (fingerprint: of the output's spread)."""
-
-    counts: float = 0.0
-    scores: float = 1e-4
-    fingerprints: float = 1e-3
-    timings: float = 0.05
-    memory: float = 0.10
-
-
 def kind_of(measurement: Measurement) -> FindingKind:
     """Return how a measurement is judged: resident memory is a timing in the records, but has no samples."""
     if measurement.kind == "timing" and measurement.unit == "B":
@@ -34,16 +24,16 @@ def kind_of(measurement: Measurement) -> FindingKind:
     return measurement.kind
 
 
-def judge(id: str, before: Kept, after: Kept, limits: Tolerances) -> Judgement:
+def judge(id: str, before: Kept, after: Kept, limits: Thresholds) -> Judgement:
     """Return the verdict on measurement ``id``, which both records have."""
     a, b = before.result.measurements[id], after.result.measurements[id]
     if reason := _other_definition(a, b):
         return Judgement("not comparable", reason)
     kind = kind_of(a)
     if kind == "count":
-        return _judge_count(a, b, limits.counts)
+        return _judge_count(a, b, limits.counts.tolerance)
     if kind == "score":
-        return _judge_score(id, before, after, limits.scores)
+        return _judge_score(id, before, after, limits.scores.tolerance)
     if reason := _other_place(a, b, before.result, after.result):
         return Judgement("not comparable", reason)
     if a.value is None or b.value is None:
@@ -51,8 +41,9 @@ def judge(id: str, before: Kept, after: Kept, limits: Tolerances) -> Judgement:
     warnings = tuple(
         f"disturbed {when}: {'; '.join(one.tainted)}" for when, one in (("before", a), ("after", b)) if one.tainted
     )
-    found = _judge_memory(a, b, limits.memory) if kind == "memory" else _judge_time(id, before, after, limits.timings)
-    return replace(found, warnings=warnings)
+    if kind == "memory":
+        return replace(_judge_memory(a, b, limits.memory.tolerance), warnings=warnings)
+    return replace(_judge_time(id, before, after, limits.timings.tolerance), warnings=warnings)
 
 
 def _other_definition(a: Measurement, b: Measurement) -> str | None:

@@ -13,8 +13,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from benchmark.regression.judging import Tolerances
-
 Action = Literal["fail", "warn", "ignore"]
 Share = Annotated[float, Field(ge=0)]
 
@@ -73,7 +71,10 @@ class Records(_Strict):
 
 
 class Thresholds(_Strict):
-    """All thresholds. ``not_comparable``: what happens if a count or score can no longer be compared."""
+    """All thresholds. A ``tolerance`` is how much a value may change and still count as the same, as a share of it.
+
+    ``not_comparable``: what happens if a count or score can no longer be compared.
+    """
 
     counts: Counts = Counts()
     shapes: Shapes = Shapes()
@@ -84,7 +85,3 @@ class Thresholds(_Strict):
     records: Records = Records()
     not_comparable: Action = "fail"
     ignore: list[str] = []
-
-    def tolerances(self) -> Tolerances:
-        """Return the tolerances that decide verdicts."""
-        return Tolerances(**{name: getattr(self, name).tolerance for name in Tolerances.__dataclass_fields__})
