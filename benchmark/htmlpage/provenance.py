@@ -86,7 +86,7 @@ def commands_remark(row: Row) -> str:
     if _needs_weights(row.result, row.is_standin):
         parts.append("The weights file is recognised by its sha256.")
     if row.result.measurements and not row.result.spec.evaluate:
-        parts.append("Costs and times alone: no images were passed through the network.")
+        parts.append("Only costs and times: no images were passed through the network.")
     return " ".join(parts)
 
 

@@ -68,12 +68,12 @@ def titles(tables: Sequence[Table]) -> list[str]:
     That is how they were scored, the digest of the data, or the metrics and their versions.
     """
     plain = [_title(table) for table in tables]
-    told = []
+    full = []
     for table, title in zip(tables, plain):
         alike = [_differences(other.rows[0].result) for other, text in zip(tables, plain) if text == title]
         own = _differences(table.rows[0].result)
-        told.append(", ".join([title, *(text for text, all_texts in zip(own, zip(*alike)) if len(set(all_texts)) > 1)]))
-    return told
+        full.append(", ".join([title, *(text for text, all_texts in zip(own, zip(*alike)) if len(set(all_texts)) > 1)]))
+    return full
 
 
 def _title(table: Table) -> str:

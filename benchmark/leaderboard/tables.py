@@ -70,7 +70,11 @@ def tables_of(rows: Sequence[Row]) -> list[Table]:
     tables = []
     by_data = grouped(rows, lambda row: (row.is_standin, row.result.part))
     for data in sorted(by_data):
-        scored = grouped([row for row in by_data[data] if row.is_scored], _images_of)
+        # A paper's number never stands in a measured column.
+        scored = grouped(
+            [row for row in by_data[data] if row.is_scored],
+            lambda row: (row.result.evidence == "published", images_of(row.result)),
+        )
         tables += [_quality_table(scored[images]) for images in sorted(scored, key=str)]
         tables.append(_cost_table(one_per_model(by_data[data])))
     return tables
@@ -101,11 +105,6 @@ def images_of(result: Result) -> tuple[object, ...]:
     versions = sorted((id, m.version) for id, m in result.measurements.items() if m.kind == "score")
     spec = result.spec
     return (result.split, result.n, spec.dataset_digest, spec.protocol, spec.scoring, tuple(versions))
-
-
-def _images_of(row: Row) -> tuple[object, ...]:
-    # A paper's number never stands in a measured column.
-    return (row.result.evidence == "published", images_of(row.result))
 
 
 def _quality_table(group: Sequence[Row]) -> Table:

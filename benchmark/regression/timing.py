@@ -4,7 +4,7 @@ Each run timed the network and a calibration kernel in turn. The median over the
 what the network takes relative to the machine: slow spells and a drifting clock cancel pair by pair (more than in
 ``relative_latency``, the ratio of two medians, which a spell can move one by one). Block bootstrap over the pairs of
 both runs says how far the ratio of the two could be off; what differs between processes and days (memory layout, clock)
-shows in no run alone and is added: BETWEEN_RUNS.
+shows in no single run and is added: BETWEEN_RUNS.
 """
 
 from __future__ import annotations

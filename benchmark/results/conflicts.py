@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from benchmark.results.records import is_ahead, newest, without_gc
@@ -20,17 +21,14 @@ def conflicts(results: Iterable[Result]) -> dict[str, str]:
     One key means one code, data, weights and conditions: counts must be equal, scores within a ten-thousandth of
     their value. Timings differ always and are no conflict.
     """
-    by_key: dict[str, list[Result]] = {}
-    for result in results:
-        by_key.setdefault(result.key, []).append(result)
-    latest = {last.key: last for last in newest(one for records in by_key.values() for one in records)}
-    found = {}
-    for key, records in by_key.items():
-        if len(records) > 1:
-            last = latest[key]
-            texts = [_difference(last, other) for other in records if other is not last and not other.is_edited]
-            if any(texts):
-                found[key] = min(text for text in texts if text)
+    known, found = list(results), {}
+    by_key: dict[str, list[Result]] = defaultdict(list)
+    for result in known:
+        by_key[result.key].append(result)
+    for last in newest(known):
+        others = (other for other in by_key[last.key] if other is not last and not other.is_edited)
+        if texts := list(filter(None, (_difference(last, other) for other in others))):
+            found[last.key] = min(texts)
     return found
 
 

@@ -34,7 +34,8 @@ def take_fingerprint(network: nn.Module, spec: InputSpec, *, seed: int = 0) -> F
     """
     side = max(spec.min_size, spec.multiple, LEAST_SIDE)
     height, width = padded_size(side, side, spec)
-    planes = torch.from_numpy(_input(spec.channels, height, width)).float()
+    # RandomState, not Generator: its stream is frozen.
+    planes = torch.from_numpy(np.random.RandomState(0).random_sample((1, spec.channels, height, width))).float()
     low, high = spec.input_range
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -49,11 +50,6 @@ def take_fingerprint(network: nn.Module, spec: InputSpec, *, seed: int = 0) -> F
         values=_summary(array.astype(np.float64).ravel()),
         sha256=hashlib.sha256(array.astype("<f4").tobytes()).hexdigest(),
     )
-
-
-def _input(channels: int, height: int, width: int) -> np.ndarray:
-    # RandomState, not Generator: its stream is frozen.
-    return np.random.RandomState(0).random_sample((1, channels, height, width))
 
 
 def _summary(flat: np.ndarray) -> dict[str, float]:

@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from benchmark.cleaning import is_file_name, one_line
-from benchmark.results.jsonl import RawLine, parse, raw_lines
+from benchmark.results.jsonl import parse, raw_lines
 from benchmark.types import SCHEMA, Result, Source
 from zoo.errors import UserError, shortened, shown
 
@@ -63,7 +63,10 @@ def read_records(path: Path, start: int = 0, before: int = 0) -> Iterator[tuple[
     """
     for number, line in enumerate(raw_lines(path, start), start=before + 1):
         result = _fast(line.text, path, number)
-        yield result or _slow(line, path, number), line.end
+        if result is None:
+            result, is_intact = record_of(parse(line, path), f"{path}, record {number}")
+            result.found_at(Source(path, number, is_intact))
+        yield result, line.end
 
 
 def _fast(text: bytes, path: Path, number: int) -> Result | None:
@@ -79,11 +82,6 @@ def _fast(text: bytes, path: Path, number: int) -> Result | None:
     except ValidationError:
         return None
     return None if _odd_name(result) else result.found_at(Source(path, number, True))
-
-
-def _slow(line: RawLine, path: Path, number: int) -> Result:
-    result, is_intact = record_of(parse(line, path), f"{path}, record {number}")
-    return result.found_at(Source(path, number, is_intact))
 
 
 def record_of(value: Any, where: str) -> tuple[Result, bool | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -41,7 +42,9 @@ class Store:
         make_writable(self.root, "--out")
         with naming(self.root / "scores", "--out"):
             (self.root / "scores").mkdir(exist_ok=True)
-        self._tail = _Tail(self.results_file)
+        # The newest record of each key; how many records were read, up to which byte, and of which file.
+        self._latest: dict[str, Result] = {}
+        self._count, self._end, self._file = 0, 0, (0, 0)
 
     def append(self, result: Result) -> Result:
         """Add one record; it is on disk when this returns, and knows where. Raises ValueError for NaN."""
@@ -49,12 +52,25 @@ class Store:
         return result.found_at(Source(self.results_file, None, True))
 
     def results(self) -> list[Result]:
-        """Return every record, oldest first; a second call reads only what was added since the first."""
-        return list(self._tail.read().records)
+        """Return every record, oldest first."""
+        return read_results(self.results_file)
 
     def latest(self) -> Mapping[str, Result]:
-        """Return the newest record of each key; a second call reads only what was added since the first."""
-        return MappingProxyType(self._tail.read().latest)
+        """Return the newest record of each key; a second call reads only what was added since the first.
+
+        A file that was rewritten, and so is another one or shorter, is read anew.
+        """
+        size, file = 0, (0, 0)
+        with contextlib.suppress(FileNotFoundError):
+            state = self.results_file.stat()
+            size, file = state.st_size, (state.st_dev, state.st_ino)
+        if file != self._file or size < self._end:
+            self._latest, self._count, self._end, self._file = {}, 0, 0, file
+        with without_gc():
+            for record, end in read_records(self.results_file, self._end, before=self._count):
+                self._latest[record.key] = record
+                self._count, self._end = self._count + 1, end
+        return MappingProxyType(self._latest)
 
     def save_timings(self, key: str, samples: Mapping[str, Any]) -> str:
         """Write the raw samples of a record's timings, atomically; return the path, relative to the folder."""
@@ -68,36 +84,6 @@ class Store:
         ``again``: the one of a run that measures a record anew, which takes the place of the other when it is done.
         """
         return Journal(self.root / "scores" / f"{key}{'.again' if again else ''}.jsonl", key)
-
-
-class _Tail:
-    """The records of a file that only grows: each call reads what was added, or all of a file that was rewritten."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._forget()
-
-    def _forget(self) -> None:
-        self.records: list[Result] = []
-        self.latest: dict[str, Result] = {}
-        self._end, self._file = 0, (0, 0)
-
-    def read(self) -> _Tail:
-        """Bring ``records``, oldest first, and ``latest`` up to date."""
-        if not self.path.exists():
-            self._forget()
-            return self
-        state = self.path.stat()
-        file = (state.st_dev, state.st_ino)
-        if file != self._file or state.st_size < self._end:
-            self._forget()
-            self._file = file
-        with without_gc():
-            for record, end in read_records(self.path, self._end, before=len(self.records)):
-                self.records.append(record)
-                self.latest[record.key] = record
-                self._end = end
-        return self
 
 
 def read_results(path: Path) -> list[Result]:
