@@ -128,10 +128,9 @@ def _seed(result: Result) -> list[str]:
 
 
 def _options(result: Result) -> list[tuple[str, str]]:
-    def text(value: Any) -> str:
-        return ",".join(map(str, value)) if isinstance(value, list) else str(value)
-
-    return [(key, text(value)) for key, value in sorted(result.spec.options.items())]
+    """Return the options as ``--set`` takes them, by name."""
+    options = sorted(result.spec.options.items())
+    return [(key, ",".join(map(str, value)) if isinstance(value, list) else str(value)) for key, value in options]
 
 
 def _sizes(result: Result) -> str:

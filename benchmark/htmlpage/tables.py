@@ -11,7 +11,7 @@ from benchmark.leaderboard.cells import Cells, spread_text
 from benchmark.leaderboard.columns import COSTS, KINDS, Column, size_text
 from benchmark.leaderboard.rows import Row, remarks_on
 from benchmark.leaderboard.tables import PART, Table, images_text
-from benchmark.types import Environment, Measurement, Result
+from benchmark.types import Environment, Result
 
 GROUPS = {"score": "Scores", "count": "Costs", "timing": "Time and memory"}
 # Axes that say most at first sight: the first of these that a table has.
@@ -97,28 +97,28 @@ def table_document(table: Table, title: str, records: Mapping[int, int], texts: 
     of a column (definition, version, shape, machine) say which of its values may be compared. A row says whether it is
     fair, and by column which values are only shown (``uncompared``), which are the best, and what signs they have.
     """
-    cells = Cells(table.rows, table.columns)
+    first = Cells(table.rows, table.columns)
     # What stands in the other tables is numbered first, so that a number means the same everywhere.
-    others = Cells(table.rows, table.others, cells.footnotes)
-    signs, best = {**cells.signs, **others.signs}, cells.best | others.best
+    others = Cells(table.rows, table.others, first.footnotes)
+    signs, best = {**first.signs, **others.signs}, first.best | others.best
     measured = sorted((*table.columns, *table.others), key=_place)
     shown = [table.rows[y] for y in records]
     judged = [(id, values) for id, values in (("rank", table.ranks), ("pareto", table.fronts)) if values]
     about = [_text_column(id, id.capitalize(), shown=True) for id, _ in judged]
     about += [_text_column(id, name, is_number, shown=_tells(id, shown, of)) for id, name, is_number, of in _ABOUT]
-    columns = [_Measured(column, texts) for column in measured]
+    columns = [_measured(column, shown, texts) for column in measured]
     place = {column.id: len(about) + x for x, column in enumerate(measured)}
 
-    def row_document(y: int, record: int) -> dict[str, Any]:
-        row = table.rows[y]
+    def row_document(index: int, y: int) -> dict[str, Any]:
+        row = shown[index]
         is_only_shown = [row.value(id) is not None and row.fair_value(id) is None for id in place]
         return {
             "name": row.name,
-            "record": record,
+            "record": records[y],
             "cells": [
                 *(values[y] for _, values in judged),
                 *(of(row) for *_, of in _ABOUT),
-                *(column.cell(row) for column in columns),
+                *(cells[index] for _, cells in columns),
             ],
             "fair": row.is_fair,
             "doubts": row.signs,
@@ -127,8 +127,8 @@ def table_document(table: Table, title: str, records: Mapping[int, int], texts: 
             "signs": {x: signs[y, id] for id, x in place.items() if signs[y, id]},
         }
 
-    rows = [row_document(y, record) for y, record in records.items()]
-    documents = [*about, *(column.document() for column in columns)]
+    rows = [row_document(index, y) for index, y in enumerate(records)]
+    documents = [*about, *(document for document, _ in columns)]
     main = place.get(table.main, len(about))
     part = [text for name, text in table.lead if name == PART]
     return {
@@ -139,7 +139,7 @@ def table_document(table: Table, title: str, records: Mapping[int, int], texts: 
         "sort": {"column": main, "descending": bool(documents[main]["higher"])} if place else None,
         "axes": _axes(place, main, quality=table.kind != "costs"),
         "caution": " ".join(filter(None, [*part, table.caution])),
-        "notes": [*table.notes, *cells.footnotes.lines()],
+        "notes": [*table.notes, *first.footnotes.lines()],
         "remarks": remarks_on(shown),
     }
 
@@ -171,49 +171,40 @@ def _text_column(id: str, title: str, numeric: bool = False, *, shown: bool) -> 
     return {**column, "higher": None, "divisor": 1, "contexts": None}
 
 
-class _Measured:
-    """The column of one measurement."""
-
-    def __init__(self, column: Column, texts: Distinct) -> None:
-        self.column, self.texts, self.contexts = column, texts, Distinct()
-
-    def cell(self, row: Row) -> list[Any] | None:
-        """Return ``[value, text, context, beside]``, or nothing where there is neither value nor remark."""
-        measurement = row.measurements.get(self.column.id)
+def _measured(column: Column, rows: Sequence[Row], texts: Distinct) -> tuple[dict[str, Any], list[list[Any] | None]]:
+    """Return the column of a measurement and its cell in each of the rows; None has neither value nor remark."""
+    contexts = Distinct()
+    cells: list[list[Any] | None] = []
+    for row in rows:
+        measurement, environment = row.measurements.get(column.id), row.result.environment
         if measurement is None or (measurement.value is None and not measurement.remark):
-            return None
+            cells.append(None)
+            continue
         dumped = measurement.model_dump(mode="json")
-        text = "–" if measurement.value is None else self.column.show(float(measurement.value))
+        text = "–" if measurement.value is None else column.show(float(measurement.value))
         text = _TYPESET.get(text, text) + (" incomplete" if measurement.is_incomplete else "")
         beside = {name: dumped[name] for name in _BESIDE if name in dumped}
-        if spread := spread_text(self.column, measurement, "–"):
+        if spread := spread_text(column, measurement, "–"):
             beside["spread"] = spread
-        context = self._context(measurement, row.result.environment)
-        return [dumped["value"], text, context, *([beside] if beside else [])]
-
-    def _context(self, measurement: Measurement, environment: Environment) -> int:
-        """Return the position of what says with which values of the column this one may be compared."""
         timed = measurement.kind == "timing"
         context = {
-            "definition": measurement.definition,
+            "definition": texts.index(measurement.definition),
             "version": measurement.version,
             "unit": measurement.unit,
             "shape": size_text(measurement).replace("x", "×"),
             "machine": f"{machine_text(environment)}, {environment.threads} threads" if timed else "",
         }
-        return self.contexts.index(tuple(context.values()), context)
-
-    def document(self) -> dict[str, Any]:
-        """Return the column, after its cells were made."""
-        column = self.column
-        return {
-            "id": column.id,
-            "title": column.full_title,
-            "unit": column.unit,
-            "group": GROUPS[column.kind],
-            "numeric": True,
-            "higher": column.higher_is_better,
-            "shown": column.kind == "score" or column.id in COSTS,
-            "divisor": column.divisor,
-            "contexts": [{**one, "definition": self.texts.index(one["definition"])} for one in self.contexts.items],
-        }
+        place = contexts.index(tuple(context.values()), context)
+        cells.append([dumped["value"], text, place, *([beside] if beside else [])])
+    document: dict[str, Any] = {
+        "id": column.id,
+        "title": column.full_title,
+        "unit": column.unit,
+        "group": GROUPS[column.kind],
+        "numeric": True,
+        "higher": column.higher_is_better,
+        "shown": column.kind == "score" or column.id in COSTS,
+        "divisor": column.divisor,
+        "contexts": contexts.items,
+    }
+    return document, cells

@@ -32,6 +32,7 @@ _Number = Annotated[float, Strict(), BeforeValidator(decode_number)]
 _SCORES = TypeAdapter(dict[Any, dict[Any, _Number]])
 _SAMPLES = TypeAdapter(dict[Any, dict[Any, list[_Number]]])
 _AGAIN = "write it again: zoo-bench check --baseline FILE --results DIR --update"
+_RESTORE = f"Restore it, or {_AGAIN}."
 
 
 @dataclass(frozen=True)
@@ -62,45 +63,36 @@ def read_baseline(path: Path) -> list[Kept]:
         )
     header, *lines = read_lines(path) or [None]
     if not isinstance(header, dict) or _HEADER not in header:
-        raise UserError(f"{path}, line 1: no header of a baseline; was it edited? Restore it, or {_AGAIN}.")
+        raise UserError(f"{path}, line 1: no header of a baseline; was it edited? {_RESTORE}")
     if header[_HEADER] != FORMAT:
         raise UserError(
             f"{path}: baseline of format {shown(header[_HEADER])}, this version reads format {FORMAT}; {_AGAIN}."
         )
     if len(lines) != header.get("records"):
-        raise UserError(
-            f"{path}: {len(lines)} of {header.get('records')} records are there; was it cut off or edited?"
-            f" Restore it, or {_AGAIN}."
-        )
+        there = f"{len(lines)} of {header.get('records')} records are there"
+        raise UserError(f"{path}: {there}; was it cut off or edited? {_RESTORE}")
     return [_parse(line, f"{path}, line {number}") for number, line in enumerate(lines, start=2)]
 
 
 def _parse(line: Any, where: str) -> Kept:
     if not isinstance(line, dict) or set(line) != {"record", "samples", "scores"}:
-        raise UserError(f"{where}: expected a record with scores and samples; was it edited? Restore it, or {_AGAIN}.")
+        raise UserError(f"{where}: expected a record with scores and samples; was it edited? {_RESTORE}")
     try:
         scores, samples = _SCORES.validate_python(line["scores"]), _SAMPLES.validate_python(line["samples"])
     except ValidationError:
-        raise UserError(
-            f"{where}: its scores or samples are no numbers; was it edited? Restore it, or {_AGAIN}."
-        ) from None
-    record = _record(line["record"], where)
-    if scores and not are_behind(scores, record):
-        raise UserError(
-            f"{where}: the scores per image are not those that the record's means were made of: they were edited."
-            f" Restore it, or {_AGAIN}."
-        )
-    return Kept(record, scores, samples)
-
-
-def _record(line: Any, where: str) -> Result:
+        raise UserError(f"{where}: its scores or samples are no numbers; was it edited? {_RESTORE}") from None
     try:
-        result, is_intact = record_of(line, where)
+        record, is_intact = record_of(line["record"], where)
     except UserError as error:
         raise UserError(f"{error} Restore the baseline, or {_AGAIN}.") from None
     if is_intact is False:
-        raise UserError(f"{where}: the record's digest does not match: it was edited. Restore it, or {_AGAIN}.")
-    return result
+        raise UserError(f"{where}: the record's digest does not match: it was edited. {_RESTORE}")
+    if scores and not are_behind(scores, record):
+        raise UserError(
+            f"{where}: the scores per image are not those that the record's means were made of: they were edited."
+            f" {_RESTORE}"
+        )
+    return Kept(record, scores, samples)
 
 
 def refuse_other_files(path: Path) -> None:
