@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from benchmark.cleaning import markdown_code
 from benchmark.leaderboard.rows import Row
 from benchmark.types import Kind, Measurement
-from benchmark.units import GIB, MIB
+from benchmark.units import GIB, MIB, shape_text
 
 ARROWS = {True: "↑", False: "↓", None: ""}
 # Digits behind the point where a unit has a fixed number of them; every other number has three significant digits.
@@ -148,4 +148,4 @@ def header(column: Column, rows: Sequence[Row]) -> str:
 
 def size_text(measurement: Measurement) -> str:
     """Return the shape of the image that a measurement is of, as CxHxW; empty where it has none."""
-    return "x".join(map(str, (measurement.input_shape or [])[1:]))
+    return shape_text((measurement.input_shape or [])[1:])

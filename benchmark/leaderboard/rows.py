@@ -14,6 +14,7 @@ from functools import cached_property
 from benchmark.results.conflicts import conflicts
 from benchmark.results.records import newest, oldest_first
 from benchmark.types import Evidence, Measurement, Result, label_of
+from benchmark.units import shape_text
 
 BADGES: dict[Evidence, tuple[str, str]] = {
     "published": ("¶", "printed in a paper, not measured here"),
@@ -175,5 +176,5 @@ def _tilings(result: Result) -> list[str]:
     purposes: dict[str, list[str]] = {}
     for one in result.tilings:
         named = f" (--tile {one.tile[0]}x{one.tile[1]})" if one.tile and result.spec.conditions.tile == "auto" else ""
-        purposes.setdefault(f"at {'x'.join(map(str, one.input_shape[1:]))}{named}: {one.text}", []).append(one.purpose)
+        purposes.setdefault(f"at {shape_text(one.input_shape[1:])}{named}: {one.text}", []).append(one.purpose)
     return [f"{' and '.join(dict.fromkeys(names))} {text}" for text, names in purposes.items()]

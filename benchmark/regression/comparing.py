@@ -23,10 +23,10 @@ _USUAL = Thresholds(timings=Timings(tolerance=0.05))
 
 
 def compare(before: ResultSet, after: ResultSet, limits: Thresholds = _USUAL) -> Comparison:
-    """Return a finding for every measurement in either set, by dataset and model; of ``limits`` tolerances count.
+    """Return a finding for every measurement in either set, by dataset and model.
 
     A record that is in one set only is one finding, ``missing`` or ``new``; so is one that fails now, beside what it
-    still has.
+    still has. Of ``limits`` only the tolerances matter here.
     """
     findings: list[Finding] = []
     for pair in pair_up(before.results, after.results):
