@@ -23,7 +23,7 @@ _BYTES = (("MiB", MIB), ("GiB", GIB))
 _SHARE: tuple[_Unit, _Unit] = (("%", 0.01), ("%", 0.01))
 _TIME: tuple[_Unit, _Unit] = (("ms", 1), ("s", 1000))
 # By the name before the "@": the title under which the column stands among others, the title in full where that says
-# too little alone, and the units.
+# too little, and the units.
 _STYLES: dict[str, tuple[str, str, tuple[_Unit, _Unit]]] = {
     "params": ("params", "Parameters", (("M", 1e6), ("M", 1e6))),
     "macs": ("MACs", "", _COUNT),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from benchmark.leaderboard.boards import Board
 from benchmark.leaderboard.cells import letter
 from benchmark.leaderboard.columns import size_text, three_digits
 from benchmark.leaderboard.published import PaperRow, PaperTable, Printed, QualityColumn
 from benchmark.leaderboard.row_costs import RowCosts
-from benchmark.types import Evidence, Result
+from benchmark.types import Evidence, Measurement, Result
 
 _MEGAPIXEL = 1024 * 1024
 # Weights that may stand for a model, best first. Untrained networks have no quality, and a paper's number is
@@ -23,8 +23,27 @@ def labels(row: PaperRow, own: RowCosts) -> list[str]:
     return [row.name + " \\*" * row.starred, f"`{row.model}`" + " †" * own.reconstruction]
 
 
+@dataclass(frozen=True)
+class Timed:
+    """A record with the paper's time: of one pass in ``seconds``, and as ``value`` in the column's unit.
+
+    ``flops`` are those of the pass that was timed; None: not counted at its size.
+    """
+
+    result: Result
+    measurement: Measurement
+    seconds: float
+    value: float
+    flops: float | None
+
+    @property
+    def threads(self) -> int:
+        """How many threads ran the pass."""
+        return self.measurement.threads or self.result.environment.threads
+
+
 # By machine, torch, threads, precision and what runs the network: each is a column of its own.
-Times = dict[tuple[str, str, int, str, str], dict[str, Result]]
+Times = dict[tuple[str, str, int, str, str], dict[str, Timed]]
 
 
 def time_board(table: PaperTable, costs: Sequence[RowCosts], results: Sequence[Result]) -> Board:
@@ -35,8 +54,7 @@ def time_board(table: PaperTable, costs: Sequence[RowCosts], results: Sequence[R
     letters = _letters(times)
     columns = {"paper": {row.model: (row.cpu_time.value, row.cpu_time.text) for row in table.rows if row.cpu_time}}
     for name, found in zip(letters, times.values() or [{}]):
-        timed = {model: seconds for model, result in found.items() if (seconds := _seconds(table, result))}
-        columns[f"zoo-bench{name}"] = {model: (seconds, three_digits(seconds)) for model, seconds in timed.items()}
+        columns[f"zoo-bench{name}"] = {model: (one.value, three_digits(one.value)) for model, one in found.items()}
     headers = ["row", "model"]
     headers += [text for who in columns for text in (f"{who} [{unit}]", f"{who}: {reference.name} / row")]
     rows = []
@@ -51,7 +69,7 @@ def time_board(table: PaperTable, costs: Sequence[RowCosts], results: Sequence[R
         f"time: {table.timing.meaning}.",
         f"{reference.name} / row: how many times longer {reference.name} takes, within the column; times of two"
         " machines are never compared.",
-        *(_machine_note(table, name, found) for name, found in zip(letters, times.values())),
+        *(_machine_note(name, found) for name, found in zip(letters, times.values())),
         *([] if times else ["zoo-bench: not measured yet."]),
     ]
     return Board(table.timing.title, tuple(headers), tuple(rows), tuple(notes))
@@ -63,7 +81,7 @@ def speed_boards(table: PaperTable, costs: Sequence[RowCosts], results: Sequence
     return [
         replace(board, title=f"{board.title}: zoo-bench{name}" if name else board.title)
         for name, found in zip(_letters(times), times.values())
-        if any(_flops(table, result) for result in found.values())
+        if any(one.flops for one in found.values())
         for board in [_speed_board(table, costs, found)]
     ]
 
@@ -72,22 +90,21 @@ def _letters(times: Times) -> list[str]:
     return [f" {letter(index)}" for index in range(len(times))] if len(times) > 1 else [""]
 
 
-def _speed_board(table: PaperTable, costs: Sequence[RowCosts], found: Mapping[str, Result]) -> Board:
+def _speed_board(table: PaperTable, costs: Sequence[RowCosts], found: Mapping[str, Timed]) -> Board:
     reference = table.reference_row
     ratios = [f"{who}{reference.name} / row: {what}" for who in ("", "paper: ") for what in ("FLOPs", "time")]
     headers = ("row", "model", "FLOPs [T]", "GFLOP/s", "of sgemm [%]", *ratios)
     other = found.get(table.reference)
     rows = []
     for row, own in zip(table.rows, costs):
-        result = found.get(row.model)
+        one = found.get(row.model)
         cells = ["-"] * 5
-        if result is not None and (flops := _flops(table, result)):
-            seconds = _pass_seconds(table, result)
-            share = result.measurements.get(table.timing.id.replace("latency_ms", "gemm_share"))
-            cells = [three_digits(flops / 1e12), three_digits(flops / seconds / 1e9)]
+        if one and one.flops:
+            share = one.result.measurements.get(table.timing.id.replace("latency_ms", "gemm_share"))
+            cells = [three_digits(one.flops / 1e12), three_digits(one.flops / one.seconds / 1e9)]
             cells.append(f"{100 * share.value:.0f}" if share and share.value else "-")
-            cells.append(_ratio(_flops(table, other) if other else None, flops))
-            cells.append(_ratio(_pass_seconds(table, other) if other else None, seconds))
+            cells.append(_ratio(other.flops if other else None, one.flops))
+            cells.append(_ratio(other.seconds if other else None, one.seconds))
         cells.append(_ratio(_printed(reference.flops), _printed(row.flops)))
         cells.append(_ratio(_printed(reference.cpu_time), _printed(row.cpu_time)))
         rows.append((*labels(row, own), *cells))
@@ -97,21 +114,6 @@ def _speed_board(table: PaperTable, costs: Sequence[RowCosts], found: Mapping[st
         f"{reference.name} / row: how many times more FLOPs and time {reference.name} takes, here and as printed.",
     )
     return Board(f"{table.timing.title} against FLOPs", headers, tuple(rows), notes)
-
-
-def _flops(table: PaperTable, result: Result) -> float | None:
-    """Return the FLOPs of the pass that was timed."""
-    counted = result.measurements.get(table.timing.id.replace("latency_ms", "flops"))
-    timed = result.measurements[table.timing.id]
-    same = counted is not None and counted.input_shape == timed.input_shape
-    return float(counted.value) if counted is not None and same and counted.value else None
-
-
-def _pass_seconds(table: PaperTable, result: Result) -> float:
-    """Return the seconds of the pass that was timed, whatever its size."""
-    value = result.measurements[table.timing.id].value
-    assert value is not None
-    return float(value) / 1000
 
 
 def _printed(number: Printed | None) -> float | None:
@@ -127,40 +129,37 @@ def _times(table: PaperTable, costs: Sequence[RowCosts], results: Iterable[Resul
     times: Times = {}
     known = {row.model: own for row, own in zip(table.rows, costs)}
     for result in results:
-        timed = _seconds(table, result) is not None and result.spec.conditions.device == "cpu"
+        timed = _timed(table, result)
         if timed and result.model in known and known[result.model].is_default(result.options):
-            environment, precision = result.environment, result.spec.conditions.precision
-            machine = (
-                environment.machine, environment.torch, _threads(table, result), precision, _runner(result)
-            )  # fmt: skip
-            times.setdefault(machine, {})[result.model] = result
+            where, precision = result.environment, result.spec.conditions.precision
+            machine = (where.machine, where.torch, timed.threads, precision, _runner(result))
+            times.setdefault(machine, {})[result.model] = timed
     return dict(sorted(times.items()))
 
 
-def _threads(table: PaperTable, result: Result) -> int:
-    return result.measurements[table.timing.id].threads or result.environment.threads
-
-
-def _seconds(table: PaperTable, result: Result) -> float | None:
-    """Return a record's time in the column's unit; None without a time, or without the size it needs."""
-    measurement = result.measurements.get(table.timing.id) if result.status == "ok" else None
-    if measurement is None or not measurement.value or measurement.kind != "timing":
+def _timed(table: PaperTable, result: Result) -> Timed | None:
+    """Return the paper's time of a record on the CPU; None without a time, or without the size that it needs."""
+    one = result.measurements.get(table.timing.id) if result.status == "ok" else None
+    if one is None or not one.value or one.kind != "timing" or result.spec.conditions.device != "cpu":
         return None
-    seconds = _pass_seconds(table, result)
-    if not table.timing.per_megapixel:
-        return seconds
-    shape = measurement.input_shape
-    return seconds * _MEGAPIXEL / (shape[-1] * shape[-2]) if shape else None
+    seconds = value = float(one.value) / 1000
+    if table.timing.per_megapixel:
+        if not one.input_shape:
+            return None
+        value = seconds * _MEGAPIXEL / (one.input_shape[-1] * one.input_shape[-2])
+    counted = result.measurements.get(table.timing.id.replace("latency_ms", "flops"))
+    flops = counted.value if counted is not None and counted.input_shape == one.input_shape else None
+    return Timed(result, one, seconds, value, float(flops) if flops else None)
 
 
-def _machine_note(table: PaperTable, name: str, found: Mapping[str, Result]) -> str:
+def _machine_note(name: str, found: Mapping[str, Timed]) -> str:
     first = next(iter(found.values()))
-    environment = first.environment
-    shapes = sorted({size_text(result.measurements[table.timing.id]) for result in found.values()} - {""})
+    environment, precision = first.result.environment, first.result.spec.conditions.precision
+    shapes = sorted({size_text(one.measurement) for one in found.values()} - {""})
     at = f" at {', '.join(shapes)}" if shapes else ""
     return (
-        f"zoo-bench{name}: {environment.cpu}, {environment.cores} cores, {_threads(table, first)} threads,"
-        f" torch {environment.torch}, {first.spec.conditions.precision}{_runner(first)}; median time of one image{at}."
+        f"zoo-bench{name}: {environment.cpu}, {environment.cores} cores, {first.threads} threads,"
+        f" torch {environment.torch}, {precision}{_runner(first.result)}; median time of one image{at}."
     )
 
 

@@ -81,7 +81,7 @@ def _scores(row: Row, main: str) -> Mapping[str, float]:
 
 
 def _differ(a: Mapping[str, float], b: Mapping[str, float]) -> bool:
-    """Whether two rows are told apart: by their images, or because they have not the same ones."""
+    """Whether two rows differ significantly, or were not tested because they are not of the same images."""
     if not a or a.keys() != b.keys():
         return True
     return paired_difference(list(a.values()), [b[id] for id in a]).is_significant

@@ -122,7 +122,7 @@ class Row:
 
     @property
     def remarks(self) -> list[str]:
-        """What a reader is told about this row: its doubts, how images went through the network, the run's notes."""
+        """What a reader should know: this row's doubts, how images went through the network, the run's notes."""
         return [*self.doubts, *_tilings(self.result), *self.result.notes]
 
 

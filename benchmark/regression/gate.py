@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import NamedTuple, get_args
+from typing import get_args
 
 from benchmark.regression.comparing import compare
 from benchmark.regression.sources import ResultSet
@@ -13,29 +13,22 @@ from benchmark.regression.verdicts import Comparison, Finding
 from zoo.errors import UserError
 
 
-class Decision(NamedTuple):
-    """What the gate makes of a finding: ``fail``, ``warn``, or ``ignore``, which lets it pass."""
-
-    finding: Finding
-    action: Action
-
-
 @dataclass(frozen=True)
 class Report:
-    """What the gate decided about every measurement."""
+    """What the gate makes of every finding: ``fail``, ``warn``, or ``ignore``, which lets it pass."""
 
     comparison: Comparison
-    decisions: list[Decision]
+    decisions: list[tuple[Finding, Action]]
 
     @property
     def failures(self) -> list[Finding]:
         """Return what breaks the build."""
-        return [decision.finding for decision in self.decisions if decision.action == "fail"]
+        return [finding for finding, action in self.decisions if action == "fail"]
 
     @property
     def warnings(self) -> list[Finding]:
         """Return what is worth a look."""
-        return [decision.finding for decision in self.decisions if decision.action == "warn"]
+        return [finding for finding, action in self.decisions if action == "warn"]
 
     @property
     def passes(self) -> bool:
@@ -56,7 +49,7 @@ def check(baseline: ResultSet, results: ResultSet, thresholds: Thresholds | None
         if not any(fnmatchcase(name, pattern) for name in names):
             example = names[0] if names else "unet/macs"
             raise UserError(f"ignore: '{pattern}' matches no MODEL/MEASUREMENT; expected one such as '{example}'.")
-    return Report(comparison, [Decision(finding, _decide(finding, thresholds)) for finding in comparison.findings])
+    return Report(comparison, [(finding, _decide(finding, thresholds)) for finding in comparison.findings])
 
 
 def _name(finding: Finding) -> str:

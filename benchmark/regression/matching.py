@@ -66,7 +66,7 @@ def rows_to_compare(results: Iterable[Result]) -> list[Row]:
 
 
 def pair_up(before: Iterable[Result], after: Iterable[Result]) -> list[Pair]:
-    """Return the pairs of two sets, sorted; a row without a partner stands alone."""
+    """Return the pairs of two sets, sorted; a row without a partner is in a pair of its own."""
     groups: dict[Identity, tuple[list[Row], list[Row]]] = defaultdict(lambda: ([], []))
     for side, results in enumerate((before, after)):
         for row in rows_to_compare(results):

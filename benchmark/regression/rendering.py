@@ -96,16 +96,16 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
 def report_json(report: Report) -> dict[str, Any]:
     """Return a gate's report as JSON-ready values: those of the comparison, and an ``action`` for each finding."""
     document = comparison_json(report.comparison)
-    for finding, decision in zip(document["findings"], report.decisions):
-        finding["action"] = decision.action
+    for finding, (_, action) in zip(document["findings"], report.decisions):
+        finding["action"] = action
     return {"ok": report.passes, "failures": len(report.failures), "warnings": len(report.warnings)} | document
 
 
 def write_junit(report: Report, path: Path) -> None:
     """Write JUnit XML: a test suite per model, a test case per measurement; not comparable ones count as skipped."""
     root = ET.Element("testsuites", name="zoo-bench check")
-    own = [decision for decision in report.decisions if not decision.finding.judged_by]
-    for where, decisions in grouped(own, lambda decision: visible(decision.finding.where)).items():
+    own = [decision for decision in report.decisions if not decision[0].judged_by]
+    for where, decisions in grouped(own, lambda decision: visible(decision[0].where)).items():
         suite = ET.SubElement(root, "testsuite", name=where)
         for finding, action in decisions:
             case = ET.SubElement(suite, "testcase", classname=where, name=visible(finding.measurement))
