@@ -1,8 +1,8 @@
-"""Sizes: units of memory, powers of two; how large what a user gives may be; and how sizes are written."""
+"""Sizes and lists: units of memory, powers of two; how large what a user gives may be; and how sizes are written."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 # Values beyond these are typing errors; torch takes no larger seed.
@@ -22,6 +22,12 @@ def size_of(text: str) -> tuple[int, int] | None:
 def shape_text(shape: Iterable[object]) -> str:
     """Return the sides of an image or a tensor as they are written everywhere: 448x448, 1x4x224x224."""
     return "x".join(map(str, shape))
+
+
+def listed(names: Sequence[object], most: int) -> str:
+    """Return the first ``most`` names and how many more there are: a, b and 3 more."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + more
 
 
 def size_text(size: int) -> str:

@@ -36,7 +36,7 @@ def sound(tmp_path_factory):
     plan = standin.PairPlan(
         **COUNTS, size=256, train_photographs=TRAIN_PHOTOGRAPHS[:2], test_photographs=TEST_PHOTOGRAPHS[:1]
     )
-    standin.write_zrr_standin(folder, seed=3, plan=plan)
+    standin.STANDIN.write(folder, seed=3, plan=plan)
     return folder
 
 

@@ -17,7 +17,7 @@ from benchmark.datacheck.screening import screen
 from benchmark.datasets import DATASETS
 from benchmark.leaderboard.tables import images_of
 from benchmark.reporting import Reporter
-from benchmark.standin.zrr import cached_zrr_standin
+from benchmark.standin.zrr import STANDIN
 from tests.deep_images import png16
 from zoo import UserError
 
@@ -32,7 +32,7 @@ def run(dataset: str, **more):
 @pytest.fixture
 def zrr(tmp_path) -> Path:
     """Copy the test split of the stand-in."""
-    source = cached_zrr_standin(Reporter())
+    source = STANDIN.cached(Reporter())
     root = tmp_path / "zrr"
     shutil.copytree(source / "test", root / "test")
     shutil.copy(source / "zoo-bench-standin.json", root)

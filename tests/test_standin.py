@@ -39,7 +39,7 @@ def cache_folder(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     root = tmp_path_factory.mktemp("tiny") / "zrr"
-    zrr.write_zrr_standin(root, plan=TINY)
+    zrr.STANDIN.write(root, plan=TINY)
     return root
 
 
@@ -47,7 +47,7 @@ def tiny(tmp_path_factory):
 def sample_of_default(tmp_path_factory):
     """Return the default stand-in's test split and the first pairs of its train split."""
     root = tmp_path_factory.mktemp("default")
-    zrr.write_zrr_standin(root, plan=zrr.PairPlan(train=5))
+    zrr.STANDIN.write(root, plan=zrr.PairPlan(train=5))
     return root
 
 
@@ -243,8 +243,8 @@ def test_marker_says_how_it_was_made(tiny):
 
 
 def test_same_seed_same_bytes_and_other_seed_other_bytes(tiny, tmp_path):
-    zrr.write_zrr_standin(tmp_path / "again", plan=TINY)
-    zrr.write_zrr_standin(tmp_path / "other", plan=TINY, seed=1)
+    zrr.STANDIN.write(tmp_path / "again", plan=TINY)
+    zrr.STANDIN.write(tmp_path / "other", plan=TINY, seed=1)
     assert contents(tmp_path / "again") == contents(tiny)
     other, first = contents(tmp_path / "other"), contents(tiny)
     assert all(other[name] != first[name] for name in first)
@@ -253,7 +253,7 @@ def test_same_seed_same_bytes_and_other_seed_other_bytes(tiny, tmp_path):
 
 
 def test_a_pair_does_not_depend_on_the_number_of_pairs(tiny, tmp_path):
-    zrr.write_zrr_standin(tmp_path / "fewer", plan=zrr.PairPlan(train=0, test=1, size=64))
+    zrr.STANDIN.write(tmp_path / "fewer", plan=zrr.PairPlan(train=0, test=1, size=64))
     fewer = {name: content for name, content in contents(tmp_path / "fewer").items() if name != cache.MARKER}
     assert fewer.items() <= contents(tiny).items()
     assert len(fewer) == 3
@@ -273,15 +273,15 @@ def test_one_process_at_a_time_writes_a_stand_in(tmp_path, zoo_bench):
 def test_writing_reports_progress_and_refuses_what_it_cannot_write(tmp_path):
     calls = []
     plan = zrr.PairPlan(train=0, test=2, size=16)
-    zrr.write_zrr_standin(tmp_path / "new", plan=plan, reporter=Steps(lambda *call: calls.append(call)))
+    zrr.STANDIN.write(tmp_path / "new", plan=plan, reporter=Steps(lambda *call: calls.append(call)))
     assert calls == [(1, 2), (2, 2)]
     with pytest.raises(UserError, match=r"new is not empty"):
-        zrr.write_zrr_standin(tmp_path / "new", plan=plan)
+        zrr.STANDIN.write(tmp_path / "new", plan=plan)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write to .*file"):
-        zrr.write_zrr_standin(tmp_path / "file", plan=plan)
+        zrr.STANDIN.write(tmp_path / "file", plan=plan)
     with pytest.raises(UserError, match=r"seed -1 is out of range"):
-        zrr.write_zrr_standin(tmp_path / "negative", seed=-1)
+        zrr.STANDIN.write(tmp_path / "negative", seed=-1)
 
 
 def test_a_stopped_writing_is_begun_again_by_the_same_request(tmp_path):
@@ -293,11 +293,11 @@ def test_a_stopped_writing_is_begun_again_by_the_same_request(tmp_path):
     for folder in ("stopped", "whole"):
         (tmp_path / folder).mkdir()
     with pytest.raises(KeyboardInterrupt):
-        zrr.write_zrr_standin(tmp_path / "stopped", plan=plan, reporter=Steps(stop))
+        zrr.STANDIN.write(tmp_path / "stopped", plan=plan, reporter=Steps(stop))
     with pytest.raises(UserError, match=r"is not empty"):
-        zrr.write_zrr_standin(tmp_path / "stopped", plan=plan, seed=1)
-    zrr.write_zrr_standin(tmp_path / "stopped", plan=plan)
-    zrr.write_zrr_standin(tmp_path / "whole", plan=plan)
+        zrr.STANDIN.write(tmp_path / "stopped", plan=plan, seed=1)
+    zrr.STANDIN.write(tmp_path / "stopped", plan=plan)
+    zrr.STANDIN.write(tmp_path / "whole", plan=plan)
     assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
 
 
@@ -310,7 +310,7 @@ SMALL_SIDD = sidd.ScenePlan(photographs.TRAIN_PHOTOGRAPHS[:2], (COFFEE, CHELSEA)
 @pytest.fixture(scope="module")
 def small_sidd(tmp_path_factory):
     root = tmp_path_factory.mktemp("small") / "sidd"
-    sidd.write_sidd_standin(root, plan=SMALL_SIDD)
+    sidd.STANDIN.write(root, plan=SMALL_SIDD)
     return root
 
 
@@ -363,11 +363,11 @@ def test_two_shots_of_a_sidd_scene_differ_in_noise_only(small_sidd):
 
 
 def test_sidd_same_seed_same_bytes(small_sidd, tmp_path):
-    sidd.write_sidd_standin(tmp_path / "again", plan=SMALL_SIDD)
+    sidd.STANDIN.write(tmp_path / "again", plan=SMALL_SIDD)
     assert contents(tmp_path / "again") == contents(small_sidd)
     other = sidd.ScenePlan(*[(COFFEE,)] * 3, size=32, blocks=1)
-    sidd.write_sidd_standin(tmp_path / "a", plan=other)
-    sidd.write_sidd_standin(tmp_path / "b", seed=1, plan=other)
+    sidd.STANDIN.write(tmp_path / "a", plan=other)
+    sidd.STANDIN.write(tmp_path / "b", seed=1, plan=other)
     one, two = contents(tmp_path / "a"), contents(tmp_path / "b")
     assert not [name for name in set(one) & set(two) if one[name] == two[name]]
 
@@ -431,7 +431,7 @@ def tiny_pairs(monkeypatch):
 @pytest.mark.usefixtures("tiny_pairs")
 def test_zrr_from_photographs(photos, tmp_path):
     notes = Notes()
-    zrr.write_zrr_photos(tmp_path / "out", photos, None, 0, notes)
+    zrr.STANDIN.write_photos(tmp_path / "out", photos, None, 0, notes)
     marker = marker_of(tmp_path / "out")
     assert (marker["name"], marker["counts"], notes.steps) == ("zrr-standin", {"train": 5, "test": 1}, 6)
     names = [f"bild ä {n}.png" for n in (0, 2, 4)] + [f"deep er/bild ä {n}.png" for n in (1, 3, 5)]
@@ -439,14 +439,14 @@ def test_zrr_from_photographs(photos, tmp_path):
     assert [image["photograph"] for image in marker["images"]["test"]] == names[-1:]
     assert len(marker["sources"]) == 64
     whole = contents(tmp_path / "out")
-    zrr.write_zrr_photos(tmp_path / "out", photos, None, 0, notes)
+    zrr.STANDIN.write_photos(tmp_path / "out", photos, None, 0, notes)
     assert "nothing to do" in notes.notes[-1]
     assert contents(tmp_path / "out") == whole
 
 
 @pytest.mark.usefixtures("tiny_pairs")
 def test_more_pairs_than_photographs_are_neighbours(photos, tmp_path):
-    zrr.write_zrr_photos(tmp_path / "out", photos, 12, 0, Reporter())
+    zrr.STANDIN.write_photos(tmp_path / "out", photos, 12, 0, Reporter())
     images = marker_of(tmp_path / "out")["images"]
     assert (len(images["train"]), len(images["test"])) == (10, 2)
     used = [image["photograph"] for image in images["train"]]
@@ -457,7 +457,7 @@ def test_more_pairs_than_photographs_are_neighbours(photos, tmp_path):
 
 @pytest.mark.usefixtures("tiny_pairs")
 def test_a_stopped_run_goes_on_and_gives_the_same_bytes(photos, tmp_path, monkeypatch):
-    zrr.write_zrr_photos(tmp_path / "whole", photos, None, 0, Reporter())
+    zrr.STANDIN.write_photos(tmp_path / "whole", photos, None, 0, Reporter())
     made, write = [], zrr.write_files
 
     def stop_at_the_fourth(root, files):
@@ -468,32 +468,32 @@ def test_a_stopped_run_goes_on_and_gives_the_same_bytes(photos, tmp_path, monkey
 
     monkeypatch.setattr(zrr, "write_files", stop_at_the_fourth)
     with pytest.raises(KeyboardInterrupt):
-        zrr.write_zrr_photos(tmp_path / "out", photos, None, 0, Reporter())
+        zrr.STANDIN.write_photos(tmp_path / "out", photos, None, 0, Reporter())
     assert not (tmp_path / "out" / cache.MARKER).exists()
     (tmp_path / "out" / "train" / "canon" / "1.jpg").write_bytes(b"torn")
     notes = Notes()
-    zrr.write_zrr_photos(tmp_path / "out", photos, None, 0, notes)
+    zrr.STANDIN.write_photos(tmp_path / "out", photos, None, 0, notes)
     assert "2 of 6 pairs are there already" in notes.notes[0]
     assert (len(made), notes.steps) == (4 + 4, 6)
     whole, resumed = (contents(tmp_path / name) for name in ("whole", "out"))
     assert resumed == whole, "the journal, too"
     assert building.JOURNAL in whole
     (tmp_path / "out" / "train" / "canon" / "1.jpg").unlink()
-    zrr.write_zrr_photos(tmp_path / "out", photos, None, 0, Reporter())
+    zrr.STANDIN.write_photos(tmp_path / "out", photos, None, 0, Reporter())
     assert contents(tmp_path / "out") == whole, "a finished one that lost a file is mended"
 
 
 @pytest.mark.usefixtures("tiny_pairs")
 def test_another_request_does_not_continue_a_folder(photos, tmp_path):
-    zrr.write_zrr_photos(tmp_path / "out", photos, 2, 0, Reporter())
+    zrr.STANDIN.write_photos(tmp_path / "out", photos, 2, 0, Reporter())
     with pytest.raises(UserError, match=r"holds a stand-in of seed 0, not of seed 1"):
-        zrr.write_zrr_photos(tmp_path / "out", photos, 2, 1, Reporter())
+        zrr.STANDIN.write_photos(tmp_path / "out", photos, 2, 1, Reporter())
     with pytest.raises(UserError, match=r"holds a stand-in of count 2, not of count 3"):
-        zrr.write_zrr_photos(tmp_path / "out", photos, 3, 0, Reporter())
+        zrr.STANDIN.write_photos(tmp_path / "out", photos, 3, 0, Reporter())
     with pytest.raises(UserError, match=r"is not empty and holds no stand-in to continue"):
-        zrr.write_zrr_photos(photos.parent, photos, 2, 0, Reporter())
+        zrr.STANDIN.write_photos(photos.parent, photos, 2, 0, Reporter())
     with pytest.raises(UserError, match=r"--out .* lies in --photos"):
-        zrr.write_zrr_photos(photos / "out", photos, 2, 0, Reporter())
+        zrr.STANDIN.write_photos(photos / "out", photos, 2, 0, Reporter())
 
 
 def test_several_processes_give_the_same_bytes(photos, tmp_path):
@@ -598,11 +598,11 @@ def small_default(monkeypatch):
 @pytest.mark.usefixtures("small_default")
 def test_cache_is_built_once(cache_folder):
     calls = []
-    root = zrr.cached_zrr_standin(Steps(lambda *call: calls.append(call)))
+    root = zrr.STANDIN.cached(Steps(lambda *call: calls.append(call)))
     assert root.parent == cache_folder
     assert root.name == f"zrr-standin-v{zrr.GENERATOR_VERSION}"
     assert calls == [(1, 3), (2, 3), (3, 3)]
-    assert zrr.cached_zrr_standin(Steps(lambda *call: calls.append(call))) == root
+    assert zrr.STANDIN.cached(Steps(lambda *call: calls.append(call))) == root
     assert len(calls) == 3
 
 
@@ -619,9 +619,9 @@ def test_an_exception_half_way_leaves_nothing_to_believe(cache_folder):
             raise RuntimeError("stopped")
 
     with pytest.raises(RuntimeError, match="stopped"):
-        zrr.cached_zrr_standin(Steps(stop))
+        zrr.STANDIN.cached(Steps(stop))
     assert [p for p in cache_folder.iterdir() if p.suffix != ".lock"] == []
-    root = zrr.cached_zrr_standin(Reporter())
+    root = zrr.STANDIN.cached(Reporter())
     assert cache.is_complete(root, name=zrr.NAME, version=zrr.GENERATOR_VERSION)
 
 
@@ -644,7 +644,7 @@ class Steps(Reporter):
 def build(folder):
     with log.open("a") as stream:
         stream.write("built\\n")
-    zrr.write_zrr_standin(folder, plan=zrr.PairPlan(train=1, test=2, size=16), reporter=Steps())
+    zrr.STANDIN.write(folder, plan=zrr.PairPlan(train=1, test=2, size=16), reporter=Steps())
 complete = functools.partial(cache.is_complete, name=zrr.NAME, version=zrr.GENERATOR_VERSION)
 print(cache.build_once("small", build, complete))
 """
@@ -674,7 +674,7 @@ def test_a_killed_build_is_swept_away_and_parallel_builds_do_not_fight(cache_fol
 @pytest.mark.usefixtures("small_default")
 @pytest.mark.parametrize("damage", ["missing", "shorter", "marker", "version", "file"])
 def test_a_damaged_cache_is_built_again(damage):
-    root = zrr.cached_zrr_standin(Reporter())
+    root = zrr.STANDIN.cached(Reporter())
     first = contents(root)
     if damage == "missing":
         (root / "test" / "canon" / "1.jpg").unlink()
@@ -687,13 +687,13 @@ def test_a_damaged_cache_is_built_again(damage):
     else:
         root.rename(root.with_name("elsewhere"))
         root.write_text("not a folder")
-    assert contents(zrr.cached_zrr_standin(Reporter())) == first
+    assert contents(zrr.STANDIN.cached(Reporter())) == first
 
 
 def test_a_cache_that_cannot_be_written_is_named(cache_folder):
     cache_folder.write_text("a file")
     with pytest.raises(UserError, match=rf"cannot write to {cache_folder}.*set {cache.CACHE_VARIABLE}"):
-        zrr.cached_zrr_standin(Reporter())
+        zrr.STANDIN.cached(Reporter())
 
 
 def test_is_complete_never_raises(tmp_path):

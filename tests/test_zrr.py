@@ -199,7 +199,7 @@ def test_photographs_of_the_standins_validation_are_in_no_train_pair():
 
 @pytest.fixture
 def tiny(tmp_path):
-    standin.write_zrr_standin(tmp_path / "tiny", seed=7, plan=standin.PairPlan(train=1, test=2, size=32))
+    standin.STANDIN.write(tmp_path / "tiny", seed=7, plan=standin.PairPlan(train=1, test=2, size=32))
     return tmp_path / "tiny"
 
 

@@ -36,14 +36,7 @@ from benchmark.layout import (
 )
 from benchmark.protocols import SIDD
 from benchmark.standin.cache import rebuild_advice
-from benchmark.standin.sidd import (
-    BENCHMARK,
-    VALIDATION_NOISY,
-    VALIDATION_TARGET,
-    cached_sidd_standin,
-    write_sidd_photos,
-    write_sidd_standin,
-)
+from benchmark.standin.sidd import BENCHMARK, STANDIN, VALIDATION_NOISY, VALIDATION_TARGET
 from benchmark.standin.sidd import NAME as STANDIN_NAME
 from benchmark.types import Dataset, DatasetCard, Sample
 from benchmark.units import shape_text
@@ -358,8 +351,8 @@ CARD = register_dataset(
         plane_size=BLOCK[:2],
         full_size=(3072, 4096),
         open=open_sidd,
-        standin=cached_sidd_standin,
-        write_standin=write_sidd_standin,
-        write_from_photos=write_sidd_photos,
+        standin=STANDIN.cached,
+        write_standin=STANDIN.write,
+        write_from_photos=STANDIN.write_photos,
     )
 )

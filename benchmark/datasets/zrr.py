@@ -29,9 +29,9 @@ from benchmark.layout import PairDigest, identify, part_notes, part_text
 from benchmark.protocols import ZRR
 from benchmark.standin.cache import rebuild_advice
 from benchmark.standin.zrr import NAME as STANDIN_NAME
-from benchmark.standin.zrr import cached_zrr_standin, write_zrr_photos, write_zrr_standin
+from benchmark.standin.zrr import STANDIN
 from benchmark.types import DatasetCard, Sample
-from benchmark.units import shape_text
+from benchmark.units import listed, shape_text
 from zoo.errors import UserError
 
 NAME = "zrr"
@@ -143,9 +143,9 @@ CARD = register_dataset(
         plane_size=(224, 224),
         full_size=(1536, 2048),
         open=ZrrSplit,
-        standin=cached_zrr_standin,
-        write_standin=write_zrr_standin,
-        write_from_photos=write_zrr_photos,
+        standin=STANDIN.cached,
+        write_standin=STANDIN.write,
+        write_from_photos=STANDIN.write_photos,
     )
 )
 
@@ -185,11 +185,11 @@ def _check_files(name: str, folders: Mapping[str, Path], count: int, advice: str
             continue
         details = ""
         if found[suffix] and missing:
-            details = f"; missing {_first(missing, suffix)}"
+            details = f"; missing {listed([f'{number}{suffix}' for number in missing], 5)}"
             partners = [f for s, f in folders.items() if s != suffix and str(missing[0]) in found[s]]
             details += "".join(f", while its partner in {partner} is there" for partner in partners)
         if extra:
-            details += f"; unexpected {_first(extra, suffix)}"
+            details += f"; unexpected {listed([f'{number}{suffix}' for number in extra], 5)}"
         raise UserError(f"{name}: expected {count} files in {folder}, found {len(found[suffix])}{details}. {advice}")
 
 
@@ -218,11 +218,6 @@ def _read_stems(name: str, folder: Path, suffix: str, count: int, advice: str) -
             f" {count - 1}{suffix}. Move files that do not belong to the dataset elsewhere."
         )
     return stems
-
-
-def _first(numbers: Sequence[int], suffix: str, shown: int = 5) -> str:
-    names = ", ".join(f"{number}{suffix}" for number in numbers[:shown])
-    return names + (f" and {len(numbers) - shown} more" if len(numbers) > shown else "")
 
 
 def _read_mosaic(name: str, path: Path) -> NDArray[Any]:

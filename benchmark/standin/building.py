@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,13 +24,14 @@ from PIL import Image
 from benchmark.cache import explain_write_errors
 from benchmark.host.machine import usable_cores
 from benchmark.replacing import replace_text, replacing
-from benchmark.reporting import Reporter
 from benchmark.results.jsonl import alone, append_line, lock_of, read_lines, replace_lines, to_json
 from benchmark.standin import cache
-from benchmark.standin.photographs import Photograph, folder_photographs
+from benchmark.standin.photographs import Photograph
 from zoo.errors import UserError
 
 JOURNAL = "zoo-bench-standin.jsonl"
+# The folder of pieces that are no files of their own in the end.
+SCRATCH = ".blocks"
 # The processes take seconds to start: a few pieces are made sooner without them.
 PIECES_WORTH_PROCESSES = 24
 MOST_WORKERS = 8
@@ -52,87 +54,8 @@ class Job:
         return f"{self.split}/{self.index}"
 
 
-def split_photographs(photographs: Sequence[Photograph]) -> tuple[list[Photograph], list[Photograph]]:
-    """Return photographs for training and those held out, the last sixth in the order of their names.
-
-    A stretch and not every sixth: neighbours in a folder often show one scene.
-    """
-    held_out = max(1, round(len(photographs) / 6))
-    return list(photographs[:-held_out]), list(photographs[-held_out:])
-
-
-def spread(photographs: Sequence[Photograph], count: int) -> list[Photograph]:
-    """Return the photograph of each of ``count`` pieces, evenly; pieces of one photograph are neighbours."""
-    return [photographs[index * len(photographs) // count] for index in range(count)]
-
-
-def request_of(name: str, version: int, seed: int, photographs: Sequence[Photograph], count: int) -> dict[str, Any]:
-    """Return what must agree for an interrupted stand-in to be continued."""
-    names = "\n".join(photograph.name for photograph in photographs)
-    digest = sha256(names.encode()).hexdigest()[:16]
-    return {"name": name, "version": version, "seed": seed, "count": count, "photographs": digest}
-
-
-@dataclass(frozen=True)
-class PhotoPlan:
-    """What to make of a user's photographs: those for training, those held out, and what earlier runs left."""
-
-    train: list[Photograph]
-    held_out: list[Photograph]
-    count: int
-    request: dict[str, Any]
-    kept: dict[str, Piece]
-
-    @property
-    def num_held_out(self) -> int:
-        """How many pieces are made of the photographs held out: a sixth."""
-        return max(1, round(self.count / 6))
-
-    def tell_kept(self, reporter: Reporter, root: Path, total: int, what: str) -> None:
-        """Note how much of ``total`` is there already."""
-        if self.kept:
-            reporter.note(f"{root}: {len(self.kept)} of {total} {what} are there already and are kept.")
-
-
-def plan_photos(
-    root: Path, photos: Path, count: int | None, seed: int, *, name: str, version: int, reporter: Reporter
-) -> PhotoPlan | None:
-    """Return what to make in ``root`` (``count`` None: a piece per photograph); None if it is there already.
-
-    Raises UserError for a seed or count out of range, a folder without pictures, and a root that holds something else.
-    """
-    check_seed(seed)
-    if root.resolve().is_relative_to(photos.resolve()):
-        # What is written would be found as photographs when the command is given again.
-        raise UserError(f"--out {root} lies in --photos {photos}; expected another folder. Give one beside it.")
-    photographs = folder_photographs(photos)
-    count = len(photographs) if count is None else count
-    if count < 2:
-        raise UserError(f"--count {count}: expected at least 2, one for train and one held out.")
-    request = request_of(name, version, seed, photographs, count)
-    if is_finished(root, request):
-        reporter.note(f"{root} holds this stand-in already; nothing to do.")
-        return None
-    train, held_out = split_photographs(photographs)
-    return PhotoPlan(train, held_out, count, request, resume(root, request))
-
-
-def marker_head(
-    name: str, version: int, seed: int, sources: str, photographs: Iterable[Photograph], camera: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return what the markers of all stand-ins say."""
-    return {
-        "name": name,
-        "version": version,
-        "seed": seed,
-        "sources": sources,
-        "photographs": {p.name: {"licence": p.licence, "attribution": p.attribution} for p in photographs},
-        "camera": dict(camera),
-    }
-
-
 def finish(root: Path, marker: Mapping[str, Any], jobs: Sequence[Job], pieces: Mapping[str, Piece]) -> None:
-    """Put the journal, if there is one, into the order of the jobs, then write the marker.
+    """Put the journal, if there is one, into the order of the jobs, write the marker and remove the scratch folder.
 
     The order in which several processes were done is no part of a stand-in: it has the same bytes each time.
     """
@@ -142,6 +65,7 @@ def finish(root: Path, marker: Mapping[str, Any], jobs: Sequence[Job], pieces: M
         replace_lines(journal, map(to_json, (marker["request"], *entries)))
         Path(lock_of(journal).lock_file).unlink(missing_ok=True)
     cache.write_marker(root, dict(marker))
+    shutil.rmtree(root / SCRATCH, ignore_errors=True)
 
 
 def encode_image(pixels: NDArray[Any], **options: Any) -> bytes:
@@ -149,19 +73,6 @@ def encode_image(pixels: NDArray[Any], **options: Any) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(stream, **options)
     return stream.getvalue()
-
-
-def write_new(root: Path, name: str, version: int, seed: int, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill ``root``, a new or empty folder, with a stand-in; raises UserError if it cannot be written."""
-    check_seed(seed)
-    with new_folder(root, f"{name} {version} {seed}"):
-        write(root)
-
-
-def check_seed(seed: int) -> None:
-    """Raise UserError for a seed that numpy does not take."""
-    if not 0 <= seed < 2**32:
-        raise UserError(f"seed {seed} is out of range; expected 0 to {2**32 - 1}.")
 
 
 def writing_to(root: Path) -> contextlib.AbstractContextManager[None]:

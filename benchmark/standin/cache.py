@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import shutil
@@ -67,11 +66,6 @@ def files_are_whole(root: Path, files: Mapping[str, Mapping[str, Any]]) -> bool:
         return all((root / path).stat().st_size == entry["size"] for path, entry in files.items())
     except OSError:
         return False
-
-
-def standin(name: str, version: int, build: Callable[[Path], None]) -> Path:
-    """Return the stand-in of a name and version in the user's cache, built there on first use or when damaged."""
-    return build_once(f"{name}-v{version}", build, functools.partial(is_complete, name=name, version=version))
 
 
 def build_once(name: str, build: Callable[[Path], None], complete: Callable[[Path], bool]) -> Path:

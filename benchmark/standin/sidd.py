@@ -12,33 +12,19 @@ from __future__ import annotations
 import functools
 import io
 import math
-import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 from scipy.io import savemat
 
-from benchmark.reporting import Reporter
-from benchmark.standin import cache, unprocess
-from benchmark.standin.building import (
-    Job,
-    PhotoPlan,
-    Piece,
-    build_pieces,
-    encode_image,
-    finish,
-    marker_head,
-    plan_photos,
-    sources_of,
-    spread,
-    write_files,
-    write_new,
-    writing_to,
-)
+from benchmark.standin import unprocess
+from benchmark.standin.building import SCRATCH, Job, Piece, encode_image, write_files
+from benchmark.standin.kinds import StandIn, sixth_of, spread
 from benchmark.standin.photographs import (
     TEST_PHOTOGRAPHS,
     TRAIN_PHOTOGRAPHS,
@@ -48,19 +34,17 @@ from benchmark.standin.photographs import (
     procedural_photograph,
     sources_digest,
 )
+from benchmark.standin.unprocess import BLACK, WHITE
 
 NAME = "sidd-standin"
-# Raised with every change that moves a byte of the output.
 GENERATOR_VERSION = 1
 CAMERA_SEED = 2018
-BLACK, WHITE = 64, 1023
 BLOCKS, BLOCK = 32, 256
 SPLITS = ("train", "validation", "benchmark")
 VALIDATION_NOISY = "ValidationNoisyBlocksSrgb"
 VALIDATION_TARGET = "ValidationGtBlocksSrgb"
 BENCHMARK = "BenchmarkNoisyBlocksSrgb"
 TRAIN_FOLDER = "SIDD_Medium_Srgb/Data"
-SCRATCH = ".blocks"
 # As many images as the real files have: more would not fit into a MATLAB v5 file either.
 MOST_IMAGES = 40
 FRAMES = ("010", "011")
@@ -80,6 +64,28 @@ class ScenePlan:
         """Return one job per scene."""
         return [Job(split, i, photo) for split in SPLITS for i, photo in enumerate(getattr(self, split))]
 
+    def maker(self, seed: int) -> Callable[[Path, Job], Piece]:
+        """Return the function that makes one scene."""
+        totals = {split: len(getattr(self, split)) for split in SPLITS}
+        return functools.partial(_make_piece, seed=seed, size=self.size, blocks=self.blocks, totals=totals)
+
+    def entries(self, root: Path, jobs: Sequence[Job], pieces: Mapping[str, Piece]) -> dict[str, Any]:
+        """Write the files of blocks; return scenes, files and numbers of pairs of train and images of blocks."""
+        files = {path: e for job in jobs if job.split == "train" for path, e in pieces[job.key]["files"].items()}
+        sides = ((VALIDATION_NOISY, "validation", 0), (VALIDATION_TARGET, "validation", 1), (BENCHMARK, "benchmark", 0))
+        for stem, split, side in sides:
+            arrays = (np.load(_scratch(root, split, i), mmap_mode="r") for i in range(len(getattr(self, split))))
+            files |= write_files(root, {f"{stem}.mat": _encode_mat(stem, np.stack([array[side] for array in arrays]))})
+        return {
+            "counts": {
+                "train": len(self.train) * len(FRAMES),
+                "validation": len(self.validation),
+                "benchmark": len(self.benchmark),
+            },
+            "scenes": {job.key: pieces[job.key]["scene"] for job in jobs},
+            "files": files,
+        }
+
 
 DEFAULT_PLAN = ScenePlan()
 
@@ -94,88 +100,22 @@ class Scene:
     noise: unprocess.Noise
 
 
-def write_sidd_standin(
-    root: Path, seed: int = 0, reporter: Reporter | None = None, *, plan: ScenePlan | None = None
-) -> None:
-    """Write a stand-in into ``root``, a new or empty folder; ``reporter`` shows how many scenes are done.
-
-    The same seed gives the same bytes under the same versions of numpy, Pillow, scipy and zlib. The marker comes
-    last: a folder without it is not finished. Raises UserError if the folder cannot be written.
-    """
-    write = functools.partial(_write_standin, seed=seed, plan=plan or DEFAULT_PLAN, reporter=reporter or Reporter())
-    write_new(root, NAME, GENERATOR_VERSION, seed, write)
-
-
-def cached_sidd_standin(reporter: Reporter) -> Path:
-    """Return the stand-in in the user's cache, built there on first use or when it is damaged."""
-    write = functools.partial(_write_standin, seed=0, plan=DEFAULT_PLAN, reporter=reporter)
-    return cache.standin(NAME, GENERATOR_VERSION, write)
-
-
-def write_sidd_photos(root: Path, photos: Path, count: int | None, seed: int, reporter: Reporter) -> None:
-    """Write a stand-in of ``count`` scenes (default: one per photograph) from the pictures in a user's folder.
-
-    A sixth of the scenes, at most 40, gives validation images of 32 blocks each, the others train folders of two
-    pairs; they share no photograph. The benchmark is one held-out photograph more under new noise. Runs in several
-    processes; a run that was stopped goes on with the same arguments.
-    """
-    made = plan_photos(root, photos, count, seed, name=NAME, version=GENERATOR_VERSION, reporter=reporter)
-    if made is None:
-        return
-    images = min(made.num_held_out, MOST_IMAGES)
-    plan = replace(
-        DEFAULT_PLAN,
-        train=tuple(spread(made.train, made.count - images)),
-        validation=tuple(spread(made.held_out, images)),
-        benchmark=tuple(made.held_out[-1:]),
-    )
-    made.tell_kept(reporter, root, len(plan.jobs()), "scenes")
-    with writing_to(root):
-        _write_standin(root, seed=seed, plan=plan, reporter=reporter, made=made, workers=None)
-
-
-def _write_standin(
-    root: Path,
-    *,
-    seed: int,
-    plan: ScenePlan,
-    reporter: Reporter,
-    made: PhotoPlan | None = None,
-    workers: int | None = 1,
-) -> None:
-    jobs = plan.jobs()
-    totals = {split: len(getattr(plan, split)) for split in SPLITS}
-    make = functools.partial(_make_piece, seed=seed, plan_size=plan.size, blocks=plan.blocks, totals=totals)
-    kept = made.kept if made else None
-    with reporter.progress(f"writing {NAME}", len(jobs)) as advance:
-        pieces = build_pieces(root, jobs, make, kept=kept, workers=workers, advance=advance)
-    files = {path: e for job in jobs if job.split == "train" for path, e in pieces[job.key]["files"].items()}
-    sides = ((VALIDATION_NOISY, "validation", 0), (VALIDATION_TARGET, "validation", 1), (BENCHMARK, "benchmark", 0))
-    for stem, split, side in sides:
-        blocks = np.stack([np.load(_scratch(root, split, i), mmap_mode="r")[side] for i in range(totals[split])])
-        files |= write_files(root, {f"{stem}.mat": _encode_mat(stem, blocks)})
-    marker = {
-        **marker_head(
-            NAME,
-            GENERATOR_VERSION,
-            seed,
-            sources_of(pieces.values()),
-            [job.photograph for job in jobs],
-            {**asdict(fixed_camera()), "black": BLACK, "white": WHITE, "cfa": "RGGB"},
-        ),
-        # Pairs of train, images of the block files.
-        "counts": {**totals, "train": totals["train"] * len(FRAMES)},
-        "scenes": {job.key: pieces[job.key]["scene"] for job in jobs},
-        "files": files,
-        **({"request": made.request} if made else {}),
-    }
-    finish(root, marker, jobs, pieces)
-    shutil.rmtree(root / SCRATCH, ignore_errors=True)
-
-
 def fixed_camera() -> unprocess.Camera:
     """Return the phone of all SIDD stand-ins, whatever their seed."""
     return unprocess.sample_camera(RandomState(CAMERA_SEED))
+
+
+def _photo_plan(train: Sequence[Photograph], held_out: Sequence[Photograph], count: int) -> ScenePlan:
+    """Return a plan with a sixth of the scenes, at most 40, as images of 32 blocks, the others as folders of two pairs.
+
+    The benchmark is one held-out photograph more, under new noise.
+    """
+    images = min(sixth_of(count), MOST_IMAGES)
+    scenes = spread(train, count - images), spread(held_out, images), tuple(held_out[-1:])
+    return ScenePlan(*scenes, DEFAULT_PLAN.size, DEFAULT_PLAN.blocks)
+
+
+STANDIN = StandIn(NAME, GENERATOR_VERSION, "scenes", fixed_camera, lambda: DEFAULT_PLAN, _photo_plan)
 
 
 def draw_scene(name: str, index: int, total: int, random: RandomState) -> Scene:
@@ -201,13 +141,13 @@ def take(photograph: Pixels, scene: Scene, random: RandomState) -> tuple[Pixels,
     return unprocess.to_uint8(unprocess.develop(noisy, camera)), unprocess.to_uint8(unprocess.develop(clean, camera))
 
 
-def _make_piece(root: Path, job: Job, *, seed: int, plan_size: int, blocks: int, totals: Mapping[str, int]) -> Piece:
+def _make_piece(root: Path, job: Job, *, seed: int, size: int, blocks: int, totals: Mapping[str, int]) -> Piece:
     """Make one scene: the folder of a train scene, or the blocks of an image, which wait in the scratch folder."""
     pixels = job.photograph.read()
     random = RandomState([seed, SPLITS.index(job.split), job.index])
     scene = draw_scene(job.photograph.name, job.index, totals[job.split], random)
     if job.split == "train":
-        files = write_files(root, _make_folder(job.index, pixels, scene, plan_size, random))
+        files = write_files(root, _make_folder(job.index, pixels, scene, size, random))
     else:
         stream = io.BytesIO()
         np.save(stream, _make_blocks(pixels, scene, blocks, random))

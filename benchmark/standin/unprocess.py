@@ -19,6 +19,8 @@ from scipy.ndimage import correlate
 Image = NDArray[np.float64]
 
 GAMMA = 2.2
+# The levels of the 10-bit counts that both cameras of the stand-ins record.
+BLACK, WHITE = 64, 1023
 XYZ2CAM = np.array(
     [
         [[1.0234, -0.2969, -0.2266], [-0.5625, 1.6328, -0.0469], [-0.0703, 0.2188, 0.6406]],

@@ -11,8 +11,8 @@ RAW are dark together. Pairs are aligned to the pixel, which those of ZRR are no
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -21,22 +21,9 @@ import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
-from benchmark.reporting import Reporter
-from benchmark.standin import cache, unprocess
-from benchmark.standin.building import (
-    Job,
-    Piece,
-    build_pieces,
-    encode_image,
-    finish,
-    marker_head,
-    plan_photos,
-    sources_of,
-    spread,
-    write_files,
-    write_new,
-    writing_to,
-)
+from benchmark.standin import unprocess
+from benchmark.standin.building import Job, Piece, encode_image, write_files
+from benchmark.standin.kinds import StandIn, sixth_of, spread
 from benchmark.standin.photographs import (
     TEST_PHOTOGRAPHS,
     TRAIN_PHOTOGRAPHS,
@@ -46,12 +33,12 @@ from benchmark.standin.photographs import (
     procedural_photograph,
     sources_digest,
 )
+from benchmark.standin.unprocess import BLACK, WHITE
 
 NAME = "zrr-standin"
-# Raised with every change that moves a byte of the output.
 GENERATOR_VERSION = 1
 CAMERA_SEED = 2021
-BLACK, WHITE, LARGEST_8_BIT = 64, 1023, 255
+LARGEST_8_BIT = 255
 # A white object in the shade has at least this signal in the RAW (before a random factor down to 0.7).
 DIMMEST_WHITE = 0.11
 SPLITS = ("train", "test")
@@ -74,6 +61,8 @@ class PairPlan:
     size: int = 448
     train_photographs: tuple[Photograph, ...] = _train_turns()
     test_photographs: tuple[Photograph, ...] = TEST_PHOTOGRAPHS
+    # Those of a user may be more than memory holds; those of the package each make many pairs and are read once.
+    are_users: bool = False
 
     def photographs(self, split: str) -> tuple[Photograph, ...]:
         """Return the photograph of each pair of a split."""
@@ -82,6 +71,30 @@ class PairPlan:
             "test": (self.test_photographs, self.test),
         }[split]
         return tuple(turns[index % len(turns)] for index in range(count))
+
+    def jobs(self) -> list[Job]:
+        """Return one job per pair."""
+        jobs = [Job(split, i, photo) for split in SPLITS for i, photo in enumerate(self.photographs(split))]
+        if self.are_users:
+            return jobs
+        once = {job.photograph.name: functools.cache(job.photograph.read) for job in jobs}
+        return [replace(job, photograph=replace(job.photograph, read=once[job.photograph.name])) for job in jobs]
+
+    def maker(self, seed: int) -> Callable[[Path, Job], Piece]:
+        """Return the function that writes one pair."""
+        return functools.partial(_make_piece, seed=seed, size=self.size)
+
+    def entries(self, root: Path, jobs: Sequence[Job], pieces: Mapping[str, Piece]) -> dict[str, Any]:
+        """Return the pairs by split and their files."""
+        found: dict[str, Any] = {
+            "counts": {split: len(self.photographs(split)) for split in SPLITS},
+            "images": {split: [pieces[job.key]["image"] for job in jobs if job.split == split] for split in SPLITS},
+            "files": {path: entry for piece in pieces.values() for path, entry in piece["files"].items()},
+        }
+        if not self.are_users:
+            pixels = {job.photograph.name: job.photograph.read() for job in jobs}
+            found["sources"] = sources_digest(sorted(pixels.items()))
+        return found
 
 
 DEFAULT_PLAN = PairPlan()
@@ -105,89 +118,22 @@ def fixed_camera() -> unprocess.Camera:
     return unprocess.sample_camera(RandomState(CAMERA_SEED))
 
 
-def write_zrr_standin(
-    root: Path, seed: int = 0, reporter: Reporter | None = None, *, plan: PairPlan | None = None
-) -> None:
-    """Write a stand-in into ``root``, a new or empty folder; ``reporter`` shows how many pairs are done.
-
-    The same seed gives the same bytes under the same versions of numpy, Pillow and its JPEG library. The marker
-    comes last: a folder without it is not finished. Raises UserError if the folder is not empty or cannot be written.
-    """
-    write = functools.partial(_write_standin, seed=seed, plan=plan or DEFAULT_PLAN, reporter=reporter or Reporter())
-    write_new(root, NAME, GENERATOR_VERSION, seed, write)
+def _photo_plan(train: Sequence[Photograph], held_out: Sequence[Photograph], count: int) -> PairPlan:
+    tests = sixth_of(count)
+    trains = spread(train, count - tests)
+    return PairPlan(len(trains), tests, DEFAULT_PLAN.size, trains, spread(held_out, tests), are_users=True)
 
 
-def write_zrr_photos(root: Path, photos: Path, count: int | None, seed: int, reporter: Reporter) -> None:
-    """Write a stand-in of ``count`` pairs (default: one per photograph) from the pictures in a user's folder.
-
-    Train and test share no photograph. Runs in several processes; a run that was stopped goes on with the same
-    arguments. Raises UserError for unreadable pictures, by name, and a folder that holds something else.
-    """
-    made = plan_photos(root, photos, count, seed, name=NAME, version=GENERATOR_VERSION, reporter=reporter)
-    if made is None:
-        return
-    tests = made.num_held_out
-    turns = {"train": spread(made.train, made.count - tests), "test": spread(made.held_out, tests)}
-    jobs = [Job(split, index, photograph) for split in SPLITS for index, photograph in enumerate(turns[split])]
-    made.tell_kept(reporter, root, len(jobs), "pairs")
-    with (
-        writing_to(root),
-        reporter.progress(f"writing {NAME}", len(jobs)) as advance,
-    ):
-        make = functools.partial(_make_piece, seed=seed, size=DEFAULT_PLAN.size)
-        pieces = build_pieces(root, jobs, make, kept=made.kept, advance=advance)
-        marker = {
-            **_marker_head(seed, sources_of(pieces.values()), [job.photograph for job in jobs]),
-            "request": made.request,
-            "counts": {split: len(turns[split]) for split in SPLITS},
-            "images": {split: [pieces[job.key]["image"] for job in jobs if job.split == split] for split in SPLITS},
-            "files": {path: entry for piece in pieces.values() for path, entry in piece["files"].items()},
-        }
-        finish(root, marker, jobs, pieces)
+STANDIN = StandIn(NAME, GENERATOR_VERSION, "pairs", fixed_camera, lambda: DEFAULT_PLAN, _photo_plan)
 
 
 def _make_piece(root: Path, job: Job, *, seed: int, size: int) -> Piece:
-    """Write the files of one pair from a user's photograph."""
+    """Write the files of one pair."""
     pixels = job.photograph.read()
     image = pad_symmetric(pixels, size)
     files, entry = _encode_pair(job.split, job.index, job.photograph.name, image, seed=seed, size=size)
     source = sources_digest([(job.photograph.name, pixels)])
     return {"files": write_files(root, files), "source": source, "image": entry}
-
-
-def cached_zrr_standin(reporter: Reporter) -> Path:
-    """Return the stand-in in the user's cache, built there on first use or when it is damaged."""
-    write = functools.partial(_write_standin, seed=0, plan=DEFAULT_PLAN, reporter=reporter)
-    return cache.standin(NAME, GENERATOR_VERSION, write)
-
-
-def _write_standin(root: Path, *, seed: int, plan: PairPlan, reporter: Reporter) -> None:
-    sources: dict[str, Pixels] = {}
-    files: dict[str, Any] = {}
-    images: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
-    with reporter.progress(f"writing {NAME}", plan.train + plan.test) as advance:
-        for split in SPLITS:
-            for index, photograph in enumerate(plan.photographs(split)):
-                if photograph.name not in sources:
-                    sources[photograph.name] = photograph.read()
-                image = pad_symmetric(sources[photograph.name], plan.size)
-                encoded, entry = _encode_pair(split, index, photograph.name, image, seed=seed, size=plan.size)
-                files.update(write_files(root, encoded))
-                images[split].append(entry)
-                advance()
-    used = [photograph for split in SPLITS for photograph in plan.photographs(split)]
-    marker = {
-        **_marker_head(seed, sources_digest(sorted(sources.items())), used),
-        "counts": {split: len(images[split]) for split in SPLITS},
-        "images": images,
-        "files": files,
-    }
-    cache.write_marker(root, marker)
-
-
-def _marker_head(seed: int, sources: str, photographs: Sequence[Photograph]) -> dict[str, Any]:
-    camera = {**asdict(fixed_camera()), "black": BLACK, "white": WHITE, "cfa": "RGGB"}
-    return marker_head(NAME, GENERATOR_VERSION, seed, sources, photographs, camera)
 
 
 def _encode_pair(

@@ -1,0 +1,148 @@
+"""What all kinds of stand-in share: three ways to write one, and the marker that says what it was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol
+
+from benchmark.reporting import Reporter
+from benchmark.standin import cache
+from benchmark.standin.building import (
+    Job,
+    Piece,
+    build_pieces,
+    finish,
+    is_finished,
+    new_folder,
+    resume,
+    sources_of,
+    writing_to,
+)
+from benchmark.standin.photographs import Photograph, folder_photographs
+from benchmark.standin.unprocess import BLACK, WHITE, Camera
+from zoo.errors import UserError
+
+
+class Plan(Protocol):
+    """Which pieces make a stand-in, pairs or scenes, and how."""
+
+    def jobs(self) -> list[Job]:
+        """Return one job per piece."""
+
+    def maker(self, seed: int) -> Callable[[Path, Job], Piece]:
+        """Return the function that writes one piece; other processes may call it."""
+
+    def entries(self, root: Path, jobs: Sequence[Job], pieces: Mapping[str, Piece]) -> dict[str, Any]:
+        """Write what is made of all pieces together; return what the marker says beside what all markers say."""
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """One kind of stand-in. ``pieces`` is the word for its pieces in messages.
+
+    ``default_plan`` returns the plan of the embedded one; ``photo_plan(train, held_out, count)`` the plan of ``count``
+    pieces from photographs for training and those held out. ``version`` is raised with every change that moves a byte.
+    """
+
+    name: str
+    version: int
+    pieces: str
+    camera: Callable[[], Camera]
+    default_plan: Callable[[], Plan]
+    photo_plan: Callable[[Sequence[Photograph], Sequence[Photograph], int], Plan]
+
+    def write(self, root: Path, seed: int = 0, reporter: Reporter | None = None, *, plan: Plan | None = None) -> None:
+        """Write a stand-in into ``root``, a new or empty folder; ``reporter`` shows how many pieces are done.
+
+        The same seed gives the same bytes under the same versions of numpy, scipy, Pillow and the libraries of these
+        for JPEG and zlib. The marker comes last: a folder without it is not finished. Raises UserError if the folder is
+        not empty or cannot be written.
+        """
+        _check_seed(seed)
+        with new_folder(root, f"{self.name} {self.version} {seed}"):
+            self._write(root, seed, plan or self.default_plan(), reporter or Reporter())
+
+    def cached(self, reporter: Reporter) -> Path:
+        """Return the stand-in in the user's cache, built there on first use or when it is damaged."""
+        return cache.build_once(
+            f"{self.name}-v{self.version}",
+            lambda root: self._write(root, 0, self.default_plan(), reporter),
+            lambda root: cache.is_complete(root, name=self.name, version=self.version),
+        )
+
+    def write_photos(self, root: Path, photos: Path, count: int | None, seed: int, reporter: Reporter) -> None:
+        """Write a stand-in of ``count`` pieces (default: one per photograph) from the pictures in a user's folder.
+
+        Training and test data share no photograph: the last sixth in the order of their names is held out. Runs in
+        several processes; a run that was stopped goes on with the same arguments. Raises UserError for a seed or count
+        out of range, unreadable pictures, by name, and a folder that holds something else.
+        """
+        _check_seed(seed)
+        if root.resolve().is_relative_to(photos.resolve()):
+            # What is written would be found as photographs when the command is given again.
+            raise UserError(f"--out {root} lies in --photos {photos}; expected another folder. Give one beside it.")
+        photographs = folder_photographs(photos)
+        count = len(photographs) if count is None else count
+        if count < 2:
+            raise UserError(f"--count {count}: expected at least 2, one for train and one held out.")
+        names = "\n".join(photograph.name for photograph in photographs)
+        digest = sha256(names.encode()).hexdigest()[:16]
+        # What must agree for an interrupted stand-in to be continued.
+        request = {"name": self.name, "version": self.version, "seed": seed, "count": count, "photographs": digest}
+        if is_finished(root, request):
+            reporter.note(f"{root} holds this stand-in already; nothing to do.")
+            return
+        # A stretch and not every sixth: neighbours in a folder often show one scene.
+        held_out = sixth_of(len(photographs))
+        plan = self.photo_plan(photographs[:-held_out], photographs[-held_out:], count)
+        kept = resume(root, request)
+        if kept:
+            reporter.note(f"{root}: {len(kept)} of {len(plan.jobs())} {self.pieces} are there already and are kept.")
+        with writing_to(root):
+            self._write(root, seed, plan, reporter, request=request, kept=kept, workers=None)
+
+    def _write(
+        self,
+        root: Path,
+        seed: int,
+        plan: Plan,
+        reporter: Reporter,
+        *,
+        request: Mapping[str, Any] | None = None,
+        kept: Mapping[str, Piece] | None = None,
+        workers: int | None = 1,
+    ) -> None:
+        jobs = plan.jobs()
+        with reporter.progress(f"writing {self.name}", len(jobs)) as advance:
+            pieces = build_pieces(root, jobs, plan.maker(seed), kept=kept, workers=workers, advance=advance)
+        photographs = [job.photograph for job in jobs]
+        marker = {
+            "name": self.name,
+            "version": self.version,
+            "seed": seed,
+            "sources": sources_of(pieces.values()),
+            "photographs": {p.name: {"licence": p.licence, "attribution": p.attribution} for p in photographs},
+            "camera": {**asdict(self.camera()), "black": BLACK, "white": WHITE, "cfa": "RGGB"},
+            **plan.entries(root, jobs, pieces),
+            **({"request": request} if request else {}),
+        }
+        finish(root, marker, jobs, pieces)
+
+
+def sixth_of(count: int) -> int:
+    """Return how many of so many photographs, or pieces made of them, are held out from training."""
+    return max(1, round(count / 6))
+
+
+def spread(photographs: Sequence[Photograph], count: int) -> tuple[Photograph, ...]:
+    """Return the photograph of each of ``count`` pieces, evenly; pieces of one photograph are neighbours."""
+    return tuple(photographs[index * len(photographs) // count] for index in range(count))
+
+
+def _check_seed(seed: int) -> None:
+    """Raise UserError for a seed that numpy does not take."""
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed {seed} is out of range; expected 0 to {2**32 - 1}.")
