@@ -116,18 +116,18 @@ class _Totals:
 def facts_of(plan: CheckPlan, root: Path, workers: int | None) -> Iterator[tuple[Unit, Facts, bool]]:
     """Yield each unit with its facts, in order: remembered ones, or measured in threads a few chunks ahead."""
     count = workers or default_workers()
-    waiting: deque[tuple[list[_Job], Future[list[Facts]]]] = deque()
     units = iter(plan.units)
     with closing(Memory(root, VERSION)) as memory, ThreadPoolExecutor(count, "zoo-bench") as pool:
+
+        def start(chunk: Sequence[Unit]) -> tuple[list[_Job], Future[list[Facts]]]:
+            jobs = [_Job(plan, unit, memory) for unit in chunk]
+            return jobs, pool.submit(lambda: [inspect_unit(job.files) for job in jobs if job.known is None])
+
+        started = map(start, iter(lambda: tuple(islice(units, _CHUNK)), ()))
+        waiting = deque(islice(started, 2 * count))
         try:
-            while True:
-                jobs = [_Job(plan, unit, memory) for unit in islice(units, _CHUNK)]
-                if jobs:
-                    waiting.append((jobs, pool.submit(_measure, plan, [job for job in jobs if job.known is None])))
-                if not waiting:
-                    return
-                if jobs and len(waiting) <= 2 * count:
-                    continue
+            while waiting:
+                waiting.extend(islice(started, 1))
                 done, future = waiting.popleft()
                 yield from _settle(done, future.result(), memory)
         finally:
@@ -146,10 +146,6 @@ class _Job:
         self.key += "".join(f" {rule.white:g}" for _, rule in self.files if rule is not None and rule.white is not None)
         self.state = memory.state([path for path, _ in self.files])
         self.known: Facts | None = memory.recall(self.key, self.state)
-
-
-def _measure(plan: CheckPlan, jobs: Sequence[_Job]) -> list[Facts]:
-    return [inspect_unit(job.files) for job in jobs]
 
 
 def _settle(jobs: Sequence[_Job], measured: Sequence[Facts], memory: Memory) -> Iterator[tuple[Unit, Facts, bool]]:

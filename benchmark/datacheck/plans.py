@@ -19,6 +19,7 @@ from benchmark.layout import Defect, DefectsError, check_standin, part_text
 from benchmark.standin.cache import MARKER, read_marker, rebuild_advice
 from benchmark.standin.sidd import BENCHMARK, VALIDATION_NOISY, VALIDATION_TARGET
 from benchmark.types import DatasetCard
+from benchmark.units import listed
 from zoo.errors import UserError, printable
 
 
@@ -107,38 +108,36 @@ def make_plan(card: DatasetCard, root: Path, *, partial: bool = False) -> CheckP
     """
     if card.name not in PLANS:
         raise UserError(f"data check: {card.name} has no check; expected one of {', '.join(PLANS)}.")
-    return PLANS[card.name](card, root, partial and read_marker(root) is None)
+    rules, find = PLANS[card.name]
+    plan, counts = rules(card, root)
+    find(plan, card, root, counts, partial and read_marker(root) is None)
+    return plan
 
 
 def rules_at(card: DatasetCard, root: Path) -> CheckPlan:
     """Return the plan of a dataset without looking for its files: rules, name, and a stand-in's digests."""
-    if card.name == zrr.NAME:
-        return _zrr_rules(root)[0]
-    if card.name == sidd.NAME:
-        return _sidd_rules(root)[0]
-    return _pairs_rules(card)
+    return PLANS[card.name][0](card, root)[0]
 
 
-def _zrr_rules(root: Path) -> tuple[CheckPlan, Mapping[str, int]]:
+def _zrr_rules(card: DatasetCard, root: Path) -> tuple[CheckPlan, Mapping[str, int]]:
     marker = read_marker(root)
     size = ZRR_PATCH if marker is None else None
-    rules = {"raw": _sized(RAW, size), "target": _sized(PHOTOGRAPH, size), "frame": RAW}
+    rules = {"raw": replace(RAW, size=size), "target": replace(PHOTOGRAPH, size=size), "frame": RAW}
     plan = CheckPlan(zrr.NAME, rules, cfa="RGGB", separate=(("train", "test"),))
     return plan, _counts(plan, root, marker, zrr.STANDIN_NAME, zrr.PUBLISHED_COUNTS)
 
 
-def _sidd_rules(root: Path) -> tuple[CheckPlan, Mapping[str, int]]:
+def _sidd_rules(card: DatasetCard, root: Path) -> tuple[CheckPlan, Mapping[str, int]]:
     plan = CheckPlan(sidd.NAME, {"input": SIDD_PICTURE, "target": SIDD_PICTURE, "blocks": None})
     return plan, _counts(plan, root, read_marker(root), sidd.STANDIN_NAME, {})
 
 
-def _pairs_rules(card: DatasetCard) -> CheckPlan:
+def _pairs_rules(card: DatasetCard, root: Path) -> tuple[CheckPlan, Mapping[str, int]]:
     rule = replace(PICTURE, white=card.white)
-    return CheckPlan(pairs.NAME, {"input": rule, "target": rule})
+    return CheckPlan(pairs.NAME, {"input": rule, "target": rule}), {}
 
 
-def _plan_zrr(card: DatasetCard, root: Path, partial: bool) -> CheckPlan:
-    plan, counts = _zrr_rules(root)
+def _find_zrr(plan: CheckPlan, card: DatasetCard, root: Path, counts: Mapping[str, int], partial: bool) -> None:
     units: list[Unit] = []
     for split, count in counts.items():
         found = {
@@ -156,21 +155,19 @@ def _plan_zrr(card: DatasetCard, root: Path, partial: bool) -> CheckPlan:
             Unit("frames", path.stem, (("frame", path),)) for path in _files(plan, frames) if path.suffix == ".png"
         ]
     plan.units = units
-    return plan
 
 
-def _plan_sidd(card: DatasetCard, root: Path, partial: bool) -> CheckPlan:
-    plan, counts = _sidd_rules(root)
+def _find_sidd(plan: CheckPlan, card: DatasetCard, root: Path, counts: Mapping[str, int], partial: bool) -> None:
     blocks = _plan_blocks(plan, root, counts, partial)
     try:
         sidd.find_scenes(sidd.NAME, root)
     except UserError as error:
         if not blocks or "pass one of" in str(error):
             plan.problems.append(Problem(str(root), "layout", str(error), ""))
-        return plan
+        return
     split = _opened(plan, root, lambda: sidd.SiddFolders(root, partial=partial))
     if split is None:
-        return plan
+        return
     plan.units = [*plan.units, *_loader_units(split)]
     # Under --partial what is not complete is left out by the loader.
     plan.problems += _problems_of(split.defects)
@@ -180,7 +177,6 @@ def _plan_sidd(card: DatasetCard, root: Path, partial: bool) -> CheckPlan:
             # A part of SIDD-Small opens without --partial, but the check asks for the option.
             there, whole = split.provenance["pairs"], split.provenance["published_pairs"]
             plan.problems.append(Problem(str(root), "count", f"{there} pairs; --partial takes them", str(whole)))
-    return plan
 
 
 def _plan_blocks(plan: CheckPlan, root: Path, counts: Mapping[str, int], partial: bool) -> list[Path]:
@@ -228,23 +224,20 @@ def _noiseless_blocks(path: Path, noisy: NDArray[np.uint8], target: NDArray[np.u
             yield Problem(str(path), "mismatch", what, "a noisy picture")
 
 
-def _plan_pairs(card: DatasetCard, root: Path, partial: bool) -> CheckPlan:
-    plan = _pairs_rules(card)
+def _find_pairs(plan: CheckPlan, card: DatasetCard, root: Path, counts: Mapping[str, int], partial: bool) -> None:
     split = _opened(plan, root, lambda: card.open(root, card.default_split))
     if split is not None:
         plan.units = _loader_units(split)
-    return plan
 
 
-PLANS: dict[str, Callable[[DatasetCard, Path, bool], CheckPlan]] = {
-    zrr.NAME: _plan_zrr,
-    sidd.NAME: _plan_sidd,
-    pairs.NAME: _plan_pairs,
+# By dataset: what returns a plan without units and the number of pairs by split, and what finds the units.
+Rules = Callable[[DatasetCard, Path], tuple[CheckPlan, Mapping[str, int]]]
+Find = Callable[[CheckPlan, DatasetCard, Path, Mapping[str, int], bool], None]
+PLANS: dict[str, tuple[Rules, Find]] = {
+    zrr.NAME: (_zrr_rules, _find_zrr),
+    sidd.NAME: (_sidd_rules, _find_sidd),
+    pairs.NAME: (_pairs_rules, _find_pairs),
 }
-
-
-def _sized(rule: FileRule, size: tuple[int, int] | None) -> FileRule:
-    return replace(rule, size=size)
 
 
 def _counts(
@@ -329,8 +322,9 @@ def _numbered(plan: CheckPlan, folder: Path, suffix: str, count: int, *, partial
         )
     if len(numbers) + others != count and not partial:
         missing = [f"{number}{suffix}" for number in range(count) if number not in numbers]
-        listed = ", ".join(missing[:_SHOWN]) + (f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else "")
-        what = f"{len(numbers) + others} files" + (f", without {listed}" if numbers and missing else "")
+        what = f"{len(numbers) + others} files" + (
+            f", without {listed(missing, _SHOWN)}" if numbers and missing else ""
+        )
         plan.problems.append(Problem(str(folder), "count", what, f"{count} files, 0{suffix} to {count - 1}{suffix}"))
     return numbers
 
