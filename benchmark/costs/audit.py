@@ -26,6 +26,7 @@ from torch.utils._pytree import tree_leaves
 
 from benchmark.counting.conventions import ptflops_2021
 from benchmark.counting.trace import Trace, incomplete_text, uncompiled
+from benchmark.units import listed
 from zoo.errors import in_one_line
 
 COUNTERS = ("thop", "ptflops", "ptflops-2021")
@@ -213,8 +214,8 @@ def _explain(tally: _Tally, record: Trace, evidence: _Evidence) -> Sequence[tupl
             differences[cause] += difference
             layers.setdefault(cause, []).append(name or "(no module)")
     # Layers that are missed are all named: a reader who doubts the count has to look at each of them.
-    listed = {cause: _listed(names, 100 if "missed" in cause else 8) for cause, names in layers.items()}
-    parts = [(f"{cause}: {listed[cause]}", difference) for cause, difference in differences.items()]
+    named = {cause: listed(names, 100 if "missed" in cause else 8) for cause, names in layers.items()}
+    parts = [(f"{cause}: {named[cause]}", difference) for cause, difference in differences.items()]
     if tally.functions:
         parts.append(("functions that it replaces (activations, pooling, resizing, sums, products)", tally.functions))
     rest = tally.total - record.macs - sum(difference for _, difference in parts)
@@ -269,7 +270,7 @@ def _explain_convention(record: Trace, evidence: _Evidence) -> Parts:
         for name in record.layer_ops
     )
     ratio = f", {(macs + excess) / macs:.3g} times too many" if macs and not functional else ""
-    where = f": {_listed(names)}" if names else ""
+    where = f": {listed(names, 8)}" if names else ""
     parts = [
         (f"transposed convolutions are counted on output pixels{ratio}{where}", excess),
         ("biases of convolutions are counted, one per output element", record.conv_bias_elements),
@@ -282,7 +283,3 @@ def _explain_convention(record: Trace, evidence: _Evidence) -> Parts:
 def _named(model: nn.Module) -> dict[str, nn.Module]:
     """Return modules by the names that traces give them."""
     return {name or type(model).__name__: module for name, module in model.named_modules()}
-
-
-def _listed(names: list[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

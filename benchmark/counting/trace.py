@@ -24,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from benchmark.counting.formulas import dense_parts, has_formula, macs_of, may_multiply, operator_name
+from benchmark.units import listed
 from zoo.errors import OutputError
 from zoo.outputs import check_output
 
@@ -216,8 +217,7 @@ class LayerNames:
 
 def incomplete_text(operators: Sequence[str]) -> str | None:
     """Return what a reader must know about a count without ``operators``; None where there are none."""
-    more = f" and {len(operators) - 4} more" if len(operators) > 4 else ""
-    return f"incomplete: without {', '.join(operators[:4])}{more} (no formula)" if operators else None
+    return f"incomplete: without {listed(operators, 4)} (no formula)" if operators else None
 
 
 def trace(model: nn.Module, planes: Tensor, forward: Callable[[Tensor], Any] | None = None) -> Trace:
