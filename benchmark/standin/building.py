@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import shutil
 import signal
@@ -228,12 +227,3 @@ def write_files(root: Path, files: Mapping[str, bytes]) -> dict[str, dict[str, A
         with replacing(target) as partial:
             partial.write_bytes(content)
     return {path: {"sha256": sha256(content).hexdigest(), "size": len(content)} for path, content in files.items()}
-
-
-def is_finished(root: Path, request: Mapping[str, Any]) -> bool:
-    """Return whether ``root`` holds the finished stand-in of ``request`` with all its files."""
-    try:
-        marker = json.loads((root / cache.MARKER).read_text(encoding="utf-8"))
-        return marker.get("request") == dict(request) and cache.files_are_whole(root, marker["files"])
-    except (OSError, ValueError, KeyError, AttributeError):
-        return False

@@ -46,14 +46,14 @@ def rebuild_advice(folder: Path) -> str:
     return f"Remove {folder} and write the stand-in again."
 
 
-def is_complete(folder: Path, *, name: str, version: int) -> bool:
-    """Return whether the folder is this stand-in, with every file that its marker lists at its size.
+def is_complete(folder: Path, **wanted: object) -> bool:
+    """Return whether the folder's marker has the entries ``wanted``, and every file that it lists is there at its size.
 
     Sizes, not digests: this runs before every use. Content is checked when a sample is read.
     """
     try:
         marker = read_marker(folder)
-        if marker is None or (marker["name"], marker["version"]) != (name, version):
+        if marker is None or any(marker[key] != value for key, value in wanted.items()):
             return False
         return files_are_whole(folder, marker["files"])
     except (UserError, OSError, KeyError, TypeError, AttributeError):

@@ -15,7 +15,6 @@ from benchmark.standin.building import (
     Piece,
     build_pieces,
     finish,
-    is_finished,
     new_folder,
     resume,
     sources_of,
@@ -92,7 +91,7 @@ class StandIn:
         digest = sha256(names.encode()).hexdigest()[:16]
         # What must agree for an interrupted stand-in to be continued.
         request = {"name": self.name, "version": self.version, "seed": seed, "count": count, "photographs": digest}
-        if is_finished(root, request):
+        if cache.is_complete(root, request=request):
             reporter.note(f"{root} holds this stand-in already; nothing to do.")
             return
         # A stretch and not every sixth: neighbours in a folder often show one scene.
