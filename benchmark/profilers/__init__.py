@@ -1,4 +1,4 @@
-"""One file per cost; the registry imports them when it is first used."""
+"""Costs, those that are counted in one file; the registry imports the files when it is first used."""
 
 from __future__ import annotations
 
