@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -11,6 +12,7 @@ from benchmark.metrics import register_metric
 
 _GAUSSIAN = gaussian_window(11, 1.5)
 _UNIFORM = np.full(7, 1 / 7)
+_replicated = partial(filter_replicated, window=_GAUSSIAN)
 
 
 @register_metric(
@@ -64,7 +66,7 @@ def ssim_uniform(output: np.ndarray, target: np.ndarray) -> float:
 def ssim_volume(output: np.ndarray, target: np.ndarray) -> float:
     """Return the mean SSIM of RGB images (H, W, 3) as volumes, at least 11 pixels a side."""
     output, target = check_pair(output, target, smallest_side=len(_GAUSSIAN))
-    return _mean_ssim_replicated(output, target)
+    return _ssim(output, target, _replicated)
 
 
 @register_metric(
@@ -78,19 +80,18 @@ def ssim_volume(output: np.ndarray, target: np.ndarray) -> float:
 def ssim_gray(output: np.ndarray, target: np.ndarray) -> float:
     """Return the mean SSIM of the rounded luma of RGB images (H, W, 3), at least 11 pixels a side."""
     output, target = check_pair(output, target, smallest_side=len(_GAUSSIAN))
-    return _mean_ssim_replicated(to_gray(output), to_gray(target))
+    return _ssim(to_gray(output), to_gray(target), _replicated)
 
 
 def _ssim_per_channel(output: np.ndarray, target: np.ndarray, window: np.ndarray, *, bessel: float = 1.0) -> float:
     output, target = check_pair(output, target, smallest_side=len(window))
     local_mean = partial(filter_valid, window=window)
-    channels = []
-    for channel in range(3):  # one plane at a time: a third of the memory
-        luminance, contrast = ssim_terms(output[..., channel], target[..., channel], local_mean, bessel=bessel)
-        channels.append(np.mean(luminance * contrast))
-    return float(np.mean(channels))
+    # One plane at a time: a third of the memory.
+    return float(np.mean([_ssim(output[..., c], target[..., c], local_mean, bessel=bessel) for c in range(3)]))
 
 
-def _mean_ssim_replicated(output: np.ndarray, target: np.ndarray) -> float:
-    luminance, contrast = ssim_terms(output, target, partial(filter_replicated, window=_GAUSSIAN))
+def _ssim(
+    output: np.ndarray, target: np.ndarray, local_mean: Callable[[np.ndarray], np.ndarray], *, bessel: float = 1.0
+) -> float:
+    luminance, contrast = ssim_terms(output, target, local_mean, bessel=bessel)
     return float(np.mean(luminance * contrast))
