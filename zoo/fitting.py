@@ -63,7 +63,7 @@ def check_fits(model: nn.Module, state: Mapping[str, Tensor], *, name: str, sour
             f" {_type_name(own[wrong[0]].dtype)} ({len(wrong)} in all). Save them as that type; multiply"
             " quantised ones by their scales first."
         )
-    if bad := _unusable(model, fitted.state):
+    if bad := [key for key, value in judged(model, fitted.state) if not bool(torch.isfinite(value).all())]:
         raise UserError(
             f"{name}: {source} has {_first('tensor(s) with NaN or infinite values', bad)}; expected finite ones."
             " Take a checkpoint from before the training diverged."
@@ -102,11 +102,6 @@ def judged(model: nn.Module, state: Mapping[str, Tensor]) -> Iterator[tuple[str,
     fixed = {name for name, _ in model.named_buffers(remove_duplicate=False) if not name.endswith(_STATISTICS)}
     for key, value in state.items():
         yield key, value[~torch.isinf(value)] if key in fixed else value
-
-
-def _unusable(model: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
-    """Return the keys whose values no network can use: NaN, and infinities where they must be finite."""
-    return [key for key, value in judged(model, state) if not bool(torch.isfinite(value).all())]
 
 
 def _with_tied_names(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -132,14 +132,12 @@ def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         _check_header(file)
         # The reader takes only names in UTF-8; it takes any file by its descriptor.
-        with file.open("rb") as stream, safe_open(_readable(file, stream), framework="pt") as handle:
-            return {key: handle.get_tensor(key) for key in handle.keys()}, dict(handle.metadata() or {})  # noqa: SIM118
+        with file.open("rb") as stream:
+            place = str(file) if printable(file) == str(file) else f"/dev/fd/{stream.fileno()}"
+            with safe_open(place, framework="pt") as handle:
+                return {key: handle.get_tensor(key) for key in handle.keys()}, dict(handle.metadata() or {})  # noqa: SIM118
     except _FILE_ERRORS as error:
         raise UserError(f"weights: {file} is not a complete safetensors file ({reason_of(error)}).") from None
-
-
-def _readable(file: Path, stream: IO[bytes]) -> str:
-    return str(file) if printable(file) == str(file) else f"/dev/fd/{stream.fileno()}"
 
 
 def _check_header(file: Path) -> None:

@@ -54,7 +54,7 @@ def predicted_of(traced: Trace, network: nn.Module) -> Predicted:
         moved_bytes=traced.moved_bytes,
         peak_activation_bytes=traced.peak_activation_bytes,
         peak_workspace_bytes=traced.peak_workspace_bytes,
-        weight_bytes=sum(p.numel() * p.element_size() for p in network.parameters()),
+        weight_bytes=sum(p.nbytes for p in network.parameters()),
         complete=not traced.missing_ops,
     )
 

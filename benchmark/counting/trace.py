@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -147,14 +148,16 @@ class _Tracer(TorchDispatchMode):
             if may_multiply(func):
                 self.missing.setdefault(layer, set()).add(name)
         if macs is not None and name == "aten.convolution":
-            out_bytes = _bytes(output)
+            out_bytes = output.nbytes
             self.conv_output_bytes += out_bytes
             weight, bias = args[1:3]
             held = self.live_bytes + out_bytes + _workspace_bytes(args[0], output, transposed=args[6], groups=args[8])
             self.peak_workspace = max(self.peak_workspace, held)
             self.conv_bias_elements += 0 if bias is None else output.numel()
             self.excess_macs += weight.numel() * (output.numel() // output.shape[1]) - macs
-            self.peak_conv = max(self.peak_conv, (_bytes(args[0]) + _bytes(args[1]) + out_bytes, layer), key=_first)
+            self.peak_conv = max(
+                self.peak_conv, (args[0].nbytes + args[1].nbytes + out_bytes, layer), key=itemgetter(0)
+            )
 
     def watch(self, tensors: Iterable[Tensor]) -> None:
         """Count the storages of ``tensors`` as live until they are freed."""
@@ -165,7 +168,7 @@ class _Tracer(TorchDispatchMode):
                 self._known.add(pointer)
                 self.live_bytes += size
                 weakref.finalize(storage, self._free, pointer, size)
-        self.peak = max(self.peak, (self.live_bytes, self.layers.current), key=_first)
+        self.peak = max(self.peak, (self.live_bytes, self.layers.current), key=itemgetter(0))
 
     def _free(self, pointer: int, size: int) -> None:
         self._known.discard(pointer)
@@ -288,10 +291,6 @@ def _tensors(value: Any) -> list[Tensor]:
     return [part for leaf in tree_leaves(value) if isinstance(leaf, Tensor) for part in dense_parts(leaf)]
 
 
-def _bytes(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
-
-
 def _workspace_bytes(planes: Tensor, output: Tensor, *, transposed: bool, groups: int) -> int:
     """Estimate what oneDNN holds beside the tensors of a convolution in the plain memory format.
 
@@ -303,18 +302,14 @@ def _workspace_bytes(planes: Tensor, output: Tensor, *, transposed: bool, groups
     source, target = _blocked_bytes(planes, fewest), _blocked_bytes(output, fewest)
     if transposed:
         return 2 * target
-    return max(source + target - _bytes(output), target)
+    return max(source + target - output.nbytes, target)
 
 
 def _blocked_bytes(tensor: Tensor, fewest: int) -> int:
     channels = tensor.shape[1]
-    return _bytes(tensor) // max(channels, 1) * -(-channels // 16) * 16 if channels > fewest else 0
+    return tensor.nbytes // max(channels, 1) * -(-channels // 16) * 16 if channels > fewest else 0
 
 
 def _touched_bytes(tensor: Tensor) -> int:
     # An expanded tensor has more elements than memory behind it.
-    return min(_bytes(tensor), tensor.untyped_storage().nbytes())
-
-
-def _first(item: tuple[int, str]) -> int:
-    return item[0]
+    return min(tensor.nbytes, tensor.untyped_storage().nbytes())

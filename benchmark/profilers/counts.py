@@ -22,9 +22,7 @@ def measure_params(model: nn.Module, trace: Trace) -> dict[str, Measurement]:
     params = list(model.parameters())
     return {
         "params": count(sum(p.numel() for p in params), "", "number of parameters, shared ones once, without buffers"),
-        "weight_bytes": count(
-            sum(p.numel() * p.element_size() for p in params), "B", "bytes of the parameters in their own precision"
-        ),
+        "weight_bytes": count(sum(p.nbytes for p in params), "B", "bytes of the parameters in their own precision"),
     }
 
 
