@@ -221,25 +221,45 @@ class Last(nn.Module):
         return torch.sigmoid(self.final(self.se(t)))
 
 
+def _dense_blocks(count: int, channels: int) -> list[nn.Module]:
+    return [ResidualDenseBlock(channels) for _ in range(count)]
+
+
+def _join(x: Tensor, skip: tuple[Tensor, Tensor], up: Up, shortcut: Shortcut) -> Tensor:
+    """Climb one level of the decoder: the upsampled x plus the shortcut."""
+    encoded, bands = skip
+    return up(x, bands) + shortcut(encoded)
+
+
 class AWNet(nn.Module):
     """Packed RAW (N, 4, H, W) to RGB (N, 3, 2H, 2W) in (0, 1); H and W multiples of 16."""
 
     def __init__(self, blocks: tuple[int, ...]) -> None:
         super().__init__()
-        # Channels of levels 1 to 5, from the finest one; levels 1 to 4 have a decoder too.
-        channels = {level: 32 << level for level in range(1, 6)}
         self.conv1 = nn.Conv2d(4, 64, 3, padding=1)
-        for level, c in channels.items():
-            dense = [ResidualDenseBlock(c) for _ in range(blocks[level - 1])]
-            self.add_module(f"layer{level}", nn.Sequential(*dense, *([Down(c)] if level < 5 else [])))
-        for level in (4, 3, 2, 1):
-            self.add_module(f"layer{level}_up", Up(4 * channels[level]))
-        for level in (1, 2, 3, 4):
-            self.add_module(f"sc_x{level}", Shortcut(channels[level]))
-        for level in (5, 4, 3, 2, 1):
-            self.add_module(f"scale_{level}", nn.Conv2d(channels[level], 3, 3, padding=1))
-        for level, c in channels.items():
-            self.add_module(f"se{level}", ChannelAttention(c))
+        self.layer1 = nn.Sequential(*_dense_blocks(blocks[0], 64), Down(64))
+        self.layer2 = nn.Sequential(*_dense_blocks(blocks[1], 128), Down(128))
+        self.layer3 = nn.Sequential(*_dense_blocks(blocks[2], 256), Down(256))
+        self.layer4 = nn.Sequential(*_dense_blocks(blocks[3], 512), Down(512))
+        self.layer5 = nn.Sequential(*_dense_blocks(blocks[4], 1024))
+        self.layer4_up = Up(2048)
+        self.layer3_up = Up(1024)
+        self.layer2_up = Up(512)
+        self.layer1_up = Up(256)
+        self.sc_x1 = Shortcut(64)
+        self.sc_x2 = Shortcut(128)
+        self.sc_x3 = Shortcut(256)
+        self.sc_x4 = Shortcut(512)
+        self.scale_5 = nn.Conv2d(1024, 3, 3, padding=1)
+        self.scale_4 = nn.Conv2d(512, 3, 3, padding=1)
+        self.scale_3 = nn.Conv2d(256, 3, 3, padding=1)
+        self.scale_2 = nn.Conv2d(128, 3, 3, padding=1)
+        self.scale_1 = nn.Conv2d(64, 3, 3, padding=1)
+        self.se1 = ChannelAttention(64)
+        self.se2 = ChannelAttention(128)
+        self.se3 = ChannelAttention(256)
+        self.se4 = ChannelAttention(512)
+        self.se5 = ChannelAttention(1024)
         self.last = Last()
 
     def _encode(self, x: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
@@ -247,38 +267,43 @@ class AWNet(nn.Module):
         height, width = x.shape[-2:]
         if height % 16 or width % 16 or min(height, width) < 16:
             raise ValueError(f"AWNet takes planes with multiples of 16, at least 16; got {height}x{width}")
-        x, skips = self.conv1(x), []
-        for level in (1, 2, 3, 4):
-            coarser, bands = self.get_submodule(f"layer{level}")(self.get_submodule(f"se{level}")(x))
-            skips.append((x, bands))
-            x = coarser
-        return self.get_submodule("layer5")(self.get_submodule("se5")(x)), skips
-
-    def _climb(self, level: int, x: Tensor, skip: tuple[Tensor, Tensor]) -> Tensor:
-        """Climb one level of the decoder: the upsampled x plus the shortcut."""
-        encoded, bands = skip
-        return self.get_submodule(f"layer{level}_up")(x, bands) + self.get_submodule(f"sc_x{level}")(encoded)
+        x1 = self.conv1(x)
+        x2, w1 = self.layer1(self.se1(x1))
+        x3, w2 = self.layer2(self.se2(x2))
+        x4, w3 = self.layer3(self.se3(x3))
+        x5, w4 = self.layer4(self.se4(x4))
+        latent = self.layer5(self.se5(x5))
+        return latent, [(x1, w1), (x2, w2), (x3, w3), (x4, w4)]
 
     def forward(self, x: Tensor) -> Tensor:
         """Map packed RAW (N, 4, H, W) to RGB (N, 3, 2H, 2W); H and W multiples of 16.
 
         Raises ValueError for other sizes.
         """
-        x, skips = self._encode(x)
-        for level in (4, 3, 2, 1):
-            # Skips are popped, so that each is freed once it is used.
-            x = self._climb(level, x, skips.pop())
-        return self.last(x)
+        t, skips = self._encode(x)
+        # Skips are popped, so that each is freed once it is used.
+        t = _join(t, skips.pop(), self.layer4_up, self.sc_x4)
+        t = _join(t, skips.pop(), self.layer3_up, self.sc_x3)
+        t = _join(t, skips.pop(), self.layer2_up, self.sc_x2)
+        t = _join(t, skips.pop(), self.layer1_up, self.sc_x1)
+        return self.last(t)
 
     def all_outputs(self, x: Tensor) -> AWNetOutputs:
         """Return the image with the side outputs of the multi-scale loss and the latent; x as in ``forward``."""
         latent, skips = self._encode(x)
-        features = {5: latent}
-        for level in (4, 3, 2, 1):
-            features[level] = self._climb(level, features[level + 1], skips.pop())
-        out = self.last(features[1])
-        scales = (torch.sigmoid(self.get_submodule(f"scale_{level}")(features[level])) for level in range(1, 6))
-        return AWNetOutputs._make((out, *scales, latent))
+        u4 = _join(latent, skips.pop(), self.layer4_up, self.sc_x4)
+        u3 = _join(u4, skips.pop(), self.layer3_up, self.sc_x3)
+        u2 = _join(u3, skips.pop(), self.layer2_up, self.sc_x2)
+        u1 = _join(u2, skips.pop(), self.layer1_up, self.sc_x1)
+        return AWNetOutputs(
+            out=self.last(u1),
+            scale1=torch.sigmoid(self.scale_1(u1)),
+            scale2=torch.sigmoid(self.scale_2(u2)),
+            scale3=torch.sigmoid(self.scale_3(u3)),
+            scale4=torch.sigmoid(self.scale_4(u4)),
+            scale5=torch.sigmoid(self.scale_5(latent)),
+            latent=latent,
+        )
 
 
 @register_model(

@@ -29,7 +29,7 @@ def _double(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
-class Embedding(nn.Sequential):
+class PoolingEmbedding(nn.Sequential):
     """3x3 convolutions, each with GELU and 2x2 max-pooling: (N, 4, H, W) to (N, width 2^(depth-1), ...)."""
 
     def __init__(self, width: int, depth: int) -> None:
@@ -48,11 +48,11 @@ class HyperUNet(nn.Module):
     def __init__(self, width: int, embedding_width: int, hidden: int) -> None:
         super().__init__()
         # One embedding per resolution of the forward network, so that filters see matching detail.
-        self.embed0 = Embedding(embedding_width, depth=4)
-        self.embed1 = Embedding(embedding_width, depth=3)
-        self.embed2 = Embedding(embedding_width, depth=2)
+        self.embed0 = PoolingEmbedding(embedding_width, depth=4)
+        self.embed1 = PoolingEmbedding(embedding_width, depth=3)
+        self.embed2 = PoolingEmbedding(embedding_width, depth=2)
 
-        def hyper(c_in: int, c_out: int, embed: Embedding) -> HyperConv2d:
+        def hyper(c_in: int, c_out: int, embed: PoolingEmbedding) -> HyperConv2d:
             return HyperConv2d(c_in, c_out, embedding_channels=embed.out_channels, hidden=hidden)
 
         self.enc0a = hyper(4, width, self.embed0)
