@@ -15,11 +15,6 @@ _UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 
 _UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
-def parse_limit(ctx: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
-    """Return what ``--memory-limit`` says, in bytes."""
-    return None if text is None else parse_bytes(text)
-
-
 def parse_tile(ctx: click.Context, parameter: click.Parameter, text: str | None) -> str | tuple[int, int] | None:
     """Return what ``--tile`` says: "auto", "off" or (height, width)."""
     if text is None or text in ("auto", "off"):
@@ -52,7 +47,7 @@ backend_option = click.option(
 )
 memory_limit_option = click.option(
     "--memory-limit",
-    callback=parse_limit,
+    callback=lambda ctx, parameter, text: text and parse_bytes(text),
     metavar="SIZE",
     help="Most resident memory that a process may take: 4GiB, 512MiB or a number of bytes.",
 )

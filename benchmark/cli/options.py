@@ -20,20 +20,15 @@ def mapping_option(
     """Return the repeatable option ``flag``, which the command gets as a mapping of texts called ``name``."""
 
     def parse(ctx: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> dict[str, str]:
-        return key_values(flag, texts, expected or metavar)
+        pairs = {}
+        for text in texts:
+            key, sign, value = text.partition("=")
+            if not sign or not key:
+                raise UserError(f"{flag} {shortened(text)}: expected {expected or metavar}.")
+            pairs[key] = value
+        return pairs
 
     return click.option(flag, name, multiple=True, metavar=metavar, callback=parse, help=help)
-
-
-def key_values(flag: str, values: Sequence[str], expected: str) -> dict[str, str]:
-    """Return ``KEY=VALUE`` texts as a mapping; raises UserError naming the flag."""
-    pairs = {}
-    for text in values:
-        key, sign, value = text.partition("=")
-        if not sign or not key:
-            raise UserError(f"{flag} {shortened(text)}: expected {expected}.")
-        pairs[key] = value
-    return pairs
 
 
 def parse_size(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
