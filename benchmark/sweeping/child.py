@@ -28,7 +28,7 @@ from benchmark.training.preparing import process_settings
 from benchmark.training.recipe import Recipe
 from benchmark.training.run import Run, begin_run
 from benchmark.types import Dataset, DatasetCard, Measurement
-from zoo.errors import UserError
+from zoo.errors import UserError, words_of
 
 # The first step loads code and allocates.
 _WARMUP_STEPS, _TIMED_STEPS = 1, 3
@@ -138,17 +138,15 @@ def time_steps(request: Probes, emit: Emit) -> None:
     for name, values in request.recipes.items():
         recipe = Recipe.model_validate(values)
         try:
-            with process_settings(recipe), tempfile.TemporaryDirectory() as folder:
-                emit(_time_recipe(name, recipe, Path(folder)))
+            with (
+                process_settings(recipe),
+                tempfile.TemporaryDirectory() as folder,
+                closing(begin_run(recipe, "timing", Path(folder), resume=False)) as run,
+            ):
+                emit(_time_steps(name, run))
         except Exception as error:
             # Whatever a point raises here, it raises again in its own turn and becomes its record.
-            text = " ".join(str(error).split())[:300]
-            emit(StepsFailed(name=name, error=text, type=type(error).__name__))
-
-
-def _time_recipe(name: str, recipe: Recipe, folder: Path) -> StepsTimed:
-    with closing(begin_run(recipe, "timing", folder, resume=False)) as run:
-        return _time_steps(name, run)
+            emit(StepsFailed(name=name, error=words_of(error), type=type(error).__name__))
 
 
 def _time_steps(name: str, run: Run) -> StepsTimed:
@@ -165,18 +163,16 @@ def _time_steps(name: str, run: Run) -> StepsTimed:
     validation, settings = run.data.validator, recipe.validation
     protocol = run.data.card.protocol
     begin = time.perf_counter()
-    evaluate_images(
-        run.module, validation.spec, validation.dataset, 1, protocol=protocol, metrics=list(protocol.metrics)
-    )
+    metrics = list(protocol.metrics)
+    evaluate_images(run.module, validation.spec, validation.dataset, 1, protocol=protocol, metrics=metrics)
     image = time.perf_counter() - begin
     rounds = -(-run.total_steps // (settings.every or recipe.checkpoint_every))
-    held_out = min(settings.limit or len(validation.dataset.ids), len(validation.dataset.ids))
     return StepsTimed(
         name=name,
         step_seconds=statistics.median(seconds[_WARMUP_STEPS:]),
         timed_seconds=sum(seconds),
         image_seconds=image,
         steps=run.total_steps,
-        validation_images=rounds * held_out,
+        validation_images=rounds * validation.count,
         peak_bytes=machine.peak_resident_bytes(),
     )

@@ -19,7 +19,7 @@ from benchmark.record import Record
 from benchmark.reporting import Note
 from benchmark.sweeping.child import train_point
 from benchmark.sweeping.messages import Task
-from zoo.errors import UserError
+from zoo.errors import UserError, words_of
 from zoo.plugins import loaded_files
 
 Listen = Callable[[Task, str], None]
@@ -112,7 +112,7 @@ class RayExecutor:
                 _check_reachable(address)
             self.ray.init(address=address, **settings)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            reason = " ".join(str(error).split())[:160]
+            reason = words_of(error, 160)
             where = "--engine ray" if address is None else f"--address {address}"
             raise UserError(
                 f"{where}: no Ray cluster answers ({reason}); start one with `ray start --head`, or use --engine local."
@@ -141,7 +141,7 @@ class RayExecutor:
         try:
             outcome: Outcome = self.ray.get(reference)
         except self.ray.exceptions.RayError as error:
-            return Outcome("error", error=f"Ray lost it: {' '.join(str(error).split())[:200]}")
+            return Outcome("error", error=f"Ray lost it: {words_of(error, 200)}")
         return outcome
 
 

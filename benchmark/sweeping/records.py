@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmark.conditions import Conditions
@@ -17,7 +16,7 @@ from benchmark.sweeping.child import digests_of
 from benchmark.sweeping.messages import Task, Trained
 from benchmark.sweeping.points import SCORING, Point, Splits
 from benchmark.sweeping.settings import SweepPlan
-from benchmark.types import Dataset, Environment, Result, RunSpec
+from benchmark.types import Environment, Result, RunSpec
 
 POINTS = "points"
 
@@ -43,13 +42,14 @@ def task_of(plan: SweepPlan, point: Point, key: str, splits: Splits, out: Path) 
 def result_of(plan: SweepPlan, point: Point, task: Task, splits: Splits, costs: Costs, outcome: Outcome) -> Result:
     """Return the record of a point, however it ended; its options say family and seed beside those of the network."""
     done: Trained | None = outcome.value
+    train = splits.train
+    part = f", {train.provenance['part']} images" if train.provenance.get("part") else ""
     here = describe_environment().model_copy(update={"threads": plan.sweep.threads})
     environment = done.environment if done else here
-    own = {"family": point.family.name, "seed": point.seed}
     return Result.of(
         _spec_of(point, task, splits, done, environment),
         key=task.key,
-        options={**jsonable_options(point.options), **own},
+        options={**jsonable_options(point.options), "family": point.family.name, "seed": point.seed},
         n=done.n if done else 0,
         evidence="trained" if done else "untrained",
         status=outcome.status,
@@ -58,17 +58,12 @@ def result_of(plan: SweepPlan, point: Point, task: Task, splits: Splits, costs: 
         measurements=costs.measurements | (done.measurements if done else {}),
         per_image=done.per_image if done else None,
         phases=done.phases if done else {},
-        notes=[f"sweep {plan.name}, recipe {plan.recipe_name}", _trained_on(splits.train)],
+        notes=[f"sweep {plan.name}, recipe {plan.recipe_name}", f"trained on {train.name} {train.split}{part}"],
         weights={**done.weights, "recipe": plan.recipe_name} if done else None,
         protocol=splits.card.protocol.record(),
         environment=environment,
         data=splits.test.provenance,
     )
-
-
-def _trained_on(train: Dataset) -> str:
-    part = train.provenance.get("part")
-    return f"trained on {train.name} {train.split}" + (f", {part} images" if part else "")
 
 
 def _spec_of(point: Point, task: Task, splits: Splits, done: Trained | None, environment: Environment) -> RunSpec:
@@ -90,8 +85,3 @@ def _spec_of(point: Point, task: Task, splits: Splits, done: Trained | None, env
         evaluate=True,
         scoring=SCORING,
     )
-
-
-def in_order(points: Sequence[Point], keys: Sequence[str], known: Mapping[str, Result]) -> list[tuple[Point, Result]]:
-    """Return the points that have a record, in the sweep's order, with it."""
-    return [(point, known[key]) for point, key in zip(points, keys) if key in known]

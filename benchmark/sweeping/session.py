@@ -26,7 +26,7 @@ from benchmark.sweeping.budget import (
 from benchmark.sweeping.executors import Executor, LocalExecutor, RayExecutor
 from benchmark.sweeping.messages import Task
 from benchmark.sweeping.points import ON_TRAIN, Point, Splits, expand, open_splits, point_key
-from benchmark.sweeping.records import in_order, result_of, task_of
+from benchmark.sweeping.records import result_of, task_of
 from benchmark.sweeping.settings import SweepPlan, load_sweep
 from benchmark.sweeping.summary import DATA_FILES, ERROR_IDS, ERROR_LABELS, summarise, write_data
 from benchmark.types import Result
@@ -47,6 +47,10 @@ class _Session:
     costs: dict[tuple[str, str], Costs]
     reporter: Reporter
     done: dict[str, Result] = field(default_factory=dict)
+
+    def take(self, known: Mapping[str, Result]) -> None:
+        """Take the good records of earlier runs."""
+        self.done = {key: known[key] for key in self.keys if key in known and known[key].status == "ok"}
 
     @property
     def left(self) -> list[Point]:
@@ -84,13 +88,16 @@ def sweep(
     store = Store(folder)
     # Two sweeps in it would train the same points.
     with alone(folder / "sweep", f"-o: another sweep is running in {folder}; wait for it or name another folder."):
-        known = store.latest()
-        session.done = {key: known[key] for key in session.keys if key in known and known[key].status == "ok"}
+        session.take(store.latest())
         if session.left:
-            executor = _executor_of(session.plan, engine, address, workers)
+            threads = session.plan.sweep.threads
+            executor: Executor = LocalExecutor(workers or default_workers(threads), threads)
+            if engine == "ray":
+                executor = RayExecutor(address, workers, threads, session.plan.sweep.gpus)
             estimates = _announce(session, executor.workers)
             _run(session, executor, estimates, store, folder)
-        recorded = in_order(session.points, session.keys, store.latest())
+        known = store.latest()
+        recorded = [(point, known[key]) for point, key in zip(session.points, session.keys) if key in known]
         summary = summarise(session.plan, session.splits, recorded, session.shape)
         files = write_data(folder, summary)
         from benchmark.sweeping.figures import draw_figures
@@ -111,10 +118,8 @@ def budget(
     """Return what a sweep would take from where ``out`` stands, as ``--dry-run --json`` prints it; trains nothing."""
     session = _open(sweep, overrides, reporter or Reporter())
     folder = Path(out or Path("runs") / session.plan.name)
-    known = Store(folder).latest() if (folder / "results.jsonl").exists() else {}
-    session.done = {key: known[key] for key in session.keys if key in known and known[key].status == "ok"}
-    count = workers or default_workers(session.plan.sweep.threads)
-    return _budget(session, _estimates(session), count)
+    session.take(Store(folder).latest() if (folder / "results.jsonl").exists() else {})
+    return _estimated(session, workers or default_workers(session.plan.sweep.threads))[1]
 
 
 def default_workers(threads: int) -> int:
@@ -139,26 +144,15 @@ def _open(sweep: str | Path, overrides: Mapping[str, Any] | None, reporter: Repo
     return _Session(plan, points, keys, splits, count_members(points, splits), reporter)
 
 
-def _executor_of(plan: SweepPlan, engine: str, address: str | None, workers: int | None) -> Executor:
-    threads = plan.sweep.threads
-    if engine == "ray":
-        return RayExecutor(address, workers, threads, plan.sweep.gpus)
-    return LocalExecutor(workers or default_workers(threads), threads)
-
-
-def _estimates(session: _Session) -> list[Estimate]:
+def _estimated(session: _Session, workers: int) -> tuple[list[Estimate], dict[str, Any]]:
     session.reporter.note(f"sweep {session.plan.name}: timing a few steps of each family's smallest and largest point")
-    return estimate(session.left, session.costs, session.splits, threads=session.plan.sweep.threads)
-
-
-def _budget(session: _Session, estimates: Sequence[Estimate], workers: int) -> dict[str, Any]:
-    return budget_document(estimates, total=len(session.points), workers=workers, shape=session.shape)
+    estimates = estimate(session.left, session.costs, session.splits, threads=session.plan.sweep.threads)
+    return estimates, budget_document(estimates, total=len(session.points), workers=workers, shape=session.shape)
 
 
 def _announce(session: _Session, workers: int) -> list[Estimate]:
     """Say what the sweep will take, and warn where that is more memory than there is."""
-    estimates = _estimates(session)
-    document = _budget(session, estimates, workers)
+    estimates, document = _estimated(session, workers)
     for line in budget_lines(document):
         session.reporter.note(line)
     free = machine.available_memory()
