@@ -90,11 +90,12 @@ def settings_of(
         first = (unknown or problems)[0]
         where = ".".join(map(str, first["loc"]))
         named = next((key for key in given if where == key or where.startswith(f"{key}.")), None)
-        place = f"{source}: {shortened(where)}" if named is None else f"{flag} {shortened(named)}={_text(given[named])}"
+        place = source if named is None else f"{flag} {shortened(named)}={_text(given[named])}"
         if unknown:
             raise UserError(f"{place}: {_unknown(first['loc'], kind)}") from None
         problem = shortened(first["msg"].removeprefix("Value error, "), 300)
-        raise UserError(f"{place}: {problem}; found {shown(first['input'])}.") from None
+        at = f": {shortened(where)}" if named is None else ""
+        raise UserError(f"{place}{at}: {problem}; found {shown(first['input'])}.") from None
 
 
 def _text(value: Any) -> str:

@@ -44,6 +44,7 @@ DOORS = {
         "benchmark.leaderboard.published",
         "benchmark.regression.baseline",
         "benchmark.regression.thresholds",
+        "benchmark.training.checkpoints",
         "benchmark.training.recipe",
         "benchmark.sweeping.settings",
     },

@@ -17,7 +17,7 @@ from benchmark.sweeping.child import time_steps
 from benchmark.sweeping.messages import Probes, StepsFailed, StepsTimed
 from benchmark.sweeping.points import Point, Splits
 from benchmark.training.fitting import footprint
-from benchmark.training.objective import Objective
+from benchmark.training.losses import Objective
 from benchmark.types import Measurement
 from benchmark.units import GIB, shape_text
 from zoo.errors import UserError

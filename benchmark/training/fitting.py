@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from benchmark.host.machine import available_memory
 from benchmark.training.batches import Batch
-from benchmark.training.objective import Objective, total
+from benchmark.training.losses import Objective, total
 from benchmark.units import GIB, shape_text
 from zoo.errors import UserError
 

@@ -20,8 +20,7 @@ from benchmark.reporting import Reporter
 from benchmark.selection import jsonable_options
 from benchmark.training.batches import Batch, Cut, EpochPlan, SampleCache, make_batch
 from benchmark.training.fitting import check_batch_fits, footprint, free_bytes
-from benchmark.training.losses import PerceptualLoss, load_perceptual, vgg19_features
-from benchmark.training.objective import Objective
+from benchmark.training.losses import Objective, PerceptualLoss, load_perceptual, vgg19_features
 from benchmark.training.recipe import Recipe
 from benchmark.training.validating import Validator
 from benchmark.types import Dataset, DatasetCard
