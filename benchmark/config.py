@@ -55,15 +55,13 @@ def find_settings(file: str | Path, kind: str, verb: str) -> Path:
     raise UserError(f"{where}, and none shipped under that name{nearest(name, shipped)}")
 
 
-def read_settings(
-    path: str | Path, kind: type[Settings], overrides: Mapping[str, Any] | None = None, *, flag: str = "--set"
-) -> Settings:
+def read_settings(path: str | Path, kind: type[Settings], overrides: Mapping[str, Any] | None = None) -> Settings:
     """Read a YAML file as ``kind``; ``overrides`` by dotted key replace what the file says.
 
     Raises UserError naming the file and, for YAML errors, the line; for an unknown key the nearest valid one;
-    for a wrong value what was expected. A key of ``overrides`` is named with ``flag`` in place of the file.
+    for a wrong value what was expected. A key of ``overrides`` is named with ``--set`` in place of the file.
     """
-    return settings_of(read_yaml(path), kind, str(path), overrides, flag=flag)
+    return settings_of(read_yaml(path), kind, str(path), overrides)
 
 
 def settings_of(

@@ -52,14 +52,14 @@ def start() -> ConsoleReporter:
 @contextlib.contextmanager
 def _same_click() -> Iterator[None]:
     """Put back, behind the block, what it replaced of click: a status and what is printed depend on it."""
-    before: list[tuple[Any, dict[str, Any]]] = [(owner, dict(vars(owner))) for owner in (click, click.Context)]
+    owners: tuple[Any, ...] = (click, click.Context)
+    before = [(owner, name, value) for owner in owners for name, value in vars(owner).items()]
     try:
         yield
     finally:
-        for owner, names in before:
-            for name, value in names.items():
-                if vars(owner).get(name) is not value:
-                    setattr(owner, name, value)
+        for owner, name, value in before:
+            if vars(owner).get(name) is not value:
+                setattr(owner, name, value)
 
 
 def given_seed() -> int | None:

@@ -230,11 +230,11 @@ def _read_array(file: Path, spec: InputSpec) -> MappedArray:
     return source
 
 
-def read_input(file: Path, spec: InputSpec, levels: Levels, reporter: Reporter | None = None) -> Tensor:
+def read_input(file: Path, spec: InputSpec, levels: Levels) -> Tensor:
     """Return what the network receives for a file, before padding; raises UserError for one that does not fit."""
     if file.suffix == ".npy":
         return _read_array(file, spec).tensor.clone()
-    return _planes(file, read_picture("infer", file), spec, levels, reporter or Reporter())
+    return _planes(file, read_picture("infer", file), spec, levels, Reporter())
 
 
 def _planes(file: Path, picture: Picture, spec: InputSpec, levels: Levels, reporter: Reporter) -> Tensor:

@@ -99,11 +99,6 @@ def score_pair(
     return score_fast(*prepare_pair(first, second, protocol), metrics)
 
 
-def shift_of(output: Tensor, target: Tensor, protocol: EvaluationProtocol) -> Shift:
-    """Return the shift (dy, dx) in pixels by which an output lies below and right of its target."""
-    return find_shift(*prepare_pair(as_picture(output), as_picture(target), protocol))
-
-
 def evaluate_images(
     model: nn.Module,
     spec: InputSpec,
@@ -225,8 +220,9 @@ class _Steps:
         if output is None or isinstance(sample, UserError):
             return None
         scores = score_pair(output, sample.target, self.protocol, self.metrics, self.scoring)
-        aligned = any("aligned" in id for id in self.metrics)
-        return scores, shift_of(output, sample.target, self.protocol) if aligned else None
+        if not any("aligned" in id for id in self.metrics):
+            return scores, None
+        return scores, find_shift(*prepare_pair(as_picture(output), as_picture(sample.target), self.protocol))
 
 
 def mean_scores(

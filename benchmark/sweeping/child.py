@@ -43,9 +43,9 @@ def train_point(request: Task, emit: Emit) -> Trained:
     with process_settings(recipe):
         run = begin_run(recipe, request.name, Path(request.folder), resume=True, reporter=Relay(emit))
         with closing(run):
-            _check_data(request, run)
+            test = _test_data(request, run)
             fit(run)
-            return _measure(request, run)
+            return _measure(request, run, test)
 
 
 def digests_of(train: Dataset, test: Dataset, test_images: int) -> list[str]:
@@ -53,8 +53,8 @@ def digests_of(train: Dataset, test: Dataset, test_images: int) -> list[str]:
     return [train.digest(), test.digest(test_images)]
 
 
-def _check_data(work: Task, run: Run) -> None:
-    """Raise UserError if the images are not those that the sweep began with: some were added, for instance."""
+def _test_data(work: Task, run: Run) -> Dataset:
+    """Open the test split; raises UserError for other images than the sweep began with: some were added, maybe."""
     train = run.data.cache.dataset
     test = open_dataset(run.data.card, run.recipe.data_root, work.test_split, partial=run.recipe.partial)
     if digests_of(train, test, work.test_images) != work.data_digests:
@@ -62,14 +62,14 @@ def _check_data(work: Task, run: Run) -> None:
             f"{train.name}: the images are not those with which this sweep began. Wait until nothing is added or"
             " removed there and run it again."
         )
+    return test
 
 
-def _measure(work: Task, run: Run) -> Trained:
+def _measure(work: Task, run: Run, test: Dataset) -> Trained:
     entry = entry_of(run.recipe.model, Path(work.folder) / WEIGHTS, {})
     assert entry.checkpoint is not None
     model, spec, phases = entry.build(), entry.card.input_for(entry.options), Phases()
     phases.seconds["train"] = run.seconds
-    test = open_dataset(run.data.card, run.recipe.data_root, work.test_split, partial=run.recipe.partial)
     measurements: dict[str, Measurement] = {}
     for data, count, suffix in (
         (test, work.test_images, ""),
@@ -85,7 +85,8 @@ def _measure(work: Task, run: Run) -> Trained:
         found |= errors(scores, found, run.data.card)
         part = data.provenance.get("part")
         where = f"the first {count} {f'of {part} ' if part else ''}images of {data.name} {data.split}"
-        measurements |= {id + suffix: _located(measurement, where) for id, measurement in found.items()}
+        for id, one in found.items():
+            measurements[id + suffix] = one.model_copy(update={"definition": f"{one.definition}; {where}"})
     measurements |= _costs_of_training(run)
     return Trained(
         measurements=measurements,
@@ -116,10 +117,6 @@ def errors(scores: dict[str, Scores], means: dict[str, Measurement], card: Datas
         text = f"1 - {msssim}: {means[msssim].definition}"
         found["one_minus_msssim[perchannel]"] = Measurement(value=1.0 - value, definition=text, **common)
     return found
-
-
-def _located(measurement: Measurement, where: str) -> Measurement:
-    return measurement.model_copy(update={"definition": f"{measurement.definition}; {where}"})
 
 
 def _costs_of_training(run: Run) -> dict[str, Measurement]:
