@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 
 from benchmark.counting.trace import incomplete_text
@@ -11,64 +11,44 @@ from benchmark.metrics import METRICS
 from benchmark.profilers import PROFILERS
 from benchmark.training.recipe import recipe_rows
 from benchmark.units import GIB, shape_text
-from zoo.card import MODELS, InputSpec, ModelCard, get_card
+from zoo.card import MODELS, InputSpec, get_card
+
+# What is listed of each kind of card.
+_SHOWN: dict[str, tuple[Iterable[Any], tuple[str, ...]]] = {
+    "models": (MODELS, ("name", "task", "params", "summary", "paper")),
+    "datasets": (DATASETS, ("name", "task", "splits", "summary")),
+    "metrics": (METRICS, ("name", "unit", "higher_is_better", "version", "summary")),
+    "profilers": (PROFILERS, ("name", "kind", "summary")),
+}
 
 
 def catalogue(what: str) -> list[dict[str, Any]]:
     """Return one row per registered piece of a kind (models, datasets, metrics, profilers, recipes)."""
-    rows: dict[str, Callable[[], list[dict[str, Any]]]] = {
-        "models": lambda: [
-            {"name": c.name, "task": c.task, "params": c.params, "summary": c.summary, "paper": c.paper} for c in MODELS
-        ],
-        "datasets": lambda: [
-            {"name": c.name, "task": c.task, "splits": list(c.splits), "summary": c.summary} for c in DATASETS
-        ],
-        "metrics": lambda: [
-            {
-                "name": c.id,
-                "unit": c.unit,
-                "higher_is_better": c.higher_is_better,
-                "version": c.version,
-                "summary": c.definition,
-            }
-            for c in METRICS
-        ],
-        "profilers": lambda: [{"name": c.name, "kind": c.kind, "summary": c.summary} for c in PROFILERS],
-        "recipes": recipe_rows,
-    }
-    return rows[what]()
+    if what == "recipes":
+        return recipe_rows()
+    cards, keys = _SHOWN[what]
+    named = {"name": "id", "summary": "definition"} if what == "metrics" else {}
+    return [{key: getattr(card, named.get(key, key)) for key in keys} for card in cards]
 
 
 def card_document(name: str) -> dict[str, Any]:
     """Return a model's card as JSON-ready values."""
     card = get_card(name)
-    spec = card.input
+
+    def of(source: object, *keys: str) -> dict[str, Any]:
+        return {key: getattr(source, key) for key in keys}
+
+    convention = of(card.input, "layout", "channels", "planes", "divisor", "black_level", "input_range")
+    convention |= of(card.input, "output_range", "multiple", "min_size", "output_scale")
+    if card.input.layout != "bayer_packed":
+        convention |= dict.fromkeys(("planes", "divisor", "black_level"))
     return {
-        "name": card.name,
-        "summary": card.summary,
-        "task": card.task,
-        "params": card.params,
+        **of(card, "name", "summary", "task", "params"),
         "options": {o.name: {"type": _type_name(o.annotation), "default": o.default} for o in card.options.values()},
-        "input": {
-            "layout": spec.layout,
-            "channels": spec.channels,
-            "planes": [list(plane) for plane in spec.planes] if spec.layout == "bayer_packed" else None,
-            "divisor": spec.divisor if spec.layout == "bayer_packed" else None,
-            "black_level": spec.black_level if spec.layout == "bayer_packed" else None,
-            "input_range": list(spec.input_range),
-            "output_range": list(spec.output_range),
-            "multiple": spec.multiple,
-            "min_size": spec.min_size,
-            "output_scale": spec.output_scale,
-        },
-        "paper": card.paper,
-        "licence": card.licence,
-        "official_weights": card.official_weights,
-        "reconstruction": card.reconstruction,
-        "differences": list(card.differences),
-        "global_ops": list(card.global_ops),
+        "input": convention,
+        **of(card, "paper", "licence", "official_weights", "reconstruction", "differences", "global_ops"),
         "exact_under_tiling": not card.global_ops,
-        "unused_params": list(card.unused_params),
+        "unused_params": card.unused_params,
     }
 
 
@@ -79,6 +59,8 @@ def _type_name(annotation: Any) -> str:
 def card_text(name: str) -> str:
     """Return a model's card for people."""
     card = get_card(name)
+    operations = "; ".join(card.global_ops)
+    tiling = f"global operations: {operations}" if operations else "exact: no global operations"
     lines = [
         f"{card.name}: {card.summary}",
         f"  task          {card.task}",
@@ -90,7 +72,7 @@ def card_text(name: str) -> str:
         f"  weights       {card.official_weights or 'no official ones known'}",
         f"  layout        {'reconstruction' if card.reconstruction else 'as published'}",
         *(f"  differs       {line}" for line in card.differences),
-        f"  tiling        {_tiling(card)}",
+        f"  tiling        {tiling}",
         *(f"  unused        {line}" for line in card.unused_params),
     ]
     return "\n".join(lines)
@@ -111,10 +93,6 @@ def _input_lines(spec: InputSpec) -> list[str]:
         f"  output        (N, 3, {spec.output_scale:g}H, {spec.output_scale:g}W) in [{out_low:g}, {out_high:g}]",
         f"  sizes         multiples of {spec.multiple}, at least {spec.min_size} (padded by reflection, cropped back)",
     ]
-
-
-def _tiling(card: ModelCard) -> str:
-    return f"global operations: {'; '.join(card.global_ops)}" if card.global_ops else "exact: no global operations"
 
 
 def profile_text(document: dict[str, Any]) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from benchmark.record import Record
 from zoo.errors import UserError, nearest, shortened, shown
 from zoo.inputs import regular_file
 
@@ -22,15 +24,44 @@ _MAX_DEPTH, _MAX_VALUES = 40, 50_000
 _TAGS = ("null", "bool", "int", "float", "str", "seq", "map")
 
 
-def read_settings(
-    path: str | Path, kind: type[Settings], overrides: Mapping[str, Any] | None = None, *, flag: str = "--set"
-) -> Settings:
+class Strict(Record):
+    """Settings: without unknown keys and without numbers that are not finite."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+def shipped_files(kind: str) -> dict[str, Path]:
+    """Return the settings of a kind ("recipe", "sweep") that ship with the package, by name."""
+    # In an installed package, and in a checkout without links.
+    folders = (Path(__file__).parent / f"{kind}s", Path(__file__).parents[1] / "configs" / f"{kind}s")
+    folder = next((folder for folder in folders if folder.is_dir()), None)
+    return {file.stem: file for file in sorted(folder.glob("*.yaml"))} if folder else {}
+
+
+def find_settings(file: str | Path, kind: str, verb: str) -> Path:
+    """Return the file of a recipe or a sweep (``kind``): a path, or the name of one that ships.
+
+    Raises UserError, for the command ``verb``, with the nearest names.
+    """
+    path = Path(file)
+    if os.path.lexists(path):
+        return regular_file(path, f"a {kind}", verb)
+    shipped = shipped_files(kind)
+    name = path.name.removesuffix(".yaml")
+    if name in shipped and path.parent in (Path(), Path(f"configs/{kind}s")):
+        return shipped[name]
+    what = "file" if kind == verb else f"{kind} file"
+    where = f"{verb}: no {what} at {shortened(file, 400)}"
+    raise UserError(f"{where}, and none shipped under that name{nearest(name, shipped)}")
+
+
+def read_settings(path: str | Path, kind: type[Settings], overrides: Mapping[str, Any] | None = None) -> Settings:
     """Read a YAML file as ``kind``; ``overrides`` by dotted key replace what the file says.
 
     Raises UserError naming the file and, for YAML errors, the line; for an unknown key the nearest valid one;
-    for a wrong value what was expected. A key of ``overrides`` is named with ``flag`` in place of the file.
+    for a wrong value what was expected. A key of ``overrides`` is named with ``--set`` in place of the file.
     """
-    return settings_of(read_yaml(path), kind, str(path), overrides, flag=flag)
+    return settings_of(read_yaml(path), kind, str(path), overrides)
 
 
 def settings_of(
@@ -42,7 +73,6 @@ def settings_of(
     flag: str = "--set",
 ) -> Settings:
     """Return keys and values that come from ``source`` as ``kind``; overrides and errors as in ``read_settings``."""
-    _check_keys(values, kind, source)
     given = overrides or {}
     for key, value in given.items():
         place = f"{flag} {shortened(key)}={_text(value)}"
@@ -53,12 +83,17 @@ def settings_of(
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        problems = error.errors(include_url=False)
+        unknown = [one for one in problems if one["type"] in ("extra_forbidden", "invalid_key")]
+        first = (unknown or problems)[0]
         where = ".".join(map(str, first["loc"]))
         named = next((key for key in given if where == key or where.startswith(f"{key}.")), None)
-        place = f"{source}: {shortened(where)}" if named is None else f"{flag} {shortened(named)}={_text(given[named])}"
+        place = source if named is None else f"{flag} {shortened(named)}={_text(given[named])}"
+        if unknown:
+            raise UserError(f"{place}: {_unknown(first['loc'], kind)}") from None
         problem = shortened(first["msg"].removeprefix("Value error, "), 300)
-        raise UserError(f"{place}: {problem}; found {shown(first['input'])}.") from None
+        at = f": {shortened(where)}" if named is None else ""
+        raise UserError(f"{place}{at}: {problem}; found {shown(first['input'])}.") from None
 
 
 def _text(value: Any) -> str:
@@ -206,29 +241,16 @@ def _line_of(error: yaml.YAMLError, content: bytes) -> str:
     return f", line {text.count(chr(10), 0, position) + 1}" if position is not None else ""
 
 
-def _check_keys(values: Mapping[Any, Any], kind: type[BaseModel], source: str, prefix: str = "") -> None:
-    """Raise UserError for a key that ``kind``, or a model inside it, does not have."""
-    for key, value in values.items():
-        if key not in kind.model_fields:
-            raise UserError(
-                f"{source}: unknown key '{prefix}{shortened(key)}'{nearest(shortened(key), kind.model_fields)}"
-            )
-        inner = _model_in(kind.model_fields[key].annotation)
-        if inner is None:
-            continue
-        if _is_mapping(kind.model_fields[key].annotation) and isinstance(value, dict):
-            # Its keys are names that the user chose; its values are settings.
-            items = list(value.values())
-        else:
-            items = value if isinstance(value, list) else [value]
-        for item in items:
-            if isinstance(item, dict):
-                _check_keys(item, inner, source, f"{prefix}{key}.")
-
-
-def _is_mapping(annotation: Any) -> bool:
-    origin = get_origin(annotation)
-    return isinstance(origin, type) and issubclass(origin, Mapping)
+def _unknown(path: Sequence[int | str], kind: type[BaseModel]) -> str:
+    """Return in words that ``kind``, or a model inside it, has no key at ``path``, with the nearest ones."""
+    names = []
+    for part in path[:-1]:
+        # Others are places in a list, or names that the user chose.
+        if part in kind.model_fields and (inner := _model_in(kind.model_fields[str(part)].annotation)):
+            names.append(f"{part}.")
+            kind = inner
+    key = shortened(path[-1])
+    return f"unknown key '{''.join(names)}{key}'{nearest(key, kind.model_fields)}"
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

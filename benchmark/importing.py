@@ -42,8 +42,7 @@ def import_weights(
     }
     if take is not None:
         metadata["source_part"] = take
-    for name in ("recipe", "data_digest", "part", "source_part"):
-        if name in entry.checkpoint.metadata:
-            metadata[name] = entry.checkpoint.metadata[name]
+    kept, known = ("recipe", "data_digest", "part", "source_part"), entry.checkpoint.metadata
+    metadata |= {name: known[name] for name in kept if name in known}
     save_state(out, entry.checkpoint.state, metadata)
     return metadata

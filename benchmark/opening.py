@@ -70,22 +70,25 @@ def open_with_root(
     split = split or card.default_split
     if split not in card.splits:
         raise UserError(f"{card.name} has no split '{split}'; expected one of {', '.join(card.splits)}.")
-    root = find_root(card, data_root, reporter)
-    if root is not None:
-        dataset = _announced(open_split(card, root, split, skip_bad=skip_bad, partial=partial), reporter)
-        if partial:
-            note_partial(card, dataset.name, standin=bool(dataset.provenance.get("standin")), reporter=reporter)
-        return dataset, root
-    if card.standin is None:
+    found = find_root(card, data_root, reporter)
+    if found is not None:
+        root, dataset = found, open_split(card, found, split, skip_bad=skip_bad, partial=partial)
+    elif card.standin is None:
         raise UserError(f"{card.name}: no data; it has no embedded stand-in. Pass --data-root or set ZOO_BENCH_DATA.")
-    root = card.standin(reporter)
-    dataset = _announced(card.open(root, split), reporter)
+    else:
+        root = card.standin(reporter)
+        dataset = card.open(root, split)
+    _check_names(dataset)
+    for note in getattr(dataset, "notes", ()):
+        reporter.note(note)
     if partial:
-        note_partial(card, dataset.name, standin=True, reporter=reporter)
-    reporter.note(
-        f"{card.name}: no --data-root given; using the embedded stand-in {dataset.name}"
-        f" ({len(dataset.ids)} {split} images). Its scores say nothing about {card.name}."
-    )
+        is_standin = found is None or bool(dataset.provenance.get("standin"))
+        note_partial(card, dataset.name, standin=is_standin, reporter=reporter)
+    if found is None:
+        reporter.note(
+            f"{card.name}: no --data-root given; using the embedded stand-in {dataset.name}"
+            f" ({len(dataset.ids)} {split} images). Its scores say nothing about {card.name}."
+        )
     return dataset, root
 
 
@@ -113,20 +116,14 @@ def make_standin(
             card.write_standin(out, seed, reporter)
 
 
-def _announced(dataset: Dataset, reporter: Reporter) -> Dataset:
-    """Report the notes of a dataset, for example that it is not complete; return it.
-
-    Raises UserError for a name that records could not carry: it becomes that of a folder and of a page.
-    """
+def _check_names(dataset: Dataset) -> None:
+    """Raise UserError for a name that records could not carry: it becomes that of a folder and of a page."""
     for what, name in (("name", dataset.name), ("split", dataset.split)):
         if not is_file_name(name):
             raise UserError(
                 f"dataset {one_line(name)!r}: its {what} cannot name a file; expected letters, digits and signs such as"
                 " '-', '_' and brackets."
             )
-    for note in getattr(dataset, "notes", ()):
-        reporter.note(note)
-    return dataset
 
 
 def find_root(card: DatasetCard, data_root: str | Path | None, reporter: Reporter) -> Path | None:

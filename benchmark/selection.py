@@ -60,11 +60,9 @@ class Entry:
         """
         if self.checkpoint is None:
             return None
-        record = {"name": printable(self.checkpoint.path.name), "sha256": self.checkpoint.digest}
-        for key in ("recipe", "seed", "data_digest", "part", "source"):
-            if key in self.checkpoint.metadata:
-                record[key] = self.checkpoint.metadata[key]
-        return record
+        metadata, stated = self.checkpoint.metadata, ("recipe", "seed", "data_digest", "part", "source")
+        own = {"name": printable(self.checkpoint.path.name), "sha256": self.checkpoint.digest}
+        return own | {key: metadata[key] for key in stated if key in metadata}
 
     def tell_notes(self, reporter: Reporter) -> None:
         """Report how the weights were converted for the network, where they were."""
@@ -207,14 +205,11 @@ def _with_weights(
     state = official_state(card, checkpoint)
     # Before anything is measured, and without building the network twice.
     fitted = check_fits(meta_model(card, merged), state, name=card.name, source=weights)
-    return replace(checkpoint, state=fitted.state, notes=fitted.notes), merged, _evidence_of(checkpoint)
-
-
-def _evidence_of(checkpoint: Checkpoint) -> Evidence:
-    """Return the evidence of a file: official by its digest, trained by its metadata, else just a file."""
+    # Official by its digest, trained by its metadata, else only a file.
+    evidence: Evidence = "trained" if metadata.get("evidence") == "trained" else "weights-file"
     if is_official(checkpoint):
-        return "official-weights"
-    return "trained" if checkpoint.metadata.get("evidence") == "trained" else "weights-file"
+        evidence = "official-weights"
+    return replace(checkpoint, state=fitted.state, notes=fitted.notes), merged, evidence
 
 
 def jsonable_options(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from benchmark.host import machine
 from benchmark.training.batches import Batch
 from benchmark.training.fitting import footprint
 from benchmark.training.loop import train
-from benchmark.training.objective import Objective, total
+from benchmark.training.losses import Objective, total
 from benchmark.training.recipe import load_recipe
 from zoo.card import get_card
 from zoo.hyper import conv2d_per_sample

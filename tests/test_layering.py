@@ -45,6 +45,7 @@ DOORS = {
         "benchmark.leaderboard.row_costs",
         "benchmark.regression.baseline",
         "benchmark.regression.thresholds",
+        "benchmark.training.checkpoints",
         "benchmark.training.recipe",
         "benchmark.sweeping.settings",
     },

@@ -25,7 +25,7 @@ from benchmark.training import checkpoints, fitting, loop
 from benchmark.training.batches import Batch
 from benchmark.training.divergence import DivergedError, Watch
 from benchmark.training.loop import train
-from benchmark.training.objective import Objective
+from benchmark.training.losses import Objective
 from benchmark.training.optimizing import Clipper, follow_mean, learning_rate, settings_at
 from benchmark.training.preparing import process_settings
 from benchmark.training.recipe import Clip, Recipe, Validation

@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 
 import click
 
-from benchmark.cli.cache import cache_group
-from benchmark.cli.check import check_command
-from benchmark.cli.compare import compare_command
-from benchmark.cli.data import data_group
-from benchmark.cli.doctor import doctor_command
 from benchmark.cli.errors import OneLineErrors, fail_unforeseen
-from benchmark.cli.export import export_command
-from benchmark.cli.infer import infer_command
-from benchmark.cli.leaderboard import leaderboard_command
-from benchmark.cli.list import list_command
-from benchmark.cli.profile import profile_command
-from benchmark.cli.results import results_group
-from benchmark.cli.run import run_command
-from benchmark.cli.score import score_command
-from benchmark.cli.show import show_command
-from benchmark.cli.submit import submit_command
-from benchmark.cli.sweep import sweep_command
-from benchmark.cli.train import train_command
-from benchmark.cli.weights import weights_group
 from benchmark.units import MAX_SEED
 from zoo.surroundings import staying
 
+# The file of each verb has its name.
+VERBS = (
+    *("cache", "check", "compare", "data", "doctor", "export", "infer", "leaderboard", "list", "profile", "results"),
+    *("run", "score", "show", "submit", "sweep", "train", "weights"),
+)
 _at_exit = contextlib.ExitStack()
 
 
@@ -58,27 +46,8 @@ def cli(ctx: click.Context, plugins: tuple[str, ...], seed: int | None, verbose:
         click.echo(ctx.get_help())
 
 
-for command in (
-    cache_group,
-    check_command,
-    compare_command,
-    data_group,
-    doctor_command,
-    export_command,
-    infer_command,
-    leaderboard_command,
-    list_command,
-    profile_command,
-    results_group,
-    run_command,
-    score_command,
-    show_command,
-    submit_command,
-    sweep_command,
-    train_command,
-    weights_group,
-):
-    cli.add_command(command)
+for verb in VERBS:
+    cli.add_command(getattr(importlib.import_module(f"benchmark.cli.{verb}"), f"{verb}_command"))
 
 
 def main() -> None:

@@ -7,25 +7,23 @@ from typing import Any
 import click
 
 from benchmark.cli.options import json_option
-from benchmark.cli.printing import echo, print_result
-from benchmark.cli.starting import start
+from benchmark.cli.printing import echo, print_result, start
 from benchmark.units import size_text
 
 
 @click.group("cache")
-def cache_group() -> None:
+def cache_command() -> None:
     """Show or remove the files that are kept only to save time.
 
     None of them is a result.
     """
 
 
-@cache_group.command("list")
+@cache_command.command("list")
 @json_option
-@click.pass_context
-def cache_list(ctx: click.Context) -> None:
+def cache_list() -> None:
     """Print the folder of the cache, and its parts with their sizes."""
-    start(ctx)
+    start()
     from benchmark.cache import PARTS, cache_root
 
     def print_text(document: dict[str, Any]) -> None:
@@ -34,18 +32,17 @@ def cache_list(ctx: click.Context) -> None:
             echo(f"  {part.name:11} {size_text(document['bytes'][part.name]):>10}  {part.meaning}")
 
     document = {"folder": str(cache_root()), "bytes": {part.name: part.size() for part in PARTS}}
-    print_result(ctx, document, print_text)
+    print_result(document, print_text)
 
 
-@cache_group.command("clear")
+@cache_command.command("clear")
 @click.argument("parts", nargs=-1, metavar="[PART...]")
-@click.pass_context
-def cache_clear(ctx: click.Context, parts: tuple[str, ...]) -> None:
+def cache_clear(parts: tuple[str, ...]) -> None:
     """Remove the named PARTs of the cache, or all of them.
 
     `zoo-bench cache list` names the parts. Wait until no run is using them.
     """
-    start(ctx)
+    start()
     from benchmark.cache import clear
 
     for name, size in clear(parts).items():

@@ -5,8 +5,7 @@ from __future__ import annotations
 import click
 
 from benchmark.cli.options import json_option
-from benchmark.cli.printing import echo_lines, echo_warnings, print_result, wants_json
-from benchmark.cli.starting import start
+from benchmark.cli.printing import echo_warnings, print_result, start, wants_json
 from zoo.errors import UserError
 
 
@@ -24,17 +23,14 @@ from zoo.errors import UserError
     help="Times count as different when the whole interval of their ratio lies beyond this tolerance.",
 )
 @json_option
-@click.pass_context
-def compare_command(
-    ctx: click.Context, before: str, after: str, changes: bool, markdown: bool, tolerance: float
-) -> None:
+def compare_command(before: str, after: str, changes: bool, markdown: bool, tolerance: float) -> None:
     """Compare two sets of records, measurement by measurement.
 
     Each of A and B is a folder that `run --out` wrote, a file of records, a baseline, REVISION:PATH in git, or a git
     REVISION, of which leaderboards/results is read. Each measurement gets a verdict with its evidence.
     """
-    start(ctx)
-    if wants_json(ctx) and markdown:
+    start()
+    if wants_json() and markdown:
         raise UserError("--json and --markdown cannot be combined; leave one of them out.")
     from benchmark.regression import rendering
     from benchmark.regression.comparing import compare
@@ -49,4 +45,4 @@ def compare_command(
     comparison = compare(*sets, Thresholds(timings=timings))
     text_of = rendering.comparison_markdown if markdown else rendering.comparison_text
     text = text_of(comparison, changes_only=changes).removesuffix("\n")
-    print_result(ctx, rendering.comparison_json(comparison), lambda document: echo_lines(text))
+    print_result(rendering.comparison_json(comparison), text)

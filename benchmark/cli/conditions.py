@@ -8,16 +8,11 @@ from typing import Any
 
 import click
 
-from benchmark.cli.options import Command, all_options
+from benchmark.cli.options import all_options
 from zoo.errors import UserError, shortened
 
 _UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
 _UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-
-
-def parse_limit(ctx: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
-    """Return what ``--memory-limit`` says, in bytes."""
-    return None if text is None else parse_bytes(text)
 
 
 def parse_tile(ctx: click.Context, parameter: click.Parameter, text: str | None) -> str | tuple[int, int] | None:
@@ -52,7 +47,7 @@ backend_option = click.option(
 )
 memory_limit_option = click.option(
     "--memory-limit",
-    callback=parse_limit,
+    callback=lambda ctx, parameter, text: text and parse_bytes(text),
     metavar="SIZE",
     help="Most resident memory that a process may take: 4GiB, 512MiB or a number of bytes.",
 )
@@ -61,38 +56,34 @@ precision_option = click.option(
 )
 
 
-def condition_options(command: Command) -> Command:
-    """Add the options that say how a network runs while it is measured."""
-    options = (
-        click.option(
-            "--threads",
-            type=click.IntRange(min=1),
-            metavar="N",
-            help="Number of CPU threads for one model.  [default: as torch chooses]",
-        ),
-        click.option(
-            "--time-limit",
-            type=click.FloatRange(min=0, min_open=True),
-            metavar="SECONDS",
-            help="Longest time that one model may take for its images, and again for its timing at each size.",
-        ),
-        memory_limit_option,
-        precision_option,
-        click.option(
-            "--channels-last", is_flag=True, help="Use the channels-last memory format for the inputs and weights."
-        ),
-        backend_option,
-        click.option("--tile", callback=parse_tile, metavar="auto|HxW|off", help=f"{TILE_HELP}  [default: off]"),
-        click.option(
-            "--approximate",
-            is_flag=True,
-            help="With --tile HxW: also tile a network that sees the whole image, and record the error at the seams.",
-        ),
-        click.option(
-            "--device", type=click.Choice(["cpu", "cuda"]), help="Device that runs the network.  [default: cpu]"
-        ),
-    )
-    return all_options(options, command)
+# How a network runs while it is measured.
+condition_options = all_options(
+    click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Number of CPU threads for one model.  [default: as torch chooses]",
+    ),
+    click.option(
+        "--time-limit",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        help="Longest time that one model may take for its images, and again for its timing at each size.",
+    ),
+    memory_limit_option,
+    precision_option,
+    click.option(
+        "--channels-last", is_flag=True, help="Use the channels-last memory format for the inputs and weights."
+    ),
+    backend_option,
+    click.option("--tile", callback=parse_tile, metavar="auto|HxW|off", help=f"{TILE_HELP}  [default: off]"),
+    click.option(
+        "--approximate",
+        is_flag=True,
+        help="With --tile HxW: also tile a network that sees the whole image, and record the error at the seams.",
+    ),
+    click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Device that runs the network.  [default: cpu]"),
+)
 
 
 def given_conditions(flags: dict[str, Any], suite: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class ConsoleReporter(Reporter):
     def detail(self, message: str) -> None:
         """Print a line for ``-v``."""
         if self.verbosity >= 1:
-            self.console.print(escape(_line(message)))
+            self.note(message)
 
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[Callable[[], None]]:

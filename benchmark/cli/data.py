@@ -9,19 +9,18 @@ from typing import Any
 import click
 
 from benchmark.cli.options import data_root_option, json_option, pairs_option, partial_option, white_option
-from benchmark.cli.printing import echo, print_result
-from benchmark.cli.starting import seed_of, start
+from benchmark.cli.printing import echo, given_seed, print_result, start
 
 # Problems of one kind that are printed.
 _SHOWN = 20
 
 
 @click.group("data")
-def data_group() -> None:
+def data_command() -> None:
     """Make a stand-in dataset, or check the files of a dataset."""
 
 
-@data_group.command("make")
+@data_command.command("make")
 @click.argument("name")
 @click.option("--out", required=True, metavar="DIR", help="Folder to write: a new or an empty one.")
 @click.option("--seed", type=int, metavar="N", help="Seed of the random draws.  [default: 0]")
@@ -36,19 +35,18 @@ def data_group() -> None:
     metavar="N",
     help="With --photos: number of pairs or scenes.  [default: one per picture]",
 )
-@click.pass_context
-def data_make(ctx: click.Context, name: str, out: str, seed: int | None, photos: str | None, count: int | None) -> None:
+def data_make(name: str, out: str, seed: int | None, photos: str | None, count: int | None) -> None:
     """Write a stand-in for dataset NAME, in the layout of the real one."""
-    reporter = start(ctx)
+    reporter = start()
     from benchmark.opening import make_standin
 
-    seed = seed_of(ctx) if seed is None else seed
+    seed = given_seed() or 0 if seed is None else seed
     pictures = Path(photos) if photos else None
     make_standin(name, Path(out), seed=seed, photos=pictures, count=count, reporter=reporter)
     echo(f"wrote {out}")
 
 
-@data_group.command("check")
+@data_command.command("check")
 @click.argument("name")
 @data_root_option
 @pairs_option
@@ -59,31 +57,19 @@ def data_make(ctx: click.Context, name: str, out: str, seed: int | None, photos:
 )
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Number of threads.  [default: one per core]")
 @json_option
-@click.pass_context
-def data_check(
-    ctx: click.Context,
-    name: str,
-    data_root: str | None,
-    pairs: str | None,
-    white: float | None,
-    partial: bool,
-    manifest: str | None,
-    workers: int | None,
-) -> None:
+def data_check(name: str, data_root: str | None, manifest: str | None, **flags: Any) -> None:
     """Check that the files of dataset NAME are complete and undamaged.
 
     The exit status is 1 if there are problems, and a list names them.
     """
-    reporter = start(ctx)
+    reporter = start()
     from benchmark.datacheck.checking import check_dataset
 
     path = Path(manifest) if manifest else None
-    document = check_dataset(
-        name, data_root, pairs=pairs, white=white, partial=partial, manifest=path, workers=workers, reporter=reporter
-    )
-    print_result(ctx, document, _print_text)
+    document = check_dataset(name, data_root, manifest=path, reporter=reporter, **flags)
+    print_result(document, _print_text)
     if not document["ok"]:
-        ctx.exit(1)
+        raise click.exceptions.Exit(1)
 
 
 def _print_text(document: dict[str, Any]) -> None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import click
 
 from benchmark.cli.options import json_option
-from benchmark.cli.printing import echo_lines, print_result
-from benchmark.cli.starting import start
+from benchmark.cli.printing import print_result, start
 
 
 @click.command("doctor")
 @json_option
-@click.pass_context
-def doctor_command(ctx: click.Context) -> None:
+def doctor_command() -> None:
     """Show this machine, and whether its timings can be trusted."""
-    reporter = start(ctx)
+    reporter = start()
     from benchmark.timing.doctor import doctor_text, examine
 
-    print_result(ctx, examine(reporter), lambda document: echo_lines(doctor_text(document)))
+    document = examine(reporter)
+    print_result(document, doctor_text(document))

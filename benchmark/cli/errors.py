@@ -38,8 +38,8 @@ class OneLineErrors(click.Group):
             _flush_stdout()
             sys.exit(status)
         except click.UsageError as error:
-            context = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
-            self._fail(f"{_sentence(error.format_message())}{context}", EXIT_USAGE, debug)
+            text, context = error.format_message(), f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
+            self._fail(f"{text}{'' if text.endswith(('.', '?', '!')) else '.'}{context}", EXIT_USAGE, debug)
         except UserError as error:
             self._fail(str(error), EXIT_USAGE, debug)
         except SystemExit as error:
@@ -87,10 +87,6 @@ def _say(message: str) -> None:
     # Most messages shorten what they quote; no word of any is longer than a file's path.
     words = (shortened(word, _MOST_OF_A_WORD) for word in message.split())
     click.echo(f"zoo-bench: {terminal(one_line(shortened(' '.join(words), _MOST)))}", err=True)
-
-
-def _sentence(text: str) -> str:
-    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def _flush_stdout() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from benchmark.cli.options import json_option, raw_options, set_option, size_option, weights_option
-from benchmark.cli.printing import echo, print_result
-from benchmark.cli.starting import seed_of, start
+from benchmark.cli.printing import echo, given_seed, print_result, start
+from benchmark.units import shape_text
 
 
 @click.command("export")
@@ -31,9 +31,7 @@ from benchmark.cli.starting import seed_of, start
 @raw_options
 @set_option
 @json_option
-@click.pass_context
 def export_command(
-    ctx: click.Context,
     model: str,
     out: str,
     cfa: str,
@@ -47,32 +45,29 @@ def export_command(
     The exit status is 1 if ONNX Runtime and PyTorch disagree. A hyper-network becomes two files: FILE.filters.onnx
     (image to filters) and FILE.onnx (image and filters to image).
     """
-    start(ctx)
+    start()
     from benchmark.running.exporting import export
     from benchmark.running.inference import Levels
 
     levels = Levels(cfa, black, white)
-    document = export(model, out, options=options, levels=levels, seed=seed_of(ctx), **flags)
-    print_result(ctx, document, _print_text)
+    document = export(model, out, options=options, levels=levels, seed=given_seed() or 0, **flags)
+    print_result(document, _print_text)
     if not document["parity"]["ok"]:
         names = ", ".join(one["file"] for one in document["files"])
         echo(f"zoo-bench: {names}: the output differs from torch's; the file is kept for examination.", err=True)
-        ctx.exit(1)
+        raise click.exceptions.Exit(1)
 
 
 def _print_text(document: Mapping[str, Any]) -> None:
     for one in document["files"]:
-        beside = ""
-        if one["weights_file"]:
-            beside = f", {one['weights_bytes'] / 1e6:.2f} MB of weights in {one['weights_file']}"
-        echo(f"wrote {one['file']} ({one['role']}, {one['bytes'] / 1e6:.2f} MB, opset {one['opset']}{beside})")
-        inputs = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in one["inputs"].items())
-        echo(f"  inputs      {inputs}")
+        beside = one["weights_file"] and f", {one['weights_bytes'] / 1e6:.2f} MB of weights in {one['weights_file']}"
+        echo(f"wrote {one['file']} ({one['role']}, {one['bytes'] / 1e6:.2f} MB, opset {one['opset']}{beside or ''})")
+        echo(f"  inputs      {', '.join(f'{name} {shape_text(shape)}' for name, shape in one['inputs'].items())}")
         echo(f"  operations  {', '.join(f'{name} {count}' for name, count in one['operations'].items())}")
     parity = document["parity"]
     for one in parity["sizes"]:
         echo(
-            f"compared with torch at {'x'.join(map(str, one['input_shape']))} ({parity['runtime']}):"
+            f"compared with torch at {shape_text(one['input_shape'])} ({parity['runtime']}):"
             f" largest absolute error {one['max_abs_error']:.2e}, relative {one['relative_error']:.2e}"
         )
     echo(f"{'agrees' if parity['ok'] else 'DOES NOT AGREE'} within a relative error of {parity['tolerance']:g}")

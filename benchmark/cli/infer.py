@@ -15,8 +15,7 @@ from benchmark.cli.conditions import (
     precision_option,
 )
 from benchmark.cli.options import raw_options, set_option, weights_option
-from benchmark.cli.printing import echo
-from benchmark.cli.starting import seed_of, start
+from benchmark.cli.printing import echo, given_seed, start
 
 
 @click.command("infer")
@@ -45,20 +44,17 @@ from benchmark.cli.starting import seed_of, start
 @backend_option
 @precision_option
 @set_option
-@click.pass_context
-def infer_command(
-    ctx: click.Context, model: str, inputs: tuple[str, ...], out: str, options: dict[str, str], **flags: Any
-) -> None:
+def infer_command(model: str, inputs: tuple[str, ...], out: str, options: dict[str, str], **flags: Any) -> None:
     """Run MODEL on images of your own, of any size.
 
     An INPUT is a RAW mosaic or an RGB picture (PNG, JPEG or TIFF), whichever the model takes, or a .npy file: a
     float32 array (N, C, H, W) that the network receives without any change.
     """
-    reporter = start(ctx)
+    reporter = start()
     from benchmark.running.inference import infer
 
     how = given_conditions(flags)
     flags |= {"conditions": how["conditions"], "memory_limit": how["limits"].memory_bytes}
-    flags |= {"options": options, "seed": seed_of(ctx), "reporter": reporter, "own_process": True}
+    flags |= {"options": options, "seed": given_seed() or 0, "reporter": reporter, "own_process": True}
     for path in infer(model, inputs, out, **flags):
         echo(str(path))

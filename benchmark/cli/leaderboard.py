@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchmark.cli.printing import echo, echo_warnings
-from benchmark.cli.starting import start
+from benchmark.cli.printing import echo, echo_warnings, start
 from benchmark.units import MIB
 from zoo.errors import UserError
 
@@ -38,12 +37,9 @@ if TYPE_CHECKING:
     metavar="N",
     help="With --html: show the pictures of at most N images per row.  [default: 2]",
 )
-@click.pass_context
-def leaderboard_command(
-    ctx: click.Context, results: tuple[str, ...], out: str, check: bool, html: str | None, gallery: int | None
-) -> None:
+def leaderboard_command(results: tuple[str, ...], out: str, check: bool, html: str | None, gallery: int | None) -> None:
     """Write the tables, or one HTML page, from records."""
-    reporter = start(ctx)
+    reporter = start()
     folders = [Path(folder) for folder in results or ("leaderboards/results",)]
     if html is not None:
         _write_html(folders, Path(html or Path(out) / "leaderboard.html"), gallery, check, reporter)
@@ -64,7 +60,7 @@ def leaderboard_command(
     for path in stale:
         echo(f"stale: {path}; run `zoo-bench leaderboard` and commit the result.", err=True)
     if stale:
-        ctx.exit(1)
+        raise click.exceptions.Exit(1)
     echo("all tables are up to date")
 
 

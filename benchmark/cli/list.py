@@ -8,20 +8,18 @@ from typing import Any
 import click
 
 from benchmark.cli.options import json_option
-from benchmark.cli.printing import echo, print_result
-from benchmark.cli.starting import start
+from benchmark.cli.printing import echo, print_result, start
 
 
 @click.command("list")
 @click.argument("what", type=click.Choice(["models", "datasets", "metrics", "profilers", "recipes"]))
 @json_option
-@click.pass_context
-def list_command(ctx: click.Context, what: str) -> None:
+def list_command(what: str) -> None:
     """List models, datasets, metrics, profilers or recipes."""
-    start(ctx)
+    start()
     from benchmark.catalogue import catalogue
 
-    print_result(ctx, catalogue(what), _print_rows)
+    print_result(catalogue(what), _print_rows)
 
 
 def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -20,20 +21,15 @@ def mapping_option(
     """Return the repeatable option ``flag``, which the command gets as a mapping of texts called ``name``."""
 
     def parse(ctx: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> dict[str, str]:
-        return key_values(flag, texts, expected or metavar)
+        pairs = {}
+        for text in texts:
+            key, sign, value = text.partition("=")
+            if not sign or not key:
+                raise UserError(f"{flag} {shortened(text)}: expected {expected or metavar}.")
+            pairs[key] = value
+        return pairs
 
     return click.option(flag, name, multiple=True, metavar=metavar, callback=parse, help=help)
-
-
-def key_values(flag: str, values: Sequence[str], expected: str) -> dict[str, str]:
-    """Return ``KEY=VALUE`` texts as a mapping; raises UserError naming the flag."""
-    pairs = {}
-    for text in values:
-        key, sign, value = text.partition("=")
-        if not sign or not key:
-            raise UserError(f"{flag} {shortened(text)}: expected {expected}.")
-        pairs[key] = value
-    return pairs
 
 
 def parse_size(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
@@ -99,25 +95,23 @@ partial_option = click.option(
 )
 
 
-def raw_options(command: Command) -> Command:
-    """Add the options that describe a RAW mosaic, whose file does not hold these values."""
-    options = (
-        click.option("--cfa", default="RGGB", show_default=True, help="Colour filter array of a RAW mosaic."),
-        click.option(
-            "--black", type=float, default=64.0, show_default=True, help="Black level of a RAW mosaic in counts."
-        ),
-        click.option(
-            "--white",
-            type=float,
-            metavar="COUNT",
-            help="White level in counts.  [default: 1023 for a RAW mosaic, 65535 for 16-bit RGB]",
-        ),
-    )
-    return all_options(options, command)
+def all_options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Return what adds ``options`` to a command; ``--help`` shows them in their order."""
+
+    def add(command: Command) -> Command:
+        return functools.reduce(lambda so_far, option: option(so_far), reversed(options), command)
+
+    return add
 
 
-def all_options(options: Sequence[Callable[[Command], Command]], command: Command) -> Command:
-    """Add ``options``, which ``--help`` shows in their order."""
-    for option in reversed(options):
-        command = option(command)
-    return command
+# What describes a RAW mosaic, whose file does not hold these values.
+raw_options = all_options(
+    click.option("--cfa", default="RGGB", show_default=True, help="Colour filter array of a RAW mosaic."),
+    click.option("--black", type=float, default=64.0, show_default=True, help="Black level of a RAW mosaic in counts."),
+    click.option(
+        "--white",
+        type=float,
+        metavar="COUNT",
+        help="White level in counts.  [default: 1023 for a RAW mosaic, 65535 for 16-bit RGB]",
+    ),
+)

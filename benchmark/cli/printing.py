@@ -1,22 +1,71 @@
-"""Print lines that are clean for a terminal, and JSON: the only way from a command to stdout."""
+"""What a command does first and last: load the plug-ins, then print lines that are clean for a terminal, or JSON.
+
+This is the only way from a command to stdout.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from benchmark.cleaning import terminal, visible
 from benchmark.replacing import naming
 
+if TYPE_CHECKING:
+    from benchmark.cli.console import ConsoleReporter
+
 # An error of writing there is reported under this name.
 STDOUT = Path("standard output")
 # Where a context keeps whether --json was given.
 JSON = f"{__name__}.json"
+
+
+def start() -> ConsoleReporter:
+    """Load the plug-ins; return what reports to the user.
+
+    With ``--json`` whatever else prints to stdout, a plug-in's network for instance, goes to stderr: only
+    ``print_result`` writes there.
+    """
+    ctx = click.get_current_context()
+    ctx.obj["stdout"] = sys.stdout
+    if wants_json():
+        ctx.with_resource(contextlib.redirect_stdout(sys.stderr))
+    from benchmark.cli.console import ConsoleReporter
+    from zoo import plugins
+
+    reporter = ConsoleReporter(ctx.obj["verbosity"])
+    with _same_click():
+        for failure in plugins.load_entry_points():
+            reporter.note(f"warning: {failure}")
+        for path in ctx.obj["plugins"]:
+            plugins.load_file(path)
+    return reporter
+
+
+@contextlib.contextmanager
+def _same_click() -> Iterator[None]:
+    """Put back, behind the block, what it replaced of click: a status and what is printed depend on it."""
+    owners: tuple[Any, ...] = (click, click.Context)
+    before = [(owner, name, value) for owner in owners for name, value in vars(owner).items()]
+    try:
+        yield
+    finally:
+        for owner, name, value in before:
+            if vars(owner).get(name) is not value:
+                setattr(owner, name, value)
+
+
+def given_seed() -> int | None:
+    """Return the seed of the command line, None where there is none."""
+    seed: int | None = click.get_current_context().obj["seed"]
+    return seed
 
 
 def echo(line: object, *, err: bool = False) -> None:
@@ -41,17 +90,20 @@ def echo_commands(lines: Sequence[str], *, err: bool) -> None:
         _write(line, err=err)
 
 
-def wants_json(ctx: click.Context) -> bool:
+def wants_json() -> bool:
     """Whether the command was given ``--json``."""
-    return bool(ctx.meta.get(JSON))
+    return bool(click.get_current_context().meta.get(JSON))
 
 
-def print_result(ctx: click.Context, document: Any, print_text: Callable[[Any], None]) -> None:
-    """Print what a command found: with ``--json`` as one strict JSON document, else as ``print_text`` does."""
-    if wants_json(ctx):
-        _write(json.dumps(_strict(document), indent=2, allow_nan=False), file=ctx.obj["stdout"])
+def print_result(document: Any, text: str | Callable[[Any], object]) -> None:
+    """Print what a command found: with ``--json`` one strict JSON document, else ``text``, or as that function does."""
+    if wants_json():
+        stdout = click.get_current_context().obj["stdout"]
+        _write(json.dumps(_strict(document), indent=2, allow_nan=False), file=stdout)
+    elif isinstance(text, str):
+        echo_lines(text)
     else:
-        print_text(document)
+        text(document)
 
 
 def _write(text: str, **how: Any) -> None:

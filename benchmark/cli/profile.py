@@ -8,8 +8,7 @@ import click
 
 from benchmark.cli.conditions import condition_options, given_conditions
 from benchmark.cli.options import json_option, set_option, size_option
-from benchmark.cli.printing import echo_lines, print_result
-from benchmark.cli.starting import seed_of, start
+from benchmark.cli.printing import given_seed, print_result, start
 from zoo.errors import UserError
 
 
@@ -31,9 +30,7 @@ from zoo.errors import UserError
 @condition_options
 @set_option
 @json_option
-@click.pass_context
 def profile_command(
-    ctx: click.Context,
     model: str,
     size: tuple[int, int] | None,
     layers: bool,
@@ -47,7 +44,7 @@ def profile_command(
     The network is run only with --audit or --measure. Without --measure the options from --threads to --device change
     nothing.
     """
-    reporter = start(ctx)
+    reporter = start()
     from benchmark.catalogue import profile_text
     from benchmark.costs.profiling import profile
 
@@ -55,12 +52,12 @@ def profile_command(
         raise UserError(f"profile: --{idle[0]} says how the network runs; add --measure.")
     how = given_conditions(flags)
     document = profile(model, size=size, options=options, layers=layers, audit=audit)
+    text = profile_text(document)
     if measured:
         from benchmark.timing.session import measure_profiled
         from benchmark.timing.text import measured_text
 
-        found = measure_profiled(document, **how, seed=seed_of(ctx), reporter=reporter)
-        text = f"{profile_text(document)}\n{measured_text(found)}"
-        print_result(ctx, document | found.model_dump(mode="json"), lambda _: echo_lines(text))
-    else:
-        print_result(ctx, document, lambda found: echo_lines(profile_text(found)))
+        found = measure_profiled(document, **how, seed=given_seed() or 0, reporter=reporter)
+        text += f"\n{measured_text(found)}"
+        document |= found.model_dump(mode="json")
+    print_result(document, text)

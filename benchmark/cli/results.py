@@ -6,27 +6,25 @@ from pathlib import Path
 
 import click
 
-from benchmark.cli.printing import echo
-from benchmark.cli.starting import start
+from benchmark.cli.printing import echo, start
 from zoo.errors import UserError
 
 
 @click.group("results")
-def results_group() -> None:
+def results_command() -> None:
     """Migrate the records in a file, or remove some of them."""
 
 
-@results_group.command("migrate")
+@results_command.command("migrate")
 @click.argument("paths", nargs=-1, required=True, metavar="FILE...")
-@click.pass_context
-def results_migrate(ctx: click.Context, paths: tuple[str, ...]) -> None:
+def results_migrate(paths: tuple[str, ...]) -> None:
     """Rewrite records of earlier versions as records of this version.
 
     A FILE holds records or is a baseline; a folder stands for the files of records in it. The numbers stay as they are.
     The record of a built-in network gets the digest of the network's code, and so a new key, if its version is the one
     that the network's card has now. Records no longer name files that do not exist.
     """
-    start(ctx)
+    start()
     from benchmark.regression.baseline import is_baseline, migrate_baseline
     from benchmark.results.store import record_files
     from benchmark.results.upkeep import migrate
@@ -40,7 +38,7 @@ def results_migrate(ctx: click.Context, paths: tuple[str, ...]) -> None:
             echo(f"{file}, record {number}: was edited by hand and is left as it is", err=True)
 
 
-@results_group.command("drop")
+@results_command.command("drop")
 @click.argument("paths", nargs=-1, required=True, metavar="FILE...")
 @click.option("--key", "keys", multiple=True, metavar="KEY", help="Remove the records with this key (repeatable).")
 @click.option(
@@ -53,16 +51,13 @@ def results_migrate(ctx: click.Context, paths: tuple[str, ...]) -> None:
 @click.option(
     "--status", type=click.Choice(["ok", "oom", "error", "timeout"]), help="Remove the records with this status."
 )
-@click.pass_context
-def results_drop(
-    ctx: click.Context, paths: tuple[str, ...], keys: tuple[str, ...], models: tuple[str, ...], status: str | None
-) -> None:
+def results_drop(paths: tuple[str, ...], keys: tuple[str, ...], models: tuple[str, ...], status: str | None) -> None:
     """Remove records and their scores per image, and print which.
 
     A FILE holds records; a folder stands for the files of records in it. A record that one of the options describes is
     removed.
     """
-    start(ctx)
+    start()
     from benchmark.results.store import record_files
     from benchmark.results.upkeep import drop
 

@@ -19,8 +19,7 @@ from benchmark.cli.options import (
     partial_option,
     white_option,
 )
-from benchmark.cli.printing import echo, print_result
-from benchmark.cli.starting import start
+from benchmark.cli.printing import echo, given_seed, print_result, start
 from zoo.errors import UserError
 
 
@@ -89,30 +88,29 @@ from zoo.errors import UserError
 @partial_option
 @condition_options
 @json_option
-@click.pass_context
-def run_command(ctx: click.Context, out: str, rerun: str, suite: str | None, **flags: Any) -> None:
+def run_command(out: str, rerun: str, suite: str | None, **flags: Any) -> None:
     """Evaluate and profile models on a dataset, and print the table."""
-    reporter = start(ctx)
+    reporter = start()
     from benchmark.leaderboard import write_pages
     from benchmark.results.store import Store
     from benchmark.running.run import run as evaluate
 
-    arguments = _run_arguments(ctx, suite, flags)
+    arguments = _run_arguments(suite, flags)
     try:
         results = evaluate(out=out, rerun=rerun, reporter=reporter, **arguments)
     except KeyboardInterrupt:
         count = len(Store(out).results())
         kept = f"{count} record(s) and the scores so far are in {out}"
         reporter.note(f"interrupted: {kept}; the same command continues the run.")
-        ctx.exit(EXIT_INTERRUPTED)
+        raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
     pages = write_pages(Store(out).results(), Path(out) / "leaderboards")
     document = {"results": [_with_paths(result.model_dump(mode="json"), Path(out)) for result in results]}
-    print_result(ctx, document, lambda document: _print_results(results, pages, Path(out)))
+    print_result(document, lambda _: _print_results(results, pages, Path(out)))
     if any(result.status != "ok" for result in results):
-        ctx.exit(1)
+        raise click.exceptions.Exit(1)
 
 
-def _run_arguments(ctx: click.Context, suite: str | None, flags: dict[str, Any]) -> dict[str, Any]:
+def _run_arguments(suite: str | None, flags: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of ``benchmark.running.run.run``: the suite's, replaced by the flags that were given."""
     arguments: dict[str, Any] = {}
     how: dict[str, Any] = {}
@@ -123,7 +121,7 @@ def _run_arguments(ctx: click.Context, suite: str | None, flags: dict[str, Any])
         settings = read_settings(suite, Suite)
         arguments, how = settings.arguments(), settings.how()
     arguments |= given_conditions(flags, how)
-    for name, value in (flags | {"seed": ctx.obj["seed"]}).items():
+    for name, value in (flags | {"seed": given_seed()}).items():
         # A flag that was not given is None, False or an empty mapping; 0 is given.
         if value is not None and value is not False and value != {}:
             arguments[name] = value

@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from benchmark.cli.options import comma_separated, json_option
-from benchmark.cli.printing import echo, print_result
-from benchmark.cli.starting import start
+from benchmark.cli.printing import echo, print_result, start
 
 
 @click.command("score")
@@ -36,57 +35,39 @@ from benchmark.cli.starting import start
     "--shift-plot", metavar="FILE.png", help="Also write a histogram of the shifts that the aligned metrics found."
 )
 @json_option
-@click.pass_context
-def score_command(
-    ctx: click.Context,
-    output_dir: str,
-    target_dir: str,
-    protocol: str,
-    all_metrics: bool,
-    metrics: list[str] | None,
-    white: float | None,
-    shift_plot: str | None,
-) -> None:
+def score_command(output_dir: str, target_dir: str, shift_plot: str | None, **flags: Any) -> None:
     """Score the images of one folder against those of another.
 
     Images whose file names agree up to the extension belong together. They are RGB, with 8 or 16 bits per channel.
     """
-    reporter = start(ctx)
+    reporter = start()
     from benchmark.replacing import refuse_inputs
     from benchmark.scoring.folders import score
 
     refuse_inputs(
         f"--shift-plot {shift_plot}", [shift_plot], [*Path(output_dir).glob("*"), *Path(target_dir).glob("*")]
     )
-    document = score(
-        output_dir,
-        target_dir,
-        protocol=protocol,
-        all_metrics=all_metrics,
-        metrics=metrics,
-        white=white,
-        reporter=reporter,
-    )
+    document = score(output_dir, target_dir, **flags, reporter=reporter)
     if shift_plot:
         _plot_shifts(Path(shift_plot), document)
-    print_result(ctx, document, _print_scores)
+    print_result(document, _print_scores)
 
 
 def _print_scores(document: dict[str, Any]) -> None:
     echo(f"{document['n']} images")
     for id, value in document["scores"].items():
-        part = document.get("infinite", {}).get(id)
-        finite = (
-            "" if part is None else f" ({part['n_inf']} of {document['n']} images; {_mean_of(part)} over the others)"
-        )
-        echo(f"{id:40} {'-' if value is None else f'{value:.6f}'}{finite}")
+        finite = ""
+        if part := document.get("infinite", {}).get(id):
+            others = _number(part["finite_mean"])
+            finite = f" ({part['n_inf']} of {document['n']} images; {others} over the others)"
+        echo(f"{id:40} {_number(value)}{finite}")
     shifts = [max(map(abs, image["shift"].values())) for image in document["per_image"] if "shift" in image]
     if shifts:
         echo(f"{sum(shift > 0 for shift in shifts)} images are shifted, by up to {max(shifts):.2f} pixels")
 
 
-def _mean_of(part: dict[str, Any]) -> str:
-    return "-" if part["finite_mean"] is None else f"{part['finite_mean']:.6f}"
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.6f}"
 
 
 def _plot_shifts(path: Path, document: dict[str, Any]) -> None:

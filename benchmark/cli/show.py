@@ -5,17 +5,15 @@ from __future__ import annotations
 import click
 
 from benchmark.cli.options import json_option
-from benchmark.cli.printing import echo_lines, print_result
-from benchmark.cli.starting import start
+from benchmark.cli.printing import print_result, start
 
 
 @click.command("show")
 @click.argument("model")
 @json_option
-@click.pass_context
-def show_command(ctx: click.Context, model: str) -> None:
+def show_command(model: str) -> None:
     """Show the card of MODEL: input, parameters, paper, licence."""
-    start(ctx)
+    start()
     from benchmark.catalogue import card_document, card_text
 
-    print_result(ctx, card_document(model), lambda document: echo_lines(card_text(model)))
+    print_result(card_document(model), card_text(model))

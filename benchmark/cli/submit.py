@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from benchmark.cli.options import set_option, weights_option
-from benchmark.cli.printing import echo
-from benchmark.cli.starting import start
+from benchmark.cli.printing import echo, start
 
 
 @click.command("submit")
@@ -19,27 +20,16 @@ from benchmark.cli.starting import start
 @click.option("--paper", default="", help="Title of the paper about the method.")
 @click.option("--venue", default="", help="Where the paper appeared.")
 @set_option
-@click.pass_context
 def submit_command(
-    ctx: click.Context,
-    model: str,
-    data_root: str,
-    weights: str | None,
-    out: str,
-    method: str | None,
-    authors: str,
-    paper: str,
-    venue: str,
-    options: dict[str, str],
+    model: str, data_root: str, out: str, method: str | None, authors: str, paper: str, venue: str, **flags: Any
 ) -> None:
     """Write the submission files of the SIDD benchmark for MODEL.
 
     MODEL is run on the noisy blocks of the benchmark. The two files are those that its two submission sites take.
     """
-    reporter = start(ctx)
+    reporter = start()
     from benchmark.running.submission import Method, submit
 
     described = Method(method or model, authors, paper, venue)
-    paths = submit(model, data_root, out, weights=weights, options=options, method=described, reporter=reporter)
-    for path in paths:
+    for path in submit(model, data_root, out, method=described, reporter=reporter, **flags):
         echo(str(path))

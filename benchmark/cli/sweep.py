@@ -9,8 +9,7 @@ import click
 
 from benchmark.cli.errors import EXIT_INTERRUPTED
 from benchmark.cli.options import json_option, mapping_option, partial_option
-from benchmark.cli.printing import echo, echo_lines, print_result
-from benchmark.cli.starting import start
+from benchmark.cli.printing import echo, given_seed, print_result, start
 
 
 @click.command("sweep")
@@ -41,24 +40,21 @@ from benchmark.cli.starting import start
 @click.option("--dry-run", is_flag=True, help="Print what the sweep would take, and train nothing.")
 @partial_option
 @json_option
-@click.pass_context
 def sweep_command(
-    ctx: click.Context,
     sweep: str,
     settings: dict[str, str],
     out: str | None,
-    engine: str,
-    address: str | None,
     workers: int | None,
     dry_run: bool,
     partial: bool,
+    **flags: Any,
 ) -> None:
     """Train and test a grid of networks.
 
     SWEEP.yaml is a file, or the name of a sweep in configs/sweeps. The same command continues an interrupted sweep;
     points that failed are tried again.
     """
-    reporter = start(ctx)
+    reporter = start()
     from benchmark.config import parse_value
     from benchmark.sweeping import session as sweeps
     from benchmark.sweeping.budget import budget_lines
@@ -66,23 +62,21 @@ def sweep_command(
     overrides: dict[str, Any] = {key: parse_value(value) for key, value in settings.items()}
     if partial:
         overrides["recipe.partial"] = True
-    if ctx.obj["seed"] is not None:
-        overrides["seeds"] = [ctx.obj["seed"]]
+    if (seed := given_seed()) is not None:
+        overrides["seeds"] = [seed]
     if dry_run:
         document = sweeps.budget(sweep, out, overrides=overrides, workers=workers, reporter=reporter)
-        print_result(ctx, document, lambda document: echo_lines("\n".join(budget_lines(document))))
+        print_result(document, "\n".join(budget_lines(document)))
         return
     try:
-        document = sweeps.sweep(
-            sweep, out, overrides=overrides, engine=engine, address=address, workers=workers, reporter=reporter
-        )
+        document = sweeps.sweep(sweep, out, overrides=overrides, workers=workers, reporter=reporter, **flags)
     except KeyboardInterrupt:
         reporter.note("interrupted; the same command continues the sweep.")
-        ctx.exit(EXIT_INTERRUPTED)
-    print_result(ctx, document, _print_summary)
+        raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
+    print_result(document, _print_summary)
     if document["failed"]:
         echo(f"zoo-bench: {len(document['failed'])} point(s) failed: {', '.join(document['failed'])}", err=True)
-        ctx.exit(1)
+        raise click.exceptions.Exit(1)
 
 
 def _print_summary(document: Mapping[str, Any]) -> None:

@@ -9,8 +9,7 @@ import click
 
 from benchmark.cli.errors import EXIT_INTERRUPTED
 from benchmark.cli.options import json_option, mapping_option, partial_option, white_option
-from benchmark.cli.printing import echo, print_result
-from benchmark.cli.starting import start
+from benchmark.cli.printing import echo, given_seed, print_result, start
 
 
 @click.command("train")
@@ -35,42 +34,31 @@ from benchmark.cli.starting import start
 )
 @partial_option
 @json_option
-@click.pass_context
 def train_command(
-    ctx: click.Context,
-    recipe: str,
-    settings: dict[str, str],
-    white: float | None,
-    out: str | None,
-    resume: bool,
-    partial: bool,
+    recipe: str, settings: dict[str, str], white: float | None, out: str | None, resume: bool, partial: bool
 ) -> None:
     """Train a model with a recipe.
 
     RECIPE.yaml is a file, or the name of a recipe that `zoo-bench list recipes` shows.
     """
-    reporter = start(ctx)
+    reporter = start()
     from benchmark.config import parse_value
     from benchmark.training.divergence import DivergedError
     from benchmark.training.loop import train
 
+    flags = {"white": white, "partial": partial or None, "seed": given_seed()}
     overrides: dict[str, Any] = {key: parse_value(value) for key, value in settings.items()}
-    if white is not None:
-        overrides["white"] = white
-    if partial:
-        overrides["partial"] = True
-    if ctx.obj["seed"] is not None:
-        overrides["seed"] = ctx.obj["seed"]
+    overrides |= {key: value for key, value in flags.items() if value is not None}
     try:
         document = train(recipe, out, overrides=overrides, resume=resume, reporter=reporter)
     except DivergedError as error:
         echo(f"zoo-bench: {error}", err=True)
-        ctx.exit(1)
+        raise click.exceptions.Exit(1) from None
     except KeyboardInterrupt:
         reporter.note("interrupted; the same command with --resume continues from the last checkpoint.")
-        ctx.exit(EXIT_INTERRUPTED)
+        raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
     if document["process"] == 0:
-        print_result(ctx, document, _print_summary)
+        print_result(document, _print_summary)
 
 
 def _print_summary(document: Mapping[str, Any]) -> None:

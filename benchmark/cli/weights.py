@@ -5,16 +5,15 @@ from __future__ import annotations
 import click
 
 from benchmark.cli.options import set_option
-from benchmark.cli.printing import echo
-from benchmark.cli.starting import start
+from benchmark.cli.printing import echo, start
 
 
 @click.group("weights")
-def weights_group() -> None:
+def weights_command() -> None:
     """Convert the weights of official checkpoints."""
 
 
-@weights_group.command("import")
+@weights_command.command("import")
 @click.argument("model")
 @click.argument("checkpoint")
 @click.option("-o", "--out", required=True, metavar="FILE.safetensors", help="File to write.")
@@ -22,15 +21,12 @@ def weights_group() -> None:
     "--take", metavar="NAME", help="Name of the weights to take if CHECKPOINT holds several, e.g. state_dict_ema."
 )
 @set_option
-@click.pass_context
-def weights_import(
-    ctx: click.Context, model: str, checkpoint: str, out: str, take: str | None, options: dict[str, str]
-) -> None:
+def weights_import(model: str, checkpoint: str, out: str, take: str | None, options: dict[str, str]) -> None:
     """Convert an official CHECKPOINT of MODEL to safetensors.
 
     Every key and every shape must fit. A pickle may hold only tensors.
     """
-    reporter = start(ctx)
+    reporter = start()
     from benchmark.importing import import_weights
 
     metadata = import_weights(model, checkpoint, out, options=options, take=take, reporter=reporter)

@@ -120,7 +120,7 @@ class _Evaluation:
                 kept[sample.id] = (sample, output)
 
         relay = Relay(self.emit)
-        # What comes behind the pictures is not told.
+        # What comes after the pictures is not reported.
         with reporting(model, relay):
             scores, skipped = evaluate_images(
                 model,
@@ -188,7 +188,7 @@ class _Evaluation:
         return model if conditions.is_plain else Placed(model, conditions).eval()
 
     def _rows(
-        self, model: nn.Module, scores: Mapping[str, Scores], kept: Mapping[str, tuple[Sample, Tensor]]
+        self, model: nn.Module, scores: Mapping[str, Scores], kept: dict[str, tuple[Sample, Tensor]]
     ) -> list[Row]:
         rows = []
         for index in _shown(self.task.count):
@@ -196,7 +196,10 @@ class _Evaluation:
             if id not in scores:
                 continue
             # After a resumed run the picture is computed once more.
-            sample, output = kept.get(id) or self._again(model, index)
+            if id not in kept:
+                sample = self.data[index]
+                kept[id] = (sample, run_sample(model, sample, self.spec))
+            sample, output = kept[id]
             values = (f"{name} {value:.4g}" for name, value in scores[id].items())
             pictures = (show_input(sample), as_picture(output), as_picture(sample.target))
             rows.append(Row("   ".join([f"image {id}", *values]), *pictures, id=str(id), scores=scores[id]))
@@ -213,10 +216,6 @@ class _Evaluation:
         save_pictures(pictures, rows)
         root = self.store.root
         return str(sheet.relative_to(root)), str(pictures.relative_to(root))
-
-    def _again(self, model: nn.Module, index: int) -> tuple[Sample, Tensor]:
-        sample = self.data[index]
-        return sample, run_sample(model, sample, self.spec)
 
 
 def _shown(count: int) -> list[int]:

@@ -20,6 +20,7 @@ from benchmark.costs.profiling import default_size
 from benchmark.replacing import refuse_inputs
 from benchmark.running.inference import Levels, read_input
 from benchmark.selection import Entry, entry_of, jsonable_options
+from benchmark.units import shape_text
 from zoo.card import InputSpec
 from zoo.errors import EngineError, UserError, in_one_line
 from zoo.raw import pad_planes, padded_size
@@ -86,7 +87,9 @@ def export(
     with torch.inference_mode(False), torch.no_grad():
         graphs = _graphs(network, halves, target, noise(shape, spec, seed), image, dynamic)
         written = [_write(graph, entry, spec, opset) for graph in graphs]
-        sizes = [shape, _another(shape, spec)] if dynamic else [shape]
+        # Parity at one size says nothing about an open one.
+        another = (shape[0] + 2 * spec.multiple, shape[1] + 3 * spec.multiple)
+        sizes = [shape, another] if dynamic else [shape]
         # Frozen filters are not those that the network would predict for noise.
         reference = network if image is None else graphs[0].module
         parity = [agreement(reference, [g.file for g in graphs], noise(one, spec, seed)) for one in sizes]
@@ -201,30 +204,28 @@ def _named(entry: Entry, graph: Graph) -> Iterator[None]:
     except UserError:
         raise
     except ValueError as error:
-        shape = "x".join(map(str, graph.inputs["planes"].shape))
+        shape = shape_text(graph.inputs["planes"].shape)
         raise EngineError(f"export {entry.label}: the network refuses {shape}: {in_one_line(error)}") from error
-
-
-def _another(shape: Sequence[int], spec: InputSpec) -> tuple[int, int]:
-    """Return another size that the network takes: parity at one size says nothing about an open one."""
-    return shape[0] + 2 * spec.multiple, shape[1] + 3 * spec.multiple
 
 
 def _metadata(entry: Entry, spec: InputSpec, graph: Graph) -> dict[str, str]:
     weights = entry.weights_record() or {}
+    colours: dict[str, Any] = {"planes": "red, green, blue"}
+    if spec.layout == "bayer_packed":
+        colours = {
+            "planes": spec.planes,
+            "black_level": "of the sensor" if spec.black_level is None else spec.black_level,
+            "divisor": "of the sensor: white - black" if spec.divisor is None else spec.divisor,
+        }
     convention = {
         "layout": spec.layout,
-        "planes": [list(offset) for offset in spec.planes] if spec.layout == "bayer_packed" else "red, green, blue",
-        "black_level": "of the sensor" if spec.black_level is None else spec.black_level,
-        "divisor": "of the sensor: white - black" if spec.divisor is None else spec.divisor,
+        **colours,
         "input_range": list(spec.input_range),
         "output_range": list(spec.output_range),
         "output_scale": spec.output_scale,
         "multiple": spec.multiple,
         "min_size": spec.min_size,
     }
-    if spec.layout != "bayer_packed":
-        convention = {key: value for key, value in convention.items() if key not in ("black_level", "divisor")}
     return {
         "zoo_bench.model": entry.card.name,
         "zoo_bench.options": json.dumps(jsonable_options(entry.options), sort_keys=True),

@@ -25,13 +25,14 @@ from benchmark.host.turns import work_turns
 from benchmark.imaging.imagefiles import Picture, read_picture
 from benchmark.imaging.levels import Depths, bits_used, clip_to_white, scaled, white_level
 from benchmark.placing import check
-from benchmark.replacing import partial_of, refuse_inputs
+from benchmark.replacing import refuse_inputs
 from benchmark.reporting import Reporter
 from benchmark.selection import entry_of
 from zoo.card import InputSpec
-from zoo.errors import UserError
+from zoo.errors import UserError, reason_of
 from zoo.raw import apply_model, to_network
 from zoo.surroundings import kept
+from zoo.writing import whole_file
 
 # The scale of counts that the RAW networks of this zoo were trained on: ZRR's sensor.
 ZRR_BLACK, ZRR_WHITE = 64.0, 1023.0
@@ -183,7 +184,9 @@ def _infer_array(runner: FullNetwork, spec: InputSpec, file: Path, path: Path) -
     shape = runner.plan(source.tensor, mapped_output=True).output
     with _refusals(file, tuple(source.tensor.shape)):
         if shape is None:
-            _write_array(path, runner(source.tensor))
+            output = runner(source.tensor)
+            with new_array(path, tuple(output.shape)) as target:
+                target.tensor.copy_(output)
         else:
             with new_array(path, shape) as target:
 
@@ -205,13 +208,7 @@ def _refusals(file: Path, shape: tuple[int, ...]) -> Iterator[None]:
     except Exception as error:
         if is_out_of_memory(error):
             raise UserError(f"{file}: not enough memory for an input of {shape}; pass --memory-limit.") from error
-        text = " ".join(str(error).split())[:300] or type(error).__name__
-        raise UserError(f"{file}: the bare network refuses {shape}: {text}") from error
-
-
-def _write_array(path: Path, output: Tensor) -> None:
-    with new_array(path, tuple(output.shape)) as target:
-        target.tensor.copy_(output)
+        raise UserError(f"{file}: the bare network refuses {shape}: {reason_of(error, 300)}") from error
 
 
 def _read_array(file: Path, spec: InputSpec) -> MappedArray:
@@ -220,10 +217,8 @@ def _read_array(file: Path, spec: InputSpec) -> MappedArray:
             source = map_input(file)
     except Exception as error:
         # The header is a Python literal with anything in it, and what is wrong with it comes as anything.
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(
-            f"{file}: not a complete .npy file of numbers ({reason}). Save a float32 array by numpy.save."
-        ) from None
+        what = f"{file}: not a complete .npy file of numbers ({reason_of(error)})"
+        raise UserError(f"{what}. Save a float32 array by numpy.save.") from None
     array = source.array
     if array.dtype != np.float32 or array.ndim != 4 or array.shape[1] != spec.channels:
         raise UserError(
@@ -235,16 +230,16 @@ def _read_array(file: Path, spec: InputSpec) -> MappedArray:
     return source
 
 
-def read_input(file: Path, spec: InputSpec, levels: Levels, reporter: Reporter | None = None) -> Tensor:
+def read_input(file: Path, spec: InputSpec, levels: Levels) -> Tensor:
     """Return what the network receives for a file, before padding; raises UserError for one that does not fit."""
     if file.suffix == ".npy":
         return _read_array(file, spec).tensor.clone()
-    return _planes(file, read_picture("infer", file), spec, levels, reporter or Reporter())
+    return _planes(file, read_picture("infer", file), spec, levels, Reporter())
 
 
 def _planes(file: Path, picture: Picture, spec: InputSpec, levels: Levels, reporter: Reporter) -> Tensor:
-    red, black, white = levels.red(spec), levels.black, levels.mosaic_white
-    array, clipped = picture.pixels, None
+    black, white = levels.black, levels.mosaic_white
+    array = picture.pixels
     wanted = "an RGB picture" if spec.layout == "rgb" else "a RAW mosaic (grey, 8 or 16 bits)"
     if array.ndim != (3 if spec.layout == "rgb" else 2):
         raise UserError(f"{file}: expected {wanted}, found a {picture.words}, an array of shape {array.shape}.")
@@ -269,7 +264,7 @@ def _planes(file: Path, picture: Picture, spec: InputSpec, levels: Levels, repor
         counts = (counts - black) / (white - black) * (ZRR_WHITE - ZRR_BLACK) + ZRR_BLACK
     mosaic = torch.from_numpy(counts.astype(np.float32))[None, None]
     try:
-        return to_network(mosaic, spec, black=ZRR_BLACK, white=ZRR_WHITE, red=red)
+        return to_network(mosaic, spec, black=ZRR_BLACK, white=ZRR_WHITE, red=levels.red(spec))
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
 
@@ -298,12 +293,9 @@ def _infer_image(
     if not torch.isfinite(output).all():
         raise UserError(f"{path.stem}: the model returned NaN or infinite values.")
     pixels = (output.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-    temporary = partial_of(path)
     try:
-        Image.fromarray(pixels).save(temporary, format="PNG", compress_level=1, **carried)
-        os.replace(temporary, path)
+        with whole_file(path) as partial:
+            Image.fromarray(pixels).save(partial, format="PNG", compress_level=1, **carried)
     except OSError as error:
         raise UserError(room_text(path, pixels.nbytes, error)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return path

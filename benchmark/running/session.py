@@ -27,6 +27,7 @@ from benchmark.scoring.evaluation import mean_scores
 from benchmark.selection import Entry, jsonable_options, target_scale
 from benchmark.timing.session import as_measurements, measure
 from benchmark.types import Dataset, DatasetCard, Measurement, Result, RunSpec, Status, Tiling
+from benchmark.units import shape_text
 from zoo.errors import UserError
 from zoo.identity import is_unknown
 
@@ -328,7 +329,7 @@ class _Recording:
                 self.tilings.append(one.prepared.tiling)
             # Where there are samples, the measurement says itself what is wrong with them.
             if state.status != "ok" and timing is None:
-                self.notes.append(f"time at {'x'.join(map(str, sizes[suffix].shape[1:]))}: {state.error}")
+                self.notes.append(f"time at {shape_text(sizes[suffix].shape[1:])}: {state.error}")
         if samples:
             self.timings = session.store.save_timings(self.spec.key(), samples)
         if "" in measured and (first := measured[""].measurement).status in ("oom", "error"):

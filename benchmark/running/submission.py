@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import csv
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.io import savemat
-from torch import nn
 
 from benchmark.datasets.sidd import BLOCKS, SiddBenchmark
 from benchmark.replacing import naming, refuse_inputs, replacing
 from benchmark.reporting import Reporter
 from benchmark.selection import entry_of
-from zoo.card import InputSpec
 from zoo.errors import UserError
 from zoo.raw import apply_model, to_network
 
@@ -43,13 +41,6 @@ class Method:
     authors: str = ""
     paper: str = ""
     venue: str = ""
-
-
-@dataclass
-class Stopwatch:
-    """Seconds of the network alone, without reading and writing."""
-
-    seconds: float = 0.0
 
 
 def submit(
@@ -80,28 +71,26 @@ def submit(
         reporter.note(f"submit: {benchmark.name} is synthetic: use these files for a trial only, not for the sites.")
     network, spec = entry.build(), entry.card.input_for(entry.options)
     blocks = np.empty((benchmark.num_images, BLOCKS, 256, 256, 3), np.float32)
-    watch = Stopwatch()
+    # Of the network only, without reading and writing.
+    seconds = 0.0
     with reporter.progress(f"submit {entry.label}", len(benchmark)) as advance:
-        for number, block in enumerate(_denoise(network, spec, benchmark, watch)):
-            blocks[divmod(number, BLOCKS)] = block
+        for number in range(len(benchmark)):
+            block = benchmark[number]
+            start = time.perf_counter()
+            with torch.inference_mode():
+                output = apply_model(network, to_network(block.input, spec), spec)
+            seconds += time.perf_counter() - start
+            if output.shape != block.input.shape or not torch.isfinite(output).all():
+                raise UserError(
+                    f"submit: block {block.id}: the output has another shape or values that are not finite."
+                )
+            blocks[divmod(number, BLOCKS)] = output[0].clamp(0, 1).permute(1, 2, 0).numpy()
             advance()
     with naming(folder, "-o"):
         folder.mkdir(parents=True, exist_ok=True)
-    write_mat(paths[0], blocks, seconds=watch.seconds, method=method or Method(entry.label))
+    write_mat(paths[0], blocks, seconds=seconds, method=method or Method(entry.label))
     write_csv(paths[1], blocks.reshape(-1, *blocks.shape[2:]))
     return paths
-
-
-def _denoise(network: nn.Module, spec: InputSpec, benchmark: SiddBenchmark, watch: Stopwatch) -> Iterator[Blocks]:
-    for number in range(len(benchmark)):
-        block = benchmark[number]
-        start = time.perf_counter()
-        with torch.inference_mode():
-            output = apply_model(network, to_network(block.input, spec), spec)
-        watch.seconds += time.perf_counter() - start
-        if output.shape != block.input.shape or not torch.isfinite(output).all():
-            raise UserError(f"submit: block {block.id}: the output has another shape or values that are not finite.")
-        yield output[0].clamp(0, 1).permute(1, 2, 0).contiguous().numpy()
 
 
 def write_mat(path: Path, blocks: Blocks, *, seconds: float, method: Method) -> None:

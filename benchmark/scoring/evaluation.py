@@ -26,7 +26,7 @@ from benchmark.results.journal import Journal, Scores
 from benchmark.scoring.fastmetrics import SHARED_IDS, score_fast
 from benchmark.scoring.pipeline import Finished, run_pipeline
 from benchmark.selection import select
-from benchmark.types import Dataset, DatasetCard, EvaluationProtocol, Measurement, Sample
+from benchmark.types import Dataset, EvaluationProtocol, Measurement, Sample
 from zoo.card import InputSpec, default_input
 from zoo.errors import UserError, in_one_line
 from zoo.raw import apply_model, to_network
@@ -62,10 +62,6 @@ def as_picture(image: Tensor) -> NDArray[np.float64]:
     return image[0].permute(1, 2, 0).double().numpy()
 
 
-def _in_float32(image: Tensor) -> NDArray[Any]:
-    return image[0].permute(1, 2, 0).numpy()
-
-
 def run_sample(model: nn.Module, sample: Sample, spec: InputSpec) -> Tensor:
     """Return the model's output (1, 3, H, W) in [0, 1], not clipped.
 
@@ -99,19 +95,8 @@ def score_pair(
     if scoring == "float64":
         prepared, reference = prepare_pair(as_picture(output), as_picture(target), protocol)
         return {id: float(METRICS.get(id).function(prepared, reference)) for id in metrics}
-    return score_fast(*prepare_pair(_in_float32(output), _in_float32(target), protocol), metrics)
-
-
-def shift_of(output: Tensor, target: Tensor, protocol: EvaluationProtocol) -> Shift:
-    """Return the shift (dy, dx) in pixels by which an output lies below and right of its target."""
-    return find_shift(*prepare_pair(as_picture(output), as_picture(target), protocol))
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """A sample whose files are bad, and what is wrong with them."""
-
-    error: str
+    first, second = (image[0].permute(1, 2, 0).numpy() for image in (output, target))
+    return score_fast(*prepare_pair(first, second, protocol), metrics)
 
 
 def evaluate_images(
@@ -155,8 +140,8 @@ def evaluate_images(
         def deliver(image: Done) -> None:
             for phase in ("load", "forward", "score"):
                 phases.seconds[phase] += getattr(image, f"{phase}_seconds")
-            if isinstance(image.loaded, Unreadable):
-                skipped[image.id] = image.loaded.error
+            if isinstance(image.loaded, UserError):
+                skipped[image.id] = str(image.loaded)
             elif image.score is not None and image.output is not None:
                 with phases.timing("store"):
                     done[image.id], shift = image.score
@@ -197,7 +182,7 @@ def _in_range(id: str, value: float) -> bool:
     return card.least - RANGE_SLACK <= value <= card.most + RANGE_SLACK
 
 
-Done = Finished["Sample | Unreadable", "Tensor | None", "tuple[Scores, Shift | None] | None"]
+Done = Finished["Sample | UserError", "Tensor | None", "tuple[Scores, Shift | None] | None"]
 
 
 @dataclass(frozen=True)
@@ -214,29 +199,30 @@ class _Steps:
     skip_bad: bool
     turn: Turn
 
-    def load(self, position: int) -> Sample | Unreadable:
+    def load(self, position: int) -> Sample | UserError:
         """Return a sample, or what is wrong with its files where bad ones are left out."""
         try:
             return self.dataset[self.pending[position]]
         except UserError as error:
             if not self.skip_bad:
                 raise
-            return Unreadable(str(error))
+            return error
 
-    def forward(self, sample: Sample | Unreadable) -> Tensor | None:
+    def forward(self, sample: Sample | UserError) -> Tensor | None:
         """Run the network, in its turn on this machine."""
-        if isinstance(sample, Unreadable):
+        if isinstance(sample, UserError):
             return None
         with self.turn(), kept():
             return run_sample(self.model, sample, self.spec)
 
-    def score(self, sample: Sample | Unreadable, output: Tensor | None) -> tuple[Scores, Shift | None] | None:
+    def score(self, sample: Sample | UserError, output: Tensor | None) -> tuple[Scores, Shift | None] | None:
         """Return the scores, and the shift behind aligned ones."""
-        if output is None or isinstance(sample, Unreadable):
+        if output is None or isinstance(sample, UserError):
             return None
         scores = score_pair(output, sample.target, self.protocol, self.metrics, self.scoring)
-        aligned = any("aligned" in id for id in self.metrics)
-        return scores, shift_of(output, sample.target, self.protocol) if aligned else None
+        if not any("aligned" in id for id in self.metrics):
+            return scores, None
+        return scores, find_shift(*prepare_pair(as_picture(output), as_picture(sample.target), self.protocol))
 
 
 def mean_scores(
@@ -252,10 +238,12 @@ def mean_scores(
         values = [scores[id] for scores in per_image.values()]
         finite = [value for value in values if math.isfinite(value)]
         infinite = len(values) - len(finite)
+        one_pass = "; one float32 pass for all metrics, within 1e-5 of the definition"
+        accuracy = one_pass if scoring == "one-pass" and id in SHARED_IDS else ""
         measurements[id] = Measurement(
             value=math.fsum(values) / len(values),
             unit=card.unit,
-            definition=f"{card.definition}; {protocol.text}{_accuracy(id, scoring)}",
+            definition=f"{card.definition}; {protocol.text}{accuracy}",
             kind="score",
             higher_is_better=card.higher_is_better,
             version=card.version,
@@ -264,11 +252,6 @@ def mean_scores(
             finite_mean=math.fsum(finite) / len(finite) if infinite and finite else None,
         )
     return measurements
-
-
-def _accuracy(id: str, scoring: str) -> str:
-    one_pass = scoring == "one-pass" and id in SHARED_IDS
-    return "; one float32 pass for all metrics, within 1e-5 of the definition" if one_pass else ""
 
 
 def evaluate(
@@ -298,7 +281,11 @@ def evaluate(
     card = dataset_card(dataset, rule=pairs, white=white)
     data = open_dataset(card, data_root, split, reporter, partial=partial)
     if isinstance(model, str):
-        network, spec = _trained(card, model, weights, options or {})
+        given = {f"{model}.{key}": value for key, value in (options or {}).items()}
+        (entry,) = select(card, models=[model], weights={model: str(weights)} if weights else {}, options=given)
+        if not entry.scored:
+            raise UserError(f"{model} is untrained: its scores would mean nothing. Pass weights.")
+        network, spec = entry.build(), entry.card.input_for(entry.options)
     else:
         network, spec = model, input or default_input(card.task)
     count = min(limit or len(data.ids), len(data.ids))
@@ -306,17 +293,3 @@ def evaluate(
     scoring = "float64" if exact else "one-pass"
     scores, _ = evaluate_images(network, spec, data, count, protocol=card.protocol, metrics=ids, scoring=scoring)
     return [{"id": id, "scores": values} for id, values in scores.items()]
-
-
-def _trained(
-    card: DatasetCard, model: str, weights: str | Path | None, options: Mapping[str, Any]
-) -> tuple[nn.Module, InputSpec]:
-    (entry,) = select(
-        card,
-        models=[model],
-        weights={model: str(weights)} if weights else {},
-        options={f"{model}.{key}": value for key, value in options.items()},
-    )
-    if not entry.scored:
-        raise UserError(f"{model} is untrained: its scores would mean nothing. Pass weights.")
-    return entry.build(), entry.card.input_for(entry.options)

@@ -95,7 +95,7 @@ class _Remarks:
 
         Raises UserError naming the file if it is damaged, grey, or has alpha or other colours.
         """
-        first, second = (self._picture(file) for file in (output, target))
+        first, second = (read_picture("score", f, formats=MORE_FORMATS, kinds=("RGB",)) for f in (output, target))
         if first.orientation != second.orientation:
             self.found["orientation"].append(
                 f"{output} has orientation {first.orientation}, {target} has {second.orientation}: both are compared as"
@@ -110,9 +110,6 @@ class _Remarks:
         if self.white is not None and not self.deep:
             lines.append(f"--white {self.white:g} changed nothing: no file has 16 bits")
         return [*lines, *self.depths.unused().values()]
-
-    def _picture(self, file: Path) -> Picture:
-        return read_picture("score", file, formats=MORE_FORMATS, kinds=("RGB",))
 
     def _values(self, file: Path, side: str, picture: Picture) -> NDArray[np.float64]:
         if picture.pixels.dtype == np.uint16:

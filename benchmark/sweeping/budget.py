@@ -17,9 +17,9 @@ from benchmark.sweeping.child import time_steps
 from benchmark.sweeping.messages import Probes, StepsFailed, StepsTimed
 from benchmark.sweeping.points import Point, Splits
 from benchmark.training.fitting import footprint
-from benchmark.training.objective import Objective
+from benchmark.training.losses import Objective
 from benchmark.types import Measurement
-from benchmark.units import GIB
+from benchmark.units import GIB, shape_text
 from zoo.errors import UserError
 
 # What a checkpoint holds of each parameter: weights twice, two moments; float32.
@@ -58,8 +58,7 @@ class Estimate:
 
 def count_members(points: Sequence[Point], splits: Splits) -> dict[tuple[str, str], Costs]:
     """Return the costs of each member, at the dataset's plane size, by family and value."""
-    members = {point.member: point for point in points}
-    return {member: _count(point, splits) for member, point in members.items()}
+    return {member: _count(point, splits) for member, point in {point.member: point for point in points}.items()}
 
 
 def _count(point: Point, splits: Splits) -> Costs:
@@ -192,9 +191,7 @@ def budget_document(estimates: Sequence[Estimate], *, total: int, workers: int, 
             "option": one.point.family.option,
             "value": one.point.value,
             "seed": one.point.seed,
-            "params": one.costs.value("params"),
-            "macs": one.costs.value("macs"),
-            "flops": one.costs.value("flops"),
+            **{id: one.costs.value(id) for id in ("params", "macs", "flops")},
             "seconds": one.seconds,
             "memory_bytes": one.memory_bytes,
             "error": one.costs.error,
@@ -217,10 +214,9 @@ def budget_document(estimates: Sequence[Estimate], *, total: int, workers: int, 
 
 def budget_lines(document: Mapping[str, Any]) -> list[str]:
     """Return the budget as lines for people."""
-    shape = "x".join(map(str, document["input_shape"]))
     lines = [
-        f"{document['points_left']} of {document['points']} points are left to train; costs of one image of {shape};"
-        f" time and memory predicted",
+        f"{document['points_left']} of {document['points']} points are left to train; costs of one image of"
+        f" {shape_text(document['input_shape'])}; time and memory predicted",
         f"{'point':28} {'params':>12} {'FLOPs [G]':>10} {'time':>9} {'memory':>9}",
     ]
     for row in document["estimates"]:

@@ -28,7 +28,7 @@ from benchmark.training.preparing import process_settings
 from benchmark.training.recipe import Recipe
 from benchmark.training.run import Run, begin_run
 from benchmark.types import Dataset, DatasetCard, Measurement
-from zoo.errors import UserError
+from zoo.errors import UserError, words_of
 
 # The first step loads code and allocates.
 _WARMUP_STEPS, _TIMED_STEPS = 1, 3
@@ -43,9 +43,9 @@ def train_point(request: Task, emit: Emit) -> Trained:
     with process_settings(recipe):
         run = begin_run(recipe, request.name, Path(request.folder), resume=True, reporter=Relay(emit))
         with closing(run):
-            _check_data(request, run)
+            test = _test_data(request, run)
             fit(run)
-            return _measure(request, run)
+            return _measure(request, run, test)
 
 
 def digests_of(train: Dataset, test: Dataset, test_images: int) -> list[str]:
@@ -53,8 +53,8 @@ def digests_of(train: Dataset, test: Dataset, test_images: int) -> list[str]:
     return [train.digest(), test.digest(test_images)]
 
 
-def _check_data(work: Task, run: Run) -> None:
-    """Raise UserError if the images are not those that the sweep began with: some were added, for instance."""
+def _test_data(work: Task, run: Run) -> Dataset:
+    """Open the test split; raises UserError for other images than the sweep began with: some were added, maybe."""
     train = run.data.cache.dataset
     test = open_dataset(run.data.card, run.recipe.data_root, work.test_split, partial=run.recipe.partial)
     if digests_of(train, test, work.test_images) != work.data_digests:
@@ -62,14 +62,14 @@ def _check_data(work: Task, run: Run) -> None:
             f"{train.name}: the images are not those with which this sweep began. Wait until nothing is added or"
             " removed there and run it again."
         )
+    return test
 
 
-def _measure(work: Task, run: Run) -> Trained:
+def _measure(work: Task, run: Run, test: Dataset) -> Trained:
     entry = entry_of(run.recipe.model, Path(work.folder) / WEIGHTS, {})
     assert entry.checkpoint is not None
     model, spec, phases = entry.build(), entry.card.input_for(entry.options), Phases()
     phases.seconds["train"] = run.seconds
-    test = open_dataset(run.data.card, run.recipe.data_root, work.test_split, partial=run.recipe.partial)
     measurements: dict[str, Measurement] = {}
     for data, count, suffix in (
         (test, work.test_images, ""),
@@ -85,7 +85,8 @@ def _measure(work: Task, run: Run) -> Trained:
         found |= errors(scores, found, run.data.card)
         part = data.provenance.get("part")
         where = f"the first {count} {f'of {part} ' if part else ''}images of {data.name} {data.split}"
-        measurements |= {id + suffix: _located(measurement, where) for id, measurement in found.items()}
+        for id, one in found.items():
+            measurements[id + suffix] = one.model_copy(update={"definition": f"{one.definition}; {where}"})
     measurements |= _costs_of_training(run)
     return Trained(
         measurements=measurements,
@@ -118,10 +119,6 @@ def errors(scores: dict[str, Scores], means: dict[str, Measurement], card: Datas
     return found
 
 
-def _located(measurement: Measurement, where: str) -> Measurement:
-    return measurement.model_copy(update={"definition": f"{measurement.definition}; {where}"})
-
-
 def _costs_of_training(run: Run) -> dict[str, Measurement]:
     threads = run.recipe.threads
     text = f"seconds of {run.step} training steps of batch {run.recipe.batch_size}, validation and checkpoints apart"
@@ -138,17 +135,15 @@ def time_steps(request: Probes, emit: Emit) -> None:
     for name, values in request.recipes.items():
         recipe = Recipe.model_validate(values)
         try:
-            with process_settings(recipe), tempfile.TemporaryDirectory() as folder:
-                emit(_time_recipe(name, recipe, Path(folder)))
+            with (
+                process_settings(recipe),
+                tempfile.TemporaryDirectory() as folder,
+                closing(begin_run(recipe, "timing", Path(folder), resume=False)) as run,
+            ):
+                emit(_time_steps(name, run))
         except Exception as error:
             # Whatever a point raises here, it raises again in its own turn and becomes its record.
-            text = " ".join(str(error).split())[:300]
-            emit(StepsFailed(name=name, error=text, type=type(error).__name__))
-
-
-def _time_recipe(name: str, recipe: Recipe, folder: Path) -> StepsTimed:
-    with closing(begin_run(recipe, "timing", folder, resume=False)) as run:
-        return _time_steps(name, run)
+            emit(StepsFailed(name=name, error=words_of(error), type=type(error).__name__))
 
 
 def _time_steps(name: str, run: Run) -> StepsTimed:
@@ -165,18 +160,16 @@ def _time_steps(name: str, run: Run) -> StepsTimed:
     validation, settings = run.data.validator, recipe.validation
     protocol = run.data.card.protocol
     begin = time.perf_counter()
-    evaluate_images(
-        run.module, validation.spec, validation.dataset, 1, protocol=protocol, metrics=list(protocol.metrics)
-    )
+    metrics = list(protocol.metrics)
+    evaluate_images(run.module, validation.spec, validation.dataset, 1, protocol=protocol, metrics=metrics)
     image = time.perf_counter() - begin
     rounds = -(-run.total_steps // (settings.every or recipe.checkpoint_every))
-    held_out = min(settings.limit or len(validation.dataset.ids), len(validation.dataset.ids))
     return StepsTimed(
         name=name,
         step_seconds=statistics.median(seconds[_WARMUP_STEPS:]),
         timed_seconds=sum(seconds),
         image_seconds=image,
         steps=run.total_steps,
-        validation_images=rounds * held_out,
+        validation_images=rounds * validation.count,
         peak_bytes=machine.peak_resident_bytes(),
     )

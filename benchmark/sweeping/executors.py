@@ -11,7 +11,7 @@ import queue
 import socket
 import threading
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from benchmark.host.child import describe_failure
 from benchmark.host.isolation import Outcome
@@ -19,20 +19,11 @@ from benchmark.record import Record
 from benchmark.reporting import Note
 from benchmark.sweeping.child import train_point
 from benchmark.sweeping.messages import Task
-from zoo.errors import UserError
+from zoo.errors import UserError, words_of
 from zoo.plugins import loaded_files
 
 Listen = Callable[[Task, str], None]
 Ended = Generator[tuple[Task, Outcome], None, None]
-
-
-class Executor(Protocol):
-    """Runs tasks; what it yields comes in the order in which they end. Closing the generator stops the others."""
-
-    workers: int
-
-    def run(self, tasks: Sequence[Task], listen: Listen) -> Ended:
-        """Yield each task with how it ended; ``listen`` gets the lines that tasks say meanwhile."""
 
 
 class _Stopped(Exception):  # noqa: N818
@@ -40,13 +31,16 @@ class _Stopped(Exception):  # noqa: N818
 
 
 class LocalExecutor:
-    """``workers`` child processes of this machine at a time, of ``threads`` each."""
+    """``workers`` child processes of this machine at a time, of ``threads`` each.
+
+    Of either executor ``run`` is a generator; closing it stops the tasks that have not ended.
+    """
 
     def __init__(self, workers: int, threads: int) -> None:
         self.workers, self.threads = workers, threads
 
     def run(self, tasks: Sequence[Task], listen: Listen) -> Ended:
-        """Yield each task with how it ended, in the order in which they end."""
+        """Yield each task with how it ended, in the order in which they end; ``listen`` gets their notes meanwhile."""
         waiting: queue.SimpleQueue[Task] = queue.SimpleQueue()
         ended: queue.SimpleQueue[tuple[Task, Outcome]] = queue.SimpleQueue()
         stopping = threading.Event()
@@ -112,7 +106,7 @@ class RayExecutor:
                 _check_reachable(address)
             self.ray.init(address=address, **settings)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            reason = " ".join(str(error).split())[:160]
+            reason = words_of(error, 160)
             where = "--engine ray" if address is None else f"--address {address}"
             raise UserError(
                 f"{where}: no Ray cluster answers ({reason}); start one with `ray start --head`, or use --engine local."
@@ -141,8 +135,11 @@ class RayExecutor:
         try:
             outcome: Outcome = self.ray.get(reference)
         except self.ray.exceptions.RayError as error:
-            return Outcome("error", error=f"Ray lost it: {' '.join(str(error).split())[:200]}")
+            return Outcome("error", error=f"Ray lost it: {words_of(error, 200)}")
         return outcome
+
+
+Executor = LocalExecutor | RayExecutor
 
 
 def _check_reachable(address: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from benchmark.cleaning import one_line
 from benchmark.replacing import replacing
+from benchmark.units import shape_text
 
 # Colours that differ in lightness too, and a marker each: legible without colour.
 _STYLES = (("#1f5fa8", "o"), ("#c2571a", "s"), ("#3b7d3b", "^"), ("#7a4fa3", "D"), ("#555555", "v"))
@@ -37,19 +39,11 @@ def _draw_error(summary: dict[str, Any]) -> Figure:
             means = [member[f"{name}_error"] for member in members]
             deviations = [member[f"{name}_error_std"] or 0.0 for member in members]
             faint = {"alpha": 0.75, "mfc": "white", "lw": 1.2} if name == "train" else {"lw": 1.8}
-            axis.errorbar(
-                params,
-                means,
-                yerr=deviations if any(deviations) else None,
-                color=colour,
-                marker=marker,
-                ms=5,
-                ls=line,
-                capsize=3,
-                label=f"{family}, {name} error",
-                **faint,
-            )
-        _mark_threshold(axis, summary, family, colour)
+            look: dict[str, Any] = {"color": colour, "marker": marker, "ms": 5, "ls": line, "capsize": 3, **faint}
+            bars = deviations if any(deviations) else None
+            axis.errorbar(params, means, yerr=bars, label=f"{family}, {name} error", **look)
+        if threshold := summary["thresholds"][family]:
+            axis.axvline(threshold["params"], color=colour, ls=":", lw=1.4)
     axis.set_yscale("log")
     _plain_numbers(axis)
     axis.set_ylabel(f"{summary['error']} (lower is better)")
@@ -63,16 +57,13 @@ def _draw_flops(summary: dict[str, Any]) -> Figure:
         params, flops = ([member[key] for member in members] for key in ("params", "flops"))
         axis.plot(params, [value / 1e9 for value in flops], color=colour, marker=marker, ms=5, lw=1.8, label=family)
         for member in members:
-            label = f"{member['value']}"
             place = (member["params"], member["flops"] / 1e9)
-            axis.annotate(
-                label, place, xytext=(-6, 5), textcoords="offset points", ha="right", fontsize=8, color=colour
-            )
+            how: dict[str, Any] = {"textcoords": "offset points", "ha": "right", "fontsize": 8, "color": colour}
+            axis.annotate(str(member["value"]), place, xytext=(-6, 5), **how)
     axis.set_yscale("log")
     axis.margins(y=0.12)
     _plain_numbers(axis)
-    shape = "x".join(map(str, summary["input_shape"]))
-    axis.set_ylabel(f"FLOPs of one image of {shape} [G]")
+    axis.set_ylabel(f"FLOPs of one image of {shape_text(summary['input_shape'])} [G]")
     varied = {member["family"]: member["option"] for member in summary["members"]}
     text = "numbers at the points: " + ", ".join(f"{option} of {family}" for family, option in varied.items())
     _below(figure, axis, [text])
@@ -91,30 +82,17 @@ def _figure(summary: dict[str, Any]) -> tuple[Figure, Axes]:
         f"{summary[f'{side}_images']} {summary[f'{side}ed_on']}" + (f" (of {part})" if part else "")
         for side, part in (("train", summary["train_part"]), ("test", summary["test_part"]))
     )
-    axis.set_title(
-        f"{one_line(summary['title'])}\n{one_line(what)}: errors on {train} and {test} images",
-        fontsize=11,
-    )
+    title = f"{one_line(summary['title'])}\n{one_line(what)}: errors on {train} and {test} images"
+    axis.set_title(title, fontsize=11)
     return figure, axis
 
 
 def _families(summary: dict[str, Any]) -> list[tuple[tuple[str, str], str, list[dict[str, Any]]]]:
     """Return style, name and members, by parameters, of each family."""
-    names = list(dict.fromkeys(member["family"] for member in summary["members"]))
-    return [
-        (
-            _STYLES[index % len(_STYLES)],
-            name,
-            sorted((m for m in summary["members"] if m["family"] == name), key=lambda member: member["params"]),
-        )
-        for index, name in enumerate(names)
-    ]
-
-
-def _mark_threshold(axis: Axes, summary: dict[str, Any], family: str, colour: str) -> None:
-    threshold = summary["thresholds"][family]
-    if threshold is not None:
-        axis.axvline(threshold["params"], color=colour, ls=":", lw=1.4)
+    names = dict.fromkeys(member["family"] for member in summary["members"])
+    members = sorted(summary["members"], key=lambda member: member["params"])
+    own = ([member for member in members if member["family"] == name] for name in names)
+    return list(zip(itertools.cycle(_STYLES), names, own))
 
 
 def _threshold_line(summary: dict[str, Any]) -> str:

@@ -10,10 +10,11 @@ from typing import Any
 
 from benchmark.config import settings_of
 from benchmark.metrics import METRICS
-from benchmark.opening import dataset_card, open_dataset
+from benchmark.opening import dataset_card
 from benchmark.reporting import Reporter
 from benchmark.selection import jsonable_options
 from benchmark.sweeping.settings import Family, SweepPlan
+from benchmark.training.preparing import open_two
 from benchmark.training.recipe import FREE_KEYS, Recipe
 from benchmark.types import Dataset, DatasetCard
 from zoo.card import ModelCard, get_card
@@ -99,11 +100,7 @@ def open_splits(plan: SweepPlan, points: list[Point], reporter: Reporter) -> Spl
             )
     for id in evaluation.metrics:
         METRICS.get(id)
-    fallback = "train" if "train" in card.splits else card.default_split
-    train = open_dataset(card, recipe.data_root, recipe.split or fallback, reporter, partial=recipe.partial)
-    test = open_dataset(card, recipe.data_root, evaluation.test_split, Reporter(), partial=recipe.partial)
-    for note in getattr(test, "notes", ()) if test.split != train.split else ():
-        reporter.note(note)
+    train, test = open_two(recipe, card, evaluation.test_split, reporter)
     counts = (
         min(limit or len(data.ids), len(data.ids))
         for limit, data in ((evaluation.train_images, train), (evaluation.test_images, test))

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmark.conditions import Conditions
 from benchmark.host import machine
+from benchmark.host.environment import describe_environment
+from benchmark.host.isolation import Outcome
+from benchmark.metrics import METRICS
+from benchmark.profilers import PROFILERS
 from benchmark.replacing import refuse_inputs
 from benchmark.reporting import Reporter
 from benchmark.results.jsonl import alone
 from benchmark.results.store import Store
+from benchmark.selection import jsonable_options
 from benchmark.sweeping.budget import (
     Costs,
     Estimate,
@@ -23,17 +30,18 @@ from benchmark.sweeping.budget import (
     estimate,
     wall_seconds,
 )
+from benchmark.sweeping.child import digests_of
 from benchmark.sweeping.executors import Executor, LocalExecutor, RayExecutor
-from benchmark.sweeping.messages import Task
-from benchmark.sweeping.points import ON_TRAIN, Point, Splits, expand, open_splits, point_key
-from benchmark.sweeping.records import in_order, result_of, task_of
+from benchmark.sweeping.messages import Task, Trained
+from benchmark.sweeping.points import ON_TRAIN, SCORING, Point, Splits, expand, open_splits, point_key
 from benchmark.sweeping.settings import SweepPlan, load_sweep
 from benchmark.sweeping.summary import DATA_FILES, ERROR_IDS, ERROR_LABELS, summarise, write_data
-from benchmark.types import Result
+from benchmark.types import Environment, Result, RunSpec
 from benchmark.units import GIB
 from zoo.errors import UserError
 
 ENGINES = ("local", "ray")
+POINTS = "points"
 
 
 @dataclass
@@ -47,6 +55,10 @@ class _Session:
     costs: dict[tuple[str, str], Costs]
     reporter: Reporter
     done: dict[str, Result] = field(default_factory=dict)
+
+    def take(self, known: Mapping[str, Result]) -> None:
+        """Take the good records of earlier runs."""
+        self.done = {key: known[key] for key in self.keys if key in known and known[key].status == "ok"}
 
     @property
     def left(self) -> list[Point]:
@@ -84,13 +96,16 @@ def sweep(
     store = Store(folder)
     # Two sweeps in it would train the same points.
     with alone(folder / "sweep", f"-o: another sweep is running in {folder}; wait for it or name another folder."):
-        known = store.latest()
-        session.done = {key: known[key] for key in session.keys if key in known and known[key].status == "ok"}
+        session.take(store.latest())
         if session.left:
-            executor = _executor_of(session.plan, engine, address, workers)
+            threads = session.plan.sweep.threads
+            executor: Executor = LocalExecutor(workers or default_workers(threads), threads)
+            if engine == "ray":
+                executor = RayExecutor(address, workers, threads, session.plan.sweep.gpus)
             estimates = _announce(session, executor.workers)
             _run(session, executor, estimates, store, folder)
-        recorded = in_order(session.points, session.keys, store.latest())
+        known = store.latest()
+        recorded = [(point, known[key]) for point, key in zip(session.points, session.keys) if key in known]
         summary = summarise(session.plan, session.splits, recorded, session.shape)
         files = write_data(folder, summary)
         from benchmark.sweeping.figures import draw_figures
@@ -111,10 +126,8 @@ def budget(
     """Return what a sweep would take from where ``out`` stands, as ``--dry-run --json`` prints it; trains nothing."""
     session = _open(sweep, overrides, reporter or Reporter())
     folder = Path(out or Path("runs") / session.plan.name)
-    known = Store(folder).latest() if (folder / "results.jsonl").exists() else {}
-    session.done = {key: known[key] for key in session.keys if key in known and known[key].status == "ok"}
-    count = workers or default_workers(session.plan.sweep.threads)
-    return _budget(session, _estimates(session), count)
+    session.take(Store(folder).latest() if (folder / "results.jsonl").exists() else {})
+    return _estimated(session, workers or default_workers(session.plan.sweep.threads))[1]
 
 
 def default_workers(threads: int) -> int:
@@ -139,26 +152,15 @@ def _open(sweep: str | Path, overrides: Mapping[str, Any] | None, reporter: Repo
     return _Session(plan, points, keys, splits, count_members(points, splits), reporter)
 
 
-def _executor_of(plan: SweepPlan, engine: str, address: str | None, workers: int | None) -> Executor:
-    threads = plan.sweep.threads
-    if engine == "ray":
-        return RayExecutor(address, workers, threads, plan.sweep.gpus)
-    return LocalExecutor(workers or default_workers(threads), threads)
-
-
-def _estimates(session: _Session) -> list[Estimate]:
+def _estimated(session: _Session, workers: int) -> tuple[list[Estimate], dict[str, Any]]:
     session.reporter.note(f"sweep {session.plan.name}: timing a few steps of each family's smallest and largest point")
-    return estimate(session.left, session.costs, session.splits, threads=session.plan.sweep.threads)
-
-
-def _budget(session: _Session, estimates: Sequence[Estimate], workers: int) -> dict[str, Any]:
-    return budget_document(estimates, total=len(session.points), workers=workers, shape=session.shape)
+    estimates = estimate(session.left, session.costs, session.splits, threads=session.plan.sweep.threads)
+    return estimates, budget_document(estimates, total=len(session.points), workers=workers, shape=session.shape)
 
 
 def _announce(session: _Session, workers: int) -> list[Estimate]:
     """Say what the sweep will take, and warn where that is more memory than there is."""
-    estimates = _estimates(session)
-    document = _budget(session, estimates, workers)
+    estimates, document = _estimated(session, workers)
     for line in budget_lines(document):
         session.reporter.note(line)
     free = machine.available_memory()
@@ -204,3 +206,69 @@ def _found(plan: SweepPlan, result: Result) -> str:
     id, label = ERROR_IDS[plan.sweep.plot.error], ERROR_LABELS[plan.sweep.plot.error]
     test, train, seconds = (result.measurements[name].value for name in (id, id + ON_TRAIN, "train_seconds"))
     return f"{label} {test:.4f} on test, {train:.4f} on train images, trained {seconds:.0f} s"
+
+
+def task_of(plan: SweepPlan, point: Point, key: str, splits: Splits, out: Path) -> Task:
+    """Return a point as a child process takes it; its checkpoints lie in a folder that its key names."""
+    # A network may change the working directory while it runs.
+    root = {"data_root": os.path.abspath(point.recipe.data_root)} if point.recipe.data_root else {}
+    return Task(
+        key=key,
+        name=f"{plan.name}/{point.name}",
+        recipe=point.recipe.model_dump(mode="json") | root,
+        folder=str((out / POINTS / f"{point.name}_{key[:8]}").resolve()),
+        store=str(out.resolve()),
+        test_split=splits.test.split,
+        train_images=splits.train_images,
+        test_images=splits.test_images,
+        data_digests=digests_of(splits.train, splits.test, splits.test_images),
+        metrics=list(plan.sweep.evaluation.metrics),
+    )
+
+
+def result_of(plan: SweepPlan, point: Point, task: Task, splits: Splits, costs: Costs, outcome: Outcome) -> Result:
+    """Return the record of a point, however it ended; its options say family and seed beside those of the network."""
+    done: Trained | None = outcome.value
+    train = splits.train
+    part = f", {train.provenance['part']} images" if train.provenance.get("part") else ""
+    here = describe_environment().model_copy(update={"threads": plan.sweep.threads})
+    environment = done.environment if done else here
+    return Result.of(
+        _spec_of(point, task, splits, done, environment),
+        key=task.key,
+        options={**jsonable_options(point.options), "family": point.family.name, "seed": point.seed},
+        n=done.n if done else 0,
+        evidence="trained" if done else "untrained",
+        status=outcome.status,
+        error=outcome.error,
+        seconds=outcome.seconds,
+        measurements=costs.measurements | (done.measurements if done else {}),
+        per_image=done.per_image if done else None,
+        phases=done.phases if done else {},
+        notes=[f"sweep {plan.name}, recipe {plan.recipe_name}", f"trained on {train.name} {train.split}{part}"],
+        weights={**done.weights, "recipe": plan.recipe_name} if done else None,
+        protocol=splits.card.protocol.record(),
+        environment=environment,
+        data=splits.test.provenance,
+    )
+
+
+def _spec_of(point: Point, task: Task, splits: Splits, done: Trained | None, environment: Environment) -> RunSpec:
+    whole = task.test_images == len(splits.test.ids)
+    return RunSpec(
+        model=point.card.name,
+        options=jsonable_options(point.options),
+        code=point.card.code_digest,
+        weights_digest=done.weights["sha256"] if done else None,
+        dataset=splits.test.name,
+        dataset_digest=splits.test.digest(None if whole else task.test_images),
+        split=splits.test.split,
+        limit=None if whole else task.test_images,
+        protocol=f"{splits.card.protocol.name}-v{splits.card.protocol.version}",
+        metrics={id: METRICS.get(id).version for id in task.metrics},
+        profilers=[profiler.name for profiler in PROFILERS if profiler.kind == "count"],
+        conditions=Conditions(threads=environment.threads, device=done.device if done else "cpu"),
+        seed=point.seed,
+        evaluate=True,
+        scoring=SCORING,
+    )

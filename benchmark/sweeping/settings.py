@@ -8,27 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from benchmark.config import read_settings, read_yaml
+from benchmark.config import Strict, find_settings, read_settings, read_yaml
 from benchmark.training.recipe import find_recipe
 from benchmark.units import MAX_SEED, MAX_THREADS
-from zoo.errors import UserError, nearest, shortened
-from zoo.inputs import regular_file
 
-# Where they lie in an installed package, and in a checkout that has no links.
-_FOLDERS = (Path(__file__).parent.parent / "sweeps", Path(__file__).parents[2] / "configs" / "sweeps")
 # ``--set recipe.KEY=VALUE`` is a key of the recipe, whether that has a file of its own or not.
 RECIPE_PREFIX = "recipe."
 # The metric that each plotted error comes from.
 METRIC_OF_ERROR = {"msssim": "msssim[perchannel]", "mse": "psnr[rgb]"}
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
-
-
-class Family(_Strict):
+class Family(Strict):
     """Networks that differ in one ``option``: a member for each of ``values``; ``options`` are the same for all."""
 
     name: str = Field(..., pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$")
@@ -46,7 +38,7 @@ class Family(_Strict):
         return self
 
 
-class Evaluation(_Strict):
+class Evaluation(Strict):
     """What the errors are measured on: whole images, the first ones of a split (null: all of it).
 
     ``train_images`` of the recipe's training split; ``test_images`` of ``test_split`` (null: the dataset's default).
@@ -58,7 +50,7 @@ class Evaluation(_Strict):
     metrics: list[str] = ["psnr[rgb]", "msssim[perchannel]"]
 
 
-class Plot(_Strict):
+class Plot(Strict):
     """What is drawn. ``error``: 1 - MS-SSIM or the mean squared error.
 
     ``vanished``: the training error below which a network is said to interpolate its training data.
@@ -69,7 +61,7 @@ class Plot(_Strict):
     vanished: float = Field(default=0.01, gt=0)
 
 
-class Sweep(_Strict):
+class Sweep(Strict):
     """The keys of a sweep file; see configs/sweeps for examples.
 
     ``recipe``: a file, the name of a shipped recipe, or the keys themselves; ``overrides`` replace keys of it, a.b
@@ -126,7 +118,7 @@ def load_sweep(sweep: str | Path, overrides: Mapping[str, Any] | None = None) ->
 
     Raises UserError naming file and key for what is unknown or wrong.
     """
-    path = _find_sweep(sweep)
+    path = find_settings(sweep, "sweep", "sweep")
     given = overrides or {}
     of_recipe = {k.removeprefix(RECIPE_PREFIX): v for k, v in given.items() if k.startswith(RECIPE_PREFIX)}
     settings = read_settings(path, Sweep, {k: v for k, v in given.items() if not k.startswith(RECIPE_PREFIX)})
@@ -135,15 +127,3 @@ def load_sweep(sweep: str | Path, overrides: Mapping[str, Any] | None = None) ->
         file = find_recipe(beside if os.path.lexists(beside) else settings.recipe)
         return SweepPlan(path.stem, settings, read_yaml(file), file.stem, str(file), of_recipe)
     return SweepPlan(path.stem, settings, settings.recipe, path.stem, f"{path}: recipe", of_recipe)
-
-
-def _find_sweep(sweep: str | Path) -> Path:
-    path = Path(sweep)
-    if os.path.lexists(path):
-        return regular_file(path, "a sweep", "sweep")
-    folder = next((folder for folder in _FOLDERS if folder.is_dir()), None)
-    shipped = {file.stem: file for file in folder.glob("*.yaml")} if folder else {}
-    name = path.name.removesuffix(".yaml")
-    if name in shipped and path.parent in (Path(), Path("configs/sweeps")):
-        return shipped[name]
-    raise UserError(f"sweep: no file at {shortened(sweep)}, and none shipped under that name{nearest(name, shipped)}")

@@ -86,9 +86,8 @@ def _members(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             groups.setdefault((row["family"], str(row["value"])), []).append(row)
     members = []
     for group in groups.values():
-        shared = {key: group[0][key] for key in ("family", "model", "option", "value", "params", "macs", "flops")}
-        shared |= {"incomplete": group[0]["incomplete"]} if "incomplete" in group[0] else {}
-        member = {**shared, "seeds": len(group)}
+        shared = ("family", "model", "option", "value", "params", "macs", "flops", "incomplete")
+        member = {key: group[0][key] for key in shared if key in group[0]} | {"seeds": len(group)}
         for name in ("test_error", "train_error"):
             values = [float(row[name]) for row in group]
             member[name] = math.fsum(values) / len(values)

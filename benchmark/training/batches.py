@@ -142,15 +142,14 @@ class EpochPlan:
         """Number of whole batches in an epoch."""
         return self.samples * self.crops // (self.batch_size * self.processes)
 
-    def order(self, epoch: int) -> np.ndarray:
-        """Return the places of an epoch in the order in which they are shown; place p is sample p mod samples."""
-        return _order(self.seed, epoch, self.samples * self.crops)
-
     def places(self, step: int, process: int = 0) -> tuple[int, list[int]]:
-        """Return the epoch of ``step`` (from 0) and the places that a process takes in it."""
+        """Return the epoch of ``step`` (from 0) and the places that a process takes; place p is sample p mod samples.
+
+        An epoch shows its places in a random order.
+        """
         epoch, within = divmod(step, self.steps_per_epoch)
         start = (within * self.processes + process) * self.batch_size
-        return epoch, [int(place) for place in self.order(epoch)[start : start + self.batch_size]]
+        return epoch, _order(self.seed, epoch, self.samples * self.crops)[start : start + self.batch_size].tolist()
 
 
 @functools.lru_cache(maxsize=2)

@@ -10,13 +10,14 @@ import os
 import pickle
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ConfigDict, Field, ValidationError
 from torch import Tensor
 
+from benchmark.record import Record
 from benchmark.training.recipe import Recipe, first_difference
 from zoo.errors import DiskError, UserError, shortened, shown, words_of
 from zoo.inputs import regular_file
@@ -28,21 +29,22 @@ STATE, WEIGHTS = "state.pt", "weights.safetensors"
 _SCHEMA = 2
 
 
-@dataclass(frozen=True)
-class State:
+class State(Record):
     """Everything that the next step depends on. ``step``: steps done; ``optimizer``: place in the recipe, state.
 
     ``samples``: seen in those steps by all ``processes``; both None where an older version wrote the state.
     """
 
-    step: int
-    samples: int | None
-    processes: int | None
+    model_config = ConfigDict(arbitrary_types_allowed=True, strict=True)
+
+    step: int = Field(ge=0)
+    samples: int | None = None
+    processes: int | None = None
     recipe: dict[str, Any]
     data_digest: str
     model: dict[str, Tensor]
     optimizer: dict[str, Any]
-    optimizer_place: int
+    optimizer_place: int = Field(ge=0)
     ema: dict[str, Tensor] | None
     clipper: dict[str, Any]
     watch: dict[str, Any]
@@ -86,31 +88,17 @@ def read_state(folder: Path) -> State | None:
         content = torch.load(file, map_location="cpu", weights_only=True)
         schema = content.pop("schema")
         if schema in (1, _SCHEMA):
-            return _checked(State(**{"samples": None, "processes": None, **content}))
+            return State(**content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(map(str, first["loc"]))
+        found = f"has no {name}" if first["type"] == "missing" else f"its {shortened(name)} is {shown(first['input'])}"
+        raise UserError(f"train: {file} is damaged ({found}); start in another folder.") from None
     except (RuntimeError, EOFError, OSError, LookupError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"train: {file} is damaged ({words_of(error, 120)}); start in another folder.") from None
     except (pickle.UnpicklingError, AttributeError):
         pass
     raise UserError(f"train: {file} is not a state of this version; start in another folder with -o.")
-
-
-def _checked(state: State) -> State:
-    """Return a state whose fields have the right types; raises TypeError naming a field that has not."""
-    numbers = (int, float)
-    kinds: dict[str, Any] = {"step": int, "optimizer_place": int, "seconds": numbers, "data_digest": str}
-    kinds |= dict.fromkeys(("recipe", "model", "optimizer", "clipper", "watch", "scores"), dict)
-    kinds |= {"ema": (dict, type(None)), "losses": list}
-    for name, kind in kinds.items():
-        if not isinstance(getattr(state, name), kind):
-            raise TypeError(f"its {name} is {shown(getattr(state, name))}")
-    tensors = [*state.model.values(), *(state.ema or {}).values()]
-    if not all(isinstance(value, Tensor) for value in tensors) or not all(isinstance(x, numbers) for x in state.losses):
-        raise TypeError("its weights or losses are no numbers")
-    if not all(isinstance(count, (int, type(None))) for count in (state.samples, state.processes)):
-        raise TypeError("its counts of samples or processes are no numbers")
-    if state.step < 0 or state.optimizer_place < 0:
-        raise ValueError(f"its step is {shown(state.step)}")
-    return state
 
 
 def check_resumable(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from benchmark.host.machine import available_memory
 from benchmark.training.batches import Batch
-from benchmark.training.objective import Objective, total
+from benchmark.training.losses import Objective, total
 from benchmark.units import GIB, shape_text
 from zoo.errors import UserError
 
@@ -61,7 +61,7 @@ def footprint(
 def _kept_bytes(
     model: nn.Module, objective: Objective, planes: Tensor, target: Tensor, *, epoch: int, count: int
 ) -> int:
-    batch = Batch(*(_like(tensor, count) for tensor in (planes, target)))
+    batch = Batch(*(torch.empty(count, *tensor.shape[1:], device="meta") for tensor in (planes, target)))
     known = {tensor.untyped_storage()._cdata for tensor in [*model.parameters(), *model.buffers()]}
     # Held until the end, or a storage's address could be taken again.
     held: list[Any] = [tensor.untyped_storage() for tensor in (batch.planes, batch.target)]
@@ -81,10 +81,6 @@ def _kept_bytes(
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         total(objective(model, batch, epoch=epoch, step=busiest))
     return sum(sizes.values())
-
-
-def _like(tensor: Tensor, count: int) -> Tensor:
-    return torch.empty(count, *tensor.shape[1:], device="meta")
 
 
 def free_bytes(device: torch.device) -> int | None:

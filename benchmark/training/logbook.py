@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +68,30 @@ class Logbook:
         self.reporter.note(f"step {step}/{self.total_steps}  validation  {text}")
 
     def draw_curves(self) -> None:
-        """Write loss, learning rate and scores over the steps as a PNG, from the log."""
+        """Draw the training loss and each score of the log over the steps as a PNG, atomically."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
         lines = read_lines(self.path)
-        draw_curves(self.path.with_name(CURVES), lines)
+        train = [line for line in lines if line["kind"] == "train"]
+        scored = [line for line in lines if line["kind"] == "validation"]
+        ids = list(scored[0]["scores"]) if scored else []
+        figure = Figure(figsize=(7, 2.6 * (1 + len(ids))), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(1 + len(ids), 1, sharex=True, squeeze=False)[:, 0]
+        axes[0].plot([line["step"] for line in train], [line["loss"] for line in train], color="#2a6fbb", lw=1)
+        if train and min(line["loss"] for line in train) > 0:
+            axes[0].set_yscale("log")
+        axes[0].set_ylabel("training loss")
+        for axis, id in zip(axes[1:], ids):
+            points = [(line["step"], line["scores"][id]) for line in scored if not isinstance(line["scores"][id], str)]
+            axis.plot(*zip(*points), color="#b5482a", marker="o", ms=3, lw=1)
+            axis.set_ylabel(id)
+        for axis in axes:
+            axis.grid(alpha=0.3)
+        axes[-1].set_xlabel("step")
+        with replacing(self.path.with_name(CURVES)) as partial:
+            figure.savefig(partial, dpi=110, format="png")
 
     def close(self) -> None:
         """Finish TensorBoard's file."""
@@ -93,29 +113,3 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def draw_curves(path: Path, lines: Sequence[dict[str, Any]]) -> None:
-    """Draw the training loss and each score of the log's ``lines`` over the steps, atomically."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    train = [line for line in lines if line["kind"] == "train"]
-    scored = [line for line in lines if line["kind"] == "validation"]
-    ids = list(scored[0]["scores"]) if scored else []
-    figure = Figure(figsize=(7, 2.6 * (1 + len(ids))), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(1 + len(ids), 1, sharex=True, squeeze=False)[:, 0]
-    axes[0].plot([line["step"] for line in train], [line["loss"] for line in train], color="#2a6fbb", lw=1)
-    if train and min(line["loss"] for line in train) > 0:
-        axes[0].set_yscale("log")
-    axes[0].set_ylabel("training loss")
-    for axis, id in zip(axes[1:], ids):
-        points = [(line["step"], line["scores"][id]) for line in scored if not isinstance(line["scores"][id], str)]
-        axis.plot(*zip(*points), color="#b5482a", marker="o", ms=3, lw=1)
-        axis.set_ylabel(id)
-    for axis in axes:
-        axis.grid(alpha=0.3)
-    axes[-1].set_xlabel("step")
-    with replacing(path) as partial:
-        figure.savefig(partial, dpi=110, format="png")

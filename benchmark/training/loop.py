@@ -25,7 +25,7 @@ from benchmark.training.batches import Batch, batches
 from benchmark.training.checkpoints import WEIGHTS, State, save_checkpoint
 from benchmark.training.divergence import DivergedError
 from benchmark.training.logbook import CURVES, LOG
-from benchmark.training.objective import total
+from benchmark.training.losses import total
 from benchmark.training.optimizing import all_finite, follow_mean, learning_rate, make_optimizer, settings_at
 from benchmark.training.preparing import process_settings
 from benchmark.training.recipe import find_recipe, load_recipe

@@ -1,5 +1,7 @@
 """What training minimises: fidelity, structure, VGG-19 features, VDN's evidence lower bound, PyNET's levels.
 
+``Objective`` says which terms of a recipe count at a step, and what they need from the network.
+
 Images are (N, 3, H, W) in [0, 1], each loss is a scalar tensor. The only door to pytorch_msssim.
 """
 
@@ -16,14 +18,20 @@ import torch.nn.functional as F
 from pytorch_msssim import ms_ssim
 from torch import Tensor, nn
 
+from benchmark.training.batches import Batch
+from benchmark.training.recipe import Recipe, Term
+from zoo.card import InputSpec
 from zoo.errors import UserError, in_one_line
 from zoo.fitting import load_strictly
+from zoo.raw import apply_model
 from zoo.weights import read_checkpoint
 
 # The side that four halvings take to the 11 pixels of the window.
 MSSSIM_SMALLEST_SIDE = 176
 # VDN clamps the logarithms that its networks return to these.
 LOG_RANGE = (math.log(1e-8), math.log(1e4))
+# Terms that read a network's side outputs: which method of it they call.
+SIDE_OUTPUTS = {"elbo": "all_outputs", "levels": "all_outputs"}
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -198,3 +206,58 @@ def resize_target(target: Tensor, output: Tensor) -> Tensor:
     if target.shape[-2:] == output.shape[-2:]:
         return target
     return F.interpolate(target, size=output.shape[-2:], mode="area")
+
+
+class Objective:
+    """The weighted sum of a recipe's terms; ``dropped`` names those left out because the recipe said so."""
+
+    def __init__(self, recipe: Recipe, spec: InputSpec, perceptual: PerceptualLoss | None) -> None:
+        self.spec = spec
+        self.perceptual = perceptual
+        kept = [term for term in recipe.loss if term.name != "vgg" or recipe.perceptual != "off"]
+        if not kept:
+            raise UserError("recipe: perceptual: off leaves no term of the loss; add another one.")
+        self.terms: Sequence[Term] = kept
+        self.dropped = sorted({term.name for term in recipe.loss} - {term.name for term in kept})
+
+    def check(self, model: nn.Module, batch: Batch) -> None:
+        """Raise UserError where a term cannot be computed for this network at this size."""
+        for term in self.terms:
+            if term.name == "msssim":
+                check_msssim_side(round(min(batch.planes.shape[-2:]) * self.spec.output_scale))
+            method = SIDE_OUTPUTS.get(term.name)
+            if method and not hasattr(model, method):
+                raise UserError(f"loss {term.name}: the network has no {method}; choose other terms.")
+            if term.name == "elbo" and not hasattr(model, "noise_parameters"):
+                raise UserError("loss elbo: the network has no noise parameters; it is for vdn and hypervdn models.")
+
+    def __call__(self, model: nn.Module, batch: Batch, *, epoch: int, step: int) -> dict[str, Tensor]:
+        """Return the weighted terms that count at this step, by name; their sum is the loss."""
+        active = [term for term in self.terms if term.active(epoch, step)]
+        side = any(term.name in SIDE_OUTPUTS for term in active)
+        plain = any(term.name not in SIDE_OUTPUTS for term in active)
+        outputs: Sequence[Tensor] | None = getattr(model, "all_outputs")(batch.planes) if side else None  # noqa: B009
+        image = apply_model(model, batch.planes, self.spec).float() if plain else None
+        losses: dict[str, Tensor] = {}
+        for term in active:
+            value = term.weight * self._value(term, batch, image, outputs)
+            losses[term.name] = losses[term.name] + value if term.name in losses else value
+        return losses
+
+    def _value(self, term: Term, batch: Batch, image: Tensor | None, outputs: Sequence[Tensor] | None) -> Tensor:
+        if outputs is not None and term.name in SIDE_OUTPUTS:
+            parts = [output.float() for output in outputs]
+            if term.name == "elbo":
+                return vdn_bound(parts[0], parts[1], batch.planes, batch.target, eps2=term.eps2).total()
+            return levels_loss(parts, batch.target, term.levels or [])
+        assert image is not None
+        target = resize_target(batch.target, image)
+        if term.name == "vgg":
+            assert self.perceptual is not None
+            return self.perceptual(image, target)
+        return {"mse": mse, "msssim": msssim_loss}[term.name](image, target)
+
+
+def total(losses: dict[str, Tensor]) -> Tensor:
+    """Return the sum of the terms."""
+    return torch.stack(list(losses.values())).sum()

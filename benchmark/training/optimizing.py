@@ -50,22 +50,19 @@ class Clipper:
         self.tighten = clip is not None and clip.tighten
         self.limits: dict[str, float] = dict(clip.norms) if clip else {}
         self._parts: dict[str, list[nn.Parameter]] = {}
+        parts = {"*": model, **dict(model.named_children())}
         for name in self.limits:
-            parts = dict(model.named_children())
-            if name != "*" and name not in parts:
-                raise UserError(f"recipe: clip.norms: the network has no part '{name}'{nearest(name, ['*', *parts])}")
-            self._parts[name] = list((model if name == "*" else parts[name]).parameters())
+            if name not in parts:
+                raise UserError(f"recipe: clip.norms: the network has no part '{name}'{nearest(name, parts)}")
+            self._parts[name] = list(parts[name].parameters())
         self._sums = dict.fromkeys(self.limits, 0.0)
         self._count = 0
 
     def __call__(self) -> dict[str, float]:
         """Clip the gradients; return the norm of each part before that."""
-        norms: dict[str, float] = {}
-        for name, params in self._parts.items():
-            norms[name] = float(nn.utils.clip_grad_norm_(params, self.limits[name]))
+        norms = {name: float(nn.utils.clip_grad_norm_(own, self.limits[name])) for name, own in self._parts.items()}
+        self._sums = {name: self._sums[name] + norm for name, norm in norms.items()}
         self._count += 1
-        for name, norm in norms.items():
-            self._sums[name] += norm
         return norms
 
     def end_epoch(self) -> None:

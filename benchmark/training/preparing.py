@@ -20,11 +20,10 @@ from benchmark.reporting import Reporter
 from benchmark.selection import jsonable_options
 from benchmark.training.batches import Batch, Cut, EpochPlan, SampleCache, make_batch
 from benchmark.training.fitting import check_batch_fits, footprint, free_bytes
-from benchmark.training.losses import PerceptualLoss, load_perceptual, vgg19_features
-from benchmark.training.objective import Objective
+from benchmark.training.losses import Objective, PerceptualLoss, load_perceptual, vgg19_features
 from benchmark.training.recipe import Recipe
 from benchmark.training.validating import Validator
-from benchmark.types import DatasetCard
+from benchmark.types import Dataset, DatasetCard
 from benchmark.units import GIB, shape_text
 from zoo.card import ModelCard
 from zoo.errors import UserError, in_one_line
@@ -57,25 +56,28 @@ def total_steps(recipe: Recipe, plan: EpochPlan) -> int:
     return min(limit for limit in limits if limit is not None)
 
 
+def open_two(recipe: Recipe, card: DatasetCard, other: str | None, reporter: Reporter) -> tuple[Dataset, Dataset]:
+    """Open the split that a recipe trains on, and the split ``other``; notes about one and the same come once."""
+    fallback = "train" if "train" in card.splits else card.default_split
+    train = open_dataset(card, recipe.data_root, recipe.split or fallback, reporter, partial=recipe.partial)
+    held_out = open_dataset(card, recipe.data_root, other, partial=recipe.partial)
+    for note in getattr(held_out, "notes", ()) if held_out.split != train.split else ():
+        reporter.note(note)
+    return train, held_out
+
+
 def open_data(recipe: Recipe, card: ModelCard, device: torch.device, processes: int, reporter: Reporter) -> Data:
     """Open the training and validation splits; raises UserError for everything that is wrong with them."""
     data_card = dataset_card(recipe.dataset, rule=recipe.pairs, task=recipe.task, white=recipe.white)
     if card.task != data_card.task:
         raise UserError(f"recipe: model: {card.name} is a {card.task} model, {data_card.name} needs {data_card.task}.")
-    fallback = "train" if "train" in data_card.splits else data_card.default_split
-    samples, held_out = (
-        open_dataset(data_card, recipe.data_root, split, listener, partial=recipe.partial)
-        for split, listener in ((recipe.split or fallback, reporter), (recipe.validation.split, Reporter()))
-    )
-    for note in getattr(held_out, "notes", ()) if held_out.split != samples.split else ():
-        reporter.note(note)
+    samples, held_out = open_two(recipe, data_card, recipe.validation.split, reporter)
     spec = card.input_for(resolve_options(card.name, card.options, recipe.options))
-    plan = EpochPlan(len(samples.ids), recipe.crops_per_image, recipe.batch_size, recipe.seed, processes)
     return Data(
         card=data_card,
         cache=SampleCache(samples, budget_bytes=int(recipe.cache_gib * GIB)),
         cut=Cut(spec, recipe.crop, recipe.augment, recipe.seed),
-        plan=plan,
+        plan=EpochPlan(len(samples.ids), recipe.crops_per_image, recipe.batch_size, recipe.seed, processes),
         validator=Validator(held_out, spec, data_card.protocol, recipe.validation, device),
         digest=samples.digest(),
         part=samples.provenance.get("part", ""),
@@ -89,8 +91,7 @@ def build_model(recipe: Recipe, card: ModelCard, reporter: Reporter) -> nn.Modul
     if not any(True for _ in model.parameters()):
         raise UserError(f"recipe: model: {card.name} has no parameters; there is nothing to train.")
     if recipe.init is not None:
-        checkpoint = read_checkpoint(recipe.init)
-        state = official_state(card, checkpoint)
+        state = official_state(card, read_checkpoint(recipe.init))
         for line in load_strictly(model, state, name=card.name, source=recipe.init):
             reporter.note(f"{recipe.init}: {line}")
     return model
@@ -113,7 +114,9 @@ def check_step(
     """Follow one step without data; raises UserError for a size that the network refuses or a batch that is too big."""
     options = resolve_options(card.name, card.options, recipe.options)
     batch = data.batch(0)
-    shadow = Objective(recipe, data.cut.spec, _meta_perceptual() if objective.perceptual is not None else None)
+    with torch.device("meta"):
+        perceptual = PerceptualLoss(vgg19_features()).to("meta") if objective.perceptual is not None else None
+    shadow = Objective(recipe, data.cut.spec, perceptual)
     epoch = max(term.from_epoch for term in objective.terms)
     try:
         need = footprint(lambda: card.create(options), shadow, batch.planes[:1], batch.target[:1], epoch=epoch)
@@ -132,11 +135,6 @@ def check_step(
     check_batch_fits(need, recipe.batch_size, free_bytes(device), tuple(batch.planes.shape))
 
 
-def _meta_perceptual() -> PerceptualLoss:
-    with torch.device("meta"):
-        return PerceptualLoss(vgg19_features()).to("meta")
-
-
 def metadata_of(recipe: Recipe, name: str, card: ModelCard, data: Data, objective: Objective) -> dict[str, str]:
     """Return what the weights' file says about where it comes from, without step and scores."""
     options = resolve_options(card.name, card.options, recipe.options)
@@ -149,9 +147,8 @@ def metadata_of(recipe: Recipe, name: str, card: ModelCard, data: Data, objectiv
         "dataset": data.cache.dataset.name,
         "data_digest": data.digest,
     }
-    if data.part:
-        metadata["part"] = data.part
-    return metadata | ({"dropped_terms": ",".join(objective.dropped)} if objective.dropped else {})
+    found = {"part": data.part, "dropped_terms": ",".join(objective.dropped)}
+    return metadata | {key: text for key, text in found.items() if text}
 
 
 @contextmanager

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from benchmark.config import read_settings
+from benchmark.config import Strict, find_settings, read_settings, shipped_files
 from benchmark.units import MAX_SEED, MAX_THREADS
-from zoo.errors import UserError, nearest, shortened
-from zoo.inputs import regular_file
 
-# Folders of the shipped recipes: in an installed package, and in a checkout without links.
-_FOLDERS = (Path(__file__).parent.parent / "recipes", Path(__file__).parents[2] / "configs" / "recipes")
 # Values beyond these are typing errors.
 _MOST, MAX_STEPS = 1 << 20, 1 << 50
 # Keys that may change when a run is resumed: they do not influence the weights.
@@ -33,11 +28,7 @@ FREE_KEYS = (
 )
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
-
-
-class Term(_Strict):
+class Term(Strict):
     """One term of the loss: ``weight`` times it, from an epoch on, until another (excluded), on every n-th step.
 
     ``eps2`` belongs to ``elbo``, ``levels`` (weights, coarse to fine) to ``levels``.
@@ -66,7 +57,7 @@ class Term(_Strict):
         )
 
 
-class Optimizer(_Strict):
+class Optimizer(Strict):
     """Adam, AdamW or SGD from an epoch on; ``lr`` as the recipe's where left out."""
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
@@ -77,7 +68,7 @@ class Optimizer(_Strict):
     weight_decay: float = Field(default=0.0, ge=0)
 
 
-class Schedule(_Strict):
+class Schedule(Strict):
     """The learning rate over time, never below ``floor``.
 
     ``milestones``: epochs at which it is multiplied by ``gamma``. ``cosine``: from the full rate to the floor over
@@ -91,7 +82,7 @@ class Schedule(_Strict):
     warmup: int = Field(default=0, ge=0)
 
 
-class Clip(_Strict):
+class Clip(Strict):
     """The largest gradient norm, by the name of a part of the network (``*``: all of it).
 
     ``tighten``: after each epoch the limit is the smaller of itself and the mean norm of that epoch, as VDN does.
@@ -101,7 +92,7 @@ class Clip(_Strict):
     tighten: bool = False
 
 
-class Validation(_Strict):
+class Validation(Strict):
     """Scores during training: ``limit`` images (null: all) of a split, every so many steps and at the end."""
 
     split: str | None = None
@@ -111,7 +102,7 @@ class Validation(_Strict):
     pictures: int = Field(default=4, ge=0)
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """The keys of a recipe file; see configs/recipes for examples.
 
     ``partial``: train on what is there of the dataset; the weights say how much. ``white``: for pairs, the count that
@@ -201,22 +192,12 @@ def load_recipe(recipe: str | Path, overrides: Mapping[str, Any] | None = None) 
 
 def find_recipe(recipe: str | Path) -> Path:
     """Return the file of a recipe: a path, or a shipped recipe's name; raises UserError with the nearest names."""
-    path = Path(recipe)
-    if os.path.lexists(path):
-        return regular_file(path, "a recipe", "train")
-    shipped = {file.stem: file for file in recipe_files()}
-    name = path.name.removesuffix(".yaml")
-    if name in shipped and path.parent in (Path(), Path("configs/recipes")):
-        return shipped[name]
-    raise UserError(
-        f"train: no recipe file at {shortened(recipe, 400)}, and none shipped under that name{nearest(name, shipped)}"
-    )
+    return find_settings(recipe, "recipe", "train")
 
 
 def recipe_files() -> list[Path]:
     """Return the shipped recipes, sorted by name."""
-    folder = next((folder for folder in _FOLDERS if folder.is_dir()), None)
-    return sorted(folder.glob("*.yaml")) if folder else []
+    return list(shipped_files("recipe").values())
 
 
 def recipe_rows() -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from benchmark.results.store import make_writable
 from benchmark.training.checkpoints import STATE, WEIGHTS, State, check_resumable, read_state, remove_partials
 from benchmark.training.divergence import Watch
 from benchmark.training.logbook import CURVES, LOG, Logbook
-from benchmark.training.objective import SIDE_OUTPUTS, Objective
+from benchmark.training.losses import SIDE_OUTPUTS, Objective
 from benchmark.training.optimizing import Clipper, make_optimizer, settings_at
 from benchmark.training.preparing import (
     Data,

@@ -44,7 +44,7 @@ class Validator:
         rows: list[Row] = []
         was_training = model.training
         model.eval()
-        for index in range(min(len(self.dataset.ids), self.settings.limit or len(self.dataset.ids))):
+        for index in range(self.count):
             sample = self.dataset[index]
             output = self._run(model, sample)
             sample = replace(sample, target=resize_target(sample.target, output))
@@ -68,10 +68,20 @@ class Validator:
     def record(self, scores: dict[str, float], step: int) -> dict[str, Any]:
         """Return scores with what they were measured on, as weights carry them."""
         data = self.dataset
-        count = min(len(data.ids), self.settings.limit or len(data.ids))
         values = {id: encode_number(value) for id, value in scores.items()}
-        about = {"dataset": data.name, "split": data.split, "n": count, "step": step, "protocol": self.protocol.name}
+        about = {
+            "dataset": data.name,
+            "split": data.split,
+            "n": self.count,
+            "step": step,
+            "protocol": self.protocol.name,
+        }
         return {**about, **({"part": self.part} if self.part else {}), "scores": values}
+
+    @property
+    def count(self) -> int:
+        """How many images are scored."""
+        return min(len(self.dataset.ids), self.settings.limit or len(self.dataset.ids))
 
     @property
     def part(self) -> str:
