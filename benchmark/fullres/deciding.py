@@ -25,8 +25,8 @@ from benchmark.fullres.strips.filters import EmbeddingOf, FilterStrips, frozen
 from benchmark.fullres.strips.plan import StripPlan
 from benchmark.fullres.subject import Forward, Subject
 from benchmark.fullres.tiles.calls import difference
-from benchmark.fullres.tiles.choose import choose_tiles, speed_of
-from benchmark.fullres.tiles.plan import TilePlan, plan_tiles, step_of
+from benchmark.fullres.tiles.choose import choose_tiles
+from benchmark.fullres.tiles.plan import TilePlan, plan_tiles
 from benchmark.fullres.tiles.probe import approximate_reception, measure_seams, tiled_sizes
 from benchmark.fullres.tiles.receptive import Reception
 from benchmark.fullres.tiles.run import Workers
@@ -305,16 +305,15 @@ class _Decision:
         return Tiles(subject=subject, output=output, plan=plan, workers=Workers(), filters=filters).run
 
     def _tiles(self, reception: Reception, tile: TileSize) -> Tiles:
-        """Return the fastest tiles; raises UserError where there is no room for the smallest."""
+        """Return the best tiles that there is room for; raises UserError where the smallest need more."""
         subject, budget = self.subject, self.memory.budget()
-        speed = speed_of(subject, step_of(subject, reception, 0)) if tile == "auto" else None
-        choice = choose_tiles(subject, reception, tile, budget, speed)
-        if isinstance(choice, int):
-            raise self.memory.too_small(choice)
+        choice = choose_tiles(subject, reception, tile, budget)
+        if choice.need_bytes > budget:
+            raise self.memory.too_small(choice.need_bytes)
         return Tiles(
             subject=subject,
             output=_output_of(self.planes, reception),
-            plan=plan_tiles(subject, reception, choice.tile, equal=subject.engine is not None),
+            plan=choice.plan,
             workers=choice.workers,
             need_bytes=choice.need_bytes,
         )

@@ -197,6 +197,5 @@ def least_need(
     if reception.reach is None:
         reception = approximate_reception(reception)
     # No choice fits in less than nothing: what comes back is the least of them.
-    needed = choose_tiles(subject, reception, tile, budget=-1)
-    assert isinstance(needed, int)
+    needed = choose_tiles(subject, reception, tile, budget=-1).need_bytes
     return needed + 4 * shape[0] * reception.output_channels * math.prod(reception.output_size)

@@ -58,7 +58,7 @@ class FullNetwork(nn.Module):
         self.subject = replace(subject, engine=self._engine) if self._engine else subject
         self._conditions, self._memory_limit, self._freeze_filters = conditions, memory_limit, freeze_filters
         self._heap_factor, self._thresholds = heap_factor, thresholds
-        # What deciding took so far, the measurement of the machine's speed in it.
+        # What deciding took so far.
         self.deciding_seconds = 0.0
         self._known: dict[tuple[int, ...], Execution] = {}
 

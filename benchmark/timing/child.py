@@ -14,9 +14,9 @@ warm-up pass, unless the very first pass took longer than allowed for that: then
 calibration kernel is a fixed 3x3 convolution of 64 channels in float32, on the CPU of about 10-30 ms: time relative to
 it can be compared between runs of a machine.
 
-**Tiles** (``--tile``) are chosen for each size, and the network's speed by size of crop measured where it is not known,
-before the memory of a pass is measured there. A pass is the whole image then: every pass over tiles that finds the
-filters of a hyper-network, and the output put together. All threads take memory from one heap.
+**Tiles** (``--tile``) are chosen for each size before the memory of a pass is measured there. A pass is the
+whole image then: every pass that finds the filters of a hyper-network, and the output put together. All threads take
+memory from one heap.
 
 An **engine** loads its libraries with a network of one layer and compiles the network for each size (under ``--tile``,
 for each size of crop) before the memory of a pass is measured there; what both take is reported beside the pass, never
