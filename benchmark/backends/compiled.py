@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -65,12 +64,11 @@ class Compiled(nn.Module):
             return None
         while len(self._passes) >= KEPT_SHAPES:
             self._passes.popitem(last=False)
-        before, begin = _resident(), time.perf_counter()
+        before, begin = machine.settled_resident_bytes(), time.perf_counter()
         self._passes[key] = self._compile(inputs)
         seconds = time.perf_counter() - begin
         self.compile_seconds += seconds
-        after = _resident()
-        return Cost(seconds, None if before is None or after is None else max(0, after - before))
+        return Cost(seconds, machine.growth(before, machine.settled_resident_bytes()))
 
     def _compile(self, inputs: Sequence[Tensor]) -> tuple[Pass, Callable[[list[Tensor]], Any]]:
         program = capture(self.network, inputs)
@@ -85,9 +83,3 @@ def _first(outputs: list[Tensor]) -> Tensor:
 
 def _shapes(tensors: Sequence[Tensor]) -> Shapes:
     return tuple(tuple(tensor.shape) for tensor in tensors)
-
-
-def _resident() -> int | None:
-    gc.collect()
-    machine.return_free_memory()
-    return machine.resident_bytes()

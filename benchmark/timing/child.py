@@ -25,7 +25,6 @@ in it.
 
 from __future__ import annotations
 
-import gc
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -231,10 +230,8 @@ def measure_memory(network: nn.Module, planes: Tensor, *, given_back: bool = Fal
     """Return the peak of memory that one pass adds. ``given_back``: freed tensors go back to the system at once."""
     device = planes.device.type
     held = _reset_gpu() if device != "cpu" else 0
-    gc.collect()
-    machine.return_free_memory()
+    resting = machine.settled_resident_bytes()
     marked = machine.reset_peak_resident()
-    resting = machine.resident_bytes()
     if resting is None or not marked:
         # The mark since the process began: an upper bound where building the network took more than the pass.
         resting = _peak_since_start()
