@@ -20,14 +20,13 @@ from benchmark.fullres.execution import Bands, Execution, Strips, Tiles, Whole
 from benchmark.fullres.hyper import Anatomy, FilterSource, dissect, hyper_layers, order_of_use, release_filters
 from benchmark.fullres.inexact import InexactError, planned
 from benchmark.fullres.memory import USUAL, Memory, Thresholds
-from benchmark.fullres.strips.choose import choose_strips
 from benchmark.fullres.strips.filters import EmbeddingOf, FilterStrips, frozen
-from benchmark.fullres.strips.plan import StripPlan
+from benchmark.fullres.strips.plan import StripPlan, choose_strips
 from benchmark.fullres.subject import Forward, Subject
 from benchmark.fullres.tiles.calls import difference
 from benchmark.fullres.tiles.choose import choose_tiles
 from benchmark.fullres.tiles.plan import TilePlan, plan_tiles
-from benchmark.fullres.tiles.probe import approximate_reception, measure_seams, tiled_sizes
+from benchmark.fullres.tiles.probe import approximate_reception, measure_seams, seams_text, tiled_sizes
 from benchmark.fullres.tiles.receptive import Reception
 from benchmark.fullres.tiles.run import Workers
 from benchmark.reporting import Reporter
@@ -141,7 +140,7 @@ class _Decision:
         reception = approximate_reception(self._anatomy().forward)
         how = self._tiles(reception, tile)
         seams = measure_seams(subject, self.planes[:1], how.plan)
-        self.reporter.note(seams.text)
+        self.reporter.note(seams_text(seams))
         return replace(how, seams=seams)
 
     def whole(self, why: str) -> Execution:
