@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -74,11 +75,7 @@ class Compiled(nn.Module):
         program = capture(self.network, inputs)
         threads = self.threads or torch.get_num_threads()
         run = self.engine.compile_program(program, inputs, threads, self.precision)
-        return run, _first if program.call_spec.out_spec.is_leaf() else tuple
-
-
-def _first(outputs: list[Tensor]) -> Tensor:
-    return outputs[0]
+        return run, itemgetter(0) if program.call_spec.out_spec.is_leaf() else tuple
 
 
 def _shapes(tensors: Sequence[Tensor]) -> Shapes:

@@ -151,13 +151,13 @@ def prefer_as_victim() -> None:
 
 
 def return_free_memory() -> None:
-    """Hand freed heap back to the system, so that the resting level holds only what lives."""
+    """Hand freed heap back to the system, so that only what is in use is resident."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def keep_free_memory() -> bool:
-    """Let the C library keep what is freed, for good; return whether this system's can be told so (glibc can).
+    """Let the C library keep what is freed, for good; return whether this system's can do so (glibc can).
 
     Blocks under 2 GiB come from the heap and stay in it: no pass pays for pages that the last one gave back.
     """
@@ -165,7 +165,7 @@ def keep_free_memory() -> bool:
 
 
 def give_memory_back() -> bool:
-    """Let the C library give blocks of 128 KiB and more back when they are freed; return whether it can be told so.
+    """Let the C library give blocks of 128 KiB and more back when they are freed; return whether it can do so.
 
     glibc begins like that, but moves larger and larger blocks into its heap, where freed ones lie between live ones.
     """
@@ -181,7 +181,7 @@ def give_large_blocks_back() -> bool:
 
 
 def use_one_heap() -> bool:
-    """Let all threads take memory from one heap, for good; return whether the C library can be told so (glibc can).
+    """Let all threads take memory from one heap, for good; return whether the C library can do so (glibc can).
 
     The heaps that threads have of their own hold no block of 64 MiB: such tensors come page by page, every time.
     """

@@ -28,6 +28,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -78,7 +79,7 @@ def measure_model(request: Request, emit: Emit) -> Reply:
     kept = own_process and set_heap(keep=True, in_pieces=tiled)
     for size, shape in request.sizes.items():
         emit(SizeEvent(size=size))
-        # An engine keeps the crops of the latest sizes alone.
+        # An engine keeps only the crops of the latest sizes.
         prepare(job, network, job.planes(shape), held)
         budget = request.budgets.get(size)
         found.timing[size] = measure_latency(
@@ -112,7 +113,7 @@ def measure_latency(
     longest = budget_seconds if cold_after is None else max(cold_after, budget_seconds)
     device = planes.device.type
     clock, calibrate = stopwatch(device), calibration_kernel(device)
-    run = _pass_of(network, planes)
+    run = partial(run_once, network, planes)
     for _ in range(3):
         clock(calibrate)
     cold = first_pass_ms > 1000 * longest
@@ -132,10 +133,6 @@ def measure_latency(
     reasons = taint_reasons(before, after, calibration, threads=torch.get_num_threads(), cores=cores)
     timing = summary_of(samples, calibration, warm_up, cold=cold, reasons=reasons, heap_kept=heap_kept)
     return timing.model_copy(update={"observed": observed(before, after, cores=cores)})
-
-
-def _pass_of(network: nn.Module, planes: Tensor) -> Callable[[], None]:
-    return lambda: run_once(network, planes)
 
 
 def _warm_up(run: Callable[[], float], size: str, budget: float, emit: Emit) -> list[float]:
@@ -191,8 +188,11 @@ def summary_of(
 
 def stopwatch(device: str) -> Callable[[Callable[[], Any]], float]:
     """Return a function that runs a callable once and returns its time in ms, on a GPU by events."""
-    if device == "cpu":
-        return _wall_clock
+
+    def by_wall_clock(run: Callable[[], Any]) -> float:
+        start = time.perf_counter()
+        run()
+        return 1000 * (time.perf_counter() - start)
 
     def by_events(run: Callable[[], Any]) -> float:
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
@@ -203,13 +203,7 @@ def stopwatch(device: str) -> Callable[[Callable[[], Any]], float]:
         torch.cuda.synchronize()
         return float(start.elapsed_time(end))
 
-    return by_events
-
-
-def _wall_clock(run: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    run()
-    return 1000 * (time.perf_counter() - start)
+    return by_wall_clock if device == "cpu" else by_events
 
 
 def calibration_kernel(device: str = "cpu") -> Callable[[], Any]:
@@ -235,7 +229,7 @@ def measure_memory(network: nn.Module, planes: Tensor, *, given_back: bool = Fal
     if resting is None or not marked:
         # The mark since the process began: an upper bound where building the network took more than the pass.
         resting = _peak_since_start()
-    spent = stopwatch(device)(_pass_of(network, planes))
+    spent = stopwatch(device)(partial(run_once, network, planes))
     peak = machine.peak_resident_bytes() if marked else _peak_since_start()
     return PassMemory(
         cuda_peak_bytes=torch.cuda.max_memory_allocated() - held if device != "cpu" else None,
