@@ -264,6 +264,7 @@ class Shrinking(nn.Module):
     [
         (Sorted(), "cannot be followed through mul"),
         (Cumulated(), "cannot be followed through cumsum"),
+        (nn.GLU(), "cannot be followed through glu"),
         (Sized(), "runs mul.Tensor in another way"),
         (Shrinking(), "runs slice.Tensor in another way"),
         (

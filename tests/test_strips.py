@@ -16,8 +16,7 @@ from benchmark.fullres.deciding import decide
 from benchmark.fullres.execution import Execution, Tiles
 from benchmark.fullres.hyper import hyper_layers
 from benchmark.fullres.memory import Thresholds
-from benchmark.fullres.strips.choose import USUAL_PART, choose_strips
-from benchmark.fullres.strips.plan import graph_of, plan_strips
+from benchmark.fullres.strips.plan import USUAL_PART, choose_strips, graph_of, plan_strips
 from benchmark.fullres.subject import Subject, subject_of
 from benchmark.selection import entry_of
 from tests.test_fullres import EXACT, assert_same, build

@@ -33,7 +33,7 @@ class FilterNetwork(nn.Module):
             found.append(HyperConv2d.predict_filters(layer, embedding))
             return found[-1]
 
-        with _predicting(self.network, predict):
+        with predicting(self.network, predict):
             self.network(x)
         return tuple(found)
 
@@ -48,7 +48,7 @@ class ForwardNetwork(nn.Module):
     def forward(self, x: Tensor, *filters: Tensor) -> Tensor:
         """Run the network with ``filters``, in the order that ``FilterNetwork`` returns."""
         given = iter(filters)
-        with _predicting(self.network, lambda layer, embedding: next(given)):
+        with predicting(self.network, lambda layer, embedding: next(given)):
             return self.network(x)
 
 
@@ -83,7 +83,7 @@ def split(network: nn.Module) -> Halves | None:
 
 
 @contextmanager
-def _predicting(network: nn.Module, predict: Callable[[HyperConv2d, Tensor], Tensor]) -> Iterator[None]:
+def predicting(network: nn.Module, predict: Callable[[HyperConv2d, Tensor], Tensor]) -> Iterator[None]:
     """Let the hyper-convolutions of ``network`` take their filters from ``predict`` for a while."""
     layers = [module for module in network.modules() if isinstance(module, HyperConv2d)]
     fixed = [layer.fixed_filters for layer in layers]

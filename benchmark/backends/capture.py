@@ -33,21 +33,16 @@ def capture(network: nn.Module, inputs: Sequence[Tensor], *, dynamic_shapes: Any
             program = torch.export.export(network, arguments, strict=False, dynamic_shapes=dynamic_shapes)
         except (UserError, MemoryError):
             raise
-        except ValueError as error:
+        except Exception as error:
+            # The network's own ValueError; torch's are of classes derived from it.
             if type(error) is ValueError:
                 raise
-            raise _not_captured(error) from error
-        except Exception as error:
-            raise _not_captured(error) from error
+            raise EngineError(f"the network cannot be captured as a graph: {in_one_line(error, 300)}") from error
         pools = [node for node in program.graph.nodes if node.target == _ADAPTIVE_MAX]
         # Where the indices are read, the operation stays as it is.
         if pools and not any(part.args[1] == 1 and part.users for pool in pools for part in pool.users):
             program = program.run_decompositions({_ADAPTIVE_MAX: _adaptive_max_pool2d})
         return program
-
-
-def _not_captured(error: Exception) -> EngineError:
-    return EngineError(f"the network cannot be captured as a graph: {in_one_line(error, 300)}")
 
 
 def _adaptive_max_pool2d(x: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -65,29 +65,18 @@ class Compiled(nn.Module):
             return None
         while len(self._passes) >= KEPT_SHAPES:
             self._passes.popitem(last=False)
-        before, begin = _resident(), time.perf_counter()
+        before, begin = machine.settled_resident_bytes(), time.perf_counter()
         self._passes[key] = self._compile(inputs)
         seconds = time.perf_counter() - begin
         self.compile_seconds += seconds
-        after = _resident()
-        return Cost(seconds, None if before is None or after is None else max(0, after - before))
+        return Cost(seconds, machine.growth(before, machine.settled_resident_bytes()))
 
     def _compile(self, inputs: Sequence[Tensor]) -> tuple[Pass, Callable[[list[Tensor]], Any]]:
         program = capture(self.network, inputs)
         threads = self.threads or torch.get_num_threads()
         run = self.engine.compile_program(program, inputs, threads, self.precision)
-        return run, _first if program.call_spec.out_spec.is_leaf() else tuple
-
-
-def _first(outputs: list[Tensor]) -> Tensor:
-    return outputs[0]
+        return run, itemgetter(0) if program.call_spec.out_spec.is_leaf() else tuple
 
 
 def _shapes(tensors: Sequence[Tensor]) -> Shapes:
     return tuple(tuple(tensor.shape) for tensor in tensors)
-
-
-def _resident() -> int | None:
-    gc.collect()
-    machine.return_free_memory()
-    return machine.resident_bytes()

@@ -51,7 +51,8 @@ def save_onnx(converted: ONNXProgram, file: Path, metadata: Mapping[str, str] | 
     new ones are whole.
     """
     converted.model.metadata_props.update(metadata or {})
-    weights = sum(value.const_value.nbytes for value in _initializers(converted) if value.const_value is not None)
+    constants = (value.const_value for value in converted.model.graph.initializers.values())
+    weights = sum(constant.nbytes for constant in constants if constant is not None)
     beside, data = weights > MOST_INLINE_BYTES, weights_beside(file)
     with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
         whole = Path(folder, file.name)
@@ -77,7 +78,3 @@ def operations_of(converted: ONNXProgram) -> dict[str, int]:
 def opset_of(converted: ONNXProgram) -> int:
     """Return the version of the operations' set."""
     return int(converted.model.opset_imports[""])
-
-
-def _initializers(converted: ONNXProgram) -> list[Any]:
-    return list(converted.model.graph.initializers.values())

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmark.backends import has_bf16
 from benchmark.fullres.checking import probe_planes
 from benchmark.fullres.hyper import hyper_layers
 from benchmark.fullres.subject import Subject
 from zoo.errors import UserError
+from zoo.hyper import HyperConv2d
+from zoo.splitting import predicting
 
 
 @dataclass(frozen=True)
@@ -44,30 +46,22 @@ def filters_in_bf16(subject: Subject) -> Bf16Error:
         raise UserError("--mlp-precision bf16: this network predicts no filters; leave the option out.")
     if not has_bf16():
         raise UserError("--mlp-precision bf16: this processor has no bf16 instructions; leave the option out.")
+    embeddings: dict[HyperConv2d, Tensor] = {}
+    filters: dict[HyperConv2d, Tensor] = {}
+
+    def predict(layer: HyperConv2d, embedding: Tensor) -> Tensor:
+        embeddings[layer], filters[layer] = embedding, HyperConv2d.predict_filters(layer, embedding)
+        return filters[layer]
+
     side = subject.side(64)
     planes = probe_planes(subject.channels, (side, side))
     with torch.inference_mode():
-        exact, embeddings = _run(subject.network, planes)
-        filters = {layer: layer.predict_filters(embeddings[layer]) for layer in layers if layer in embeddings}
+        with predicting(subject.network, predict):
+            exact = subject.network(planes)
         for layer in layers:
             layer.mlp.to(torch.bfloat16)
         worst = max(_relative(layer.predict_filters(embeddings[layer]), bank) for layer, bank in filters.items())
         return Bf16Error(worst, _relative(subject.network(planes), exact))
-
-
-def _run(network: nn.Module, planes: Tensor) -> tuple[Tensor, dict[nn.Module, Tensor]]:
-    """Return the output and the embedding that each hyper-convolution of the pass got."""
-    embeddings: dict[nn.Module, Tensor] = {}
-
-    def look(layer: nn.Module, args: tuple[Tensor, Tensor]) -> None:
-        embeddings[layer] = args[1]
-
-    hooks = [layer.register_forward_pre_hook(look) for layer in hyper_layers(network)]
-    try:
-        return network(planes), embeddings
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _relative(found: Tensor, exact: Tensor) -> float:

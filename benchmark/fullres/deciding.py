@@ -20,14 +20,13 @@ from benchmark.fullres.execution import Bands, Execution, Strips, Tiles, Whole
 from benchmark.fullres.hyper import Anatomy, FilterSource, dissect, hyper_layers, order_of_use, release_filters
 from benchmark.fullres.inexact import InexactError, planned
 from benchmark.fullres.memory import USUAL, Memory, Thresholds
-from benchmark.fullres.strips.choose import choose_strips
 from benchmark.fullres.strips.filters import EmbeddingOf, FilterStrips, frozen
-from benchmark.fullres.strips.plan import StripPlan
+from benchmark.fullres.strips.plan import StripPlan, choose_strips
 from benchmark.fullres.subject import Forward, Subject
 from benchmark.fullres.tiles.calls import difference
-from benchmark.fullres.tiles.choose import choose_tiles, speed_of
-from benchmark.fullres.tiles.plan import TilePlan, plan_tiles, step_of
-from benchmark.fullres.tiles.probe import approximate_reception, measure_seams, tiled_sizes
+from benchmark.fullres.tiles.choose import choose_tiles
+from benchmark.fullres.tiles.plan import TilePlan, plan_tiles
+from benchmark.fullres.tiles.probe import approximate_reception, measure_seams, seams_text, tiled_sizes
 from benchmark.fullres.tiles.receptive import Reception
 from benchmark.fullres.tiles.run import Workers
 from benchmark.reporting import Reporter
@@ -141,7 +140,7 @@ class _Decision:
         reception = approximate_reception(self._anatomy().forward)
         how = self._tiles(reception, tile)
         seams = measure_seams(subject, self.planes[:1], how.plan)
-        self.reporter.note(seams.text)
+        self.reporter.note(seams_text(seams))
         return replace(how, seams=seams)
 
     def whole(self, why: str) -> Execution:
@@ -305,16 +304,15 @@ class _Decision:
         return Tiles(subject=subject, output=output, plan=plan, workers=Workers(), filters=filters).run
 
     def _tiles(self, reception: Reception, tile: TileSize) -> Tiles:
-        """Return the fastest tiles; raises UserError where there is no room for the smallest."""
+        """Return the best tiles that there is room for; raises UserError where the smallest need more."""
         subject, budget = self.subject, self.memory.budget()
-        speed = speed_of(subject, step_of(subject, reception, 0)) if tile == "auto" else None
-        choice = choose_tiles(subject, reception, tile, budget, speed)
-        if isinstance(choice, int):
-            raise self.memory.too_small(choice)
+        choice = choose_tiles(subject, reception, tile, budget)
+        if choice.need_bytes > budget:
+            raise self.memory.too_small(choice.need_bytes)
         return Tiles(
             subject=subject,
             output=_output_of(self.planes, reception),
-            plan=plan_tiles(subject, reception, choice.tile, equal=subject.engine is not None),
+            plan=choice.plan,
             workers=choice.workers,
             need_bytes=choice.need_bytes,
         )

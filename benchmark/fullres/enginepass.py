@@ -31,7 +31,7 @@ class EnginePass:
         halves = split(subject.network)
         self._forward = place(halves.forward, conditions) if halves else None
         side = subject.side(64)
-        self._layers = order_of_use(subject.network, subject.channels, (side, side)) if halves else ()
+        self._layers = order_of_use(subject.network, subject.channels, (side, side))
 
     def __call__(self, planes: Tensor) -> Tensor:
         """Run one pass."""

@@ -19,9 +19,9 @@ from benchmark.fullres.strips.plan import StripPlan
 from benchmark.fullres.strips.run import run_strips
 from benchmark.fullres.subject import Call, Subject, nothing
 from benchmark.fullres.tiles.plan import TilePlan
-from benchmark.fullres.tiles.probe import Seams
 from benchmark.fullres.tiles.run import Workers, run_tiled
 from benchmark.host.child import is_out_of_memory
+from benchmark.types import SeamError
 from benchmark.units import MIB
 from zoo.errors import UserError, in_one_line
 from zoo.hyper import HyperConv2d
@@ -204,7 +204,7 @@ class Tiles(InPieces):
 
     plan: TilePlan
     workers: Workers
-    seams: Seams | None = None
+    seams: SeamError | None = None
 
     @property
     def kind(self) -> str:

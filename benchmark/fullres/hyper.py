@@ -19,7 +19,7 @@ from benchmark.fullres.tiles.receptive import OnMeta, Reception, following, rece
 from benchmark.fullres.untouched import untouched
 from zoo.errors import OutputError, in_one_line
 from zoo.hyper import HyperConv2d
-from zoo.splitting import FilterNetwork
+from zoo.splitting import FilterNetwork, predicting
 
 
 @dataclass(frozen=True)
@@ -107,18 +107,12 @@ def fix_filters_of_the_whole(network: nn.Module, planes: Tensor) -> None:
 def order_of_use(network: nn.Module, channels: int, size: tuple[int, int]) -> tuple[HyperConv2d, ...]:
     """Return the hyper-convolutions in the order in which a pass uses them; nothing is computed."""
     found: list[HyperConv2d] = []
-    fixed = {layer: layer.fixed_filters for layer in hyper_layers(network)}
-    if not fixed:
-        return ()
-    hooks = [layer.register_forward_hook(lambda layer, *_: found.append(layer)) for layer in fixed]
-    try:
-        for layer in fixed:
-            layer.fixed_filters = torch.empty(1, *layer.filter_shape, device="meta")
-        with torch.inference_mode(), OnMeta():
+
+    def predict(layer: HyperConv2d, embedding: Tensor) -> Tensor:
+        found.append(layer)
+        return torch.empty(1, *layer.filter_shape, device="meta")
+
+    if hyper_layers(network):
+        with predicting(network, predict), torch.inference_mode(), OnMeta():
             network(torch.empty(1, channels, *size, device="meta"))
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for layer, filters in fixed.items():
-            layer.fixed_filters = filters
     return tuple(found)

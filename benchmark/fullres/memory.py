@@ -16,7 +16,7 @@ from benchmark.counting.trace import Trace, trace
 from benchmark.fullres.bands.plan import USUAL_SIZES, BandPlan, BandSizes, plan_bands
 from benchmark.fullres.hyper import dissect
 from benchmark.fullres.inexact import InexactError, planned
-from benchmark.fullres.strips.choose import ROWS
+from benchmark.fullres.strips.plan import ROWS
 from benchmark.fullres.subject import Subject
 from benchmark.fullres.tiles.choose import choose_tiles
 from benchmark.fullres.tiles.probe import approximate_reception
@@ -53,11 +53,12 @@ USUAL = Thresholds()
 
 
 def set_heap(*, keep: bool, in_pieces: bool = True) -> bool:
-    """Let the C library keep freed memory for the next pass, or give it back, for good; return whether it can be told.
+    """Let the C library keep freed memory for the next pass, or give it back, for good; return whether it can do so.
 
     Memory that is kept need not be taken again page by page, but what lies freed in the heap can be up to four times
-    what lives (``python speed/memory.py --tiles``): more than a limit foresees. ``in_pieces``: for images in pieces,
-    which take blocks of the same sizes again and again. Threads share one heap there, and small blocks are kept.
+    what is in use (``python speed/memory.py --tiles``): more than a limit foresees. ``in_pieces``: for images in
+    pieces, which take blocks of the same sizes again and again. Threads share one heap there, and small blocks are
+    kept.
     """
     if in_pieces:
         machine.use_one_heap()
@@ -70,9 +71,9 @@ def set_heap(*, keep: bool, in_pieces: bool = True) -> bool:
 class Memory:
     """What there is for images like ``planes`` (N, C, H, W), and what each way through ``subject`` needs.
 
-    ``limit``: resident bytes of this process (None: none). ``heap_factor``: how many times what lives the process will
-    hold, where its heap keeps what is freed; it counts under a limit. ``mapped_output``: whether the output goes to a
-    file, and takes no memory.
+    ``limit``: resident bytes of this process (None: none). ``heap_factor``: how many times the tensors in use the
+    process will hold, where its heap keeps what is freed; it counts under a limit. ``mapped_output``: whether the
+    output goes to a file, and takes no memory.
     """
 
     subject: Subject
@@ -84,7 +85,7 @@ class Memory:
     reporter: Reporter = field(default_factory=Reporter)
 
     def __post_init__(self) -> None:
-        """Take all that lives for all that is held where there is no limit."""
+        """Without a limit, take what is in use for all that the process holds."""
         self.size = (self.planes.shape[-2], self.planes.shape[-1])
         self.heap_factor = self.heap_factor if self.limit is not None else 1.0
 
@@ -197,6 +198,5 @@ def least_need(
     if reception.reach is None:
         reception = approximate_reception(reception)
     # No choice fits in less than nothing: what comes back is the least of them.
-    needed = choose_tiles(subject, reception, tile, budget=-1)
-    assert isinstance(needed, int)
+    needed = choose_tiles(subject, reception, tile, budget=-1).need_bytes
     return needed + 4 * shape[0] * reception.output_channels * math.prod(reception.output_size)

@@ -19,8 +19,9 @@ from benchmark.fullres.execution import Execution, Tiles
 from benchmark.fullres.hyper import hyper_layers
 from benchmark.fullres.memory import USUAL, Thresholds
 from benchmark.fullres.subject import Call, Subject, nothing
+from benchmark.fullres.tiles.probe import seams_text
 from benchmark.reporting import Reporter
-from benchmark.types import SeamError, Tiling
+from benchmark.types import Tiling
 from zoo.errors import EngineError, SizeError, TileError, UserError
 
 
@@ -46,7 +47,7 @@ class FullNetwork(nn.Module):
 
         ``freeze_filters``: the filters that a hyper-network predicts for the first image are used for all.
         ``mlp_precision`` "bf16": they are predicted in bfloat16, and what that costs is reported. ``heap_factor``: how
-        many times what lives the process will hold, where its heap keeps what is freed.
+        many times the tensors in use the process will hold, where its heap keeps what is freed.
         """
         super().__init__()
         self.network, self.title, self.reporter = subject.network, subject.title, reporter or Reporter()
@@ -58,7 +59,7 @@ class FullNetwork(nn.Module):
         self.subject = replace(subject, engine=self._engine) if self._engine else subject
         self._conditions, self._memory_limit, self._freeze_filters = conditions, memory_limit, freeze_filters
         self._heap_factor, self._thresholds = heap_factor, thresholds
-        # What deciding took so far, the measurement of the machine's speed in it.
+        # What deciding took so far.
         self.deciding_seconds = 0.0
         self._known: dict[tuple[int, ...], Execution] = {}
 
@@ -144,9 +145,7 @@ def _tile_errors() -> Iterator[None]:
 def _tiling(purpose: Literal["scores", "time"], shape: tuple[int, ...], how: Execution) -> Tiling:
     # Strips are as wide as the image, and no size of tile gives them.
     tiles = how if isinstance(how, Tiles) else None
-    seams, seen = tiles.seams if tiles else None, None
-    if seams is not None:
-        seen = SeamError(size=list(seams.size), tile=list(seams.tile), largest=seams.largest, rms=seams.rms)
+    seams = tiles.seams if tiles else None
     return Tiling(
         purpose=purpose,
         input_shape=list(shape),
@@ -157,6 +156,6 @@ def _tiling(purpose: Literal["scores", "time"], shape: tuple[int, ...], how: Exe
         filter_passes=how.passes,
         at_once=tiles.workers.count if tiles else 1,
         need_bytes=how.need_bytes,
-        seams=seen,
-        text=how.text if seams is None else f"{how.text}; {seams.text}",
+        seams=seams,
+        text=how.text if seams is None else f"{how.text}; {seams_text(seams)}",
     )

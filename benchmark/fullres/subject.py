@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -25,8 +24,8 @@ class Subject:
     """A network and what is known about it besides its code.
 
     ``multiple`` and ``least`` of the sides that it takes; ``global_ops`` by its card; ``title`` is its name for a
-    user, ``label`` one with all that decides its speed (None: not measured). ``trusted``: tests have shown its pieces
-    to be exact, no check is needed. ``engine`` runs images and crops in place of the network, one call at a time.
+    user. ``trusted``: tests have shown its pieces to be exact, no check is needed. ``engine`` runs images and crops in
+    place of the network, one call at a time.
     """
 
     network: nn.Module
@@ -35,7 +34,6 @@ class Subject:
     least: int = 1
     global_ops: Sequence[str] = ()
     title: str = ""
-    label: str | None = None
     trusted: bool = False
     engine: Forward | None = None
 
@@ -53,7 +51,6 @@ class Subject:
 def subject_of(entry: Entry, network: nn.Module) -> Subject:
     """Return a registered model, built as ``network``, with what its card says."""
     spec = entry.card.input_for(entry.options)
-    digest = hashlib.sha256(f"{entry.label} {entry.card.code_digest}".encode()).hexdigest()[:8]
     return Subject(
         network,
         spec.channels,
@@ -61,7 +58,6 @@ def subject_of(entry: Entry, network: nn.Module) -> Subject:
         spec.min_size,
         tuple(entry.card.global_ops),
         title=entry.label,
-        label=f"{entry.card.name}-{digest}",
         # The tests run every built-in model in tiles.
         trusted=entry.card.is_builtin,
     )

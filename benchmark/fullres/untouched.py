@@ -27,6 +27,17 @@ def untouched(network: nn.Module) -> Iterator[list[str]]:
             changed += [f"{name}.{key}".lstrip(".") for key in _put_back(module, state)]
 
 
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Keep ``network`` in evaluation mode while the block runs."""
+    was_training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(was_training)
+
+
 def _state(module: nn.Module) -> dict[str, Any]:
     """Return a module's own attributes, each with a copy of what it holds where it is a container."""
     return {key: (value, _content(value)) for key, value in module.__dict__.items() if key not in _TORCH}

@@ -33,7 +33,7 @@ class Channel:
         self._descriptor = descriptor
         self._lock = threading.Lock()
         self._owner = _pid()
-        # What each line begins with, told by the request.
+        # What each line begins with; the request says it.
         self.word = b""
 
     def send(self, kind: str, value: Any = None) -> None:

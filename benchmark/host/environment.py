@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from benchmark.host import machine
 from benchmark.types import Environment
 
 _PACKAGES = ("zoo-bench", "numpy", "scipy", "pillow", "scikit-image", "timm", "onnxruntime", "onnxscript", "openvino")
@@ -46,12 +47,7 @@ def _version(name: str) -> str:
 
 @functools.cache
 def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return " ".join(line.partition(":")[2].split())
-    return platform.processor() or platform.machine()
+    return machine.cpu_name() or platform.processor() or platform.machine()
 
 
 @functools.cache

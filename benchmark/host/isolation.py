@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -149,15 +149,8 @@ class _Child:
         finally:
             _end(process, self.request["word"])
         outcome = self.outcome or stopped or self._judge(process.returncode, machine.out_of_memory_kills() > kills)
-        return Outcome(
-            status=outcome.status,
-            value=outcome.value,
-            error=outcome.error,
-            exception=outcome.exception,
-            events=self.events,
-            seconds=time.perf_counter() - self.begin,
-            stderr=self._stderr(),
-        )
+        seconds = time.perf_counter() - self.begin
+        return replace(outcome, events=self.events, seconds=seconds, stderr=self._stderr())
 
     def _start(self) -> subprocess.Popen[bytes]:
         environment = os.environ | {_MARK: self.request["word"]}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import os
 import time
 from dataclasses import dataclass
@@ -43,8 +44,8 @@ def snapshot() -> Snapshot:
 
 
 def _cpu_times() -> tuple[float | None, float | None]:
+    fields = _text(_PROC / "stat").partition("\n")[0].split()[1:]
     try:
-        fields = (_PROC / "stat").read_text().split("\n", 1)[0].split()[1:]
         ticks = os.sysconf("SC_CLK_TCK")
         user, nice, system, _, _, irq, soft, steal = (int(value) / ticks for value in fields[:8])
     except (OSError, ValueError):
@@ -54,12 +55,13 @@ def _cpu_times() -> tuple[float | None, float | None]:
 
 def clock_mhz() -> float | None:
     """Return the mean clock of the cores in MHz (a virtual machine shows a constant)."""
-    try:
-        lines = (_PROC / "cpuinfo").read_text().splitlines()
-    except OSError:
-        return None
-    values = [float(line.partition(":")[2]) for line in lines if line.startswith("cpu MHz")]
+    values = [float(value) for value in _processors("cpu MHz")]
     return sum(values) / len(values) if values else None
+
+
+def cpu_name() -> str | None:
+    """Return what the processor calls itself."""
+    return next((" ".join(name.split()) for name in _processors("model name")), None)
 
 
 def usable_cores() -> int:
@@ -80,9 +82,8 @@ def cpu_quota() -> float | None:
 
 def available_memory() -> int | None:
     """Return the bytes that a new process can use without swapping, a container's limit counted."""
-    candidates = []
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        candidates.append(_field(_PROC / "meminfo", "MemAvailable:"))
+    available = _field(_PROC / "meminfo", "MemAvailable:")
+    candidates = [] if available is None else [available]
     with contextlib.suppress(OSError, ValueError):
         limit, used = ((_CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
         if limit != "max":
@@ -97,17 +98,29 @@ def has_process_memory() -> bool:
 
 def resident_bytes(pid: int | str = "self") -> int | None:
     """Return the resident memory of a process; None if it has gone or the system does not tell."""
-    return _status(pid, "VmRSS:")
+    return _field(_PROC / str(pid) / "status", "VmRSS:")
 
 
-def peak_resident_bytes(pid: int | str = "self") -> int | None:
-    """Return the largest resident memory of a process since it began or its mark was reset."""
-    return _status(pid, "VmHWM:")
+def settled_resident_bytes() -> int | None:
+    """Return this process's resident memory once what is no longer used has been given back to the system."""
+    gc.collect()
+    return_free_memory()
+    return resident_bytes()
+
+
+def growth(before: int | None, after: int | None) -> int | None:
+    """Return by how many bytes memory grew, at least 0; None where either is not known."""
+    return None if before is None or after is None else max(0, after - before)
+
+
+def peak_resident_bytes() -> int | None:
+    """Return the largest resident memory of this process since it began or its mark was reset."""
+    return _field(_PROC / "self" / "status", "VmHWM:")
 
 
 def data_bytes() -> int | None:
     """Return this process's private writable address space: what RLIMIT_DATA limits."""
-    return _status("self", "VmData:")
+    return _field(_PROC / "self" / "status", "VmData:")
 
 
 def reset_peak_resident() -> bool:
@@ -121,23 +134,14 @@ def reset_peak_resident() -> bool:
 
 def tree_resident_bytes(pid: int) -> int:
     """Return the resident memory of a process and its descendants (pages shared by them count for each)."""
-    total = resident_bytes(pid) or 0
-    try:
-        children = (_PROC / str(pid) / "task" / str(pid) / "children").read_text().split()
-    except OSError:
-        children = []
-    return total + sum(tree_resident_bytes(int(child)) for child in children)
+    children = _text(_PROC / str(pid) / "task" / str(pid) / "children").split()
+    return (resident_bytes(pid) or 0) + sum(tree_resident_bytes(int(child)) for child in children)
 
 
 def out_of_memory_kills() -> int:
     """Return how many processes the system has killed for lack of memory since it started."""
-    try:
-        for line in (_PROC / "vmstat").read_text().splitlines():
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
-    except (OSError, ValueError):
-        pass
-    return 0
+    lines = _text(_PROC / "vmstat").splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
 def prefer_as_victim() -> None:
@@ -147,13 +151,13 @@ def prefer_as_victim() -> None:
 
 
 def return_free_memory() -> None:
-    """Hand freed heap back to the system, so that the resting level holds only what lives."""
+    """Hand freed heap back to the system, so that only what is in use is resident."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def keep_free_memory() -> bool:
-    """Let the C library keep what is freed, for good; return whether this system's can be told so (glibc can).
+    """Let the C library keep what is freed, for good; return whether this system's can do so (glibc can).
 
     Blocks under 2 GiB come from the heap and stay in it: no pass pays for pages that the last one gave back.
     """
@@ -161,7 +165,7 @@ def keep_free_memory() -> bool:
 
 
 def give_memory_back() -> bool:
-    """Let the C library give blocks of 128 KiB and more back when they are freed; return whether it can be told so.
+    """Let the C library give blocks of 128 KiB and more back when they are freed; return whether it can do so.
 
     glibc begins like that, but moves larger and larger blocks into its heap, where freed ones lie between live ones.
     """
@@ -177,7 +181,7 @@ def give_large_blocks_back() -> bool:
 
 
 def use_one_heap() -> bool:
-    """Let all threads take memory from one heap, for good; return whether the C library can be told so (glibc can).
+    """Let all threads take memory from one heap, for good; return whether the C library can do so (glibc can).
 
     The heaps that threads have of their own hold no block of 64 MiB: such tensors come page by page, every time.
     """
@@ -196,37 +200,35 @@ def _set_malloc(parameter: int, value: int) -> bool:
 
 def instruction_sets() -> list[str]:
     """Return the vector extensions of the processor."""
-    try:
-        lines = (_PROC / "cpuinfo").read_text().splitlines()
-    except OSError:
-        return []
-    flags = next((set(line.split()) for line in lines if line.startswith(("flags", "Features"))), set())
+    flags = next((value.split() for value in _processors("flags", "Features")), [])
     return [name for name in _EXTENSIONS if name in flags]
 
 
 def is_virtual() -> bool:
     """Whether a hypervisor runs below: neighbours may take time that only ``steal`` shows."""
-    try:
-        return " hypervisor" in (_PROC / "cpuinfo").read_text()
-    except OSError:
-        return False
+    return " hypervisor" in _text(_PROC / "cpuinfo")
 
 
 def frequency_governor() -> str | None:
     """Return how the clock of the first core is chosen."""
+    return _text(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")).strip() or None
+
+
+def _text(file: Path) -> str:
+    """Return what a file says; nothing where it is not there or not to be read."""
     try:
-        return Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").read_text().strip()
+        return file.read_text(errors="replace")
     except OSError:
-        return None
+        return ""
 
 
-def _status(pid: int | str, field: str) -> int | None:
-    try:
-        return _field(_PROC / str(pid) / "status", field)
-    except (OSError, ValueError, IndexError):
-        return None
+def _field(file: Path, name: str) -> int | None:
+    """Return the bytes that a line "name  KIBIBYTES kB" gives."""
+    lines = _text(file).splitlines()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), None)
 
 
-def _field(path: Path, name: str) -> int:
-    lines = [line for line in path.read_text().splitlines() if line.startswith(name)]
-    return int(lines[0].split()[1]) * 1024
+def _processors(*names: str) -> list[str]:
+    """Return the values that the processors' list has under these names, one for each core."""
+    lines = (line.partition(":") for line in _text(_PROC / "cpuinfo").splitlines())
+    return [value for name, _, value in lines if name.strip() in names]

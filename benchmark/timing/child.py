@@ -14,9 +14,9 @@ warm-up pass, unless the very first pass took longer than allowed for that: then
 calibration kernel is a fixed 3x3 convolution of 64 channels in float32, on the CPU of about 10-30 ms: time relative to
 it can be compared between runs of a machine.
 
-**Tiles** (``--tile``) are chosen for each size, and the network's speed by size of crop measured where it is not known,
-before the memory of a pass is measured there. A pass is the whole image then: every pass over tiles that finds the
-filters of a hyper-network, and the output put together. All threads take memory from one heap.
+**Tiles** (``--tile``) are chosen for each size before the memory of a pass is measured there. A pass is the
+whole image then: every pass that finds the filters of a hyper-network, and the output put together. All threads take
+memory from one heap.
 
 An **engine** loads its libraries with a network of one layer and compiles the network for each size (under ``--tile``,
 for each size of crop) before the memory of a pass is measured there; what both take is reported beside the pass, never
@@ -25,10 +25,10 @@ in it.
 
 from __future__ import annotations
 
-import gc
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -79,7 +79,7 @@ def measure_model(request: Request, emit: Emit) -> Reply:
     kept = own_process and set_heap(keep=True, in_pieces=tiled)
     for size, shape in request.sizes.items():
         emit(SizeEvent(size=size))
-        # An engine keeps the crops of the latest sizes alone.
+        # An engine keeps only the crops of the latest sizes.
         prepare(job, network, job.planes(shape), held)
         budget = request.budgets.get(size)
         found.timing[size] = measure_latency(
@@ -113,7 +113,7 @@ def measure_latency(
     longest = budget_seconds if cold_after is None else max(cold_after, budget_seconds)
     device = planes.device.type
     clock, calibrate = stopwatch(device), calibration_kernel(device)
-    run = _pass_of(network, planes)
+    run = partial(run_once, network, planes)
     for _ in range(3):
         clock(calibrate)
     cold = first_pass_ms > 1000 * longest
@@ -133,10 +133,6 @@ def measure_latency(
     reasons = taint_reasons(before, after, calibration, threads=torch.get_num_threads(), cores=cores)
     timing = summary_of(samples, calibration, warm_up, cold=cold, reasons=reasons, heap_kept=heap_kept)
     return timing.model_copy(update={"observed": observed(before, after, cores=cores)})
-
-
-def _pass_of(network: nn.Module, planes: Tensor) -> Callable[[], None]:
-    return lambda: run_once(network, planes)
 
 
 def _warm_up(run: Callable[[], float], size: str, budget: float, emit: Emit) -> list[float]:
@@ -192,8 +188,11 @@ def summary_of(
 
 def stopwatch(device: str) -> Callable[[Callable[[], Any]], float]:
     """Return a function that runs a callable once and returns its time in ms, on a GPU by events."""
-    if device == "cpu":
-        return _wall_clock
+
+    def by_wall_clock(run: Callable[[], Any]) -> float:
+        start = time.perf_counter()
+        run()
+        return 1000 * (time.perf_counter() - start)
 
     def by_events(run: Callable[[], Any]) -> float:
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
@@ -204,13 +203,7 @@ def stopwatch(device: str) -> Callable[[Callable[[], Any]], float]:
         torch.cuda.synchronize()
         return float(start.elapsed_time(end))
 
-    return by_events
-
-
-def _wall_clock(run: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    run()
-    return 1000 * (time.perf_counter() - start)
+    return by_wall_clock if device == "cpu" else by_events
 
 
 def calibration_kernel(device: str = "cpu") -> Callable[[], Any]:
@@ -231,14 +224,12 @@ def measure_memory(network: nn.Module, planes: Tensor, *, given_back: bool = Fal
     """Return the peak of memory that one pass adds. ``given_back``: freed tensors go back to the system at once."""
     device = planes.device.type
     held = _reset_gpu() if device != "cpu" else 0
-    gc.collect()
-    machine.return_free_memory()
+    resting = machine.settled_resident_bytes()
     marked = machine.reset_peak_resident()
-    resting = machine.resident_bytes()
     if resting is None or not marked:
         # The mark since the process began: an upper bound where building the network took more than the pass.
         resting = _peak_since_start()
-    spent = stopwatch(device)(_pass_of(network, planes))
+    spent = stopwatch(device)(partial(run_once, network, planes))
     peak = machine.peak_resident_bytes() if marked else _peak_since_start()
     return PassMemory(
         cuda_peak_bytes=torch.cuda.max_memory_allocated() - held if device != "cpu" else None,

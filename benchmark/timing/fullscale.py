@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmark.conditions import Conditions
-from benchmark.costs.prediction import Predicted, predicted_of
+from benchmark.costs.prediction import predicted_of
 from benchmark.costs.profiling import count_costs, meta_model, trace_card
 from benchmark.host.environment import describe_environment
 from benchmark.host.isolation import can_isolate
-from benchmark.measured import Measured
 from benchmark.placing import resolved
 from benchmark.selection import Entry, entry_of, jsonable_options
 from benchmark.timing.session import as_measurements, measure
@@ -49,7 +48,17 @@ def time_full_scale(
         shape = list(traced.input_shape)
         for id, cost in count_costs(network, traced).items():
             measurements[f"{id}@fullscale"] = cost.model_copy(update={"input_shape": shape})
-        measured = _measure(entry, predicted_of(traced, network), seed, conditions)
+        measured = measure(
+            entry.card.name,
+            {"": predicted_of(traced, network)},
+            options=entry.options,
+            seed=seed,
+            conditions=conditions,
+            budgets={"": BUDGET_SECONDS},
+            isolate=can_isolate(entry.card.build),
+        )[""]
+        if measured.timing is None:
+            raise UserError(f"{measured.measurement.status}: {measured.measurement.error}")
         tilings += [measured.prepared.tiling] if measured.prepared.tiling else []
         for id, one in as_measurements(measured, shape).items():
             measurements[f"{id}@fullscale"] = one
@@ -67,21 +76,6 @@ def time_full_scale(
         environment=describe_environment(),
         tilings=tilings,
     )
-
-
-def _measure(entry: Entry, predicted: Predicted, seed: int, conditions: Conditions) -> Measured:
-    measured = measure(
-        entry.card.name,
-        {"": predicted},
-        options=entry.options,
-        seed=seed,
-        conditions=conditions,
-        budgets={"": BUDGET_SECONDS},
-        isolate=can_isolate(entry.card.build),
-    )[""]
-    if measured.timing is None:
-        raise UserError(f"{measured.measurement.status}: {measured.measurement.error}")
-    return measured
 
 
 def _spec(entry: Entry, size: tuple[int, int], seed: int, conditions: Conditions) -> RunSpec:

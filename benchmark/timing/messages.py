@@ -55,8 +55,8 @@ class Request(Record):
     """What a child measures, at which shapes (N, C, H, W) by the names of sizes.
 
     ``budgets`` are seconds of timing by size (None, or not there: the usual ones); a first pass of more than
-    ``cold_after`` seconds (None: the budget) is not repeated. ``own_process`` says that the process may be told, for
-    good, how to handle freed memory.
+    ``cold_after`` seconds (None: the budget) is not repeated. ``own_process`` says that how the process handles
+    freed memory may be set, for good.
     """
 
     job: Job

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -59,10 +58,7 @@ def load_libraries(job: Job, network: nn.Module, pixels: int) -> int | None:
     if not job.conditions.by_torch:
         before = machine.resident_bytes()
         run_once(place(nn.Conv2d(4, 4, 3, padding=1), job.conditions), torch.rand(1, 4, 32, 32))
-        gc.collect()
-        machine.return_free_memory()
-        after = machine.resident_bytes()
-        return None if before is None or after is None else max(0, after - before)
+        return machine.growth(before, machine.settled_resident_bytes())
     entry = job.entry()
     spec = entry.card.input_for(entry.options)
     least = max(spec.min_size, spec.multiple, 32)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -40,17 +39,22 @@ def ceilings(threads: int, reporter: Reporter | None = None) -> Ceilings | None:
 
     Measured once (about seven seconds), then read from the cache. The caller holds the machine for timing.
     """
-    file = _cache_file(threads)
-    known = _read(file)
-    if known is None:
-        (reporter or Reporter()).note(f"measuring this machine's ceilings with {threads} threads, once ...")
-        outcome = measure_ceilings.isolated(NoRequest(), limits=Limits(seconds=120), threads=threads)
-        if outcome.status != "ok":
-            (reporter or Reporter()).note(f"warning: the ceilings were not measured: {outcome.error}")
-            return None
-        known = outcome.value
-        _write(file, known)
-    return known
+    here, reporter = describe_environment(), reporter or Reporter()
+    file = cache_root() / "ceilings" / f"{here.machine}-torch{here.torch}-threads{threads}-v{VERSION}.json"
+    # A file that is absent or damaged is measured again.
+    with contextlib.suppress(OSError, ValueError):
+        return Ceilings.model_validate_json(file.read_bytes())
+    reporter.note(f"measuring this machine's ceilings with {threads} threads, once ...")
+    outcome = measure_ceilings.isolated(NoRequest(), limits=Limits(seconds=120), threads=threads)
+    if outcome.status != "ok":
+        reporter.note(f"warning: the ceilings were not measured: {outcome.error}")
+        return None
+    measured: Ceilings = outcome.value
+    # A cache that cannot be written costs time and no more.
+    with contextlib.suppress(OSError, DiskError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(file, measured.model_dump_json())
+    return measured
 
 
 class NoRequest(Record):
@@ -101,22 +105,3 @@ def roofline(flops: int, moved_bytes: int, latency_ms: float, allowed: Ceilings)
         share_of_ceiling=least / latency_ms,
         bound="compute" if compute >= bandwidth else "bandwidth",
     )
-
-
-def _cache_file(threads: int) -> Path:
-    here = describe_environment()
-    return cache_root() / "ceilings" / f"{here.machine}-torch{here.torch}-threads{threads}-v{VERSION}.json"
-
-
-def _read(file: Path) -> Ceilings | None:
-    try:
-        return Ceilings.model_validate_json(file.read_bytes())
-    except (OSError, ValueError):
-        return None  # absent or damaged: measured again
-
-
-def _write(file: Path, value: Ceilings) -> None:
-    # A cache that cannot be written costs time and no more.
-    with contextlib.suppress(OSError, DiskError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(file, value.model_dump_json())

@@ -97,7 +97,7 @@ def taint_reasons(
         reasons.append(f"{threads} threads on {cores} usable cores")
     seconds = after.clock - before.clock
     if seconds >= MIN_OBSERVED_SECONDS:
-        reasons += _disturbances(before, after, seconds, threads, cores)
+        reasons += _disturbances(before, after, threads, cores)
     if len(calibration) >= 4:
         reasons += _unsteady(calibration)
     if before.mhz and after.mhz and after.mhz < (1 - MAX_SLOWER_CLOCK) * before.mhz:
@@ -119,15 +119,12 @@ def observed(before: Snapshot, after: Snapshot, *, cores: int) -> dict[str, floa
     }
 
 
-def _disturbances(before: Snapshot, after: Snapshot, seconds: float, threads: int, cores: int) -> list[str]:
+def _disturbances(before: Snapshot, after: Snapshot, threads: int, cores: int) -> list[str]:
     reasons = []
-    if before.steal is not None and after.steal is not None:
-        share = (after.steal - before.steal) / (seconds * cores)
-        if share > MAX_STEAL:
-            reasons.append(
-                f"the hypervisor took {100 * share:.1f} % of the machine's time (limit {100 * MAX_STEAL:g} %)"
-            )
-    others = other_cores(before, after)
+    seen = observed(before, after, cores=cores)
+    share, others = seen["steal_share"], seen["others_busy_cores"]
+    if share is not None and share > MAX_STEAL:
+        reasons.append(f"the hypervisor took {100 * share:.1f} % of the machine's time (limit {100 * MAX_STEAL:g} %)")
     if others is not None:
         limit = MAX_OTHERS * min(threads, cores) + max(cores - threads, 0) / 2
         if others > limit:

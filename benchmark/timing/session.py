@@ -36,8 +36,8 @@ from zoo.errors import OutputError, TileError, UserError
 GRACE_SECONDS = 10.0
 # Beside that, what an engine may take to compile a network for a size.
 COMPILE_SECONDS = 120.0
-# And what choosing tiles may take: passes over crops that show the network's speed, once per machine.
-CHOOSE_SECONDS = 60.0
+# And what deciding may take: plans of pieces, and passes over small images on which they are compared with the whole.
+DECIDING_SECONDS = 60.0
 # A pass of up to this many seconds is timed once more after a warm-up, whatever the budget.
 COLD_AFTER = 60.0
 
@@ -158,7 +158,7 @@ class _Session:
             if not self.isolate:
                 return measure_model.here(request, on_event=relayed.take)
             grace = GRACE_SECONDS + (0.0 if self.conditions.by_torch else COMPILE_SECONDS)
-            grace += CHOOSE_SECONDS if self.conditions.is_tiled else 0.0
+            grace += DECIDING_SECONDS if self.conditions.is_tiled else 0.0
             seconds = None if limit is None else (1.5 * limit + grace) * len(self.open)
             limits, threads = Limits(self.limits.memory_bytes, seconds), self.conditions.threads
             return measure_model.isolated(request, limits=limits, threads=threads, on_event=relayed.take)

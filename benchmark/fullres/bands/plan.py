@@ -56,7 +56,6 @@ class BandStep:
     rows: int = 0
     gathered: list[Node] = field(default_factory=list)
     kept: frozenset[int] = frozenset()
-    reads: set[Node] = field(default_factory=set)
     frees: list[Node] = field(default_factory=list)
     strip_bytes: int = 0
 
@@ -307,9 +306,8 @@ class _BandPlanner:
         return node, channel
 
     def _step(self, node: Node) -> BandStep:
-        reads = set(self.reads[node])
         if node not in self.facts.images:
-            return BandStep(node, "whole", reads=reads)
+            return BandStep(node, "whole")
         image = node if node in self.stored else node.args[0]
         rows, strip_bytes = self._strips(node, image.size(2))
         kept: frozenset[int] = frozenset()
@@ -317,7 +315,7 @@ class _BandPlanner:
             parts = enumerate(node.args[0])
             kept = frozenset(i for i, part in parts if self.inside.get(part, (None,))[0] is node)
         kind = "bands" if node in self.stored else "gather"
-        return BandStep(node, kind, rows, kept=kept, reads=reads, strip_bytes=strip_bytes)
+        return BandStep(node, kind, rows, kept=kept, strip_bytes=strip_bytes)
 
     def _strips(self, node: Node, height: int) -> tuple[int, int]:
         """Return how many rows a step takes at once, and about what their strips take."""
@@ -334,22 +332,18 @@ class _BandPlanner:
         last: dict[Node, int] = {}
         for step in steps:
             for node in [step.node, *step.gathered]:
-                root = place[node][0] if node in place else node
+                root = place.get(node, (node, 0))[0]
                 last[root] = max(last.get(root, 0), node.index, self.last_read[node])
         live = self.graph.input.nbytes
         peak, held = live, set[Node]()
         order = sorted(last, key=last.__getitem__)
         for step in steps:
-            for node in [step.node, *step.gathered]:
-                root = place[node][0] if node in place else node
-                if root not in held:
-                    held.add(root)
-                    live += 0 if self._is_view(root) else root.nbytes
+            held |= {place.get(node, (node, 0))[0] for node in [step.node, *step.gathered]}
+            live = self.graph.input.nbytes + sum(root.nbytes for root in held if not self._is_view(root))
             peak = max(peak, live + step.strip_bytes)
             while order and last[order[0]] <= step.node.index:
                 root = order.pop(0)
-                if root not in held:
-                    continue
-                live -= 0 if self._is_view(root) else root.nbytes
-                step.frees.append(root)
+                if root in held:
+                    held.remove(root)
+                    step.frees.append(root)
         return peak

@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves, tree_map_only
 
-from benchmark.fullres.rows.listing import OperatorList, list_operators
+from benchmark.fullres.rows.listing import list_operators, tensors_of, with_defaults
 
 aten = torch.ops.aten
 
@@ -51,15 +51,16 @@ _FILLED: dict[Any, tuple[int, float | None]] = {
 }
 # Views that their schemas do not call so.
 _VIEWS = {aten._unsafe_view.default, aten._reshape_alias.default}
-# What slice and slice_scatter leave out: dimension, start, stop, step.
-_SLICE: tuple[Any, ...] = (0, None, None, 1)
 # Where a write goes: start, stop, step per dimension.
 Region = tuple[tuple[int, int, int, int], ...]
 
 
 @dataclass(eq=False)
 class Node:
-    """One value: ``op`` of ``args``, an ATen operator or one of our names; ``shape`` None for several tensors."""
+    """One value: ``op`` of ``args``, an ATen operator or one of our names; ``shape`` None for several tensors.
+
+    ``args`` are all that an operator takes by position, with the defaults of those that the network left out.
+    """
 
     op: Any
     args: tuple[Any, ...] = ()
@@ -120,13 +121,8 @@ class OperatorGraph:
 
 def operators_of(module: nn.Module, shape: Sequence[int]) -> OperatorGraph:
     """Return the nodes of ``module`` for one image (1, C, H, W); raises InexactError where they cannot be listed."""
-    return lower(list_operators(module, (1, *shape[1:])))
-
-
-def lower(operators: OperatorList) -> OperatorGraph:
-    """Return the nodes of a network whose operators are listed."""
-    lowering = _Lowering(operators)
-    for item in operators.graph.graph.nodes:
+    lowering = _Lowering(list_operators(module, (1, *shape[1:])), list(tensors_of(module)))
+    for item in lowering.operators.graph.nodes:
         lowering.add(item)
     assert lowering.output is not None
     assert lowering.input is not None
@@ -137,10 +133,10 @@ def lower(operators: OperatorList) -> OperatorGraph:
 
 
 class _Lowering:
-    def __init__(self, operators: OperatorList) -> None:
+    def __init__(self, operators: fx.GraphModule, weights: Sequence[str]) -> None:
         self.operators = operators
         self.values: dict[fx.Node, Node] = {}
-        self.sources = iter(operators.weights)
+        self.sources = iter(weights)
         self.input: Node | None = None
         self.output: Node | None = None
 
@@ -148,7 +144,7 @@ class _Lowering:
         if item.op == "placeholder":
             self.values[item] = self._placeholder(item)
         elif item.op == "get_attr":
-            value = getattr(self.operators.graph, str(item.target))
+            value = getattr(self.operators, str(item.target))
             self.values[item] = Node("constant", (value,), shape=tuple(value.shape), dtype=value.dtype)
         elif item.op == "output":
             found = [self.values[leaf] for leaf in tree_leaves(item.args) if isinstance(leaf, fx.Node)]
@@ -166,11 +162,11 @@ class _Lowering:
 
     def _call(self, item: fx.Node) -> Node:
         target = item.target
-        args = tree_map(lambda leaf: self.values[leaf] if isinstance(leaf, fx.Node) else leaf, item.args)
-        kwargs = tree_map(lambda leaf: self.values[leaf] if isinstance(leaf, fx.Node) else leaf, item.kwargs)
+        args, kwargs = tree_map_only(fx.Node, self.values.__getitem__, (item.args, item.kwargs))
         value: Any = item.meta.get("val")
         if target is operator.getitem:
             return self._part(args[0], args[1], value)
+        args = with_defaults(target, args, kwargs)
         if target is aten.copy.default and args[0].shape == args[1].shape and args[0].dtype == args[1].dtype:
             return args[1]
         if target in _SAME_SHAPE and tuple(value.shape) == args[0].shape and value.dtype == args[0].dtype:
@@ -186,7 +182,7 @@ class _Lowering:
         if target in _NORMS and args[0].is_image and all(user.args[1] == 0 for user in item.users):
             return _norm(target, args)
         if target is aten.slice_scatter.default:
-            return _assembled(args, kwargs)
+            return _assembled(args)
         first = target in FIRST and all(user.args[1] == 0 for user in item.users)
         value = value[0] if first else value
         if not isinstance(value, Tensor):
@@ -199,14 +195,14 @@ class _Lowering:
             return source
         shape = tuple(value.shape)
         if source.op in (aten.split.Tensor, aten.split_with_sizes.default):
-            whole, sizes, dim = (*source.args, 0)[:3]
+            whole, sizes, dim = source.args
             if whole.shape == shape:
                 return whole
             dim %= len(whole.shape)
             start = index * sizes if isinstance(sizes, int) else sum(sizes[:index])
             return Node(aten.slice.Tensor, (whole, dim, start, start + shape[dim], 1), {}, shape, value.dtype)
         if source.op is aten.unbind.int:
-            return Node(aten.select.int, (source.args[0], (*source.args, 0)[1], index), {}, shape, value.dtype)
+            return Node(aten.select.int, (*source.args, index), {}, shape, value.dtype)
         return Node(operator.getitem, (source, index), {}, shape, value.dtype)
 
 
@@ -237,15 +233,13 @@ def _span(node: Node, dim: int, start: int | None, stop: int | None, step: int) 
 
 def slice_of(node: Node) -> tuple[int, int, int, int]:
     """Return dimension, start, stop and step of a slice node."""
-    source, dim, start, stop, step = (*node.args, *_SLICE[len(node.args) - 1 :])[:5]
-    return _span(source, dim, start, stop, step)
+    return _span(*node.args)
 
 
-def _assembled(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node:
+def _assembled(args: tuple[Any, ...]) -> Node:
     """Return the tensor ``base`` with a part replaced; earlier replacements of parts are joined with this one."""
-    base, source = args[:2]
-    dim, start, stop, step = (*args[2:], *_SLICE[len(args) - 2 :])
-    region: Region = (_span(base, dim, kwargs.get("start", start), kwargs.get("end", stop), step),)
+    base, source, *part = args
+    region: Region = (_span(base, *part),)
     if source.op == "assemble" and len(source.args[1]) == 1:
         inner, writes = source.args
         # x[a][b] = v: a slice of x with a part replaced, written back to where it was. Two slices of one dimension stay

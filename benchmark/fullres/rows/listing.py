@@ -8,9 +8,9 @@ operator of another library, or an attribute that the pass changes, refuses the 
 
 from __future__ import annotations
 
+import itertools
 import operator
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from benchmark.fullres.inexact import InexactError
-from benchmark.fullres.untouched import untouched
+from benchmark.fullres.untouched import evaluating, untouched
 from zoo.errors import OutputError, in_one_line
 from zoo.outputs import check_output
 
@@ -31,24 +31,17 @@ _LIBRARIES = ("aten", "prims", "torchvision")
 _BY_LAYOUT = {aten.as_strided.default, aten.as_strided_scatter.default, aten.as_strided_copy.default}
 
 
-@dataclass(frozen=True)
-class OperatorList:
-    """ATen operators of one forward pass; placeholders are ``weights`` by name, then the input."""
-
-    graph: fx.GraphModule
-    weights: tuple[str, ...]
-
-
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
     """Return parameters and buffers by name, shared ones once."""
     return dict([*module.named_parameters(), *module.named_buffers()])
 
 
-def list_operators(module: nn.Module, shape: Sequence[int]) -> OperatorList:
-    """Capture ``module`` in evaluation mode, without gradients, for one float32 input of ``shape``.
+def list_operators(module: nn.Module, shape: Sequence[int]) -> fx.GraphModule:
+    """Return the ATen operators of one pass of ``module``, in evaluation mode, over a float32 input of ``shape``.
 
-    Raises InexactError with the reason where the operators cannot be listed, or where the list would not say all, and
-    OutputError for a network that does not return one image.
+    Placeholders are the weights, in the order of ``tensors_of``, then the input. Raises InexactError with the reason
+    where the operators cannot be listed, or where the list would not say all, and OutputError for a network that does
+    not return one image.
     """
     tensors = tensors_of(module)
 
@@ -57,11 +50,9 @@ def list_operators(module: nn.Module, shape: Sequence[int]) -> OperatorList:
         check_output(output)
         return output
 
-    was_training = module.training
-    module.eval()
     try:
         # In inference mode composite operators would stay whole and in place.
-        with torch.inference_mode(False), torch.no_grad(), untouched(module) as changed:
+        with evaluating(module), torch.inference_mode(False), torch.no_grad(), untouched(module) as changed:
             # Memory that is never touched is never given: this input takes none.
             planes = torch.empty(tuple(shape))
             # Tensors that the network holds without having registered them are constants.
@@ -74,14 +65,12 @@ def list_operators(module: nn.Module, shape: Sequence[int]) -> OperatorList:
     except Exception as error:
         # A network that refuses the image says so itself when the whole image is run.
         raise InexactError(f"its operators cannot be listed beforehand ({in_one_line(error)})") from error
-    finally:
-        module.train(was_training)
     if changed:
         raise InexactError(f"a pass changes the network's attribute {changed[0]}")
     for node in graph.graph.nodes:
         _check(graph, node)
     graph.graph.eliminate_dead_code()
-    return OperatorList(graph=graph, weights=tuple(tensors))
+    return graph
 
 
 def _check(graph: fx.GraphModule, node: fx.Node) -> None:
@@ -99,6 +88,13 @@ def _check(graph: fx.GraphModule, node: fx.Node) -> None:
         raise InexactError(f"{name_of(target)} draws random numbers")
     if target in _BY_LAYOUT:
         raise InexactError(f"{name_of(target)} reads memory as it lies")
+
+
+def with_defaults(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> tuple[Any, ...]:
+    """Return the arguments by position of an operator, with the defaults of those that were left out."""
+    rest = target._schema.arguments[len(args) :]
+    left_out = itertools.takewhile(lambda one: not one.kwarg_only and one.name not in (kwargs or {}), rest)
+    return (*args, *(one.default_value for one in left_out))
 
 
 def name_of(target: Any) -> str:

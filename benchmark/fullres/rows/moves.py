@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.fullres.rows.graph import Node, slice_of
-from benchmark.fullres.rows.rule import Reader, RowRule, is_channels_last
+from benchmark.fullres.rows.rule import Reader, RowRule, Run, is_channels_last
 
 aten = torch.ops.aten
 
@@ -23,14 +23,6 @@ def _write_concatenated(node: Node, first: int, last: int, reader: Reader, targe
         return False
     torch.cat([reader.read(part, first, last) for part in node.args[0]], 1, out=target)
     return True
-
-
-def _is_channel_cat(node: Node) -> bool:
-    return (*node.args, 0)[1] in (1, -3)
-
-
-def _slice_supports(node: Node) -> bool:
-    return slice_of(node)[0] in (1, 2, 3)
 
 
 def _sliced(node: Node, first: int, last: int, reader: Reader) -> Tensor:
@@ -100,39 +92,32 @@ def _write_shuffled(node: Node, first: int, last: int, reader: Reader, target: T
     return True
 
 
-def _has_factor(node: Node) -> bool:
-    return bool(node.args[1] > 1)
-
-
 def _unshuffled(node: Node, first: int, last: int, reader: Reader) -> Tensor:
     source, factor = node.args
     return F.pixel_unshuffle(reader.read(source, first * factor, last * factor), factor)
 
 
-def _reflected(node: Node, first: int, last: int, reader: Reader) -> Tensor:
-    source, (left, right, top, _) = node.args
-    height = source.size(2)
-    rows = [abs(row - top) for row in range(first, last)]
-    rows = [row if row < height else 2 * (height - 1) - row for row in rows]
-    return _padded_rows(source, rows, (left, right), "reflect", reader)
+def _padded(mode: str) -> Run:
+    """Return the rule of a padding whose rows are those of the image again."""
 
+    def run(node: Node, first: int, last: int, reader: Reader) -> Tensor:
+        source, (left, right, top, _) = node.args
+        end = source.size(2) - 1
+        if mode == "reflect":
+            rows = [end - abs(end - abs(row - top)) for row in range(first, last)]
+        else:
+            rows = [min(max(row - top, 0), end) for row in range(first, last)]
+        low, high = min(rows), max(rows) + 1
+        strip = reader.read(source, low, high)
+        if rows != list(range(low, high)):
+            strip = strip[:, :, [row - low for row in rows]]
+        return F.pad(strip, (left, right, 0, 0), mode=mode) if left or right else strip
 
-def _replicated(node: Node, first: int, last: int, reader: Reader) -> Tensor:
-    source, (left, right, top, _) = node.args
-    rows = [min(max(row - top, 0), source.size(2) - 1) for row in range(first, last)]
-    return _padded_rows(source, rows, (left, right), "replicate", reader)
-
-
-def _padded_rows(source: Node, rows: list[int], sides: tuple[int, int], mode: str, reader: Reader) -> Tensor:
-    low, high = min(rows), max(rows) + 1
-    strip = reader.read(source, low, high)
-    if rows != list(range(low, high)):
-        strip = strip[:, :, [row - low for row in rows]]
-    return F.pad(strip, (*sides, 0, 0), mode=mode) if any(sides) else strip
+    return run
 
 
 def _zero_padded(node: Node, first: int, last: int, reader: Reader) -> Tensor:
-    source, pad, value = (*node.args, 0.0)[:3]
+    source, pad, value = node.args
     left, right, top = pad[0], pad[1], (*pad, 0, 0)[2]
     low, high = first - top, last - top
     inside = max(low, 0), max(min(high, source.size(2)), 0)
@@ -147,9 +132,8 @@ def _adds_rows(node: Node) -> bool:
     return len(node.args[1]) == 4 and min(node.args[1]) >= 0
 
 
-def _zero_padded_supports(node: Node) -> bool:
-    pad = node.args[1]
-    return len(pad) in (2, 4) and min(pad) >= 0
+def _adds_columns(node: Node) -> bool:
+    return len(node.args[1]) == 2 and min(node.args[1]) >= 0
 
 
 MOVES: dict[Any, RowRule] = {
@@ -158,14 +142,16 @@ MOVES: dict[Any, RowRule] = {
         _concatenated,
         cost="free",
         same_rows=True,
-        supports=_is_channel_cat,
+        supports=lambda node: node.args[1] in (1, -3),
         images=lambda node: list(node.args[0]),
         write=_write_concatenated,
     ),
-    aten.slice.Tensor: RowRule(_sliced, cost="free", supports=_slice_supports),
-    aten.pixel_shuffle.default: RowRule(_shuffled, supports=_has_factor, write=_write_shuffled),
-    aten.pixel_unshuffle.default: RowRule(_unshuffled, supports=_has_factor),
-    aten.reflection_pad2d.default: RowRule(_reflected, cost="free", supports=_adds_rows),
-    aten.replication_pad2d.default: RowRule(_replicated, cost="free", supports=_adds_rows),
-    aten.constant_pad_nd.default: RowRule(_zero_padded, cost="free", supports=_zero_padded_supports),
+    aten.slice.Tensor: RowRule(_sliced, cost="free", supports=lambda node: slice_of(node)[0] in (1, 2, 3)),
+    aten.pixel_shuffle.default: RowRule(_shuffled, supports=lambda node: node.args[1] > 1, write=_write_shuffled),
+    aten.pixel_unshuffle.default: RowRule(_unshuffled, supports=lambda node: node.args[1] > 1),
+    aten.reflection_pad2d.default: RowRule(_padded("reflect"), cost="free", supports=_adds_rows),
+    aten.replication_pad2d.default: RowRule(_padded("replicate"), cost="free", supports=_adds_rows),
+    aten.constant_pad_nd.default: RowRule(
+        _zero_padded, cost="free", supports=lambda node: _adds_rows(node) or _adds_columns(node)
+    ),
 }

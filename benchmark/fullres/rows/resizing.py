@@ -16,10 +16,9 @@ _MANY_CHANNELS = 8
 
 
 def _bilinear(node: Node, first: int, last: int, reader: Reader) -> Tensor:
-    source, size, align_corners = node.args[:3]
+    source, size, align_corners, scale_h, scale_w = node.args
     if factor := _power_of_two(node):
         return _bilinear_by_power(node, factor, first, last, reader)
-    scale_h, scale_w = (*node.args[3:5], None, None)[:2]
     rows, above, weight = _bilinear_rows(first, last, source.size(2), size[0], align_corners, scale_h)
     low, high = int(rows.min()), int(above.max()) + 1
     strip = reader.read(source, low, high)
@@ -34,18 +33,16 @@ def _power_of_two(node: Node) -> int:
 
     The places between rows are then the same, exactly, from any row on.
     """
-    source, size, align_corners = node.args[:3]
+    source, size, align_corners, scale, _ = node.args
     factor = size[0] // source.size(2)
-    scale = node.args[3] if len(node.args) > 3 else None
     fits = factor in (2, 4, 8) and factor * source.size(2) == size[0] and (not scale or scale == factor)
     return factor if fits and not align_corners else 0
 
 
 def _bilinear_by_power(node: Node, factor: int, first: int, last: int, reader: Reader) -> Tensor:
     strip, low = _read_around(node, factor, first, last, reader)
-    scale_w = node.args[4] if len(node.args) > 4 else None
     size = [factor * strip.shape[2], node.size(3)]
-    wide = aten.upsample_bilinear2d(strip, size, False, float(factor), scale_w)
+    wide = aten.upsample_bilinear2d(strip, size, False, float(factor), node.args[4])
     return wide[:, :, first - factor * low : last - factor * low]
 
 
@@ -58,8 +55,7 @@ def _read_around(node: Node, factor: int, first: int, last: int, reader: Reader)
 
 def _write_bilinear(node: Node, first: int, last: int, reader: Reader, target: Tensor) -> bool:
     """Enlarge columns, then rows, slice by slice; torch's kernel for channels last works with one thread."""
-    source, size = node.args[:2]
-    scale_w = node.args[4] if len(node.args) > 4 else None
+    source, size, _, _, scale_w = node.args
     factor = _power_of_two(node)
     both = factor * source.size(3) == size[1] and (not scale_w or scale_w == factor)
     if not factor or not both or source.size(1) < _MANY_CHANNELS or not is_channels_last(target):
@@ -112,14 +108,13 @@ def _bilinear_rows(
 
 
 def _nearest(node: Node, first: int, last: int, reader: Reader) -> Tensor:
-    source, size = node.args[:2]
-    scales = (*node.args[2:4], None, None)[:2]
+    source, size, scale_h, scale_w = node.args
     height = source.size(2)
-    ratio = torch.tensor(1.0 / scales[0] if scales[0] else height / size[0], dtype=torch.float32)
+    ratio = torch.tensor(1.0 / scale_h if scale_h else height / size[0], dtype=torch.float32)
     rows = (torch.arange(first, last, dtype=torch.float32) * ratio).long().clamp_(max=height - 1)
     low, high = int(rows[0]), int(rows[-1]) + 1
     strip = reader.read(source, low, high)
-    wide = aten.upsample_nearest2d(strip, [high - low, size[1]], 1.0, scales[1])
+    wide = aten.upsample_nearest2d(strip, [high - low, size[1]], 1.0, scale_w)
     return wide[:, :, rows - low]
 
 
@@ -131,9 +126,8 @@ def _nearest_supports(node: Node) -> bool:
     """Whether places follow from the sizes, or from a factor that gives just these sizes."""
     if not _has_size(node):
         return False
-    height = node.args[0].size(2)
-    scale = node.args[2] if len(node.args) > 2 else None
-    return scale is None or scale * height == node.size(2)
+    source, _, scale, _ = node.args
+    return scale is None or scale * source.size(2) == node.size(2)
 
 
 RESIZES: dict[Any, RowRule] = {

@@ -100,11 +100,6 @@ def _cells(size: int, cells: int) -> list[tuple[int, int]]:
     return [(i * size // cells, -(-(i + 1) * size // cells)) for i in range(cells)]
 
 
-def _over_rows_and_columns(node: Node) -> bool:
-    dims = node.args[1]
-    return bool(dims) and {dim % 4 for dim in dims} == {2, 3}
-
-
 _GATHERINGS: dict[Any, Callable[[Node], Gathering]] = {
     "moments": Moments,
     aten.mean.dim: lambda node: Cells(node, (1, 1), maximum=False),
@@ -117,7 +112,10 @@ def gathers(node: Node) -> bool:
     """Whether a node is one of these and reads one image."""
     if node.op not in _GATHERINGS or not node.args[0].is_image or not node.args[0].dtype.is_floating_point:
         return False
-    return node.op is not aten.mean.dim or (_over_rows_and_columns(node) and "dtype" not in node.kwargs)
+    if node.op is not aten.mean.dim:
+        return True
+    # Over rows and columns, in the type of the image.
+    return {dim % 4 for dim in node.args[1] or ()} == {2, 3} and "dtype" not in node.kwargs
 
 
 def gathering(node: Node) -> Gathering:

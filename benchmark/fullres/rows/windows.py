@@ -74,9 +74,8 @@ def _pair(value: Any) -> tuple[int, int]:
 
 
 def _pooling(node: Node) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-    kernel = _pair(node.args[1])
-    stride = _pair(node.args[2]) if len(node.args) > 2 and node.args[2] else kernel
-    return kernel, stride, _pair(node.args[3]) if len(node.args) > 3 else (0, 0)
+    _, kernel, stride, padding = node.args[:4]
+    return _pair(kernel), _pair(stride or kernel), _pair(padding)
 
 
 def _max_pooled(node: Node, first: int, last: int, reader: Reader) -> Tensor:
@@ -129,14 +128,13 @@ def _averaged(node: Node, first: int, last: int, reader: Reader) -> Tensor:
 
 
 def _max_pool_supports(node: Node) -> bool:
-    # Arguments 4 and 5: dilation, ceil mode.
-    return _pair((*node.args, 1)[4] if len(node.args) > 4 else 1) == (1, 1) and not (node.args[5:6] or [False])[0]
+    dilation, ceil_mode = node.args[4:]
+    return _pair(dilation) == (1, 1) and not ceil_mode
 
 
 def _average_supports(node: Node) -> bool:
-    # Arguments 4 to 6: ceil mode, whether padding counts, divisor.
-    divisor = node.args[6] if len(node.args) > 6 else None
-    return _pooling(node)[2] == (0, 0) and not (node.args[4:5] or [False])[0] and divisor is None
+    ceil_mode, _, divisor = node.args[4:]
+    return _pooling(node)[2] == (0, 0) and not ceil_mode and divisor is None
 
 
 WINDOWS: dict[Any, RowRule] = {

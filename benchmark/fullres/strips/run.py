@@ -68,7 +68,7 @@ class _StripRun:
     def __init__(self, plan: StripPlan, weights: dict[str, Tensor], planes: Tensor, out: Tensor | None) -> None:
         self.plan, self.weights, self.planes, self.out = plan, weights, planes, out
         self.windows: dict[Node, Window] = {}
-        # What is made of weights alone, and as the rules get it.
+        # What is made only of weights, and the same laid out as the rules get it.
         self.made: dict[Node, Any] = {}
         self.fixed: dict[Node, Tensor] = {}
 

@@ -1,7 +1,7 @@
 """Compare the operations that a network runs on an image with those that it runs on a crop, without data.
 
 A network whose window, branch or factor depends on the image's size is another network on a crop, although each of its
-operations could be followed. On a crop every operation must be the same, with the same numbers; lengths alone may
+operations could be followed. On a crop every operation must be the same, with the same numbers; only lengths may
 follow the tensors.
 """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 
 import torch
@@ -15,6 +15,7 @@ from benchmark.fullres.tiles.plan import TilePlan, plan_tiles, step_of
 from benchmark.fullres.tiles.receptive import Reception
 from benchmark.fullres.tiles.run import run_tiled
 from benchmark.fullres.tiles.spans import Span
+from benchmark.types import SeamError
 
 # Pixels around an approximate tile, and the side of the image part on which its seams are measured.
 APPROXIMATE_HALO, SEAM_SIDE = 64, 768
@@ -39,23 +40,13 @@ def _small_side(subject: Subject, reception: Reception, axis: int) -> int:
     return subject.side(max(span.before + span.after + 3 * step, 48), step)
 
 
-@dataclass(frozen=True)
-class Seams:
-    """By how much tiles differ from the whole image, on a part of it of ``size``: largest and root mean square."""
-
-    size: tuple[int, int]
-    tile: tuple[int, int]
-    largest: float
-    rms: float
-
-    @property
-    def text(self) -> str:
-        """What a user reads about it."""
-        height, width = self.size
-        return (
-            f"approximate: tiles of {self.tile[0]}x{self.tile[1]} differ from whole-image statistics by up to"
-            f" {self.largest:.3g} (RMS {self.rms:.3g}) on the image's middle {height}x{width}"
-        )
+def seams_text(seams: SeamError) -> str:
+    """Return what a user reads about the seams of tiles that are not exact."""
+    tile, size = ("x".join(map(str, sides)) for sides in (seams.tile, seams.size))
+    return (
+        f"approximate: tiles of {tile} differ from whole-image statistics by up to {seams.largest:.3g}"
+        f" (RMS {seams.rms:.3g}) on the image's middle {size}"
+    )
 
 
 def approximate_reception(exact: Reception) -> Reception:
@@ -72,7 +63,7 @@ def approximate_reception(exact: Reception) -> Reception:
     return replace(exact, reach=(spans[0], spans[1]), resizes=())
 
 
-def measure_seams(subject: Subject, planes: Tensor, plan: TilePlan) -> Seams:
+def measure_seams(subject: Subject, planes: Tensor, plan: TilePlan) -> SeamError:
     """Run the middle of an image, up to SEAM_SIDE pixels, whole and in tiles half as large; return the difference.
 
     Tiles of the plan's own size where those are smaller. The part's own statistics stand for the image's.
@@ -93,6 +84,9 @@ def measure_seams(subject: Subject, planes: Tensor, plan: TilePlan) -> Seams:
         whole = subject.network(part)
     tiled = run_tiled(subject.network, part, plan_tiles(subject, small, (tile[0], tile[1])))
     difference = (whole - tiled).double()
-    return Seams(
-        (size[0], size[1]), (tile[0], tile[1]), float(difference.abs().max()), float(difference.square().mean().sqrt())
+    return SeamError(
+        size=list(size),
+        tile=list(tile),
+        largest=float(difference.abs().max()),
+        rms=float(difference.square().mean().sqrt()),
     )

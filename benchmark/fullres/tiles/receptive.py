@@ -20,9 +20,11 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
 from benchmark.counting.trace import LayerNames, is_composite
+from benchmark.fullres.rows.listing import name_of, with_defaults
 from benchmark.fullres.tiles.calls import Executed, executed
 from benchmark.fullres.tiles.rules import RULES, Call, LostError, aten
 from benchmark.fullres.tiles.spans import Reach, Span
+from benchmark.fullres.untouched import evaluating
 from zoo.outputs import check_output
 
 
@@ -166,12 +168,12 @@ class Follower(TorchDispatchMode):
             rule = RULES.get(func._overloadpacket)
             if rule is not None:
                 if func._overloadpacket is aten.upsample_bilinear2d and args[2]:
-                    self._note_resize(reach, args[0], first)
-                reach = rule(Call(reach, args, first))
+                    self.resizes.append(Resize(reach, _size(args[0]), _size(first)))
+                reach = rule(Call(reach, with_defaults(func, args), first))
             else:
                 _check_pointwise(func, inputs, tracked, first)
         except LostError as lost:
-            self.causes.append(Cause(lost.kind, _name(func), self.layers.current, str(lost)))
+            self.causes.append(Cause(lost.kind, name_of(func), self.layers.current, str(lost)))
             return None
         for axis, span in enumerate(reach):
             self.multiple[axis] = math.lcm(self.multiple[axis], span.stride.numerator)
@@ -185,9 +187,6 @@ class Follower(TorchDispatchMode):
             except ValueError as error:
                 raise LostError("unknown", str(error)) from None
         return rows, columns
-
-    def _note_resize(self, reach: Reach, before: Tensor, after: Tensor) -> None:
-        self.resizes.append(Resize(reach, _size(before), _size(after)))
 
 
 def _check_pointwise(func: Any, inputs: list[Tensor], tracked: list[Tensor], output: Tensor) -> None:
@@ -206,14 +205,9 @@ def _check_pointwise(func: Any, inputs: list[Tensor], tracked: list[Tensor], out
 @contextmanager
 def following(network: nn.Module, planes: Tensor) -> Iterator[Follower]:
     """Follow what comes from ``planes`` (on meta) while the block runs ``network`` in evaluation mode."""
-    was_training = network.training
-    network.eval()
     follower = Follower(network, planes)
-    try:
-        with torch.no_grad(), follower.layers.following(), follower:
-            yield follower
-    finally:
-        network.train(was_training)
+    with evaluating(network), torch.no_grad(), follower.layers.following(), follower:
+        yield follower
 
 
 def reception_of(follower: Follower, size: tuple[int, int], output: Any) -> Reception:
@@ -232,10 +226,6 @@ def reception_of(follower: Follower, size: tuple[int, int], output: Any) -> Rece
         causes=tuple(dict.fromkeys(follower.causes)),
         calls=tuple(follower.calls),
     )
-
-
-def _name(func: Any) -> str:
-    return str(func._overloadpacket).removeprefix("aten.")
 
 
 def _memory_of(tensor: Tensor) -> int:

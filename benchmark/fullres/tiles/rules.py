@@ -6,7 +6,7 @@ raises ``LostError`` where the output depends on the whole image, or on what no 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from benchmark.fullres.tiles.spans import Reach, Span
+from benchmark.fullres.tiles.spans import Reach
 
 aten = torch.ops.aten
 
@@ -40,10 +40,6 @@ class Call:
         """The first argument."""
         return self.args[0]
 
-    def arg(self, index: int, default: Any) -> Any:
-        """Return an argument, which may have been left out."""
-        return self.args[index] if index < len(self.args) else default
-
 
 ReachRule = Callable[[Call], Reach]
 
@@ -52,10 +48,15 @@ def _pair(value: Sequence[int]) -> tuple[int, int]:
     return (value[0], value[-1])
 
 
-def _windows(reach: Reach, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Reach:
-    spans = zip(reach, _pair(kernel), _pair(stride), _pair(padding), _pair(dilation))
-    rows, columns = (span.through(s, -p, (k - 1) * d - p) for span, k, s, p, d in spans)
+def _through(reach: Reach, windows: Iterable[tuple[Fraction | int, Fraction | int, Fraction | int]]) -> Reach:
+    """Return the reach behind an operation that reads these windows (scale, low, high) along rows and columns."""
+    rows, columns = (span.through(*window) for span, window in zip(reach, windows))
     return rows, columns
+
+
+def _windows(reach: Reach, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Reach:
+    sides = zip(_pair(kernel), _pair(stride), _pair(padding), _pair(dilation))
+    return _through(reach, ((s, -p, (k - 1) * d - p) for k, s, p, d in sides))
 
 
 def _convolution(call: Call) -> Reach:
@@ -65,94 +66,83 @@ def _convolution(call: Call) -> Reach:
     kernel = weight.shape[-2:]
     if not transposed:
         return _windows(call.reach, kernel, stride, padding, dilation)
-    spans = zip(call.reach, kernel, _pair(stride), _pair(padding), _pair(dilation))
-    rows, columns = (
-        span.through(Fraction(1, s), Fraction(p - (k - 1) * d, s), Fraction(p, s)) for span, k, s, p, d in spans
+    sides = zip(kernel, _pair(stride), _pair(padding), _pair(dilation))
+    return _through(
+        call.reach, ((Fraction(1, s), Fraction(p - (k - 1) * d, s), Fraction(p, s)) for k, s, p, d in sides)
     )
-    return rows, columns
 
 
 def _max_pool(call: Call) -> Reach:
-    kernel = call.args[1]
-    return _windows(call.reach, kernel, call.arg(2, ()) or kernel, call.arg(3, (0, 0)), call.arg(4, (1, 1)))
+    _, kernel, stride, padding, dilation = call.args[:5]
+    return _windows(call.reach, kernel, stride or kernel, padding, dilation)
 
 
 def _avg_pool(call: Call) -> Reach:
-    kernel = call.args[1]
-    return _windows(call.reach, kernel, call.arg(2, ()) or kernel, call.arg(3, (0, 0)), (1, 1))
+    _, kernel, stride, padding = call.args[:4]
+    return _windows(call.reach, kernel, stride or kernel, padding, (1, 1))
 
 
-def factors(planes: Tensor, output: Tensor) -> tuple[Fraction, Fraction]:
-    """Return by how much rows and columns grow; raises LostError unless that is a whole factor or 1 over one.
+def _ratios(call: Call) -> list[Fraction]:
+    """Return the number of rows before over that after, and of columns; raises LostError unless one divides the other.
 
-    Any other ratio belongs to this size alone and would be another one on a piece of the image.
+    Any other ratio belongs only to this size and would be another one on a piece of the image.
     """
-    rows, columns = (Fraction(after, before) for before, after in zip(planes.shape[-2:], output.shape[-2:]))
-    if any(1 not in (ratio.numerator, ratio.denominator) for ratio in (rows, columns)):
-        raise LostError("unknown", f"resized from {tuple(planes.shape[-2:])} to {tuple(output.shape[-2:])}")
-    return rows, columns
+    before, after = call.planes.shape[-2:], call.output.shape[-2:]
+    ratios = [Fraction(*sizes) for sizes in zip(before, after)]
+    if any(1 not in (ratio.numerator, ratio.denominator) for ratio in ratios):
+        raise LostError("unknown", f"resized from {tuple(before)} to {tuple(after)}")
+    return ratios
 
 
 def _bilinear(call: Call) -> Reach:
-    aligned = bool(call.args[2])
-    spans = []
-    for span, factor in zip(call.reach, factors(call.planes, call.output)):
-        ratio = 1 / factor
-        if aligned and ratio > 1:
-            raise LostError("unknown", "made smaller with aligned corners")
-        # Output i falls on ratio i + (ratio - 1) / 2; with aligned corners up to 1 - ratio before ratio i.
-        spans.append(span.through(ratio, ratio - 2, 1) if aligned else _around(span, ratio, 1))
-    return spans[0], spans[1]
+    ratios = _ratios(call)
+    if not call.args[2]:
+        return _around(call.reach, ratios, 1)
+    if max(ratios) > 1:
+        raise LostError("unknown", "made smaller with aligned corners")
+    # Output i falls up to 1 - ratio before ratio i.
+    return _through(call.reach, ((ratio, ratio - 2, 1) for ratio in ratios))
 
 
 def _bicubic(call: Call) -> Reach:
     if call.args[2]:
         raise LostError("unknown", "bicubic with aligned corners")
-    rows, columns = (_around(s, 1 / factor, 2) for s, factor in zip(call.reach, factors(call.planes, call.output)))
-    return rows, columns
+    return _around(call.reach, _ratios(call), 2)
 
 
-def _around(span: Span, ratio: Fraction, taps: int) -> Span:
-    place = (ratio - 1) / 2
-    return span.through(ratio, place - taps, place + taps)
+def _around(reach: Reach, ratios: Iterable[Fraction], taps: int) -> Reach:
+    # Output i falls on ratio i + (ratio - 1) / 2.
+    return _through(reach, ((ratio, (ratio - 1) / 2 - taps, (ratio - 1) / 2 + taps) for ratio in ratios))
 
 
 def _nearest(call: Call) -> Reach:
-    rows, columns = (
-        span.through(1 / factor, -max(Fraction(0), 1 - 1 / factor), 0)
-        for span, factor in zip(call.reach, factors(call.planes, call.output))
-    )
-    return rows, columns
+    return _through(call.reach, ((ratio, -max(Fraction(0), 1 - ratio), 0) for ratio in _ratios(call)))
 
 
 def _pixel_shuffle(call: Call) -> Reach:
     factor = call.args[1]
-    rows, columns = (span.through(Fraction(1, factor), Fraction(1 - factor, factor), 0) for span in call.reach)
-    return rows, columns
+    return _through(call.reach, [(Fraction(1, factor), Fraction(1 - factor, factor), 0)] * 2)
 
 
 def _pixel_unshuffle(call: Call) -> Reach:
     factor = call.args[1]
-    rows, columns = (span.through(factor, 0, factor - 1) for span in call.reach)
-    return rows, columns
+    return _through(call.reach, [(factor, 0, factor - 1)] * 2)
 
 
 def _pad(call: Call) -> Reach:
     left, _, top, _ = [*call.args[1], 0, 0, 0, 0][:4]
-    rows, columns = (span.through(1, -pad, -pad) for span, pad in zip(call.reach, (top, left)))
-    return rows, columns
+    return _through(call.reach, ((1, -pad, -pad) for pad in (top, left)))
 
 
 def _reflect(call: Call) -> Reach:
     # The padded elements read pixels on the other side of the edge, as far away as they are wide.
     left, right, top, bottom = call.args[1]
-    sides = zip(call.reach, (top, left), (bottom, right))
-    rows, columns = (span.through(1, -first - 2 * last, first) for span, first, last in sides)
-    return rows, columns
+    return _through(call.reach, ((1, -first - 2 * last, first) for first, last in ((top, bottom), (left, right))))
 
 
 def _slice(call: Call) -> Reach:
-    dim, start, step = call.arg(1, 0), call.arg(2, 0) or 0, call.arg(4, 1)
+    _, dim, start, _, step = call.args
+    start = start or 0
     axis = _spatial_axis(call.planes, dim)
     if axis is None:
         return call.reach
@@ -174,7 +164,7 @@ def _not_along_the_image(dim_at: int) -> ReachRule:
 
     def rule(call: Call) -> Reach:
         first = call.planes if isinstance(call.planes, Tensor) else call.planes[0]
-        if _spatial_axis(first, call.arg(dim_at, 0)) is not None:
+        if _spatial_axis(first, call.args[dim_at]) is not None:
             raise LostError("unknown", "along rows or columns")
         return call.reach
 
@@ -182,8 +172,9 @@ def _not_along_the_image(dim_at: int) -> ReachRule:
 
 
 def _reduction(call: Call) -> Reach:
-    dims = call.arg(1, None)
-    dims = range(call.planes.ndim) if dims is None or dims == [] else dims
+    dims = call.args[1] if len(call.args) > 1 else None
+    # A truth value says how a variance over all elements is normalised.
+    dims = range(call.planes.ndim) if dims is None or dims == [] or isinstance(dims, bool) else dims
     if isinstance(dims, Tensor):
         raise LostError("unknown")
     dims = dims if isinstance(dims, Sequence) else (dims,)

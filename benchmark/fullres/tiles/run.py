@@ -51,22 +51,23 @@ def run_tiled(
     if out is None:
         out = torch.empty(1, reception.output_channels, *reception.output_size)
 
+    layout = torch.channels_last if how.channels_last else torch.contiguous_format
+
     def run(tile: Tile) -> None:
-        output = run_tile(forward, planes, plan, tile, channels_last=how.channels_last)
+        crop = planes[..., tile.rows.crop, tile.columns.crop].clone(memory_format=layout)
+        with torch.inference_mode(), _located(plan, tile):
+            output = forward(crop)
+        _check_size(output, plan, tile)
         out[..., tile.output[0], tile.output[1]] = output[..., tile.within[0], tile.within[1]]
         after_tile()
 
-    for _ in over_tiles(run, plan, how.count):
+    for _ in _over_tiles(run, plan, how.count):
         advance()
     return out
 
 
-def run_tile(forward: Forward, planes: Tensor, plan: TilePlan, tile: Tile, *, channels_last: bool = True) -> Tensor:
-    """Return ``forward`` of one tile's crop, all of it; raises UserError if its size is not the expected one."""
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    crop = planes[..., tile.rows.crop, tile.columns.crop].clone(memory_format=layout)
-    with torch.inference_mode(), _located(plan, tile):
-        output = forward(crop)
+def _check_size(output: Tensor, plan: TilePlan, tile: Tile) -> None:
+    """Raise UserError if the output for a crop has not the size that is expected."""
     expected = (plan.rows.crop_output(tile.rows), plan.columns.crop_output(tile.columns))
     if tuple(output.shape[-2:]) != expected:
         raise UserError(
@@ -74,7 +75,6 @@ def run_tile(forward: Forward, planes: Tensor, plan: TilePlan, tile: Tile, *, ch
             f" {'x'.join(map(str, output.shape[-2:]))}, expected {'x'.join(map(str, expected))}: its output's size does"
             " not follow its input's. Run it with --tile off."
         )
-    return output
 
 
 def _located(plan: TilePlan, tile: Tile) -> AbstractContextManager[object]:
@@ -83,7 +83,7 @@ def _located(plan: TilePlan, tile: Tile) -> AbstractContextManager[object]:
     return LocatedResizes(plan.reception.resizes, (tile.rows.crop_start, tile.columns.crop_start))
 
 
-def over_tiles(run: Callable[[Tile], object], plan: TilePlan, workers: int) -> Iterator[None]:
+def _over_tiles(run: Callable[[Tile], object], plan: TilePlan, workers: int) -> Iterator[None]:
     """Call ``run`` for each tile, ``workers`` at once with one thread each; yield, here, as each one is done.
 
     What ``run`` raises comes out here, after the tiles under way; an interruption waits for those too.
