@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, PlainSerializer
 
 from benchmark.record import Record
-from benchmark.units import size_of
+from benchmark.units import shape_text, size_of
 from zoo.errors import UserError, shortened
 
 TORCH = "torch"
@@ -27,7 +27,7 @@ TileSize = Literal["auto", "off"] | tuple[int, int]
 def tile_of(text: object) -> TileSize:
     """Return what ``--tile`` says; raises UserError for anything but auto, off and HxW."""
     if isinstance(text, (tuple, list)):
-        text = "x".join(map(str, text))
+        text = shape_text(text)
     if text in ("auto", "off"):
         return "auto" if text == "auto" else "off"
     size = size_of(text) if isinstance(text, str) else None

@@ -14,6 +14,7 @@ from benchmark.conditions import Conditions
 from benchmark.costs.prediction import predict
 from benchmark.costs.profiling import default_size
 from benchmark.timing.session import measure
+from benchmark.units import shape_text
 from zoo.card import get_card
 
 RUNS, MOST_TAINTED = 5, 10
@@ -27,7 +28,7 @@ def main() -> None:
         height, width = map(int, sys.argv[2].split("x"))
         size = height, width
     predicted = predict(name, size, {})
-    print(f"{name} {'x'.join(map(str, predicted.shape))}")
+    print(f"{name} {shape_text(predicted.shape)}")
     print(f"{'run':>3} {'ms':>9} {'calibration ms':>15} {'relative':>9} {'interval':>15} {'n':>4}  tainted")
     values, intervals, tainted = [], [], 0
     while len(values) < RUNS and tainted < MOST_TAINTED:

@@ -53,6 +53,7 @@ from benchmark.host.isolation import run_isolated
 from benchmark.selection import entry_of
 from benchmark.timing.child import measure_model
 from benchmark.timing.messages import Job, Request
+from benchmark.units import shape_text
 from zoo.card import get_card
 
 # Children find this file as ``speed.memory``.
@@ -81,7 +82,7 @@ def main() -> None:
         measured = added_by_a_pass(name, predicted.shape)
         tensors, held = predicted.peak_activation_bytes / 1e6, predicted.peak_workspace_bytes / 1e6
         print(
-            f"{name:22} {'x'.join(map(str, predicted.shape[-2:])):>10} {tensors:8.1f} {held:10.1f}"
+            f"{name:22} {shape_text(predicted.shape[-2:]):>10} {tensors:8.1f} {held:10.1f}"
             f" {default:12.1f} {measured:9.1f} {held / measured:6.3f}",
             flush=True,
         )

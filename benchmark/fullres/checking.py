@@ -10,6 +10,7 @@ from torch import Tensor
 
 from benchmark.fullres.inexact import InexactError
 from benchmark.fullres.subject import Forward, Subject
+from benchmark.units import shape_text
 from zoo.errors import in_one_line
 
 # Part of the largest output by which pieces may differ. Kernels for other shapes add in another order, which changes
@@ -43,7 +44,7 @@ def check_pieces(
 
 
 def _compare(whole: Tensor, planes: Tensor, pieces_of: Callable[[Tensor], Forward]) -> None:
-    size = "x".join(map(str, planes.shape[-2:]))
+    size = shape_text(planes.shape[-2:])
     try:
         found = pieces_of(planes)(planes)
     except InexactError:

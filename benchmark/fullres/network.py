@@ -22,6 +22,7 @@ from benchmark.fullres.subject import Call, Subject, nothing
 from benchmark.fullres.tiles.probe import seams_text
 from benchmark.reporting import Reporter
 from benchmark.types import Tiling
+from benchmark.units import shape_text
 from zoo.errors import EngineError, SizeError, TileError, UserError
 
 
@@ -101,7 +102,7 @@ class FullNetwork(nn.Module):
                     reporter=self.reporter,
                 )
             self.deciding_seconds += time.perf_counter() - begin
-            self.reporter.detail(f"{'x'.join(map(str, key))}: {self._known[key].text}")
+            self.reporter.detail(f"{shape_text(key)}: {self._known[key].text}")
         return self._known[key]
 
     def prepare(self, planes: Tensor) -> int | None:

@@ -15,7 +15,7 @@ from benchmark.fullres.subject import subject_of
 from benchmark.host import machine
 from benchmark.results.upkeep import parts_of_need
 from benchmark.timing.messages import TILED_HEAP_FACTOR, Job
-from benchmark.units import GIB
+from benchmark.units import GIB, shape_text
 
 # torch, its libraries and the interpreter in a child that has done one small pass.
 PROCESS_BYTES = GIB * 6 // 10
@@ -69,7 +69,7 @@ def shortage(predicted: Predicted, conditions: Conditions, limits: Limits, in_pi
             there, where = limits.memory_bytes, "allowed by --memory-limit"
     if there is None or need <= there:
         return None
-    shape = "x".join(map(str, predicted.shape))
+    shape = shape_text(predicted.shape)
     least = "" if in_pieces is None else "at least "
     needs = f"{least}{need / GIB:.2f} GiB{parts}"
     return f"not run: input {shape} needs {needs} (predicted), {there / GIB:.2f} GiB are {where}"

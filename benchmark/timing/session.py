@@ -29,6 +29,7 @@ from benchmark.timing.messages import Job, MemoryAt, PairAt, PreparedAt, Request
 from benchmark.timing.roofline import ceilings, roofline
 from benchmark.timing.room import shortage, tiled_needs
 from benchmark.types import Measurement
+from benchmark.units import shape_text
 from zoo.errors import OutputError, TileError, UserError
 
 # Sampling keeps to --time-limit itself; after this many seconds more (building the network, the pass that is under
@@ -132,7 +133,7 @@ class _Session:
             one = self.predicted[size]
             seconds = roofline(one.flops, _moved(one, self.conditions), math.inf, allowed).allowed_ms / 1000
             if seconds > longest:
-                shape = "x".join(map(str, one.shape))
+                shape = shape_text(one.shape)
                 text = f"not run: one pass over {shape} takes at least {seconds:.0f} s at this machine's ceilings"
                 self._close(size, "skipped", f"{text} (limit {longest:g} s; --time-limit raises it)")
 

@@ -16,6 +16,7 @@ from benchmark.fullres.tiles.receptive import Reception
 from benchmark.fullres.tiles.run import run_tiled
 from benchmark.fullres.tiles.spans import Span
 from benchmark.types import SeamError
+from benchmark.units import shape_text
 
 # Pixels around an approximate tile, and the side of the image part on which its seams are measured.
 APPROXIMATE_HALO, SEAM_SIDE = 64, 768
@@ -42,7 +43,7 @@ def _small_side(subject: Subject, reception: Reception, axis: int) -> int:
 
 def seams_text(seams: SeamError) -> str:
     """Return what a user reads about the seams of tiles that are not exact."""
-    tile, size = ("x".join(map(str, sides)) for sides in (seams.tile, seams.size))
+    tile, size = (shape_text(sides) for sides in (seams.tile, seams.size))
     return (
         f"approximate: tiles of {tile} differ from whole-image statistics by up to {seams.largest:.3g}"
         f" (RMS {seams.rms:.3g}) on the image's middle {size}"

@@ -14,6 +14,7 @@ from torch import Tensor
 from benchmark.fullres.subject import Call, Forward, nothing
 from benchmark.fullres.tiles.located import LocatedResizes
 from benchmark.fullres.tiles.plan import Tile, TilePlan
+from benchmark.units import shape_text
 from zoo.errors import UserError
 
 
@@ -71,8 +72,8 @@ def _check_size(output: Tensor, plan: TilePlan, tile: Tile) -> None:
     expected = (plan.rows.crop_output(tile.rows), plan.columns.crop_output(tile.columns))
     if tuple(output.shape[-2:]) != expected:
         raise UserError(
-            f"the network turns a crop of {'x'.join(map(str, tile.crop_size))} into"
-            f" {'x'.join(map(str, output.shape[-2:]))}, expected {'x'.join(map(str, expected))}: its output's size does"
+            f"the network turns a crop of {shape_text(tile.crop_size)} into"
+            f" {shape_text(output.shape[-2:])}, expected {shape_text(expected)}: its output's size does"
             " not follow its input's. Run it with --tile off."
         )
 
