@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
+import pkgutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,7 +15,7 @@ from zoo.building import build_network
 from zoo.errors import UserError
 from zoo.identity import digest_of_build
 from zoo.options import Option, read_options, resolve_options
-from zoo.registry import Registry, pieces_of
+from zoo.registry import Registry
 
 if TYPE_CHECKING:
     from torch import nn
@@ -124,7 +126,13 @@ class ModelCard:
         return digest_of_build(self.build, self.registered_in, self.version)
 
 
-MODELS: Registry[ModelCard] = Registry("model", load=pieces_of("zoo.models"))
+def _import_models() -> None:
+    package = importlib.import_module("zoo.models")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"zoo.models.{module.name}")
+
+
+MODELS: Registry[ModelCard] = Registry("model", load=_import_models)
 
 
 def register_model(

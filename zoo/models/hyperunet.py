@@ -10,13 +10,18 @@ embedding networks that start at E channels, and H hidden units per MLP; ``plain
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.card import InputSpec, register_model
 from zoo.hyper import HyperConv2d, embedding_for
+
+_PAPER = "arXiv 2105.08470, CVPRW 2021"
+_INPUT = InputSpec(layout="bayer_packed", multiple=4, min_size=32)
+_DIFFERENCES = ("the layer list is reconstructed from the printed parameters, FLOPs and memory, not from the figure",)
+_GLOBAL = ("hyper-network: filters depend on global max-pools of the embeddings",)
 
 
 def _check_size(x: Tensor) -> None:
@@ -29,7 +34,7 @@ def _double(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
-class PoolingEmbedding(nn.Sequential):
+class Embedding(nn.Sequential):
     """3x3 convolutions, each with GELU and 2x2 max-pooling: (N, 4, H, W) to (N, width 2^(depth-1), ...)."""
 
     def __init__(self, width: int, depth: int) -> None:
@@ -48,11 +53,11 @@ class HyperUNet(nn.Module):
     def __init__(self, width: int, embedding_width: int, hidden: int) -> None:
         super().__init__()
         # One embedding per resolution of the forward network, so that filters see matching detail.
-        self.embed0 = PoolingEmbedding(embedding_width, depth=4)
-        self.embed1 = PoolingEmbedding(embedding_width, depth=3)
-        self.embed2 = PoolingEmbedding(embedding_width, depth=2)
+        self.embed0 = Embedding(embedding_width, depth=4)
+        self.embed1 = Embedding(embedding_width, depth=3)
+        self.embed2 = Embedding(embedding_width, depth=2)
 
-        def hyper(c_in: int, c_out: int, embed: PoolingEmbedding) -> HyperConv2d:
+        def hyper(c_in: int, c_out: int, embed: Embedding) -> HyperConv2d:
             return HyperConv2d(c_in, c_out, embedding_channels=embed.out_channels, hidden=hidden)
 
         self.enc0a = hyper(4, width, self.embed0)
@@ -101,63 +106,62 @@ class PlainUNet(nn.Module):
         return F.pixel_shuffle(self.out(t), 2)
 
 
-_register = functools.partial(
-    register_model,
-    task="raw2rgb",
-    input=InputSpec(layout="bayer_packed", multiple=4, min_size=32),
-    paper="arXiv 2105.08470, CVPRW 2021",
-    licence="Apache-2.0 (written from a specification)",
-    differences=("the layer list is reconstructed from the printed parameters, FLOPs and memory, not from the figure",),
-    reconstruction=True,
-)
-_register_hyper = functools.partial(
-    _register, global_ops=("hyper-network: filters depend on global max-pools of the embeddings",)
-)
+def _register(params: int, *, plain: bool = False) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
+    return register_model(
+        task="raw2rgb",
+        input=_INPUT,
+        params=params,
+        paper=_PAPER,
+        licence="Apache-2.0 (written from a specification)",
+        differences=_DIFFERENCES,
+        reconstruction=True,
+        global_ops=() if plain else _GLOBAL,
+    )
 
 
-@_register_hyper(params=274_918_688)
+@_register(params=274_918_688)
 def hyperunet_64_32_2048(width: int = 64, embedding_width: int = 32, hidden: int = 2048) -> nn.Module:
     """HyperUNet with 64 channels, embeddings from 32 channels, 2048 hidden units."""
     return HyperUNet(width, embedding_width, hidden)
 
 
-@_register_hyper(params=95_469_280)
+@_register(params=95_469_280)
 def hyperunet_32_32_2048(width: int = 32, embedding_width: int = 32, hidden: int = 2048) -> nn.Module:
     """HyperUNet with 32 channels, embeddings from 32 channels, 2048 hidden units."""
     return HyperUNet(width, embedding_width, hidden)
 
 
-@_register_hyper(params=91_161_744)
+@_register(params=91_161_744)
 def hyperunet_32_16_2048(width: int = 32, embedding_width: int = 16, hidden: int = 2048) -> nn.Module:
     """HyperUNet with 32 channels, embeddings from 16 channels, 2048 hidden units."""
     return HyperUNet(width, embedding_width, hidden)
 
 
-@_register_hyper(params=107_425_968)
+@_register(params=107_425_968)
 def hyperunet_8_32_4000(width: int = 8, embedding_width: int = 32, hidden: int = 4000) -> nn.Module:
     """HyperUNet with 8 channels, embeddings from 32 channels, 4000 hidden units."""
     return HyperUNet(width, embedding_width, hidden)
 
 
-@_register_hyper(params=303_096)
+@_register(params=303_096)
 def hyperunet_8_8_64(width: int = 8, embedding_width: int = 8, hidden: int = 64) -> nn.Module:
     """HyperUNet with 8 channels, embeddings from 8 channels, 64 hidden units; for machines and tests."""
     return HyperUNet(width, embedding_width, hidden)
 
 
-@_register(params=429_132)
+@_register(params=429_132, plain=True)
 def plainunet_96(width: int = 96) -> nn.Module:
     """HyperUNet's layers with plain convolutions, 96 channels."""
     return PlainUNet(width)
 
 
-@_register(params=193_932)
+@_register(params=193_932, plain=True)
 def plainunet_64(width: int = 64) -> nn.Module:
     """HyperUNet's layers with plain convolutions, 64 channels."""
     return PlainUNet(width)
 
 
-@_register(params=4_092)
+@_register(params=4_092, plain=True)
 def plainunet_8(width: int = 8) -> nn.Module:
     """HyperUNet's layers with plain convolutions, 8 channels; for machines and tests."""
     return PlainUNet(width)

@@ -33,7 +33,7 @@ _DIFFERENCES = (
 _GLOBAL = ("hyper-network: filters depend on global max-pools of the embeddings",)
 
 
-class StridedEmbedding(nn.Sequential):
+class Embedding(nn.Sequential):
     """3x3 convolutions with stride 2, each with ReLU: (N, C, H, W) to (N, channels[-1], h, w).
 
     Each layer rounds a half size up, so any H and W will do.
@@ -53,7 +53,7 @@ class SelfHyperConv2d(nn.Module):
         self, in_channels: int, out_channels: int, *, embedding_channels: tuple[int, ...], hidden: int, pool: int
     ) -> None:
         super().__init__()
-        self.embed = StridedEmbedding(in_channels, embedding_channels)
+        self.embed = Embedding(in_channels, embedding_channels)
         self.conv = HyperConv2d(
             in_channels,
             out_channels,

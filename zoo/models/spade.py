@@ -152,9 +152,14 @@ class SPADEGenerator(nn.Module):
         t = _double(t)
         t = self.G_middle_0(t, raw)
         t = self.G_middle_1(t, raw)
-        for up in (self.up_0, self.up_1, self.up_2, self.up_3):
-            t = _double(t)
-            t = up(t, raw)
+        t = _double(t)
+        t = self.up_0(t, raw)
+        t = _double(t)
+        t = self.up_1(t, raw)
+        t = _double(t)
+        t = self.up_2(t, raw)
+        t = _double(t)
+        t = self.up_3(t, raw)
         return torch.tanh(self.conv_img(F.leaky_relu(t, 0.2)))
 
 

@@ -9,8 +9,6 @@ No official ZRR version exists. Ours: 4 input planes, a 1x1 head to 12 channels,
 
 from __future__ import annotations
 
-import functools
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -110,27 +108,37 @@ class UNet(nn.Module):
         return torch.sigmoid(F.pixel_shuffle(self.outc(t), 2))
 
 
+_INPUT = InputSpec(layout="bayer_packed", min_size=16)
+_PAPER = "Ronneberger et al. 2015, arXiv 1505.04597 (core); row of arXiv 2105.08470, Table 1"
 _DIFFERENCES = (
     "the paper gives no network: that the core is the bilinear public PyTorch one is inferred from 17 M parameters",
     "4 input planes, 12 output channels of the 1x1 head, pixel shuffle and sigmoid are our adaptation to RAW",
 )
-_register = functools.partial(
-    register_model,
+
+
+@register_model(
     task="raw2rgb",
-    input=InputSpec(layout="bayer_packed", min_size=16),
-    paper="Ronneberger et al. 2015, arXiv 1505.04597 (core); row of arXiv 2105.08470, Table 1",
+    input=_INPUT,
+    params=17_264_268,
+    paper=_PAPER,
     licence="Apache-2.0 (written from a specification)",
+    differences=_DIFFERENCES,
     reconstruction=True,
 )
-
-
-@_register(params=17_264_268, differences=_DIFFERENCES)
 def unet(width: int = 64) -> nn.Module:
     """UNet baseline on packed RAW, 17.3 M parameters."""
     return UNet(width)
 
 
-@_register(params=271_068, differences=(*_DIFFERENCES, "width 8 instead of 64: for machines and tests"))
+@register_model(
+    task="raw2rgb",
+    input=_INPUT,
+    params=271_068,
+    paper=_PAPER,
+    licence="Apache-2.0 (written from a specification)",
+    differences=(*_DIFFERENCES, "width 8 instead of 64: for machines and tests"),
+    reconstruction=True,
+)
 def unet_w8(width: int = 8) -> nn.Module:
     """UNet baseline at width 8; for machines and tests."""
     return UNet(width)

@@ -11,28 +11,26 @@ the paper's FLOPs do; ``noise_parameters`` runs only the noise net. The modules 
 
 from __future__ import annotations
 
-import functools
-
 from torch import nn
 
 from zoo.card import InputSpec, register_model
 from zoo.layers import VariationalDenoiser
 
+_INPUT = InputSpec(layout="rgb", output_scale=1.0, multiple=8, min_size=8)
+_PAPER = "Yue et al. 2019, NeurIPS, arXiv 1908.11314; row of arXiv 2105.08470, Table 2"
+_LICENCE = "Apache-2.0 (written from a specification)"
 _DIFFERENCES = (
     "sizes that are no multiples of 8 are refused (the adapter pads); the official net returns a smaller image there",
     "the denoised image is not clipped to [0, 1] by the network",
 )
-_register = functools.partial(
-    register_model,
+
+
+@register_model(
     task="denoise_rgb",
-    input=InputSpec(layout="rgb", output_scale=1.0, multiple=8, min_size=8),
-    paper="Yue et al. 2019, NeurIPS, arXiv 1908.11314; row of arXiv 2105.08470, Table 2",
-    licence="Apache-2.0 (written from a specification)",
-)
-
-
-@_register(
+    input=_INPUT,
     params=7_816_780,
+    paper=_PAPER,
+    licence=_LICENCE,
     official_weights="model_state_SIDD, model_state_niidgauss of zsyOAOA/VDNet; no licence file seen",
     differences=_DIFFERENCES,
 )
@@ -41,7 +39,14 @@ def vdn(width: int = 64, noise_width: int = 64) -> nn.Module:
     return VariationalDenoiser(width, noise_width)
 
 
-@_register(params=123_668, differences=(*_DIFFERENCES, "width 8 instead of 64, in both nets: for machines and tests"))
+@register_model(
+    task="denoise_rgb",
+    input=_INPUT,
+    params=123_668,
+    paper=_PAPER,
+    licence=_LICENCE,
+    differences=(*_DIFFERENCES, "width 8 instead of 64, in both nets: for machines and tests"),
+)
 def vdn_w8(width: int = 8, noise_width: int = 8) -> nn.Module:
     """VDN denoiser for sRGB at width 8; for machines and tests."""
     return VariationalDenoiser(width, noise_width)
