@@ -1,1 +1,1 @@
-"""Full-resolution inference that is exact and keeps to a memory limit: networks over tiles of an image."""
+"""Full-resolution inference in pieces of an image: the output is exact and the memory stays under a limit."""

@@ -18,10 +18,10 @@ from zoo.splitting import predicting
 
 @dataclass(frozen=True)
 class Bf16Error:
-    """By how much bfloat16 moves filters and output, for an image of noise: RMS of the difference over RMS.
+    """By how much bfloat16 changes the filters and the output for an image of noise: RMS of the difference over RMS.
 
-    ``filters`` is the largest over the layers, each given the embedding of the float32 network; ``output`` is that of
-    the whole network, in which a layer's embedding may depend on filters before it.
+    ``filters`` is the largest error of any layer, where each layer gets the embedding of the float32 network;
+    ``output`` is the error of the whole network, where a layer's embedding may depend on the filters of earlier layers.
     """
 
     filters: float
@@ -29,7 +29,7 @@ class Bf16Error:
 
     @property
     def text(self) -> str:
-        """What a user reads about it."""
+        """Return the error as a text for the user."""
         return (
             f"filters predicted in bf16 differ by at most {100 * self.filters:.2g} % RMS,"
             f" the output by {100 * self.output:.2g} % RMS (on an image of noise)"
@@ -37,9 +37,9 @@ class Bf16Error:
 
 
 def filters_in_bf16(subject: Subject) -> Bf16Error:
-    """Turn the networks that predict filters to bfloat16, which halves what they read, in place; return the error.
+    """Convert the networks that predict filters to bfloat16 in place and return the error; they read half the bytes.
 
-    Raises UserError for a network that predicts none, and on a processor that would only be slower.
+    Raises UserError for a network that predicts no filters, and on a processor where bfloat16 would only be slower.
     """
     layers = hyper_layers(subject.network)
     if not layers:

@@ -1,4 +1,4 @@
-"""Compare pieces with the whole on two small images, for networks that no test of ours covers."""
+"""Compare pieces with the whole on two small images, for networks that our tests do not cover."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from benchmark.fullres.subject import Forward, Subject
 from benchmark.units import shape_text
 from zoo.errors import in_one_line
 
-# Part of the largest output by which pieces may differ. Kernels for other shapes add in another order, which changes
-# most outputs by less than 1e-6. Some operations enlarge such a difference, for example a warp by a computed flow, and
-# they do so more on a large image, where 1e-5 is promised.
+# Pieces may differ from the whole by this part of the largest output. Kernels for other shapes add in another order,
+# which changes most outputs by less than 1e-6. Some operations, for example a warp by a computed flow, enlarge this
+# difference, and more so on a large image, for which we promise 1e-5.
 TOLERANCE = 2e-6
 
 
 def check_pieces(
     subject: Subject, sizes: Iterable[tuple[int, int]], pieces_of: Callable[[Tensor], Forward], *, images: int = 1
 ) -> None:
-    """Raise InexactError unless images of noise of two sizes come out of pieces as they do whole.
+    """Raise InexactError unless noise images of two sizes give the same output in pieces as they do whole.
 
-    ``sizes`` (height, width) are tried in order; one that the network itself refuses is left out. ``pieces_of`` returns
-    what runs images like the given ones in pieces. Of several ``images`` at once two are tried: in pieces each is run
-    by itself, so the network must not mix them.
+    ``sizes`` (height, width) are tried in order; a size that the network itself refuses is left out. ``pieces_of``
+    returns a function that runs images like the given ones in pieces. If a batch has several ``images``, two are tried:
+    in pieces each image is run by itself, so the network must not mix them.
     """
     held = 0
     for size in sizes:
@@ -34,7 +34,7 @@ def check_pieces(
         try:
             with torch.inference_mode():
                 whole = subject.network(planes.clone())
-        except Exception:  # it says so itself where it matters: for the user's own image
+        except Exception:  # the network will raise this again for the user's own image
             continue
         _compare(whole, planes, pieces_of)
         held += 1
@@ -59,7 +59,7 @@ def _compare(whole: Tensor, planes: Tensor, pieces_of: Callable[[Tensor], Forwar
 
 
 def largest_difference(found: Tensor, whole: Tensor) -> float:
-    """Return the largest difference over the largest finite value of ``whole``; inf for other shapes, NaN elsewhere."""
+    """Return the largest difference over the largest finite value of ``whole``; inf if shapes or NaNs differ."""
     if found.shape != whole.shape or not torch.equal(found.isfinite(), whole.isfinite()):
         return math.inf
     known = whole.isfinite()
@@ -72,9 +72,9 @@ def largest_difference(found: Tensor, whole: Tensor) -> float:
 
 
 def small_sizes(subject: Subject, size: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """Yield sizes of small images, the first not square and odd where ``subject.multiple`` is.
+    """Yield sizes of small images; the first is not square, and its sides are odd if ``subject.multiple`` is odd.
 
-    The others leave the same rest as ``size`` where they are divided by what networks divide images by.
+    The others leave the same remainder as ``size`` when they are divided by the usual strides of networks.
     """
     multiple = subject.multiple
     yield _side(subject, 2 * multiple, multiple, 80), _side(subject, 2 * multiple, multiple, 112)
@@ -84,11 +84,11 @@ def small_sizes(subject: Subject, size: tuple[int, int]) -> Iterator[tuple[int, 
 
 
 def _side(subject: Subject, step: int, like: int, least: int) -> int:
-    """Return the smallest side from ``least`` on that leaves the rest of ``like`` where it is divided by ``step``."""
+    """Return the smallest side of at least ``least`` with the same remainder as ``like`` when divided by ``step``."""
     least = max(subject.least, least)
     return least + (like - least) % step
 
 
 def probe_planes(channels: int, size: tuple[int, int], images: int = 1) -> Tensor:
-    """Return uniform noise (images, channels, *size), always the same."""
+    """Return uniform noise (images, channels, *size), the same in every call."""
     return torch.rand(images, channels, *size, generator=torch.Generator().manual_seed(0))

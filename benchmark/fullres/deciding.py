@@ -1,8 +1,8 @@
 """Decide how an image of any size goes through a network: whole, in strips, in tiles, or in bands.
 
-A network goes in pieces only where that is known to give the whole image's output: every operator is followed by a rule
-that covers it with its arguments, and a network that no test of ours has seen is compared with the whole on small
-images. Everything else goes whole, with the reason.
+A network runs in pieces only if these are known to give the output of the whole image: a rule must cover every operator
+with its arguments, and a network that our tests do not cover is compared with the whole on small images. Every other
+network runs on the whole image, and the reason is reported.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from benchmark.units import MIB
 from zoo.errors import UserError
 from zoo.hyper import HyperConv2d
 
-# For small images on which pieces are compared with the whole: a few rows at a time, and nothing whole that can be
-# banded.
+# For the small images on which pieces are compared with the whole: a few rows at a time, and every operator that can
+# run in bands does.
 _THIN_ROWS, _THIN_BANDS = (8,), BandSizes(strip_bytes=32 << 10, small_bytes=0)
 
 
@@ -55,9 +55,9 @@ def decide(
     """Decide how images like ``planes`` (N, C, H, W) go through a network.
 
     ``tile``: "auto" decides, "off" runs the whole image, (height, width) are input pixels. ``approximate`` allows tiles
-    that are not exact, whose seams are measured and reported. ``keep_filters``: those of a hyper-network are to be
-    kept, which takes a plan for the whole image in one piece, too. ``memory_limit``, ``mapped_output`` and
-    ``heap_factor`` are those of ``Memory``. Outputs equal those of the whole image, up to the order of additions.
+    that are not exact; their seams are measured and reported. ``keep_filters`` keeps the filters of a hyper-network for
+    the next images, also where the image runs in one piece. ``memory_limit``, ``mapped_output`` and ``heap_factor`` are
+    those of ``Memory``. Outputs equal those of the whole image, up to the order of additions.
     Raises UserError for tiles that would not be exact, and for a limit that is too small.
     """
     memory = Memory(
@@ -87,22 +87,22 @@ def decide(
 
 
 class _Decision:
-    """What is known on the way to an execution for images of one size."""
+    """What is known so far while an execution for images of one size is chosen."""
 
     def __init__(self, memory: Memory, keep_filters: bool) -> None:
         self.memory, self.keep_filters, self.size = memory, keep_filters, memory.size
         self.subject, self.planes, self.reporter = memory.subject, memory.planes, memory.reporter
         self._anatomies: dict[tuple[int, int], Anatomy] = {}
 
-    # --- what there is
+    # --- the choices
 
     def automatic(self) -> Execution:
-        """Return an execution in pieces that equals the whole; raises InexactError where there is none."""
+        """Return an execution in pieces that equals the whole; raises InexactError if there is none."""
         if self.subject.engine is not None:
             return self.in_tiles("auto")
         is_hyper = bool(hyper_layers(self.subject.network))
         if self.subject.trusted and self.subject.global_ops and not is_hyper:
-            # What a hyper-network's filters see of the image is found before its strips.
+            # In a hyper-network only the filters see the whole image, and they are found before its strips run.
             raise InexactError("the network has operations that see the whole image")
         passes = len(self._anatomy().passes) if is_hyper else 0
         if passes > self.memory.thresholds.most_passes and self.memory.whole_fits:
@@ -110,14 +110,14 @@ class _Decision:
             return self.one_piece(f"its filters would take {passes} passes over the image")
         how = self._in_strips(self.planes)
         if how is None:
-            # The thinnest strips take more than there is; tiles are narrower.
+            # Even the thinnest strips need more memory than there is; tiles are narrower.
             return self.in_tiles("auto")
         if not self.subject.trusted:
             self._check(small_sizes(self.subject, self.size), self._thin_strips)
         return how
 
     def in_tiles(self, tile: TileSize) -> Execution:
-        """Return an execution in tiles that equals the whole; raises InexactError where there is none."""
+        """Return an execution in tiles that equals the whole; raises InexactError if there is none."""
         subject, reception = self.subject, self._anatomy().forward
         self._refuse_global(reception)
         filters = self._filter_strips(self.size)
@@ -133,7 +133,7 @@ class _Decision:
         return Whole(subject=self.subject, why=why, keep_filters=self.keep_filters)
 
     def approximate(self, tile: TileSize) -> Execution:
-        """Return an execution in tiles that are not exact, with the seams as measured."""
+        """Return an execution in tiles that are not exact, with their measured seams."""
         subject = self.subject
         release_filters(subject.network)
         self._anatomies.clear()
@@ -164,7 +164,7 @@ class _Decision:
         raise self._no_room(why, need, least)
 
     def by_engine(self, how: Execution, tile: TileSize) -> Execution:
-        """Return an execution that an engine can run: tile by tile, and none whose tiles must know where they lie."""
+        """Return an execution that an engine can run: in tiles that do not depend on their position in the image."""
         if not isinstance(how, Tiles):
             return how
         if not how.plan.reception.resizes:
@@ -198,7 +198,7 @@ class _Decision:
     # --- strips and bands
 
     def _in_strips(self, planes: Tensor, rows: Sequence[int] | None = None) -> Strips | None:
-        """Return an execution in strips of the usual rows, or of ``rows`` of the input; None where there is no room."""
+        """Return an execution in strips of the usual rows, or of ``rows`` of the input; None if there is no memory."""
         subject, size = self.subject, (planes.shape[-2], planes.shape[-1])
         filters = self._filter_strips(size, rows)
 
@@ -219,7 +219,7 @@ class _Decision:
         )
 
     def _filter_strips(self, size: tuple[int, int], rows: Sequence[int] | None = None) -> FilterStrips | None:
-        """Return how a hyper-network's filters are found in strips; None where there are no filters to find."""
+        """Return the plan that finds a hyper-network's filters in strips; None if there are no filters to find."""
         subject = self.subject
         passes = self._anatomy(size).passes if hyper_layers(subject.network) else ()
         if not passes:
@@ -251,7 +251,7 @@ class _Decision:
         return how.run
 
     def _bands_hold(self) -> bool:
-        """Whether bands equal the whole, where nobody has tested the network."""
+        """Return whether bands equal the whole; a network that our tests do not cover is checked."""
         if self.subject.trusted:
             return True
         try:
@@ -284,7 +284,7 @@ class _Decision:
         raise InexactError(f"the network cannot be followed through {lost}")
 
     def _refuse_other_crops(self, reception: Reception, plan: TilePlan) -> None:
-        """Raise InexactError where a crop would be run by other operations than the whole image."""
+        """Raise InexactError if the network would run other operations on a crop than on the whole image."""
         sizes = {tile.crop_size for tile in plan} - {reception.size}
         for size in sorted(sizes):
             if (name := difference(reception.calls, self._anatomy(size).forward.calls)) is not None:
@@ -293,7 +293,7 @@ class _Decision:
                 )
 
     def _small_tiles(self, planes: Tensor) -> Forward:
-        # What is compared is how an image is cut: torch shows it, whoever will run the tiles.
+        # The check is about how an image is cut: torch is enough for it, even if an engine will run the tiles.
         subject, size = replace(self.subject, engine=None), (planes.shape[-2], planes.shape[-1])
         reception = self._anatomy(size).forward
         self._refuse_global(reception)
@@ -304,7 +304,7 @@ class _Decision:
         return Tiles(subject=subject, output=output, plan=plan, workers=Workers(), filters=filters).run
 
     def _tiles(self, reception: Reception, tile: TileSize) -> Tiles:
-        """Return the best tiles that there is room for; raises UserError where the smallest need more."""
+        """Return the best tiles that the memory allows; raises UserError if even the smallest need more."""
         subject, budget = self.subject, self.memory.budget()
         choice = choose_tiles(subject, reception, tile, budget)
         if choice.need_bytes > budget:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 class EnginePass:
-    """Planes (N, C, h, w) to what the network returns, by an engine; compiled once for each shape.
+    """Runs planes (N, C, h, w) by an engine and returns the network's output; compiled once for each shape.
 
-    While the filters of a hyper-network are fixed, as they are between the tiles of an image, the engine gets them with
+    While the filters of a hyper-network are fixed, as they are for all tiles of an image, the engine gets them with
     each tile and runs only the convolutions.
     """
 
@@ -42,18 +42,18 @@ class EnginePass:
 
     @property
     def compile_seconds(self) -> float:
-        """Return what the engine took so far to compile."""
+        """Return the seconds that the engine has taken to compile so far."""
         return sum(float(getattr(one, "compile_seconds", 0.0)) for one in (self._whole, self._forward))
 
     def prepare(self, how: Execution, planes: Tensor) -> int | None:
         """Compile for every size of crop that images like ``planes`` are cut into; return the bytes that stay resident.
 
-        None: nothing was compiled, or the system does not tell.
+        None: nothing was compiled, or the system does not report it.
         """
         shapes = [planes.shape]
         if isinstance(how, Tiles):
             shapes = [torch.Size((1, planes.shape[1], *size)) for size in {tile.crop_size for tile in how.plan}]
-        # As they are while the tiles run: fixed, and given with each.
+        # While the tiles run, the filters are fixed and given with each tile.
         filters = [torch.zeros(1, *layer.filter_shape) for layer in self._layers] if how.passes else []
         network = self._forward if filters else self._whole.model
         compile_for: Callable[..., Cost | None] = network.prepare  # type: ignore[union-attr, assignment]

@@ -1,4 +1,4 @@
-"""How images of one size go through one network, and running them so: whole, in tiles, in strips, or in bands."""
+"""The ways in which images of one size run through a network: whole, in tiles, in strips, or in bands."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from zoo.outputs import check_output
 
 @dataclass(frozen=True, kw_only=True)
 class Execution(ABC):
-    """How images of one shape (N, C, H, W) go through one network.
+    """How images of one shape (N, C, H, W) run through one network.
 
-    ``output``: the shape (N, C', H', W') of what comes out; None where only a pass will tell. ``need_bytes``: about
-    what it takes beside network, input and output.
+    ``output``: the shape (N, C', H', W') of the output; None if only a pass can show it. ``need_bytes``: about the
+    memory that a run needs in addition to network, input and output.
     """
 
     subject: Subject
@@ -43,16 +43,16 @@ class Execution(ABC):
     @property
     @abstractmethod
     def mode(self) -> str:
-        """The way, as records name it."""
+        """The name of this way in records."""
 
     @property
     def pieces(self) -> int:
-        """How many tiles or strips an image is cut into; 1 where it is not cut."""
+        """How many tiles or strips an image is cut into; 1 if it is not cut."""
         return 1
 
     @property
     def passes(self) -> int:
-        """How many passes over an image find a hyper-network's filters before it is run."""
+        """How many passes over an image find a hyper-network's filters before the network runs."""
         return 0
 
     @property
@@ -63,7 +63,7 @@ class Execution(ABC):
     @property
     @abstractmethod
     def text(self) -> str:
-        """What a user reads: the mode, the pieces and who computes, or why there are none."""
+        """Text for the user: the mode, the pieces and what computes them, or why there are no pieces."""
 
     @abstractmethod
     def run(
@@ -71,7 +71,7 @@ class Execution(ABC):
     ) -> Tensor:
         """Run images (N, C, H, W), one after another, and return the output, in ``out`` if given.
 
-        ``advance`` is called here, after each of ``steps``; ``after_piece`` in the thread that has finished a piece.
+        ``advance`` is called in this thread after each of ``steps``, ``after_piece`` in the thread that ran a piece.
         """
 
     @property
@@ -80,7 +80,7 @@ class Execution(ABC):
 
     @contextmanager
     def _own_errors(self) -> Iterator[None]:
-        """Name what fails while a network's operators are run one by one by its right name: an error of the tool."""
+        """Report a failure while the network's operators run one by one as an error of the tool, not of the network."""
         try:
             yield
         except (UserError, OSError):
@@ -96,9 +96,9 @@ class Execution(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Whole(Execution):
-    """All images at once, as the network or an engine takes them; ``why`` they are not cut.
+    """All images at once, run by the network or an engine; ``why``: the reason that they are not cut.
 
-    ``keep_filters``: a hyper-network's filters for the first image stay fixed for the images to come.
+    ``keep_filters``: a hyper-network's filters for the first image stay fixed for the images that follow.
     """
 
     why: str = ""
@@ -125,7 +125,7 @@ class Whole(Execution):
 
 @dataclass(frozen=True, kw_only=True)
 class Bands(Execution):
-    """Operator by operator, each in bands of rows; ``why`` the image is not cut."""
+    """One operator after another, each in bands of rows; ``why``: the reason that the image is not cut."""
 
     plan: BandPlan
     why: str
@@ -148,7 +148,7 @@ class Bands(Execution):
 
 @dataclass(frozen=True, kw_only=True)
 class InPieces(Execution):
-    """Image by image, in pieces; ``filters`` finds those of a hyper-network before each image."""
+    """One image after another, in pieces; ``filters`` finds the filters of a hyper-network before each image."""
 
     output: tuple[int, ...]
     filters: FilterStrips | None = None
@@ -178,7 +178,7 @@ class InPieces(Execution):
         self, planes: Tensor, out: Tensor | None = None, *, advance: Call = nothing, after_piece: Call = nothing
     ) -> Tensor:
         if out is None:
-            # A caller in inference mode has workers that are not: to them it must be a tensor like any other.
+            # A caller in inference mode has workers that are not in it: for them this must be a normal tensor.
             with torch.inference_mode(False):
                 out = torch.empty(self.output)
         for index in range(planes.shape[0]):
@@ -200,7 +200,7 @@ class InPieces(Execution):
 
 @dataclass(frozen=True, kw_only=True)
 class Tiles(InPieces):
-    """Tiles of ``plan``, computed by ``workers``; with ``seams`` they are not exact, and differ by so much."""
+    """Tiles of ``plan``, computed by ``workers``; ``seams``: how much they differ from the whole if not exact."""
 
     plan: TilePlan
     workers: Workers
@@ -228,7 +228,7 @@ class Tiles(InPieces):
 
 @dataclass(frozen=True, kw_only=True)
 class Strips(InPieces):
-    """Strips of ``plan`` down the image; ``layers``: the network's hyper-convolutions in the order of their use."""
+    """Strips of ``plan``, from top to bottom; ``layers``: the network's hyper-convolutions in order of use."""
 
     plan: StripPlan
     layers: tuple[HyperConv2d, ...] = ()

@@ -1,4 +1,4 @@
-"""Arrays on disk that are read and written tile by tile: .npy files, mapped, that never fill the memory."""
+"""Arrays on disk that are read and written tile by tile: memory-mapped .npy files that never fill the memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ZEROS = 4 << 20
 
 
 class MappedArray:
-    """A float32 array in a file as a tensor; ``forget`` lets the system take its pages out of this process."""
+    """A float32 array in a file, as a tensor; ``forget`` removes its pages from this process."""
 
     def __init__(self, array: np.memmap) -> None:
         self._map: mmap.mmap = array._mmap  # type: ignore[attr-defined]
@@ -48,10 +48,10 @@ def map_input(file: Path) -> MappedArray:
 
 @contextmanager
 def new_array(path: Path, shape: Sequence[int]) -> Iterator[MappedArray]:
-    """Make a float32 ``.npy`` file that is mapped while the block fills it, and gets its name when that has ended.
+    """Make a float32 ``.npy`` file that is mapped while the block fills it, and gets its name when the block has ended.
 
-    Room on the disk is taken first: a full disk is a UserError here, and not a crash half-way (what is written into a
-    mapping and finds no room ends the process by SIGBUS).
+    The space on the disk is reserved first: a full disk is then a UserError here. Without this, a write into a mapping
+    of a full disk would end the process by SIGBUS.
     """
     partial = partial_of(path)
     size = int(np.prod(shape, dtype=np.int64)) * 4
@@ -79,7 +79,7 @@ def _take_room(stream: FileIO, start: int, size: int) -> None:
             os.posix_fallocate(stream.fileno(), start, size)
             return
         except OSError as error:
-            # Some file systems cannot, and say so.
+            # Some file systems cannot reserve space, and report it so.
             if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
                 raise
     zeros = memoryview(bytes(min(size, _ZEROS)))
@@ -87,12 +87,12 @@ def _take_room(stream: FileIO, start: int, size: int) -> None:
     written = 0
     while written < size:
         written += stream.write(zeros[: size - written])
-    # Network file systems say only here that there is no room.
+    # Network file systems report a full disk only here.
     os.fsync(stream.fileno())
 
 
 def room_text(path: Path, size: int, error: OSError) -> str:
-    """Return what a user reads where an output of ``size`` bytes could not be written."""
+    """Return the message for an output of ``size`` bytes that could not be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"{path}: the output takes {size / 2**20:.1f} MiB and there is no room for it; free some or change -o."
     return f"{path}: cannot be written ({error.strerror}); name a folder that you may write to."

@@ -1,9 +1,9 @@
 """Hyper-networks in pieces: first the filters, which depend on the whole image, then the image with them.
 
 Filters come from the maxima of embeddings over a grid on the whole image, and maxima can be gathered strip by strip.
-All HyperConvs whose embeddings need no filters still to come are served by one pass over the image. HyperUNet takes one
-pass; in HyperVDN each layer's embedding needs the layer before, so it takes one pass per layer, each as far as that
-layer.
+One pass over the image serves all HyperConvs whose embeddings do not need filters that are still unknown. HyperUNet
+takes one pass. In HyperVDN each layer's embedding needs the layer before it, so there is one pass per layer, which runs
+the network only up to that layer.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from zoo.splitting import FilterNetwork, predicting
 class FilterSource:
     """An embedding from which filters are predicted.
 
-    ``level``: how many HyperConvs run before it, one after another; ``layers``: those whose filters it gives.
+    ``level``: how many HyperConvs run before it, one after another; ``layers``: the layers whose filters it gives.
     """
 
     level: int
@@ -46,7 +46,7 @@ def release_filters(network: nn.Module) -> None:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """A hyper-network taken apart: the passes that find its filters, and what its output depends on given those."""
+    """The parts of a hyper-network: the passes that find its filters, and what its output then depends on."""
 
     passes: tuple[tuple[FilterSource, ...], ...]
     forward: Reception
@@ -55,7 +55,7 @@ class Anatomy:
 def dissect(network: nn.Module, channels: int, size: tuple[int, int]) -> Anatomy:
     """Return the passes over an image (1, channels, *size) that find the filters of ``network``, in order.
 
-    Nothing is computed. Layers whose filters are fixed, or that the forward pass does not run, are not among them.
+    Nothing is computed. Layers that the forward pass does not run, or whose filters are fixed, are left out.
     Raises InexactError for a network that does not run without data, or that refuses the size.
     """
     seen: dict[int, tuple[Tensor, list[HyperConv2d]]] = {}
@@ -66,7 +66,7 @@ def dissect(network: nn.Module, channels: int, size: tuple[int, int]) -> Anatomy
         def enter(layer: nn.Module, args: Any) -> None:
             assert isinstance(layer, HyperConv2d)
             seen.setdefault(id(args[1]), (args[1], []))[1].append(layer)
-            # What follows is looked at as it is with filters that are there: constants.
+            # From here on the filters are constants, as they are once they have been found.
             layer.fixed_filters = torch.empty(1, *layer.filter_shape, device="meta")
 
         def leave(layer: nn.Module, args: Any, output: Tensor) -> None:
@@ -94,7 +94,7 @@ def dissect(network: nn.Module, channels: int, size: tuple[int, int]) -> Anatomy
 
 
 def fix_filters_of_the_whole(network: nn.Module, planes: Tensor) -> None:
-    """Predict every filter of ``network`` for the image ``planes`` (1, C, H, W) in one pass over all of it; fix them.
+    """Predict every filter of ``network`` in one pass over the whole image ``planes`` (1, C, H, W), and fix them.
 
     Filters stay fixed until ``release_filters``.
     """

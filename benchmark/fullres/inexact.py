@@ -1,4 +1,4 @@
-"""The reason why a network does not go in pieces."""
+"""The reason why a network does not run in pieces."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ Planned = TypeVar("Planned")
 
 
 class InexactError(UserError):
-    """Pieces of this network would differ from the whole image, or nobody can show beforehand that they do not."""
+    """Pieces of this network would differ from the whole image, or we cannot show beforehand that they are equal."""
 
 
 def planned(what: str, make: Callable[[], Planned]) -> Planned:
-    """Return the plan that ``make`` returns; raise InexactError where making one fails, which is no fault of a network.
+    """Return the plan that ``make`` returns; raise InexactError if it fails, which is not a fault of the network.
 
     ``what``: the kind of pieces.
     """

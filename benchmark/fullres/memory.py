@@ -1,4 +1,4 @@
-"""What memory there is for an image, and what each way through a network needs; nothing is run."""
+"""How much memory is available for an image, and how much each way to run a network needs; nothing is run."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from benchmark.reporting import Reporter
 from benchmark.units import MIB
 from zoo.errors import UserError, in_one_line
 
-# What a process takes besides tensors: code, threads' buffers.
+# The memory that a process needs besides tensors: code and the buffers of threads.
 RESERVE_BYTES = 64 * MIB
-# What convolutions and the heap take beside the tensors of a whole image.
+# Convolutions and the heap need memory in addition to the tensors of a whole image.
 _WHOLE_FACTOR = 1.25
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Where one way ends and the next begins; tests set others, to see all ways on small images.
+    """The limits at which one way of running takes over from another; tests set others to see all ways on small images.
 
-    Images of up to ``small_pixels`` go whole, unless something else is asked for. ``usual_bytes``: what pieces take
-    where no limit is set; larger ones are hardly faster. ``strip_rows``: rows of the input in a strip, the best first.
-    A hyper-network with more than ``most_passes`` over the image for its filters goes whole where that fits.
+    Images of up to ``small_pixels`` run whole, unless the user asks for something else. ``usual_bytes``: the memory of
+    pieces if no limit is set; larger pieces are hardly faster. ``strip_rows``: rows of the input in a strip, the best
+    first. A hyper-network whose filters take more than ``most_passes`` over the image runs whole if that fits.
     """
 
     small_pixels: int = 512 * 512
@@ -53,12 +53,12 @@ USUAL = Thresholds()
 
 
 def set_heap(*, keep: bool, in_pieces: bool = True) -> bool:
-    """Let the C library keep freed memory for the next pass, or give it back, for good; return whether it can do so.
+    """Set for the rest of the process whether the C library keeps freed memory or gives it back; return if this works.
 
-    Memory that is kept need not be taken again page by page, but what lies freed in the heap can be up to four times
-    what is in use (``python speed/memory.py --tiles``): more than a limit foresees. ``in_pieces``: for images in
-    pieces, which take blocks of the same sizes again and again. Threads share one heap there, and small blocks are
-    kept.
+    Memory that is kept need not be taken again page by page, but the freed memory in the heap can be up to four times
+    the memory in use (``python speed/memory.py --tiles``), which is more than a limit allows for. ``in_pieces`` is for
+    images in pieces, which need blocks of the same sizes again and again: all threads share one heap, and small blocks
+    are kept.
     """
     if in_pieces:
         machine.use_one_heap()
@@ -69,11 +69,11 @@ def set_heap(*, keep: bool, in_pieces: bool = True) -> bool:
 
 @dataclass(kw_only=True)
 class Memory:
-    """What there is for images like ``planes`` (N, C, H, W), and what each way through ``subject`` needs.
+    """The memory available for images like ``planes`` (N, C, H, W), and what each way to run ``subject`` needs.
 
-    ``limit``: resident bytes of this process (None: none). ``heap_factor``: how many times the tensors in use the
-    process will hold, where its heap keeps what is freed; it counts under a limit. ``mapped_output``: whether the
-    output goes to a file, and takes no memory.
+    ``limit``: resident bytes of this process (None: no limit). ``heap_factor``: the memory that the process holds over
+    the memory of its tensors in use, where its heap keeps freed memory; it is used only under a limit.
+    ``mapped_output``: whether the output goes to a file and takes no memory.
     """
 
     subject: Subject
@@ -85,25 +85,25 @@ class Memory:
     reporter: Reporter = field(default_factory=Reporter)
 
     def __post_init__(self) -> None:
-        """Without a limit, take what is in use for all that the process holds."""
+        """Without a limit, set the heap factor to 1: freed memory that the heap keeps is not counted."""
         self.size = (self.planes.shape[-2], self.planes.shape[-1])
         self.heap_factor = self.heap_factor if self.limit is not None else 1.0
 
-    # --- what there is
+    # --- the memory available
 
     def room(self) -> int:
-        """Return the bytes that pieces may take: what the limit leaves, else the usual or half of what is there."""
+        """Return the bytes for pieces: what the limit leaves; without one, the usual, at most half the free memory."""
         if self.limit is not None:
             return self.limit - (machine.resident_bytes() or 0) - RESERVE_BYTES
         available, usual = machine.available_memory(), self.thresholds.usual_bytes
         return usual if available is None else min(usual, available // 2)
 
     def budget(self) -> int:
-        """Return the bytes that may live in pieces, without the output."""
+        """Return the bytes that the tensors of pieces may take, without the output."""
         return int(self.room() / self.heap_factor) - self.output_bytes
 
     def too_small(self, needed: int) -> UserError:
-        """Return the error for less room than the ``needed`` bytes of the smallest pieces."""
+        """Return the error for when less memory is left than the ``needed`` bytes of the smallest pieces."""
         room, needed = self.room(), int(self.heap_factor * (needed + self.output_bytes))
         if self.limit is None:
             return UserError(
@@ -120,7 +120,7 @@ class Memory:
 
     @cached_property
     def _traced(self) -> Trace | None:
-        """What a pass over the whole image does; None where it cannot be followed without data."""
+        """The trace of a pass over the whole image; None if the network cannot be traced without data."""
         planes = torch.empty(1, self.subject.channels, *self.size, device="meta")
         try:
             with OnMeta(), untouched(self.subject.network):
@@ -131,7 +131,7 @@ class Memory:
 
     @property
     def output_bytes(self) -> int:
-        """What the output takes of the room under a limit."""
+        """The part of a limit that the output takes; 0 without a limit and for a mapped output."""
         if self.limit is None or self.mapped_output:
             return 0
         if self._traced is None:
@@ -140,17 +140,17 @@ class Memory:
 
     @property
     def live_bytes(self) -> float:
-        """The largest sum of live tensors in a pass over the whole image; 0 where it is not known."""
+        """The largest sum of tensors in use at once in a pass over the whole image; 0 if it is not known."""
         return self._traced.peak_activation_bytes if self._traced else 0.0
 
     @property
     def whole_bytes(self) -> int | None:
-        """What a pass over the whole image takes; None where it is not known."""
+        """The memory that a pass over the whole image needs; None if it is not known."""
         return int(_WHOLE_FACTOR * self._traced.peak_workspace_bytes) if self._traced else None
 
     @property
     def whole_fits(self) -> bool:
-        """Whether there is plenty of memory for a pass over the whole image."""
+        """Whether a pass over the whole image fits in the limit, or in half of the free memory if there is no limit."""
         there = self.room() if self.limit is not None else machine.available_memory()
         if there is None or self.whole_bytes is None:
             return there is None
@@ -160,7 +160,7 @@ class Memory:
 
     @cached_property
     def bands(self) -> BandPlan | None:
-        """The plan of bands; None where the network's operators cannot be listed beforehand."""
+        """The plan of bands; None if the network's operators cannot be listed beforehand."""
         shape = (1, self.subject.channels, *self.size)
         try:
             return planned("bands", lambda: plan_bands(self.subject.network, shape, self.thresholds.band_sizes))
@@ -178,9 +178,9 @@ def least_need(
     approximate: bool = False,
     by_torch: bool = True,
 ) -> int | None:
-    """Return the bytes, output included, that images (N, C, H, W) take beside network and input when memory is short.
+    """Return the least bytes, output included, that images (N, C, H, W) need in addition to network and input.
 
-    None: they go through whole, or no other way is known. ``subject.network`` may be on meta.
+    None: they run whole, or no other way is known. ``subject.network`` may be on the meta device.
     """
     size = (shape[-2], shape[-1])
     if tile == "off" or (tile == "auto" and size[0] * size[1] <= USUAL.small_pixels and memory_limit is None):
@@ -190,13 +190,13 @@ def least_need(
         if reception.reach is None and not approximate:
             if not by_torch or tile != "auto":
                 return None
-            # Its operators are listed with weights on the CPU, which nobody looks at: memory that is never touched.
+            # Listing its operators needs weights on the CPU; their values are never read, so they take no memory.
             network = copy.deepcopy(subject.network).to_empty(device="cpu")
             return planned("bands", lambda: plan_bands(network, shape)).peak_bytes
     except InexactError:
         return None
     if reception.reach is None:
         reception = approximate_reception(reception)
-    # No choice fits in less than nothing: what comes back is the least of them.
+    # No tiles fit in a negative budget, so the choice falls on those that need the least.
     needed = choose_tiles(subject, reception, tile, budget=-1).need_bytes
     return needed + 4 * shape[0] * reception.output_channels * math.prod(reception.output_size)

@@ -1,4 +1,4 @@
-"""One network over many images of any size: the one door to full resolution for scoring, timing and inference."""
+"""One network over images of any size: scoring, timing and inference all run full-resolution images through this."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from zoo.errors import EngineError, SizeError, TileError, UserError
 
 
 class FullNetwork(nn.Module):
-    """Takes and returns float32 planes (N, C, H, W) on the CPU; what is decided for a shape holds for its next images.
+    """Takes and returns float32 planes (N, C, H, W) on the CPU; the decision for a shape is kept for its next images.
 
     Raises TileError for tiles that would not be exact, and for a memory limit that is too small for them.
     """
@@ -44,11 +44,11 @@ class FullNetwork(nn.Module):
         heap_factor: float = 1.0,
         thresholds: Thresholds = USUAL,
     ) -> None:
-        """``conditions`` say how large tiles are and what runs them, ``memory_limit`` what the process may hold.
+        """``conditions`` gives the size of tiles and what runs them, ``memory_limit`` the bytes the process may hold.
 
-        ``freeze_filters``: the filters that a hyper-network predicts for the first image are used for all.
-        ``mlp_precision`` "bf16": they are predicted in bfloat16, and what that costs is reported. ``heap_factor``: how
-        many times the tensors in use the process will hold, where its heap keeps what is freed.
+        ``freeze_filters``: the filters that a hyper-network predicts for the first image are used for all images.
+        ``mlp_precision`` "bf16": filters are predicted in bfloat16, and the error is reported. ``heap_factor``: as in
+        ``Memory``.
         """
         super().__init__()
         self.network, self.title, self.reporter = subject.network, subject.title, reporter or Reporter()
@@ -60,18 +60,18 @@ class FullNetwork(nn.Module):
         self.subject = replace(subject, engine=self._engine) if self._engine else subject
         self._conditions, self._memory_limit, self._freeze_filters = conditions, memory_limit, freeze_filters
         self._heap_factor, self._thresholds = heap_factor, thresholds
-        # What deciding took so far.
+        # The seconds that decisions have taken so far.
         self.deciding_seconds = 0.0
         self._known: dict[tuple[int, ...], Execution] = {}
 
     @property
     def compile_seconds(self) -> float:
-        """What an engine took so far to compile the network for its crops; 0 where torch runs it."""
+        """The seconds that an engine has taken so far to compile the network for its crops; 0 if torch runs it."""
         return self._engine.compile_seconds if self._engine else 0.0
 
     @contextmanager
     def reporting(self, reporter: Reporter, title: str | None = None) -> Iterator[None]:
-        """Let ``reporter`` hear what there is to tell while the block runs, under ``title`` if given."""
+        """Send all reports to ``reporter`` while the block runs, under ``title`` if given."""
         before = self.reporter, self.title
         self.reporter, self.title = reporter, title or self.title
         try:
@@ -80,14 +80,14 @@ class FullNetwork(nn.Module):
             self.reporter, self.title = before
 
     def plan(self, planes: Tensor, *, mapped_output: bool = False) -> Execution:
-        """Return how images of this shape go through the network, decided when it is seen first.
+        """Return how images of this shape run through the network; it is decided when a shape is first seen.
 
-        ``mapped_output``: the output goes to a file, and takes no memory.
+        ``mapped_output``: the output goes to a file and takes no memory.
         """
         key = tuple(planes.shape)
         if key not in self._known:
             begin = time.perf_counter()
-            # In inference mode operations show their parts, and more tensors seem to be alive than are.
+            # In inference mode a trace sees the parts of operations, and would count more tensors than are in use.
             with _tile_errors(), torch.inference_mode(False):
                 self._known[key] = decide(
                     self.subject,
@@ -108,7 +108,7 @@ class FullNetwork(nn.Module):
     def prepare(self, planes: Tensor) -> int | None:
         """Decide how images like ``planes`` are run and let an engine compile for their crops, before they are timed.
 
-        Returns the bytes that the engine keeps for them; None: not known.
+        Returns the bytes that the engine keeps for them, or None if they are not known.
         """
         how = self.plan(planes)
         return self._engine.prepare(how, planes) if self._engine else None
@@ -123,18 +123,18 @@ class FullNetwork(nn.Module):
             return how.run(planes, out, advance=advance, after_piece=after_piece)
 
     def tilings(self, purpose: Literal["scores", "time"]) -> list[Tiling]:
-        """Return how images went through so far, by shape."""
+        """Return how images of each shape have been run so far."""
         return [_tiling(purpose, shape, how) for shape, how in self._known.items()]
 
 
 def reporting(network: nn.Module, reporter: Reporter) -> AbstractContextManager[None]:
-    """Let ``reporter`` hear what a network has to tell while the block runs, where it is one for any size."""
+    """Send the reports of a ``FullNetwork`` to ``reporter`` while the block runs; other networks have no reports."""
     return network.reporting(reporter) if isinstance(network, FullNetwork) else nullcontext()
 
 
 @contextmanager
 def _tile_errors() -> Iterator[None]:
-    """Raise what is said about tiles as TileError: it is about one network, and ends no run of several."""
+    """Raise errors about tiles as TileError: they concern one network and must not end a run of several."""
     try:
         yield
     except (SizeError, EngineError):
@@ -144,7 +144,7 @@ def _tile_errors() -> Iterator[None]:
 
 
 def _tiling(purpose: Literal["scores", "time"], shape: tuple[int, ...], how: Execution) -> Tiling:
-    # Strips are as wide as the image, and no size of tile gives them.
+    # Strips are as wide as the image: they have no tile size.
     tiles = how if isinstance(how, Tiles) else None
     seams = tiles.seams if tiles else None
     return Tiling(

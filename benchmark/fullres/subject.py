@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from benchmark.selection import Entry
 
 Forward = Callable[[Tensor], Tensor]
-"""Images or crops (N, C, H, W) to what a network returns for them."""
+"""Takes images or crops (N, C, H, W) and returns the network's output for them."""
 Call = Callable[[], None]
-"""What is called as work goes on."""
+"""A function that is called as the work makes progress."""
 
 
 def nothing() -> None:
@@ -23,9 +23,9 @@ def nothing() -> None:
 class Subject:
     """A network and what is known about it besides its code.
 
-    ``multiple`` and ``least`` of the sides that it takes; ``global_ops`` by its card; ``title`` is its name for a
-    user. ``trusted``: tests have shown its pieces to be exact, no check is needed. ``engine`` runs images and crops in
-    place of the network, one call at a time.
+    It takes sides that are multiples of ``multiple`` and at least ``least``; ``global_ops`` is taken from its card;
+    ``title`` is its name for the user. ``trusted``: tests have shown that its pieces are exact, so no check is needed.
+    ``engine`` runs images and crops in place of the network, one call at a time.
     """
 
     network: nn.Module
@@ -39,11 +39,11 @@ class Subject:
 
     @property
     def forward(self) -> Forward:
-        """What runs images and crops: the engine, or else the network."""
+        """What runs images and crops: the engine if there is one, else the network."""
         return self.engine or self.network
 
     def side(self, length: int, step: int | None = None) -> int:
-        """Return the smallest side from ``length`` on that the network takes, a multiple of ``step`` if given."""
+        """Return the smallest side of at least ``length`` that the network takes, a multiple of ``step`` if given."""
         step = step or self.multiple
         return -(-max(length, self.least) // step) * step
 

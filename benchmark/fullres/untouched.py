@@ -1,4 +1,4 @@
-"""Passes without data leave nothing behind in a network: grids and counters that it keeps are put back."""
+"""Passes without data must not change a network: grids and counters that it keeps are restored afterwards."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 from torch import nn
 
-# What torch keeps in every module, beside the parameters and buffers.
+# The attributes that torch keeps in every module, besides parameters and buffers.
 _TORCH = set(nn.Module().__dict__) - {"_parameters", "_buffers"}
 
 
 @contextmanager
 def untouched(network: nn.Module) -> Iterator[list[str]]:
-    """Put back the attributes, parameters and buffers that the block sets in the modules of ``network``.
+    """Restore the attributes, parameters and buffers that the block sets in the modules of ``network``.
 
-    Yield a list that holds, once the block has ended, the names of those that had changed.
+    Yields a list that, once the block has ended, holds the names of all that had changed.
     """
     before = [(name, module, _state(module)) for name, module in network.named_modules()]
     changed: list[str] = []
@@ -39,7 +39,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def _state(module: nn.Module) -> dict[str, Any]:
-    """Return a module's own attributes, each with a copy of what it holds where it is a container."""
+    """Return a module's own attributes, each with a copy of its content if it is a container."""
     return {key: (value, _content(value)) for key, value in module.__dict__.items() if key not in _TORCH}
 
 
@@ -51,7 +51,7 @@ def _put_back(module: nn.Module, state: dict[str, Any]) -> list[str]:
     new = {key: value for key, value in module.__dict__.items() if key not in _TORCH and key not in state}
     for key in new:
         del module.__dict__[key]
-    # Set to what its class says anyway, an attribute has not changed.
+    # An attribute that was set to the value of its class has not changed.
     changed = [key for key, value in new.items() if getattr(type(module), key, new) is not value]
     for key, (value, content) in state.items():
         if module.__dict__.get(key, changed) is not value:
