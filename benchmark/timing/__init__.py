@@ -1,1 +1,1 @@
-"""What a network costs, by the clock and the resident memory, against what the machine allows."""
+"""Measured time and memory of a network, compared with what the machine allows."""

@@ -1,26 +1,25 @@
 """Time and memory of one network at one or more sizes, measured in a child process (see ``benchmark.host.isolation``).
 
-**Memory** comes first, size by size. What one pass adds to the resident memory of a process that holds the network and
-its input already: a small pass has loaded the libraries, freed heap is given back, the peak mark is reset, one pass
-runs. Freed tensors go back to the system at once (where the C library is glibc, whose heap would keep some between
-live ones, more or less of them from run to run). On a GPU what one pass adds to the allocator's bytes.
+**Memory** comes first, size by size: what one pass adds to the resident memory of a process that already holds the
+network and its input. A small pass loads the libraries, freed heap is given back, the peak mark is reset, and one pass
+runs. Freed tensors go back to the system at once (if the C library is glibc, whose heap would keep some between tensors
+in use, in amounts that vary from run to run). On a GPU it is what one pass adds to the allocator's bytes.
 
-**Latency.** From here on the C library keeps freed memory (where it is glibc): by default every pass returns its
-tensors to the system and takes them again page by page, which is up to two fifths of the time, varies between processes
-by a fifth, and is not the network. Passes warm up until the last three are no longer getting faster by 5 % (at least 4,
-at most 12, or a quarter of the budget). Then passes of the network and of a calibration kernel alternate: at least 20
-pairs and 3 seconds, at most 200 pairs, fewer when the budget is spent, which is marked; at least one pair after one
-warm-up pass, unless the very first pass took longer than allowed for that: then it is the only sample, marked cold. The
-calibration kernel is a fixed 3x3 convolution of 64 channels in float32, on the CPU of about 10-30 ms: time relative to
-it can be compared between runs of a machine.
+**Latency.** From here on the C library (if it is glibc) keeps freed memory. By default every pass returns its tensors
+to the system and takes them again page by page; this is up to two fifths of the time, varies between processes by a
+fifth, and is not a cost of the network. Warm-up passes run until the last three are no longer 5 % faster than those
+before (at least 4 passes, at most 12, or a quarter of the budget). Then passes of the network and of a calibration
+kernel alternate: at least 20 pairs and 3 seconds, at most 200 pairs. If the budget ends earlier, there are fewer pairs,
+which is marked, but at least one after one warm-up pass. Only if the very first pass takes longer than is allowed, it
+is the only sample, marked cold. The calibration kernel is a fixed 3x3 convolution of 64 channels in float32, about
+10-30 ms on a CPU: times relative to it can be compared between runs on one machine.
 
-**Tiles** (``--tile``) are chosen for each size before the memory of a pass is measured there. A pass is the
-whole image then: every pass that finds the filters of a hyper-network, and the output put together. All threads take
-memory from one heap.
+**Tiles** (``--tile``) are chosen for each size before its memory is measured. A pass is then the whole image: every
+pass that finds the filters of a hyper-network, and the assembled output. All threads take memory from one heap.
 
 An **engine** loads its libraries with a network of one layer and compiles the network for each size (under ``--tile``,
-for each size of crop) before the memory of a pass is measured there; what both take is reported beside the pass, never
-in it.
+for each size of crop) before the memory of a pass is measured; the memory of both is reported beside that of the pass,
+never as a part of it.
 """
 
 from __future__ import annotations
@@ -55,15 +54,15 @@ _CALIBRATION_SIZE = {"cpu": 192, "cuda": 2048}
 
 @child_call(SizeEvent, PreparedAt, MemoryAt, WarmUpAt, PairAt, TimedAt)
 def measure_model(request: Request, emit: Emit) -> Reply:
-    """Measure memory, then latency of a job at several shapes by name; return what was measured by name.
+    """Measure memory, then latency of a job at several named shapes; return the measured values by name.
 
-    Everything is emitted as it comes, with its size: what a hard end leaves, and at which size it came.
+    Every value is emitted at once with its size, so that the parent has it and knows the size if the child dies.
     """
     job, own_process = request.job, request.own_process
     before = surroundings.read()
     tiled = job.conditions.is_tiled
     if own_process and tiled:
-        # Before a thread has a heap of its own.
+        # This must happen before any thread has a heap of its own.
         set_heap(keep=False)
     network = job.network()
     given_back = own_process and set_heap(keep=False, in_pieces=tiled)
@@ -109,7 +108,7 @@ def measure_latency(
     heap_kept: bool = False,
     emit: Emit,
 ) -> Timing:
-    """Time passes over ``planes``, emitted as those of ``size``. ``first_pass_ms``: of a pass that has been."""
+    """Time passes over ``planes``, emitted as those of ``size``. ``first_pass_ms``: the time of an earlier pass."""
     longest = budget_seconds if cold_after is None else max(cold_after, budget_seconds)
     device = planes.device.type
     clock, calibrate = stopwatch(device), calibration_kernel(device)
@@ -166,7 +165,7 @@ def summary_of(
     heap_kept: bool = False,
     whole: bool = True,
 ) -> Timing:
-    """Return the statistics of paired samples (ms), the raw samples among them; ``whole``: nothing cut them off."""
+    """Return the statistics of paired samples (ms), with the raw samples; ``whole``: sampling was not cut off."""
     ratio, low, high = relative(samples, calibration)
     return Timing(
         latency_ms=Latency(
@@ -187,7 +186,7 @@ def summary_of(
 
 
 def stopwatch(device: str) -> Callable[[Callable[[], Any]], float]:
-    """Return a function that runs a callable once and returns its time in ms, on a GPU by events."""
+    """Return a function that runs a callable once and returns its time in ms; on a GPU it uses events."""
 
     def by_wall_clock(run: Callable[[], Any]) -> float:
         start = time.perf_counter()
@@ -221,13 +220,13 @@ def calibration_kernel(device: str = "cpu") -> Callable[[], Any]:
 
 
 def measure_memory(network: nn.Module, planes: Tensor, *, given_back: bool = False) -> PassMemory:
-    """Return the peak of memory that one pass adds. ``given_back``: freed tensors go back to the system at once."""
+    """Return the peak memory that one pass adds. ``given_back``: freed tensors go back to the system at once."""
     device = planes.device.type
     held = _reset_gpu() if device != "cpu" else 0
     resting = machine.settled_resident_bytes()
     marked = machine.reset_peak_resident()
     if resting is None or not marked:
-        # The mark since the process began: an upper bound where building the network took more than the pass.
+        # This is the peak since the process began: an upper bound if building the network took more than the pass.
         resting = _peak_since_start()
     spent = stopwatch(device)(partial(run_once, network, planes))
     peak = machine.peak_resident_bytes() if marked else _peak_since_start()

@@ -1,4 +1,4 @@
-"""What this machine and installation are, and whether timings here can be trusted: ``zoo-bench doctor``."""
+"""Describe this machine and installation, and say whether its timings can be trusted: ``zoo-bench doctor``."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_PROC_BIND", "KMP_AFFINI
 def examine(reporter: Reporter | None = None, *, probe_seconds: float = PROBE_SECONDS) -> dict[str, Any]:
     """Return the environment and a judgement as JSON-ready values.
 
-    Times the calibration kernel for about ``probe_seconds``, under the lock that timings hold. What the system
-    does not tell is None.
+    Times the calibration kernel for about ``probe_seconds``, under the lock that timings hold. Values that the system
+    does not report are None.
     """
     here = describe_environment()
     threads = torch.get_num_threads()
@@ -82,7 +82,7 @@ def _probe(threads: int, seconds: float) -> tuple[dict[str, Any], list[str]]:
 
 
 def standing_reasons(*, governor: str | None, available: int | None, total: int) -> list[str]:
-    """Return what speaks against timings here at any time."""
+    """Return the reasons why timings on this machine are never reliable."""
     reasons = []
     if governor in ("powersave", "ondemand", "conservative"):
         reasons.append(f"the clock's governor is {governor}; set it to performance")
@@ -106,7 +106,7 @@ def _libraries() -> dict[str, Any]:
 
 
 def doctor_text(document: Mapping[str, Any]) -> str:
-    """Return what ``examine`` found for people."""
+    """Return the findings of ``examine`` as text for people."""
     probe, libraries = document["probe"], document["libraries"]
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
     clock = "clock unknown" if document["clock_mhz"] is None else f"{document['clock_mhz']:.0f} MHz"

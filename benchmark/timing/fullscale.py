@@ -32,9 +32,9 @@ def time_full_scale(
 ) -> Result:
     """Return a record with the time, memory and costs of one pass over planes of ``size``: ``latency_ms@fullscale``.
 
-    The weights are random: time does not depend on them. It is measured in a process of its own for 20 seconds; a
-    pass that takes longer is the only one, cold, and marked so. ``conditions``: on the CPU; under ``tile`` the image
-    goes through in pieces. A failure becomes the record's status.
+    The weights are random, because time does not depend on them. The time is measured in its own process for 20
+    seconds; a pass that takes longer is the only one and is marked cold. ``conditions`` must be those of a CPU; with
+    ``tile`` the image runs in pieces. A failure becomes the record's status.
     """
     conditions = conditions or Conditions()
     tilings: list[Tiling] = []

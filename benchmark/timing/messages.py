@@ -1,4 +1,4 @@
-"""What the measuring process is asked for, and what it sends while it measures."""
+"""The request to the measuring process, and the messages that it sends while it measures."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from benchmark.placing import layout, place
 from benchmark.record import Record
 from benchmark.selection import Entry, entry_of
 
-# While tiles are timed, the heap keeps freed pieces between live ones: 1.47 times what tiles and output take by
-# counting, measured on unet_w8 at 1536x2048.
+# While tiles are timed, the heap keeps freed blocks between those in use: 1.47 times the counted memory of tiles and
+# output, measured on unet_w8 at 1536x2048.
 TILED_HEAP_FACTOR = 1.5
 
 
@@ -29,7 +29,7 @@ class Job(Record):
     weights: str | None = None
     seed: int = 0
     conditions: Conditions = Conditions()
-    # Resident bytes of the measuring process: what "auto" chooses tiles for.
+    # The limit on the resident bytes of the measuring process; "auto" chooses tiles for it.
     memory_limit: int | None = None
 
     def entry(self) -> Entry:
@@ -46,17 +46,17 @@ class Job(Record):
         return place(network, conditions)
 
     def planes(self, shape: Sequence[int]) -> Tensor:
-        """Return uniform noise in [0, 1] of a shape (N, C, H, W), laid out as the network gets it."""
+        """Return uniform noise in [0, 1] of a shape (N, C, H, W), in the memory layout that the network expects."""
         generator = torch.Generator().manual_seed(self.seed)
         return layout(torch.rand(*shape, generator=generator), self.conditions)
 
 
 class Request(Record):
-    """What a child measures, at which shapes (N, C, H, W) by the names of sizes.
+    """What a child measures, and the shapes (N, C, H, W) by the names of sizes.
 
-    ``budgets`` are seconds of timing by size (None, or not there: the usual ones); a first pass of more than
-    ``cold_after`` seconds (None: the budget) is not repeated. ``own_process`` says that how the process handles
-    freed memory may be set, for good.
+    ``budgets`` are seconds of timing by size (None or missing: the usual seconds); a first pass of more than
+    ``cold_after`` seconds (None: the budget) is not repeated. ``own_process``: the child may set for good how its
+    process handles freed memory.
     """
 
     job: Job
@@ -67,7 +67,7 @@ class Request(Record):
 
 
 class SizeEvent(Record):
-    """Something at one size; on its own it says that the child has come to that size."""
+    """A message about one size; this class by itself says that the child has begun that size."""
 
     size: str
 
@@ -104,7 +104,7 @@ class TimedAt(SizeEvent):
 
 
 class Reply(Record):
-    """What was measured, by the names of sizes; the parent has had it piece by piece before."""
+    """All measured values by the names of sizes; the parent has already received them one by one."""
 
     prepared: dict[str, Prepared]
     memory: dict[str, PassMemory]

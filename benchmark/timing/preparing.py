@@ -1,4 +1,4 @@
-"""What comes before any pass that is measured: libraries are loaded, tiles chosen, engines compile."""
+"""Work that is done before any pass is measured: load libraries, choose tiles, compile engines."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run_once(network: nn.Module, planes: Tensor) -> None:
 
 
 def prepare(job: Job, network: nn.Module, planes: Tensor, library_bytes: int | None) -> Prepared:
-    """Decide on tiles and let an engine compile for planes of this size; return what came of it."""
+    """Decide on tiles and let an engine compile for planes of this size; return the result of both."""
     tiling, resident = None, None
     before = _compile_seconds(network)
     if isinstance(network, FullNetwork):
@@ -53,7 +53,7 @@ def _compile_seconds(network: nn.Module) -> float:
 def load_libraries(job: Job, network: nn.Module, pixels: int) -> int | None:
     """Run a pass on the smallest planes that the network takes, so that thread pools and code are in memory.
 
-    An engine runs a network of one layer instead, for which it compiles fast; returns the bytes that this took.
+    An engine runs a network of one layer instead, which compiles fast; the bytes that this took are returned.
     """
     if not job.conditions.by_torch:
         before = machine.resident_bytes()
@@ -62,9 +62,9 @@ def load_libraries(job: Job, network: nn.Module, pixels: int) -> int | None:
     entry = job.entry()
     spec = entry.card.input_for(entry.options)
     least = max(spec.min_size, spec.multiple, 32)
-    # Without its tiles, which are not chosen yet.
+    # The network runs without tiles, because these are not chosen yet.
     network = network.network if isinstance(network, FullNetwork) else network
-    # A network that refuses small planes is measured with its libraries.
+    # If a network refuses small planes, its libraries are loaded in the measured pass.
     with contextlib.suppress(SizeError, RuntimeError, ValueError):
         size = padded_size(least, least, spec)
         if size[0] * size[1] < pixels:

@@ -1,11 +1,11 @@
-"""What this machine allows: measured ceilings of arithmetic and of memory traffic, and a model's time against them.
+"""Measured ceilings of this machine for arithmetic and for memory traffic, and a model's time compared with them.
 
 The ceilings are the best of several runs in a child process: a matrix product and a copy of 256 MB, both float32 on the
-CPU with the threads of the measurement; the product is one of 2048x2048 by ``torch.mm`` or a 1x1 convolution of 1024
-channels, whichever is faster: they are run by different libraries. They are kept in the cache folder per machine, torch
-version and thread count. The time that they allow a model is the larger of FLOPs / GEMM ceiling and bytes moved / copy
-ceiling, where every executed operation reads its inputs and writes its outputs once (``Trace.moved_bytes``): nothing
-stays in a cache between operations. A model may beat that bound: tensors smaller than the cache do stay there.
+CPU with the threads of the measurement. The product is one of 2048x2048 by ``torch.mm`` or a 1x1 convolution of 1024
+channels, whichever is faster, because they use different libraries. The ceilings are kept in the cache folder per
+machine, torch version and thread count. They allow a model the larger of FLOPs / GEMM ceiling and bytes moved / copy
+ceiling as its time. Every executed operation reads its inputs and writes its outputs once (``Trace.moved_bytes``), as
+if no cache kept anything between operations. A model may be faster: tensors smaller than the cache do stay there.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _MIN_RUNS, _SECONDS = 5, 1.5
 def ceilings(threads: int, reporter: Reporter | None = None) -> Ceilings | None:
     """Return the ceilings of this machine with ``threads`` threads; None if they cannot be measured.
 
-    Measured once (about seven seconds), then read from the cache. The caller holds the machine for timing.
+    They are measured once (about seven seconds), then read from the cache. The caller must hold the lock of timings.
     """
     here, reporter = describe_environment(), reporter or Reporter()
     file = cache_root() / "ceilings" / f"{here.machine}-torch{here.torch}-threads{threads}-v{VERSION}.json"
@@ -50,7 +50,7 @@ def ceilings(threads: int, reporter: Reporter | None = None) -> Ceilings | None:
         reporter.note(f"warning: the ceilings were not measured: {outcome.error}")
         return None
     measured: Ceilings = outcome.value
-    # A cache that cannot be written costs time and no more.
+    # A cache that cannot be written only costs time.
     with contextlib.suppress(OSError, DiskError):
         file.parent.mkdir(parents=True, exist_ok=True)
         replace_text(file, measured.model_dump_json())
@@ -58,7 +58,7 @@ def ceilings(threads: int, reporter: Reporter | None = None) -> Ceilings | None:
 
 
 class NoRequest(Record):
-    """There is nothing to say: the ceilings are those of the process and its threads."""
+    """An empty request: the ceilings depend only on the process and its threads."""
 
 
 @child_call()
@@ -67,7 +67,7 @@ def measure_ceilings(request: NoRequest, emit: Emit) -> Ceilings:
     a, b = torch.rand(_GEMM_SIZE, _GEMM_SIZE), torch.rand(_GEMM_SIZE, _GEMM_SIZE)
     product = torch.empty(_GEMM_SIZE, _GEMM_SIZE)
     gemm = 2 * _GEMM_SIZE**3 / _fastest(lambda: torch.mm(a, b, out=product)) / 1e9
-    # The same by the library of convolutions: on AMD's processors more than twice as fast as torch.mm, which MKL runs.
+    # The same product by the convolution library: on AMD processors over twice as fast as torch.mm, which uses MKL.
     x = torch.rand(1, _CHANNELS, _PIXELS, _PIXELS).contiguous(memory_format=torch.channels_last)
     kernel = torch.rand(_CHANNELS, _CHANNELS, 1, 1)
     with torch.inference_mode():
@@ -91,7 +91,7 @@ def _fastest(run: Callable[[], Any]) -> float:
 
 
 def roofline(flops: int, moved_bytes: int, latency_ms: float, allowed: Ceilings) -> Roofline:
-    """Return the time that the ceilings allow against the time measured, and which ceiling is the nearer one."""
+    """Return the time that the ceilings allow compared with the measured time, and which ceiling limits it."""
     compute = flops / allowed.gemm_gflops / 1e6
     bandwidth = moved_bytes / allowed.copy_gbs / 1e6
     least = max(compute, bandwidth)

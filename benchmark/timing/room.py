@@ -1,4 +1,4 @@
-"""Whether a measurement has room to run: the predicted memory against what there is."""
+"""Whether a measurement has enough memory: the predicted memory compared with the available memory."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from benchmark.results.upkeep import parts_of_need
 from benchmark.timing.messages import TILED_HEAP_FACTOR, Job
 from benchmark.units import GIB, shape_text
 
-# torch, its libraries and the interpreter in a child that has done one small pass.
+# The memory of torch, its libraries and the interpreter in a child that has run one small pass.
 PROCESS_BYTES = GIB * 6 // 10
-# While it is timed, the heap keeps freed pieces between live ones: 0.9 to 1.35 times the memory of one pass, measured
-# on UNet, VDN, PyNET and plainunet_64.
+# While a network is timed, the heap keeps freed blocks between those in use: 0.9 to 1.35 times the memory of one pass,
+# measured on UNet, VDN, PyNET and plainunet_64.
 HEAP_FACTOR = 1.4
 
 
 def tiled_needs(job: Job, predicted: Mapping[str, Predicted]) -> dict[str, int]:
-    """Return what a pass takes at least, by counting, at the sizes at which it goes through in pieces."""
+    """Return the counted bytes that a pass needs at least, for the sizes at which images run in pieces."""
     conditions = job.conditions
     if not conditions.is_tiled:
         return {}
@@ -44,7 +44,7 @@ def tiled_needs(job: Job, predicted: Mapping[str, Predicted]) -> dict[str, int]:
         whole = one.need(conditions)
         if least is None:
             continue
-        # An engine holds the weights once more, and torch's on their way to it.
+        # An engine holds the weights once more, and torch's copy on the way to it.
         weights = one.weight_bytes * (1 if conditions.by_torch else 3)
         pieces = int(TILED_HEAP_FACTOR * least) + weights + 4 * math.prod(one.shape)
         if pieces < whole or conditions.tile != "auto":
@@ -53,14 +53,14 @@ def tiled_needs(job: Job, predicted: Mapping[str, Predicted]) -> dict[str, int]:
 
 
 def shortage(predicted: Predicted, conditions: Conditions, limits: Limits, in_pieces: int | None) -> str | None:
-    """Say what is missing where the predicted memory, ``in_pieces`` where it goes so, is more than there is."""
+    """Say what is missing if the predicted memory (``in_pieces`` if images run in pieces) is more than is available."""
     need = predicted.need(conditions)
     parts = ""
     if conditions.device == "cuda":
         there: int | None = torch.cuda.mem_get_info()[0]
         where = "free on the GPU"
     else:
-        # What the heap keeps is part of the other.
+        # ``in_pieces`` already includes what the heap keeps.
         if in_pieces is None:
             parts = parts_of_need(need / GIB, HEAP_FACTOR, PROCESS_BYTES / GIB)
         need = (int(HEAP_FACTOR * need) if in_pieces is None else in_pieces) + PROCESS_BYTES

@@ -14,7 +14,7 @@ from benchmark.measured import Samples
 
 RESAMPLES = 2000
 LEVEL = 0.95
-# A warm-up is over when the fastest of the last STEADY passes is not this much faster than those before.
+# A warm-up is over when the fastest of the last STEADY passes is not faster by STEADY_GAIN than those before.
 STEADY, STEADY_GAIN = 3, 0.05
 
 MAX_STEAL = 0.02
@@ -22,7 +22,7 @@ MAX_OTHERS = 0.10
 MAX_SPREAD = 0.10
 MAX_DRIFT = 0.05
 MAX_SLOWER_CLOCK = 0.10
-# Below this the counters (10 ms ticks) say nothing about other processes.
+# Over a shorter time the counters (10 ms ticks) are too coarse to show other processes.
 MIN_OBSERVED_SECONDS = 0.5
 
 
@@ -46,8 +46,8 @@ def relative(
 ) -> tuple[float, float | None, float | None]:
     """Return median(samples) / median(calibration) and its 95 % interval.
 
-    Sample i and calibration i were taken one after the other: resamples draw pairs, so that a slow spell that
-    hit both cancels. Raises ValueError if the lengths differ.
+    Sample i and calibration i were taken one after the other: resamples draw pairs, so that a slow period that
+    affected both cancels. Raises ValueError if the lengths differ.
     """
     if len(samples) != len(calibration):
         raise ValueError(f"{len(samples)} samples and {len(calibration)} calibrations; expected pairs")
@@ -59,7 +59,7 @@ def relative(
 
 @functools.lru_cache(maxsize=16)
 def resampled(n: int, seed: int) -> NDArray[np.int64]:
-    """Return indices (RESAMPLES, n) drawn in circular blocks of about the cube root of n: neighbours resemble."""
+    """Return indices (RESAMPLES, n) in circular blocks of about the cube root of n, as neighbours are similar."""
     block = max(1, round(n ** (1 / 3)))
     starts = np.random.default_rng(seed).integers(0, n, size=(RESAMPLES, -(-n // block)))
     indices: NDArray[np.int64] = (starts[:, :, None] + np.arange(block)).reshape(RESAMPLES, -1)[:, :n] % n
@@ -87,7 +87,7 @@ def taint_reasons(
 
     - more threads than cores;
     - the hypervisor gave more than 2 % of the machine's time to others (steal);
-    - other processes kept busy more than half of the spare cores and a tenth of those that we use;
+    - other processes kept busy more than half of the spare cores and a tenth of the cores that we use;
     - the calibration kernel's quartiles are more than 10 % of its median apart, or its second half is more
       than 5 % slower or faster than its first;
     - the clock fell by more than 10 %.

@@ -1,7 +1,7 @@
 """Measure one model's time and memory at one or more sizes in a child process: for ``profile --measure`` and records.
 
-It runs under the machine-wide lock of timings. Where the predicted memory is more than there is, nothing runs and the
-row says so. A size that ends the child (out of memory, a crash, the time limit) is marked; the others go on in another.
+It runs under the machine-wide lock of timings. If the predicted memory is not available, nothing runs and the row says
+so. A size that ends the child (out of memory, a crash, the time limit) is marked; the others go on in a new child.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from benchmark.types import Measurement
 from benchmark.units import shape_text
 from zoo.errors import OutputError, TileError, UserError
 
-# Sampling keeps to --time-limit itself; after this many seconds more (building the network, the pass that is under
-# way) and half as long again the child is ended.
+# Sampling keeps to --time-limit itself. The child is ended after one and a half times the limit plus these seconds, for
+# building the network and for the pass that is running.
 GRACE_SECONDS = 10.0
-# Beside that, what an engine may take to compile a network for a size.
+# In addition, an engine may take this long to compile a network for a size.
 COMPILE_SECONDS = 120.0
-# And what deciding may take: plans of pieces, and passes over small images on which they are compared with the whole.
+# Decisions may take this long: plans of pieces, and passes that compare pieces with the whole on small images.
 DECIDING_SECONDS = 60.0
-# A pass of up to this many seconds is timed once more after a warm-up, whatever the budget.
+# A pass of up to this many seconds is timed again after a warm-up, whatever the budget is.
 COLD_AFTER = 60.0
 
 
@@ -59,11 +59,11 @@ def measure(
 ) -> dict[str, Measured]:
     """Return what was measured by the names of ``predicted``; a value that was not measured is None.
 
-    ``measurement.status`` is ``ok``, ``skipped`` (the predicted memory is not there, or a pass would take more than
+    ``measurement.status`` is ``ok``, ``skipped`` (the predicted memory is not available, or a pass would take more than
     ``longest_pass`` seconds at the machine's ceilings), ``oom``, ``error`` or ``timeout`` with the reason in
     ``measurement.error`` and, where an exception ended the child, its class in ``measurement.exception``; samples from
-    before such an end are kept, and ``latency_ms.complete`` is false where they are fewer than 20. ``tiling`` is how
-    images went through, None without ``--tile``. ``limits``: the process's memory, and seconds of timing at each size.
+    before such an end are kept, and ``latency_ms.complete`` is false if they are fewer than 20. ``tiling`` says how
+    images were cut; None without ``--tile``. ``limits``: the process's memory, and seconds of timing at each size.
     Waits for other work of this tool on the machine. ``isolate`` False measures in this process, for models that a
     child could not load. Raises UserError for conditions that cannot be kept and for the user's mistakes that only the
     child could see.
@@ -103,13 +103,13 @@ class _Session:
     ) -> None:
         self.job, self.predicted, self.limits, self.budgets = job, predicted, limits, budgets
         self.isolate, self.reporter, self.conditions = isolate, reporter, job.conditions
-        # What a pass takes at the sizes at which images go through in pieces.
+        # The memory that a pass needs at the sizes at which images run in pieces.
         self.needs = tiled_needs(job, predicted)
         self.measured = {size: Measured(measurement=self._state(size)) for size in predicted}
         self.open = list(predicted)
 
     def _state(self, size: str) -> State:
-        # What torch would need says nothing about an engine.
+        # The memory that torch would need says nothing about an engine.
         by_torch = self.conditions.by_torch
         need = self.needs.get(size, self.predicted[size].need(self.conditions)) if by_torch else None
         return State(
@@ -122,7 +122,7 @@ class _Session:
         )
 
     def skip_what_does_not_fit(self) -> None:
-        """Close the sizes whose predicted memory is not there."""
+        """Close the sizes whose predicted memory is not available."""
         for size in list(self.open):
             if short := shortage(self.predicted[size], self.conditions, self.limits, self.needs.get(size)):
                 self._close(size, "skipped", short)
@@ -138,7 +138,7 @@ class _Session:
                 self._close(size, "skipped", f"{text} (limit {longest:g} s; --time-limit raises it)")
 
     def measure_the_rest(self) -> None:
-        """Run children until every size is closed; raises UserError for a user's mistake that one found."""
+        """Run children until every size is closed; raises UserError for a user's mistake that a child found."""
         while self.open:
             outcome = self._run_child()
             if outcome.exception == "UserError":
@@ -151,7 +151,7 @@ class _Session:
             job=self.job,
             sizes={size: list(self.predicted[size].shape) for size in self.open},
             budgets={size: limit if limit is not None else self.budgets.get(size) for size in self.open},
-            # Asked to keep to a time, a slow network is not run twice.
+            # Under a time limit a slow network is not run twice.
             cold_after=COLD_AFTER if limit is None else None,
             own_process=self.isolate,
         )
@@ -165,7 +165,7 @@ class _Session:
             return measure_model.isolated(request, limits=limits, threads=threads, on_event=relayed.take)
 
     def _take(self, outcome: Outcome) -> None:
-        """Keep what a child sent; where it was ended, mark the size that it was at."""
+        """Keep what a child sent; if it was ended, mark the size that it was measuring."""
         events = [event for event in outcome.events if isinstance(event, SizeEvent)]
         for size in list(self.open):
             own = [event for event in events if event.size == size]
@@ -175,12 +175,12 @@ class _Session:
         if outcome.status == "ok":
             return
         last = events[-1].size if events else None
-        # Without a word from the child, no size is better than another.
+        # If the child sent nothing, we cannot tell which size ended it: all are marked.
         for size in [last] if last in self.open else list(self.open):
             self._close(size, outcome.status, outcome.error, outcome.exception)
 
     def _end_of(self, timing: Timing | None) -> tuple[str, str | None]:
-        """Return the status of a timing that came to its end, which --time-limit may have been."""
+        """Return the status of a finished timing; --time-limit may have ended it."""
         limit = self.limits.seconds
         if timing is None or limit is None or timing.latency_ms.complete:
             return "ok", None
@@ -192,7 +192,7 @@ class _Session:
 
 
 def _merged(measured: Measured, events: Iterable[Record]) -> Measured:
-    """Return what a child sent about one size; the samples of a timing that was cut off are summed up here."""
+    """Return what a child sent about one size; for a timing that was cut off, the statistics are computed here."""
     pairs, warm_up = list[PairAt](), list[float]()
     for event in events:
         if isinstance(event, PreparedAt):
@@ -208,23 +208,23 @@ def _merged(measured: Measured, events: Iterable[Record]) -> Measured:
     if pairs and measured.timing is None:
         times = [pair.latency_ms for pair in pairs], [pair.calibration_ms for pair in pairs]
         timing = summary_of(*times, warm_up, heap_kept=True, whole=False)
-        # Nobody looked at the machine when the child was ended.
+        # The child was killed, so we cannot tell whether the timing was disturbed.
         measured = measured.with_values(timing=timing.model_copy(update={"tainted": None}))
     return measured
 
 
 def _completed(measured: Measured, predicted: Predicted, allowed: Ceilings | None) -> Measured:
-    """Return it with what follows from its time: ms per megapixel, and the time against the machine's ceilings."""
+    """Add the values that follow from the time: ms per megapixel, and the time against the machine's ceilings."""
     timing, conditions, tiling = measured.timing, measured.measurement.under, measured.prepared.tiling
     if timing is None:
         return measured
-    # A timing that was cut off is summed up in this process, which may have other threads.
+    # The statistics of a timing that was cut off come from this process, which may use another number of threads.
     latency = timing.latency_ms.model_copy(update={"threads": conditions.threads})
     per_mpix = latency.median / (predicted.output_pixels / 1e6)
     measured = measured.with_values(timing=timing.model_copy(update={"latency_ms": latency}), ms_per_mpix=per_mpix)
-    # The ceilings are those of float32, and say nothing about arithmetic that is not counted.
+    # The ceilings are for float32, and the comparison needs all arithmetic to be counted.
     if allowed and conditions.precision == "fp32" and predicted.complete:
-        # Whole after all, an image moves its tensors.
+        # If the image ran whole in spite of --tile, its tensors do move through memory.
         whole = tiling is not None and tiling.mode == "whole"
         moved = _moved(predicted, conditions.model_copy(update={"tile": WHOLE}) if whole else conditions)
         measured = measured.with_values(roofline=roofline(predicted.flops, moved, latency.median, allowed))
@@ -240,9 +240,9 @@ def _moved(predicted: Predicted, conditions: Conditions) -> int:
 
 
 def measure_profiled(document: Mapping[str, Any], **arguments: Any) -> Measured:
-    """Return the measured part of what ``profiling.profile`` returned; arguments as ``measure`` takes them.
+    """Return the measured part of what ``profiling.profile`` returned; the arguments are those of ``measure``.
 
-    Raises UserError as ``measure`` does, for tiles that cannot be, and for a model that does not return one image.
+    Raises UserError as ``measure`` does, for impossible tiles, and for a model that does not return one image.
     """
     size = tuple(document["input_shape"][-2:])
     predicted = predict(document["model"], size, document["options"])
@@ -253,7 +253,7 @@ def measure_profiled(document: Mapping[str, Any], **arguments: Any) -> Measured:
 
 
 def as_measurements(measured: Measured, shape: Sequence[int]) -> dict[str, Measurement]:
-    """Return what was measured at one size as measurements of a record; nothing for what is not there."""
+    """Return the values measured at one size as measurements of a record; missing values are left out."""
     found: dict[str, Measurement] = {}
     for card in PROFILERS:
         if card.kind == "timing":

@@ -1,4 +1,4 @@
-"""The measured part of a profile for people."""
+"""The measured part of a profile as text for people."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from benchmark.units import GIB
 
 
 def measured_text(measured: Measured) -> str:
-    """Return the measured part for people."""
+    """Return the measured part as text for people."""
     timing, memory, state = measured.timing, measured.memory, measured.measurement
     lines = [f"  measured on            {state.conditions}, {state.under.threads} threads"]
     if timing is not None:
