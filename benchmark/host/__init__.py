@@ -1,1 +1,1 @@
-"""What runs the measurements: the machine, its processes, whose turn it is."""
+"""The machine that runs the measurements, its processes, and the locks between them."""

@@ -1,7 +1,7 @@
-"""Typed calls of functions in child processes: what such a function takes, sends while it works, and returns.
+"""Typed calls of functions in child processes: their requests, their events while they work, and their replies.
 
-``@child_call(...)`` makes a function of the package one that a parent may call in a child process, or in its own.
-Requests, events and replies are records, so that both sides speak of fields and not of keys.
+``@child_call(...)`` lets a parent call a function of the package in a child process, or in its own process.
+Requests, events and replies are records, so that both sides use fields and not keys.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Request = TypeVar("Request", bound=Record)
 Reply = TypeVar("Reply", bound=Record | None)
 Emit = Callable[[Record], None]
 OnEvent = Callable[[Record], object]
-# What any child may send, as a ``Relay`` does.
+# The events that any child may send, as a ``Relay`` does.
 _COMMON: tuple[type[Record], ...] = (Note, Progress)
 
 
@@ -28,7 +28,7 @@ _COMMON: tuple[type[Record], ...] = (Note, Progress)
 class ChildCall(Generic[Request, Reply]):
     """A function (request, emit) -> reply that runs in a child process; ``events`` are the records that it emits.
 
-    A function may reply with nothing: what it found out, it has emitted.
+    A function may reply with nothing if it has emitted all its results.
     """
 
     function: Callable[[Request, Emit], Reply]
@@ -38,7 +38,7 @@ class ChildCall(Generic[Request, Reply]):
     events: tuple[type[Record], ...]
 
     def __call__(self, request: Request, emit: Emit = lambda event: None) -> Reply:
-        """Call the function in this process; what it raises is raised."""
+        """Call the function in this process; its exceptions are passed on."""
         return self.function(request, emit)
 
     def here(self, request: Request, *, on_event: OnEvent = lambda event: None) -> Outcome:
@@ -73,7 +73,7 @@ class ChildCall(Generic[Request, Reply]):
 
 
 def child_call(*events: type[Record]) -> Callable[[Callable[[Request, Emit], Reply]], ChildCall[Request, Reply]]:
-    """Make a function (request, emit) -> reply callable in a child process; its annotations are the records' types."""
+    """Make a function (request, emit) -> reply callable in a child process; its annotations give the record types."""
 
     def make(function: Callable[[Request, Emit], Reply]) -> ChildCall[Request, Reply]:
         hints = get_type_hints(function)
@@ -85,7 +85,7 @@ def child_call(*events: type[Record]) -> Callable[[Callable[[Request, Emit], Rep
 
 
 def serve(*, call: str, request: dict[str, Any], emit: Callable[[Any], object]) -> dict[str, Any] | None:
-    """Run a ``ChildCall``, named "module:function", in this child process; records go out as JSON takes them."""
+    """Run a ``ChildCall``, named "module:function", in this child process; records are sent as JSON-ready values."""
     module, _, name = call.partition(":")
     called: ChildCall[Any, Any] = getattr(importlib.import_module(module), name)
 

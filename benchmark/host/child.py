@@ -1,10 +1,10 @@
 """The child's side of ``benchmark.host.isolation``: take one request, call one function, report in JSON lines.
 
-What the function or a model prints goes to stderr: the real stdout is the channel to the parent, whose lines begin
-with a word that only this request has. The child ends with its parent, also when that one is killed.
+Everything that the function or a model prints goes to stderr: the real stdout is the channel to the parent, and its
+lines begin with a word that only this request has. The child ends with its parent, also when the parent is killed.
 
-A model may do anything in here: patch json, close descriptors, fork, leave threads behind. What is said to the parent
-is said by what was imported before the model came, and the process ends by ``os._exit`` in any case.
+A model may do anything in here: patch json, close descriptors, fork, leave threads behind. So the messages to the
+parent use only what was imported before the model was loaded, and the process always ends by ``os._exit``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Channel:
         self._descriptor = descriptor
         self._lock = threading.Lock()
         self._owner = _pid()
-        # What each line begins with; the request says it.
+        # Each line begins with this word; the request gives it.
         self.word = b""
 
     def send(self, kind: str, value: Any = None) -> None:
@@ -66,7 +66,7 @@ def main() -> None:
         with contextlib.suppress(OSError):
             _write(2, f"{type(error).__name__}: {words_of(error)}\n".encode())
         _leave(1)
-    # Everything is said; a library that crashes while the interpreter is taken down must not matter.
+    # All messages are sent; a library that crashes while the interpreter shuts down must not matter.
     _leave(0)
 
 
@@ -90,10 +90,10 @@ def _serve(request: dict[str, Any], channel: Channel) -> Any:
 
 
 def _limit_memory(limit: int) -> None:
-    """Refuse allocations that would take the resident memory beyond ``limit``, were they used.
+    """Refuse allocations that, if they were used, would take the resident memory beyond ``limit``.
 
-    RLIMIT_AS would count torch's reserved and shared address space, gigabytes that are never used; RLIMIT_DATA
-    counts private writable memory only, and is set to what there is now plus the room that is left.
+    RLIMIT_AS would count torch's reserved and shared address space, gigabytes that are never used; RLIMIT_DATA counts
+    only private writable memory. It is set to the present amount plus the bytes that are left under the limit.
     """
     import resource
 
@@ -118,7 +118,7 @@ def _end_with_parent(parent: int) -> None:
     os.close(nothing)
 
     def watch() -> None:
-        # A model may write into this end, or close it.
+        # A model may write into this pipe, or close it.
         while True:
             try:
                 if not os.read(lifeline, 1):
@@ -132,8 +132,8 @@ def _end_with_parent(parent: int) -> None:
 def describe_failure(error: BaseException) -> dict[str, Any]:
     """Return an exception as ``{status, type, message, plain}``; running out of memory has a status of its own.
 
-    ``plain``: the message is a sentence of ours, for users. A model's exceptions may be called as ours are, and their
-    own code may fail.
+    ``plain``: the message is a sentence of this tool for users. A model's exceptions may have the same names as ours,
+    and their own code may fail.
     """
     ours = isinstance(error, UserError)
     name = printable(type(error).__name__[:100])
@@ -146,7 +146,7 @@ def describe_failure(error: BaseException) -> dict[str, Any]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out; torch says it in several ways."""
+    """Return whether an exception means that memory ran out; torch reports this in several ways."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     text = words_of(error, 2000).lower()

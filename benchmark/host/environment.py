@@ -1,4 +1,4 @@
-"""Where a result was measured: machine, versions, threads, load, the tool's own commit."""
+"""The environment in which a result was measured: machine, versions, threads, load, commit of this tool."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _memory_bytes() -> int:
 
 @functools.cache
 def _machine_id() -> str:
-    """Digest of what tells this machine from others; no name or address leaves it."""
+    """Return a digest that identifies this machine without revealing its name or address."""
     id_file = Path("/etc/machine-id")
     own = id_file.read_text().strip() if id_file.exists() else ""
     parts = (own or str(uuid.getnode()), _cpu_name(), str(os.cpu_count()), str(_memory_bytes() >> 30))
@@ -69,7 +69,7 @@ def _machine_id() -> str:
 
 @functools.cache
 def _git_state() -> tuple[str | None, bool | None]:
-    """Commit and whether the tree differs from it, where the tool runs from a checkout of its own."""
+    """Return the commit and whether the tree differs from it, if the tool runs from its own checkout."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None, None

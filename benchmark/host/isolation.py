@@ -1,12 +1,12 @@
-"""Where measurements run: one function of the package in a child process that may die without harm.
+"""Measurements run in a child process, which calls one function of the package and may crash without harm.
 
-The child has a fixed number of threads, a session of its own (Ctrl-C reaches the parent, which ends the child)
-and ends with its parent. However it ends, the parent gets an ``Outcome``.
+The child has a fixed number of threads and its own session (Ctrl-C reaches the parent, which ends the child), and
+it ends with its parent. However it ends, the parent gets an ``Outcome``.
 
-A memory limit is one on resident memory, the child's children included. It is kept in two ways: RLIMIT_DATA in
-the child refuses an allocation that would go beyond, so that the model fails with a message; a watchdog here
-looks every 20 ms and kills what RLIMIT_DATA cannot see (shared memory, children, files mapped). RLIMIT_AS is not
-used: torch reserves gigabytes of address space that it never touches.
+A memory limit is for the resident memory of the child and its own children. It is kept in two ways: RLIMIT_DATA in
+the child refuses an allocation that would exceed it, so that the model fails with a message; a watchdog here checks
+every 20 ms and stops the child for memory that RLIMIT_DATA does not count (shared memory, its children, mapped files).
+RLIMIT_AS is not used: torch reserves gigabytes of address space that it never touches.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from zoo import plugins
 from zoo.errors import UserError, shortened
 
 WATCH_SECONDS = 0.02
-# Importing torch and the plug-ins; the time limit counts from when that is done.
+# The time to import torch and the plug-ins; the time limit starts after that.
 START_SECONDS = 300.0
-# What a child may still take to end after its last word, or after it closed its channel.
+# A child must end within this time after its last message, or after it closed its channel.
 END_SECONDS = 5.0
 _STDERR_BYTES = 20_000
-# By it the processes are found that a model started and that left its session.
+# This variable identifies processes that a model started and that left its session.
 _MARK = "ZOO_BENCH_CHILD"
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from benchmark.host.child import main; main()"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -48,8 +48,8 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 class Outcome:
     """How a child ended. ``value`` is what the function returned (status ``ok`` only).
 
-    ``events`` is what it emitted before the end, whatever the end was. ``exception`` is the class name of a
-    Python exception: "UserError" is the user's mistake, which the caller may raise again.
+    ``events`` holds what it emitted before the end, however it ended. ``exception`` is the class name of a Python
+    exception: "UserError" is the user's mistake, which the caller may raise again.
     """
 
     status: Status
@@ -72,11 +72,11 @@ def run_isolated(
 ) -> Outcome:
     """Call ``function`` ("package.module:name") with JSON-ready keyword ``arguments`` in a child process.
 
-    The function also receives ``emit``, a callable that sends a JSON-ready value here at once: ``on_event`` sees
-    it, and it is kept in the outcome however the child ends. Seconds are counted from after the child's start-up;
-    ``threads`` are those of torch there (None: its own choice). ``plugin_files`` are loaded there (default: those
-    loaded here). Raises UserError for limits that this system cannot keep; nothing that happens in the child
-    raises here.
+    The function also receives ``emit``, a callable that sends a JSON-ready value here at once: ``on_event`` gets it,
+    and it is kept in the outcome however the child ends. Seconds count from the end of the child's start-up;
+    ``threads`` is the number of torch threads in the child (None: torch chooses). The child loads ``plugin_files``
+    (default: those loaded here). Raises UserError for limits that this system cannot keep; nothing that happens in the
+    child raises an exception here.
     """
     limits = limits or Limits()
     if limits.memory_bytes is not None and not machine.has_process_memory():
@@ -94,7 +94,7 @@ def run_isolated(
 
 
 def can_isolate(*pieces: Any) -> bool:
-    """Whether a child process would know what these functions or classes registered: ours, or a plug-in's."""
+    """Return whether a child process could load these functions or classes: they are ours, or from a plug-in."""
     return all(plugins.is_provided(getattr(getattr(piece, "func", piece), "__module__", "")) for piece in pieces)
 
 
@@ -106,7 +106,7 @@ def run_here(
 ) -> Outcome:
     """Call ``function`` in this process as ``run_isolated`` does in a child: for what a child could not load.
 
-    An exception becomes an outcome; Ctrl-C does not, and nothing protects from a crash.
+    An exception becomes an outcome. Ctrl-C does not, and a crash ends this process.
     """
     events: list[Any] = []
 
@@ -118,13 +118,13 @@ def run_here(
     try:
         value = function(**arguments, emit=emit)
     except (Exception, SystemExit, GeneratorExit) as error:
-        # Whatever a model raises is a result about that model.
+        # Any exception of a model is a result for that model.
         return _failed(describe_failure(error), events=events, seconds=time.perf_counter() - begin)
     return Outcome("ok", value, events=events, seconds=time.perf_counter() - begin)
 
 
 def _failed(failure: Mapping[str, Any], **beside: Any) -> Outcome:
-    """Return the outcome of an exception that ``describe_failure`` described."""
+    """Return the outcome for an exception that ``describe_failure`` described."""
     error = failure["message"] if failure["plain"] else f"{failure['type']}: {failure['message']}"
     return Outcome(failure["status"], error=error, exception=failure["type"], **beside)
 
@@ -165,14 +165,14 @@ class _Child:
             start_new_session=True,
         )
         assert process.stdin is not None
-        # A child that is gone already is judged by its exit status.
+        # If the child has already ended, its exit status tells why.
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(json.dumps(self.request).encode() + b"\n")
             process.stdin.flush()
         return process
 
     def _follow(self, process: subprocess.Popen[bytes]) -> Outcome | None:
-        """Read what the child says until it ends; return why it was stopped, if it was."""
+        """Read the child's messages until it ends; if it was stopped, return the reason as an outcome."""
         assert process.stdout is not None
         assert process.stderr is not None
         channel, prints = process.stdout.fileno(), process.stderr.fileno()
@@ -180,7 +180,7 @@ class _Child:
             selector.register(channel, selectors.EVENT_READ)
             selector.register(prints, selectors.EVENT_READ)
             while True:
-                # A child's own child may hold the channel open: then the exit status ends the loop.
+                # A process that the child started may hold the channel open: then the child's exit ends the loop.
                 ended = process.poll() is not None
                 if ended:
                     self.deadline = min(self.deadline, time.perf_counter() + END_SECONDS)
@@ -189,7 +189,7 @@ class _Child:
                     data = os.read(descriptor, 1 << 16)
                     if not data:
                         selector.unregister(descriptor)
-                        # Without its channel it can say nothing more; it is waited for to be judged.
+                        # Without its channel the child can send nothing more; we wait for its exit status.
                         if descriptor == channel:
                             self.deadline = min(self.deadline, time.perf_counter() + END_SECONDS)
                     elif descriptor == prints:
@@ -206,11 +206,11 @@ class _Child:
 
     def _patience(self) -> float:
         left = max(0.0, self.deadline - time.perf_counter())
-        # Looking costs a little of the machine's time, so a child without a memory limit is left alone.
+        # Each check costs a little time on the machine, so a child without a memory limit is checked rarely.
         return min(left, WATCH_SECONDS if self.limits.memory_bytes else 1.0)
 
     def _take(self, data: bytes) -> Outcome | None:
-        """Take the lines that are complete; return an outcome if one of them is not the worker's."""
+        """Handle the complete lines; return an outcome if one of them does not come from our code."""
         *lines, self.buffer = (self.buffer + data).split(b"\n")
         for line in lines:
             if self.outcome is not None:
@@ -227,7 +227,7 @@ class _Child:
             else:
                 self.outcome = Outcome("ok", value) if kind == "done" else _failed(value)
                 self.deadline = time.perf_counter() + END_SECONDS
-        # A line of ours has as much as it needs, but begins with the word.
+        # A line of our code may be of any length, but begins with the word.
         own = self.word[: len(self.buffer)]
         return None if self.buffer.startswith(own) or self.outcome else self._garbage()
 
@@ -251,7 +251,7 @@ class _Child:
         return None
 
     def _judge(self, status: int, memory_was_short: bool) -> Outcome:
-        """Say what an end without a word was: a signal, a crash, an exit from within."""
+        """Return the outcome of a child that ended without a message: by a signal, a crash or an exit of its own."""
         last = shortened(self._stderr().strip().rpartition("\n")[2], 200)
         if status >= 0:
             return Outcome("error", error=f"the process ended with status {status}" + (f": {last}" if last else ""))
@@ -284,7 +284,7 @@ def _end(process: subprocess.Popen[bytes], word: str) -> None:
 
 
 def _marked(word: str) -> list[int]:
-    """Return the processes that have the word of a child in their environment: what a model set free."""
+    """Return the processes that have a child's word in their environment: a model started them."""
     mark = f"{_MARK}={word}".encode()
     found = []
     for folder in Path("/proc").glob("[0-9]*"):

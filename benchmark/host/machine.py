@@ -1,6 +1,6 @@
-"""What the machine says about itself: load, steal, clock, memory; read from /proc where there is one.
+"""The state of the machine: load, steal, clock, memory; read from /proc if there is one.
 
-Every function returns None (or an empty value) where the system does not tell; nothing is guessed.
+Every function returns None (or an empty value) if the system does not report it; nothing is guessed.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _EXTENSIONS = (
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Counters of one moment; two of them say what happened between. Times in seconds, over all cores."""
+    """Counters at one moment; two of them show what happened between. Times are in seconds, over all cores."""
 
     clock: float
     busy: float | None
     steal: float | None
-    # Processor time of this process, all threads.
+    # Processor time of all threads of this process.
     own: float
     load: float | None
     mhz: float | None
@@ -60,12 +60,12 @@ def clock_mhz() -> float | None:
 
 
 def cpu_name() -> str | None:
-    """Return what the processor calls itself."""
+    """Return the name that the processor reports."""
     return next((" ".join(name.split()) for name in _processors("model name")), None)
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use: affinity and a container's quota counted."""
+    """Return how many cores this process may use, given its affinity and a container's quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota()
     return max(1, min(cores, int(quota))) if quota else cores
@@ -81,7 +81,7 @@ def cpu_quota() -> float | None:
 
 
 def available_memory() -> int | None:
-    """Return the bytes that a new process can use without swapping, a container's limit counted."""
+    """Return the bytes that a new process can use without swapping, also within a container's limit."""
     available = _field(_PROC / "meminfo", "MemAvailable:")
     candidates = [] if available is None else [available]
     with contextlib.suppress(OSError, ValueError):
@@ -97,19 +97,19 @@ def has_process_memory() -> bool:
 
 
 def resident_bytes(pid: int | str = "self") -> int | None:
-    """Return the resident memory of a process; None if it has gone or the system does not tell."""
+    """Return the resident memory of a process; None if it has ended or the system does not report it."""
     return _field(_PROC / str(pid) / "status", "VmRSS:")
 
 
 def settled_resident_bytes() -> int | None:
-    """Return this process's resident memory once what is no longer used has been given back to the system."""
+    """Give unused memory back to the system and return this process's resident memory."""
     gc.collect()
     return_free_memory()
     return resident_bytes()
 
 
 def growth(before: int | None, after: int | None) -> int | None:
-    """Return by how many bytes memory grew, at least 0; None where either is not known."""
+    """Return by how many bytes memory grew, at least 0; None if either value is not known."""
     return None if before is None or after is None else max(0, after - before)
 
 
@@ -119,12 +119,12 @@ def peak_resident_bytes() -> int | None:
 
 
 def data_bytes() -> int | None:
-    """Return this process's private writable address space: what RLIMIT_DATA limits."""
+    """Return the bytes of this process's private writable address space, which RLIMIT_DATA limits."""
     return _field(_PROC / "self" / "status", "VmData:")
 
 
 def reset_peak_resident() -> bool:
-    """Set this process's peak mark back to what is resident now; return whether the system allows it."""
+    """Reset this process's peak mark to its present resident memory; return whether the system allows it."""
     try:
         (_PROC / "self" / "clear_refs").write_text("5")
     except OSError:
@@ -133,7 +133,7 @@ def reset_peak_resident() -> bool:
 
 
 def tree_resident_bytes(pid: int) -> int:
-    """Return the resident memory of a process and its descendants (pages shared by them count for each)."""
+    """Return the resident memory of a process and its descendants (a shared page counts once for each of them)."""
     children = _text(_PROC / str(pid) / "task" / str(pid) / "children").split()
     return (resident_bytes(pid) or 0) + sum(tree_resident_bytes(int(child)) for child in children)
 
@@ -157,9 +157,9 @@ def return_free_memory() -> None:
 
 
 def keep_free_memory() -> bool:
-    """Let the C library keep what is freed, for good; return whether this system's can do so (glibc can).
+    """Let the C library keep freed memory for the rest of the process; return whether it can do so (glibc can).
 
-    Blocks under 2 GiB come from the heap and stay in it: no pass pays for pages that the last one gave back.
+    Blocks under 2 GiB come from the heap and stay in it: a pass need not take again what the last one gave back.
     """
     return _set_malloc(_MMAP_THRESHOLD, (1 << 31) - 1) and _set_malloc(_TRIM_THRESHOLD, -1)
 
@@ -167,7 +167,7 @@ def keep_free_memory() -> bool:
 def give_memory_back() -> bool:
     """Let the C library give blocks of 128 KiB and more back when they are freed; return whether it can do so.
 
-    glibc begins like that, but moves larger and larger blocks into its heap, where freed ones lie between live ones.
+    glibc starts like that, but puts larger and larger blocks into its heap, where freed blocks lie between used ones.
     """
     return _set_malloc(_MMAP_THRESHOLD, 128 << 10)
 
@@ -175,15 +175,15 @@ def give_memory_back() -> bool:
 def give_large_blocks_back() -> bool:
     """Let the C library give blocks of 8 MiB and more back when they are freed, and keep 64 MiB of its heap.
 
-    For images in pieces: given back and taken again, their many tensors of some MiB cost three times the work itself.
+    For images in pieces: to give back their many tensors of some MiB and take them again costs three times the work.
     """
     return _set_malloc(_MMAP_THRESHOLD, 8 << 20) and _set_malloc(_TRIM_THRESHOLD, 64 << 20)
 
 
 def use_one_heap() -> bool:
-    """Let all threads take memory from one heap, for good; return whether the C library can do so (glibc can).
+    """Let all threads use one heap for the rest of the process; return whether the C library can do so (glibc can).
 
-    The heaps that threads have of their own hold no block of 64 MiB: such tensors come page by page, every time.
+    A heap of a single thread holds no block of 64 MiB: such tensors would be taken page by page every time.
     """
     return _set_malloc(_ARENA_MAX, 1)
 
@@ -205,17 +205,17 @@ def instruction_sets() -> list[str]:
 
 
 def is_virtual() -> bool:
-    """Whether a hypervisor runs below: neighbours may take time that only ``steal`` shows."""
+    """Whether this is a virtual machine: others on the host may take time that only ``steal`` shows."""
     return " hypervisor" in _text(_PROC / "cpuinfo")
 
 
 def frequency_governor() -> str | None:
-    """Return how the clock of the first core is chosen."""
+    """Return the policy that sets the clock of the first core."""
     return _text(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")).strip() or None
 
 
 def _text(file: Path) -> str:
-    """Return what a file says; nothing where it is not there or not to be read."""
+    """Return the text of a file; an empty text if the file is missing or cannot be read."""
     try:
         return file.read_text(errors="replace")
     except OSError:

@@ -1,8 +1,8 @@
-"""Who may keep this machine busy: one timing at a time, and nothing else of this tool while it runs.
+"""Locks that let one timing at a time use the machine, and no other work of this tool while it runs.
 
-Two locks in the user's cache folder, by flock, which a killed process releases. A timing holds both exclusively; work
-(an image through a network, a training step) holds them shared for its turn only. A timing that waits keeps the first
-one, so that new work waits behind it.
+There are two locks in the user's cache folder, by flock, which a killed process releases. A timing holds both of them
+exclusively; work (an image through a network, a training step) holds them shared for its turn only. A timing that waits
+keeps the first lock, so that new work waits behind it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _GATE, _MACHINE = "timing.gate", "timing.machine"
 
 @contextmanager
 def timing_turn(reporter: Reporter) -> Iterator[None]:
-    """Keep the machine for a timing; waits, and says so, until other timings and work in progress have ended."""
+    """Reserve the machine for a timing; waits, with a note, until other timings and running work have ended."""
     with _opened(_GATE) as gate, _opened(_MACHINE) as machine:
         if not (_try(gate, fcntl.LOCK_EX) and _try(machine, fcntl.LOCK_EX)):
             reporter.note("other work of zoo-bench runs on this machine; the timing waits until it has finished ...")
@@ -45,7 +45,7 @@ class Turn:
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Hold the machine, beside other work, for one piece of work."""
+        """Hold the locks for one piece of work; other work may run at the same time, but no timing."""
         fcntl.flock(self._gate, fcntl.LOCK_SH)
         fcntl.flock(self._machine, fcntl.LOCK_SH)
         fcntl.flock(self._gate, fcntl.LOCK_UN)
