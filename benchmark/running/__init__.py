@@ -1,1 +1,1 @@
-"""What the command line runs: models over datasets into records, and models on a user's own images."""
+"""Runs for the command line: models on datasets, which give records, and models on a user's own images."""

@@ -1,7 +1,7 @@
-"""What one model's process does for a record: count its costs, pass the images through it, score them.
+"""The work of one model's process for a record: count its costs, run the images through it, score them.
 
-It runs in a child process (or in the parent's own, for models that a child could not load). It sends what it has as it
-comes, so that a model that crashes half-way leaves its costs, and scores go to the store's journal image by image.
+It runs in a child process (or in the parent, for models that a child could not load). It sends each result at once, so
+that a model that crashes half-way leaves its costs, and it writes the scores of each image to the store's journal.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from zoo.card import InputSpec
 from zoo.errors import OutputError, SizeError, UserError, in_one_line
 
 SHEET_ROWS = 4
-# Bytes of a picture's name that are the model's and its options'.
+# The most bytes of a picture's name for the model and its options.
 LONGEST_LABEL = 180
-# The same whatever the image's size: listed once.
+# These are the same for every image size and are listed once.
 _SIZELESS = {"params", "weight_bytes"}
 
 
@@ -54,14 +54,14 @@ def count_and_evaluate(request: Work, emit: Emit) -> Done:
         counted, fault = count_at_sizes(entry, request.sizes)
         emit(counted)
     if fault:
-        # What it costs is known, but it has no place among networks that return an image.
+        # Its costs are known, but it cannot be compared with networks that return an image.
         raise OutputError(fault)
     done = _Evaluation(request, entry, phases, emit).run() if request.evaluate else Done()
     return done.model_copy(update={"phases": dict(phases.seconds)})
 
 
 def count_at_sizes(entry: Entry, sizes: Mapping[str, list[int]]) -> tuple[Counted, str | None]:
-    """Return what a model costs at ``sizes``, and what it returned where that is not one image (None where it is)."""
+    """Return a model's costs at ``sizes``, and a description of its output if that is not one image (else None)."""
     counted = Counted(costs={}, predicted={}, output_shapes={}, notes=[])
     fault: str | None = None
     model = meta_model(entry.card, entry.options)
@@ -87,7 +87,7 @@ def count_at_sizes(entry: Entry, sizes: Mapping[str, list[int]]) -> tuple[Counte
 
 
 def digest_of_ids(ids: Sequence[str]) -> str:
-    """Return a digest of which images these are, whatever is in their files."""
+    """Return a digest of the ids of the images; the content of the files does not matter."""
     return hashlib.sha256("\n".join(ids).encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -120,7 +120,7 @@ class _Evaluation:
                 kept[sample.id] = (sample, output)
 
         relay = Relay(self.emit)
-        # What comes after the pictures is not reported.
+        # The steps after the images are not reported.
         with reporting(model, relay):
             scores, skipped = evaluate_images(
                 model,
@@ -138,7 +138,7 @@ class _Evaluation:
                 note=relay.note,
                 keep=keep,
             )
-            # Neither is a time of the network, and both come with the first image of a size.
+            # Neither is a time of the network, and both are spent at the first image of a size.
             before = {"compile": model.compile_seconds} if isinstance(model, (Placed, FullNetwork)) else {}
             before |= {"tiles": model.deciding_seconds} if isinstance(model, FullNetwork) else {}
             self.phases.seconds.update(before)
@@ -160,16 +160,16 @@ class _Evaluation:
         )
 
     def _fingerprint(self, model: nn.Module) -> tuple[Fingerprint | None, str | None]:
-        """Return the network's fingerprint, or why there is none: some networks take no image this small."""
+        """Return the network's fingerprint, or the reason why there is none: some networks take no image this small."""
         with self.phases.timing("fingerprint"):
             try:
                 return take_fingerprint(model, self.spec, seed=self.task.seed), None
             except Exception as error:
-                # The images went through it: whatever is wrong here is no failure of the record.
+                # The images have run through the network, so an error here is not a failure of the record.
                 return None, f"no output fingerprint: {in_one_line(error)}"
 
     def _plot_shifts(self) -> tuple[str | None, str | None]:
-        """Draw the shifts that aligned scores found; return the path and a summary, None if there are none."""
+        """Draw the shifts that aligned scores found; return the path and a summary, or None if there are no shifts."""
         shifts = [Shift(*shift) for shift in self.journal.shifts().values()]
         if not shifts:
             return None, None
@@ -195,7 +195,7 @@ class _Evaluation:
             id = self.data.ids[index]
             if id not in scores:
                 continue
-            # After a resumed run the picture is computed once more.
+            # After a resumed run the output for the picture is computed again.
             if id not in kept:
                 sample = self.data[index]
                 kept[id] = (sample, run_sample(model, sample, self.spec))
@@ -228,5 +228,5 @@ def _file_name(label: str) -> str:
     name = "".join(sign if sign.isalnum() or sign in "._-" else "_" for sign in label)
     if len(name.encode()) <= LONGEST_LABEL:
         return name
-    # Many options: file systems take 255 bytes.
+    # With many options the name is too long: file systems take 255 bytes.
     return f"{name[:40]}_{hashlib.sha256(label.encode(errors='backslashreplace')).hexdigest()[:12]}"

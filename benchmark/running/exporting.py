@@ -1,4 +1,4 @@
-"""A model as ONNX files that say what they are, compared with torch before anybody uses them."""
+"""Export a model as ONNX files with a description of themselves, and compare them with torch."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ NETWORK, FORWARD, FILTERS = "network", "forward", "filters"
 
 @dataclass(frozen=True)
 class Graph:
-    """One file to be: which part of the model, the module, its inputs by name, and its outputs' names."""
+    """A file to write: the part of the model that it holds, the module, its named inputs, and its output names."""
 
     role: str
     file: Path
     module: nn.Module
     inputs: Mapping[str, Tensor]
     outputs: tuple[str, ...]
-    # Whether its planes may have any size that the network takes.
+    # Whether its input planes may have any size that the network takes.
     dynamic: bool
 
 
@@ -57,12 +57,12 @@ def export(
 ) -> dict[str, Any]:
     """Write a model as ONNX and compare it with torch; return what ``zoo-bench export --json`` prints.
 
-    ``size`` is that of the planes the network receives (default: its dataset's patch, with ``freeze`` the image's),
-    padded to what the network takes; ``dynamic`` leaves it open, from twice the least size on. A hyper-network becomes
-    two files: ``file`` takes planes and filters, ``<stem>.filters.onnx`` beside it predicts the filters; with
-    ``freeze``, an image as ``infer`` takes it (``levels`` describe a RAW one), one file with that image's filters. The
-    files stay where they disagree with torch, and ``parity.ok`` is false. Raises UserError for bad input and
-    EngineError naming an operation that ONNX does not have.
+    ``size`` is the size of the planes that the network receives (default: its dataset's patch, or with ``freeze`` the
+    image), padded to a size that the network takes; ``dynamic`` allows any size from twice the least on. A
+    hyper-network becomes two files: ``file`` takes planes and filters, ``<stem>.filters.onnx`` predicts the filters.
+    With ``freeze``, an image as ``infer`` takes it (``levels`` describes a RAW image), it becomes one file with the
+    filters of that image. Files that disagree with torch are kept, and ``parity.ok`` is false. Raises UserError for bad
+    input, and EngineError with the name of an operation that ONNX does not have.
     """
     require(ENGINES["onnxruntime"].packages, ENGINES["onnxruntime"].extra, "export")
     target = _target(file)
@@ -82,15 +82,15 @@ def export(
     else:
         shape = padded_size(*(size or default_size(entry.card)), spec)
     if dynamic:
-        # Captured at the least size, a network could not be told from one that takes no other.
+        # If it were captured at the least size, a network would look as if it took no other size.
         shape = tuple(max(side, _least_open(spec)) for side in shape)
     with torch.inference_mode(False), torch.no_grad():
         graphs = _graphs(network, halves, target, noise(shape, spec, seed), image, dynamic)
         written = [_write(graph, entry, spec, opset) for graph in graphs]
-        # Parity at one size says nothing about an open one.
+        # Parity at one size does not show parity at other sizes.
         another = (shape[0] + 2 * spec.multiple, shape[1] + 3 * spec.multiple)
         sizes = [shape, another] if dynamic else [shape]
-        # Frozen filters are not those that the network would predict for noise.
+        # For noise the network would predict other filters than the frozen ones.
         reference = network if image is None else graphs[0].module
         parity = [agreement(reference, [g.file for g in graphs], noise(one, spec, seed)) for one in sizes]
     return {
@@ -129,14 +129,14 @@ def _target(file: str | Path) -> Path:
 
 
 def _filters_file(target: Path) -> Path:
-    """Return where the half of a hyper-network goes that predicts the filters."""
+    """Return the file for the half of a hyper-network that predicts the filters."""
     return target.with_suffix(".filters.onnx")
 
 
 def _graphs(
     network: nn.Module, halves: Halves | None, target: Path, planes: Tensor, image: Tensor | None, dynamic: bool
 ) -> list[Graph]:
-    """Return the files to write; of a hyper-network in two halves, the one with the convolutions first."""
+    """Return the files to write; for a hyper-network in two halves, the file with the convolutions comes first."""
     if halves is None:
         return [Graph(NETWORK, target, network, {"planes": planes}, ("image",), dynamic)]
     filters = halves.filters(planes if image is None else image)
@@ -146,7 +146,7 @@ def _graphs(
     inputs = {"planes": planes, **dict(zip(names, filters))}
     return [
         Graph(FORWARD, target, halves.forward, inputs, ("image",), dynamic),
-        # Pooling to a fixed grid is cut into slices of the image: this half keeps its size.
+        # Pooling to a fixed grid becomes slices of fixed positions, so this half has a fixed size.
         Graph(FILTERS, _filters_file(target), halves.filters, {"planes": planes}, names, False),
     ]
 
@@ -185,14 +185,14 @@ def _least_open(spec: InputSpec) -> int:
 
 
 def _open_sizes(spec: InputSpec) -> dict[int, Any]:
-    """Return rows and columns as torch.export takes them: any multiples, from two steps above the least on."""
+    """Return rows and columns for torch.export: any multiples, from two steps above the least on."""
     rows, columns = (Dim(name, min=_least_open(spec) // spec.multiple) for name in ("rows", "columns"))
     return {2: spec.multiple * rows, 3: spec.multiple * columns} if spec.multiple > 1 else {2: rows, 3: columns}
 
 
 @contextlib.contextmanager
 def _named(entry: Entry, graph: Graph) -> Iterator[None]:
-    """Name the model in what goes wrong."""
+    """Name the model in errors."""
     try:
         yield
     except EngineError as error:

@@ -34,7 +34,7 @@ from zoo.raw import apply_model, to_network
 from zoo.surroundings import kept
 from zoo.writing import whole_file
 
-# The scale of counts that the RAW networks of this zoo were trained on: ZRR's sensor.
+# The RAW networks of this zoo were trained on the scale of counts of ZRR's sensor.
 ZRR_BLACK, ZRR_WHITE = 64.0, 1023.0
 _ORIENTATION = 274
 # Position of the red pixel in the first 2x2 block, by the name of the colour filter array.
@@ -43,9 +43,9 @@ CFA = {"RGGB": (0, 0), "GRBG": (0, 1), "GBRG": (1, 0), "BGGR": (1, 1)}
 
 @dataclass(frozen=True)
 class Levels:
-    """A sensor, where a RAW picture does not say it: colour filter array, black and white level in counts.
+    """Sensor data that a RAW picture does not contain: colour filter array, black and white level in counts.
 
-    Without ``white`` it is 1023 for a mosaic, and what 16 bits hold for a picture.
+    Without ``white``, the white level is 1023 for a mosaic, and the largest value of 16 bits for a picture.
     """
 
     cfa: str = "RGGB"
@@ -53,16 +53,16 @@ class Levels:
     white: float | None = None
 
     def __post_init__(self) -> None:
-        """Raise UserError for what no sensor has."""
+        """Raise UserError for values that no sensor has."""
         if self.cfa.upper() not in CFA:
             raise UserError(f"--cfa {self.cfa}: expected one of {', '.join(CFA)}.")
-        # Also false for what is no number.
+        # This is also false for NaN.
         if not self.black < self.mosaic_white < math.inf:
             raise UserError(f"--white {self.mosaic_white:g} must be above --black {self.black:g}.")
 
     @property
     def mosaic_white(self) -> float:
-        """The count that is white in a mosaic."""
+        """The white level of a mosaic, in counts."""
         return ZRR_WHITE if self.white is None else self.white
 
     def red(self, spec: InputSpec) -> tuple[int, int]:
@@ -70,7 +70,7 @@ class Levels:
         return CFA[self.cfa.upper()] if spec.layout == "bayer_packed" else (0, 0)
 
 
-# Images of any size go through, in pieces where that is exact.
+# Images of any size are run, in pieces if these are exact.
 INFER_CONDITIONS = Conditions(tile="auto")
 
 
@@ -94,20 +94,20 @@ def infer(
 ) -> list[Path]:
     """Run a model on files and write ``out/<stem>.npy`` or ``out/<stem>.png``; return the paths.
 
-    ``.npy`` holds float32 (N, C, H, W) exactly as the bare network receives it and is answered in kind: no
+    ``.npy`` holds float32 (N, C, H, W) exactly as the bare network receives it, and the output is an array too: no
     padding, no mapping, no clamping. A PNG is a RAW mosaic for RAW models (grey, counts; ``cfa``, ``black`` and
-    ``white`` describe it, counts are brought to ZRR's scale) and an RGB picture for the others, of 16 bits with
-    ``white`` as 1 where that is given; the output is clamped to 8 bits. Pixels are taken as they are stored; what
-    turns them in a viewer (the orientation in EXIF data or a TIFF) and the colour profile of an RGB picture are copied
-    into the output. Hot pixels above ``white`` are clipped, which is reported.
+    ``white`` describe it, and counts are converted to ZRR's scale) and an RGB picture for the others, of 16 bits with
+    ``white`` as 1 if that is given; the output is clamped to 8 bits. Pixels are used as they are stored; the
+    orientation for viewers (in EXIF data or a TIFF) and the colour profile of an RGB picture are copied into the
+    output. Hot pixels above ``white`` are clipped, which is reported.
 
-    ``conditions`` say what runs the network (backend, an engine's precision) and how large images go through it: with
-    ``tile`` "auto", as by default, in strips or tiles with the whole image's output, with "off" never, with (height,
-    width) in these tiles; ``approximate`` allows tiles where they are not exact, and measures the seams.
+    ``conditions`` gives what runs the network (backend, an engine's precision) and how large images run: with ``tile``
+    "auto" (the default) in strips or tiles that give the output of the whole image, with "off" always whole, with
+    (height, width) in tiles of this size; ``approximate`` allows tiles that are not exact, and measures the seams.
     ``memory_limit`` is in resident bytes. ``freeze_filters`` uses the filters that a hyper-network predicts for the
-    first image for all; ``mlp_precision`` "bf16" predicts them in bfloat16. ``own_process``: this process does nothing
-    else and may keep the memory that it frees, which is faster; under a limit it is given back. Raises UserError for
-    files that do not fit, before anything is written for them, and for conditions that cannot be kept.
+    first image for all images; ``mlp_precision`` "bf16" predicts them in bfloat16. ``own_process``: this process does
+    nothing else and may keep freed memory, which is faster; under a limit it is given back. Raises UserError for files
+    that do not fit, before anything is written for them, and for conditions that cannot be kept.
     """
     reporter = reporter or Reporter()
     entry = entry_of(model, weights, options or {})
@@ -119,7 +119,7 @@ def infer(
         raise UserError(f"--mlp-precision {mlp_precision}: only torch has this; leave --backend out.")
     if conditions.approximate and not conditions.is_tiled:
         raise UserError("--approximate: --tile off cuts no tiles; leave one of the two out.")
-    # Nothing is compared here: approximate tiles of a size that is chosen are as good as others.
+    # Nothing is compared here, so approximate tiles may have an automatic size.
     check(conditions.model_copy(update={"approximate": False}), Limits(memory_limit))
     files, folder = [Path(file) for file in inputs], Path(out)
     _refuse_equal_stems(files)
@@ -127,7 +127,7 @@ def infer(
     levels = Levels(cfa, black, white)
     spec = entry.card.input_for(entry.options)
     if own_process or memory_limit is not None:
-        # Before a thread has a heap of its own.
+        # This must happen before any thread has a heap of its own.
         set_heap(keep=memory_limit is None)
     runner = FullNetwork(
         subject_of(entry, entry.build(seed=seed)),
@@ -175,7 +175,7 @@ def _refuse_equal_stems(files: Sequence[Path]) -> None:
 
 
 def _target(file: Path, folder: Path) -> Path:
-    """Return where the output for a file goes: arrays are answered in kind, everything else by a PNG."""
+    """Return the output path for a file: an array for an array, a PNG for everything else."""
     return folder / f"{file.stem}{'.npy' if file.suffix == '.npy' else '.png'}"
 
 
@@ -200,7 +200,7 @@ def _infer_array(runner: FullNetwork, spec: InputSpec, file: Path, path: Path) -
 
 @contextmanager
 def _refusals(file: Path, shape: tuple[int, ...]) -> Iterator[None]:
-    """Name the file in an error that a network's own code raises; one of the tool's code is a UserError by then."""
+    """Name the file in an error that a network's own code raises; errors of the tool's code are already UserErrors."""
     try:
         yield
     except (UserError, MemoryError, OSError):
@@ -216,7 +216,7 @@ def _read_array(file: Path, spec: InputSpec) -> MappedArray:
         with np.errstate(over="ignore"):
             source = map_input(file)
     except Exception as error:
-        # The header is a Python literal with anything in it, and what is wrong with it comes as anything.
+        # The header is a Python literal with any content, so its errors may be exceptions of any class.
         what = f"{file}: not a complete .npy file of numbers ({reason_of(error)})"
         raise UserError(f"{what}. Save a float32 array by numpy.save.") from None
     array = source.array
@@ -231,7 +231,7 @@ def _read_array(file: Path, spec: InputSpec) -> MappedArray:
 
 
 def read_input(file: Path, spec: InputSpec, levels: Levels) -> Tensor:
-    """Return what the network receives for a file, before padding; raises UserError for one that does not fit."""
+    """Return the network's input for a file, before padding; raises UserError for a file that does not fit."""
     if file.suffix == ".npy":
         return _read_array(file, spec).tensor.clone()
     return _planes(file, read_picture("infer", file), spec, levels, Reporter())
@@ -270,14 +270,14 @@ def _planes(file: Path, picture: Picture, spec: InputSpec, levels: Levels, repor
 
 
 def _carried(file: Path, picture: Picture, spec: InputSpec, reporter: Reporter) -> dict[str, Any]:
-    """Return what a PNG is to say as its input does: how a viewer turns it, and the colours of an RGB picture."""
+    """Return what a PNG copies from its input: the orientation for viewers, and the profile of an RGB picture."""
     carried: dict[str, Any] = {}
     if picture.orientation != 1:
         exif = Image.Exif()
         exif[_ORIENTATION] = picture.orientation
         carried["exif"] = exif
     if picture.profile is not None and spec.layout == "rgb":
-        # Where an ICC profile says that it is one, and that it is of RGB.
+        # These bytes of an ICC profile identify it as a profile, and as one for RGB.
         if picture.profile[36:40] == b"acsp" and picture.profile[16:20] == b"RGB ":
             carried["icc_profile"] = picture.profile
         else:

@@ -1,4 +1,4 @@
-"""What the process of one model is asked for, what it sends while it works, and what it returns."""
+"""The request to the process of one model, the messages that it sends while it works, and its reply."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from benchmark.types import Fingerprint, Measurement, Number, Tiling
 
 
 class Work(Record):
-    """One model's work. ``sizes`` by suffix of the ids, the dataset's own ("") first."""
+    """The work on one model. ``sizes`` are given by suffix of the ids, with the dataset's own size ("") first."""
 
     model: str
     options: dict[str, Any]
     weights: str | None
     seed: int
     sizes: dict[str, list[int]]
-    # Of the evaluation; without ``metrics`` outputs are checked, not scored.
+    # The evaluation; without ``metrics`` outputs are checked, not scored.
     evaluate: bool
     dataset: str
     dataset_options: dict[str, str]
@@ -29,45 +29,45 @@ class Work(Record):
     scoring: str
     skip_bad: bool
     partial: bool
-    # Of the ids of the images, as ``digest_of_ids`` gives it.
+    # The digest of the ids of the images, from ``digest_of_ids``.
     images: str
-    # Images to leave out, and why.
+    # The images to leave out, with the reasons.
     leave_out: dict[str, str]
     store: str
     key: str
-    # Whether a record that is there is measured anew: its scores stay until the new ones are complete.
+    # Whether an existing record is measured again: its scores are kept until the new ones are complete.
     again: bool = False
     conditions: Conditions = Conditions()
-    # Resident bytes of this process: what "auto" chooses tiles for.
+    # The limit on the resident bytes of this process; "auto" chooses tiles for it.
     memory_limit: int | None = None
 
 
 class Counted(Record):
-    """The costs by counting (by id), what a pass needs and the shape of the output (by suffix of the ids)."""
+    """The counted costs (by id), and the needs of a pass and the shape of the output (by suffix of the ids)."""
 
     costs: dict[str, Measurement]
     predicted: dict[str, Predicted]
     output_shapes: dict[str, list[int]]
-    # Sizes that the model does not take, or cannot be followed at, and why.
+    # The sizes that the model does not take, or at which it cannot be traced, with the reasons.
     notes: list[str]
 
 
 class ImageDone(Record):
-    """One more image has been through the network."""
+    """One more image has run through the network."""
 
 
 class Done(Record):
-    """What became of the images; paths are relative to the store's folder."""
+    """The results of the images; paths are relative to the store's folder."""
 
     n: int = 0
     # Seconds by kind of work.
     phases: dict[str, Number] = {}
-    # Images that were left out, and why.
+    # The images that were left out, with the reasons.
     skipped: dict[str, str] = {}
     tilings: list[Tiling] = []
     pictures: str | None = None
     gallery: str | None = None
     shift_plot: str | None = None
-    # Remarks for the record: the shifts in words, why there is no fingerprint.
+    # Remarks for the record: a summary of the shifts, the reason for a missing fingerprint.
     notes: list[str] = []
     fingerprint: Fingerprint | None = None

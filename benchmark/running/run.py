@@ -1,4 +1,4 @@
-"""What ``zoo-bench run`` does: models over a dataset, one record each."""
+"""Run models on a dataset and make one record for each: the work of ``zoo-bench run``."""
 
 from __future__ import annotations
 
@@ -47,16 +47,15 @@ def run(
 ) -> list[Result]:
     """Evaluate and profile models on a dataset and return one record per model; the same as ``zoo-bench run``.
 
-    Records that ``out`` holds already are returned, not measured again, unless ``rerun`` says so ("never",
-    "failed": those that failed, "always"). Each model runs in child processes under ``conditions`` and
-    ``limits`` (seconds: of its images, and of its timing at each size): one that fails, crashes or runs out of memory
-    becomes a record; the others go on. ``isolate`` False keeps everything in this
-    process, as do models that are registered in this process only. ``sizes`` are those at which time is measured
-    ("dataset", "1mpix", "12mp", or only "none"). ``exact`` scores by the metrics' float64 definitions instead of one
-    float32 pass; ``skip_bad`` leaves out images with damaged files; ``partial`` takes what is there of a dataset, which
-    the records say ("12 of 1204"). ``pairs`` is the rule by which the dataset "pairs" finds partners, ``white`` the
-    count that is 1 in its files of 16 bits (default 65535), ``task`` what is asked of its models (default
-    denoise_rgb). Raises UserError for bad input before
+    Records that ``out`` already holds are returned and not measured again, unless ``rerun`` asks for it ("never";
+    "failed": only records that failed; "always"). Each model runs in child processes under ``conditions`` and
+    ``limits`` (seconds: for its images, and for its timing at each size). A model that fails, crashes or runs out of
+    memory becomes a record, and the others go on. With ``isolate`` False, and for models that are registered only in
+    this process, everything runs in this process. Time is measured at ``sizes`` ("dataset", "1mpix", "12mp", or only
+    "none"). ``exact`` scores by the metrics' float64 definitions instead of one float32 pass; ``skip_bad`` leaves out
+    images with damaged files; ``partial`` uses the existing part of a dataset, which the records state ("12 of 1204").
+    ``pairs`` is the rule by which the dataset "pairs" finds partners, ``white`` the count that is 1 in its files of 16
+    bits (default 65535), ``task`` the task of its models (default denoise_rgb). Raises UserError for bad input before
     anything is measured.
     """
     reporter, conditions, limits = reporter or Reporter(), conditions or Conditions(), limits or Limits()

@@ -1,4 +1,4 @@
-"""A run as its parent process sees it: what is common to its models, and one model's record in the making."""
+"""The parent process of a run: what is common to its models, and the work on one model's record."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from benchmark.units import shape_text
 from zoo.errors import UserError
 from zoo.identity import is_unknown
 
-# Sizes at which costs are counted and time is measured, by their names on the command line: suffixes of the ids.
+# The sizes at which costs are counted and time is measured: names on the command line to suffixes of the ids.
 SIZES = {"dataset": "", "1mpix": "@1mpix", "12mp": "@12mp"}
 SKIPPED_LISTED = 100
 # Seconds of timing at the larger sizes, and the longest pass that is tried there without --time-limit.
@@ -40,7 +40,7 @@ LARGE_BUDGET, LONGEST_PASS = 5.0, 60.0
 
 @dataclass(eq=False)
 class Session:
-    """What is common to the models of one run. ``sizes``: names of those at which time is measured."""
+    """What is common to the models of one run. ``sizes``: names of the sizes at which time is measured."""
 
     card: DatasetCard
     dataset_options: dict[str, str]
@@ -60,7 +60,7 @@ class Session:
     isolate: bool
 
     def __post_init__(self) -> None:
-        """Derive what several models need; nothing is read yet."""
+        """Derive the values that several models need; no file is read yet."""
         self.scoring = "float64" if self.exact else "one-pass"
         self.timed = [suffix for size, suffix in SIZES.items() if size in self.sizes]
         self.count = min(self.limit or len(self.data.ids), len(self.data.ids))
@@ -94,7 +94,7 @@ class Session:
             self.reporter.note(f"{self.data.name}: {remark}")
 
     def result_of(self, entry: Entry, rerun: str) -> Result:
-        """Return the record of one model, measured unless ``rerun`` lets an earlier one stand."""
+        """Return the record of one model; it is measured unless ``rerun`` accepts an earlier record."""
         spec = self.spec_of(entry)
         if is_unknown(spec.code):
             self.reporter.note(
@@ -110,7 +110,7 @@ class Session:
         return self.measure(entry, spec, fresh=rerun == "always")
 
     def spec_of(self, entry: Entry) -> RunSpec:
-        """Return what decides the numbers of ``entry``'s record."""
+        """Return everything that determines the numbers in ``entry``'s record."""
         metrics = self.metrics if entry.evaluate and entry.scored else []
         timed = self.timed if entry.evaluate else []
         profilers = [p.name for p in PROFILERS if p.kind == "count"]
@@ -135,7 +135,7 @@ class Session:
         )
 
     def isolates(self, entry: Entry) -> bool:
-        """Whether ``entry`` runs in child processes; says so where it cannot."""
+        """Return whether ``entry`` runs in child processes; reports it if that is not possible."""
         metrics = (METRICS.get(id).function for id in self.metrics)
         if not self.isolate:
             return False
@@ -157,7 +157,7 @@ class Session:
                 return done
             anew.clear()
             result = self.store.append(_Recording(self, entry, spec, again=fresh).run())
-            # Only now: until the new record is there, the scores belong to the one before it.
+            # Only now are the old scores replaced: they belong to the old record until the new one is stored.
             anew.become(journal)
         if result.error:
             self.reporter.note(f"{entry.label}: {result.status}: {result.error}")
@@ -165,7 +165,7 @@ class Session:
 
 
 class _Recording:
-    """One model's record in the making; what was measured before a failure is kept."""
+    """The work on one model's record; values that were measured before a failure are kept."""
 
     def __init__(self, session: Session, entry: Entry, spec: RunSpec, *, again: bool) -> None:
         self.session, self.entry, self.spec, self.again = session, entry, spec, again
@@ -184,7 +184,7 @@ class _Recording:
         entry, session = self.entry, self.session
         outcome = self._work()
         if outcome.exception in ("UserError", "DiskError"):
-            # A damaged file, weights that do not fit or a full disk: the user mends it and runs again; nothing is
+            # A damaged file, weights that do not fit or a full disk: the user corrects it and runs again; nothing is
             # recorded, and the scores so far are kept.
             raise UserError(outcome.error)
         status, error, done = outcome.status, outcome.error, outcome.value or Done()
@@ -232,7 +232,7 @@ class _Recording:
                 else:
                     relayed.take(event)
 
-            # What ships with the package is trusted to be counted here, where torch is loaded already.
+            # The package's own models are counted in this process, where torch is already loaded.
             if self.isolated or (session.isolate and not entry.card.is_builtin and can_isolate(entry.card.build)):
                 threads = self.spec.conditions.threads
                 return count_and_evaluate.isolated(request, limits=session.limits, threads=threads, on_event=take)
@@ -268,7 +268,7 @@ class _Recording:
     def _take_costs(self, counted: Counted) -> None:
         costs = counted.costs
         if not self.spec.conditions.by_torch or self.spec.conditions.is_tiled:
-            # Counted for torch's own kernels on a whole image; other costs are the same however it runs.
+            # This cost is counted for torch's own kernels on a whole image; all others do not depend on how it runs.
             costs = {id: cost for id, cost in costs.items() if not id.startswith("predicted_rss_bytes")}
         self.measurements |= costs
         self.predicted, self.output_shapes = counted.predicted, counted.output_shapes
@@ -288,12 +288,12 @@ class _Recording:
         means = mean_scores(wanted, list(self.spec.metrics), session.card.protocol, self.spec.scoring)
         self.tilings += done.tilings
         seams = [one.text for one in self.tilings if one.seams]
-        # Not the network's own: a sign beside the number, and in a note by how much.
+        # The scores are not exactly the network's: the number gets a sign, and a note gives the difference.
         remark = {"remark": "; ".join(seams)} if seams else {}
         self.measurements |= {id: mean.model_copy(update=remark) for id, mean in means.items()}
 
     def _time(self) -> tuple[Status, str | None]:
-        """Measure time and memory; return the record's status, which larger sizes do not decide."""
+        """Measure time and memory; return the record's status, which does not depend on the larger sizes."""
         session, entry = self.session, self.entry
         sizes = {suffix: self.predicted[suffix] for suffix in session.timed if suffix in self.predicted}
         if not sizes:
@@ -327,7 +327,7 @@ class _Recording:
                 }
             if one.prepared.tiling:
                 self.tilings.append(one.prepared.tiling)
-            # Where there are samples, the measurement says itself what is wrong with them.
+            # If there are samples, the measurement itself says what is wrong with them.
             if state.status != "ok" and timing is None:
                 self.notes.append(f"time at {shape_text(sizes[suffix].shape[1:])}: {state.error}")
         if samples:

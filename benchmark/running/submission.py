@@ -1,7 +1,7 @@
-"""Run a model on the benchmark blocks of SIDD and write what its two sites take: a MATLAB file and a CSV.
+"""Run a model on the benchmark blocks of SIDD and write the files for its two sites: a MATLAB file and a CSV.
 
-The old site's template saves v7.3; here it is v5, which MATLAB loads alike and scipy can write: a cell array of all
-1280 blocks in single precision is 1.0 GB, within what v5 holds.
+The old site's template saves v7.3; we save v5, which MATLAB also loads and which scipy can write: a cell array of all
+1280 blocks in single precision is 1.0 GB, which v5 can hold.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Blocks = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Method:
-    """What the sites show beside a submission: the fields of the template's ``OptionalData``."""
+    """What the sites show next to a submission: the fields of the template's ``OptionalData``."""
 
     name: str
     authors: str = ""
@@ -55,7 +55,7 @@ def submit(
 ) -> list[Path]:
     """Run a model over the benchmark blocks and write both files into ``out``; return their paths.
 
-    Raises UserError for a model of another task or without weights, and for everything wrong with the blocks.
+    Raises UserError for a model of another task or without weights, and for every fault in the blocks.
     """
     reporter, folder = reporter or Reporter(), Path(out)
     paths = [folder / MAT_FILE, folder / CSV_FILE]
@@ -71,7 +71,7 @@ def submit(
         reporter.note(f"submit: {benchmark.name} is synthetic: use these files for a trial only, not for the sites.")
     network, spec = entry.build(), entry.card.input_for(entry.options)
     blocks = np.empty((benchmark.num_images, BLOCKS, 256, 256, 3), np.float32)
-    # Of the network only, without reading and writing.
+    # The time of the network only, without reading and writing.
     seconds = 0.0
     with reporter.progress(f"submit {entry.label}", len(benchmark)) as advance:
         for number in range(len(benchmark)):
@@ -96,7 +96,7 @@ def submit(
 def write_mat(path: Path, blocks: Blocks, *, seconds: float, method: Method) -> None:
     """Write ``SubmitSrgb.mat``: a cell per block, ``blocks`` (images, 32, H, W, 3) single in [0, 1].
 
-    ``TimeMPSrgb`` is the time for 1024 x 1024 pixels; ``seconds`` is that for all blocks.
+    ``TimeMPSrgb`` is the time for 1024 x 1024 pixels; ``seconds`` is the time for all blocks.
     """
     _check_blocks(blocks.reshape(-1, *blocks.shape[2:]))
     cells = np.empty(blocks.shape[:2], object)

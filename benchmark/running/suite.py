@@ -12,7 +12,7 @@ _LIMITS = ("time_limit", "memory_limit")
 
 
 class Suite(Conditions):
-    """What a suite may say: which models on which images, what is measured, and under which conditions."""
+    """The settings of a suite: which models on which images, what is measured, and under which conditions."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
@@ -47,5 +47,5 @@ class Suite(Conditions):
         return {name: getattr(self, name) for name in names & self.model_fields_set}
 
     def arguments(self) -> dict[str, Any]:
-        """Return everything else, as ``benchmark.running.run.run`` takes it."""
+        """Return everything else as arguments for ``benchmark.running.run.run``."""
         return self.model_dump(exclude_none=True, exclude={*Conditions.model_fields, *_LIMITS})
