@@ -1,7 +1,7 @@
-"""What a sweep will take, before it starts: costs of every member, and its time from a few steps of two of them.
+"""Predict the costs of every member of a sweep before it starts, and its time from a few steps of two of them.
 
-The smallest and the largest member of each family are timed; the seconds per step of the others are read off the
-line between them over the parameters, which both a wider network and a wider hyper-network follow.
+The smallest and the largest member of each family are timed. The seconds per step of the others lie on the line between
+these two over the number of parameters; wider networks and wider hyper-networks both follow it.
 """
 
 from __future__ import annotations
@@ -22,33 +22,33 @@ from benchmark.types import Measurement
 from benchmark.units import GIB, shape_text
 from zoo.errors import UserError
 
-# What a checkpoint holds of each parameter: weights twice, two moments; float32.
+# For each parameter a checkpoint holds the weight twice and two moments, all in float32.
 _CHECKPOINT_BYTES_PER_PARAM = 16
 
 
 @dataclass(frozen=True)
 class Costs:
-    """What a member costs without running: measurements by id, and the bytes of one training step."""
+    """The costs of a member, counted without running it: measurements by id, and the bytes of one training step."""
 
     measurements: dict[str, Measurement]
     step_bytes: int | None
     error: str | None = None
 
     def value(self, id: str) -> int | None:
-        """Return a count, None where the member could not be followed."""
+        """Return a count; None if the member could not be traced."""
         value = self.measurements[id].value if id in self.measurements else None
         return None if value is None else int(value)
 
     @property
     def incomplete(self) -> dict[str, str]:
-        """What the FLOPs lack, under the key "incomplete"; empty where they are whole."""
+        """The operations missing in the FLOPs, under the key "incomplete"; empty if nothing is missing."""
         remark = self.measurements["flops"].remark if "flops" in self.measurements else None
         return {"incomplete": remark} if remark else {}
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is left to do for a point: predicted ``seconds`` and peak ``memory_bytes``, None where not predicted."""
+    """The work that is left for a point: predicted ``seconds`` and peak ``memory_bytes``; None if not predicted."""
 
     point: Point
     costs: Costs
@@ -67,7 +67,7 @@ def _count(point: Point, splits: Splits) -> Costs:
         traced = trace_card(point.card, point.options, splits.card.plane_size, model)
         costs = count_costs(model, traced)
     except (CostError, UserError) as error:
-        # The point fails in its turn and becomes a record; the others go on.
+        # The point fails when its turn comes and becomes a record; the others go on.
         return Costs({}, None, str(error))
     shape = list(traced.input_shape)
     sized = {
@@ -90,7 +90,7 @@ def _step_bytes(point: Point, splits: Splits) -> int | None:
             lambda: point.card.create(point.options), Objective(recipe, spec, None), planes, target, epoch=0
         )
     except Exception:
-        # A network may need real tensors; then the memory is not predicted, which the table says.
+        # A network may need real tensors; then the memory is not predicted, and the table shows this.
         return None
     return need.bytes(recipe.batch_size)
 
@@ -100,7 +100,7 @@ def estimate(
 ) -> list[Estimate]:
     """Return the predictions for ``points`` in their order, from steps timed in one child process.
 
-    Raises UserError, in the words of the first, if no network of any family can be trained by the recipe.
+    Raises UserError, with the message of the first failure, if the recipe cannot train a network of any family.
     """
     probes = _probes(points, costs)
     if not probes:
@@ -111,7 +111,7 @@ def estimate(
     if len(broken) == len(probes) and all(failed.type == "UserError" for failed in broken):
         raise UserError(broken[0].error)
     found = {event.name: event for event in outcome.events if isinstance(event, StepsTimed)}
-    # What the timed steps leave of the child's time is what a child needs before its first step.
+    # The child's time minus the timed steps is the time that a child needs before its first step.
     start = max(0.0, outcome.seconds - sum(one.timed_seconds for one in found.values()))
     return [
         Estimate(point, costs[point.member], *_predict(point, probes, found, costs, splits, start)) for point in points
@@ -159,8 +159,8 @@ def _memory(
     found: Mapping[str, StepsTimed],
     costs: Mapping[tuple[str, str], Costs],
 ) -> int | None:
-    """Return the peak of a point: that of the first probe, with the counted bytes of its own step in their place."""
-    # The first: a later one finds the memory of those before it in use.
+    """Return the peak of a point: that of the first probe, with the probe's counted step bytes replaced by its own."""
+    # We take the first, because later probes run while memory of earlier ones is still in use.
     name = next(iter(found))
     peak, counted = found[name].peak_bytes, costs[probes[name].member].step_bytes
     return None if peak is None or counted is None or step_bytes is None else peak - counted + step_bytes
@@ -173,7 +173,7 @@ def _on_line(pairs: Sequence[tuple[int, float]], x: float) -> float:
 
 
 def wall_seconds(estimates: Sequence[Estimate], workers: int) -> float | None:
-    """Return how long the points take with ``workers``, the longest first, each to whom is free first."""
+    """Return how long the points take with ``workers``, the longest first, each by the first free worker."""
     free = [0.0] * max(1, workers)
     for seconds in sorted((one.seconds or 0.0 for one in estimates), reverse=True):
         free.sort()
@@ -183,7 +183,7 @@ def wall_seconds(estimates: Sequence[Estimate], workers: int) -> float | None:
 
 
 def budget_document(estimates: Sequence[Estimate], *, total: int, workers: int, shape: Sequence[int]) -> dict[str, Any]:
-    """Return the budget as JSON takes it; costs at an input of ``shape``."""
+    """Return the budget as JSON-ready values; costs are for an input of ``shape``."""
     rows = [
         {
             "point": one.point.name,

@@ -1,4 +1,4 @@
-"""What a child process of a sweep does: train one point and measure its errors, or take a few steps to time them."""
+"""The work of a sweep's child process: train one point and measure its errors, or time a few training steps."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from zoo.errors import UserError, words_of
 
 # The first step loads code and allocates.
 _WARMUP_STEPS, _TIMED_STEPS = 1, 3
-# Steps that take long vary little: one is enough.
+# Long steps vary little: one is enough.
 _ENOUGH_SECONDS = 5.0
 
 
 @child_call()
 def train_point(request: Task, emit: Emit) -> Trained:
-    """Train a point from where it stands, then measure its errors."""
+    """Train a point from its last checkpoint, if there is one, then measure its errors."""
     recipe = Recipe.model_validate(request.recipe)
     with process_settings(recipe):
         run = begin_run(recipe, request.name, Path(request.folder), resume=True, reporter=Relay(emit))
@@ -54,7 +54,7 @@ def digests_of(train: Dataset, test: Dataset, test_images: int) -> list[str]:
 
 
 def _test_data(work: Task, run: Run) -> Dataset:
-    """Open the test split; raises UserError for other images than the sweep began with: some were added, maybe."""
+    """Open the test split; raises UserError if its images have changed since the sweep began."""
     train = run.data.cache.dataset
     test = open_dataset(run.data.card, run.recipe.data_root, work.test_split, partial=run.recipe.partial)
     if digests_of(train, test, work.test_images) != work.data_digests:
@@ -75,9 +75,9 @@ def _measure(work: Task, run: Run, test: Dataset) -> Trained:
         (test, work.test_images, ""),
         (run.data.cache.dataset, work.train_images, ON_TRAIN),
     ):
-        # The name holds the weights' digest: scores of other weights are never taken for these.
+        # The name contains the weights' digest, so that scores of other weights are never used for these.
         journal = Store(work.store).journal(f"{work.key}{suffix}-{entry.checkpoint.digest[:8]}")
-        # No threads beside the network's: a point keeps to those that the sweep gives it.
+        # No threads besides the network's: a point uses only those that the sweep gives it.
         settings: dict[str, Any] = {"protocol": run.data.card.protocol, "metrics": work.metrics, "workers": 0}
         settings |= {"scoring": SCORING, "journal": journal, "phases": phases, "note": run.reporter.note}
         scores, _ = evaluate_images(model, spec, data, count, **settings)
@@ -102,7 +102,7 @@ def _measure(work: Task, run: Run, test: Dataset) -> Trained:
 def errors(scores: dict[str, Scores], means: dict[str, Measurement], card: DatasetCard) -> dict[str, Measurement]:
     """Return the errors that follow from the scores, lower is better: ``mse[rgb]``, ``one_minus_msssim[perchannel]``.
 
-    The mean squared error is that of one image, from its PSNR: 10 ** (-PSNR / 10).
+    The mean squared error of an image follows from its PSNR: 10 ** (-PSNR / 10).
     """
     found: dict[str, Measurement] = {}
     psnr, msssim = METRIC_OF_ERROR["mse"], METRIC_OF_ERROR["msssim"]
@@ -131,7 +131,7 @@ def _costs_of_training(run: Run) -> dict[str, Measurement]:
 
 @child_call(StepsTimed, StepsFailed)
 def time_steps(request: Probes, emit: Emit) -> None:
-    """Take a few training steps by each recipe and score one image; emits what was found for each."""
+    """Take a few training steps by each recipe and score one image; emits the result of each recipe."""
     for name, values in request.recipes.items():
         recipe = Recipe.model_validate(values)
         try:
@@ -142,7 +142,7 @@ def time_steps(request: Probes, emit: Emit) -> None:
             ):
                 emit(_time_steps(name, run))
         except Exception as error:
-            # Whatever a point raises here, it raises again in its own turn and becomes its record.
+            # If a point fails here, it fails again when its turn comes, and that becomes its record.
             emit(StepsFailed(name=name, error=words_of(error), type=type(error).__name__))
 
 

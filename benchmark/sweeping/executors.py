@@ -1,6 +1,6 @@
-"""Where the points of a sweep run: in child processes of this machine, or through Ray on many.
+"""Run the points of a sweep in child processes of this machine, or through Ray on many machines.
 
-Either way a point is one call of ``train_point`` in a process of its own with the threads that the sweep's file says,
+In both cases a point is one call of ``train_point`` in its own process with the threads that the sweep's file gives,
 so results depend neither on the engine nor on how many points run at once.
 """
 
@@ -27,20 +27,20 @@ Ended = Generator[tuple[Task, Outcome], None, None]
 
 
 class _Stopped(Exception):  # noqa: N818
-    """The sweep ends before its points."""
+    """The sweep ends before all its points have ended."""
 
 
 class LocalExecutor:
-    """``workers`` child processes of this machine at a time, of ``threads`` each.
+    """Runs ``workers`` child processes on this machine at a time, with ``threads`` each.
 
-    Of either executor ``run`` is a generator; closing it stops the tasks that have not ended.
+    In both executors ``run`` is a generator; closing it stops the tasks that have not ended.
     """
 
     def __init__(self, workers: int, threads: int) -> None:
         self.workers, self.threads = workers, threads
 
     def run(self, tasks: Sequence[Task], listen: Listen) -> Ended:
-        """Yield each task with how it ended, in the order in which they end; ``listen`` gets their notes meanwhile."""
+        """Yield each task with its outcome, in the order in which they end; ``listen`` gets their notes meanwhile."""
         waiting: queue.SimpleQueue[Task] = queue.SimpleQueue()
         ended: queue.SimpleQueue[tuple[Task, Outcome]] = queue.SimpleQueue()
         stopping = threading.Event()
@@ -55,7 +55,7 @@ class LocalExecutor:
                 except (queue.Empty, _Stopped):
                     return
 
-        # Daemons: after Ctrl-C this process may end at once, and its children end with it.
+        # The threads are daemons: after Ctrl-C this process may end at once, and its children end with it.
         for _ in range(min(self.workers, len(tasks))):
             threading.Thread(target=work, daemon=True, name="sweep").start()
         try:
@@ -76,30 +76,30 @@ class LocalExecutor:
         except _Stopped:
             raise
         except Exception as error:
-            # No process, or one that does not speak as agreed: the point's failure, and the others go on.
+            # The process did not start or broke the protocol: this point fails, and the others go on.
             failure = describe_failure(error)
             return Outcome(failure["status"], error=f"{failure['type']}: {failure['message']}")
 
 
 def run_remote(task: Task, threads: int, plugins: list[str]) -> Outcome:
-    """Run a point in a child process of a Ray worker; what it said stays there."""
+    """Run a point in a child process of a Ray worker; its messages stay there."""
     return train_point.isolated(task, threads=threads, plugin_files=plugins)
 
 
 class RayExecutor:
-    """Points as Ray tasks, on the cluster at ``address`` or on this machine; ``workers`` limits how many at a time.
+    """Runs points as Ray tasks on the cluster at ``address`` or on this machine, at most ``workers`` at a time.
 
-    The folders of the sweep and of the data, plug-in files and the stand-in's cache are read under the same paths
-    on every node.
+    The folders of the sweep and of the data, the plug-in files and the stand-in's cache must have the same paths on
+    every node.
     """
 
     def __init__(self, address: str | None, workers: int | None, threads: int, gpus: float) -> None:
-        """Connect; raises UserError where Ray is not installed or the cluster does not answer."""
+        """Connect; raises UserError if Ray is not installed or the cluster does not answer."""
         self.ray = _import_ray()
         self.threads, self.gpus = threads, gpus
         settings: dict[str, Any] = {"log_to_driver": False}
         if address is None:
-            # A cluster that begins and ends with this sweep.
+            # This starts a cluster that ends with this sweep.
             settings |= {"include_dashboard": False, "num_cpus": workers and workers * threads}
         try:
             if address is not None:
@@ -115,7 +115,7 @@ class RayExecutor:
         self.workers = min(workers or cores, max(1, cores // threads))
 
     def run(self, tasks: Sequence[Task], listen: Listen) -> Ended:
-        """Yield each task with how it ended, in the order in which they end."""
+        """Yield each task with its outcome, in the order in which they end."""
         remote = self.ray.remote(num_cpus=self.threads, num_gpus=self.gpus, max_retries=0)(run_remote)
         plugins = loaded_files()
         waiting, running = list(tasks), dict[Any, Task]()
@@ -143,14 +143,14 @@ Executor = LocalExecutor | RayExecutor
 
 
 def _check_reachable(address: str) -> None:
-    """Raise OSError unless something listens at HOST:PORT: Ray itself tries for minutes."""
+    """Raise OSError unless something listens at HOST:PORT; Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _import_ray() -> Any:
-    # A benchmark reports to nobody.
+    # A benchmark must not send usage statistics.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray

@@ -17,7 +17,7 @@ from benchmark.cleaning import one_line
 from benchmark.replacing import replacing
 from benchmark.units import shape_text
 
-# Colours that differ in lightness too, and a marker each: legible without colour.
+# The colours also differ in lightness and have different markers, so that figures are legible without colour.
 _STYLES = (("#1f5fa8", "o"), ("#c2571a", "s"), ("#3b7d3b", "^"), ("#7a4fa3", "D"), ("#555555", "v"))
 
 
@@ -88,7 +88,7 @@ def _figure(summary: dict[str, Any]) -> tuple[Figure, Axes]:
 
 
 def _families(summary: dict[str, Any]) -> list[tuple[tuple[str, str], str, list[dict[str, Any]]]]:
-    """Return style, name and members, by parameters, of each family."""
+    """Return the style, name and members of each family; the members are sorted by parameters."""
     names = dict.fromkeys(member["family"] for member in summary["members"])
     members = sorted(summary["members"], key=lambda member: member["params"])
     own = ([member for member in members if member["family"] == name] for name in names)
@@ -112,7 +112,7 @@ def _seeds(summary: dict[str, Any]) -> str:
 
 
 def _below(figure: Figure, axis: Axes, lines: Sequence[str]) -> None:
-    """Put the legend inside, where there is room, and the lines of text under the axes."""
+    """Put the legend where the axes have room for it, and the lines of text under the axes."""
     axis.legend(fontsize=9, framealpha=0.9)
     figure.supxlabel("\n".join(lines), fontsize=8.5, color="#444444")
 
@@ -133,7 +133,7 @@ def _save(path: Path, figure: Figure) -> list[Path]:
     written = []
     for kind in ("png", "svg"):
         file = path.with_name(f"{path.name}.{kind}")
-        # Text stays text; without the date, and with ids that are not random, the same data give the same file.
+        # Text is stored as text. Without a date and random ids, the same data give the same file.
         with rc_context({"svg.fonttype": "none", "svg.hashsalt": "zoo-bench"}), replacing(file) as partial:
             figure.savefig(partial, dpi=150, format=kind, metadata={"Date": None} if kind == "svg" else None)
         written.append(file)

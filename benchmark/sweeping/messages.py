@@ -1,4 +1,4 @@
-"""What the processes of a sweep are asked for, what they send, and what they return."""
+"""The requests to the processes of a sweep, the messages that they send, and their replies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from benchmark.types import Environment, Measurement, Number
 
 
 class Task(Record):
-    """One point. ``name``: of sweep and point; ``folder``: of its checkpoints."""
+    """One point. ``name`` names the sweep and the point; ``folder`` holds its checkpoints."""
 
     key: str
     name: str
@@ -19,17 +19,17 @@ class Task(Record):
     test_split: str
     train_images: int
     test_images: int
-    # Of the images trained and tested on, when the sweep began.
+    # The digests of the training and test images when the sweep began.
     data_digests: list[str]
     metrics: list[str]
 
 
 class Trained(Record):
-    """What a trained point's record needs."""
+    """The values of a trained point that its record needs."""
 
     measurements: dict[str, Measurement]
     n: int
-    # Path of the scores, relative to the store's folder.
+    # The path of the scores, relative to the store's folder.
     per_image: str
     # Seconds by kind of work.
     phases: dict[str, Number]
@@ -39,21 +39,21 @@ class Trained(Record):
 
 
 class Probes(Record):
-    """Recipes of which a few steps are timed, by name."""
+    """Named recipes; a few steps of each are timed."""
 
     recipes: dict[str, dict[str, Any]]
 
 
 class StepsTimed(Record):
-    """What a few steps by one recipe took."""
+    """The time and memory of a few steps by one recipe."""
 
     name: str
-    # Median of the steps after the first, and the sum of all steps taken.
+    # The median of the steps after the first, and the sum of all steps.
     step_seconds: float
     timed_seconds: float
-    # One held-out image through network and metrics.
+    # The time of one held-out image in the network and the metrics.
     image_seconds: float
-    # Of the whole run: steps, and images that are scored for validation.
+    # In the whole run: the steps, and the images that are scored for validation.
     steps: int
     validation_images: int
     # The largest resident memory of the process so far.
@@ -61,7 +61,7 @@ class StepsTimed(Record):
 
 
 class StepsFailed(Record):
-    """Why no steps could be taken by one recipe; ``type`` is the exception's class."""
+    """The reason why one recipe could not take any steps; ``type`` is the exception's class."""
 
     name: str
     error: str

@@ -1,4 +1,4 @@
-"""The points of a sweep: every member of every family with every seed, each a training run with a key of its own."""
+"""The points of a sweep: every member of every family with every seed. Each is a training run with its own key."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from zoo.card import ModelCard, get_card
 from zoo.errors import UserError
 from zoo.options import resolve_options
 
-# By the metrics' definitions, not the fast pass: part of the numbers.
+# Scores follow the metrics' definitions, not the fast pass; this is part of the key because it changes numbers.
 SCORING = "float64"
-# Suffix of the ids of what was measured on images of the training split.
+# The suffix for ids of measurements on images of the training split.
 ON_TRAIN = "@train"
 
 
 @dataclass(frozen=True)
 class Point:
-    """One network of a family, trained with one seed. ``options``: all that the network is built with."""
+    """One network of a family, trained with one seed. ``options``: all options that the network is built with."""
 
     family: Family
     value: Any
@@ -40,19 +40,19 @@ class Point:
 
     @property
     def member(self) -> tuple[str, str]:
-        """Family and value: what seeds have in common."""
+        """Family and value, which are the same for all seeds."""
         return self.family.name, str(self.value)
 
     @property
     def name(self) -> str:
-        """The point's name, fit for a folder."""
+        """The point's name, which can be the name of a folder."""
         value = "".join(sign if sign.isalnum() or sign in ".-" else "-" for sign in str(self.value))
         return f"{self.family.name}_{value}_seed{self.seed}"
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The images of a sweep: those trained on and those tested on, with how many of each give an error."""
+    """The training and test images of a sweep, and on how many of each the errors are measured."""
 
     card: DatasetCard
     train: Dataset
@@ -89,7 +89,7 @@ def _recipe_of(plan: SweepPlan, card: ModelCard, options: Mapping[str, Any], see
 
 
 def open_splits(plan: SweepPlan, points: list[Point], reporter: Reporter) -> Splits:
-    """Open what the points are trained and tested on; raises UserError for data, metrics and tasks that are wrong."""
+    """Open the training and test images of the points; raises UserError for wrong data, metrics and tasks."""
     recipe, evaluation = points[0].recipe, plan.sweep.evaluation
     card = dataset_card(recipe.dataset, rule=recipe.pairs, task=recipe.task, white=recipe.white)
     for point in points:
@@ -109,8 +109,8 @@ def open_splits(plan: SweepPlan, points: list[Point], reporter: Reporter) -> Spl
 
 
 def point_key(plan: SweepPlan, point: Point, splits: Splits) -> str:
-    """Return a digest of everything that decides a point's numbers; engine, workers and machine are not part of it."""
-    # The white level came later; where it is given, the protocol's name holds it.
+    """Return a digest of all that determines a point's numbers; engine, workers and machine are not part of it."""
+    # The white level was added later; if it is given, the protocol's name contains it.
     free = {*FREE_KEYS, "white"}
     recipe = {key: value for key, value in point.recipe.flat().items() if key.split(".")[0] not in free}
     decides = {

@@ -46,7 +46,7 @@ POINTS = "points"
 
 @dataclass
 class _Session:
-    """A sweep under way: its points with their keys and costs, and where records go."""
+    """A running sweep: its points with their keys and costs, and the place of its records."""
 
     plan: SweepPlan
     points: list[Point]
@@ -57,7 +57,7 @@ class _Session:
     done: dict[str, Result] = field(default_factory=dict)
 
     def take(self, known: Mapping[str, Result]) -> None:
-        """Take the good records of earlier runs."""
+        """Take over the good records of earlier runs."""
         self.done = {key: known[key] for key in self.keys if key in known and known[key].status == "ok"}
 
     @property
@@ -67,7 +67,7 @@ class _Session:
 
     @property
     def shape(self) -> list[int]:
-        """Shape of the input that costs are for."""
+        """The shape of the input for which costs are counted."""
         shapes = [cost.measurements["macs"].input_shape for cost in self.costs.values() if not cost.error]
         return shapes[0] if shapes and shapes[0] else []
 
@@ -82,11 +82,11 @@ def sweep(
     workers: int | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
-    """Run a sweep (a file, or the name of a shipped one) into ``out``, by default runs/NAME; return what was found.
+    """Run a sweep (a file, or the name of a shipped one) into ``out``, by default runs/NAME; return its results.
 
-    Points that ``out`` holds are not run again; one that was interrupted goes on from its checkpoint; one that
-    failed is tried again. A point that fails becomes a record and the others go on. Raises UserError for everything
-    that is wrong with sweep, recipe, data, engine or folder, before a point starts.
+    Points with a good record in ``out`` are not run again; an interrupted point continues from its checkpoint; a failed
+    point is tried again. A point that fails becomes a record and the others go on. Raises UserError for every fault in
+    the sweep, recipe, data, engine or folder before a point starts.
     """
     reporter = reporter or Reporter()
     _check_engine(engine, address, workers)
@@ -123,7 +123,7 @@ def budget(
     workers: int | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
-    """Return what a sweep would take from where ``out`` stands, as ``--dry-run --json`` prints it; trains nothing."""
+    """Return the budget of the points that ``out`` lacks, as ``--dry-run --json`` prints it; nothing is trained."""
     session = _open(sweep, overrides, reporter or Reporter())
     folder = Path(out or Path("runs") / session.plan.name)
     session.take(Store(folder).latest() if (folder / "results.jsonl").exists() else {})
@@ -131,7 +131,7 @@ def budget(
 
 
 def default_workers(threads: int) -> int:
-    """Return how many points of ``threads`` this machine's cores can run at a time."""
+    """Return how many points with ``threads`` each this machine's cores can run at a time."""
     return max(1, machine.usable_cores() // threads)
 
 
@@ -159,7 +159,7 @@ def _estimated(session: _Session, workers: int) -> tuple[list[Estimate], dict[st
 
 
 def _announce(session: _Session, workers: int) -> list[Estimate]:
-    """Say what the sweep will take, and warn where that is more memory than there is."""
+    """Report the budget of the sweep, and warn if it needs more memory than there is."""
     estimates, document = _estimated(session, workers)
     for line in budget_lines(document):
         session.reporter.note(line)
@@ -184,11 +184,11 @@ def _run(session: _Session, executor: Executor, estimates: Sequence[Estimate], s
     def listen(task: Task, line: str) -> None:
         session.reporter.detail(f"{task.name}: {line}")
 
-    # Closing it stops the processes of an interrupted sweep.
+    # Closing the generator stops the processes of an interrupted sweep.
     with contextlib.closing(executor.run(tasks, listen)) as ended:
         for task, outcome in ended:
             if outcome.exception == "DiskError":
-                # No fault of the point: what is done is kept, and the same command goes on.
+                # This is not the point's fault: finished work is kept, and the same command continues it.
                 raise UserError(f"{task.name}: {outcome.error}")
             point = point_of[task.key]
             result = result_of(session.plan, point, task, session.splits, session.costs[point.member], outcome)
@@ -209,7 +209,7 @@ def _found(plan: SweepPlan, result: Result) -> str:
 
 
 def task_of(plan: SweepPlan, point: Point, key: str, splits: Splits, out: Path) -> Task:
-    """Return a point as a child process takes it; its checkpoints lie in a folder that its key names."""
+    """Return the request for a child process that trains a point; its key names the folder of its checkpoints."""
     # A network may change the working directory while it runs.
     root = {"data_root": os.path.abspath(point.recipe.data_root)} if point.recipe.data_root else {}
     return Task(
@@ -227,7 +227,7 @@ def task_of(plan: SweepPlan, point: Point, key: str, splits: Splits, out: Path) 
 
 
 def result_of(plan: SweepPlan, point: Point, task: Task, splits: Splits, costs: Costs, outcome: Outcome) -> Result:
-    """Return the record of a point, however it ended; its options say family and seed beside those of the network."""
+    """Return the record of a point, however it ended; its options contain family and seed beside the network's own."""
     done: Trained | None = outcome.value
     train = splits.train
     part = f", {train.provenance['part']} images" if train.provenance.get("part") else ""

@@ -14,7 +14,7 @@ from benchmark.config import Strict, find_settings, read_settings, read_yaml
 from benchmark.training.recipe import find_recipe
 from benchmark.units import MAX_SEED, MAX_THREADS
 
-# ``--set recipe.KEY=VALUE`` is a key of the recipe, whether that has a file of its own or not.
+# ``--set recipe.KEY=VALUE`` sets a key of the recipe, whether the recipe has its own file or not.
 RECIPE_PREFIX = "recipe."
 # The metric that each plotted error comes from.
 METRIC_OF_ERROR = {"msssim": "msssim[perchannel]", "mse": "psnr[rgb]"}
@@ -39,9 +39,10 @@ class Family(Strict):
 
 
 class Evaluation(Strict):
-    """What the errors are measured on: whole images, the first ones of a split (null: all of it).
+    """The images on which errors are measured: the first whole images of a split (null: all of them).
 
-    ``train_images`` of the recipe's training split; ``test_images`` of ``test_split`` (null: the dataset's default).
+    ``train_images`` counts those of the recipe's training split, ``test_images`` those of ``test_split`` (null: the
+    dataset's default).
     """
 
     train_images: int | None = Field(default=None, ge=1)
@@ -51,9 +52,9 @@ class Evaluation(Strict):
 
 
 class Plot(Strict):
-    """What is drawn. ``error``: 1 - MS-SSIM or the mean squared error.
+    """The contents of the figures. ``error``: 1 - MS-SSIM or the mean squared error.
 
-    ``vanished``: the training error below which a network is said to interpolate its training data.
+    ``vanished``: a network whose training error is below this interpolates its training data.
     """
 
     title: str | None = None
@@ -64,10 +65,10 @@ class Plot(Strict):
 class Sweep(Strict):
     """The keys of a sweep file; see configs/sweeps for examples.
 
-    ``recipe``: a file, the name of a shipped recipe, or the keys themselves; ``overrides`` replace keys of it, a.b
-    inside it. Families and seeds replace its model, options and seed. ``threads`` of a point decide its last bits,
-    so they belong to the file, not to the machine. ``gpus``: what Ray sets aside for a point; with 0
-    it sees none.
+    ``recipe``: a file, the name of a shipped recipe, or the keys themselves; ``overrides`` replace its keys (a.b for a
+    key inside a). Families and seeds replace its model, options and seed. The ``threads`` of a point change the last
+    bits of its numbers, so the file sets them, not the machine. ``gpus``: the number of GPUs that Ray reserves for a
+    point; with 0 it sees none.
     """
 
     recipe: str | dict[str, Any]
@@ -102,21 +103,21 @@ class Sweep(Strict):
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """A sweep as read: its settings, and the recipe's keys with where they come from."""
+    """A sweep as it was read: its settings, and the recipe's keys with their source."""
 
     name: str
     sweep: Sweep
     recipe: Mapping[str, Any]
     recipe_name: str
     recipe_source: str
-    # Keys of the recipe given on the command line.
+    # The keys of the recipe that were given on the command line.
     recipe_overrides: Mapping[str, Any]
 
 
 def load_sweep(sweep: str | Path, overrides: Mapping[str, Any] | None = None) -> SweepPlan:
-    """Return the sweep in a file, or of a shipped name, with ``overrides`` by dotted key, ``recipe.KEY`` in its recipe.
+    """Return a sweep, by file or shipped name, with ``overrides`` by dotted key (``recipe.KEY`` for its recipe).
 
-    Raises UserError naming file and key for what is unknown or wrong.
+    Raises UserError with the file and the key for everything that is unknown or wrong.
     """
     path = find_settings(sweep, "sweep", "sweep")
     given = overrides or {}

@@ -1,4 +1,4 @@
-"""The numbers behind a sweep's figures: a row per point, a row per member over its seeds, and the thresholds."""
+"""The numbers in a sweep's figures: a row per point, a row per member over its seeds, and the thresholds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ERROR_LABELS = {"msssim": "1 - MS-SSIM", "mse": "mean squared error"}
 def summarise(
     plan: SweepPlan, splits: Splits, recorded: Sequence[tuple[Point, Result]], shape: Sequence[int]
 ) -> dict[str, Any]:
-    """Return everything that the figures show, as JSON takes it; ``shape``: of the input that costs are for."""
+    """Return all data of the figures as JSON-ready values; ``shape``: the input for which costs are counted."""
     plot = plan.sweep.plot
     rows = [_row(plot.error, point, result) for point, result in recorded]
     members = _members(rows)
@@ -39,7 +39,7 @@ def summarise(
         "tested_on": splits.test.split,
         "train_images": splits.train_images,
         "test_images": splits.test_images,
-        # How much of either split is there, as "12 of 1204"; null for a whole one.
+        # How much of each split is present, for example "12 of 1204"; null for a whole split.
         "train_part": splits.train.provenance.get("part"),
         "test_part": splits.test.provenance.get("part"),
         "input_shape": list(shape),
@@ -99,7 +99,7 @@ def _members(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def thresholds(members: Sequence[dict[str, Any]], vanished: float) -> dict[str, Any]:
     """Return each family's interpolation threshold: its smallest member whose training error is under ``vanished``.
 
-    None where no member's is: the threshold was not reached.
+    It is None if no member has such an error: the threshold was not reached.
     """
     found: dict[str, Any] = {}
     for family in dict.fromkeys(member["family"] for member in members):
