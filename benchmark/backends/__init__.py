@@ -1,6 +1,6 @@
-"""Inference engines beside torch: which there are, whether they are installed, and a network compiled by one.
+"""Inference engines besides torch: a list of them, whether they are installed, and networks compiled by them.
 
-Torch builds and loads a network; an engine compiles what torch captured of it, for one shape of its inputs at a time.
+Torch builds, loads and captures a network; an engine compiles the captured graph for one shape of inputs at a time.
 Each engine is one file here with one function, ``compile_program``.
 """
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.export import ExportedProgram
 
-# A pass: as many input tensors as the network has, to its outputs. All are float32, contiguous, on the CPU.
+# A pass takes the input tensors of the network and returns its outputs. All are float32, contiguous, on the CPU.
 Pass = Callable[["Sequence[Tensor]"], "list[Tensor]"]
-# (program, its inputs, threads, precision) to a pass.
+# Takes (program, its inputs, threads, precision) and returns a pass.
 Compile = Callable[["ExportedProgram", "Sequence[Tensor]", int, str], Pass]
-# Instructions of the processor without which bf16 is only slower.
+# A processor needs one of these instruction sets; without them bf16 is only slower.
 _BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 @dataclass(frozen=True)
 class Engine:
-    """An inference engine. ``packages`` are imported by it, ``extra`` is the one of zoo-bench that installs them."""
+    """An inference engine. It imports ``packages``; the extra of zoo-bench called ``extra`` installs them."""
 
     name: str
     packages: tuple[str, ...]
@@ -40,7 +40,7 @@ class Engine:
 
     @property
     def compile_program(self) -> Compile:
-        """Return the engine's function; its packages must be there."""
+        """Return the engine's function; its packages must be installed."""
         compile_program: Compile = importlib.import_module(f"benchmark.backends.{self.name}").compile_program
         return compile_program
 
@@ -61,7 +61,7 @@ BACKENDS = (TORCH, *ENGINES)
 
 
 def check_backend(name: str, precision: str = "fp32") -> None:
-    """Raise UserError for an unknown backend, one that is not installed, and a precision that it does not have."""
+    """Raise UserError for a backend that is unknown or not installed, and for a precision that it does not have."""
     if name not in BACKENDS:
         raise UserError(f"--backend {name}: expected one of {', '.join(BACKENDS)}.")
     if name == TORCH:
@@ -75,12 +75,12 @@ def check_backend(name: str, precision: str = "fp32") -> None:
 
 
 def has_bf16() -> bool:
-    """Return whether this processor computes in bfloat16; others convert, and are slower than in float32."""
+    """Return whether this processor computes in bfloat16; others must convert, which is slower than float32."""
     return bool(_BF16 & set(machine.instruction_sets()))
 
 
 def require(packages: Sequence[str], extra: str, what: str) -> None:
-    """Raise UserError with the command that installs what is missing of ``packages``."""
+    """Raise UserError with the command that installs the missing ``packages``, if any are missing."""
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
         raise UserError(
@@ -89,5 +89,5 @@ def require(packages: Sequence[str], extra: str, what: str) -> None:
 
 
 def named(name: str) -> str:
-    """Return an engine's name with its version, as it stands in definitions."""
+    """Return an engine's name with its version, as written in definitions."""
     return f"{name} {ENGINES[name].version}"

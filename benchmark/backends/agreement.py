@@ -1,4 +1,4 @@
-"""Whether ONNX files compute what torch computes."""
+"""Check whether ONNX files compute the same outputs as torch."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from zoo.splitting import FilterNetwork
 
-# In float32; of the largest value of the output.
+# In float32, relative to the largest value of the output.
 TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two outputs for planes of ``shape`` are apart; ``largest`` is the largest absolute value of torch's."""
+    """The difference of two outputs for planes of ``shape``; ``largest`` is the largest absolute value of torch's."""
 
     shape: list[int]
     max_abs_error: float
@@ -32,7 +32,7 @@ class Agreement:
 
     @property
     def ok(self) -> bool:
-        """Whether the relative error is within the tolerance; NaN is not."""
+        """Whether the relative error is within the tolerance; False for NaN."""
         return self.relative_error <= TOLERANCE
 
     @property
@@ -44,7 +44,7 @@ class Agreement:
 def agreement(network: nn.Module, files: Sequence[Path], planes: Tensor) -> Agreement:
     """Compare a network with its ONNX file, or with the two of a hyper-network (forward, filters), on ``planes``.
 
-    The filters are predicted by their file, so that the whole way is compared. Where the filters' file has another
+    The filters are predicted by their file, so that all computations are compared. If the filters' file has another
     size than ``planes``, torch predicts them.
     """
     from benchmark.backends.onnxruntime import pass_of, session_of

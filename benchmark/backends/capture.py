@@ -1,4 +1,4 @@
-"""A network as a graph of operations that engines and exports take: torch.export, errors in one line."""
+"""Capture a network as a graph of operations for engines and exports: torch.export, with errors in one line."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _ADAPTIVE_MAX = torch.ops.aten.adaptive_max_pool2d.default
 
 
 def capture(network: nn.Module, inputs: Sequence[Tensor], *, dynamic_shapes: Any = None) -> ExportedProgram:
-    """Return the graph of ``network`` for inputs of these shapes, which decide every size in it.
+    """Return the graph of ``network`` for inputs of these shapes, which fix every size in it.
 
-    ``dynamic_shapes`` as torch.export takes them leaves some open. Raises EngineError for a network whose Python code
-    depends on values, ValueError and UserError as the network itself raises them.
+    ``dynamic_shapes`` (as in torch.export) leave some sizes open. Raises EngineError for a network whose Python code
+    depends on values, and ValueError and UserError if the network itself raises them.
     """
     if isinstance(network, torch.jit.ScriptModule):
         raise EngineError("the network cannot be captured as a graph: it is a TorchScript module.")
-    # Captured below inference_mode, tensors of the graph could not be read again.
+    # If the graph were captured in inference mode, its tensors could not be read again.
     with torch.inference_mode(False), torch.no_grad(), quiet():
         arguments = tuple(torch.empty_like(tensor).copy_(tensor) for tensor in inputs)
         try:
@@ -34,19 +34,19 @@ def capture(network: nn.Module, inputs: Sequence[Tensor], *, dynamic_shapes: Any
         except (UserError, MemoryError):
             raise
         except Exception as error:
-            # The network's own ValueError; torch's are of classes derived from it.
+            # This is the network's own ValueError; those of torch are of derived classes.
             if type(error) is ValueError:
                 raise
             raise EngineError(f"the network cannot be captured as a graph: {in_one_line(error, 300)}") from error
         pools = [node for node in program.graph.nodes if node.target == _ADAPTIVE_MAX]
-        # Where the indices are read, the operation stays as it is.
+        # If the indices are used, the operation is not replaced.
         if pools and not any(part.args[1] == 1 and part.users for pool in pools for part in pool.users):
             program = program.run_decompositions({_ADAPTIVE_MAX: _adaptive_max_pool2d})
         return program
 
 
 def _adaptive_max_pool2d(x: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Pool by slices, which every engine has: cells as torch cuts them. The indices are empty."""
+    """Pool by slices, which every engine supports, with the same cells as torch. The indices are empty."""
 
     def cells(length: int, parts: int) -> list[tuple[int, int]]:
         return [(part * length // parts, -(-(part + 1) * length // parts)) for part in range(parts)]

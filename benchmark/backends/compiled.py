@@ -1,4 +1,4 @@
-"""A network as an engine runs it: called like the network, compiled once for each shape of its inputs."""
+"""A network that an engine runs: it is called like the network and compiled once for each shape of its inputs."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from benchmark.backends.capture import capture
 from benchmark.host import machine
 from zoo.errors import EngineError, UserError, in_one_line
 
-# Shapes whose compiled form is kept: the tiles of an image have at most nine sizes.
+# The compiled forms of this many shapes are kept: the tiles of an image have at most nine sizes.
 KEPT_SHAPES = 12
 Shapes = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What compiling for one shape took: seconds, and the bytes that it left resident (None: not to be read here)."""
+    """The cost to compile for one shape: seconds, and the bytes left resident (None: the system does not report it)."""
 
     seconds: float
     resident_bytes: int | None
 
 
 class Compiled(nn.Module):
-    """A network that an engine runs: float32 tensors on the CPU to what the network returns for them.
+    """A network that an engine runs: it takes float32 tensors on the CPU and returns the network's output for them.
 
     Compiles when it is first called with inputs of new shapes; the latest ``KEPT_SHAPES`` are kept. Calls from several
-    threads must not overlap. Raises EngineError where the engine cannot run the network.
+    threads must not overlap. Raises EngineError if the engine cannot run the network.
     """
 
     def __init__(self, network: nn.Module, engine: str, *, precision: str = "fp32", threads: int | None = None) -> None:
@@ -46,7 +46,7 @@ class Compiled(nn.Module):
         self._passes: OrderedDict[Shapes, tuple[Pass, Callable[[list[Tensor]], Any]]] = OrderedDict()
 
     def forward(self, *inputs: Tensor) -> Any:
-        """Run one pass; the output has memory of its own."""
+        """Run one pass; the output has its own memory."""
         tensors = [tensor.detach().to("cpu", torch.float32).contiguous() for tensor in inputs]
         self.prepare(*tensors)
         run, shaped = self._passes[_shapes(tensors)]
@@ -58,7 +58,7 @@ class Compiled(nn.Module):
             raise EngineError(f"{self.engine.name} failed: {in_one_line(error, 300)}") from error
 
     def prepare(self, *inputs: Tensor) -> Cost | None:
-        """Compile for the shapes of ``inputs``; return what that took, None if it had been done."""
+        """Compile for the shapes of ``inputs``; return the cost, or None if they were already compiled."""
         key = _shapes(inputs)
         if key in self._passes:
             self._passes.move_to_end(key)

@@ -21,7 +21,7 @@ MOST_INLINE_BYTES = 1_900_000_000
 def to_onnx(
     program: ExportedProgram, *, inputs: Sequence[str], outputs: Sequence[str], opset: int | None = None
 ) -> ONNXProgram:
-    """Convert a captured network, its inputs and outputs named; raises EngineError naming what ONNX does not have."""
+    """Convert a captured network with names for its inputs and outputs; raises EngineError for missing operations."""
     names: dict[str, Any] = {"input_names": list(inputs), "output_names": list(outputs)}
     with torch.inference_mode(False), torch.no_grad(), quiet():
         try:
@@ -31,7 +31,7 @@ def to_onnx(
         except Exception as error:
             raise conversion_error(error, "ONNX") from error
     assert converted is not None
-    # Every node comes with the lines of source that led to it: paths of this machine, and half of a small file.
+    # Every node records the source lines that led to it: they contain paths of this machine and fill half a small file.
     for node in converted.model.graph.all_nodes():
         node.metadata_props.clear()
         node.doc_string = None
@@ -45,10 +45,10 @@ def weights_beside(file: Path) -> Path:
 
 
 def save_onnx(converted: ONNXProgram, file: Path, metadata: Mapping[str, str] | None = None) -> Path | None:
-    """Write the file; return where its weights lie, ``<file>.data``, if they are too large for one file.
+    """Write the file; return the path of its weights, ``<file>.data``, if they are too large for one file.
 
-    The file refers to the weights by that name only, so both must be moved together. Existing files stay until both
-    new ones are whole.
+    The file refers to the weights by that name only, so both must be moved together. Existing files are kept until
+    both new ones are complete.
     """
     converted.model.metadata_props.update(metadata or {})
     constants = (value.const_value for value in converted.model.graph.initializers.values())
@@ -62,7 +62,7 @@ def save_onnx(converted: ONNXProgram, file: Path, metadata: Mapping[str, str] | 
             weights_beside(whole).replace(data)
         whole.replace(file)
     if not beside:
-        # Weights of an earlier export, to which no file refers any more.
+        # These are weights of an earlier export; no file refers to them any more.
         data.unlink(missing_ok=True)
     return data if beside else None
 
@@ -76,5 +76,5 @@ def operations_of(converted: ONNXProgram) -> dict[str, int]:
 
 
 def opset_of(converted: ONNXProgram) -> int:
-    """Return the version of the operations' set."""
+    """Return the version of the operator set."""
     return int(converted.model.opset_imports[""])

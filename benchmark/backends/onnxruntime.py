@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: the captured network as an ONNX file, read by a session."""
+"""ONNX Runtime on the CPU: the captured network is written as an ONNX file, which a session reads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from zoo.errors import EngineError, in_one_line
 
 
 def compile_program(program: ExportedProgram, inputs: Sequence[Tensor], threads: int, precision: str) -> Pass:
-    """Return a pass of the program in float32; raises EngineError for a network that ONNX does not have."""
+    """Return a pass of the program in float32; raises EngineError for operations that ONNX does not have."""
     names = [f"input_{index}" for index in range(len(inputs))]
     converted = to_onnx(program, inputs=names, outputs=())
     with tempfile.TemporaryDirectory(prefix="zoo-bench-") as folder:
@@ -32,7 +32,7 @@ def session_of(file: Path, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
-    # Threads that go on spinning after a pass would take the cores from what runs next: the calibration kernel.
+    # Threads that keep spinning after a pass would take the cores from the calibration kernel, which runs next.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
         return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
@@ -41,11 +41,11 @@ def session_of(file: Path, threads: int) -> onnxruntime.InferenceSession:
 
 
 def pass_of(session: onnxruntime.InferenceSession) -> Pass:
-    """Return a pass that reads its inputs where they are and leaves each output in a tensor of its own."""
+    """Return a pass that reads its inputs without a copy and writes each output to its own tensor."""
     names = [value.name for value in session.get_inputs()]
     outputs = [(value.name, value.shape) for value in session.get_outputs()]
     if any(not isinstance(size, int) for _, shape in outputs for size in shape):
-        # Only the session knows how large outputs of open sizes become.
+        # Only the session knows the sizes of outputs with open sizes.
         return lambda tensors: [
             torch.from_numpy(array) for array in session.run(None, {n: t.numpy() for n, t in zip(names, tensors)})
         ]

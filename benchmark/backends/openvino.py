@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: the captured network, converted directly, its shapes fixed before it is compiled."""
+"""OpenVINO on the CPU: the captured network is converted directly, and its shapes are fixed before compiling."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 
 
 def compile_program(program: ExportedProgram, inputs: Sequence[Tensor], threads: int, precision: str) -> Pass:
-    """Return a pass of the program in ``precision``; raises EngineError naming what OpenVINO does not have."""
+    """Return a pass of the program in ``precision``; raises EngineError for operations that OpenVINO does not have."""
     settings = {
-        # Left to itself, OpenVINO computes in bf16 wherever the processor has it.
+        # By default OpenVINO computes in bf16 if the processor supports it.
         "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
@@ -38,7 +38,7 @@ def compile_program(program: ExportedProgram, inputs: Sequence[Tensor], threads:
 
 
 def _passed_through(model: Any) -> dict[int, int]:
-    """Return which outputs are an input as it came, by number: OpenVINO writes nothing into a tensor given for it."""
+    """Return the outputs that are an unchanged input, by number: OpenVINO writes nothing to the tensors for these."""
     nodes = [result.input_value(0).get_node() for result in model.get_results()]
     inputs = [parameter.get_friendly_name() for parameter in model.get_parameters()]
     return {
@@ -49,9 +49,9 @@ def _passed_through(model: Any) -> dict[int, int]:
 
 
 def _pass_of(compiled: Any, passed_through: Mapping[int, int]) -> Pass:
-    """Return a pass that reads its inputs where they are and leaves each output in a tensor of its own."""
+    """Return a pass that reads its inputs without a copy and writes each output to its own tensor."""
     shapes = [list(port.shape) for port in compiled.outputs]
-    # Made by the first pass: its buffers belong to the memory of a pass, not to that of compiling.
+    # The first pass makes the request: its buffers count as memory of a pass, not of compiling.
     requests: list[Any] = []
 
     def run(tensors: Sequence[Tensor]) -> list[Tensor]:
