@@ -12,7 +12,7 @@ from benchmark.cli.errors import OneLineErrors, fail_unforeseen
 from benchmark.units import MAX_SEED
 from zoo.surroundings import staying
 
-# The file of each verb has its name.
+# Each verb has a file of the same name.
 VERBS = (
     *("cache", "check", "compare", "data", "doctor", "export", "infer", "leaderboard", "list", "profile", "results"),
     *("run", "score", "show", "submit", "sweep", "train", "weights"),
@@ -51,8 +51,8 @@ for verb in VERBS:
 
 
 def main() -> None:
-    """Entry point of the ``zoo-bench`` script: ends in one line and a status whatever happens."""
-    # Also behind this function, where a plug-in left something to do at exit.
+    """Run the ``zoo-bench`` script: any failure ends with one line and an exit status."""
+    # This must also hold after this function, if a plug-in has left something to do at exit.
     _at_exit.enter_context(staying())
     try:
         cli()

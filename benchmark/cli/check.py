@@ -74,7 +74,7 @@ def check_command(
         refuse_inputs(f"{flag} {file}", [file], [baseline, *held_against])
     thresholds = read_settings(config, Thresholds) if config else Thresholds()
     found = open_set(results)
-    # Where scores per image are not as they were written, only means are compared.
+    # If the scores per image have changed since they were written, only means are compared.
     echo_warnings(found.warnings)
     if update:
         _update(Path(baseline), found, thresholds)
@@ -87,14 +87,14 @@ def check_command(
         replace_text(Path(markdown), report_markdown(report, command), "--markdown")
     print_result(report_json(report), report_text(report, command))
     if github:
-        # Commands on purpose, their texts clean. GitHub reads both streams; with --json stdout has only one document.
+        # These are meant as commands, with clean texts. GitHub reads both streams; with --json stdout has one document.
         echo_commands(github_annotations(report, command), err=wants_json())
     if not report.passes:
         raise click.exceptions.Exit(1)
 
 
 def _update(baseline: Path, found: ResultSet, thresholds: Thresholds) -> None:
-    """Write the results as the new baseline and say what that changes."""
+    """Write the results as the new baseline and print what this changes."""
     from benchmark.regression.baseline import refuse_other_files, write_baseline
     from benchmark.regression.comparing import compare
     from benchmark.regression.rendering import comparison_json, comparison_text

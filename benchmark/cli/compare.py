@@ -40,7 +40,7 @@ def compare_command(before: str, after: str, changes: bool, markdown: bool, tole
     sets = open_set(before), open_set(after)
     for found in sets:
         echo_warnings(found.warnings)
-    # Unlike a file of thresholds, the flag may be infinite.
+    # The flag may be infinite, unlike the value in a file of thresholds.
     timings = Timings().model_copy(update={"tolerance": tolerance / 100})
     comparison = compare(*sets, Thresholds(timings=timings))
     text_of = rendering.comparison_markdown if markdown else rendering.comparison_text

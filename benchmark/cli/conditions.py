@@ -16,7 +16,7 @@ _UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 def parse_tile(ctx: click.Context, parameter: click.Parameter, text: str | None) -> str | tuple[int, int] | None:
-    """Return what ``--tile`` says: "auto", "off" or (height, width)."""
+    """Return the value of ``--tile``: "auto", "off" or (height, width)."""
     if text is None or text in ("auto", "off"):
         return text
     from benchmark.conditions import tile_of
@@ -26,7 +26,7 @@ def parse_tile(ctx: click.Context, parameter: click.Parameter, text: str | None)
 
 def parse_bytes(text: str) -> int:
     """Return 4GiB, 512MiB, 1.5GB or plain bytes as a number of bytes."""
-    # Sixteen digits are petabytes.
+    # Sixteen digits already make petabytes.
     match = re.fullmatch(r"([0-9]{1,16}(?:\.[0-9]{1,16})?)\s*([A-Z]*)", text.strip().upper())
     unit = _UNITS.get(match[2]) if match else None
     if match is None or unit is None or not float(match[1]):
@@ -56,7 +56,7 @@ precision_option = click.option(
 )
 
 
-# How a network runs while it is measured.
+# The options for how a network runs while it is measured.
 condition_options = all_options(
     click.option(
         "--threads",
@@ -87,7 +87,7 @@ condition_options = all_options(
 
 
 def given_conditions(flags: dict[str, Any], suite: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Take conditions and limits out of a command's ``flags``, and what is not given there out of a suite's settings.
+    """Take conditions and limits out of a command's ``flags``; values that are missing there come from the suite.
 
     Returns the arguments ``conditions`` and ``limits`` of the functions that measure.
     """

@@ -1,4 +1,4 @@
-"""How the command line talks: notes and progress on stderr, tables on stdout."""
+"""The output of the command line: notes and progress on stderr, tables on stdout."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ConsoleReporter(Reporter):
     def __init__(self, verbosity: int = 0) -> None:
         self.verbosity = verbosity
         self.console = Console(stderr=True, soft_wrap=True, highlight=False)
-        # The bars of work within work are shown by one display: a terminal has room for no second one.
+        # One display shows the bars of nested work too: a terminal has no room for a second one.
         self._display: Progress | None = None
 
     def note(self, message: str) -> None:
@@ -38,7 +38,7 @@ class ConsoleReporter(Reporter):
 
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[Callable[[], None]]:
-        """Show a bar on a terminal, a line at the start and every tenth elsewhere."""
+        """Show a bar on a terminal; elsewhere print a line at the start and at every tenth of the work."""
         if self.verbosity < 0:
             yield lambda: None
         elif self.console.is_terminal:
@@ -77,7 +77,7 @@ def _line(text: str) -> str:
 
 
 def print_board(board: Board) -> None:
-    """Print a table on stdout: on a terminal in as many pieces as its width asks for, elsewhere in one."""
+    """Print a table on stdout: on a terminal in as many pieces as its width needs, elsewhere in one piece."""
     headers, rows = tuple(map(_line, board.headers)), tuple(tuple(map(_line, row)) for row in board.rows)
     board = replace(board, title=_line(board.title), headers=headers, rows=rows)
     console = Console(highlight=False)
@@ -87,7 +87,7 @@ def print_board(board: Board) -> None:
     for part, columns in enumerate(_pieces(widths, console.width, board.labels)):
         table = Table(title=escape(board.title) if not part else None, title_justify="left")
         for index in columns:
-            # Lines that a narrow terminal can hold: name, unit, size.
+            # The header is split into short lines for a narrow terminal: name, unit, size.
             header = escape("\n".join(_header_lines(board.headers[index])))
             table.add_column(header, justify="left" if index < board.labels else "right", overflow="fold")
         for y, row in enumerate(board.rows):
@@ -105,7 +105,7 @@ def _width(board: Board, column: int) -> int:
 
 
 def _pieces(widths: list[int], room: int, num_labels: int = 2) -> list[list[int]]:
-    """Return which columns stand side by side, the labels first in each piece; at least one other per piece."""
+    """Return the columns of each piece: the labels first, then at least one other column."""
     labels = list(range(num_labels))
     used = sum(widths[:num_labels]) + 3 * num_labels + 1
     pieces, piece, left = [], [*labels], room - used

@@ -11,7 +11,7 @@ import click
 from benchmark.cli.options import data_root_option, json_option, pairs_option, partial_option, white_option
 from benchmark.cli.printing import echo, given_seed, print_result, start
 
-# Problems of one kind that are printed.
+# At most this many problems of one kind are printed.
 _SHOWN = 20
 
 
@@ -89,7 +89,7 @@ def _print_text(document: dict[str, Any]) -> None:
 
 
 def _print_list(problems: list[dict[str, str]], lead: str) -> Counter[str]:
-    """Print the first problems of each kind, a line each; return how many there are of each."""
+    """Print the first problems of each kind, a line each; return how many problems each kind has."""
     shown: Counter[str] = Counter()
     for problem in problems:
         kind = problem["kind"]

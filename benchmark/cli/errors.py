@@ -1,4 +1,4 @@
-"""A user's mistake is one line on stderr and exit status 2, never a traceback."""
+"""Show a user's mistake as one line on stderr with exit status 2, never as a traceback."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class OneLineErrors(click.Group):
         debug = bool(os.environ.get("ZOO_BENCH_DEBUG"))
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
-                # A sign that this terminal's encoding does not have is no reason to crash.
+                # A character that the terminal's encoding does not have must not cause a crash.
                 stream.reconfigure(errors="backslashreplace")
         ended = False
         try:
@@ -45,19 +45,19 @@ class OneLineErrors(click.Group):
         except SystemExit as error:
             if ended:
                 raise
-            # Our commands return; a plug-in or a library left, and nothing says what was done.
+            # Our commands return. A plug-in or a library has exited instead, so we do not know what was done.
             self._fail(f"ended by code that is not ours ({in_one_line(error)}); nothing is certain.", 1, debug)
         except (KeyboardInterrupt, click.Abort):
             self._fail("interrupted.", EXIT_INTERRUPTED, False)
         except BrokenPipeError:
-            # The reader (head, less) has gone; Python must not complain about that at exit.
+            # The reader (head, less) has closed the pipe; Python must not complain about that at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         except OSError as error:
             self._fail(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "), 1, debug)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Find the command; the nearest names are suggested for an unknown one."""
+        """Find the command; for an unknown one the nearest names are suggested."""
         if args and args[0] not in self.commands:
             raise click.UsageError(f"no command called '{args[0]}'{nearest(args[0], self.commands)}", ctx)
         return super().resolve_command(ctx, args)
@@ -70,7 +70,7 @@ class OneLineErrors(click.Group):
 
 
 def fail_unforeseen(error: Exception) -> NoReturn:
-    """Print what no command foresaw, without calling it the user's mistake, and exit."""
+    """Print an error that no command expected, without calling it the user's mistake, and exit."""
     from benchmark.host.child import is_out_of_memory
 
     if is_out_of_memory(error):
@@ -84,17 +84,17 @@ def fail_unforeseen(error: Exception) -> NoReturn:
 
 
 def _say(message: str) -> None:
-    # Most messages shorten what they quote; no word of any is longer than a file's path.
+    # Most messages shorten what they quote. A word may be at most as long as a file's path.
     words = (shortened(word, _MOST_OF_A_WORD) for word in message.split())
     click.echo(f"zoo-bench: {terminal(one_line(shortened(' '.join(words), _MOST)))}", err=True)
 
 
 def _flush_stdout() -> None:
-    """Write what waits; raises DiskError where stdout is a file on a full disk: Python would say it without a name."""
+    """Flush stdout; raises DiskError if it is a file on a full disk (Python's own error would not name it)."""
     try:
         with naming(Path("standard output")):
             sys.stdout.flush()
     except UserError:
-        # What is left would be written again at exit.
+        # Python would try to write the rest again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise

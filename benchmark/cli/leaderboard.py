@@ -65,7 +65,7 @@ def leaderboard_command(results: tuple[str, ...], out: str, check: bool, html: s
 
 
 def _write_html(folders: list[Path], path: Path, gallery: int | None, check: bool, reporter: Reporter) -> None:
-    """Write the page and say what it could not show."""
+    """Write the page and report what it could not show."""
     from benchmark.htmlpage.data import document
     from benchmark.htmlpage.page import write_page
     from benchmark.replacing import refuse_inputs

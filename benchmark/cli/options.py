@@ -18,7 +18,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def mapping_option(
     flag: str, name: str, help: str, *, metavar: str = "KEY=VALUE", expected: str = ""
 ) -> Callable[[Command], Command]:
-    """Return the repeatable option ``flag``, which the command gets as a mapping of texts called ``name``."""
+    """Return the repeatable option ``flag``; the command gets its values as a mapping of texts called ``name``."""
 
     def parse(ctx: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> dict[str, str]:
         pairs = {}
@@ -33,7 +33,7 @@ def mapping_option(
 
 
 def parse_size(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
-    """Return what ``--size`` says, as (height, width)."""
+    """Return the value of ``--size`` as (height, width)."""
     if text is None:
         return None
     size = size_of(text)
@@ -43,7 +43,7 @@ def parse_size(ctx: click.Context, parameter: click.Parameter, text: str | None)
 
 
 def comma_separated(ctx: click.Context, parameter: click.Parameter, text: str | None) -> list[str] | None:
-    """Split at commas that are not inside brackets: metric ids have commas of their own."""
+    """Split at commas that are not inside brackets, because metric ids may contain commas in brackets."""
     if text is None:
         return None
     parts, depth = [""], 0
@@ -96,7 +96,7 @@ partial_option = click.option(
 
 
 def all_options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    """Return what adds ``options`` to a command; ``--help`` shows them in their order."""
+    """Return a decorator that adds ``options`` to a command; ``--help`` shows them in this order."""
 
     def add(command: Command) -> Command:
         return functools.reduce(lambda so_far, option: option(so_far), reversed(options), command)
@@ -104,7 +104,7 @@ def all_options(*options: Callable[[Command], Command]) -> Callable[[Command], C
     return add
 
 
-# What describes a RAW mosaic, whose file does not hold these values.
+# These describe a RAW mosaic, because its file does not contain these values.
 raw_options = all_options(
     click.option("--cfa", default="RGGB", show_default=True, help="Colour filter array of a RAW mosaic."),
     click.option("--black", type=float, default=64.0, show_default=True, help="Black level of a RAW mosaic in counts."),

@@ -1,6 +1,6 @@
-"""What a command does first and last: load the plug-ins, then print lines that are clean for a terminal, or JSON.
+"""The first and last steps of a command: load the plug-ins; print lines that are clean for a terminal, or JSON.
 
-This is the only way from a command to stdout.
+Commands write to stdout only through this module.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from benchmark.replacing import naming
 if TYPE_CHECKING:
     from benchmark.cli.console import ConsoleReporter
 
-# An error of writing there is reported under this name.
+# Errors when writing to stdout are reported under this name.
 STDOUT = Path("standard output")
-# Where a context keeps whether --json was given.
+# The key under which a context keeps whether --json was given.
 JSON = f"{__name__}.json"
 
 
 def start() -> ConsoleReporter:
-    """Load the plug-ins; return what reports to the user.
+    """Load the plug-ins; return the reporter for the user.
 
-    With ``--json`` whatever else prints to stdout, a plug-in's network for instance, goes to stderr: only
-    ``print_result`` writes there.
+    With ``--json`` only ``print_result`` writes to stdout. Everything else that prints there, for example the network
+    of a plug-in, is sent to stderr.
     """
     ctx = click.get_current_context()
     ctx.obj["stdout"] = sys.stdout
@@ -51,7 +51,7 @@ def start() -> ConsoleReporter:
 
 @contextlib.contextmanager
 def _same_click() -> Iterator[None]:
-    """Put back, behind the block, what it replaced of click: a status and what is printed depend on it."""
+    """Restore everything in click that the block replaced, because the exit status and the output depend on it."""
     owners: tuple[Any, ...] = (click, click.Context)
     before = [(owner, name, value) for owner in owners for name, value in vars(owner).items()]
     try:
@@ -63,18 +63,18 @@ def _same_click() -> Iterator[None]:
 
 
 def given_seed() -> int | None:
-    """Return the seed of the command line, None where there is none."""
+    """Return the seed of the command line; None if it has none."""
     seed: int | None = click.get_current_context().obj["seed"]
     return seed
 
 
 def echo(line: object, *, err: bool = False) -> None:
-    """Print a line, clean for a terminal and for the log of a CI system; line breaks in it are shown, not made."""
+    """Print a line, clean for a terminal and for the log of a CI system; line breaks in it are shown as escapes."""
     _write(terminal(visible(str(line))), err=err)
 
 
 def echo_lines(text: str) -> None:
-    """Print lines as ``echo`` does: whoever put them together keeps line breaks out of their parts."""
+    """Print lines as ``echo`` does; the caller must keep line breaks out of the parts of a line."""
     _write(terminal(text))
 
 
@@ -85,7 +85,7 @@ def echo_warnings(warnings: Iterable[str]) -> None:
 
 
 def echo_commands(lines: Sequence[str], *, err: bool) -> None:
-    """Print commands to a CI system, whose texts are clean already."""
+    """Print commands for a CI system; their texts must already be clean."""
     for line in lines:
         _write(line, err=err)
 
@@ -96,7 +96,7 @@ def wants_json() -> bool:
 
 
 def print_result(document: Any, text: str | Callable[[Any], object]) -> None:
-    """Print what a command found: with ``--json`` one strict JSON document, else ``text``, or as that function does."""
+    """Print a result: with ``--json`` as one strict JSON document, else as ``text``, which may be a function."""
     if wants_json():
         stdout = click.get_current_context().obj["stdout"]
         _write(json.dumps(_strict(document), indent=2, allow_nan=False), file=stdout)

@@ -122,7 +122,7 @@ def _run_arguments(suite: str | None, flags: dict[str, Any]) -> dict[str, Any]:
         arguments, how = settings.arguments(), settings.how()
     arguments |= given_conditions(flags, how)
     for name, value in (flags | {"seed": given_seed()}).items():
-        # A flag that was not given is None, False or an empty mapping; 0 is given.
+        # A flag that was not given is None, False or an empty mapping; 0 was given.
         if value is not None and value is not False and value != {}:
             arguments[name] = value
     if "dataset" not in arguments:
