@@ -1,7 +1,7 @@
-"""The harness: datasets, metrics, profilers, runs, stores, tables; built on the networks of ``zoo``.
+"""The benchmark: datasets, metrics, profilers, runs, stores and tables for the networks of ``zoo``.
 
-``run``, ``evaluate``, ``profile``, ``score`` and ``train`` mean what the commands of these names mean;
-``register_dataset`` and ``register_metric`` are for plug-ins. They are imported when first used.
+``run``, ``evaluate``, ``profile``, ``score`` and ``train`` do the same as the commands of these names;
+``register_dataset`` and ``register_metric`` are for plug-ins. All of them are imported when they are first used.
 """
 
 from __future__ import annotations

@@ -34,16 +34,16 @@ def explain_write_errors(folder: Path, advice: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Part:
-    """One kind of what is kept: its name, what it is, and the name that its folders have (a pattern)."""
+    """One kind of cached files: its name, a description, and a pattern for the names of its folders."""
 
     name: str
     meaning: str
     folders: str
 
     def paths(self) -> list[Path]:
-        """Return its folders that exist, and those that a killed process left half made.
+        """Return its existing folders, including incomplete ones that a killed process has left.
 
-        Locks are no part of it: removing one while a process holds it would let a second one in.
+        Locks are not included: if one were removed while a process holds it, a second process could take it.
         """
         root = cache_root()
         found = {*root.glob(self.folders), *root.glob(f".{self.folders}.partial")}
@@ -67,8 +67,8 @@ PARTS = (
 def clear(names: Iterable[str] = ()) -> dict[str, int]:
     """Remove the named parts (none: all) and return the bytes that each took; nothing else in the folder is touched.
 
-    A process that is reading one of them loses it. Raises UserError for an unknown name and for files that cannot
-    be removed.
+    A process that is reading a removed part loses it. Raises UserError for an unknown name and for files that cannot be
+    removed.
     """
     known = {part.name: part for part in PARTS}
     wanted = list(names) or list(known)
@@ -85,7 +85,7 @@ def clear(names: Iterable[str] = ()) -> dict[str, int]:
 
 
 def _remove(path: Path) -> None:
-    # Renamed first: no process must find half a stand-in under its name.
+    # The folder is renamed first: no process must find half a stand-in under its name.
     going = path.with_name(f".{path.name.strip('.')}.partial")
     try:
         if path != going:

@@ -1,4 +1,4 @@
-"""What is registered, as rows, documents and text for people."""
+"""All registered pieces, as rows, documents and text for people."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmark.training.recipe import recipe_rows
 from benchmark.units import GIB, shape_text
 from zoo.card import MODELS, InputSpec, get_card
 
-# What is listed of each kind of card.
+# The fields that are listed for each kind of card.
 _SHOWN: dict[str, tuple[Iterable[Any], tuple[str, ...]]] = {
     "models": (MODELS, ("name", "task", "params", "summary", "paper")),
     "datasets": (DATASETS, ("name", "task", "splits", "summary")),
@@ -57,7 +57,7 @@ def _type_name(annotation: Any) -> str:
 
 
 def card_text(name: str) -> str:
-    """Return a model's card for people."""
+    """Return a model's card as text for people."""
     card = get_card(name)
     operations = "; ".join(card.global_ops)
     tiling = f"global operations: {operations}" if operations else "exact: no global operations"
@@ -96,7 +96,7 @@ def _input_lines(spec: InputSpec) -> list[str]:
 
 
 def profile_text(document: dict[str, Any]) -> str:
-    """Return the costs of ``profiling.profile`` for people."""
+    """Return the costs from ``profiling.profile`` as text for people."""
     incomplete = incomplete_text(document["incomplete"])
     beside = f" ({incomplete})" if incomplete else ""
     output = shape_text(document["output_shape"]) if document["output_shape"] else "not one image"

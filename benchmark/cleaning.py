@@ -1,4 +1,4 @@
-"""Text from records, files and models, made fit for each medium that it is written to.
+"""Clean text from records, files and models for each medium that it is written to.
 
 A record, the name of a file or the message of an exception may hold line breaks, escape sequences, markup or invisible
 characters. Records keep the text as it is; every writer passes it through the function of its medium.
@@ -11,16 +11,16 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-# What is not shown as itself: controls, signs of direction and of no width, separators of lines, halves of characters.
+# Characters that are not shown as such: controls, direction marks, zero-width, line separators, surrogates.
 _UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     "\u2060-\u206f\u3164\ud800-\udfff\ufeff\uffa0\ufff0-\uffff\U000e0000-\U000e0fff]"
 )
 _BUT_LINE_ENDS = re.compile(f"(?![\n\t]){_UNSEEN.pattern}")
-# What CI systems take for a command: "::" at the beginning of a line, "##[" and "##vso[" anywhere in it.
+# CI systems read these as a command: "::" at the beginning of a line, "##[" and "##vso[" anywhere in it.
 _COMMAND = re.compile(r"^([^\S\n]*:)(?=:)|(##(?:vso)?)(?=\[)", re.MULTILINE)
-# A link, an image, a footnote's or a link's definition: a closing bracket and what makes it one.
-# Backslashes before one would take the escape away, so they go.
+# A link, an image, or the definition of a footnote or a link: a closing bracket and the character that follows.
+# Backslashes before the bracket would cancel the escape, so they are removed.
 _LINK = re.compile(r"\\*\](?=[(\[:])")
 _PIPE = re.compile(r"\\*\|")
 _SIGNS_OF_NAMES = frozenset(" ._-+()[],=@")
@@ -29,28 +29,28 @@ _LONGEST_NAME = 200
 
 
 def is_file_name(text: str) -> bool:
-    """Whether a name from a record may become a file's: letters, digits and `` ._-+()[],=@``, no folder, not hidden."""
+    """Return whether a name may be a file's: letters, digits and `` ._-+()[],=@``, no folder, not hidden."""
     signs = all(sign.isalnum() or sign in _SIGNS_OF_NAMES for sign in text)
     return signs and text[:1] not in ("", ".", "-", " ") and text[-1] != " " and len(text.encode()) <= _LONGEST_NAME
 
 
 def visible(text: str) -> str:
-    """Return a text in which every character that is not shown as itself is replaced by its escape."""
+    """Return the text with an escape in place of every character that is not shown as such."""
     return _UNSEEN.sub(_escape, text)
 
 
 def one_line(text: str) -> str:
-    """Return a text without line breaks and without characters that are not shown: for a part of a line."""
+    """Return a text without line breaks and invisible characters, for use as a part of a line."""
     return visible(" ".join(text.split()))
 
 
 def terminal(text: str) -> str:
-    """Return lines for a terminal or a log: without escape sequences, and with no command to a CI system in them."""
+    """Return lines for a terminal or a log, without escape sequences and without commands to a CI system."""
     return _COMMAND.sub(r"\1\2\\", _BUT_LINE_ENDS.sub(_escape, text))
 
 
 def markdown(text: str) -> str:
-    """Return a text for a cell or a paragraph of Markdown: it ends no cell, opens no tag and makes no link."""
+    """Return a text for a cell or a paragraph of Markdown that cannot end the cell, open a tag or make a link."""
     return _LINK.sub(r"\\]", _PIPE.sub(r"\\|", one_line(text)).replace("<", "&lt;"))
 
 
@@ -61,7 +61,7 @@ def markdown_code(text: str) -> str:
 
 
 def markdown_link(text: str, file: str) -> str:
-    """Return a link in Markdown to a file beside the page."""
+    """Return a link in Markdown to a file in the folder of the page."""
     label = markdown(text).replace("[", "\\[").replace("]", "\\]")
     return f"[{label}]({quote(file)})"
 
@@ -77,7 +77,7 @@ def annotation_property(text: str) -> str:
 
 
 def csv_cell(value: Any) -> Any:
-    """Return a value for a CSV file; a text that a spreadsheet would take for a formula gets an apostrophe in front."""
+    """Return a value for a CSV file; an apostrophe is put before a text that a spreadsheet would read as a formula."""
     if not isinstance(value, str):
         return value
     text = one_line(value)
@@ -85,12 +85,12 @@ def csv_cell(value: Any) -> Any:
 
 
 def in_texts(value: Any) -> Any:
-    """Return JSON-ready content with every text in it, keys too, as ``visible`` does, line ends kept: for a page."""
+    """Return JSON-ready content for a page: ``visible`` is applied to all texts and keys, but line ends are kept."""
     return _changed(value, lambda text: _BUT_LINE_ENDS.sub(_escape, text))
 
 
 def encodable(value: Any) -> Any:
-    """Return JSON-ready content in which no text has halves of characters, which no encoding takes: for a record."""
+    """Return JSON-ready content for a record, without lone surrogates, which no encoding accepts."""
     return _changed(value, lambda text: text.encode(errors="backslashreplace").decode())
 
 

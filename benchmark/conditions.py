@@ -1,6 +1,6 @@
 """How a network runs (``Conditions``, part of a record's key) and what it may use (``Limits``, not part of it).
 
-A new condition is a field here with its words, an option in ``benchmark/cli/conditions.py``, and what it does to a
+To add a condition, add a field with its words here, an option in ``benchmark/cli/conditions.py``, and its effect on a
 network in ``benchmark/placing.py``. Keys, records, messages between processes, commands that repeat a record and the
 grouping of tables follow from the field.
 """
@@ -18,14 +18,14 @@ from zoo.errors import UserError, shortened
 
 TORCH = "torch"
 WHOLE: Literal["off"] = "off"
-# Conditions of the first records, which their keys always hold; a later one is left out of a key at its default.
+# Conditions of the first records: keys always contain them. Later conditions are left out of a key at their defaults.
 FIRST_CONDITIONS = {"threads", "device", "precision", "channels_last"}
-# "auto" decides by the image, "off" runs it whole; else (height, width) of the tiles in pixels of the planes.
+# "auto" chooses for each image, "off" runs it whole; else (height, width) of the tiles in pixels of the planes.
 TileSize = Literal["auto", "off"] | tuple[int, int]
 
 
 def tile_of(text: object) -> TileSize:
-    """Return what ``--tile`` says; raises UserError for anything but auto, off and HxW."""
+    """Return the value of ``--tile``; raises UserError for anything but auto, off and HxW."""
     if isinstance(text, (tuple, list)):
         text = shape_text(text)
     if text in ("auto", "off"):
@@ -37,31 +37,31 @@ def tile_of(text: object) -> TileSize:
 
 
 def tile_text(tile: TileSize) -> str:
-    """Return a size of tile as ``--tile`` takes it."""
+    """Return a tile size as it is written for ``--tile``."""
     return tile if isinstance(tile, str) else f"{tile[0]}x{tile[1]}"
 
 
 class Conditions(Record):
-    """How a network runs; each of these decides numbers.
+    """How a network runs; each of these fields can change numbers.
 
-    Whether this machine can keep them, ``benchmark.placing.check`` says.
+    ``benchmark.placing.check`` checks whether this machine can keep them.
     """
 
-    # None: as many as torch uses here.
+    # None: as many threads as torch uses here.
     threads: int | None = None
     device: str = "cpu"
     precision: str = "fp32"
     channels_last: bool = False
-    # What runs the network: torch, or an engine of ``benchmark.backends``.
+    # The software that runs the network: torch, or an engine of ``benchmark.backends``.
     backend: str = TORCH
-    # In JSON and in keys this is text: "auto", "off" or "HxW".
+    # In JSON and in keys the value is a text: "auto", "off" or "HxW".
     tile: Annotated[TileSize, BeforeValidator(tile_of), PlainSerializer(tile_text)] = WHOLE
-    # Whether tiles of that size are taken where they are not exact.
+    # Whether tiles of that size are used even if they are not exact.
     approximate: bool = False
 
     @property
     def is_tiled(self) -> bool:
-        """Whether images may go through in pieces."""
+        """Whether images may run in pieces."""
         return self.tile != WHOLE
 
     @property
@@ -71,14 +71,14 @@ class Conditions(Record):
 
     @property
     def is_plain(self) -> bool:
-        """Whether a network runs as it is built: by torch, on the CPU, in float32, in the plain memory format."""
+        """Whether a network runs as it was built: by torch, on the CPU, in float32, in the plain memory format."""
         return self.by_torch and (self.device, self.precision, self.channels_last) == ("cpu", "fp32", False)
 
     def words(self, *, usual: bool = False, engine: str | None = None, approximate: bool | None = None) -> list[str]:
-        """Return the conditions in words, only those that are unusual, unless ``usual``: device and precision too.
+        """Return the unusual conditions in words; with ``usual`` also device and precision.
 
-        ``engine`` is how an engine is to be called (its name), and ``approximate`` whether tiles turned out not to be
-        exact (default: whether they were allowed not to be). Threads are not among the words.
+        ``engine`` is the name to show for an engine (default: its own), and ``approximate`` whether tiles turned out
+        not to be exact (default: whether this was allowed). Threads are not among the words.
         """
         inexact = self.approximate if approximate is None else approximate
         words = [self.device] if usual or self.device != "cpu" else []
@@ -99,10 +99,10 @@ class Conditions(Record):
 
 @dataclass(frozen=True)
 class Limits:
-    """What a network may use: resident bytes and seconds (None: no limit).
+    """The resident bytes and the seconds that a network may use (None: no limit).
 
-    Limits decide whether there is a number, and what ``--tile auto`` takes, but never the number itself. How long the
-    time is that is limited, the caller says.
+    Limits never change a value; they only decide whether it can be measured, and which tiles ``--tile auto`` chooses.
+    The caller defines which work the seconds limit.
     """
 
     memory_bytes: int | None = None

@@ -16,32 +16,32 @@ from zoo.errors import UserError, nearest, shortened, shown
 from zoo.inputs import regular_file
 
 Settings = TypeVar("Settings", bound=BaseModel)
-# The largest recipe that ships has 3,000 bytes. PyYAML takes seconds for a file of this size.
+# The largest shipped recipe has 3,000 bytes. PyYAML needs seconds for a file of this size.
 MAX_BYTES = 200_000
-# Values inside values, and values that a file stands for once its aliases are followed.
+# The depth of nested values, and the number of values in a file after its aliases are expanded.
 _MAX_DEPTH, _MAX_VALUES = 40, 50_000
-# What JSON can hold too: records keep settings.
+# Only types that JSON also has, because records contain settings.
 _TAGS = ("null", "bool", "int", "float", "str", "seq", "map")
 
 
 class Strict(Record):
-    """Settings: without unknown keys and without numbers that are not finite."""
+    """Settings that refuse unknown keys and numbers that are not finite."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
 
 def shipped_files(kind: str) -> dict[str, Path]:
     """Return the settings of a kind ("recipe", "sweep") that ship with the package, by name."""
-    # In an installed package, and in a checkout without links.
+    # The first folder is for an installed package, the second for a checkout without links.
     folders = (Path(__file__).parent / f"{kind}s", Path(__file__).parents[1] / "configs" / f"{kind}s")
     folder = next((folder for folder in folders if folder.is_dir()), None)
     return {file.stem: file for file in sorted(folder.glob("*.yaml"))} if folder else {}
 
 
 def find_settings(file: str | Path, kind: str, verb: str) -> Path:
-    """Return the file of a recipe or a sweep (``kind``): a path, or the name of one that ships.
+    """Return the file of a recipe or a sweep (``kind``), given as a path or by the name of a shipped one.
 
-    Raises UserError, for the command ``verb``, with the nearest names.
+    Raises UserError for the command ``verb``, with the nearest names.
     """
     path = Path(file)
     if os.path.lexists(path):
@@ -56,10 +56,10 @@ def find_settings(file: str | Path, kind: str, verb: str) -> Path:
 
 
 def read_settings(path: str | Path, kind: type[Settings], overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Read a YAML file as ``kind``; ``overrides`` by dotted key replace what the file says.
+    """Read a YAML file as ``kind``; ``overrides`` by dotted key replace values of the file.
 
-    Raises UserError naming the file and, for YAML errors, the line; for an unknown key the nearest valid one;
-    for a wrong value what was expected. A key of ``overrides`` is named with ``--set`` in place of the file.
+    Raises UserError with the name of the file and the line of a YAML error, the valid key nearest to an unknown one, or
+    the expected value. For a key of ``overrides`` it names ``--set`` in place of the file.
     """
     return settings_of(read_yaml(path), kind, str(path), overrides)
 
@@ -97,14 +97,14 @@ def settings_of(
 
 
 def _text(value: Any) -> str:
-    """Return a value as it was typed behind ``--set KEY=``, shortened."""
+    """Return a value as it was typed after ``--set KEY=``, shortened."""
     return shortened(value) if isinstance(value, (str, bool)) else shown(value)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Return the keys and values of a YAML file: what JSON could hold, and every key once.
+    """Return the keys and values of a YAML file, which may hold only JSON types and every key only once.
 
-    Raises UserError naming the file and, where there is one, the line.
+    Raises UserError with the name of the file and, if it is known, the line.
     """
     file = regular_file(path, "a YAML file")
     name = shortened(path, 400)
@@ -132,7 +132,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 def parse_value(text: str) -> Any:
     """Return the value of ``--set key=TEXT`` as YAML reads it: numbers, lists, true, null, else the text.
 
-    Raises UserError for what reads as YAML but is no value: infinite or endless, or a key twice.
+    Raises UserError for YAML that is not a valid value: infinite numbers, endless aliases, or a key that appears twice.
     """
     if len(text) > MAX_BYTES:
         raise UserError(f"--set: {shortened(text)}: more than {MAX_BYTES:,} characters.")
@@ -145,16 +145,16 @@ def parse_value(text: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML of plain values: bounded in depth and in what aliases stand for, each key once, numbers that are finite."""
+    """YAML of plain values: depth and expanded aliases are limited, keys must be unique and numbers finite."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._depth = 0
-        # How many values a node stands for, by its identity.
+        # The number of values that each node expands to, by its identity.
         self._sizes: dict[int, int] = {}
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Compose a node; raises for one that lies too deep, and where aliases multiply."""
+        """Compose a node; raises if it is nested too deeply or if aliases expand to too many values."""
         self._depth += 1
         mark, is_alias = self.peek_event().start_mark, self.check_event(yaml.AliasEvent)
         if self._depth > _MAX_DEPTH:
@@ -170,7 +170,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        """Return a mapping; raises for a key that is there twice: the first one would be ignored."""
+        """Return a mapping; raises for a key that appears twice, because the first one would be ignored."""
         seen: dict[Any, Any] = {}
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
@@ -183,7 +183,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
-        """Return a node's value; raises for one that Python cannot hold and for numbers that are not finite."""
+        """Return a node's value; raises for a value that Python cannot hold and for a number that is not finite."""
         try:
             value = super().construct_object(node, deep)
         except (ValueError, OverflowError, KeyError, IndexError, TypeError, AttributeError):
@@ -214,7 +214,7 @@ _Loader.yaml_constructors = {
 
 
 def _load(text: str) -> Any:
-    """Return the one document in a text; raises YAMLError."""
+    """Return the only document in a text; raises YAMLError."""
     loader = _Loader(text)
     try:
         return loader.get_single_data()
@@ -242,10 +242,10 @@ def _line_of(error: yaml.YAMLError, content: bytes) -> str:
 
 
 def _unknown(path: Sequence[int | str], kind: type[BaseModel]) -> str:
-    """Return in words that ``kind``, or a model inside it, has no key at ``path``, with the nearest ones."""
+    """Return the message that ``kind``, or a model inside it, has no key at ``path``, with the nearest keys."""
     names = []
     for part in path[:-1]:
-        # Others are places in a list, or names that the user chose.
+        # Other parts are positions in a list, or names that the user chose.
         if part in kind.model_fields and (inner := _model_in(kind.model_fields[str(part)].annotation)):
             names.append(f"{part}.")
             kind = inner

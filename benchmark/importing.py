@@ -1,4 +1,4 @@
-"""Convert a published checkpoint into a file of weights of this tool."""
+"""Convert a published checkpoint into a weights file of this tool."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def import_weights(
     take: str | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, str]:
-    """Convert a published checkpoint to safetensors under our keys, strictly; return the metadata written.
+    """Convert a published checkpoint strictly to safetensors with our keys; return the written metadata.
 
-    ``take`` names the weights where the checkpoint holds several, for example a running mean of them too.
+    ``take`` names the weights to use if the checkpoint holds several sets, for example also their running mean.
 
-    Raises UserError for unknown names and options, a file that is not one of tensors, and keys or shapes that
-    do not fit the model.
+    Raises UserError for unknown names and options, a file that does not hold tensors, and keys or shapes that do not
+    fit the model.
     """
     refuse_inputs(f"weights import: -o {out}", [out], [source])
     entry = entry_of(model, source, options, take=take)

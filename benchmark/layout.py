@@ -1,4 +1,4 @@
-"""What datasets share about their folders: the dataset's identity, defects, parts, and a digest over pairs of files."""
+"""Common code for the folders of datasets: the dataset's identity, defects, parts, and a digest of file pairs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from benchmark.imaging.imagefiles import read_content
 from benchmark.standin.cache import MARKER, read_marker, rebuild_advice
 from zoo.errors import UserError, printable
 
-# The files of one pair, or what is there of them: (role, path) each.
+# The files of one pair, or those of them that exist: (role, path) each.
 Files = tuple[tuple[str, Path], ...]
 
 
 class Defect(NamedTuple):
-    """A file or folder that does not fit: its kind in one word, what was found, what was expected, the next step."""
+    """A file or folder that is wrong: the kind of defect in one word, what was found and expected, the next step."""
 
     path: Path
     kind: str
@@ -26,24 +26,24 @@ class Defect(NamedTuple):
 
 
 class DefectsError(UserError):
-    """Files that make no dataset: all ``defects``, and by id the files that are there. The message is the first one."""
+    """The files do not form a dataset: all ``defects``, the existing files by id. The message is the first defect."""
 
     def __init__(self, name: str, defects: Sequence[Defect], files: Mapping[str, Files]) -> None:
-        """``name`` is the dataset; there must be a defect."""
+        """``name`` is the dataset; there must be at least one defect."""
         path, _, what, expected, advice = defects[0]
         more = f" (and {len(defects) - 1} more)" if len(defects) > 1 else ""
         super().__init__(f"{name}: {printable(path)} {what}{more}; expected {expected}. {advice}")
         self.name, self.defects, self.files = name, tuple(defects), dict(files)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Be made again from what it was made of, in another process."""
+        """Let another process make the error again from the same arguments."""
         return type(self), (self.name, self.defects, self.files)
 
 
 def identify(root: Path, split: str, *, name: str, standin: str, published: int) -> tuple[str, dict[str, Any], int]:
-    """Return name, provenance and count of a split: the published ones, or what a stand-in's marker says.
+    """Return name, provenance and count of a split: the published ones, or those in a stand-in's marker.
 
-    Raises UserError for the marker of another stand-in and for a damaged one.
+    Raises UserError for the marker of another stand-in and for a damaged marker.
     """
     marker = read_marker(root)
     if marker is None:
@@ -65,7 +65,7 @@ def identify(root: Path, split: str, *, name: str, standin: str, published: int)
 
 
 def check_standin(root: Path, marker: Mapping[str, Any], *, name: str, standin: str) -> None:
-    """Raise UserError unless a marker is that of the stand-in of dataset ``name``."""
+    """Raise UserError unless the marker belongs to the stand-in of dataset ``name``."""
     if marker.get("name") != standin:
         raise UserError(
             f"{name}: {root} holds the stand-in {marker.get('name')!r}; expected '{standin}'. Pass another --data-root."
@@ -73,12 +73,12 @@ def check_standin(root: Path, marker: Mapping[str, Any], *, name: str, standin: 
 
 
 def part_text(there: int, whole: int) -> str:
-    """Return "12 of 1204" where only a part of a split's images is there; empty for a whole one."""
+    """Return a text such as "12 of 1204" if only a part of a split's images exists; empty for a whole split."""
     return f"{there} of {whole}" if there < whole else ""
 
 
 def part_notes(name: str, split: str, part: str, left_out: Mapping[str, str]) -> list[str]:
-    """Return the line that says how much of a split is there and what was left out as incomplete; none for a whole."""
+    """Return a line on the existing part of a split and what was left out as incomplete; none for a whole split."""
     first = next(iter(left_out.items()), None)
     more = f"; left out: {first[0]} ({first[1]})" if first else ""
     more += f" and {len(left_out) - 1} more" if len(left_out) > 1 else ""
@@ -91,12 +91,12 @@ def left_out(defects: Sequence[Defect]) -> dict[str, str]:
 
 
 def part_prefix(part: str) -> bytes:
-    """Return what a digest of a part of a dataset begins with; nothing for a whole one."""
+    """Return the first bytes for the digest of a part of a dataset; empty for a whole dataset."""
     return f"part {part}\n".encode() if part else b""
 
 
 class PairDigest:
-    """The digest of a dataset of files, counted once for each number of pairs."""
+    """The digest of a dataset of files, computed once for each number of pairs."""
 
     def __init__(
         self,
@@ -108,17 +108,17 @@ class PairDigest:
         skip_bad: bool = False,
         part: str = "",
     ) -> None:
-        """A file's name in the digest is its path below ``folder``, or without one the id of its pair.
+        """A file's name in the digest is its path below ``folder``, or without a folder the id of its pair.
 
-        With ``skip_bad`` a file that cannot be read is no error: it is left out where it is read as an image. Of a
-        ``part`` of a dataset the digest is another one whenever more of it is there, however many pairs it covers.
+        With ``skip_bad`` a file that cannot be read is not an error here: it is left out later, when it is read as an
+        image. The ``part`` enters the digest, so that this changes whenever more of the dataset exists.
         """
         self._name, self._ids, self._paths, self._skip_bad = name, ids, paths, skip_bad
         self._folder, self._part = folder, part
         self._known: dict[int, str] = {}
 
     def __call__(self, limit: int | None = None) -> str:
-        """Return a sha256 over names and content of the first ``limit`` pairs' files (all if None)."""
+        """Return a sha256 of the names and contents of the first ``limit`` pairs' files (all if None)."""
         count = len(self._ids) if limit is None else min(max(limit, 0), len(self._ids))
         if count not in self._known:
             digest = sha256(part_prefix(self._part))

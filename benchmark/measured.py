@@ -1,6 +1,6 @@
-"""What the measurement of one network at one size gives: time, memory, the engine, the tiles, and how it ended.
+"""The measured values of one network at one size: time, memory, the engine, the tiles, and how it ended.
 
-As JSON (``zoo-bench profile --measure --json``) the fields have the same names, and the conditions stand flat in
+In JSON (``zoo-bench profile --measure --json``) the fields have the same names, and the conditions are direct keys of
 ``measurement``.
 """
 
@@ -29,26 +29,26 @@ class Samples(Record):
 
 
 class Latency(Samples):
-    """The passes of a network. ``warm_up``: ms of those before; ``cold``: the first pass is the only sample."""
+    """The passes of a network. ``warm_up``: ms of earlier passes; ``cold``: the first pass is the only sample."""
 
     threads: int
     warm_up: list[float]
     steady: bool
     cold: bool
-    # Whether there are as many samples as a full measurement takes.
+    # Whether there are as many samples as in a full measurement.
     complete: bool
     # Whether the heap kept freed memory while passes were timed.
     heap_kept: bool = False
 
 
 class Calibration(Samples):
-    """The passes of the calibration kernel, each beside one of the network's; ``kernel`` says which."""
+    """The passes of the calibration kernel, each next to a pass of the network; ``kernel`` describes it."""
 
     kernel: str
 
 
 class Timing(Record):
-    """Time of a network at one size. ``tainted``: None where nobody looked at the machine in the end."""
+    """Time of a network at one size. ``tainted`` is None if we cannot tell whether the timing was disturbed."""
 
     latency_ms: Latency
     relative_latency: float
@@ -56,7 +56,7 @@ class Timing(Record):
     calibration_ms: Calibration
     tainted: bool | None
     taint_reasons: list[str]
-    # What the machine did meanwhile: see ``benchmark.timing.sampling.observed``.
+    # The load of the machine meanwhile: see ``benchmark.timing.sampling.observed``.
     observed: dict[str, float | None] | None = None
 
 
@@ -70,7 +70,7 @@ class ResidentPeak(Record):
 
 
 class PassMemory(Record):
-    """What one pass adds to the process's resident bytes (and to the GPU's), and how long that pass took, cold."""
+    """What one pass adds to the process's resident bytes (and to the GPU's), and the time of that cold pass."""
 
     cuda_peak_bytes: int | None
     peak_rss_bytes: int
@@ -79,7 +79,7 @@ class PassMemory(Record):
 
 
 class EngineCost(Record):
-    """What an engine took before the first pass: ms of compiling, and the bytes that it and its libraries hold."""
+    """The cost of an engine before the first pass: ms to compile, and the bytes that it and its libraries hold."""
 
     compile_ms: float
     compile_rss_bytes: int | None
@@ -87,7 +87,7 @@ class EngineCost(Record):
 
 
 class Prepared(Record):
-    """What came before any pass: the engine's cost (None: torch runs), how images go through (None: whole)."""
+    """The preparations: the engine's cost (None: torch runs the network), how images are cut (None: not at all)."""
 
     engine: EngineCost | None = None
     tiling: Tiling | None = None
@@ -101,7 +101,7 @@ class Ceilings(Record):
 
 
 class Roofline(Ceilings):
-    """A time against what the machine's measured ceilings allow for the same FLOPs and bytes."""
+    """A time compared with the time that the machine's measured ceilings allow for the same FLOPs and bytes."""
 
     moved_bytes: int
     compute_ms: float
@@ -118,13 +118,13 @@ class State(Record):
     error: str | None = None
     # The class of the exception that ended the child.
     exception: str | None = None
-    # With the number of threads; ``conditions`` is their text, as definitions have it.
+    # These include the number of threads; ``conditions`` is their text for definitions.
     under: Conditions
     time_limit: float | None
     memory_limit: int | None
     conditions: str
     isolated: bool
-    # What the network needs by counting; None: not known.
+    # The counted bytes that the network needs; None: not known.
     predicted_bytes: int | None = None
 
     @model_serializer(mode="wrap")
@@ -133,7 +133,7 @@ class State(Record):
 
 
 class Measured(Record):
-    """One network at one size; a part that was not measured is None. In JSON the parts' fields stand flat."""
+    """One network at one size; a part that was not measured is None. JSON has the fields of all parts on one level."""
 
     timing: Timing | None = None
     # Milliseconds per million pixels of the output image.
@@ -151,17 +151,17 @@ class Measured(Record):
         return {**absent["timing"], **absent["memory"], **_flat(values, "timing", "memory", "prepared")}
 
     def with_values(self, **values: Any) -> Measured:
-        """Return this with other values of some fields."""
+        """Return a copy with other values of some fields."""
         return self.model_copy(update=values)
 
     def ended(self, status: str, error: str | None, exception: str | None = None) -> Measured:
-        """Return this with how it ended."""
+        """Return a copy with this end of the measurement."""
         state = {"status": status, "error": error, "exception": exception}
         return self.with_values(measurement=self.measurement.model_copy(update=state))
 
 
 def _flat(values: dict[str, Any], *parts: str) -> dict[str, Any]:
-    """Return ``values`` with the fields of its ``parts`` in place of them."""
+    """Return ``values`` with each of ``parts`` replaced by its fields."""
     for part in parts:
         values |= values.pop(part) or {}
     return values

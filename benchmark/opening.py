@@ -1,4 +1,4 @@
-"""A dataset by its name: its card, its folder found and opened, its stand-in written."""
+"""Get a dataset's card by its name, find and open its folder, and write its stand-in."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from zoo.errors import UserError
 
 
 def dataset_card(name: str, **options: str | float | None) -> DatasetCard:
-    """Return the card called ``name``, bound to the ``options`` that are given (pairs: ``rule``, ``task``, ``white``).
+    """Return the card called ``name`` with the given ``options`` (pairs: ``rule``, ``task``, ``white``).
 
-    Raises UserError for unknown names, and for options of a dataset that has none.
+    Raises UserError for unknown names, and for options if the dataset has none.
     """
     card = DATASETS.get(name)
     given = {key: str(value) for key, value in options.items() if value is not None}
@@ -36,22 +36,22 @@ def open_dataset(
     *,
     partial: bool = False,
 ) -> Dataset:
-    """Open a split at ``data_root``, else at ``$ZOO_BENCH_DATA/<name>``, else of the embedded stand-in, announced.
+    """Open a split at ``data_root``, else at ``$ZOO_BENCH_DATA/<name>``, else of the built-in stand-in, with a note.
 
-    With ``partial`` a part of it is enough. Raises UserError for an unknown split and for everything that is wrong with
-    the files.
+    With ``partial`` a part of the split is enough. Raises UserError for an unknown split and for every fault in the
+    files.
     """
     return open_with_root(card, data_root, split, reporter, partial=partial)[0]
 
 
 def open_split(card: DatasetCard, root: Path, split: str, *, skip_bad: bool = False, partial: bool = False) -> Dataset:
-    """Open a split at ``root``, where the dataset can do so without what is bad, or with ``partial`` what is there."""
+    """Open a split at ``root``; if the dataset can, without bad files or, with ``partial``, only its existing part."""
     given = {name for name, flag in (("skip_bad", skip_bad), ("partial", partial)) if flag}
     return card.open(root, split, **dict.fromkeys(given & inspect.signature(card.open).parameters.keys(), True))
 
 
 def note_partial(card: DatasetCard, name: str, *, standin: bool, reporter: Reporter) -> None:
-    """Say where --partial has no meaning: a stand-in is whole, and what a user's own folder holds is all of it."""
+    """Report if --partial has no effect: a stand-in is complete, and so is a user's own folder."""
     if standin or "partial" not in inspect.signature(card.open).parameters:
         reporter.note(f"{name}: --partial changes nothing here, because no number of images is published.")
 
@@ -65,7 +65,7 @@ def open_with_root(
     skip_bad: bool = False,
     partial: bool = False,
 ) -> tuple[Dataset, Path]:
-    """Open a split as ``open_dataset`` does; return it with the folder where it lies."""
+    """Open a split as ``open_dataset`` does; return it with its folder."""
     reporter = reporter or Reporter()
     split = split or card.default_split
     if split not in card.splits:
@@ -97,8 +97,8 @@ def make_standin(
 ) -> None:
     """Write the stand-in of a dataset (named with or without ``-standin``) into ``out``.
 
-    ``photos``: make it from the pictures in that folder, ``count`` pairs or scenes (default: one per picture).
-    Raises UserError for a dataset without one and for a folder that is not empty or, with ``photos``, holds
+    ``photos``: make it from the pictures in that folder, with ``count`` pairs or scenes (default: one per picture).
+    Raises UserError for a dataset without a stand-in and for a folder that is not empty or, with ``photos``, holds
     another stand-in than the one to continue.
     """
     card = DATASETS.get(name.removesuffix("-standin"))
@@ -117,7 +117,7 @@ def make_standin(
 
 
 def _check_names(dataset: Dataset) -> None:
-    """Raise UserError for a name that records could not carry: it becomes that of a folder and of a page."""
+    """Raise UserError for a name that records cannot use: it also names a folder and a page."""
     for what, name in (("name", dataset.name), ("split", dataset.split)):
         if not is_file_name(name):
             raise UserError(
@@ -127,9 +127,9 @@ def _check_names(dataset: Dataset) -> None:
 
 
 def find_root(card: DatasetCard, data_root: str | Path | None, reporter: Reporter) -> Path | None:
-    """Return the folder of a dataset: ``data_root``, or ``$ZOO_BENCH_DATA/<name>`` where that is there, else None.
+    """Return the folder of a dataset: ``data_root``, or ``$ZOO_BENCH_DATA/<name>`` if that exists, else None.
 
-    Raises UserError where ``data_root`` is no folder.
+    Raises UserError if ``data_root`` is not a folder.
     """
     if data_root is not None:
         root = Path(data_root)

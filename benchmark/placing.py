@@ -1,4 +1,4 @@
-"""A network under its conditions: whether this machine can keep them, and the network as they have it run."""
+"""Check whether this machine can keep conditions, and make a network run under them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEVICES = ("cpu", "cuda")
 
 
 def check(conditions: Conditions, limits: Limits | None = None) -> None:
-    """Raise UserError for a backend, device or precision that is not there, and for limits that mean nothing."""
+    """Raise UserError for a backend, device or precision that is not available, and for limits without meaning."""
     if conditions.precision not in PRECISIONS:
         raise UserError(f"--precision {conditions.precision}: expected one of {', '.join(PRECISIONS)}.")
     if conditions.device not in DEVICES:
@@ -62,20 +62,20 @@ def _check_limits(limits: Limits) -> None:
 
 
 def resolved(conditions: Conditions) -> Conditions:
-    """Return the conditions with the number of threads that torch uses here, unless they name one."""
+    """Return the conditions; if they name no number of threads, they get the number that torch uses here."""
     return conditions.model_copy(update={"threads": conditions.threads or torch.get_num_threads()})
 
 
 def described(conditions: Conditions) -> str:
-    """Return what stands in definitions: device, precision, memory format, an engine with its version, tiles."""
+    """Return the text for definitions: device, precision, memory format, an engine with its version, tiles."""
     engine = None if conditions.by_torch else named(conditions.backend)
     return ", ".join(conditions.words(usual=True, engine=engine))
 
 
 def layout(planes: Tensor, conditions: Conditions) -> Tensor:
-    """Return planes (N, C, H, W) as the network gets them: device, precision, memory format.
+    """Return planes (N, C, H, W) with the device, precision and memory format that the network expects.
 
-    An engine gets float32, whatever it computes in.
+    An engine always gets float32, in any precision.
     """
     if not conditions.by_torch:
         return planes.to("cpu", torch.float32).contiguous()
@@ -84,11 +84,11 @@ def layout(planes: Tensor, conditions: Conditions) -> Tensor:
 
 
 def place(model: nn.Module, conditions: Conditions) -> nn.Module:
-    """Return ``model``, moved and converted in place, or as its engine runs it."""
+    """Return ``model``, moved and converted in place, or wrapped for its engine."""
     if conditions.is_plain:
         return model
     if not conditions.by_torch:
-        # Its tools for graphs take a second to import: engines only.
+        # This imports torch's graph tools, which takes a second, so it is done only for engines.
         from benchmark.backends.compiled import Compiled
 
         return Compiled(model, conditions.backend, precision=conditions.precision)
@@ -105,7 +105,7 @@ class Placed(nn.Module):
 
     @property
     def compile_seconds(self) -> float:
-        """Return what an engine took so far to compile the network; 0 where torch runs it."""
+        """Return the seconds that an engine has taken so far to compile the network; 0 if torch runs it."""
         return float(getattr(self.model, "compile_seconds", 0.0))
 
     def forward(self, planes: Tensor) -> Any:

@@ -1,4 +1,4 @@
-"""How the images of each dataset are compared: what is done to a network's output before it is scored."""
+"""How the images of each dataset are compared: the steps from a network's output to its score."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SIDD = EvaluationProtocol(
     round_uint8=True,
     metrics=("psnr[rgb]", "ssim[gaussian11,rgb]", "ssim[matlab3d,rgb]"),
 )
-# 8-bit values / 255 in float32 lie this near to those in float64; the values of 16 bits are 1.5e-5 apart.
+# 8-bit values / 255 in float32 differ from those in float64 by less than this; 16-bit values are 1.5e-5 apart.
 _FLOAT32_ROUNDING = 1e-7
 PROTOCOLS = {protocol.name: protocol for protocol in (ZRR, SIDD)}
 
@@ -43,9 +43,9 @@ def prepare_pair(
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return an output and its target (H, W, 3), float32 or float64, as the protocol compares them.
 
-    Under one that rounds, an output is k / 255 in float64 for the nearest whole k, the even one of two that are equally
-    near; decided in float64, because a float32 product may lie on the other side of a half. So is a target of 8 bits:
-    the same value is then the same number, and identical pictures are identical. A deeper target stays as it is.
+    If the protocol rounds, an output becomes k / 255 in float64 for the nearest whole k; of two equally near, it is
+    the even one. This is decided in float64, because a float32 product may lie on the other side of a half. A target of
+    8 bits is treated alike, so that identical pictures have identical numbers. A target of more bits is not changed.
     """
     if protocol.clamp:
         output = output.clip(0.0, 1.0)

@@ -1,4 +1,4 @@
-"""What every stored or exchanged value is made of: a frozen pydantic model that refuses unknown fields."""
+"""The base class of all stored or exchanged values: a frozen pydantic model that refuses unknown fields."""
 
 from __future__ import annotations
 

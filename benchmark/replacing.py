@@ -1,4 +1,4 @@
-"""Write files so that a name never stands for half a file, and never replace a file that was read."""
+"""Write files so that a name never refers to half a file, and never replace a file that was read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zoo.errors import DiskError, UserError
 from zoo.writing import partial_of, whole_file
 
 __all__ = ["naming", "partial_of", "refuse_inputs", "replace_text", "replacing"]
-# What the disk or the folder says, and what a user can do about it.
+# The errors of a disk or a folder, and what a user can do about them.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 _ADVICE = {
@@ -24,14 +24,14 @@ _ADVICE = {
 
 @contextlib.contextmanager
 def naming(path: Path, flag: str = "") -> Iterator[None]:
-    """Turn an error of writing ``path`` into a DiskError that names it (and the ``flag`` that asked for it).
+    """Turn an error in writing ``path`` into a DiskError that names it (and the ``flag`` that asked for it).
 
-    An error about a file elsewhere, and one that the system knows nothing of, are left as they are.
+    Errors about other files, and errors that do not come from the system, are not changed.
     """
     try:
         yield
     except BrokenPipeError:
-        raise  # the reader has gone
+        raise  # the reader has closed the pipe
     except OSError as error:
         if error.errno is None or not _is_about(error, path):
             raise
@@ -42,10 +42,10 @@ def naming(path: Path, flag: str = "") -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(path: Path, flag: str = "") -> Iterator[Path]:
-    """Give a path to write ``path`` by, as ``whole_file`` does; what is no file, such as /dev/stdout, is its own.
+    """Yield a temporary path for ``path``, as ``whole_file`` does; for a device such as /dev/stdout, ``path`` itself.
 
-    Raises DiskError naming ``path``, and ``flag`` if there is one, where it cannot be written: a full disk is never a
-    failure of what is being written.
+    Raises DiskError with ``path``, and ``flag`` if given, if it cannot be written, so that a full disk is never taken
+    for a failure of the data.
     """
     with naming(path, flag):
         if _is_device(path):
@@ -56,7 +56,7 @@ def replacing(path: Path, flag: str = "") -> Iterator[Path]:
 
 
 def replace_text(path: Path, text: str, flag: str = "") -> None:
-    """Write UTF-8 text with the line ends that it has, atomically, and make its folder where there is none.
+    """Write UTF-8 text atomically with its own line ends, and make its folder if there is none.
 
     Raises DiskError as ``replacing`` does.
     """
@@ -67,7 +67,7 @@ def replace_text(path: Path, text: str, flag: str = "") -> None:
 
 
 def _is_about(error: OSError, path: Path) -> bool:
-    """Whether an error names no file, ``path``, what stands for it while it is written, or a folder above it."""
+    """Return whether an error names no file, ``path``, its temporary file, or a folder above it."""
     if error.filename is None or isinstance(error.filename, int):
         return True
     found = Path(os.fsdecode(error.filename))
@@ -84,12 +84,12 @@ def _is_device(path: Path) -> bool:
 
 
 def refuse_inputs(flag: str, outputs: Iterable[str | Path | None], inputs: Iterable[str | Path | None]) -> None:
-    """Raise UserError, naming ``flag``, where one of ``outputs`` is one of ``inputs``, by whatever name or link.
+    """Raise UserError with ``flag`` if one of ``outputs`` is also one of ``inputs``, under any name or link.
 
-    Every command that takes a path to write to asks this before any work. What is None or does not exist is skipped.
+    Every command that writes to a given path checks this before any work. Paths that are None or missing are skipped.
     """
     there = {identity: path for path in outputs if (identity := _identity(path)) is not None}
-    # A data set has many files, and most commands write to a new place.
+    # A dataset has many files, and most commands write to a new path.
     for path in inputs if there else ():
         if (identity := _identity(path)) in there:
             output = there[identity]
@@ -98,7 +98,7 @@ def refuse_inputs(flag: str, outputs: Iterable[str | Path | None], inputs: Itera
 
 
 def _identity(path: str | Path | None) -> tuple[int, int] | None:
-    """Return what all names of one file have in common; None where there is no file."""
+    """Return an identity that is the same for all names of one file; None if there is no file."""
     try:
         found = os.stat(path) if path is not None else None
     except (OSError, ValueError):

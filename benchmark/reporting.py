@@ -1,4 +1,4 @@
-"""Messages and progress of long work: the command line shows them, a user of the library may receive them."""
+"""Messages and progress of long work: the command line shows them, and a user of the library can receive them."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ class Reporter:
     """Receives messages and progress; this one is silent."""
 
     def note(self, message: str) -> None:
-        """Take a line that a user should see."""
+        """Receive a line that a user should see."""
 
     def detail(self, message: str) -> None:
-        """Take a line for ``-v``."""
+        """Receive a line that is shown with ``-v``."""
 
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[Callable[[], None]]:
-        """Show a bar while the block runs; call what is yielded once per finished piece."""
+        """Show a bar while the block runs; yields a function to call after each finished piece."""
         yield lambda: None
 
 
 class Note(Record):
-    """A line of another process that a user should see."""
+    """A line from another process that a user should see."""
 
     text: str
 
 
 class Progress(Record):
-    """How many of the pieces of a long work another process has done; ``done`` None: that work has ended."""
+    """How many pieces of its work another process has finished; ``done`` None: the work has ended."""
 
     done: int | None
     total: int = 0
@@ -50,7 +50,7 @@ class Relay(Reporter):
 
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[Callable[[], None]]:
-        """Send how much is done, with the total, from the first finished piece after ``after`` seconds on."""
+        """Send the finished pieces and the total, beginning with the first piece that ends after ``after`` seconds."""
         begin, done, shown = time.monotonic(), 0, False
 
         def advance() -> None:
@@ -68,7 +68,7 @@ class Relay(Reporter):
 
 
 class Relayed:
-    """Shows by ``reporter`` what a ``Relay`` in another process sends."""
+    """Shows the events of a ``Relay`` in another process with ``reporter``."""
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
@@ -77,7 +77,7 @@ class Relayed:
         self._done = 0
 
     def take(self, event: Record) -> bool:
-        """Show an event; return whether it was a relayed one."""
+        """Show an event; return whether it came from a ``Relay``."""
         if isinstance(event, Note):
             self._reporter.note(event.text)
         elif not isinstance(event, Progress):
@@ -93,6 +93,6 @@ class Relayed:
         return True
 
     def close(self) -> None:
-        """End the bar, if there is one: the other process may have ended within it."""
+        """End the bar if there is one: the other process may have ended before its work was done."""
         self._bar.close()
         self._advance, self._done = None, 0

@@ -1,4 +1,4 @@
-"""The models of a run with options and weights, and whether a model runs on the images or only its costs count."""
+"""The models of a run with options and weights, and whether a model runs on the images or only costs are counted."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class Entry:
 
     @property
     def scored(self) -> bool:
-        """Whether quality may be shown: never for untrained weights."""
+        """Whether scores may be shown; they never are for untrained weights."""
         return self.evidence != "untrained"
 
     def build(self, *, seed: int = 0) -> nn.Module:
-        """Build the network in evaluation mode, with its weights or those that ``seed`` gives.
+        """Build the network in evaluation mode, with its weights or with random ones from ``seed``.
 
-        Its calls raise OutputError where they do not return one image.
+        A call of the network raises OutputError if it does not return one image.
         """
         torch.manual_seed(seed)
         model = checked(self.card.create(self.options))
@@ -54,9 +54,9 @@ class Entry:
         return model.eval()
 
     def weights_record(self) -> dict[str, str] | None:
-        """Return name, sha256 and, where stated, recipe, seed and data of the weights file.
+        """Return name and sha256 of the weights file and, if it states them, recipe, seed and data.
 
-        ``part`` says that they were trained on a part of a dataset, as "12 of 44487".
+        ``part`` means that they were trained on a part of a dataset, for example "12 of 44487".
         """
         if self.checkpoint is None:
             return None
@@ -65,7 +65,7 @@ class Entry:
         return own | {key: metadata[key] for key in stated if key in metadata}
 
     def tell_notes(self, reporter: Reporter) -> None:
-        """Report how the weights were converted for the network, where they were."""
+        """Report how the weights were converted for the network, if they were."""
         for line in self.checkpoint.notes if self.checkpoint else ():
             reporter.note(f"{self.weights_file}: {line}")
 
@@ -89,8 +89,8 @@ def select(
 ) -> list[Entry]:
     """Return the models of a run, in the order named.
 
-    Without ``models`` all of the dataset's task are taken; those without weights only cost. Raises UserError
-    for unknown names, a model of another task, options or weights of a model that is not part of the run.
+    Without ``models`` all models of the dataset's task are taken; for those without weights only costs are counted.
+    Raises UserError for unknown names, a model of another task, options or weights of a model outside the run.
     """
     names = _names(dataset, models)
     given = _options_by_model(names, options, explicit=models is not None)
@@ -128,7 +128,7 @@ def _names(dataset: DatasetCard, patterns: Sequence[str] | None) -> list[str]:
 
 
 def _options_by_model(names: Sequence[str], options: Mapping[str, str], *, explicit: bool) -> dict[str, dict[str, str]]:
-    """Sort ``MODEL.key=value`` and, where one model is named, ``key=value`` by model."""
+    """Group ``MODEL.key=value`` and, if only one model is named, ``key=value`` by model."""
     given: dict[str, dict[str, str]] = {}
     for name, value in options.items():
         model, dot, key = name.rpartition(".")
@@ -154,14 +154,14 @@ def _entry(dataset: DatasetCard, name: str, options: Mapping[str, str], weights:
 def entry_of(name: str, weights: str | Path | None, options: Mapping[str, Any], *, take: str | None = None) -> Entry:
     """Return a model with its options and weights; both are checked without building the network.
 
-    ``take`` names the weights in a file that holds several. Raises UserError for unknown names, options that the model
+    ``take`` names the weights in a file with several sets. Raises UserError for unknown names, options that the model
     refuses and weights that do not fit.
     """
     card = get_card(name)
     resolved = resolve_options(name, card.options, options)
     if resolved:
         with contextlib.suppress(BuildError):
-            meta_model(card, resolved)  # refuses values that the model does not take before anything is measured
+            meta_model(card, resolved)  # refuses wrong values before anything is measured
     if weights is not None:
         checkpoint, resolved, evidence = _with_weights(card, weights, resolved, take)
         return Entry(card, resolved, checkpoint, evidence, evaluate=True)
@@ -172,7 +172,7 @@ def entry_of(name: str, weights: str | Path | None, options: Mapping[str, Any], 
 def with_shipped_weights(entry: Entry) -> Entry:
     """Return a model of this package with the weights that ship with it, if there are any and it has no others.
 
-    They were trained on stand-ins: only for those.
+    Use them only for stand-ins, on which they were trained.
     """
     file = shipped_weights(entry.card.name) if entry.card.is_builtin else None
     if entry.checkpoint or entry.options or file is None:
@@ -191,7 +191,7 @@ def _is_parameter_free(card: ModelCard, options: Mapping[str, Any]) -> bool:
     try:
         return not any(True for _ in meta_model(card, options).parameters())
     except BuildError:
-        return False  # becomes a record of its own when the model's turn comes
+        return False  # the error becomes a record when the model's turn comes
 
 
 def _with_weights(
@@ -203,9 +203,9 @@ def _with_weights(
         raise UserError(f"--weights: {weights} was written for {shortened(metadata['model'])}, not for {card.name}.")
     merged = merge_options(card, metadata, options, weights)
     state = official_state(card, checkpoint)
-    # Before anything is measured, and without building the network twice.
+    # This is checked before anything is measured, and without building the network twice.
     fitted = check_fits(meta_model(card, merged), state, name=card.name, source=weights)
-    # Official by its digest, trained by its metadata, else only a file.
+    # The digest marks official weights and the metadata trained ones; others are just a weights file.
     evidence: Evidence = "trained" if metadata.get("evidence") == "trained" else "weights-file"
     if is_official(checkpoint):
         evidence = "official-weights"
@@ -213,14 +213,14 @@ def _with_weights(
 
 
 def jsonable_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options as JSON takes them: tuples become lists."""
+    """Return options as JSON-ready values: tuples become lists."""
     return {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
 
 
 def merge_options(
     card: ModelCard, metadata: Mapping[str, str], options: Mapping[str, Any], source: object
 ) -> dict[str, Any]:
-    """Return the options that a weights file was written with, and ``options`` where they do not conflict."""
+    """Return the options of a weights file together with ``options``, if they do not conflict."""
     stored = resolve_options(card.name, card.options, parse_stored_options(metadata.get("options", ""), source))
     for name, value in options.items():
         fixed = stored.get(name, value)

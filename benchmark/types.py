@@ -1,4 +1,4 @@
-"""The central types: what is evaluated, under which conditions, with what result."""
+"""The central types: what is evaluated, under which conditions, and with which result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from benchmark.reporting import Reporter
 
-# 2: a line of results.jsonl ends with a digest of its other content; 1 had none.
+# In version 2 a line of results.jsonl ends with a digest of its other content; version 1 had none.
 SCHEMA = 2
 
 Evidence = Literal["published", "official-weights", "trained", "weights-file", "parameter-free", "untrained"]
@@ -35,7 +35,7 @@ Kind = Literal["count", "score", "timing"]
 
 
 def encode_number(value: float | None) -> float | str | None:
-    """Return ``value`` as strict JSON takes it: infinities become the strings "inf" and "-inf".
+    """Return ``value`` for strict JSON: infinities become the strings "inf" and "-inf".
 
     Raises ValueError for NaN: a score that is not a number is a failure, never a value.
     """
@@ -47,13 +47,13 @@ def encode_number(value: float | None) -> float | str | None:
 
 
 def decode_number(value: Any) -> Any:
-    """Return the number behind ``encode_number``; other values are left for pydantic to judge."""
+    """Return the number that ``encode_number`` encoded; pydantic checks all other values."""
     return {"inf": math.inf, "-inf": -math.inf}.get(value, value) if isinstance(value, str) else value
 
 
-# Read back by pydantic itself: a float may be the string "inf".
+# Pydantic itself reads it back: a float may be the string "inf".
 Number = Annotated[float, PlainSerializer(encode_number)]
-# Thousands of records repeat the same definitions: one copy of each.
+# Thousands of records repeat the same definitions; memory holds one copy of each.
 Shared = Annotated[str, AfterValidator(sys.intern)]
 
 
@@ -66,28 +66,28 @@ class Measurement(Record):
     kind: Kind
     higher_is_better: bool | None = None
     version: int = 1
-    # Beside a timing's median: quartiles, 95 % interval, number of samples, threads.
+    # For the median of a timing: quartiles, 95 % interval, number of samples, threads.
     q1: Number | None = None
     q3: Number | None = None
     ci_low: Number | None = None
     ci_high: Number | None = None
     n: int | None = None
     threads: int | None = None
-    # Beside a timing that should not be trusted: why.
+    # For a timing that should not be trusted: the reasons.
     tainted: tuple[str, ...] | None = None
-    # Beside a value that is not like the others of its column, or is not there: why.
+    # For a value that is missing or not comparable with its column: the reason.
     remark: str | None = None
-    # Beside a mean with infinite values: how many, and the mean of the others.
+    # For a mean with infinite values: how many there are, and the mean of the others.
     n_inf: int | None = None
     finite_mean: Number | None = None
-    # Beside a cost: the shape (N, C, H, W) that the network received.
+    # For a cost: the shape (N, C, H, W) that the network received.
     input_shape: list[int] | None = None
-    # Beside a peak: where it occurs.
+    # For a peak: the layer where it occurs.
     layer: str | None = None
 
     @property
     def is_incomplete(self) -> bool:
-        """Whether this is a count that lacks something, which the remark names: it is too low by an unknown amount."""
+        """Whether operations are missing in this count, which the remark names: it is too low by an unknown amount."""
         return self.kind == "count" and self.remark is not None
 
     @model_serializer(mode="wrap")
@@ -96,7 +96,7 @@ class Measurement(Record):
 
 
 class Environment(Record):
-    """Where a result was measured."""
+    """The machine and software with which a result was measured."""
 
     machine: str
     cpu: str
@@ -113,7 +113,7 @@ class Environment(Record):
 
 
 class ProtocolRecord(Record):
-    """How images are compared: what stands between a network's output and a score."""
+    """How images are compared: the steps from a network's output to a score."""
 
     name: str
     version: int
@@ -121,19 +121,19 @@ class ProtocolRecord(Record):
 
 
 class Fingerprint(Record):
-    """What a network returns for a fixed input, in a few numbers (see ``benchmark.results.fingerprint``)."""
+    """A network's output for a fixed input, in a few numbers (see ``benchmark.results.fingerprint``)."""
 
     version: int
     input_shape: list[int]
     output_shape: list[int]
     # Mean, root mean square, extremes and projections of the output, in float64.
     values: dict[str, Number]
-    # Of the output's float32 bytes: the same only where the arithmetic is.
+    # The digest of the output's float32 bytes: it is the same only if the arithmetic is the same.
     sha256: str
 
 
 class SeamError(Record):
-    """By how much approximate tiles of one size differ from the whole image, on a part of it: in the output's units."""
+    """The difference of approximate tiles of one size from the whole, on a part of an image, in the output's units."""
 
     size: list[int]
     tile: list[int]
@@ -142,30 +142,30 @@ class SeamError(Record):
 
 
 class Tiling(Record):
-    """How images of one shape went through a network under ``--tile``; sizes in pixels of its planes."""
+    """How images of one shape were run under ``--tile``; sizes are in pixels of the network's planes."""
 
-    # Of what: the passes that were scored, or those that were timed.
+    # Whether this is about the passes that were scored or those that were timed.
     purpose: Literal["scores", "time"]
     input_shape: list[int]
     # "whole", "tiles" or "strips", "filters, then" either of them, "approximate tiles" or "bands".
     mode: Shared
-    # The size that --tile gives to have the same tiles again, and the largest crop: what a pass sees of the image.
+    # The size for --tile that gives the same tiles again, and the largest crop that a pass gets of the image.
     tile: list[int] | None = None
     crop: list[int] | None = None
     num_tiles: int = 1
     # Further passes over tiles, in which a hyper-network's filters are found.
     filter_passes: int = 0
     at_once: int = 1
-    # What the tiles take, by counting.
+    # The counted bytes that the tiles need.
     need_bytes: int | None = None
     seams: SeamError | None = None
     text: str
 
 
 class RunSpec(Record):
-    """Everything that decides the numbers of one record; the machine is not part of it.
+    """Everything that determines the numbers of one record; the machine is not part of it.
 
-    In JSON and in keys the conditions stand among the other fields, not inside one of their own.
+    In JSON and in keys the conditions are on the same level as the other fields.
     """
 
     model: str
@@ -179,8 +179,8 @@ class RunSpec(Record):
     protocol: str
     metrics: dict[str, int]
     profilers: list[str]
-    # As they were: with a number of threads. ``tile`` is what the user asked for; a record's ``tilings`` say what
-    # "auto" took.
+    # The actual conditions, with a number of threads. ``tile`` is what the user asked for; a record's ``tilings`` tell
+    # what "auto" chose.
     conditions: Conditions
     seed: int
     evaluate: bool
@@ -219,7 +219,7 @@ class RunSpec(Record):
 
 @dataclass(frozen=True)
 class Source:
-    """Where a record is stored: file, its number there (None: just added), what its digest says (None: has none)."""
+    """Where a record is stored: the file, its number there (None: just added), its digest check (None: no digest)."""
 
     file: Path
     number: int | None
@@ -230,7 +230,7 @@ class Source:
 
 
 class Result(Record):
-    """One line of results.jsonl: a model on a dataset, or why there is no number."""
+    """One line of results.jsonl: the numbers of a model on a dataset, or why there are none."""
 
     record_schema: int = SCHEMA
     key: str
@@ -255,17 +255,17 @@ class Result(Record):
     # Seconds spent loading, in the network, in the metrics and in the store.
     phases: dict[str, Number] = {}
     notes: list[str] = []
-    # Images or files that were left out because they are bad (--skip-bad): how many, and what is wrong with the first.
+    # Bad images or files that were left out (--skip-bad): how many, and what is wrong with the first.
     num_skipped: int = 0
     skipped: dict[str, str] = {}
-    # Where the scores align the output first: a plot of the shifts that were found.
+    # If the scores first align the output: a plot of the shifts that were found.
     shift_plot: str | None = None
-    # What the network computes, where it ran; and the shape (N, C, H, W) of its output at each size of the costs.
+    # The fingerprint if the network ran, and the shape (N, C, H, W) of its output at each size of the costs.
     fingerprint: Fingerprint | None = None
     output_shapes: dict[str, list[int]] = {}
-    # Under --tile: how the images went through the network, by shape.
+    # Under --tile: how images of each shape were run.
     tilings: list[Tiling] = []
-    # Of the weights file, where there is one: its name, sha256 and, if trained here, the recipe.
+    # The weights file, if there is one: its name, sha256 and, if it was trained here, the recipe.
     weights: dict[str, str] | None = None
     spec: RunSpec
     protocol: ProtocolRecord
@@ -275,31 +275,31 @@ class Result(Record):
     _source: Source | None = PrivateAttr(None)
 
     def __eq__(self, other: object) -> bool:
-        """Whether two records say the same, wherever they are stored."""
+        """Return whether two records have the same content, wherever they are stored."""
         return isinstance(other, Result) and self.__dict__ == other.__dict__
 
     @property
     def source(self) -> Source | None:
-        """Where this record was read or written; None: it has not been stored."""
+        """The place where this record was read or written; None: it has not been stored."""
         return self._source
 
     @property
     def part(self) -> str:
-        """How much of the split was there, as "12 of 1204"; empty for a whole one."""
+        """The part of the split that was used, for example "12 of 1204"; empty for a whole split."""
         pairs, published = self.data.get("pairs"), self.data.get("published_pairs")
-        # Records from before --partial describe a part of SIDD-Small only by these two numbers.
+        # Records from before --partial describe a part of SIDD-Small only with these two numbers.
         older = f"{pairs} of {published}" if published is not None and pairs != published else ""
         return str(self.data.get("part", older))
 
     @property
     def is_approximate(self) -> bool:
-        """Whether the output was put together from tiles that are not exact, or may have been."""
+        """Whether the output was, or may have been, put together from tiles that are not exact."""
         modes = [tiling.mode for tiling in self.tilings]
         return self.spec.conditions.approximate and (not modes or "approximate tiles" in modes)
 
     @property
     def is_edited(self) -> bool:
-        """Whether the line that this record was read from is not the one that was written."""
+        """Whether the line of this record was changed after it was written."""
         return self._source is not None and self._source.is_intact is False
 
     @classmethod
@@ -315,10 +315,10 @@ class Result(Record):
         data: Mapping[str, Any] | None = None,
         **fields: Any,
     ) -> Result:
-        """Return the record of what ``spec`` describes: the one place where a new record is put together.
+        """Return the record for ``spec``; every new record is made here.
 
-        ``fields`` are others of the record; what they do not say follows from the spec or is absent. Text from outside
-        is made such that every encoding takes it.
+        ``fields`` are other fields of the record; the rest follows from the spec or is absent. Text from outside is
+        changed so that every encoding accepts it.
         """
         own: dict[str, Any] = {
             "key": spec.key(),
@@ -336,7 +336,7 @@ class Result(Record):
         return cls(spec=spec, seconds=round(seconds, 3), **own | fields, **encodable(text))
 
     def found_at(self, source: Source) -> Result:
-        """Note where this record is stored; return it."""
+        """Set the place where this record is stored; return the record."""
         self._source = source
         return self
 
@@ -381,7 +381,7 @@ class Sample:
 
 
 class Dataset(Protocol):
-    """An opened split: a sequence of samples that knows its name and what its files contain."""
+    """An opened split: a sequence of samples with its name and a digest of its files."""
 
     name: str
     split: str
@@ -394,13 +394,13 @@ class Dataset(Protocol):
     def digest(self, limit: int | None = None) -> str:
         """Return a digest of the content of the first ``limit`` samples' files (all if None).
 
-        Where only a part of the split is there (``provenance["part"]``: "12 of 1204"), that text is in it too.
+        If only a part of the split exists (``provenance["part"]``: "12 of 1204"), the digest includes that text.
         """
 
 
 @dataclass(frozen=True)
 class DatasetCard:
-    """A registered dataset. ``plane_size`` is what a network receives per patch, ``full_size`` at 12 MP."""
+    """A registered dataset. ``plane_size`` is the size of a network's input for a patch, ``full_size`` for 12 MP."""
 
     name: str
     task: str
@@ -410,24 +410,24 @@ class DatasetCard:
     default_split: str
     plane_size: tuple[int, int]
     full_size: tuple[int, int]
-    # Opens a split: (root, split). Raises UserError for everything that is wrong with the files; one that also takes
-    # ``skip_bad=True`` leaves those images out instead and says so in ``left_out`` {image or file: what is wrong}; one
-    # that also takes ``partial=True`` opens what is there of the split and says in ``provenance["part"]`` how much.
+    # Opens a split: (root, split). Raises UserError for every fault in the files. If it also takes ``skip_bad=True``,
+    # it leaves out bad images and lists them in ``left_out`` {image or file: what is wrong}. If it also takes
+    # ``partial=True``, it opens the existing part of the split and gives its size in ``provenance["part"]``.
     open: Callable[..., Dataset]
-    # Returns the root of the embedded stand-in, building it first where needed; None: there is none.
+    # Returns the root of the built-in stand-in, which is made first if needed; None: there is no stand-in.
     standin: Callable[[Reporter], Path] | None = None
     # Writes a stand-in into an empty folder: (folder, seed, reporter).
     write_standin: Callable[[Path, int, Reporter], None] | None = None
-    # Writes one from a user's photographs, resumable: (folder, photographs, count, seed, reporter).
+    # Writes or continues one from a user's photographs: (folder, photographs, count, seed, reporter).
     write_from_photos: Callable[[Path, Path, int | None, int, Reporter], None] | None = None
-    # Returns the card for options that the user gives, as pairs does for rule, task and white.
+    # Returns the card for the user's options, for example rule, task and white of pairs.
     configure: Callable[[Mapping[str, str]], DatasetCard] | None = None
-    # The count that is white in files of 16 bits, where the user says so.
+    # The white level of 16-bit files in counts, if the user gives it.
     white: float | None = None
 
 
 class MetricFunction(Protocol):
-    """Compare two images (H, W, 3), float64 in [0, 1]; raises UserError where the metric is not defined."""
+    """Compare two images (H, W, 3), float64 in [0, 1]; raises UserError if the metric is not defined."""
 
     def __call__(self, output: np.ndarray, target: np.ndarray) -> float: ...
 

@@ -1,18 +1,18 @@
-"""Sizes and lists: units of memory, powers of two; how large what a user gives may be; and how sizes are written."""
+"""Units of memory (powers of two), the largest values that a user may give, and how sizes and lists are written."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
-# Values beyond these are typing errors; torch takes no larger seed.
+# Larger values are typing errors; torch takes no larger seed.
 MAX_THREADS, MAX_SEED, MAX_SIDE = 1024, (1 << 63) - 1, 100_000
 
 
 def size_of(text: str) -> tuple[int, int] | None:
     """Return (height, width) of ``HxW``, each 1 to 100,000; None for any other text."""
     sides = text.lower().split("x")
-    # Longer numbers are not even read.
+    # Longer numbers are not converted.
     if len(sides) != 2 or not all(side.isdecimal() and side.isascii() and len(side) <= 9 for side in sides):
         return None
     height, width = map(int, sides)
@@ -20,7 +20,7 @@ def size_of(text: str) -> tuple[int, int] | None:
 
 
 def shape_text(shape: Iterable[object]) -> str:
-    """Return the sides of an image or a tensor as they are written everywhere: 448x448, 1x4x224x224."""
+    """Return the sides of an image or a tensor as text, the same everywhere: 448x448, 1x4x224x224."""
     return "x".join(map(str, shape))
 
 
