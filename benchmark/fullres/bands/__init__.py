@@ -1,1 +1,1 @@
-"""Operator by operator, in bands of rows, for networks that see the whole image; tensors go once they are read."""
+"""Run one operator after another in bands of rows, for networks that see the whole image; read tensors are freed."""

@@ -1,13 +1,13 @@
-"""Decide what is stored, where, and for how long; count the peak beforehand.
+"""Decide which tensors are stored, where, and for how long; count the peak memory beforehand.
 
 A node is **stored** (computed once, band by band, into a buffer), **inlined** (computed for each band of the steps that
 read it, never as a whole) or, without a rule, run **whole**. Convolutions are computed once: stored, or inlined
-into the single pointwise step that follows. What moves rows (paddings, slices, concatenations) and what is cheap and
-has one reader is inlined.
+into the single pointwise step that follows. Operators that only move rows (paddings, slices, concatenations), and cheap
+ones with one reader, are inlined.
 
-A stored node may lie **inside** another that reads it: overwritten in place when it dies there, or as a part of a
-concatenation, which then costs no copy. Nodes that lie in each other share one buffer, alive from its first write to
-its last read. Concatenations are stored where that takes no copy and no more memory, tried one by one.
+A stored node may lie **inside** another that reads it: its last reader overwrites it in place, or it is a part of a
+concatenation, which then needs no copy. Such nodes share one buffer, in use from its first write to its last read.
+Concatenations are tried one by one and stored if that needs no copy and no more memory.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from benchmark.fullres.rows.operators import rule_of
 from benchmark.fullres.rows.rule import RowRule
 from benchmark.fullres.rows.statistics import gathers
 
-# A step's strips together; more rows save little, and strips that stay in the cache are fast.
+# The bytes of all strips of a step; more rows save little time, and strips that stay in the cache are fast.
 STRIP_BYTES = 16 << 20
 # Tensors up to this size run whole.
 SMALL_BYTES = 64 << 10
-# How much higher a concatenation that is stored may make the peak.
+# A stored concatenation may raise the peak by this factor.
 _TOLERANCE = 1.02
 
 
@@ -44,11 +44,11 @@ USUAL_SIZES = BandSizes()
 
 @dataclass(eq=False)
 class BandStep:
-    """One entry of the plan: what is run and what may be freed afterwards.
+    """One entry of the plan: what is run and which tensors are freed afterwards.
 
     ``kind``: "bands" computes ``node`` in strips of ``rows``; "gather" reads strips of its image; "whole" runs the
-    operator. ``gathered``: nodes that see each strip of this one as it is made. ``kept``: parts of a concatenation that
-    lie in it already.
+    operator. ``gathered``: nodes that read each strip of this node when it is made. ``kept``: parts of a concatenation
+    that already lie in it.
     """
 
     node: Node
@@ -62,13 +62,13 @@ class BandStep:
 
 @dataclass(eq=False)
 class BandPlan:
-    """Steps in order, the rules of what runs by rows; ``place``: each stored node's buffer and first channel there."""
+    """Steps in order, and the rules of nodes that run by rows; ``place``: buffer and first channel of stored nodes."""
 
     graph: OperatorGraph
     steps: list[BandStep]
     rules: dict[Node, RowRule]
     place: dict[Node, tuple[Node, int]]
-    # Nodes that several readers ask for within a step, whose strips are remembered there.
+    # Nodes with several readers within a step, which remembers their strips.
     shared: frozenset[Node]
     peak_bytes: int
 
@@ -94,14 +94,14 @@ def plan_bands(module: nn.Module, shape: Sequence[int], sizes: BandSizes = USUAL
 
 
 class _BandFacts:
-    """What does not change with the decisions."""
+    """The facts that do not depend on the decisions."""
 
     def __init__(self, graph: OperatorGraph, sizes: BandSizes) -> None:
         self.graph, self.sizes = graph, sizes
         self.rules: dict[Node, RowRule] = {}
         self.images: dict[Node, list[Node]] = {}
         self.gathers = {node for node in graph.nodes if gathers(node)}
-        # Per node its readers, and whether they read it by rows.
+        # The readers of each node, and whether they read it by rows.
         self.readers: dict[Node, list[tuple[Node, bool]]] = defaultdict(list)
         for node in graph.nodes:
             rule = None if node in self.gathers or node.is_source else rule_of(node)
@@ -126,7 +126,7 @@ class _BandPlanner:
         self.attached = {
             node: node.args[0] for node in facts.gathers if node.args[0] in self.stored and node.args[0] in facts.rules
         }
-        # When what an operator returned as a view of a node is read for the last time.
+        # The last step that reads a view of each node that an operator returned.
         self.last_viewed: dict[Node, int] = defaultdict(int)
         self.last_read = self._last_reads()
         self.inside: dict[Node, tuple[Node, int, bool]] = {}
@@ -182,7 +182,7 @@ class _BandPlanner:
                 return True
         return False
 
-    # --- who reads what, when
+    # --- the readers of each node, and when they read
 
     def _step_nodes(self) -> list[Node]:
         return [n for n in self.graph.nodes if not n.is_source and (n in self.stored or n not in self.facts.rules)]
@@ -222,7 +222,7 @@ class _BandPlanner:
         return self.attached[node].index if node in self.attached else node.index
 
     def _is_view(self, node: Node) -> bool:
-        """Whether a node is memory of its input: run whole, its operator returns a view."""
+        """Whether a node shares memory with its input, because its operator runs whole and returns a view."""
         return node.is_view and node not in self.stored
 
     def _last_reads(self) -> dict[Node, int]:
@@ -230,7 +230,7 @@ class _BandPlanner:
         for node in reversed(self._step_nodes()):
             when = self._time(node)
             if self._is_view(node):
-                # Who reads a view reads what it views.
+                # A reader of a view also reads the node behind it.
                 when = max(when, last[node])
             for source in self.reads[node]:
                 last[source] = max(last[source], when)
@@ -239,7 +239,7 @@ class _BandPlanner:
         last[self.graph.output] = len(self.graph.nodes)
         return last
 
-    # --- one inside another
+    # --- nodes inside other nodes
 
     def _place_all(self) -> None:
         for node in self._step_nodes():
@@ -275,7 +275,7 @@ class _BandPlanner:
     def _dies_in(self, node: Node, step: Node) -> bool:
         """Whether a step is the last to read a node and what it holds, and reads nothing of it through a view.
 
-        A view shows rows that the step has written by then.
+        A view would show rows that the step has already written.
         """
         held = [other for other, (owner, _, same) in self.inside.items() if owner is node and same]
         own = self.last_read[node] <= step.index and self.last_viewed[node] < step.index
@@ -318,7 +318,7 @@ class _BandPlanner:
         return BandStep(node, kind, rows, kept=kept, strip_bytes=strip_bytes)
 
     def _strips(self, node: Node, height: int) -> tuple[int, int]:
-        """Return how many rows a step takes at once, and about what their strips take."""
+        """Return how many rows a step computes at once, and about how many bytes their strips take."""
         per_row = 0
         for item in {item for item, _ in self.inlined_in(node)}:
             sizes = [image.nbytes for image in self.facts.images[item]]
@@ -328,7 +328,7 @@ class _BandPlanner:
         return rows, rows * per_row
 
     def _count(self, steps: list[BandStep], place: dict[Node, tuple[Node, int]]) -> int:
-        """Set what each step frees and return the peak of live tensors and strips."""
+        """Set what each step frees and return the peak of tensors in use and strips."""
         last: dict[Node, int] = {}
         for step in steps:
             for node in [step.node, *step.gathered]:

@@ -1,10 +1,10 @@
-"""Run a network on a whole image in bands of rows, exactly, holding little more than the tensors that are alive.
+"""Run a network exactly on a whole image in bands of rows, with little more memory than the tensors still in use.
 
-For networks that tiles cannot serve because some layers look at the whole image: instance norm, channel attention,
+This is for networks that cannot run in tiles because some layers see the whole image: instance norm, channel attention,
 global context, pyramid pooling. The network's operators are listed beforehand (``rows.listing``), planned
-(``bands.plan``) and run here one after another, each over strips of rows: statistics are gathered while the strips that
-they describe are made, so all values are those of the whole image. Kernels are torch's own in the plain memory format;
-convolutions and frozen norms give the bits of the whole image, statistics of an image its digits to float32's rounding.
+(``bands.plan``) and run here one after another, each over strips of rows. Statistics are gathered while their strips
+are made, so all values are those of the whole image. Kernels are torch's own in the plain memory format; convolutions
+and frozen norms give the same bits as on the whole image, statistics of an image the same values up to rounding.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def run_bands(
 ) -> Tensor:
     """Return ``module(x)`` in evaluation mode for x (N, C, H, W) on the CPU, sample by sample, computed in bands.
 
-    ``plan`` is that of one sample. ``out`` takes the result. ``advance`` is called after each step of each sample.
+    ``plan`` is for one sample. The result is written to ``out``. ``advance`` is called after each step of each sample.
     """
     shape = (x.shape[0], *(plan.graph.output.shape or ())[1:])
     if out is None:
@@ -54,20 +54,20 @@ def run_bands(
 
 
 class _BandRun:
-    """One sample on its way through the plan; the ``Reader`` of the rules."""
+    """The run of one sample through the plan; it is the ``Reader`` for the rules."""
 
     def __init__(self, plan: BandPlan, weights: dict[str, Tensor], x: Tensor, out: Tensor) -> None:
         self.plan, self.weights, self.out = plan, weights, out
         self.buffers: dict[Node, Tensor] = {}
         self.values: dict[Node, Any] = {plan.graph.input: x}
         self.strips: dict[tuple[Node, int, int], Tensor] = {}
-        # Nodes of each buffer's owner, which go when it goes.
+        # The nodes in each owner's buffer, which are freed with it.
         self.members: dict[Node, list[Node]] = {}
         for node, (root, _) in plan.place.items():
             self.members.setdefault(root, []).append(node)
 
     def take(self, step: BandStep) -> None:
-        """Run one step and free what it was the last to read."""
+        """Run one step and free the tensors that no later step reads."""
         if step.kind == "bands":
             self._bands(step)
         elif step.kind == "gather":
@@ -104,7 +104,7 @@ class _BandRun:
         return value.args[0] if value.op == "constant" else self.values[value]
 
     def owned(self, node: Node) -> bool:
-        """Whether a strip of the node is fresh and read once."""
+        """Return whether a strip of the node is newly made and read only once."""
         if node in self.values or node.is_source or node in self.plan.shared:
             return False
         rule = self.plan.rules.get(node)
@@ -133,7 +133,7 @@ class _BandRun:
             self.values[other] = gatherer.result()
 
     def _fill(self, step: BandStep, target: Tensor) -> None:
-        """Write those parts of a concatenation that do not lie in it already."""
+        """Write the parts of a concatenation that do not already lie in it."""
         channel = 0
         for index, part in enumerate(step.node.args[0]):
             if index not in step.kept:
@@ -154,7 +154,7 @@ class _BandRun:
         result = evaluate(node, self.whole)
         if node.is_view:
             return result
-        # What the plan does not take for a view may be written over while it is read.
+        # A view that the plan does not know as one could be overwritten while it is read.
         return tree_map_only(Tensor, self._own, result)
 
     def _own(self, tensor: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Operators of a network as nodes that a plan of strips or bands can reason about.
 
-What says nothing about values goes (views of the same shape, copies, detach); planes of one value become constants that
-take no memory; norms that take their statistics from the image are split into statistics and their application; writes
-into parts of a new tensor become one ``assemble`` of parts, or a concatenation where the parts are channels.
+Operators that do not change values are removed (views of the same shape, copies, detach). Planes of one value become
+constants without memory. Norms with statistics of the image are split into the statistics and their application. Writes
+into parts of a new tensor become one ``assemble`` of parts, or a concatenation if the parts are channels.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmark.fullres.rows.listing import list_operators, tensors_of, with_defa
 
 aten = torch.ops.aten
 
-# Operators that return several tensors of which networks use the first.
+# Operators that return several tensors; networks use only the first.
 FIRST = {aten.max_pool2d_with_indices.default, aten.adaptive_max_pool2d.default}
 _NORMS = {aten.native_batch_norm.default, aten._native_batch_norm_legit_no_training.default}
 _SAME_SHAPE = {
@@ -49,9 +49,9 @@ _FILLED: dict[Any, tuple[int, float | None]] = {
     aten.ones_like.default: (0, 1.0),
     aten.new_ones.default: (0, 1.0),
 }
-# Views that their schemas do not call so.
+# Views that are not marked as views in their schemas.
 _VIEWS = {aten._unsafe_view.default, aten._reshape_alias.default}
-# Where a write goes: start, stop, step per dimension.
+# The place of a write: start, stop, step for each dimension.
 Region = tuple[tuple[int, int, int, int], ...]
 
 
@@ -59,7 +59,7 @@ Region = tuple[tuple[int, int, int, int], ...]
 class Node:
     """One value: ``op`` of ``args``, an ATen operator or one of our names; ``shape`` None for several tensors.
 
-    ``args`` are all that an operator takes by position, with the defaults of those that the network left out.
+    ``args`` are all positional arguments of an operator, with defaults for those that the network left out.
     """
 
     op: Any
@@ -112,7 +112,7 @@ class Node:
 
 @dataclass(frozen=True)
 class OperatorGraph:
-    """Nodes in the order of the network's own code, without those that nothing needs, and the one returned."""
+    """The needed nodes in the order of the network's own code, and the returned node."""
 
     nodes: tuple[Node, ...]
     output: Node
@@ -120,7 +120,7 @@ class OperatorGraph:
 
 
 def operators_of(module: nn.Module, shape: Sequence[int]) -> OperatorGraph:
-    """Return the nodes of ``module`` for one image (1, C, H, W); raises InexactError where they cannot be listed."""
+    """Return the nodes of ``module`` for one image (1, C, H, W); raises InexactError if they cannot be listed."""
     lowering = _Lowering(list_operators(module, (1, *shape[1:])), list(tensors_of(module)))
     for item in lowering.operators.graph.nodes:
         lowering.add(item)
@@ -242,8 +242,8 @@ def _assembled(args: tuple[Any, ...]) -> Node:
     region: Region = (_span(base, *part),)
     if source.op == "assemble" and len(source.args[1]) == 1:
         inner, writes = source.args
-        # x[a][b] = v: a slice of x with a part replaced, written back to where it was. Two slices of one dimension stay
-        # one in the other.
+        # x[a][b] = v: a part of a slice is replaced, and the slice is written back. Two slices of one dimension stay
+        # nested.
         joins = isinstance(inner, Node) and inner.op is aten.slice.Tensor and slice_of(inner) == region[0]
         if joins and inner.args[0] is base and all(dim != region[0][0] for dim, *_ in writes[0][1]):
             region, source = region + writes[0][1], writes[0][0]
@@ -269,7 +269,7 @@ def _are_channels(writes: Iterable[tuple[Node, Region]], channels: int) -> bool:
 
 
 def _needed(output: Node) -> list[Node]:
-    """Return what the output needs, in the order in which the network computes it."""
+    """Return the nodes that the output needs, in the order in which the network computes them."""
     seen: set[Node] = set()
     stack = [output]
     while stack:

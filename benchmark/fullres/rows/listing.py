@@ -1,9 +1,9 @@
 """A network at one input shape as a list of operators without side effects, found by running it without data.
 
-In-place operators become ordinary ones (functionalisation), so each value is written once; who may overwrite what is
-decided afterwards, by the plan. A 12 MP image costs seconds and no memory. A list is only taken where it says all that
-the network does: an operator that still writes in place, draws random numbers or reads memory by its layout, an
-operator of another library, or an attribute that the pass changes, refuses the network with its name.
+In-place operators become ordinary ones (functionalisation), so each value is written once; the plan decides later which
+tensors may be overwritten. A 12 MP image costs seconds and no memory. A list is used only if it describes everything
+that the network does: the network is refused, with the name of the cause, for an operator that still writes in place,
+draws random numbers, reads memory by its layout or is of another library, and for an attribute that the pass changes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from zoo.outputs import check_output
 aten = torch.ops.aten
 # Libraries whose operators do what their schemas say.
 _LIBRARIES = ("aten", "prims", "torchvision")
-# What these return depends on how their input lies in memory, which is another way in pieces.
+# Their results depend on the memory layout of their input, which is different in pieces.
 _BY_LAYOUT = {aten.as_strided.default, aten.as_strided_scatter.default, aten.as_strided_copy.default}
 
 
@@ -39,9 +39,9 @@ def tensors_of(module: nn.Module) -> dict[str, Tensor]:
 def list_operators(module: nn.Module, shape: Sequence[int]) -> fx.GraphModule:
     """Return the ATen operators of one pass of ``module``, in evaluation mode, over a float32 input of ``shape``.
 
-    Placeholders are the weights, in the order of ``tensors_of``, then the input. Raises InexactError with the reason
-    where the operators cannot be listed, or where the list would not say all, and OutputError for a network that does
-    not return one image.
+    Placeholders are the weights, in the order of ``tensors_of``, then the input. Raises InexactError with the reason if
+    the operators cannot be listed or the list would not be complete, and OutputError for a network that does not return
+    one image.
     """
     tensors = tensors_of(module)
 
@@ -51,11 +51,11 @@ def list_operators(module: nn.Module, shape: Sequence[int]) -> fx.GraphModule:
         return output
 
     try:
-        # In inference mode composite operators would stay whole and in place.
+        # In inference mode composite operators would not be split and would stay in place.
         with evaluating(module), torch.inference_mode(False), torch.no_grad(), untouched(module) as changed:
-            # Memory that is never touched is never given: this input takes none.
+            # The system provides only memory that is used, so this input takes none.
             planes = torch.empty(tuple(shape))
-            # Tensors that the network holds without having registered them are constants.
+            # Unregistered tensors of the network are constants.
             make = make_fx(torch.func.functionalize(forward), tracing_mode="fake", _allow_non_fake_inputs=True)
             graph = make(list(tensors.values()), planes)
     except OutputError:
@@ -63,7 +63,7 @@ def list_operators(module: nn.Module, shape: Sequence[int]) -> fx.GraphModule:
     except (DataDependentOutputException, DynamicOutputShapeException, GuardOnDataDependentSymNode) as error:
         raise InexactError("the network looks at the values of its tensors") from error
     except Exception as error:
-        # A network that refuses the image says so itself when the whole image is run.
+        # A network that refuses the image raises its own error when the whole image is run.
         raise InexactError(f"its operators cannot be listed beforehand ({in_one_line(error)})") from error
     if changed:
         raise InexactError(f"a pass changes the network's attribute {changed[0]}")
@@ -98,7 +98,7 @@ def with_defaults(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | 
 
 
 def name_of(target: Any) -> str:
-    """Return what a user calls an operator."""
+    """Return an operator's name as users know it."""
     if isinstance(target, str):
         return target
     name = getattr(target, "_overloadpacket", None) or getattr(target, "__name__", target)

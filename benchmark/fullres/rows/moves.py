@@ -83,7 +83,7 @@ def _write_shuffled(node: Node, first: int, last: int, reader: Reader, target: T
     strip = reader.read(source, first // factor, last // factor)
     both_float = strip.dtype == target.dtype == torch.float32
     if factor == 2 and both_float and is_channels_last(strip) and target.stride(3) == 1:
-        # Two neighbours of a row lie together on both sides: one move of eight bytes.
+        # Two neighbours of a row lie together in source and target, so they move as eight bytes.
         pairs = strip.permute(0, 2, 3, 1).view(torch.int64).unflatten(3, (target.shape[1], 2)).permute(0, 3, 1, 4, 2)
         target.view(torch.int64).unflatten(2, (-1, 2)).copy_(pairs)
         return True
@@ -98,7 +98,7 @@ def _unshuffled(node: Node, first: int, last: int, reader: Reader) -> Tensor:
 
 
 def _padded(mode: str) -> Run:
-    """Return the rule of a padding whose rows are those of the image again."""
+    """Return the rule of a padding that repeats rows of the image."""
 
     def run(node: Node, first: int, last: int, reader: Reader) -> Tensor:
         source, (left, right, top, _) = node.args

@@ -1,4 +1,4 @@
-"""What each operator needs to compute some rows of its output, and how it does so exactly.
+"""The rules of operators: the inputs for some rows of the output, and how these are computed exactly.
 
 A rule computes rows [first, last) of a node, reading rows of its images through ``read(node, first, last)`` and whole
 small tensors (weights, factors per channel) through ``whole(node)``. The kernels are torch's own on a strip of rows, so
@@ -20,7 +20,7 @@ from benchmark.fullres.rows.rule import Reader, RowRule, is_channels_last
 from benchmark.fullres.rows.windows import WINDOWS
 
 aten = torch.ops.aten
-# Overloads of pointwise operators for which ``out`` takes the same arguments.
+# Overloads of pointwise operators whose ``out`` variant takes the same arguments.
 _WITH_OUT = ("default", "Tensor")
 
 
@@ -47,7 +47,7 @@ def _rows_of(node: Node) -> list[Node]:
 
 
 def _values(node: Node, first: int, last: int, reader: Reader) -> tuple[list[Any], dict[str, Any]]:
-    """Return a pointwise node's arguments: images and what else has a value for each row, by rows."""
+    """Return a pointwise node's arguments; images, and other tensors with a value for each row, are given by rows."""
     images = {item: reader.read(item, first, last) for item in dict.fromkeys(_rows_of(node))}
 
     def value(item: Any) -> Any:
@@ -63,7 +63,7 @@ def _values(node: Node, first: int, last: int, reader: Reader) -> tuple[list[Any
 
 
 def _has_rows(item: Node, node: Node) -> bool:
-    """Whether a tensor that is spread over a pointwise node's shape has another value in each row."""
+    """Return whether a tensor that is broadcast to a pointwise node's shape has different values in each row."""
     return len(item.shape or ()) > 1 and item.size(-2) == node.size(2) > 1
 
 

@@ -11,7 +11,7 @@ from benchmark.fullres.rows.graph import Node
 from benchmark.fullres.rows.rule import Reader, RowRule, is_channels_last
 
 aten = torch.ops.aten
-# From so many channels on interpolations of slices, whose pixels lie apart, are faster than torch's kernel.
+# From this number of channels on, interpolating strided slices is faster than torch's kernel.
 _MANY_CHANNELS = 8
 
 
@@ -22,16 +22,16 @@ def _bilinear(node: Node, first: int, last: int, reader: Reader) -> Tensor:
     rows, above, weight = _bilinear_rows(first, last, source.size(2), size[0], align_corners, scale_h)
     low, high = int(rows.min()), int(above.max()) + 1
     strip = reader.read(source, low, high)
-    # Columns by torch's kernel, at the same height; then rows.
+    # First torch's kernel resizes the columns at the same height, then the rows follow.
     wide = aten.upsample_bilinear2d(strip, [high - low, size[1]], align_corners, 1.0, scale_w)
     weight, rows, above = (value.to(strip.device) for value in (weight.view(-1, 1), rows - low, above - low))
     return wide.index_select(2, rows).mul_(1.0 - weight).add_(wide.index_select(2, above).mul_(weight))
 
 
 def _power_of_two(node: Node) -> int:
-    """Return the factor by which a node enlarges rows where it is a small power of two without fixed corners, or 0.
+    """Return the factor by which a node enlarges rows if it is a small power of two without fixed corners, or 0.
 
-    The places between rows are then the same, exactly, from any row on.
+    With such a factor the positions between rows are exactly the same from any row on.
     """
     source, size, align_corners, scale, _ = node.args
     factor = size[0] // source.size(2)
@@ -47,7 +47,7 @@ def _bilinear_by_power(node: Node, factor: int, first: int, last: int, reader: R
 
 
 def _read_around(node: Node, factor: int, first: int, last: int, reader: Reader) -> tuple[Tensor, int]:
-    """Return the rows that the output's rows lie between, and the number of their first."""
+    """Return the input rows between which the output rows lie, and the index of the first."""
     source = node.args[0]
     low, high = max(0, first // factor - 1), min(source.size(2), -(-last // factor) + 1)
     return reader.read(source, low, high), low
@@ -72,7 +72,7 @@ def _enlarge(strip: Tensor, dim: int, factor: int, first: int, target: Tensor) -
     """Write elements from ``first`` on of ``strip``, enlarged along one dimension, into ``target``."""
     count, wanted = strip.shape[dim], target.shape[dim]
     for phase in range(factor):
-        # Element factor * i + phase lies between elements i + shift and i + shift + 1, which are there for i in inner.
+        # Element factor * i + phase lies between elements i + shift and i + shift + 1, which exist for i in inner.
         place = (phase + 0.5) / factor - 0.5
         shift, weight = (-1, 1.0 + place) if place < 0 else (0, place)
         begin, end = (-(-(first + offset - phase) // factor) for offset in (0, wanted))
@@ -83,7 +83,7 @@ def _enlarge(strip: Tensor, dim: int, factor: int, first: int, target: Tensor) -
             torch.lerp(left, right, weight, out=out)
         for i in range(begin, end):
             if i not in inner:
-                # Beyond the border lies the element at it again.
+                # Beyond the border the element at the border is repeated.
                 target.select(dim, factor * i + phase - first).copy_(strip.select(dim, i))
 
 
@@ -123,7 +123,7 @@ def _has_size(node: Node) -> bool:
 
 
 def _nearest_supports(node: Node) -> bool:
-    """Whether places follow from the sizes, or from a factor that gives just these sizes."""
+    """Return whether positions follow from the sizes, or from a factor that gives exactly these sizes."""
     if not _has_size(node):
         return False
     source, _, scale, _ = node.args

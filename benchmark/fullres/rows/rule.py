@@ -1,4 +1,4 @@
-"""What a rule is: how one operator computes some rows of its output from some rows of its inputs."""
+"""The parts of a rule: how one operator computes some rows of its output from some rows of its inputs."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from benchmark.fullres.rows.graph import Node
 
 
 class Reader(Protocol):
-    """Where a rule gets its inputs."""
+    """The source of a rule's inputs."""
 
     def read(self, node: Node, first: int, last: int) -> Tensor:
         """Return rows [first, last) of an image; the caller must not write into it unless ``owned``."""
 
     def whole(self, value: Any) -> Any:
-        """Return the tensor of a node, or what is no node as it is."""
+        """Return the tensor of a node; any other value is returned unchanged."""
 
     def owned(self, node: Node) -> bool:
-        """Whether what ``read`` returns for the node is a strip that nobody else reads."""
+        """Return whether ``read`` gives a strip of the node that no other rule reads."""
 
 
 Run = Callable[[Node, int, int, Reader], Tensor]
-# Writes the rows into a tensor of their shape, which saves a copy; returns whether it could, before it reads anything.
+# Writes the rows into a given tensor, which saves a copy; returns whether it can, before it reads anything.
 Write = Callable[[Node, int, int, Reader, Tensor], bool]
 
 
 def is_channels_last(tensor: Tensor) -> bool:
-    """Whether the channels of each pixel lie together, as torch's convolutions on processors like them best."""
+    """Return whether the channels of each pixel lie together; torch's convolutions on CPUs are fastest with this."""
     return tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -39,8 +39,9 @@ def is_channels_last(tensor: Tensor) -> bool:
 class RowRule:
     """How rows are computed.
 
-    ``cost``: "heavy" is computed once, "cheap" may be computed by each of its two users, "free" moves rows only.
-    ``images`` are the inputs read by rows, all others are needed whole. ``same_rows``: output rows need the same rows.
+    ``cost``: "heavy" is computed once, "cheap" may be computed by each of its two readers, "free" only moves rows.
+    ``images`` are the inputs read by rows, all others are needed whole. ``same_rows``: an output row needs the same
+    input row.
     """
 
     run: Run

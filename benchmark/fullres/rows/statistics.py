@@ -1,7 +1,7 @@
 """Statistics of a whole image, gathered strip by strip: moments of each channel, means and maxima.
 
 Sums are kept in float64, and moments are joined from those of strips around their own means (Chan et al. 1979), so that
-an offset that is large beside the spread costs no digits.
+an offset that is large compared with the spread does not reduce the precision.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ aten = torch.ops.aten
 
 
 class Gathering(Protocol):
-    """Something that sees all rows once, from the first to the last."""
+    """Reads all rows once, from the first to the last."""
 
     def update(self, strip: Tensor, first: int) -> None:
         """Take rows from ``first`` on of an image (1, C, H, W)."""
 
     def result(self) -> Any:
-        """Return what the operator would for the whole image."""
+        """Return the operator's result for the whole image."""
 
 
 class Moments:
@@ -41,7 +41,7 @@ class Moments:
         count = flat.shape[1]
         center = flat.mean(1, keepdim=True)
         rest = flat - center
-        # Small numbers now, so float32 sums of them are good to the last digits of the moments.
+        # The numbers are small now, so their float32 sums are precise enough for the moments.
         shift = rest.sum(1).double() / count
         squares = rest.square_().sum(1).double() - count * shift.square()
         mean = center[:, 0].double() + shift
@@ -119,5 +119,5 @@ def gathers(node: Node) -> bool:
 
 
 def gathering(node: Node) -> Gathering:
-    """Return a fresh gathering for a node."""
+    """Return a new gathering for a node."""
     return _GATHERINGS[node.op](node)

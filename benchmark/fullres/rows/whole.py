@@ -1,4 +1,4 @@
-"""Run one of the operators of a network on whole tensors, however those lie in memory."""
+"""Run one of the operators of a network on whole tensors, whatever their memory layout is."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch.utils._pytree import tree_map
 from benchmark.fullres.rows.graph import Node
 
 aten = torch.ops.aten
-# The network's own tensors may have lain in another order, in which a view was possible.
+# In the network itself tensors may have another memory layout, in which a view is possible.
 _RESHAPES = {aten.view.default, aten._unsafe_view.default, aten._reshape_alias.default}
-# What these return is the bytes of neighbours.
+# Their results are made of the bytes of neighbouring elements.
 _OF_NEIGHBOURS = {aten.view.dtype, aten.view_as_complex.default, aten.view_as_real.default}
 
 

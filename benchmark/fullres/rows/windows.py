@@ -12,12 +12,12 @@ from benchmark.fullres.rows.graph import Node
 from benchmark.fullres.rows.rule import Reader, RowRule, is_channels_last
 
 aten = torch.ops.aten
-# Maxima of so many rows and columns are taken slice by slice.
+# Maxima of up to this many rows and columns are taken slice by slice.
 _LARGEST_BY_SLICES = 3
 
 
 def _span(first: int, last: int, size: int, stride: int, padding: int, kernel: int, dilation: int = 1) -> list[int]:
-    """Return first and last input row of a window over output rows, within the image, and the rows beyond it."""
+    """Return the first and last input row for some output rows, and how many rows lie beyond the image."""
     low = first * stride - padding
     high = (last - 1) * stride - padding + dilation * (kernel - 1) + 1
     return [max(low, 0), min(high, size), max(-low, 0), max(high - size, 0)]
@@ -95,7 +95,7 @@ def _read_padded(node: Node, first: int, last: int, reader: Reader, beside: int)
 
 
 def _write_max_pooled(node: Node, first: int, last: int, reader: Reader, target: Tensor) -> bool:
-    """Take maxima slice by slice: torch's pooling spends two thirds of its time on saying where they are."""
+    """Take maxima slice by slice: torch's pooling spends two thirds of its time on the indices."""
     kernel, stride, padding = _pooling(node)
     if not is_channels_last(target) or max(kernel) > _LARGEST_BY_SLICES:
         return False

@@ -1,1 +1,1 @@
-"""Down the image: all layers strip by strip, each keeping the rows that its next strip still needs."""
+"""Run all layers strip by strip down the image; each layer keeps the rows that its next strip still needs."""

@@ -20,9 +20,9 @@ from zoo.splitting import FrozenNetwork
 
 @dataclass(frozen=True)
 class FilterStrips:
-    """How the filters of a hyper-network are found: by pass over the image, its embeddings with the plan of each.
+    """How the filters of a hyper-network are found: for each pass over the image, the embeddings and their plans.
 
-    ``layers``: its hyper-convolutions in the order of their use. ``keep``: filters stay fixed for the images to come.
+    ``layers``: its hyper-convolutions in the order of use. ``keep``: filters stay fixed for the images that follow.
     """
 
     passes: tuple[tuple[tuple[FilterSource, StripPlan], ...], ...]
@@ -31,7 +31,7 @@ class FilterStrips:
 
     @property
     def peak_bytes(self) -> int:
-        """What the largest plan takes."""
+        """The bytes that the largest plan needs."""
         return max(plan.peak_bytes for one in self.passes for _, plan in one)
 
     def fix(self, network: nn.Module, image: Tensor, *, advance: Call, after_piece: Call) -> None:
@@ -66,7 +66,7 @@ class FilterStrips:
 
 
 class EmbeddingOf(nn.Module):
-    """A hyper-network up to what it predicts the filters of ``layer`` from."""
+    """The part of a hyper-network up to the embedding that gives the filters of ``layer``."""
 
     def __init__(self, network: nn.Module, layers: Sequence[HyperConv2d], layer: HyperConv2d) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class EmbeddingOf(nn.Module):
 
 
 class _FoundError(Exception):
-    """An embedding was seen: the rest of the network need not run."""
+    """The embedding has been computed: the rest of the network need not run."""
 
     def __init__(self, embedding: Tensor) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ def _found(layer: nn.Module, args: tuple[Tensor, Tensor]) -> None:
 
 
 def frozen(network: nn.Module, layers: Sequence[HyperConv2d]) -> nn.Module:
-    """Return the network with the filters that are fixed now, and zeros in place of those still to come."""
+    """Return the network with the filters that are already fixed, and zeros in place of the others."""
     fixed = [layer.fixed_filters for layer in layers]
     filters = [torch.zeros(1, *layer.filter_shape) if one is None else one for one, layer in zip(fixed, layers)]
     return FrozenNetwork(network, filters) if filters else network

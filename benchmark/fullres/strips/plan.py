@@ -1,9 +1,9 @@
-"""Plan the strips in which a network runs down an image: which layer computes which rows when, and what each keeps.
+"""Plan the strips in which a network runs down an image: the rows that each layer computes in each step, and keeps.
 
-Planned backwards from strips of the output: before a layer computes rows, the layers that it reads are brought as far
-as it needs. What rows a layer reads is asked of its rule (``rows.operators``) on tensors without data. Layers that are
-read once, row for row, are computed where they are read; all others keep a **window** of rows, as large as it ever
-gets.
+The plan starts from strips of the output and goes backwards: before a layer computes rows, the layers that it reads
+compute the rows that it needs. The rule of a layer (``rows.operators``) tells which rows it reads, on tensors without
+data. Layers whose rows are read only once are computed where they are read; all others keep a **window** of rows of the
+largest size that is needed.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from benchmark.fullres.rows.listing import name_of
 from benchmark.fullres.rows.operators import rule_of
 from benchmark.fullres.rows.rule import RowRule
 
-# Rows of the input that strips of the output come from, the best first: larger ones are hardly faster, and small ones
-# are many calls of each kernel.
+# Rows of the input for a strip of the output, the best first: larger strips are hardly faster, and small ones need many
+# calls of each kernel.
 ROWS = (64, 48, 32, 24, 16, 8)
-# What strips take where memory is plenty: this, or a part of what a pass over the whole image holds at most. One tensor
-# stays below what glibc's heap takes from the system every time.
+# The memory of strips if there is plenty: these bytes, or a part of the peak of a pass over the whole image. One tensor
+# stays below the size that glibc takes from the system every time.
 LITTLE_BYTES, USUAL_PART, LARGEST_BYTES = 64 << 20, 1 / 12, 32 << 20
 
 
@@ -42,7 +42,7 @@ class StripStep:
 
 @dataclass(frozen=True)
 class StripPlan:
-    """Steps in order; each node's rule and ``rows`` of its window; nodes computed where they are read, and just moved.
+    """Steps; each node's rule and the ``rows`` of its window; nodes computed where they are read or only moved.
 
     ``peak_bytes``: all windows and the largest strips of one step, without input, output and weights.
     """
@@ -59,12 +59,12 @@ class StripPlan:
 
     @property
     def strips(self) -> int:
-        """How many strips the output is made of."""
+        """The number of strips that form the output."""
         return sum(step.node is self.graph.output for step in self.steps)
 
     @property
     def text(self) -> str:
-        """What a user reads about them."""
+        """The text about the strips for the user."""
         rows = max(step.last - step.first for step in self.steps if step.node is self.graph.output)
         return f"{self.strips} of {rows} output rows, nothing computed twice"
 
@@ -72,7 +72,7 @@ class StripPlan:
 def graph_of(module: nn.Module, shape: Sequence[int]) -> OperatorGraph:
     """Return the operators of ``module`` for one image (1, C, H, W).
 
-    Raises InexactError with an operator's name unless all that comes from the image is computed row by row.
+    Raises InexactError with an operator's name unless everything that depends on the image is computed row by row.
     """
     graph = operators_of(module, shape)
     for node in _after_input(graph):
@@ -85,7 +85,7 @@ def graph_of(module: nn.Module, shape: Sequence[int]) -> OperatorGraph:
 
 
 def _after_input(graph: OperatorGraph) -> list[Node]:
-    """Return the nodes that depend on the image, in order; all others are weights, or made of weights and constants."""
+    """Return the nodes that depend on the image, in order; all others come from weights and constants."""
     return [node for node in graph.nodes if node.from_input and node.op != "input"]
 
 
@@ -97,7 +97,7 @@ def plan_strips(graph: OperatorGraph, rows: int) -> StripPlan:
 def choose_strips(
     module: nn.Module, shape: Sequence[int], budget: int, whole_bytes: float, rows: Sequence[int] = ROWS
 ) -> StripPlan:
-    """Return the strips of the most rows within the usual memory and ``budget`` bytes, or else those of the fewest.
+    """Return the strips with the most rows that fit in the usual memory and ``budget`` bytes, else with the fewest.
 
     ``whole_bytes``: the peak of live activations of a pass over the whole image (1, C, H, W) of ``shape``. ``rows`` of
     the input that a strip may come from, the best first. Raises InexactError, with its name, for an operator that needs
@@ -134,12 +134,12 @@ class _StripPlanner:
         self.height = 1
         self.reached: dict[Node, int] = defaultdict(int)
         self.steps: list[StripStep] = []
-        # What each step reads: node, first and last row.
+        # The reads of each step: node, first and last row.
         self.reads: list[dict[Node, tuple[int, int]]] = []
 
     def _inlined(self, readers: dict[Node, list[Node]]) -> set[Node]:
         """Return the nodes that are computed where they are read."""
-        # Whether a node's rows are asked for once each.
+        # Whether each of a node's rows is read only once.
         once: dict[Node, bool] = {}
         inlined: set[Node] = set()
         for node in reversed(self.graph.nodes):
@@ -160,13 +160,13 @@ class _StripPlanner:
         kept = sum(_bytes(node, count) for node, count in windows.items())
         strips = max(self._strip_bytes(step, reads) for step, reads in zip(self.steps, self.reads))
         largest = max(_bytes(step.node, step.last - step.first) for step in self.steps)
-        # Weights are there in any case; what is made of them and of constants is kept as a whole.
+        # Weights exist in any case; tensors made of weights and constants are kept whole.
         made = sum(node.nbytes for node in self.graph.nodes if not node.from_input and not node.is_source)
         peak = kept + strips + made
         return StripPlan(self.graph, self.steps, self.rules, windows, self.inlined, self.moved, peak, largest)
 
     def _bring(self, node: Node, last: int) -> None:
-        # At the top of the image the layers of a UNet are far ahead of its output: not in one strip.
+        # At the top of the image the layers of a UNet must run far ahead of its output, so this is split into strips.
         part = max(1, -(-self.height * node.size(2) // self.graph.output.size(2)))
         for first in range(self.reached[node], last, part):
             self._step(node, first, min(first + part, last))
@@ -182,7 +182,7 @@ class _StripPlanner:
         self.reads.append(asked.reads)
 
     def _windows(self) -> dict[Node, int]:
-        """Set what each step may forget, from what later ones read; return the windows' rows."""
+        """Set the rows that each step may drop because no later step reads them; return the windows' rows."""
         lowest: dict[Node, int] = {}
         windows: dict[Node, int] = defaultdict(int)
         for step, reads in zip(reversed(self.steps), reversed(self.reads)):
@@ -194,7 +194,7 @@ class _StripPlanner:
         return dict(windows)
 
     def _strip_bytes(self, step: StripStep, reads: dict[Node, tuple[int, int]]) -> int:
-        """Return about what a step's own tensors take: its strip, another on the way, and a copy of what it reads."""
+        """Return about the bytes of a step's own tensors: its strip, an intermediate strip, and a copy of its input."""
         read = sum(_bytes(node, high - low) for node, (low, high) in reads.items())
         return 2 * _bytes(step.node, step.last - step.first) + read
 
@@ -218,7 +218,7 @@ class _Asked:
         if not node.from_input:
             return self.whole(node)[:, :, first:last]
         if node in self.inlined:
-            # Rows of padding come from nowhere.
+            # Rows of padding have no source.
             return self.rules[node].run(node, first, last, self).to("meta")
         low, high = self.reads.get(node, (first, last))
         self.reads[node] = min(low, first), max(high, last)

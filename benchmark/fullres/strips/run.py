@@ -1,7 +1,7 @@
-"""Run a network down an image in strips of rows, each layer keeping the rows that its next strip still needs.
+"""Run a network down an image in strips of rows; each layer keeps the rows that its next strip still needs.
 
-Nothing is computed twice, as it is around tiles, and no tensor exists as a whole: every layer holds a window of its
-rows, which moves down with the strips (line buffers; Alwani et al., "Fused-Layer CNN Accelerators", MICRO 2016). The
+Unlike with tiles nothing is computed twice, and no tensor exists as a whole: every layer holds a window of its rows,
+which moves down with the strips (line buffers; Alwani et al., "Fused-Layer CNN Accelerators", MICRO 2016). The
 network's operators are listed beforehand (``rows.listing``) and the strips planned (``strips.plan``). Kernels are
 torch's own, channels last, in which its convolutions are fastest on processors.
 """
@@ -46,34 +46,34 @@ class Window:
         self.base = self.end = 0
 
     def rows(self, first: int, last: int) -> Tensor:
-        """Return rows [first, last), which are there."""
+        """Return rows [first, last), which must be in the window."""
         return self.tensor[:, :, first - self.base : last - self.base]
 
     def make_room(self, lowest: int, last: int) -> None:
-        """Forget rows below ``lowest`` where the rows up to ``last`` do not fit otherwise."""
+        """Drop rows below ``lowest`` if the rows up to ``last`` do not fit otherwise."""
         if last - self.base <= self.tensor.shape[2]:
             return
         shift = lowest - self.base
         kept = max(0, self.end - lowest)
         for start in range(0, kept, shift):
-            # Never onto itself.
+            # Source and target of a copy must not overlap.
             part = min(shift, kept - start)
             self.tensor[:, :, start : start + part] = self.tensor[:, :, start + shift : start + shift + part]
         self.base = lowest
 
 
 class _StripRun:
-    """One image on its way through the plan; the ``Reader`` of the rules."""
+    """The run of one image through the plan; it is the ``Reader`` for the rules."""
 
     def __init__(self, plan: StripPlan, weights: dict[str, Tensor], planes: Tensor, out: Tensor | None) -> None:
         self.plan, self.weights, self.planes, self.out = plan, weights, planes, out
         self.windows: dict[Node, Window] = {}
-        # What is made only of weights, and the same laid out as the rules get it.
+        # Tensors made only of weights, and the same in the memory layout for the rules.
         self.made: dict[Node, Any] = {}
         self.fixed: dict[Node, Tensor] = {}
 
     def take(self, step: StripStep) -> Tensor | None:
-        """Compute a strip; return it if it is one of the output."""
+        """Compute a strip; return it if it is a strip of the output."""
         node = step.node
         rule = self.plan.rules[node]
         if node is self.plan.graph.output:
@@ -106,7 +106,7 @@ class _StripRun:
         return self.plan.rules[node].run(node, first, last, self)
 
     def whole(self, value: Any) -> Any:
-        """Return a weight, or what is made of weights."""
+        """Return a weight, or a tensor made of weights."""
         if not isinstance(value, Node):
             return value
         if value not in self.fixed:
@@ -114,7 +114,7 @@ class _StripRun:
         return self.fixed[value]
 
     def _fixed(self, value: Any) -> Any:
-        """Return a weight as it lies, or compute what is made of weights, once."""
+        """Return a weight in its own layout; a tensor made of weights is computed once."""
         if not isinstance(value, Node):
             return value
         if value not in self.made:
@@ -127,12 +127,12 @@ class _StripRun:
         return self.made[value]
 
     def owned(self, node: Node) -> bool:
-        """Whether a strip of the node is fresh and read once."""
+        """Return whether a strip of the node is newly made and read only once."""
         return node in self.plan.inlined and node not in self.plan.moved
 
 
 def _laid_out(value: Any) -> Any:
-    # A plane of one value lies on one element, and stays there.
+    # A plane of one value shares one element in memory, and is not copied.
     if not isinstance(value, Tensor) or value.dim() != 4 or 0 in value.stride():
         return value
     return value.contiguous(memory_format=torch.channels_last)

@@ -1,1 +1,1 @@
-"""Piece by piece: crops with a border as wide as the network sees, put together without seams."""
+"""Run one crop after another, with a border as wide as the network sees, and join the outputs without seams."""

@@ -41,7 +41,7 @@ def executed(
     outputs: Sequence[Tensor],
     is_of_image: Callable[[Tensor], bool],
 ) -> Executed:
-    """Return what is compared of one call."""
+    """Return the parts of a call that are compared."""
 
     def shown(part: Any) -> Any:
         return _Shape(tuple(part.shape), is_of_image(part)) if isinstance(part, Tensor) else part
@@ -54,14 +54,14 @@ def executed(
 
 
 def _slice(planes: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> list[Any]:
-    """Return a slice's arguments with how much it leaves out at the end, in place of where it ends."""
+    """Return a slice's arguments with the number of elements left out at the end in place of its end."""
     length = planes.shape[dim]
     start, stop, step = slice(start, end, step).indices(length)
     return [planes, dim, start, "left out", length - stop, step]
 
 
 def difference(whole: Sequence[Executed], crop: Sequence[Executed]) -> str | None:
-    """Return the first operation that a crop runs in another way than the whole image; None where there is none."""
+    """Return the first operation that differs between a crop and the whole image; None if there is none."""
     for one, other in zip(whole, crop):
         if one.name != other.name or not _same(one.args, other.args, one, other):
             return one.name
@@ -91,11 +91,11 @@ def _same_but_sides(whole: tuple[int, ...], crop: tuple[int, ...]) -> bool:
 
 
 def _are_lengths(whole: Sequence[Any], crop: Sequence[Any], one: Executed, other: Executed) -> bool:
-    """Whether lists that differ are the lengths, at its end, of what the operation returned."""
+    """Return whether lists that differ are the last sizes of the operation's output."""
     if not one.shapes or not other.shapes or not all(isinstance(n, int) for n in (*whole, *crop)):
         return False
     shapes = one.shapes[0][-len(whole) :], other.shapes[0][-len(crop) :]
     if not _same_but_sides(one.shapes[0], other.shapes[0]) or len(shapes[0]) != len(whole):
         return False
-    # -1 stands for a length that follows.
+    # -1 stands for a length that is inferred.
     return all(a == b or (a == m and b == n) for a, b, m, n in zip(whole, crop, *shapes))

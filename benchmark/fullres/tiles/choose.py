@@ -1,4 +1,4 @@
-"""Choose how large tiles are: the fewest pixels computed twice that memory, counted on meta tensors, allows."""
+"""Choose the size of tiles: the memory, counted on meta tensors, must suffice; few pixels are computed twice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmark.fullres.tiles.plan import TilePlan, plan_tiles, step_of
 from benchmark.fullres.tiles.receptive import OnMeta, Reception
 from benchmark.fullres.tiles.run import Workers
 
-# What the heap keeps between live tensors.
+# The heap keeps freed memory between tensors in use.
 HEAP_FACTOR = 1.25
 
 
@@ -26,13 +26,13 @@ def bytes_per_pixel(subject: Subject, reception: Reception) -> float:
     planes = torch.empty(1, subject.channels, side, side, device="meta")
     with OnMeta():
         traced = trace(subject.network, planes)
-    # The crop is a copy, and its output is there until it is written.
+    # The crop is a copy, and its output is kept until it is written.
     return traced.peak_activation_bytes / side**2
 
 
 @dataclass(frozen=True)
 class Choice:
-    """How an image is cut into tiles, who computes them, and the memory that they take."""
+    """How an image is cut into tiles, the workers that compute them, and the memory that they need."""
 
     plan: TilePlan
     workers: Workers
@@ -43,7 +43,7 @@ def choose_tiles(subject: Subject, reception: Reception, tile: TileSize, budget:
     """Return the tiles of ``reception``'s image within ``budget`` bytes that compute least twice, or else the smallest.
 
     Tiles chosen here run one by one with all threads. ``tile`` (height, width): their size is given, and they run one
-    per thread where there is memory for that. Crops for an engine, which compiles for each size, are of one size.
+    per thread if there is memory for that. Crops for an engine, which compiles for each size, have one size.
     """
     per_pixel = bytes_per_pixel(subject, reception)
     if isinstance(tile, tuple):
@@ -63,7 +63,7 @@ def choose_tiles(subject: Subject, reception: Reception, tile: TileSize, budget:
 
 
 def _lengths(subject: Subject, reception: Reception, axis: int) -> Iterator[int]:
-    """Yield the tile lengths worth a look: the image in 1, 2, 3, ... nearly equal parts, ever more coarsely."""
+    """Yield the tile lengths to try: the image in 1, 2, 3, ... nearly equal parts, later with larger steps."""
     step = step_of(subject, reception, axis)
     steps = -(-reception.size[axis] // step)
     count = 1

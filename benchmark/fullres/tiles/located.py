@@ -1,8 +1,8 @@
-"""Resizing with aligned corners on a piece of an image, as it is on the whole.
+"""Resize a piece of an image with aligned corners exactly as in the whole image.
 
-Where an output pixel falls depends there on the size of the whole tensor: (before - 1) / (after - 1) times its place. A
-piece of the image therefore is resized by the whole's ratio, from where it begins. Places and weights are computed in
-float32 exactly as torch computes them.
+With aligned corners the source position of an output pixel depends on the size of the whole tensor: it is
+(before - 1) / (after - 1) times the pixel's index. So a piece is resized by the ratio of the whole, from its own
+origin. Positions and weights are computed in float32 exactly as torch computes them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ aten = torch.ops.aten
 
 
 class LocatedResizes(TorchDispatchMode):
-    """While active, the resizings of one pass over a crop that begins at ``origin`` (row, column) are the whole's."""
+    """While active, one pass over a crop that begins at ``origin`` (row, column) resizes as the whole image does."""
 
     def __init__(self, resizes: Sequence[Resize], origin: tuple[int, int]) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ def resize_located(planes: Tensor, size: Sequence[int], whole: Resize, origin: t
 
 
 def _places(span: Span, before: int, after: int, origin: int, count: int) -> tuple[int, Tensor]:
-    """Return where in the piece ``count`` output pixels fall: its first pixel in the whole, and their places there."""
+    """Return the positions of ``count`` output pixels: the piece's first pixel in the whole, and positions there."""
     first = span.element(origin)
     scale = torch.tensor(float(before - 1)) / torch.tensor(float(max(after - 1, 1)))
     begin = first * (after // before)

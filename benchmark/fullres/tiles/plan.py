@@ -1,7 +1,7 @@
 """Cut an image into tiles whose crops hold all that the network needs to see.
 
 A crop begins and ends at multiples of the network's strides or at the image's own edge, where the network's padding
-acts as it does on the whole image. Outputs of a tile lie so far inside its crop that they cannot tell it from the
+acts as it does on the whole image. Outputs of a tile lie so far inside its crop that they equal those of the whole
 image.
 """
 
@@ -36,7 +36,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Tile:
-    """One tile: its input crop, where its output lies in the whole output, and where in the crop's output."""
+    """One tile: its input crop, and the position of its output in the whole output and in the crop's output."""
 
     rows: Piece
     columns: Piece
@@ -65,7 +65,7 @@ class Axis:
         return slice(min(self.span.element(piece.start), end), end)
 
     def within(self, piece: Piece) -> slice:
-        """Return where those lie in the output of the piece's crop."""
+        """Return the position of these elements in the output of the piece's crop."""
         offset, output = self.span.element(piece.crop_start), self.output(piece)
         return slice(output.start - offset, output.stop - offset)
 
@@ -116,7 +116,7 @@ class TilePlan:
 
     @property
     def text(self) -> str:
-        """What a user reads about it."""
+        """The text about the plan for the user."""
         height, width = self.largest_crop
         more = self.crop_pixels / (self.rows.length * self.columns.length) - 1
         tiles = f"{len(self)} tile{'s' if len(self) > 1 else ''}"
@@ -127,7 +127,7 @@ def plan_tiles(subject: Subject, reception: Reception, tile: tuple[int, int], *,
     """Cut the image that ``reception`` was found for into tiles of about ``tile`` input pixels (height, width).
 
     ``equal``: crops of one size where the image allows, for an engine, which compiles for each size. Raises
-    InexactError where the network cannot be followed.
+    InexactError if the network cannot be followed.
     """
     reach = reception.reach
     if reach is None:
@@ -143,7 +143,7 @@ def plan_tiles(subject: Subject, reception: Reception, tile: tuple[int, int], *,
 
 
 def step_of(subject: Subject, reception: Reception, axis: int) -> int:
-    """Return of what tiles begin at multiples along an axis: the network's strides, and the sides that it takes."""
+    """Return the step of tile starts along an axis, from the network's strides and the sides that it takes."""
     return math.lcm(reception.multiple[axis], subject.multiple)
 
 
@@ -156,7 +156,7 @@ def cut(length: int, tile: int, span: Span, *, step: int, least: int) -> tuple[P
 
 
 def _of_one_size(pieces: tuple[Piece, ...], length: int, step: int) -> tuple[Piece, ...]:
-    """Let all crops be as long as the longest, further into the image; as they are where its end is off the steps."""
+    """Extend all crops into the image to the longest length, unless the image's end is not a multiple of the steps."""
     longest = max(piece.crop_end - piece.crop_start for piece in pieces)
     if length % step or longest % step:
         return pieces
@@ -168,7 +168,7 @@ def _piece(start: int, end: int, length: int, span: Span, step: int, least: int)
     first = max(0, start - span.before) // step * step
     last = min(length, -(-(end + span.after) // step) * step)
     if last - first < least:
-        # Grow to what the network takes, inside the image where there is room.
+        # Grow to a length that the network takes, inside the image if there is room.
         last = min(length, -(-(first + least) // step) * step)
         first = max(0, last - least) // step * step
     return Piece(start, end, first, last)

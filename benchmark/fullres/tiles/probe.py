@@ -23,14 +23,14 @@ APPROXIMATE_HALO, SEAM_SIDE = 64, 768
 
 
 def tiled_sizes(subject: Subject, reception: Reception) -> Iterator[tuple[int, int]]:
-    """Yield sizes of small images of which no tile sees all, the first not square and odd where that can be."""
+    """Yield sizes of small images that no tile sees completely; the first is not square, and odd if possible."""
     assert reception.reach is not None
     multiple, rows, columns = subject.multiple, *(_small_side(subject, reception, axis) for axis in (0, 1))
     steps = [step_of(subject, reception, axis) for axis in (0, 1)]
     yield rows + (1 - rows // multiple % 2) * multiple, columns + (3 - columns // multiple % 2) * multiple
     yield rows + (multiple if steps[0] > multiple else 0), columns + (multiple if steps[1] > multiple else 0)
     yield rows, columns + steps[1]
-    # Networks that divide an image by more than their strides say.
+    # This is for networks that divide an image by more than their strides.
     yield tuple(-(-side // 64) * 64 + size % 64 for side, size in zip((rows, columns), reception.size))  # type: ignore[misc]
 
 
@@ -42,7 +42,7 @@ def _small_side(subject: Subject, reception: Reception, axis: int) -> int:
 
 
 def seams_text(seams: SeamError) -> str:
-    """Return what a user reads about the seams of tiles that are not exact."""
+    """Return the text for the user about the seams of tiles that are not exact."""
     tile, size = (shape_text(sides) for sides in (seams.tile, seams.size))
     return (
         f"approximate: tiles of {tile} differ from whole-image statistics by up to {seams.largest:.3g}"
@@ -53,7 +53,7 @@ def seams_text(seams: SeamError) -> str:
 def approximate_reception(exact: Reception) -> Reception:
     """Return a reception that takes operations on the whole image for local ones, with a fixed halo.
 
-    Raises InexactError for a network whose output is not a fixed number of times its input's size.
+    Raises InexactError for a network whose output size is not a fixed multiple of its input size.
     """
     spans = []
     for before, after in zip(exact.size, exact.output_size):
@@ -67,7 +67,7 @@ def approximate_reception(exact: Reception) -> Reception:
 def measure_seams(subject: Subject, planes: Tensor, plan: TilePlan) -> SeamError:
     """Run the middle of an image, up to SEAM_SIDE pixels, whole and in tiles half as large; return the difference.
 
-    Tiles of the plan's own size where those are smaller. The part's own statistics stand for the image's.
+    If the plan's own tiles are smaller, they are used. The part's statistics replace those of the image.
     """
     step = step_of(subject, plan.reception, 0)
     size = tuple(min(side, SEAM_SIDE // step * step or step) for side in planes.shape[-2:])

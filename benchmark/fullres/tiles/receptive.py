@@ -1,8 +1,8 @@
 """What a network sees: receptive field, alignment and global operations, found from the operations that it runs.
 
-One pass on meta tensors of the image's size follows every tensor that comes from the image: which input pixels one of
-its elements depends on (``spans``, ``rules``). Nothing is computed, so an image of 100 MPix takes milliseconds. Weights
-stay where they are: an operation with a meta tensor among its inputs is run on meta copies of the others.
+One pass on meta tensors of the image's size follows every tensor that comes from the image, and finds the input pixels
+that one of its elements depends on (``spans``, ``rules``). Nothing is computed, so an image of 100 MPix takes
+milliseconds. Weights stay on their device: an operation with a meta input runs on meta copies of its other inputs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from zoo.outputs import check_output
 
 @dataclass(frozen=True)
 class Cause:
-    """An operation behind which the image cannot be followed: it sees all of it, or is unknown to the rules."""
+    """An operation after which the image cannot be followed: it sees the whole image, or the rules do not know it."""
 
     kind: str
     op: str
@@ -45,9 +45,9 @@ class Cause:
 
 @dataclass(frozen=True)
 class Resize:
-    """A bilinear resizing with aligned corners, whose places depend on the whole tensor's size.
+    """A bilinear resizing with aligned corners, whose positions depend on the whole tensor's size.
 
-    ``strides`` of its input, and its sizes before and after, of the whole image's tensor.
+    It has the ``strides`` of its input, and the sizes before and after for the tensor of the whole image.
     """
 
     strides: Reach
@@ -59,8 +59,8 @@ class Resize:
 class Reception:
     """What a network sees of an image (1, C, *size): how its output (1, C', *output_size) depends on it.
 
-    Pieces of the image that begin at multiples of ``multiple`` have the phases of strides and poolings that the whole
-    has. ``reach`` is None where the output cannot be followed; ``causes`` then say why. ``calls`` are the operations of
+    In pieces of the image that begin at multiples of ``multiple``, strides and poolings have the same phases as in the
+    whole. ``reach`` is None if the output cannot be followed; ``causes`` then tell why. ``calls`` are the operations of
     the pass.
     """
 
@@ -94,7 +94,7 @@ def _meta_of(tensor: Tensor) -> Tensor:
 
 
 class Follower(TorchDispatchMode):
-    """Follows what comes from the image through every operation that runs while it is active."""
+    """Follows tensors that come from the image through every operation that runs while it is active."""
 
     def __init__(self, network: nn.Module, planes: Tensor) -> None:
         super().__init__()
@@ -103,12 +103,12 @@ class Follower(TorchDispatchMode):
         self.resizes: list[Resize] = []
         self.multiple = [1, 1]
         self.calls: list[Executed] = []
-        # Memory that was written in part, or through another tensor than the one that is followed.
+        # Memory that was written only in part, or through a tensor that is not followed.
         self._written: set[int] = set()
         self._kept: list[Tensor] = []
-        # By how many HyperConvs' filters a tensor was shaped, one after another; absent: by none.
+        # The number of HyperConvs, one after another, that a tensor has passed; absent: none.
         self._level: WeakIdKeyDictionary = WeakIdKeyDictionary()
-        # None: comes from the image, but cannot be followed.
+        # None: the tensor comes from the image but cannot be followed.
         self._reach: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self._reach[planes] = (Span(), Span())
 
@@ -117,11 +117,11 @@ class Follower(TorchDispatchMode):
         return self._reach.get(tensor)
 
     def level_of(self, tensor: Tensor) -> int:
-        """Return the highest level that ``raise_level`` gave to what ``tensor`` was computed from, 0 if none."""
+        """Return the highest level that ``raise_level`` gave to a tensor behind ``tensor``, 0 if none."""
         return self._level.get(tensor, 0)
 
     def raise_level(self, tensor: Tensor, level: int) -> None:
-        """Give ``tensor``, and what will be computed from it, at least ``level``."""
+        """Give ``tensor``, and all that will be computed from it, at least ``level``."""
         self._level[tensor] = max(level, self.level_of(tensor))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -146,7 +146,7 @@ class Follower(TorchDispatchMode):
         return output
 
     def _note_write(self, func: Any, args: Any) -> None:
-        """Give up on memory that is written through a view: other tensors may show it, and are not followed there."""
+        """Stop following memory that is written through a view: other tensors that share it are not updated."""
         known = (argument.alias_info for argument in func._schema.arguments)
         written = [arg for arg, info in zip(args, known) if info and info.is_write and isinstance(arg, Tensor)]
         for tensor in written:
@@ -194,7 +194,7 @@ def _check_pointwise(func: Any, inputs: list[Tensor], tracked: list[Tensor], out
     if torch.Tag.pointwise not in func.tags:
         raise LostError("unknown")
     for tensor in inputs:
-        # The image's own tensors came from its pixels; another one with rows or columns has its values by place.
+        # Followed tensors come from the image's pixels; other tensors with rows or columns have values by position.
         foreign = not any(tensor is other for other in tracked)
         if foreign and tensor.shape[-2:].numel() > 1 and output.shape[-2:].numel() > 1:
             raise LostError("unknown", "mixed with values that depend on the place in the image")
@@ -211,9 +211,9 @@ def following(network: nn.Module, planes: Tensor) -> Iterator[Follower]:
 
 
 def reception_of(follower: Follower, size: tuple[int, int], output: Any) -> Reception:
-    """Return what was found on the way to ``output``, what the pass returned that ``follower`` followed.
+    """Return the findings for ``output``, which the pass that ``follower`` followed has returned.
 
-    Raises OutputError unless that is one image.
+    Raises OutputError unless it is one image.
     """
     check_output(output)
     return Reception(

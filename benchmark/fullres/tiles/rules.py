@@ -1,7 +1,7 @@
 """Which elements of its inputs an operation reads, for the operations of convolutional networks.
 
 A rule takes the reach of the operation's image-like inputs and its arguments and returns the reach of its output. It
-raises ``LostError`` where the output depends on the whole image, or on what no rule knows.
+raises ``LostError`` if the output depends on the whole image, or on something that no rule knows.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _pair(value: Sequence[int]) -> tuple[int, int]:
 
 
 def _through(reach: Reach, windows: Iterable[tuple[Fraction | int, Fraction | int, Fraction | int]]) -> Reach:
-    """Return the reach behind an operation that reads these windows (scale, low, high) along rows and columns."""
+    """Return the reach after an operation that reads these windows (scale, low, high) along rows and columns."""
     rows, columns = (span.through(*window) for span, window in zip(reach, windows))
     return rows, columns
 
@@ -83,9 +83,9 @@ def _avg_pool(call: Call) -> Reach:
 
 
 def _ratios(call: Call) -> list[Fraction]:
-    """Return the number of rows before over that after, and of columns; raises LostError unless one divides the other.
+    """Return rows before / rows after, and the same for columns; raises LostError unless one divides the other.
 
-    Any other ratio belongs only to this size and would be another one on a piece of the image.
+    Any other ratio is specific to this size and would be different on a piece of the image.
     """
     before, after = call.planes.shape[-2:], call.output.shape[-2:]
     ratios = [Fraction(*sizes) for sizes in zip(before, after)]
@@ -173,7 +173,7 @@ def _not_along_the_image(dim_at: int) -> ReachRule:
 
 def _reduction(call: Call) -> Reach:
     dims = call.args[1] if len(call.args) > 1 else None
-    # A truth value says how a variance over all elements is normalised.
+    # A bool is the normalisation of a variance over all elements.
     dims = range(call.planes.ndim) if dims is None or dims == [] or isinstance(dims, bool) else dims
     if isinstance(dims, Tensor):
         raise LostError("unknown")
@@ -204,7 +204,7 @@ def _same(call: Call) -> Reach:
 
 
 def _reshaped(call: Call) -> Reach:
-    """Take a change of shape that leaves rows and columns last and whole."""
+    """Accept a change of shape that keeps rows and columns last and complete."""
     if call.output.ndim < 2 or call.output.shape[-2:] != call.planes.shape[-2:]:
         raise LostError("unknown", "rows and columns are taken apart")
     return call.reach

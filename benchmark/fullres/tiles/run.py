@@ -20,7 +20,7 @@ from zoo.errors import UserError
 
 @dataclass(frozen=True)
 class Workers:
-    """Who computes: ``count`` tiles at once with one thread each, or (1) one tile with all of torch's threads.
+    """The workers: ``count`` tiles at once with one thread each, or (1) one tile with all of torch's threads.
 
     ``channels_last``: the memory format of the crops, in which torch's convolutions are fastest on processors.
     """
@@ -43,8 +43,8 @@ def run_tiled(
 
     ``forward`` takes a crop (1, C, h, w) and returns its output; where ``plan.reception.resizes`` is not empty it must
     be run by torch. ``out`` is filled and returned; both it and ``planes`` may be mapped files. ``advance`` is called
-    in this thread for each finished tile, ``after_tile`` in the thread that finished it. Ctrl-C ends after the tiles
-    under way. Raises UserError if a crop's output has not the size that it had on the way to the plan.
+    in this thread for each finished tile, ``after_tile`` in the thread that finished it. Ctrl-C takes effect after the
+    running tiles. Raises UserError if a crop's output does not have the size that the plan expects.
     """
     reception, how = plan.reception, workers or Workers()
     if tuple(planes.shape[-2:]) != reception.size or planes.shape[0] != 1:
@@ -68,7 +68,7 @@ def run_tiled(
 
 
 def _check_size(output: Tensor, plan: TilePlan, tile: Tile) -> None:
-    """Raise UserError if the output for a crop has not the size that is expected."""
+    """Raise UserError if the output for a crop does not have the expected size."""
     expected = (plan.rows.crop_output(tile.rows), plan.columns.crop_output(tile.columns))
     if tuple(output.shape[-2:]) != expected:
         raise UserError(
@@ -87,7 +87,7 @@ def _located(plan: TilePlan, tile: Tile) -> AbstractContextManager[object]:
 def _over_tiles(run: Callable[[Tile], object], plan: TilePlan, workers: int) -> Iterator[None]:
     """Call ``run`` for each tile, ``workers`` at once with one thread each; yield, here, as each one is done.
 
-    What ``run`` raises comes out here, after the tiles under way; an interruption waits for those too.
+    Exceptions of ``run`` are raised here after the running tiles have ended; an interruption waits for them too.
     """
     if workers <= 1 or len(plan) == 1:
         for tile in plan:
@@ -107,5 +107,5 @@ def _over_tiles(run: Callable[[Tile], object], plan: TilePlan, workers: int) -> 
                 yield
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-        # Some libraries keep one number for all threads.
+        # In some libraries the number of threads is one value for the whole process.
         torch.set_num_threads(threads)

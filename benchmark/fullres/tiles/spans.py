@@ -9,9 +9,9 @@ from fractions import Fraction
 
 @dataclass(frozen=True)
 class Span:
-    """Element ``i`` of a tensor depends on input pixels from ``i * stride + low`` to ``i * stride + high``, both in.
+    """Element ``i`` of a tensor depends on input pixels from ``i * stride + low`` to ``i * stride + high``, inclusive.
 
-    ``stride`` is how many input pixels one element stands for: 2 behind a pooling by 2, 1/2 behind a doubling.
+    ``stride`` is the number of input pixels per element: 2 after a pooling by 2, 1/2 after a doubling.
     """
 
     stride: Fraction = Fraction(1)
@@ -19,11 +19,11 @@ class Span:
     high: Fraction = Fraction(0)
 
     def through(self, scale: Fraction | int, low: Fraction | int, high: Fraction | int) -> Span:
-        """Return the span behind an operation whose element i reads elements from scale i + low to scale i + high."""
+        """Return the span after an operation whose element i reads elements from scale i + low to scale i + high."""
         return Span(self.stride * scale, self.low + low * self.stride, self.high + high * self.stride)
 
     def joined(self, other: Span) -> Span:
-        """Return the span of what reads both, element by element; raises ValueError where their strides differ."""
+        """Return the span of an operation that reads both, by element; raises ValueError if their strides differ."""
         if self.stride != other.stride:
             raise ValueError(f"elements of {self.stride} and of {other.stride} input pixels are mixed")
         return Span(self.stride, min(self.low, other.low), max(self.high, other.high))
@@ -35,7 +35,7 @@ class Span:
 
     @property
     def after(self) -> int:
-        """Pixels that the elements of a piece need behind its last input pixel."""
+        """Pixels that the elements of a piece need after its last input pixel."""
         return max(0, math.floor(self.high - self.stride) + 1)
 
     def element(self, pixel: int) -> int:
