@@ -307,7 +307,7 @@ def _files(plan: CheckPlan, folder: Path, *, partial: bool = False) -> Iterator[
 
 
 def _numbered(plan: CheckPlan, folder: Path, suffix: str, count: int, *, partial: bool) -> set[int]:
-    """Return the existing numbers of 0 .. count - 1; wrong names and (unless ``partial``) a wrong count are problems."""
+    """Return the existing numbers of 0 .. count - 1; wrong names are problems, and unless ``partial`` wrong counts."""
     numbers, others = set(), 0
     for path in _files(plan, folder, partial=partial):
         if path.suffix.lower() != suffix:
