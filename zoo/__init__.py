@@ -1,4 +1,4 @@
-"""Networks for RAW-to-RGB and denoising, each with a card; knows nothing of the benchmark."""
+"""Networks for RAW-to-RGB and denoising, each with a card; this package does not depend on the benchmark."""
 
 from zoo.card import (
     PYNET_PLANES,

@@ -1,4 +1,4 @@
-"""Build a network from options that may come from a file: within bounds, and protected from what its code does."""
+"""Build a network from options that may come from a file, with limits on its size and on side effects of its code."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ MAX_VALUES = 1 << 32
 
 
 def build_network(name: str, build: Callable[..., nn.Module], options: Mapping[str, Any]) -> nn.Module:
-    """Return ``build(**options)``; what the call changed in this process is restored.
+    """Return ``build(**options)``; everything that the call changed in this process is restored.
 
-    Raises UserError for options that ask for more than any network has, and BuildError if the function leaves the
-    process or returns no module; other exceptions are its own.
+    Raises UserError for options that would make a network of unreasonable size, and BuildError if the function exits
+    the process or returns no module; exceptions of the function itself are not changed.
     """
     from torch import nn
 
@@ -39,7 +39,7 @@ def build_network(name: str, build: Callable[..., nn.Module], options: Mapping[s
 
 @contextmanager
 def _bounded(name: str) -> Iterator[None]:
-    """Count what is registered in modules by this thread; raise UserError beyond the bounds."""
+    """Count the parts that this thread registers in modules; raise UserError beyond the limits."""
     from torch import Tensor
     from torch.nn.modules import module as hooks
     from torch.nn.parameter import is_lazy
@@ -51,7 +51,7 @@ def _bounded(name: str) -> Iterator[None]:
         if part is None or threading.get_ident() != thread:
             return
         parts += 1
-        # Without memory on the meta device, and where the shape is not known yet.
+        # Such tensors take no memory: they are on the meta device, or their shape is not known yet.
         values += part.numel() if isinstance(part, Tensor) and not part.is_meta and not is_lazy(part) else 0
         if parts > MAX_PARTS:
             raise UserError(f"{name} has more than {MAX_PARTS:,} layers and parameters; expected smaller options.")

@@ -1,4 +1,4 @@
-"""What the tool knows about a model besides its code: the card, its input convention, its registry."""
+"""The facts about a model besides its code: the card, its input convention, its registry."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ Task = Literal["raw2rgb", "denoise_rgb", "enhance_rgb"]
 Layout = Literal["bayer_packed", "rgb"]
 
 # Offsets (row, column) from a red pixel, in the plane order of PyNET, AWNet, PyNET-CA and LiteISP:
-# blue, green beside red, red, green beside blue. Letters (Gr, Gb) are used both ways in this field.
+# blue, green beside red, red, green beside blue. The letters Gr and Gb have two conflicting meanings in this field.
 PYNET_PLANES = ((1, 1), (0, 1), (0, 0), (1, 0))
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a network receives and returns, as data.
+    """The input and output convention of a network, as data.
 
     A raw network receives ``(counts - black_level) / divisor``, one plane per offset in ``planes``, mapped
     linearly from [0, 1] to ``input_range``; nothing is clipped. ``None`` for the black level or the divisor
-    means the sensor's own (black, white - black), which comes with each sample. Height and width of the
-    planes are padded by reflection at the right and bottom to a multiple of ``multiple`` and the output is
+    means the sensor's own value (black, white - black), which comes with each sample. Height and width of the
+    planes are padded by reflection at the right and bottom to a multiple of ``multiple``, and the output is
     cropped back; planes smaller than ``min_size`` are refused. The output has ``output_scale`` times the
     planes' size and is mapped from ``output_range`` to [0, 1].
     """
@@ -64,21 +64,21 @@ _DEFAULT_INPUT: dict[str, InputSpec] = {
 
 
 def default_input(task: str) -> InputSpec:
-    """Return the input convention of a task, for models that state none."""
+    """Return the input convention of a task, for models without their own."""
     return _DEFAULT_INPUT[task]
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """One registered model: how to build it, what it expects, where it comes from.
+    """One registered model: how to build it, its input, and its origin.
 
-    ``params`` is the number of parameters with default options (None: not stated). ``licence`` is that of the
-    code here; ``official_weights`` names the published checkpoints and their licence. ``differences`` lists
+    ``params`` is the number of parameters with default options (None: not stated). ``licence`` is the licence of
+    the code here; ``official_weights`` names the published checkpoints and their licence. ``differences`` lists
     every deliberate difference from the paper; ``reconstruction`` marks layouts that the paper does not give.
-    ``global_ops`` names the operations that see the whole image: a model without any is exact under tiling.
+    ``global_ops`` names the operations that use the whole image: a model without any is exact under tiling.
     ``unused_params`` are parameters that the official network has but does not use. ``version`` is raised when
-    a change that its code does not show, in a file of data for instance, moves the model's numbers.
-    ``registered_in`` is the module that registered it.
+    a change outside the code, for example in a data file, changes the model's numbers. ``registered_in`` is the
+    module that registered it.
     """
 
     name: str
@@ -101,17 +101,17 @@ class ModelCard:
     registered_in: str = ""
 
     def input_for(self, options: Mapping[str, Any]) -> InputSpec:
-        """Return the input convention under ``options``; some options change the output's size."""
+        """Return the input convention with ``options``; some options change the output's size."""
         if self.scale_of is None:
             return self.input
         return replace(self.input, output_scale=self.scale_of(self.all_options(options)))
 
     def create(self, options: Mapping[str, Any]) -> nn.Module:
-        """Build the network with ``options`` as they are; raises UserError, BuildError or what its code raises."""
+        """Build the network with unchanged ``options``; raises UserError, BuildError or exceptions of its code."""
         return build_network(self.name, self.build, options)
 
     def all_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return every option: ``given`` (strings are parsed) over the defaults."""
+        """Return every option: ``given`` values (strings are parsed) replace the defaults."""
         resolved = resolve_options(self.name, self.options, given)
         return {name: resolved.get(name, option.default) for name, option in self.options.items()}
 
@@ -122,7 +122,7 @@ class ModelCard:
 
     @functools.cached_property
     def code_digest(self) -> str:
-        """Digest of the model's code and what it imports (see ``zoo.identity``): a part of its records' keys."""
+        """Digest of the model's code and its imports (see ``zoo.identity``); records' keys depend on it."""
         return digest_of_build(self.build, self.registered_in, self.version)
 
 
@@ -154,7 +154,7 @@ def register_model(
     """Register a build function as a model; the fields are those of ModelCard.
 
     The function's name is the model's name, its arguments (each with a default) are the ``--set`` options,
-    the first line of its docstring is the summary. Without ``input`` the task's convention holds:
+    the first line of its docstring is the summary. Without ``input`` the task's convention is used:
     ``raw2rgb`` takes packed RAW (N, 4, H, W) in PyNET's plane order, counts / 1020 without black level, and
     returns (N, 3, 2H, 2W) in [0, 1]; ``denoise_rgb`` and ``enhance_rgb`` take and return (N, 3, H, W).
     Raises UserError for an unknown task, a name that is taken or an argument without default.

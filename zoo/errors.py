@@ -1,4 +1,4 @@
-"""The exception for mistakes that a user can correct, its kinds, and text for its messages."""
+"""The exception for mistakes that a user can correct, its subclasses, and texts for its messages."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ class UserError(Exception):
 
 
 class BuildError(UserError):
-    """A model whose build function fails; the message is that of the failure."""
+    """The build function of a model fails; the message is that of the failure."""
 
 
 class SizeError(UserError):
-    """An image that a network cannot take."""
+    """A network cannot accept an image of this size."""
 
 
 class OutputError(UserError, ValueError):
-    """A network that returns anything but the one image that is asked of it."""
+    """A network returns something other than the one expected image."""
 
 
 class DiskError(UserError):
-    """A file that cannot be written, for instance on a full disk: it ends a run and is no failure of a model."""
+    """A file cannot be written, for example on a full disk: this ends a run and is not a failure of the model."""
 
 
 class TileError(UserError):
-    """Tiles that a network's output would suffer from, or that a memory limit has no room for."""
+    """Tiles would degrade a network's output, or do not fit in a memory limit."""
 
 
 class EngineError(UserError):
-    """A network that an inference engine or an export cannot take; the message names the operation."""
+    """An inference engine or an export cannot handle a network; the message names the operation."""
 
 
 class _Short(reprlib.Repr):
-    """A representation of bounded length, however large the value is."""
+    """A representation of limited length for values of any size."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,12 +51,12 @@ class _Short(reprlib.Repr):
         self.maxdict = self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = 5
 
     def repr_int(self, x: int, level: int) -> str:
-        """Return a whole number, or its size where it is too long for Python to write it out."""
+        """Return an integer, or its size if it is too long for Python to write."""
         digits = x.bit_length() * 0.30103
         return f"<about {digits:.0f} digits>" if digits > self.maxlong else repr(x)
 
     def repr_instance(self, x: Any, level: int) -> str:
-        """Return the representation of an object, whose own code may fail."""
+        """Return the representation of an object; the object's own code may fail."""
         try:
             return super().repr_instance(x, level)
         except Exception:
@@ -64,13 +64,13 @@ class _Short(reprlib.Repr):
 
 
 def shown(value: Any) -> str:
-    """Return ``repr(value)`` for a message: on one line, of about 100 characters, however large the value is."""
+    """Return ``repr(value)`` for a message: one line of about 100 characters for values of any size."""
     text = _Short().repr(value)
     return text if len(text) <= _SHOWN + 20 else f"{text[:_SHOWN]}..."
 
 
 def shortened(text: object, most: int = _SHOWN) -> str:
-    """Return a user's text for a message: one line that can be printed, its middle left out beyond ``most`` signs."""
+    """Return a user's text as one printable line; if it has over ``most`` characters, its middle is left out."""
     line = str(text)
     if len(line) > most:
         line = f"{line[: most // 2]}...{line[-(most // 3) :]}"
@@ -79,7 +79,7 @@ def shortened(text: object, most: int = _SHOWN) -> str:
 
 
 def printable(text: object) -> str:
-    """Return a text that can be encoded: bytes of a file's name that are no UTF-8 become ``\\xff``."""
+    """Return a text that can be encoded: bytes of a file's name that are not UTF-8 become ``\\xff``."""
     try:
         return os.fsencode(str(text)).decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:
@@ -87,7 +87,7 @@ def printable(text: object) -> str:
 
 
 def words_of(error: BaseException, most: int = 300) -> str:
-    """Return an exception's message on one line, cut off after ``most`` characters; its own code may fail."""
+    """Return an exception's message on one line, cut off after ``most`` characters; the exception's code may fail."""
     try:
         text = str(error)[: 10 * most]
     except Exception:
@@ -96,7 +96,7 @@ def words_of(error: BaseException, most: int = 300) -> str:
 
 
 def reason_of(error: BaseException, most: int = 200) -> str:
-    """Return an exception's message as ``words_of`` does, or the name of its class where it has none."""
+    """Return an exception's message like ``words_of``, or the name of its class if it has no message."""
     return words_of(error, most) or type(error).__name__
 
 
@@ -106,9 +106,9 @@ def in_one_line(error: BaseException, most: int = 200) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean a, b?"`` for the closest known names, else a list of what is known."""
+    """Return ``"; did you mean a, b?"`` for the closest known names, else a list of the known names."""
     names = sorted(known)
-    # The search takes time in proportion to the lengths of both names; no registered name is longer than this.
+    # The search time grows with the lengths of both names; no registered name is longer than this.
     matches = difflib.get_close_matches(name[:_SHOWN], names, n=3, cutoff=0.6)
     if matches:
         return f"; did you mean {', '.join(matches)}?"

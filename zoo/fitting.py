@@ -1,4 +1,4 @@
-"""Load weights into a network strictly: their names, shapes, kinds and values, and names that share memory."""
+"""Load weights into a network strictly: check names, shapes, types, values, and names that share memory."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from torch import Tensor, nn
 from zoo.card import get_card, list_models
 from zoo.errors import UserError, in_one_line, shortened
 
-# Kinds of numbers that weights are kept in. Those of 8 bits mean nothing without scales that lie elsewhere.
+# Types of numbers for weights. 8-bit types are useless without scales that are stored elsewhere.
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-# Buffers that follow the data; any other one may be a mask, which holds infinities.
+# Buffers that depend on the data; any other buffer may be a mask, which contains infinities.
 _STATISTICS = ("running_mean", "running_var")
 
 
 class Fitted(NamedTuple):
-    """Tensors in the network's own types, and lines for the user about conversions."""
+    """Tensors in the network's types, and messages for the user about conversions."""
 
     state: dict[str, Tensor]
     notes: tuple[str, ...]
 
 
 def load_strictly(model: nn.Module, state: Mapping[str, Tensor], *, name: str, source: object) -> tuple[str, ...]:
-    """Load ``state`` into ``model``; raises as ``check_fits`` does. Returns lines that a user should see."""
+    """Load ``state`` into ``model``; raises the errors of ``check_fits``. Returns messages for the user."""
     fitted = check_fits(model, state, name=name, source=source)
     own = model.state_dict()
-    # Only counters of training steps may be absent.
+    # Only counters of training steps may be missing.
     try:
         model.load_state_dict({**{key: own[key] for key in own if key not in fitted.state}, **fitted.state})
     except RuntimeError as error:
@@ -37,11 +37,11 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor], *, name: str, s
 
 
 def check_fits(model: nn.Module, state: Mapping[str, Tensor], *, name: str, source: object) -> Fitted:
-    """Compare ``state`` with what ``model``, which may be on the meta device, takes; return it as the model takes it.
+    """Compare ``state`` with the state of ``model``, which may be on the meta device; return it in the model's form.
 
-    Of a tensor that the network uses under several names, one is enough. Raises UserError naming the first missing,
-    extra and mis-shaped keys and, where the keys are those of another registered model, which one; the first key of
-    another kind of numbers; of values that are not finite; and keys that are one tensor in the network and differ here.
+    If the network uses a tensor under several names, one of them is enough. Raises UserError naming the first missing,
+    extra and mis-shaped keys (and the registered model that has such keys); the first key of a wrong type of numbers
+    or with values that are not finite; and keys that are one tensor in the network but differ here.
     """
     own = model.state_dict()
     state = _with_tied_names(own, state)
@@ -98,14 +98,14 @@ def _resembles(name: str, state: Mapping[str, Tensor]) -> str:
 
 
 def judged(model: nn.Module, state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Yield the values that must be finite, by key: all but the infinities of a fixed buffer, such as a mask."""
+    """Yield the values that must be finite, by key: all except the infinities in fixed buffers, such as masks."""
     fixed = {name for name, _ in model.named_buffers(remove_duplicate=False) if not name.endswith(_STATISTICS)}
     for key, value in state.items():
         yield key, value[~torch.isinf(value)] if key in fixed else value
 
 
 def _with_tied_names(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return ``state`` with every name of a tensor that the network uses under several, where one of them is there."""
+    """Return ``state`` with all names of each tensor that the network shares, if at least one of them exists."""
     named: dict[object, list[str]] = {}
     for key, value in own.items():
         place = (value.untyped_storage()._cdata, value.storage_offset(), value.shape, value.stride(), value.dtype)
@@ -121,7 +121,7 @@ def _with_tied_names(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> 
 def _fit_kinds(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> tuple[Fitted, list[str]]:
     """Return ``state`` in the types of ``own``, and the keys whose values cannot be converted.
 
-    Floating-point numbers become those of another width, which is noted; integers only where all values survive.
+    Floating-point numbers are converted to another width, which is reported; integers only if no value changes.
     """
     fitted, wrong, found = dict(state), [], dict[tuple[torch.dtype, torch.dtype], list[bool]]()
     for key, value in state.items():
@@ -154,13 +154,13 @@ def _type_name(kind: torch.dtype) -> str:
 
 
 def _conflict(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
-    """Return keys that share memory in the network, where ``state`` has different values for the same place.
+    """Return keys that share memory in the network but have different values for the same place in ``state``.
 
-    ``own`` may be on the meta device: where its tensors lie in their storages is all that counts.
+    ``own`` may be on the meta device: only the positions of its tensors in their storages matter.
     """
     sharing: dict[int, list[str]] = {}
     for key in state:
-        # Torch itself refuses to fill a tensor that lies on itself.
+        # Torch itself refuses to fill a tensor whose elements overlap.
         if not _overlaps_itself(own[key]):
             sharing.setdefault(own[key].untyped_storage()._cdata, []).append(key)
     for keys in sharing.values():
@@ -188,7 +188,7 @@ def _overlaps_itself(tensor: Tensor) -> bool:
 
 
 def unshared(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return contiguous tensors of which no two share memory: those that did are copied."""
+    """Return contiguous tensors that do not share memory; tensors that did are copied."""
     seen: set[int] = set()
     apart = {}
     for key, value in state.items():

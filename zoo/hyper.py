@@ -1,7 +1,7 @@
 """The HyperConvolution of arXiv 2105.08470: convolutions whose filters an MLP predicts from the image.
 
-The block is certain from the paper's text; the layouts that use it (hyperunet, hypervdn) are
-reconstructions and say so on their cards.
+The paper's text defines this block completely; the layouts that use it (hyperunet, hypervdn) are reconstructions, as
+their cards say.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def normalize_filters(filters: Tensor, eps: float = 1e-12) -> Tensor:
     """Scale predicted filters (..., C_in, k, k) to He's variance 2/n, per output channel (Eqs. 3-5).
 
     With n = C_in k^2 and zero-mean normal entries, sigma is estimated by mean|W| sqrt(pi/2), so
-    W' = W / ||W||_1 * 2 sqrt(n / pi). The L1 norm of 1 alone, the equation read literally, loses the signal
+    W' = W / ||W||_1 * 2 sqrt(n / pi). Only an L1 norm of 1, the literal reading of the equation, loses the signal
     within 20 layers.
     """
     n = filters.shape[-3:].numel()
@@ -29,9 +29,9 @@ def normalize_filters(filters: Tensor, eps: float = 1e-12) -> Tensor:
 def conv2d_per_sample(x: Tensor, filters: Tensor, padding: int = 1) -> Tensor:
     """Convolve each sample of x (N, C_in, H, W) with its own filters (N, C_out, C_in, k, k).
 
-    A single sample takes the plain convolution. Several are one grouped convolution with N groups, which in the
-    channels-last format would be two copies and a slow kernel on a processor: there each sample is convolved by itself.
-    The output has the memory format of x. ``speed/hyper.py`` compares the ways.
+    A single sample uses the plain convolution. Several samples use one grouped convolution with N groups. In the
+    channels-last format this would mean two copies and a slow kernel on a CPU, so there each sample is convolved
+    separately. The output has the memory format of x. ``speed/hyper.py`` compares these methods.
     """
     n, c_out = filters.shape[:2]
     if n == 1:
@@ -43,15 +43,15 @@ def conv2d_per_sample(x: Tensor, filters: Tensor, padding: int = 1) -> Tensor:
     return output.reshape(n, c_out, *output.shape[2:])
 
 
-# Outputs of a linear layer are computed in at most so many blocks, for as many threads; not with few weights.
+# The outputs of a linear layer are computed in at most this many blocks, one per thread; small layers are not split.
 _BLOCKS, _FEW_WEIGHTS = 64, 1 << 16
 
 
 def linear_of_one(layer: nn.Linear, code: Tensor) -> Tensor:
-    """Return ``layer(code)`` for a single row (1, C), in float32 on a processor: its outputs in equal blocks.
+    """Return ``layer(code)`` for a single row (1, C), in float32 on a CPU, computed in equal blocks of outputs.
 
-    A layer applied to one row does little but read its weights, once. The matrix library (MKL in torch 2.14, on an AMD
-    processor) does that with one thread, however many there are; blocks, as a batch of products, it shares out.
+    For one row a layer mainly reads its weights once. The matrix library (MKL in torch 2.14, on an AMD processor) does
+    this with one thread only; blocks, as a batch of products, are distributed over all threads.
     """
     blocks = max(count for count in range(1, _BLOCKS + 1) if layer.out_features % count == 0)
     weight, bias = layer.weight.unflatten(0, (blocks, -1)), layer.bias.unflatten(0, (blocks, 1, -1))
@@ -64,8 +64,8 @@ class HyperConv2d(nn.Module):
     The embedding (N, embedding_channels, h, w) is max-pooled to pool x pool, flattened and sent through an
     MLP with two hidden layers; its output is reshaped to (N, C_out, C_in, 3, 3) and normalised.
 
-    ``fixed_filters`` (1, C_out, C_in, 3, 3), where set, are used in place of predicted ones, for every sample: an image
-    that is run piece by piece, or the frames of a burst, are convolved with filters predicted once.
+    If ``fixed_filters`` (1, C_out, C_in, 3, 3) are set, they replace the predicted ones for every sample: the tiles of
+    an image, or the frames of a burst, are convolved with filters that were predicted once.
     """
 
     fixed_filters: Tensor | None = None
@@ -91,7 +91,7 @@ class HyperConv2d(nn.Module):
             activation(),
             last,
         )
-        # Predicted filters need mean zero: a common offset of half a sigma overflows float32 in 20 layers.
+        # Predicted filters must have zero mean: a common offset of half a sigma overflows float32 in 20 layers.
         nn.init.normal_(last.weight, std=1.0 / math.sqrt(hidden))
         nn.init.zeros_(last.bias)
 
@@ -109,7 +109,7 @@ class HyperConv2d(nn.Module):
         return normalize_filters(bank.unflatten(1, self.filter_shape))
 
     def _bank(self, code: Tensor) -> Tensor:
-        # Whoever looks at the layers of a pass (counters, graphs, gradients) sees the layers that there are.
+        # Code that inspects the layers of a pass (counters, graphs, gradients) must see the real layers.
         plain = code.dtype == torch.float32 and code.device.type == "cpu" and torch.is_inference_mode_enabled()
         if code.shape[0] != 1 or not plain:
             bank: Tensor = self.mlp(code)
@@ -124,7 +124,7 @@ class HyperConv2d(nn.Module):
     def forward(self, x: Tensor, embedding: Tensor | None) -> Tensor:
         """Convolve x (N, C_in, H, W) with the filters predicted from ``embedding``: (N, C_out, H, W).
 
-        With ``fixed_filters`` the embedding is not looked at and may be None.
+        With ``fixed_filters`` the embedding is not used and may be None.
         """
         if self.fixed_filters is not None:
             return F.conv2d(x, self.fixed_filters[0].to(x.dtype), padding=1)
@@ -134,7 +134,7 @@ class HyperConv2d(nn.Module):
 
 
 def embedding_for(network: nn.Module, x: Tensor, *layers: HyperConv2d) -> Tensor | None:
-    """Return ``network(x)``, or None where every one of ``layers`` has fixed filters and would not look at it."""
+    """Return ``network(x)``, or None if all ``layers`` have fixed filters and would not use it."""
     if all(layer.fixed_filters is not None for layer in layers):
         return None
     return network(x)

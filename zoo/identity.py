@@ -1,9 +1,9 @@
-"""A digest of the code that a network is made of: two runs have the same key only if this digest is the same.
+"""A digest of a network's code: two runs have the same key only if this digest is the same.
 
-The digest covers the code of a module and of what it imports, as Python parses it: comments, docstrings and layout do
-not change it, and every version of Python from 3.10 on finds the same. Imports are followed into the files of ``zoo``
-and the user's own files, wherever they are; installed packages (torch, timm) belong to the environment. An import that
-is not a statement (``importlib.import_module(name)``) and data files are not seen.
+The digest covers the code of a module and its imports, as Python parses it: comments, docstrings and layout do not
+change it, and every version of Python from 3.10 on gives the same digest. Imports are followed into the files of
+``zoo`` and the user's own files, wherever they are; installed packages (torch, timm) belong to the environment. An
+import that is not a statement (``importlib.import_module(name)``) and data files are not covered.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 _ZOO = Path(__file__).resolve().parent
-# The tool and the libraries under every network are never followed, not even where they are built from source.
+# The tool and the libraries of every network are never followed, even if they are built from source.
 _ENVIRONMENT = frozenset({"benchmark", "torch", "torchvision", "numpy"})
 _INSTALLED = tuple(
     {Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
 )
-# Modules that register, build and name networks and compute nothing; ``import zoo`` counts as ``zoo.card``.
+# Modules that only register, build and name networks; ``import zoo`` counts as ``zoo.card``.
 _KEEPING = frozenset({"zoo.building", "zoo.errors", "zoo.identity", "zoo.options", "zoo.plugins", "zoo.registry"})
 # Code that builds other networks by their names may build any network of the package.
 _BY_NAME = frozenset({"create_model", "get_card"})
@@ -37,10 +37,10 @@ _UNKNOWN = "unknown-"
 
 
 def digest_of_build(build: Callable[..., Any], registered_in: str, version: int) -> str:
-    """Return a digest of the modules that define and register ``build``, with all that they import.
+    """Return a digest of the modules that define and register ``build``, with all their imports.
 
-    Where there is no source (a function typed into a console or a notebook, made by ``exec``) the digest is one that
-    no other has, not even that of the same function in another process: nothing measured is taken for it.
+    Without source code (a function from a console, a notebook or ``exec``) the digest is unique, even for the same
+    function in another process, so that no earlier measurement is used for it.
     """
     found: dict[Path, tuple[str, _File]] = {}
     for name in filter(None, (build.__module__, registered_in)):
@@ -65,7 +65,7 @@ def is_unknown(digest: str) -> bool:
 
 @dataclass(frozen=True)
 class _File:
-    """A file of code: its module's name, and the folder in which the search for absolute names begins."""
+    """A file of code: the name of its module, and the folder where the search for absolute names begins."""
 
     path: Path
     name: str
@@ -109,7 +109,7 @@ def _located(name: str, file: str | None) -> _File | None:
 
 
 def _find(name: str, importer: _File) -> _File | None:
-    """Return the file of a module that is followed, loaded already or not; None for all others."""
+    """Return the file of a module that is followed, whether or not it is loaded; None for all others."""
     top = name.partition(".")[0]
     if top in _ENVIRONMENT or not top or name in _KEEPING:
         return None
@@ -121,7 +121,7 @@ def _find(name: str, importer: _File) -> _File | None:
         loaded = next((_File(path, name, importer.base) for path in tried if _exists(path)), None)
     if loaded is None or not _is_installed(loaded.path) or loaded.path.is_relative_to(_ZOO):
         return loaded
-    # Of what is installed, the importer's own package, or the modules beside one that is no package.
+    # Of installed code, only the importer's own package is followed, or the modules beside a single-file importer.
     if "." in importer.name or importer.path.stem == "__init__":
         return loaded if top == importer.name.partition(".")[0] else None
     return loaded if loaded.path.parent == importer.path.parent else None
@@ -137,7 +137,7 @@ def _exists(path: Path) -> bool:
 
 
 def _read(path: Path) -> bytes | None:
-    """Return a file's content, in a zip archive too; None if it is not there."""
+    """Return a file's content, also from a zip archive; None if it does not exist."""
     if path.is_file():
         return path.read_bytes()
     archive = next((parent for parent in path.parents if parent.is_file()), None)
@@ -150,7 +150,7 @@ def _read(path: Path) -> bytes | None:
 
 @dataclass(frozen=True)
 class _Parsed:
-    """What counts of a file: its digest, the names that it imports (with their leading dots), and how it builds."""
+    """The relevant facts of a file: its digest, the names it imports (with leading dots), and how it builds."""
 
     digest: str
     imports: tuple[tuple[int, str], ...] = ()
@@ -178,13 +178,13 @@ def _parsed(content: bytes, is_python: bool = True) -> _Parsed:
 
 
 def digest_of_code(content: bytes) -> str:
-    """Return a digest of a Python file's code; of its bytes, if it is none that parses."""
+    """Return a digest of a Python file's code, or of its bytes if it cannot be parsed."""
     return _parsed(content).digest
 
 
 def _tree_of(content: bytes) -> ast.Module | None:
     with warnings.catch_warnings():
-        # About escapes in the user's strings.
+        # These warnings are about escapes in the user's strings.
         warnings.simplefilter("ignore")
         try:
             return ast.parse(content)
@@ -193,7 +193,7 @@ def _tree_of(content: bytes) -> ast.Module | None:
 
 
 class _Mark(str):
-    """Text that is written as it is; it is not a constant of the code."""
+    """Text that is written unchanged; it is not a constant of the code."""
 
     __slots__ = ()
 
@@ -201,7 +201,7 @@ class _Mark(str):
 def _text(tree: ast.Module) -> str:
     """Write a tree the same way in every version of Python: ``ast.dump`` changed its form more than once.
 
-    Fields that are empty are left out, since newer versions have more of them.
+    Empty fields are left out, because newer versions have more of them.
     """
     written: list[str] = []
     open_: list[Any] = [tree]
@@ -231,7 +231,7 @@ def _is_docstring(node: Any) -> bool:
 
 
 def _joined(parts: list[ast.expr]) -> list[ast.expr]:
-    """Return the parts of an f-string with text beside text made one: versions differ in where they split it."""
+    """Return the parts of an f-string with adjacent texts joined, because Python versions split them differently."""
     joined: list[ast.expr] = []
     for part in parts:
         text = part.value if isinstance(part, ast.Constant) else None

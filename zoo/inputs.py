@@ -1,4 +1,4 @@
-"""Check files that a user names: a pipe or a device, which would block or never end, is not opened."""
+"""Check files that a user names; pipes and devices are not opened, because reading could block or never end."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _KINDS = {
 
 
 def regular_file(path: str | Path, expected: str, flag: str = "") -> Path:
-    """Return ``path`` if it is a regular file, links followed.
+    """Return ``path`` if it is a regular file or a link to one.
 
-    Raises UserError, which begins with ``flag`` and says what was ``expected``, if nothing is there or it is a folder,
-    a pipe, a socket or a device: reading those would block or never end.
+    Raises UserError, which begins with ``flag`` and says what was ``expected``, if it does not exist or is a folder, a
+    pipe, a socket or a device: reading these could block or never end.
     """
     place = f"{flag}: " if flag else ""
     name = shortened(path, 400)
@@ -41,7 +41,7 @@ def regular_file(path: str | Path, expected: str, flag: str = "") -> Path:
 
 
 def refuse_endless(path: str | Path) -> None:
-    """Raise OSError for a pipe, a socket or a device: reading those would block or never end."""
+    """Raise OSError for a pipe, a socket or a device: reading these could block or never end."""
     kind = stat.S_IFMT(os.stat(path).st_mode)
     if kind not in (stat.S_IFREG, stat.S_IFDIR):
         raise OSError(errno.EINVAL, f"it is {_KINDS.get(kind, 'no file')}, no file", str(path))

@@ -1,4 +1,4 @@
-"""Blocks of more than one family: the two networks of VDN, whatever their hidden convolutions are.
+"""Blocks that several families use: the two networks of VDN, with any type of hidden convolution.
 
 Attribute names are the official state_dict keys of VDN (see ``zoo.models.vdn`` for paper and licence).
 """
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-# From (in_channels, out_channels) to a 3x3 convolution, padding 1, between two hidden layers.
+# Takes (in_channels, out_channels), returns a 3x3 convolution with padding 1 between two hidden layers.
 HiddenConv = Callable[[int, int], nn.Module]
 
 _DEPTH = 4
@@ -38,7 +38,7 @@ class ConvPair(nn.Module):
 
 
 class UpPair(nn.Module):
-    """Double the resolution by a transposed convolution, concatenate in front of the bridge, then ConvPair."""
+    """Double the resolution by a transposed convolution, concatenate the result and the bridge, then ConvPair."""
 
     def __init__(self, in_channels: int, out_channels: int, hidden_conv: HiddenConv) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class VariationalDenoiser(nn.Module):
         super().__init__()
         self.DNet = DenoisingNet(width, hidden_conv)
         self.SNet = NoiseNet(noise_width, hidden_conv)
-        # As in VDN's training code; PyTorch's default halves the signal at each of the 14 convolutions.
+        # As in VDN's training code; PyTorch's default would halve the signal at each of the 14 convolutions.
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from zoo.errors import OutputError
 
-# Members of a list or a dictionary that are described, and letters of a name.
+# The largest number of described members of a list or a dictionary, and of letters of a name.
 _SHOWN, _LETTERS = 4, 24
 
 
 def checked(network: nn.Module) -> nn.Module:
-    """Let every call of ``network`` raise OutputError where it does not return one image; return it."""
-    # By nn.Module's own method: TorchScript networks run hooks, but their method refuses to take one.
+    """Make every call of ``network`` raise OutputError if it does not return one image; return ``network``."""
+    # nn.Module's own method is called, because TorchScript networks run hooks but their method refuses them.
     nn.Module.register_forward_hook(network, lambda module, args, output: check_output(output))
     return network
 
@@ -31,7 +31,7 @@ def check_output(output: Any) -> None:
 
 
 def _described(output: Any) -> str:
-    """Return the type of what a network returned, with the shapes of the tensors in it, in a few words."""
+    """Describe a network's output in a few words: its type and the shapes of its tensors."""
     if isinstance(output, Tensor):
         return f"a tensor {_member(output)}"
     if output is None:

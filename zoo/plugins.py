@@ -20,16 +20,16 @@ from zoo.surroundings import kept, staying
 
 GROUP = "zoo_bench.plugins"
 _PREFIX = "zoo_bench_plugin_"
-# Modules that plug-ins brought with them, and the files that were named.
+# Modules that plug-ins imported, and the loaded files.
 _provided: set[str] = set()
 _files: list[str] = []
 
 
 def load_file(path: str | Path) -> None:
-    """Import the Python file at ``path``; its decorators register what it defines.
+    """Import the Python file at ``path``; its decorators register its models, datasets and metrics.
 
-    Loading the same file twice is one load. Raises UserError, with the failing line, if the file is
-    missing, is not Python, raises, or leaves the process.
+    A second call for the same file does nothing. Raises UserError, with the failing line, if the file is
+    missing, is not Python, raises, or exits the process.
     """
     file = regular_file(path, "a Python file with @register_... functions", "--plugin").resolve()
     name = _PREFIX + hashlib.sha256(os.fsencode(file)).hexdigest()[:12]
@@ -57,14 +57,14 @@ def loaded_files() -> list[str]:
 
 
 def is_provided(module: str) -> bool:
-    """Whether another process with the same plug-ins has this module: it is ours, or a plug-in imported it."""
+    """Whether another process with the same plug-ins has this module: it is ours or a plug-in imported it."""
     return module.partition(".")[0] in ("zoo", "benchmark") or module in _provided
 
 
 def load_entry_points() -> list[str]:
     """Load every installed plug-in of the group ``zoo_bench.plugins``; return one line per failure.
 
-    A broken plug-in that another person wrote must not stop a run, so failures are returned, not raised.
+    Failures are returned, not raised, because a broken plug-in of another author must not stop a run.
     """
     failures = []
     for point in entry_points(group=GROUP):
@@ -80,14 +80,14 @@ def load_entry_points() -> list[str]:
 
 
 def _call(load: Callable[..., Any], *arguments: Any) -> None:
-    """Run a plug-in's code; what it changes in this process is restored, and it cannot end the process."""
+    """Run a plug-in's code; its changes to this process are undone, and it cannot end the process."""
     pressed = []
 
     def press(number: int, frame: Any) -> None:
         pressed.append(number)
         raise KeyboardInterrupt
 
-    # A plug-in imports torch in any case; only changes to what is already imported can be seen.
+    # Every plug-in imports torch; it is imported first because only changes to imported modules can be detected.
     import torch  # noqa: F401
 
     with kept(), staying():

@@ -1,4 +1,4 @@
-"""What PyNET and PyNET-CA share: an inverted pyramid of six levels, from coarse (5, a sixteenth) to fine (0, twice).
+"""The inverted pyramid of PyNET and PyNET-CA: six levels from coarse (5, a sixteenth) to fine (0, twice).
 
 Level L returns images of 2 / 2^L times the size of the planes.
 """
@@ -59,5 +59,5 @@ def check_size(network: str, x: Tensor) -> None:
 
 
 def scale_of(options: Mapping[str, Any]) -> float:
-    """Return how many times as large as the planes the images of the option ``level`` are."""
+    """Return the size of the images of the option ``level``, relative to the planes."""
     return 2.0 ** (1 - options["level"])

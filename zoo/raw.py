@@ -1,4 +1,4 @@
-"""From sensor counts to what a network receives and back: packing, scaling, padding, cropping."""
+"""Convert sensor counts to a network's input, and its output back: packing, scaling, padding, cropping."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def align_to_red(mosaic: Tensor, red: Offset) -> Tensor:
     """Extend a mosaic (N, 1, H, W) by reflection so that its first pixel is red.
 
     ``red`` is the position of the red pixel in the first 2x2 block: (0, 0) for RGGB, which changes nothing,
-    (1, 1) for BGGR. One row or column is added on both sides where it is 1, so that every network sees the
+    (1, 1) for BGGR. For each coordinate of 1 a row or column is added on both sides, so that every network gets the
     neighbourhood it was trained on; ``apply_model`` crops the output back. Reflection keeps the phase.
     """
     _check_mosaic(mosaic)
@@ -62,9 +62,9 @@ def _check_mosaic(mosaic: Tensor) -> None:
 def to_network(
     image: Tensor, spec: InputSpec, *, black: float = 0.0, white: float = 1023.0, red: Offset = (0, 0)
 ) -> Tensor:
-    """Return what the network receives: counts (N, 1, H, W) packed and scaled, or RGB (N, 3, H, W) mapped.
+    """Return the network's input: counts (N, 1, H, W) packed and scaled, or RGB (N, 3, H, W) mapped.
 
-    ``black`` and ``white`` are the sensor's levels; they matter where the convention asks for them. ``red`` is
+    ``black`` and ``white`` are the sensor's levels; they are used only if the convention needs them. ``red`` is
     the position of the red pixel in the first 2x2 block.
     """
     if spec.layout == "bayer_packed":
@@ -78,7 +78,7 @@ def to_network(
 def padded_size(height: int, width: int, spec: InputSpec) -> tuple[int, int]:
     """Return the size to which planes of ``height`` x ``width`` are padded.
 
-    Raises SizeError below the smallest size that the network takes.
+    Raises SizeError below the smallest size that the network accepts.
     """
     least = max(spec.min_size, 1)
     sizes = tuple(-(-size // spec.multiple) * spec.multiple for size in (height, width))
@@ -93,7 +93,7 @@ def padded_size(height: int, width: int, spec: InputSpec) -> tuple[int, int]:
 
 
 def pad_planes(planes: Tensor, spec: InputSpec) -> Tensor:
-    """Pad planes (N, C, H, W) by reflection at the right and bottom to a size that the network takes.
+    """Pad planes (N, C, H, W) by reflection at the right and bottom to a size that the network accepts.
 
     Raises SizeError below the smallest size.
     """
@@ -105,11 +105,11 @@ def pad_planes(planes: Tensor, spec: InputSpec) -> Tensor:
 
 
 def apply_model(model: Callable[[Tensor], Any], planes: Tensor, spec: InputSpec, *, red: Offset = (0, 0)) -> Tensor:
-    """Run ``model`` on what ``to_network`` returned; the output is (N, 3, H * scale, W * scale) in [0, 1].
+    """Run ``model`` on the planes from ``to_network``; the output is (N, 3, H * scale, W * scale) in [0, 1].
 
-    Pads to the network's multiple, crops the output back (by what ``align_to_red`` added for ``red`` too) and
-    maps its range; nothing is clipped. Raises
-    OutputError if the model does not return one image of the size that its convention promises.
+    Pads to the network's multiple, crops the output back (also the part that ``align_to_red`` added for ``red``) and
+    maps its range; nothing is clipped. Raises OutputError if the model does not return one image of the size that its
+    convention promises.
     """
     height, width = planes.shape[-2:]
     padded = pad_planes(planes, spec)
@@ -120,7 +120,7 @@ def apply_model(model: Callable[[Tensor], Any], planes: Tensor, spec: InputSpec,
         raise OutputError(f"the model returned shape {tuple(output.shape)}; expected {expected}")
     output = output[..., : round(height * spec.output_scale), : round(width * spec.output_scale)]
     if red != (0, 0):
-        # Output pixels per pixel of the mosaic, whose first red[0] rows and red[1] columns were added.
+        # Output pixels per pixel of the mosaic; its first red[0] rows and red[1] columns were added.
         top, left = (int(offset * spec.output_scale / 2) for offset in red)
         rows, columns = (round((2 * n - 2 * o) * spec.output_scale / 2) for n, o in zip((height, width), red))
         output = output[..., top : top + rows, left : left + columns]

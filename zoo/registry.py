@@ -1,4 +1,4 @@
-"""A named collection with near-miss hints; models, datasets, metrics and profilers each have one."""
+"""A collection of named items that suggests similar names; models, datasets, metrics and profilers each have one."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def pieces_of(package: str) -> Callable[[], None]:
 class Registry(Generic[T]):
     """Map from name to item for one ``kind`` of piece.
 
-    ``load`` is called once, before the first look-up: it imports the built-in pieces, so that naming
-    the registry costs nothing and ``zoo-bench --help`` stays fast. Other threads wait until it is done.
+    ``load`` is called once, before the first look-up, and imports the built-in pieces. So importing the
+    registry costs nothing, and ``zoo-bench --help`` stays fast. Other threads wait until it is done.
     """
 
     def __init__(self, kind: str, load: Callable[[], None] | None = None) -> None:
@@ -39,7 +39,7 @@ class Registry(Generic[T]):
         self._lock = threading.RLock()
 
     def add(self, name: str, item: T) -> None:
-        """Register ``item``; raises UserError if the name is taken, by a built-in piece too."""
+        """Register ``item``; raises UserError if the name is taken, also by a built-in piece."""
         self._ensure_loaded()
         if name in self._items:
             raise UserError(f"a {self.kind} called '{name}' is registered already; give one of the two another name.")
@@ -68,7 +68,7 @@ class Registry(Generic[T]):
         if self._load is None:
             return
         with self._lock:
-            # Pieces look up others while they are imported: the lock lets their thread in again.
+            # Pieces look up others while they are imported, so the lock is reentrant.
             if self._load is None or self._loading:
                 return
             self._loading = True

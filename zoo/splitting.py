@@ -1,7 +1,7 @@
-"""A hyper-network in two halves: one that predicts its filters from the image, one that runs with filters given.
+"""Split a hyper-network into two halves: one predicts the filters from the image, one runs with given filters.
 
-The filters depend on the whole image, so tiles, engines and frames of a burst need them apart from the convolutions.
-Any network whose hyper-convolutions are ``HyperConv2d`` can be split; nothing is copied, both halves share its weights.
+The filters depend on the whole image, so tiles, engines and bursts need them separately from the convolutions. Any
+network whose hyper-convolutions are ``HyperConv2d`` can be split; nothing is copied, both halves share its weights.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from zoo.hyper import HyperConv2d
 
 
 class FilterNetwork(nn.Module):
-    """Image (N, C, H, W) to the filters (N, C_out, C_in, k, k) of every hyper-convolution, in the order of use.
+    """Map an image (N, C, H, W) to the filters (N, C_out, C_in, k, k) of every hyper-convolution, in order of use.
 
-    In PyTorch it runs the whole network; captured as a graph, what no filter depends on is left out.
+    In PyTorch it runs the whole network; a captured graph leaves out everything that no filter depends on.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -39,7 +39,7 @@ class FilterNetwork(nn.Module):
 
 
 class ForwardNetwork(nn.Module):
-    """Image (N, C, H, W) and the filters of every hyper-convolution to what the network returns."""
+    """Map an image (N, C, H, W) and the filters of every hyper-convolution to the network's output."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -53,10 +53,10 @@ class ForwardNetwork(nn.Module):
 
 
 class FrozenNetwork(nn.Module):
-    """A hyper-network whose filters are fixed, those of one image: (N, C, H, W) to what the network returns."""
+    """A hyper-network with the fixed filters of one image: maps (N, C, H, W) to the network's output."""
 
     def __init__(self, network: nn.Module, filters: Sequence[Tensor]) -> None:
-        """``filters`` are those of one image, as ``FilterNetwork`` returns them."""
+        """``filters`` are the filters of one image, as ``FilterNetwork`` returns them."""
         super().__init__()
         self.inner = ForwardNetwork(network)
         self._count = len(filters)
@@ -69,7 +69,7 @@ class FrozenNetwork(nn.Module):
 
 
 class Halves(NamedTuple):
-    """A hyper-network split: ``forward(x, *filters(x))`` is what the network returns for x."""
+    """A split hyper-network: ``forward(x, *filters(x))`` equals the network's output for x."""
 
     filters: FilterNetwork
     forward: ForwardNetwork
@@ -84,7 +84,7 @@ def split(network: nn.Module) -> Halves | None:
 
 @contextmanager
 def predicting(network: nn.Module, predict: Callable[[HyperConv2d, Tensor], Tensor]) -> Iterator[None]:
-    """Let the hyper-convolutions of ``network`` take their filters from ``predict`` for a while."""
+    """Let the hyper-convolutions of ``network`` take their filters from ``predict`` during the block."""
     layers = [module for module in network.modules() if isinstance(module, HyperConv2d)]
     fixed = [layer.fixed_filters for layer in layers]
     for layer in layers:

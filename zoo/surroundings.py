@@ -1,7 +1,7 @@
-"""Restore what the code of a plug-in or a network changed in this process.
+"""Undo changes that the code of a plug-in or a network made to this process.
 
-A library that is imported may change the working directory, torch's default type or the number of threads. The next
-model would then be measured under other conditions than its record says, and files would be written elsewhere.
+An imported library may change the working directory, torch's default type or the number of threads. Then the next
+model would be measured under other conditions than its record says, and files would be written elsewhere.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-# Variables that decide what this tool and its children do.
+# Environment variables that influence this tool and its child processes.
 _VARIABLES = ("ZOO_BENCH_", "OMP_", "MKL_", "OPENBLAS_")
 Place = tuple[Callable[[], Any], Callable[[Any], object]]
 
 
 @contextlib.contextmanager
 def kept() -> Iterator[None]:
-    """Restore, after the block, what the block changed in this process."""
+    """Undo, after the block, all changes that the block made to this process."""
     before = read()
     try:
         yield
@@ -32,7 +32,7 @@ def kept() -> Iterator[None]:
 
 
 def read() -> dict[str, Any]:
-    """Return the state of this process: each part by its name, as far as it can be read."""
+    """Return the readable state of this process: each part by its name."""
     found = {}
     for name, (get, _) in _places().items():
         with contextlib.suppress(OSError, RuntimeError):
@@ -41,7 +41,7 @@ def read() -> dict[str, Any]:
 
 
 def put_back(before: dict[str, Any]) -> list[str]:
-    """Restore what has changed since ``before`` was read; return the names of the parts that had changed."""
+    """Restore all parts that changed since ``before`` was read; return their names."""
     changed = []
     for name, (get, put) in _places().items():
         with contextlib.suppress(OSError, RuntimeError):
@@ -53,7 +53,7 @@ def put_back(before: dict[str, Any]) -> list[str]:
 
 @contextlib.contextmanager
 def staying() -> Iterator[None]:
-    """Let ``os._exit`` raise SystemExit in this process: code of others could end it without a message."""
+    """Make ``os._exit`` raise SystemExit, because other people's code could end the process without a message."""
     real, owner = os._exit, os.getpid()
 
     def leave(status: int) -> None:

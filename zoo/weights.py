@@ -27,10 +27,10 @@ from zoo.fitting import unshared
 from zoo.inputs import regular_file
 from zoo.writing import whole_file
 
-# The largest published network of this field is near 1 GiB; a file beyond this is not one of them.
+# The largest published network of this field has about 1 GiB, so a file beyond this limit is not one of them.
 MAX_BYTES = 8 << 30
-# sha256 of official checkpoints -> where they come from. None could be fetched and hashed so far; until then every
-# imported file is evidence `weights-file`, never `official-weights`.
+# sha256 of official checkpoints -> their origin. None could be downloaded and hashed so far; until then every
+# imported file has the evidence `weights-file`, never `official-weights`.
 OFFICIAL: dict[str, str] = {}
 # Training scripts keep an epoch's PSNR beside the network, as a NumPy number: data, not code.
 _NUMPY_SCALARS = [
@@ -38,7 +38,7 @@ _NUMPY_SCALARS = [
     np.dtype,
     *(type(np.dtype(kind)) for kind in ("float32", "float64", "int32", "int64", "bool")),
 ]
-# What a reader raises for a file that is damaged or of another kind: NotImplementedError is a RuntimeError.
+# Exceptions of a reader for a file that is damaged or of another kind; NotImplementedError is a RuntimeError.
 _FILE_ERRORS = (
     SafetensorError,
     RuntimeError,
@@ -53,14 +53,14 @@ _FILE_ERRORS = (
     AssertionError,
     struct.error,
 )
-# No network's weights are compressed to a hundredth.
+# No network's weights can be compressed to a hundredth of their size.
 _DENSE = 100
 _MAX_HEADER = 100_000_000
 # Keys under which training scripts keep the network inside a checkpoint.
 _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "params_ema", "params", "net", "generator")
-# Words in the names of weights that are a running mean: the tool cannot know which of the two a user means.
+# Words in the names of running means of weights; the tool cannot know whether a user wants the mean or the weights.
 _MEANS = {"ema", "avg", "average", "averaged", "swa", "shadow", "polyak", "teacher"}
-# Dictionaries inside dictionaries, at most.
+# The largest depth of nested dictionaries.
 _DEPTH = 6
 
 
@@ -87,9 +87,9 @@ def file_digest(path: Path) -> str:
 def read_checkpoint(path: str | Path, *, take: str | None = None, max_bytes: int = MAX_BYTES) -> Checkpoint:
     """Read the tensors in ``path`` (.safetensors, .npz, or a PyTorch checkpoint of any suffix).
 
-    Pickles are read with ``weights_only=True``. Wrapping dictionaries and ``module.`` prefixes are removed; ``take``
-    names the one that holds the weights, dotted, where there are several. Raises UserError if the file is missing, too
-    large, truncated or damaged, holds anything but plain tensors, or several networks and ``take`` names none.
+    Pickles are read with ``weights_only=True``. Wrapping dictionaries and ``module.`` prefixes are removed; if there
+    are several, ``take`` is the dotted name of the one with the weights. Raises UserError if the file is missing, too
+    large, truncated or damaged, if it holds anything but plain tensors, or several networks and ``take`` names none.
     """
     file = regular_file(path, ".safetensors, .npz or a PyTorch checkpoint", "weights")
     size = file.stat().st_size
@@ -113,9 +113,9 @@ def read_checkpoint(path: str | Path, *, take: str | None = None, max_bytes: int
 
 
 def check_sums(file: Path) -> None:
-    """Compare the checksums in a zip archive (PyTorch's and NumPy's files are some); torch itself does not.
+    """Verify the checksums in a zip archive (PyTorch's and NumPy's files are zip archives); torch does not do this.
 
-    Raises UserError naming the file and the part that is damaged. Files of other kinds pass.
+    Raises UserError naming the file and the damaged part. Files of other kinds are accepted.
     """
     if not zipfile.is_zipfile(file):
         return
@@ -131,7 +131,7 @@ def check_sums(file: Path) -> None:
 def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         _check_header(file)
-        # The reader takes only names in UTF-8; it takes any file by its descriptor.
+        # The reader accepts only file names in UTF-8, but it accepts any file by its descriptor.
         with file.open("rb") as stream:
             place = str(file) if printable(file) == str(file) else f"/dev/fd/{stream.fileno()}"
             with safe_open(place, framework="pt") as handle:
@@ -141,10 +141,10 @@ def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _check_header(file: Path) -> None:
-    """Raise ValueError for a safetensors header that names a tensor twice: the reader would take the last one."""
+    """Raise ValueError for a safetensors header that names a tensor twice: the reader would use the last one."""
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
-        # Longer ones are refused by the reader.
+        # The reader refuses longer headers.
         header = stream.read(length) if length <= _MAX_HEADER else b"{}"
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -157,12 +157,12 @@ def _check_header(file: Path) -> None:
 
 def _read_npz(file: Path) -> dict[str, Tensor]:
     try:
-        # Before NumPy, which takes a file of one array too, and room for what a small file stands for.
+        # Checked before NumPy reads it: NumPy also accepts a file of one array, and a small file may expand a lot.
         with zipfile.ZipFile(file) as archive:
             size = sum(member.file_size for member in archive.infolist())
         if size > max(_DENSE * file.stat().st_size, 64 << 20):
             raise ValueError(f"its {file.stat().st_size:,} bytes unpack to {size:,}, as only zeros or the like do")
-        # Opened here: NumPy leaves a damaged file open.
+        # The file is opened here because NumPy leaves a damaged file open.
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return {key: torch.from_numpy(archive[key]) for key in archive.files}
     except (*_FILE_ERRORS, zipfile.BadZipFile, zlib.error) as error:
@@ -172,7 +172,7 @@ def _read_npz(file: Path) -> dict[str, Tensor]:
 def _read_pickle(file: Path, take: str | None) -> dict[str, Tensor]:
     try:
         with file.open("rb") as stream, warnings.catch_warnings(), torch.serialization.safe_globals(_NUMPY_SCALARS):
-            # About pickle protocols; the file is read or refused either way.
+            # These warnings are about pickle protocols; the file is read or refused in any case.
             warnings.simplefilter("ignore")
             content = torch.load(stream, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -206,7 +206,7 @@ def _read_pickle(file: Path, take: str | None) -> dict[str, Tensor]:
 
 
 def _networks(content: Any, path: tuple[str, ...], seen: set[int]) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Yield every dictionary of tensors inside ``content`` under its dotted name, the content itself under ""."""
+    """Yield every dictionary of tensors inside ``content`` with its dotted name; the name of ``content`` is ""."""
     if not isinstance(content, Mapping) or not content or id(content) in seen or len(path) > _DEPTH:
         return
     seen.add(id(content))
@@ -219,7 +219,7 @@ def _networks(content: Any, path: tuple[str, ...], seen: set[int]) -> Iterator[t
 
 
 def _are_rivals(path: str, state: dict[str, Tensor], chosen: dict[str, Tensor]) -> bool:
-    """Whether a user may mean ``state`` rather than ``chosen``: a mean by its name, or other weights of one network."""
+    """Whether a user may want ``state`` instead of ``chosen``: a mean by its name, or other weights of one network."""
     one, other = _strip_prefix(state), _strip_prefix(chosen)
     alike = one.keys() == other.keys() and all(one[key].shape == other[key].shape for key in one)
     if alike and all(torch.equal(one[key], other[key]) for key in one):
@@ -232,7 +232,7 @@ def _is_mean(name: str) -> bool:
 
 
 def _means(content: Any) -> list[str]:
-    """Return the names of means that are no dictionaries of tensors: lists of them, or objects with other values."""
+    """Return the names of means that are not dictionaries of tensors: lists, or objects with other values."""
     if not isinstance(content, Mapping):
         return []
     return [name for name, value in content.items() if isinstance(name, str) and _is_mean(name) and _has_tensors(value)]
@@ -253,7 +253,7 @@ def _names(found: Mapping[str, Any]) -> str:
 def _strip_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
     prefix = "module."
     if len(state) > 1 and "n_averaged" in state:
-        # The counter that torch's own running mean keeps beside the weights.
+        # The counter that torch's own running mean stores beside the weights.
         rest = {key: value for key, value in state.items() if key != "n_averaged"}
         return _strip_prefix(rest) if all(key.startswith(prefix) for key in rest) else state
     while all(key.startswith(prefix) for key in state):
@@ -262,13 +262,13 @@ def _strip_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def official_state(card: ModelCard, checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """Return the checkpoint's tensors under our keys, by the table beside the model where there is one."""
+    """Return the checkpoint's tensors under our keys, converted by the model's table if it has one."""
     state = checkpoint.state
     return card.convert_checkpoint(state) if card.convert_checkpoint else state
 
 
 def is_official(checkpoint: Checkpoint) -> bool:
-    """Whether the file, or the one that it was converted from, is in the table of official checkpoints."""
+    """Whether the file, or the file it was converted from, is in the table of official checkpoints."""
     return checkpoint.metadata.get("source_sha256", checkpoint.digest) in OFFICIAL
 
 
@@ -286,7 +286,7 @@ def save_state(path: str | Path, state: Mapping[str, Tensor], metadata: Mapping[
 
 
 def _sort_header(file: Path) -> None:
-    """Write the metadata of a safetensors file in the order of its names; the library writes it in any order."""
+    """Sort the metadata of a safetensors file by name, because the library writes it in no fixed order."""
     with file.open("r+b") as stream:
         (size,) = struct.unpack("<Q", stream.read(8))
         header = json.loads(stream.read(size))

@@ -1,4 +1,4 @@
-"""Write files so that a name never stands for half a file; ``benchmark.replacing`` adds the messages for users."""
+"""Write files so that an incomplete file never has its final name; ``benchmark.replacing`` adds error messages."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 
 
 def partial_of(path: Path) -> Path:
-    """Return where this process writes ``path`` until it is whole: beside it, under a name of its own."""
+    """Return the temporary path, beside ``path``, where this process writes the file until it is complete."""
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a path beside ``path`` to write to, which takes its place when the block ends well and goes when it fails.
+    """Give a temporary path beside ``path``; the file replaces ``path`` if the block succeeds, else it is removed.
 
-    The folder must exist. Two processes may write the same file at once: each has its own, the last one stays.
+    The folder must exist. Two processes may write the same file at once: each has its own file, and the last one stays.
     """
     partial = partial_of(path)
     try:
@@ -30,8 +30,8 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Put a folder's names on disk: after a power cut a name must not outlive its content."""
-    if os.name == "posix":  # elsewhere a folder cannot be opened, and a rename is durable by itself
+    """Write a folder's names to disk, so that after a power failure no name exists without its content."""
+    if os.name == "posix":  # on other systems a folder cannot be opened, and a rename is durable without this
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)

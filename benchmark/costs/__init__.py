@@ -1,1 +1,1 @@
-"""What a network costs, by counting; nothing here runs it at full size."""
+"""Count what a network costs; nothing here runs it at full size."""

@@ -1,8 +1,8 @@
-"""What other counters say about a network, and why: their tallies laid beside the count of record, layer by layer.
+"""Compare other counters with the count of record, layer by layer, and explain the differences.
 
-Counters that hook modules see only the layers whose class they know, and count more than multiply-accumulates.
-Each difference is derived from what this network does: the counter's tally of a layer, the operations that the
-layer runs, the elements that it returns. The differences of a counter sum to its distance from the count of record.
+Counters that hook modules see only layers of classes they know, and they count more than multiply-accumulates.
+Each difference is explained by this network itself: the counter's tally of a layer, the operations that the layer
+runs, and the elements that it returns. The differences of a counter sum to its distance from the count of record.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED)
 
 @dataclass
 class _Tally:
-    """What a counter said: in total, per layer whose module it knows, and through functions that it replaced."""
+    """A counter's results: in total, per layer whose module it knows, and through functions that it replaced."""
 
     total: int | None = None
     layers: dict[str, int] = field(default_factory=dict)
@@ -47,19 +47,19 @@ class _Tally:
 
 @dataclass(frozen=True)
 class _Evidence:
-    """What each layer of a network does: its module, and how many elements it returns."""
+    """What is known of each layer of a network: its module, and the number of elements it returns."""
 
     modules: Mapping[str, nn.Module]
     elements: Mapping[str, int]
 
 
 def audit_counters(record: Trace, model: nn.Module, build: Callable[[], nn.Module]) -> dict[str, Any]:
-    """Return what thop, ptflops and the convention ``ptflops-2021`` call MACs where the record counts ``record.macs``.
+    """Return what thop, ptflops and the convention ``ptflops-2021`` count as MACs, beside ``record.macs``.
 
     ``model`` is the traced network on the meta device; counters get copies of it, or what ``build()`` returns.
-    thop reads shapes only; ptflops really runs the network, so ``record`` should be of a small image. A counter
-    that is not installed or fails is None. ``reasons`` lists each difference; its ``because`` names the layers. Where
-    the count of record is incomplete, that is a reason without a difference, of "zoo-bench" and of each counter.
+    thop only reads shapes; ptflops really runs the network, so ``record`` should be traced with a small image. A
+    counter that is not installed or fails is None. ``reasons`` lists each difference; its ``because`` names the layers.
+    An incomplete count of record is a reason without a difference, for "zoo-bench" and for each counter.
     """
     planes = torch.empty(record.input_shape, device="meta")
     with uncompiled():
@@ -89,7 +89,7 @@ def audit_counters(record: Trace, model: nn.Module, build: Callable[[], nn.Modul
 
 
 class _Watched(nn.Module):
-    """Run a network, then read a counter's tally of every layer, which counters clear when they are done."""
+    """Run a network, then read a counter's tally of every layer before the counter clears it."""
 
     def __init__(self, network: nn.Module, attribute: str, tally: _Tally) -> None:
         super().__init__()
@@ -102,12 +102,12 @@ class _Watched(nn.Module):
         try:
             output = self.network(planes)
         except Exception as error:
-            # ptflops prints what it catches and returns None.
+            # ptflops prints the exceptions that it catches, and returns None.
             self._tally.failure = in_one_line(error)
             raise
         for name, module in _named(self.network).items():
             self._tally.layers[name] = int(getattr(module, self._attribute, 0))
-        # ptflops replaces functions by objects that collect; thop leaves them alone.
+        # ptflops replaces functions by objects that collect counts; thop does not.
         for function in (F.relu, torch.matmul):
             self._tally.functions += int(sum(getattr(function, "collector", ())))
         return output
@@ -135,13 +135,13 @@ def _count_ptflops(network: nn.Module, planes: Tensor, tally: _Tally) -> None:
 
 
 def _run_ptflops(build: Callable[[], nn.Module], planes: Tensor) -> _Tally:
-    # Not on meta tensors: their kernels are Python that calls the functions which ptflops replaces.
+    # Meta tensors cannot be used: their kernels are Python code that calls the functions which ptflops replaces.
     with torch.random.fork_rng(devices=[]):
         return _run(_count_ptflops, build, torch.zeros(planes.shape))
 
 
 def _run(count: Callable[[nn.Module, Tensor, _Tally], None], make: Callable[[], nn.Module], planes: Tensor) -> _Tally:
-    """Count on a separate network without output; a failure of the counter becomes part of the tally."""
+    """Count on a separate network and print nothing; a failure of the counter becomes part of the tally."""
     tally = _Tally()
     try:
         with _silence(), torch.no_grad():
@@ -157,7 +157,7 @@ def _run(count: Callable[[nn.Module, Tensor, _Tally], None], make: Callable[[], 
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Drop what a counter prints, warns or logs, and the log handler that its logging adds."""
+    """Discard a counter's prints, warnings and logs, and remove the log handler that it adds."""
     handlers = logging.root.handlers[:]
     try:
         with (
@@ -193,7 +193,7 @@ def _examine(model: nn.Module, planes: Tensor) -> _Evidence:
 
 
 def _kinds(record: Trace, layer: str) -> str:
-    """Return in words what a layer runs itself that is counted."""
+    """Describe in words the counted operations that a layer itself runs."""
     return " and ".join(sorted({_kind(op) for op in record.layer_ops.get(layer, ())}))
 
 
@@ -213,7 +213,7 @@ def _explain(tally: _Tally, record: Trace, evidence: _Evidence) -> Sequence[tupl
         for cause, difference in _parts(name, tally.layers.get(name, 0), record, evidence):
             differences[cause] += difference
             layers.setdefault(cause, []).append(name or "(no module)")
-    # Layers that are missed are all named: a reader who doubts the count has to look at each of them.
+    # All missed layers are named, because a reader who doubts the count has to look at each of them.
     named = {cause: listed(names, 100 if "missed" in cause else 8) for cause, names in layers.items()}
     parts = [(f"{cause}: {named[cause]}", difference) for cause, difference in differences.items()]
     if tally.functions:
@@ -264,7 +264,7 @@ def _explain_convention(record: Trace, evidence: _Evidence) -> Parts:
     activations = ptflops_2021(record) - record.output_pixel_macs - record.conv_bias_elements - norms
     names = [name for name in record.layer_macs if isinstance(evidence.modules.get(name), _TRANSPOSED)]
     macs = sum(record.layer_macs[name] for name in names)
-    # Transposed convolutions that no module runs have no name here, and would distort the ratio.
+    # Transposed convolutions outside of modules have no name here, and would distort the ratio.
     functional = any(
         "convolutions" in _kinds(record, name) and not isinstance(evidence.modules.get(name), _CONVOLUTIONS)
         for name in record.layer_ops

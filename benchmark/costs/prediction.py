@@ -1,4 +1,4 @@
-"""What one pass will need, by counting: decides whether a measurement can run, and what the ceilings allow it."""
+"""Predict by counting what one pass needs: this decides if a measurement can run, and gives its ceilings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from zoo.card import get_card
 
 @dataclass(frozen=True)
 class Predicted:
-    """What one pass costs by counting, at float32; JSON-ready by ``vars``."""
+    """The counted costs of one pass in float32; ``vars`` makes it JSON-ready."""
 
     shape: Sequence[int]
     output_pixels: int
@@ -28,16 +28,16 @@ class Predicted:
     peak_activation_bytes: int
     peak_workspace_bytes: int
     weight_bytes: int
-    # Whether ``flops`` has every operation that multiplies and accumulates.
+    # Whether ``flops`` includes every operation that multiplies and accumulates.
     complete: bool = True
 
     def need(self, conditions: Conditions) -> int:
         """Return the bytes of activations, workspace and weights under ``conditions``.
 
-        For an engine that is a guess, good enough to refuse what cannot run: its own buffers are not known.
+        For an engine this is a guess, because its own buffers are not known; it is enough to refuse what cannot run.
         """
         if not conditions.by_torch:
-            # The weights exist as torch's, on their way to the engine, and as the engine's own.
+            # The weights exist three times: in torch, while they are passed to the engine, and in the engine.
             return self.peak_activation_bytes + 3 * self.weight_bytes
         scale = torch.finfo(PRECISIONS[conditions.precision]).bits / 32
         plain = conditions.device == "cpu" and not conditions.channels_last
@@ -62,7 +62,7 @@ def predicted_of(traced: Trace, network: nn.Module) -> Predicted:
 def predict(model: str, size: tuple[int, int], options: Mapping[str, Any]) -> Predicted:
     """Count one pass over planes of ``size``; raises UserError or CostError for a model that cannot be counted.
 
-    A model that cannot be followed on meta tensors is predicted at the small size at which it really ran.
+    A model that cannot run on meta tensors is predicted for the small size at which it really ran.
     """
     card = get_card(model)
     network = meta_model(card, options)

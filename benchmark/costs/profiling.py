@@ -1,4 +1,4 @@
-"""What a model costs, without running it: parameters, MACs, memory at any size."""
+"""The costs of a model without running it: parameters, MACs, and memory at any size."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from zoo.raw import padded_size
 
 Size = tuple[int, int]
 _PATCH_OF_TASK = {"raw2rgb": (224, 224), "denoise_rgb": (256, 256), "enhance_rgb": (256, 256)}
-# An audit really runs the network: about a second, and memory that any machine has.
+# An audit really runs the network; these limits mean about a second, and memory that any machine has.
 AUDIT_PEAK_BYTES = 1 << 30
 AUDIT_MACS = 50_000_000_000
 _LEAST_AUDIT_SIDE = 32
 
 
 class CostError(UserError):
-    """The model cannot be followed; the message says why, ``reason`` in a few words."""
+    """The model cannot be traced; the message explains why, ``reason`` gives it in a few words."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
@@ -48,7 +48,7 @@ def meta_model(card: ModelCard, options: Mapping[str, Any]) -> nn.Module:
     except UserError:
         raise
     except Exception:
-        # A build function that reads its own tensors' values needs real ones; other errors come again here.
+        # A build function that reads values of its tensors needs real tensors; other errors are raised here again.
         model = _build(card, resolved)
     return model.to("meta")
 
@@ -74,7 +74,7 @@ def trace_card(card: ModelCard, options: Mapping[str, Any], size: Size, model: n
     try:
         return trace(model, planes)
     except Exception as error:
-        # Whatever a user's forward raises is a statement about that model, not about the tool.
+        # An exception in a user's forward is a fact about that model, not about the tool.
         raise CostError(
             f"costs of {card.name} at {height}x{width} not counted: {in_one_line(error)}", in_one_line(error)
         ) from error
@@ -83,10 +83,10 @@ def trace_card(card: ModelCard, options: Mapping[str, Any], size: Size, model: n
 def trace_or_run(
     card: ModelCard, options: Mapping[str, Any], size: Size, model: nn.Module | None = None
 ) -> tuple[Trace, str | None]:
-    """Trace one image; a model that cannot be followed on meta tensors really runs, on an image of at most its patch.
+    """Trace one image; a model that cannot run on meta tensors really runs, on an image of at most its patch.
 
     In that case the second value says why, and at which size. Raises SizeError if the size is too small, CostError if
-    the model does not run either.
+    the model cannot really run either.
     """
     try:
         return trace_card(card, options, size, model), None
@@ -115,12 +115,12 @@ def _run_traced(card: ModelCard, options: Mapping[str, Any], size: Size, error: 
 
 @contextlib.contextmanager
 def _plain_operations() -> Iterator[None]:
-    """Let torch run attention and recurrent layers by the operations that have formulas, not by fused ones."""
+    """Let torch run attention and recurrent layers as operations that have formulas, not as fused ones."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with warnings.catch_warnings():
-            # Some versions warn about hardware that is not there when a flag is set.
+            # Some versions warn about missing hardware when a flag is set.
             warnings.simplefilter("ignore")
             with torch.backends.mkldnn.flags(enabled=False):
                 yield
@@ -138,16 +138,16 @@ def count_costs(model: nn.Module, result: Trace) -> dict[str, Measurement]:
 
 
 def default_size(card: ModelCard) -> Size:
-    """Return the patch that a network receives from the dataset of its task: ZRR 224x224 packed, SIDD 256x256."""
+    """Return the size of the patches in the dataset of a network's task: ZRR 224x224 packed, SIDD 256x256."""
     return _PATCH_OF_TASK[card.task]
 
 
 def audit_card(card: ModelCard, options: Mapping[str, Any], size: Size) -> dict[str, Any]:
     """Return what other counters say about a model, and why; keys as in ``audit.audit_counters``.
 
-    They run the network, so the image has ``size`` only where that takes at most AUDIT_PEAK_BYTES and AUDIT_MACS;
-    else it is the dataset's patch, halved until both hold or a side would fall under 32. ``audit_input_shape`` says
-    which it was, ``zoo-bench`` the count of record there. Raises what ``trace_card`` raises at ``size``.
+    They run the network, so the image has ``size`` only if that takes at most AUDIT_PEAK_BYTES and AUDIT_MACS; else it
+    is the dataset's patch, halved until it is within both limits or a side would be below 32. ``audit_input_shape`` is
+    the size used, ``zoo-bench`` the count of record at that size. Raises what ``trace_card`` raises at ``size``.
     """
     network = meta_model(card, options)
     record = _audit_record(card, options, size, network)
@@ -164,7 +164,7 @@ def _audit_record(card: ModelCard, options: Mapping[str, Any], size: Size, netwo
             try:
                 record = trace_card(card, options, (height, width), network)
             except (CostError, SizeError):
-                # A network that takes no smaller image is audited at the smallest one that it took.
+                # A network that accepts no smaller image is audited at the smallest size that it accepted.
                 break
         height, width = height // 2, width // 2
     return record
@@ -180,13 +180,13 @@ def profile(
 ) -> dict[str, Any]:
     """Return the costs of a model by name as JSON-ready values; keys as in ``zoo-bench profile --json``.
 
-    ``size`` is that of the planes the network receives (default: the patch of its dataset); nothing is run
-    and no memory of that size is needed. ``layers`` adds the MACs per layer, ``audit`` what other counters say
-    about a small image, which they run. A model that cannot be followed on meta tensors is run on an image of at most
-    its dataset's patch; ``input_shape`` and ``notes`` say so. ``incomplete`` lists the operators without a
-    formula that multiply and accumulate, or may: without them MACs and FLOPs are too low. A model that does not return
-    one image has no ``output_shape``, and a note says what it returned. Raises UserError for unknown names, options and
-    sizes that are too small, and for a model that does not run at all.
+    ``size`` is the size of the planes that the network receives (default: the patch of its dataset); nothing is run
+    and no memory of that size is needed. ``layers`` adds the MACs per layer; ``audit`` adds the results of other
+    counters, which run the network on a small image. A model that cannot run on meta tensors is run on an image of at
+    most its dataset's patch; ``input_shape`` and ``notes`` say so. ``incomplete`` lists operators without a formula
+    that multiply and accumulate, or may do so: without them MACs and FLOPs are too low. A model that does not return
+    one image has no ``output_shape``, and a note says what it returned. Raises UserError for unknown names, options
+    and sizes that are too small, and for a model that does not run at all.
     """
     card = get_card(model)
     given = options or {}

@@ -1,1 +1,1 @@
-"""What one forward pass computes, operation by operation, and what the word FLOPs can mean."""
+"""Count one forward pass operation by operation, and define the different meanings of FLOPs."""

@@ -1,4 +1,4 @@
-"""Named ways to turn a traced forward pass into "FLOPs": papers print the same word for different counts."""
+"""Named ways to count "FLOPs" in a traced forward pass: papers use the same word for different counts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from benchmark.counting.trace import Trace
 
-# The activations that counters of 2021 knew; GELU, sigmoid and tanh were not among them.
+# The activations that counters of 2021 knew; they did not know GELU, sigmoid and tanh.
 _ACTIVATIONS = frozenset(
     f"aten.{name}"
     for name in ("relu", "relu_", "leaky_relu", "leaky_relu_", "elu", "elu_", "hardtanh", "hardtanh_", "_prelu_kernel")
@@ -18,7 +18,7 @@ _ACTIVATIONS = frozenset(
 
 @dataclass(frozen=True)
 class Convention:
-    """A named count: a function of a trace, and what it counts in one sentence."""
+    """A named count: a function of a trace, and one sentence that says what it counts."""
 
     name: str
     short: str
@@ -27,12 +27,12 @@ class Convention:
 
 
 def ptflops_2021(trace: Trace) -> int:
-    """Return what ptflops 0.6.4 calls MACs, within 0.1 %, with functional operations counted like modules.
+    """Return the MACs by the rules of ptflops 0.6.4, within 0.1 %, with functional operations counted like modules.
 
-    Each multiply-accumulate counts once, but those of transposed convolutions are taken per output pixel (4 times
-    too many at stride 2); convolution biases and ReLU-like activations add one per element, norms two. A trace shows
-    operations, not modules: pooling and resizing modules, which that counter adds, are left out here, and instance
-    norms, which its figures for PyNET seem to leave out, are in.
+    Each multiply-accumulate counts once, but transposed convolutions are counted per output pixel (4 times too many at
+    stride 2); convolution biases and ReLU-like activations add one per element, norms two. A trace shows operations,
+    not modules: this function leaves out pooling and resizing modules, which that counter adds, and includes instance
+    norms, which its figures for PyNET seem to leave out.
     """
     elements = {item.op: item.elements for item in trace.uncounted_ops}
     activations = sum(count for op, count in elements.items() if op in _ACTIVATIONS)

@@ -1,4 +1,4 @@
-"""Multiply-accumulates of single operators, and which of those without a formula have some or may have."""
+"""Multiply-accumulates of single operators, and which operators without a formula have some or may have some."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import flop_registry
 
-# From an operator's positional arguments and what it returned; None: not known for these arguments.
+# A function of an operator's positional arguments and its output; None: not known for these arguments.
 Formula = Callable[[Sequence[Any], Any], "int | None"]
 _SPARSE = {torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc}
 
 
 def macs_of(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> int | None:
-    """Return the multiply-accumulates of one call of an operator; None where there is no formula for it.
+    """Return the multiply-accumulates of one call of an operator; None if there is no formula for it.
 
-    Those that torch or a user has registered by ``torch.utils.flop_counter.register_flop_formula`` count too, at two
-    operations each. In a sparse matrix only the stored elements are multiplied; masked entries of attention count.
+    Formulas that torch or a user has registered with ``torch.utils.flop_counter.register_flop_formula`` are used too,
+    at two operations per multiply-accumulate. Of a sparse matrix only stored elements count; masked attention counts.
     """
     formula = _FORMULAS.get(operator_name(operator))
     if formula is not None:
@@ -30,20 +30,20 @@ def macs_of(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outpu
 
 
 def has_formula(operator: Any) -> bool:
-    """Return whether an operator is counted itself, and not by the parts that it may run."""
+    """Return whether an operator is counted as a whole, not by the operations that it may run."""
     return operator_name(operator) in _FORMULAS or getattr(operator, "_overloadpacket", operator) in flop_registry
 
 
 def operator_name(operator: Any) -> str:
-    """Return an operator's name without its overload: "aten.mm", for the form in place too."""
+    """Return an operator's name without its overload, as "aten.mm"; its in-place form has the same name."""
     return str(getattr(operator, "_overloadpacket", operator)).rstrip("_")
 
 
 def may_multiply(operator: Any) -> bool:
     """Return whether an operator without a formula multiplies and accumulates, as far as its name shows.
 
-    Torch's own operators are judged by the words of their names; of another library's nothing is known, unless it
-    says by a tag that it works element by element.
+    Torch's own operators are judged by the words of their names. An operator of another library may multiply, unless
+    a tag says that it works element by element.
     """
     space, _, name = operator_name(operator).rpartition(".")
     if space not in _TORCHS:
@@ -59,17 +59,17 @@ _WORD = re.compile(
     r"\w*mm|\w*mv|\w*matmul|q?conv(olution)?(\dd)?|q?linear|[bt]r?ilinear|attention|lstm|gru|rnn|fft|linalg|addr|v?dot"
     r"|(sp)?solve|cholesky|[cp]dist|euclidean|bag|ormqr|geqrf|lobpcg|transformer"
 )
-# Resizing, norms and gates are no multiply-accumulates by this tool's definition; the others only arrange weights.
+# By this tool's definition resizing, norms and gates are not multiply-accumulates; the others only arrange weights.
 _HARMLESS = {"upsample", "norm", "cross", "powsum", "check", "thnn", "fftfreq", "rfftfreq"}
 _HARMLESS |= {"convert", "reorder", "flatten", "pack", "prepack", "unpack"}
-# A frozen TorchScript network computes on tensors in oneDNN's layout behind the dispatcher's back.
+# A frozen TorchScript network computes on tensors in oneDNN's layout, which the dispatcher does not see.
 _OTHERS = {"to_mkldnn"}
 
 
 def dense_parts(tensor: Tensor) -> list[Tensor]:
-    """Return the tensors of which a sparse one consists, its values first; of a dense one itself.
+    """Return the tensors that a sparse tensor consists of, its values first; for a dense tensor, the tensor itself.
 
-    What lies in a library's own layout has none that can be looked at.
+    A tensor in a library's own layout gives none, because its parts cannot be accessed.
     """
     if tensor.layout not in _SPARSE:
         return [tensor] if tensor.layout is torch.strided else []
@@ -81,12 +81,12 @@ def dense_parts(tensor: Tensor) -> list[Tensor]:
 
 
 def _stored(tensor: Tensor) -> int:
-    """Return the number of elements that are multiplied: of a sparse tensor those that it stores."""
+    """Return the number of elements that are multiplied; for a sparse tensor, only the stored elements."""
     return (dense_parts(tensor)[0] if tensor.layout in _SPARSE else tensor).numel()
 
 
 def _product(first: int) -> Formula:
-    """Return the formula of a product of matrices (..., n, k) and (..., k, m) or a vector (k), arguments from first."""
+    """Return the formula of a product of (..., n, k) and (..., k, m) or a vector (k), arguments from ``first`` on."""
 
     def count(args: Sequence[Any], output: Any) -> int | None:
         a, b = args[first : first + 2]
@@ -103,7 +103,7 @@ def _inner(args: Sequence[Any], output: Any) -> int:
 
 
 def _grouped(args: Sequence[Any], output: Any) -> int:
-    # Two plain matrices are cut along the dimension that is summed over.
+    # Two plain matrices are split along the dimension that is summed over.
     return args[0].numel() * args[1].shape[-1] if args[0].ndim == args[1].ndim == 2 else _inner(args, output)
 
 
@@ -126,12 +126,12 @@ def _transposed_convolution(args: Sequence[Any], output: Any) -> int:
 
 def _packed_convolution(args: Sequence[Any], output: Any) -> int:
     planes = args[0] if args[1].transpose() else output
-    # One dimension is held as two: the weights' shape says nothing about the planes'.
+    # One dimension is stored as two, so the weights' shape says nothing about the planes' shape.
     return int(args[1].unpack()[0].numel() * (planes.numel() // planes.shape[1]))
 
 
 def _convolution_in_time(args: Sequence[Any], output: Any) -> int:
-    # Time, batch, channels; weights (kernel, in, out).
+    # The input is (time, batch, channels), the weights are (kernel, in, out).
     return args[1].numel() * output.shape[0] * output.shape[1]
 
 
@@ -141,7 +141,7 @@ def _attention(args: Sequence[Any], output: Any) -> int:
 
 
 def _trilinear(args: Sequence[Any], output: Any) -> int:
-    """Count each term of the sum once: for ``nn.Bilinear`` samples x outputs x first inputs x second inputs."""
+    """Count each term of the sum once; ``nn.Bilinear`` has samples x outputs x first inputs x second inputs."""
     shapes = []
     for tensor, new in zip(args[:3], args[3:6]):
         shape = list(tensor.shape)
@@ -152,7 +152,7 @@ def _trilinear(args: Sequence[Any], output: Any) -> int:
 
 
 def _distances(p: int) -> Formula:
-    """Return the formula of distances whose exponent is argument ``p``: squares are summed, of others nothing."""
+    """Return the formula of distances whose exponent is argument ``p``: only squares are multiply-accumulates."""
 
     def count(args: Sequence[Any], output: Any) -> int | None:
         exponent = args[p] if len(args) > p else 2.0
@@ -162,7 +162,7 @@ def _distances(p: int) -> Formula:
 
 
 def _bag(args: Sequence[Any], output: Any) -> int:
-    # Without weights of their own, rows are only added.
+    # Without per-sample weights, rows are only added.
     weighted = len(args) > 6 and args[6] is not None
     return args[1].numel() * args[0].shape[1] if weighted else 0
 

@@ -1,8 +1,8 @@
-"""Follow one forward pass operation by operation: what is computed, by which layer, what is alive.
+"""Follow one forward pass operation by operation: what is computed, by which layer, which tensors are in use.
 
 The pass runs on meta tensors, which have shapes but no data: a 12 MP image costs milliseconds and no memory.
-Because the model's own code runs, functional convolutions count like modules, and tensors die exactly where
-they would in a real run.
+Because the model's own code runs, functional convolutions count like modules, and tensors are freed exactly when
+they would be in a real run.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from benchmark.units import listed
 from zoo.errors import OutputError
 from zoo.outputs import check_output
 
-# Bookkeeping that moves no data and computes nothing.
+# Operators that only do bookkeeping: they move no data and compute nothing.
 _FREE = {"aten.detach", "aten.alias", "aten.lift_fresh", "aten.empty", "aten.empty_like", "aten.new_empty"}
 
 
 @dataclass(frozen=True)
 class UncountedOp:
-    """An executed operation without a formula: how often, on how many elements (inputs or outputs)."""
+    """An executed operation without a formula: how often it ran, and on how many elements (inputs or outputs)."""
 
     op: str
     calls: int
@@ -47,14 +47,14 @@ class Trace:
     """What one forward pass does; bytes are those of the traced dtype."""
 
     input_shape: tuple[int, ...]
-    # Empty where the pass does not return one image; ``output_fault`` says then what it returned.
+    # Empty if the pass does not return one image; then ``output_fault`` says what it returned.
     output_shape: tuple[int, ...]
     output_fault: str | None
     macs: int
-    # As ``macs``, but transposed convolutions too are counted once per output pixel, as some counters do.
+    # As ``macs``, but transposed convolutions are also counted per output pixel, as some counters do.
     output_pixel_macs: int
     layer_macs: dict[str, int]
-    # By layer: its operators that are counted, and those without a formula that multiply and accumulate, or may.
+    # By layer: the counted operators, and those without a formula that multiply and accumulate, or may do so.
     layer_ops: dict[str, tuple[str, ...]]
     layer_missing: dict[str, tuple[str, ...]]
     uncounted_ops: tuple[UncountedOp, ...]
@@ -65,14 +65,14 @@ class Trace:
     peak_conv_layer: str
     peak_activation_bytes: int
     peak_activation_layer: str
-    # As ``peak_activation_bytes``, with an estimate of what the CPU's convolution library holds beside the tensors.
+    # As ``peak_activation_bytes``, plus an estimate of what the CPU's convolution library needs beside the tensors.
     peak_workspace_bytes: int
-    # What all operations read and write, were nothing kept in a cache between them.
+    # Bytes that all operations read and write if no cache keeps data between them.
     moved_bytes: int
 
     @property
     def missing_ops(self) -> list[str]:
-        """The operators that multiply and accumulate, or may, and are not in ``macs``; empty: the count is complete."""
+        """Operators missing in ``macs`` that multiply and accumulate, or may do so; empty: the count is complete."""
         return sorted({op for ops in self.layer_missing.values() for op in ops})
 
 
@@ -97,7 +97,7 @@ class _Tracer(TorchDispatchMode):
         self.peak: tuple[int, str] = (0, "")
         self.peak_workspace = 0
         tensors = _tensors([*model.parameters(), *model.buffers()])
-        # Weights are not activations, whatever operation hands them on.
+        # Weights are not activations, whatever operation returns them.
         self._known = {tensor.untyped_storage()._cdata for tensor in tensors}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -115,7 +115,7 @@ class _Tracer(TorchDispatchMode):
         return output
 
     def _follow(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Run a loop or a branch; what is counted are the operations of the functions that it was given."""
+        """Run a loop or a branch; the operations of the functions passed to it are counted."""
 
         def entered(function: Any) -> Any:
             def run(*args: Any, **kwargs: Any) -> Any:
@@ -176,7 +176,7 @@ class _Tracer(TorchDispatchMode):
 
 
 class _Leaving(TorchFunctionMode):
-    """Note where a pass hands tensors to numpy, whose arithmetic torch's dispatcher does not see."""
+    """Record when a pass gives tensors to numpy, because torch's dispatcher does not see numpy's arithmetic."""
 
     def __init__(self, tracer: _Tracer) -> None:
         super().__init__()
@@ -189,7 +189,7 @@ class _Leaving(TorchFunctionMode):
 
 
 class LayerNames:
-    """The name of the module that is running: a stack of qualified names, kept by global hooks."""
+    """The name of the running module: global hooks maintain a stack of qualified names."""
 
     def __init__(self, model: nn.Module) -> None:
         self._names = {module: name or type(model).__name__ for name, module in model.named_modules()}
@@ -197,12 +197,12 @@ class LayerNames:
 
     @property
     def current(self) -> str:
-        """The running module's name, empty outside of all."""
+        """The running module's name; empty outside of all modules."""
         return self._stack[-1] if self._stack else ""
 
     @contextmanager
     def following(self) -> Iterator[None]:
-        """Keep the stack while the block runs."""
+        """Maintain the stack while the block runs."""
 
         def enter(module: nn.Module, args: Any) -> None:
             self._stack.append(self._names.get(module, self.current))
@@ -219,7 +219,7 @@ class LayerNames:
 
 
 def incomplete_text(operators: Sequence[str]) -> str | None:
-    """Return what a reader must know about a count without ``operators``; None where there are none."""
+    """Return what a reader must know about a count that lacks ``operators``; None if there are none."""
     return f"incomplete: without {listed(operators, 4)} (no formula)" if operators else None
 
 
@@ -227,10 +227,10 @@ def trace(model: nn.Module, planes: Tensor, forward: Callable[[Tensor], Any] | N
     """Trace ``forward(planes)`` (default: the model itself) in evaluation mode, without gradients.
 
     ``planes`` (N, C, H, W) and the model's weights should be on the meta device; on another device the pass
-    really runs. An output that is not one image is no error here: ``output_fault`` describes it. Raises what the
-    model raises.
+    really runs. An output that is not one image is not an error here: ``output_fault`` describes it. Raises every
+    exception of the model.
     """
-    # A frozen TorchScript network has no modes.
+    # A frozen TorchScript network has no training or evaluation mode.
     was_training = getattr(model, "training", False)
     model.eval()
     tracer = _Tracer(model)
@@ -266,7 +266,7 @@ def trace(model: nn.Module, planes: Tensor, forward: Callable[[Tensor], Any] | N
 
 @contextmanager
 def uncompiled() -> Iterator[None]:
-    """Let what a network compiles by torch.compile run as it is written, operation by operation, without advice."""
+    """Run code that a network compiles with torch.compile as written, operation by operation, without warnings."""
     set_stance = getattr(torch.compiler, "set_stance", None)  # since torch 2.6
     with set_stance("force_eager") if set_stance else nullcontext(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Using `torch.compile|flex_attention called without", UserWarning)
@@ -282,21 +282,21 @@ def _fault(output: Any) -> str | None:
 
 
 def is_composite(func: Any) -> bool:
-    """Whether torch has no kernel of its own for ``func``: it runs other operations."""
+    """Whether torch has no kernel of its own for ``func`` but runs other operations instead."""
     return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"))
 
 
 def _tensors(value: Any) -> list[Tensor]:
-    """Return the tensors in a value, of sparse ones the dense parts that they consist of."""
+    """Return the tensors in a value; sparse tensors are replaced by their dense parts."""
     return [part for leaf in tree_leaves(value) if isinstance(leaf, Tensor) for part in dense_parts(leaf)]
 
 
 def _workspace_bytes(planes: Tensor, output: Tensor, *, transposed: bool, groups: int) -> int:
-    """Estimate what oneDNN holds beside the tensors of a convolution in the plain memory format.
+    """Estimate the bytes that oneDNN needs beside the tensors of a convolution in the plain memory format.
 
-    Measured: it copies the input into blocks of 16 channels, computes into such blocks and copies them into the
-    output, which takes up memory only then, when the input's copy has gone. Transposed ones hold two copies of
-    the output. Up to 4 channels are read and written as they are, but not where channels are convolved one by one.
+    Measurements show: it copies the input into blocks of 16 channels, computes into such blocks and copies them into
+    the output, which takes memory only then, after the input's copy was freed. Transposed convolutions hold two copies
+    of the output. Up to 4 channels are read and written without copies, except in depthwise convolutions.
     """
     fewest = 4 if groups == 1 else 0
     source, target = _blocked_bytes(planes, fewest), _blocked_bytes(output, fewest)
@@ -311,5 +311,5 @@ def _blocked_bytes(tensor: Tensor, fewest: int) -> int:
 
 
 def _touched_bytes(tensor: Tensor) -> int:
-    # An expanded tensor has more elements than memory behind it.
+    # An expanded tensor has more elements than its memory holds.
     return min(tensor.nbytes, tensor.untyped_storage().nbytes())

@@ -1,5 +1,5 @@
-"""``zoo-bench data check``: is a folder the dataset that it should be, complete and undamaged?
+"""``zoo-bench data check``: check that a folder holds the expected dataset, complete and undamaged.
 
-What a dataset must look like is data (``plans``), what a file contains is measured once and remembered
-(``inspection``, ``memory``), and what follows from both is judged anew each time (``judging``, ``checking``).
+``plans`` describes the expected files as data; ``inspection`` measures the content of each file once and ``memory``
+stores it; ``judging`` and ``checking`` compare both again at each check.
 """

@@ -1,4 +1,4 @@
-"""Check a dataset's folder: every file read once, hashed and judged, with memory that does not grow with its size."""
+"""Check a dataset's folder: every file is read once, hashed and judged; memory does not grow with the dataset."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from benchmark.standin.cache import MARKER
 from benchmark.types import DatasetCard
 from zoo.errors import UserError, printable
 
-# Units of work per task: large enough that handing them over costs nothing beside decoding.
+# Units of work per task: enough that the cost of passing them on is small compared with decoding.
 _CHUNK = 8
 
 
@@ -39,14 +39,14 @@ def check_dataset(
     workers: int | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
-    """Return what is wrong with a dataset's folder; the same as ``zoo-bench data check``.
+    """Return the problems of a dataset's folder, as ``zoo-bench data check`` reports them.
 
     Keys: ``dataset``, ``root``, ``ok``, ``files``, ``bytes``, ``problems`` [{file, kind, what, expected}], ``remarks``
-    (the same, of what may well be right), ``manifest_digest`` (sha256 of the lines ``<sha256>  <path>``, which
-    ``manifest`` receives), ``remembered`` (files known from an earlier check, unchanged in size and time) and, for RAW,
-    ``cfa`` and ``orientation`` votes. ``pairs`` is the rule of the dataset of that name, ``white`` the count of white
-    in its 16-bit files. With ``partial`` what is missing is no problem, and ``parts`` says how much is there by split
-    ({"test": "12 of 1204"}); half a pair is a problem. Raises UserError if there is no such dataset or folder.
+    (the same, for findings that may be correct), ``manifest_digest`` (sha256 of the lines ``<sha256>  <path>``, which
+    are written to ``manifest``), ``remembered`` (files known from an earlier check, unchanged in size and time) and for
+    RAW ``cfa`` and ``orientation`` votes. ``pairs`` is the rule of the dataset ``pairs``, ``white`` the count of white
+    in its 16-bit files. With ``partial`` missing pairs are not a problem, and ``parts`` gives the available part by
+    split ({"test": "12 of 1204"}); half a pair is a problem. Raises UserError for an unknown dataset or folder.
     """
     reporter = reporter or Reporter()
     card = dataset_card(name.removesuffix("-standin"), rule=pairs, white=white)
@@ -114,7 +114,7 @@ class _Totals:
 
 
 def facts_of(plan: CheckPlan, root: Path, workers: int | None) -> Iterator[tuple[Unit, Facts, bool]]:
-    """Yield each unit with its facts, in order: remembered ones, or measured in threads a few chunks ahead."""
+    """Yield each unit with its facts, in order; facts are remembered, or measured in threads a few chunks ahead."""
     count = workers or default_workers()
     units = iter(plan.units)
     with closing(Memory(root, VERSION)) as memory, ThreadPoolExecutor(count, "zoo-bench") as pool:
@@ -135,14 +135,14 @@ def facts_of(plan: CheckPlan, root: Path, workers: int | None) -> Iterator[tuple
 
 
 class _Job:
-    """A unit with what is remembered of it."""
+    """A unit with its remembered facts."""
 
     def __init__(self, plan: CheckPlan, unit: Unit, memory: Memory) -> None:
         self.unit = unit
         self.files = [(path, plan.rules[role]) for role, path in unit.files]
-        # The role is part of it: the same file is measured differently as a mosaic and as a picture.
+        # The role is part of the key: the same file is measured differently as a mosaic and as a picture.
         self.key = f"{plan.name} " + " ".join(f"{role} {printable(path)}" for role, path in unit.files)
-        # So is the white level, of which a user may try several.
+        # The white level is part of the key too, because a user may try several.
         self.key += "".join(f" {rule.white:g}" for _, rule in self.files if rule is not None and rule.white is not None)
         self.state = memory.state([path for path, _ in self.files])
         self.known: Facts | None = memory.recall(self.key, self.state)
@@ -160,7 +160,7 @@ def _settle(jobs: Sequence[_Job], measured: Sequence[Facts], memory: Memory) -> 
 
 
 def _find_root(card: DatasetCard, data_root: str | Path | None, reporter: Reporter) -> Path:
-    """Return the folder to check: as named, from ZOO_BENCH_DATA, or the embedded stand-in, announced."""
+    """Return the folder to check: the given one, that of ZOO_BENCH_DATA, or the embedded stand-in (with a note)."""
     root = find_root(card, data_root, Reporter())
     if root is not None:
         return root
@@ -172,7 +172,7 @@ def _find_root(card: DatasetCard, data_root: str | Path | None, reporter: Report
 
 @contextmanager
 def _manifest(path: Path | None) -> Iterator[TextIO | None]:
-    """Open the manifest; it gets its name when it is complete."""
+    """Open the manifest under a temporary name; it gets its own name when it is complete."""
     if path is None:
         yield None
         return

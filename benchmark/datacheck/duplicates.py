@@ -1,9 +1,9 @@
 """Near-duplicates between two sets of images: the same scene in train and in test, re-encoded, brighter or rescaled.
 
 Two images are near-duplicates if their 63-bit perceptual hashes differ in at most ``MAX_BITS`` bits and their 16x16
-thumbnails correlate by at least ``MIN_CORRELATION``. The hash holds the signs of the 63 lowest frequencies of the
-logarithm of the brightness against their median, from block means, so that mosaics and photographs give the same. It
-does not see mirrored or rotated copies, nor images without contrast (a clear sky), which would all be alike.
+thumbnails correlate by at least ``MIN_CORRELATION``. Each bit of the hash says whether one of the 63 lowest frequencies
+of the logarithm of brightness is above their median. It uses block means, so mosaics and photographs give the same. It
+does not find mirrored or rotated copies, and it ignores images without contrast (a clear sky), which all look alike.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ MIN_CORRELATION = 0.98
 _LEAST_CONTRAST = 0.05
 _SIDE, _LOW = 32, 8
 
-# The first rows of the cosine transform.
+# The first rows of the matrix of the cosine transform.
 _COSINES = np.cos(np.pi * np.outer(np.arange(_LOW), 2 * np.arange(_SIDE) + 1) / (2 * _SIDE))
 _BITS = np.array([bin(value).count("1") for value in range(1 << 16)], np.uint8)
 
 
 def perceptual_hash(grey: NDArray[Any]) -> tuple[int, NDArray[np.int8]] | None:
-    """Return hash and thumbnail (256,) of block means (32, 32) of brightness, from 0; None for flat ones."""
+    """Return hash and thumbnail (256,) of non-negative block means (32, 32) of brightness; None if they are flat."""
     light = np.log(np.maximum(grey.astype(np.float64), 0.5))
     light -= light.mean()
     deviation = float(light.std())
@@ -40,14 +40,14 @@ def perceptual_hash(grey: NDArray[Any]) -> tuple[int, NDArray[np.int8]] | None:
 
 @dataclass
 class ImageHashes:
-    """The hashes and thumbnails of one set of images: 264 bytes for each."""
+    """The hashes and thumbnails of one set of images; each image takes 264 bytes."""
 
     names: list[str] = field(default_factory=list)
     hashes: list[int] = field(default_factory=list)
     thumbnails: bytearray = field(default_factory=bytearray)
 
     def add(self, name: str, hash: int, thumbnail: bytes) -> None:
-        """Take one image."""
+        """Add one image."""
         self.names.append(name)
         self.hashes.append(hash)
         self.thumbnails += thumbnail
@@ -58,7 +58,7 @@ class ImageHashes:
 
 
 def near_duplicates(first: ImageHashes, second: ImageHashes) -> Iterator[tuple[str, str, int, float]]:
-    """Yield (name in first, name in second, differing bits, correlation), the nearest one for each of ``second``."""
+    """Yield (name in first, name in second, differing bits, correlation) of the nearest image to each of ``second``."""
     if not first.names or not second.names:
         return
     hashes, pixels = first.arrays()
@@ -74,7 +74,7 @@ def near_duplicates(first: ImageHashes, second: ImageHashes) -> Iterator[tuple[s
 
 
 def _unit(pixels: NDArray[np.int8]) -> NDArray[np.float64]:
-    """Return thumbnails (..., 256) at length 1."""
+    """Return thumbnails (..., 256) scaled to unit length."""
     vectors = pixels.astype(np.float64)
     unit: NDArray[np.float64] = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
     return unit

@@ -1,7 +1,7 @@
-"""What files contain, measured once: digest, format, levels, a thumbnail, and for a pair how raw and target agree.
+"""Measure the content of files: digest, format, levels, a thumbnail, and for a pair how well raw and target agree.
 
-Everything here is facts; whether they are right is judged elsewhere. Work is done where the interpreter lock is
-released: hashing, decoding, resizing.
+This module only measures facts; ``judging`` decides whether they are right. Most of the work (hashing, decoding,
+resizing) releases the interpreter lock.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from benchmark.imaging.imagefiles import decode, read_content
 from benchmark.imaging.levels import bits_used
 from zoo.errors import UserError
 
-# Part of the key of what is remembered; raised when a fact changes its meaning.
+# Part of the key of remembered facts; it is raised when a fact changes its meaning.
 VERSION = 4
 
 Facts = dict[str, Any]
@@ -33,7 +33,7 @@ _DRAFT_SIDE = 256
 
 
 def inspect_unit(files: Sequence[tuple[Path, FileRule | None]]) -> Facts:
-    """Return the facts of the files of one unit, and of the pair where a mosaic meets its photograph."""
+    """Return the facts of one unit's files, and the facts of the pair if it is a mosaic with its photograph."""
     facts, grids = [], []
     for path, rule in files:
         found, grid = _inspect(path, rule)
@@ -107,7 +107,7 @@ def _plane_grid(plane: NDArray[Any]) -> Grid:
 
 
 def _short(message: str, path: Path) -> str:
-    """Return a loader's message without the path and the advice, which the list says itself."""
+    """Return a loader's message without path and advice, which the list of problems already contains."""
     text = message.removeprefix(f"check: {path} ")
     return (
         text.partition("; expected")[0]

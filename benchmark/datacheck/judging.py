@@ -1,4 +1,4 @@
-"""What is wrong with a dataset, from the facts about its files and the rules of its plan."""
+"""Find the problems of a dataset from the facts about its files and the rules of its plan."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from benchmark.imaging.levels import Depths, clipped_words, rare_above
 from benchmark.units import shape_text
 from zoo.errors import printable
 
-# Brightness of a mosaic and its photograph, correlated over 32x32 blocks, below which they show different things.
+# Below this correlation of brightness over 32x32 blocks, a mosaic and its photograph show different things.
 _LEAST_LIKENESS = 0.3
-# The share of pixels at 255 from which an 8-bit mosaic was cut, not dark.
+# From this share of pixels at 255 on, an 8-bit mosaic was cut and is not dark.
 _CUT_SHARE = 0.001
-# Votes for a phase or an orientation mean something from this many pairs.
+# Votes for a phase or an orientation are used only from this many pairs on.
 _LEAST_VOTES = 3
 _NAMED = 20
 
 
 @dataclass
 class Judge:
-    """Takes the facts unit by unit, keeps what the whole dataset is judged by, and lists the problems."""
+    """Judges the facts unit by unit, collects data to judge the whole dataset, and lists the problems."""
 
     plan: CheckPlan
     root: Path
     problems: list[Problem] = field(default_factory=list)
-    # What may be right, but decides numbers.
+    # Findings that may be correct but influence the numbers.
     remarks: list[Problem] = field(default_factory=list)
     depths: Depths = field(default_factory=Depths)
     phases: Counter[str] = field(default_factory=Counter)
     orientations: Counter[str] = field(default_factory=Counter)
     pairs: int = 0
-    # The first mosaics that vote for another phase than expected; a single one may be an error and is no problem.
+    # The first mosaics that vote for an unexpected phase; a single vote may be an error and is not a problem.
     others: list[dict[str, str]] = field(default_factory=list)
     prints: dict[str, ImageHashes] = field(default_factory=dict)
     digests: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -60,12 +60,12 @@ class Judge:
         if len(turns) == 2 and None not in sizes and turns[0] != turns[1]:
             (_, first), (_, second) = unit.files
             self.remarks.append(turned_remark(second, turns[1], first, turns[0]))
-        # A pair with a bad file, for example a black frame, says nothing about what the pair shows.
+        # A pair with a bad file, for example a black frame, cannot be compared.
         if facts["views"] is not None and len(self.problems) == before:
             self._take_views(unit, facts["views"])
 
     def finish(self) -> list[Problem]:
-        """Return all problems, those of the whole dataset last."""
+        """Return all problems; those of the whole dataset come last."""
         if self.plan.cfa:
             self._judge_votes(self.phases, self.plan.cfa, "cfa", "the colour filter looks like", PHASES)
             self._judge_votes(self.orientations, ORIENTATIONS[0], "orientation", "targets are", ORIENTATIONS)
@@ -99,7 +99,7 @@ class Judge:
             yield Problem(file, "size", f"{height}x{width} pixels", "an even height and width: whole 2x2 blocks")
 
     def _take_remarks(self, role: str, path: Path, rule: FileRule | None, found: dict[str, Any]) -> None:
-        """Note hot pixels, which are cut, and how many of its bits a file uses."""
+        """Note hot pixels, which are clipped, and the number of bits that a file uses."""
         if rule is None or found.get("kind") not in rule.kinds or found["bits"] not in rule.bits:
             return
         above, of = found.get("above", (0, 0))
@@ -153,7 +153,7 @@ class Judge:
 
 
 def turned_remark(path: Path, turn: int, partner: Path, partners: int) -> Problem:
-    """Return what to say of a pair whose files say that they are to be shown turned differently."""
+    """Return the remark on a pair whose files have different orientations."""
     what = (
         f"its orientation is {turn}, that of its partner {partner} is {partners}: both are compared as they are stored,"
         " not as a viewer turns them"

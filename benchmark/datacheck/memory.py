@@ -1,4 +1,4 @@
-"""What was measured of files that have not changed since: one small database per folder, in the user's cache."""
+"""Remember the measured facts of unchanged files, in one small database per folder in the user's cache."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _TABLE = "CREATE TABLE IF NOT EXISTS facts (unit TEXT PRIMARY KEY, state TEXT NO
 
 
 class Memory:
-    """Facts by unit, valid while size and both times (in ns) of every file stay the same.
+    """Facts by unit; they are valid while size and both times (in ns) of every file stay the same.
 
-    The time of the last change of content can be set back, and copying tools do so; that of the inode cannot.
+    The time of the last content change can be set back, and copying tools do so; the time of the inode cannot.
     """
 
     def __init__(self, root: Path, version: int) -> None:
-        """Open the database of a folder; where it cannot be opened or is damaged, nothing is remembered."""
+        """Open the database of a folder; if it cannot be opened or is damaged, nothing is remembered."""
         self.version = version
         self.connection: sqlite3.Connection | None = None
         folder = cache_root() / "data-check"
@@ -36,7 +36,7 @@ class Memory:
             self.close()
 
     def state(self, files: Sequence[Path]) -> str | None:
-        """Return what must not have changed; None if a file cannot be looked at."""
+        """Return the state that must not change; None if a file cannot be accessed."""
         try:
             stats = [os.stat(file) for file in files]
         except OSError:
@@ -55,14 +55,14 @@ class Memory:
             return None
 
     def keep(self, unit: str, state: str | None, facts: Any) -> None:
-        """Remember the facts of a unit; ``commit`` puts them on disk."""
+        """Remember the facts of a unit; ``commit`` writes them to disk."""
         if self.connection is not None and state is not None:
             with contextlib.suppress(sqlite3.Error):
                 row = (unit, state, json.dumps(facts, separators=(",", ":")))
                 self.connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", row)
 
     def commit(self) -> None:
-        """Put what was kept on disk: a check that is stopped goes on from there."""
+        """Write the kept facts to disk, so that a stopped check continues from there."""
         if self.connection is not None:
             with contextlib.suppress(sqlite3.Error):
                 self.connection.commit()

@@ -1,4 +1,4 @@
-"""What each dataset must look like: its files in pairs, a rule per kind of file, and the defects of the layout."""
+"""The expected form of each dataset: its files in pairs, a rule per kind of file, and defects of the layout."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from zoo.errors import UserError, printable
 
 
 class Problem(NamedTuple):
-    """One problem: the file or folder, its kind in one word, what was found and what was expected."""
+    """One problem: the file or folder, a word for its kind, what was found and what was expected."""
 
     file: str
     kind: str
@@ -38,25 +38,25 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class FileRule:
-    """What a file of one role must be; levels are in the file's own counts."""
+    """Requirements for files of one role; levels are in the file's own counts."""
 
     formats: tuple[str, ...]
     kinds: tuple[str, ...]
     bits: tuple[int, ...] = (8,)
     size: tuple[int, int] | None = None
     even: bool = False
-    # Of files of 16 bits: what is above is cut where it is rare, else the level is wrong.
+    # For 16-bit files: rare counts above this are clipped; if they are not rare, the level is wrong.
     white: float | None = None
     black: float = 0.0
-    # A frame whose brightest block (of 32 x 32, its channels averaged) is at most this is black.
+    # A frame is black if its brightest block (of 32 x 32, channels averaged) is at most this.
     black_up_to: float = 0.0
-    # Counts that are stored unscaled fill 8 bits by chance only: many at 255 were cut.
+    # Counts that are stored unscaled rarely reach 255 in 8 bits, so many counts at 255 show that they were cut.
     unscaled: bool = False
     mosaic: bool = False
 
 
 class Unit(NamedTuple):
-    """Files that belong together: (role, path) each; one file where its partner is missing."""
+    """Files that belong together, each as (role, path); one file if its partner is missing."""
 
     split: str
     id: str
@@ -65,18 +65,18 @@ class Unit(NamedTuple):
 
 @dataclass
 class CheckPlan:
-    """What is to be checked in one folder, and the problems of its layout."""
+    """The files to check in one folder, and the problems of its layout."""
 
     name: str
     rules: Mapping[str, FileRule | None]
     units: Sequence[Unit] = ()
     problems: list[Problem] = field(default_factory=list)
-    # The colour filter of files whose role is "raw", read from the top left corner, and where they are.
+    # The colour filter of files with the role "raw", read from the top left corner, and their location.
     cfa: str | None = None
     # Splits that must not share images, and the role that is compared.
     separate: tuple[tuple[str, str], ...] = ()
     compared: str = "target"
-    # How much of each split is there, as "12 of 1204", where it is a part and --partial allows that.
+    # The available part of each incomplete split, as "12 of 1204", if --partial allows it.
     parts: dict[str, str] = field(default_factory=dict)
     # sha256 by path, from a stand-in's marker.
     digests: Mapping[str, str] = field(default_factory=dict)
@@ -97,14 +97,14 @@ PHOTOGRAPH = FileRule(formats=("JPEG",), kinds=("RGB",), black_up_to=1.0)
 PICTURE = FileRule(formats=("PNG", "JPEG", "TIFF"), kinds=("RGB",), bits=(8, 16), black_up_to=1.0)
 SIDD_PICTURE = FileRule(formats=("PNG",), kinds=("RGB",), black_up_to=1.0)
 ZRR_PATCH = (448, 448)
-# Missing files that are named one by one.
+# The largest number of missing files that are named one by one.
 _SHOWN = 20
 
 
 def make_plan(card: DatasetCard, root: Path, *, partial: bool = False) -> CheckPlan:
     """Return the plan of a dataset at ``root``; raises UserError if it has no check.
 
-    With ``partial`` what is missing of the real dataset is no problem, but half a pair is.
+    With ``partial`` missing pairs of the real dataset are not a problem, but half a pair is.
     """
     if card.name not in PLANS:
         raise UserError(f"data check: {card.name} has no check; expected one of {', '.join(PLANS)}.")
@@ -169,18 +169,18 @@ def _find_sidd(plan: CheckPlan, card: DatasetCard, root: Path, counts: Mapping[s
     if split is None:
         return
     plan.units = [*plan.units, *_loader_units(split)]
-    # Under --partial what is not complete is left out by the loader.
+    # With --partial the loader leaves out incomplete pairs.
     plan.problems += _problems_of(split.defects)
     if "part" in split.provenance:
         plan.parts[split.split] = split.provenance["part"]
         if not partial:
-            # A part of SIDD-Small opens without --partial, but the check asks for the option.
+            # A part of SIDD-Small opens without --partial, but the check requires the option.
             there, whole = split.provenance["pairs"], split.provenance["published_pairs"]
             plan.problems.append(Problem(str(root), "count", f"{there} pairs; --partial takes them", str(whole)))
 
 
 def _plan_blocks(plan: CheckPlan, root: Path, counts: Mapping[str, int], partial: bool) -> list[Path]:
-    """Return the files of blocks, having read them: they must have the published shape and hold pictures."""
+    """Read and return the files of blocks, which must have the published shape and hold pictures."""
     folders = (root, *(path for path in sorted(root.iterdir()) if path.is_dir()))
     stems = (VALIDATION_NOISY, VALIDATION_TARGET, BENCHMARK)
     found = {stem: [path for folder in folders if (path := find_mat(folder, stem))] for stem in stems}
@@ -230,7 +230,7 @@ def _find_pairs(plan: CheckPlan, card: DatasetCard, root: Path, counts: Mapping[
         plan.units = _loader_units(split)
 
 
-# By dataset: what returns a plan without units and the number of pairs by split, and what finds the units.
+# By dataset: a function that returns a plan without units and the number of pairs by split, and one that finds units.
 Rules = Callable[[DatasetCard, Path], tuple[CheckPlan, Mapping[str, int]]]
 Find = Callable[[CheckPlan, DatasetCard, Path, Mapping[str, int], bool], None]
 PLANS: dict[str, tuple[Rules, Find]] = {
@@ -243,7 +243,7 @@ PLANS: dict[str, tuple[Rules, Find]] = {
 def _counts(
     plan: CheckPlan, root: Path, marker: dict[str, Any] | None, standin: str, published: Mapping[str, int]
 ) -> Mapping[str, int]:
-    """Return the number of pairs by split; a stand-in's marker renames the plan and gives counts and digests."""
+    """Return the number of pairs by split; for a stand-in, its marker gives name, counts and digests."""
     if marker is None:
         return published
     check_standin(root, marker, name=plan.name, standin=standin)
@@ -258,7 +258,7 @@ def _counts(
 
 
 def _opened(plan: CheckPlan, root: Path, open_split: Callable[[], Any]) -> Any | None:
-    """Return an opened split; what its loader refuses are problems, and what files are there become units."""
+    """Return an opened split; the loader's errors become problems, and the existing files become units."""
     try:
         return open_split()
     except DefectsError as error:
@@ -279,7 +279,7 @@ def _loader_units(split: Any) -> list[Unit]:
 
 
 def _files(plan: CheckPlan, folder: Path, *, partial: bool = False) -> Iterator[Path]:
-    """Yield the regular files of a folder; hidden ones are left by file managers, what is no file is a problem.
+    """Yield the regular files of a folder; hidden files (of file managers) are skipped, other entries are problems.
 
     With ``partial`` the folder may be missing.
     """
@@ -300,14 +300,14 @@ def _files(plan: CheckPlan, folder: Path, *, partial: bool = False) -> Iterator[
                 yield Path(entry.path)
                 continue
             what = "a link to nothing" if entry.is_symlink() and not Path(entry.path).exists() else "no file"
-        except OSError as error:  # links that point at each other
+        except OSError as error:  # links that point to each other
             what = f"cannot be followed ({error.strerror})"
         if Path(entry.name).suffix:
             plan.problems.append(Problem(printable(entry.path), "name", what, "a file"))
 
 
 def _numbered(plan: CheckPlan, folder: Path, suffix: str, count: int, *, partial: bool) -> set[int]:
-    """Return which of 0 .. count - 1 are there; wrong names are problems, and a wrong count unless ``partial``."""
+    """Return the existing numbers of 0 .. count - 1; wrong names are problems, and unless ``partial`` wrong counts."""
     numbers, others = set(), 0
     for path in _files(plan, folder, partial=partial):
         if path.suffix.lower() != suffix:

@@ -1,8 +1,8 @@
-"""What ``data check`` would say about the images of one run, before they are scored.
+"""Check the images of one run like ``data check`` before they are scored.
 
-Files are read and judged as there, and remembered as there. A defect of a file makes its image bad; what only a whole
-dataset can show (a colour filter by votes, duplicates between splits) and what is a matter of degree (a pair that
-shows different things) are remarks.
+Files are read, judged and remembered in the same way. A defect of a file makes its image bad. Findings that need a
+whole dataset (a colour filter by votes, duplicates between splits) or depend on a threshold (a pair that shows
+different things) are remarks.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _REMARKS = ("mismatch", "cfa", "orientation")
 
 @dataclass(frozen=True)
 class Screening:
-    """What is wrong: by image the problems of its files, and remarks on the whole."""
+    """The findings: problems of the files by image, and remarks on all images together."""
 
     bad: dict[str, list[Problem]]
     remarks: list[Problem]
 
 
 def screen(card: DatasetCard, dataset: Dataset, root: Path, ids: Sequence[str]) -> Screening:
-    """Judge the files of the images ``ids``; a dataset without files per image, or without a check, has none."""
+    """Judge the files of the images ``ids``; there are no findings for a dataset without files per image or check."""
     if isinstance(dataset, SiddBlocks):
         return _screen_blocks(dataset, ids)
     paths: Any = getattr(dataset, "paths", None)
@@ -58,7 +58,7 @@ def screen(card: DatasetCard, dataset: Dataset, root: Path, ids: Sequence[str]) 
 
 
 def _first_of_each(remarks: Sequence[Problem]) -> Iterator[Problem]:
-    """Yield the first remark of each kind, with how many more there are: a record keeps them."""
+    """Yield the first remark of each kind with the number of the others, to be kept in a record."""
     counts = Counter(remark.kind for remark in remarks)
     first: dict[str, Problem] = {}
     for remark in remarks:
@@ -69,7 +69,7 @@ def _first_of_each(remarks: Sequence[Problem]) -> Iterator[Problem]:
 
 
 def _screen_blocks(dataset: SiddBlocks, ids: Sequence[str]) -> Screening:
-    """Judge blocks: black ones are bad, those without noise a remark."""
+    """Judge blocks: black blocks are bad, blocks without noise are a remark."""
     bad: dict[str, list[Problem]] = {}
     remarks = []
     for index, id in enumerate(ids):

@@ -1,8 +1,8 @@
-"""Whether a mosaic and its photograph show the same: phase of the colour filter and orientation, by correlation.
+"""Compare a mosaic with its photograph: phase of the colour filter and orientation, by correlation.
 
-Both are judged on block means, so that a shift of a few pixels does not matter. The share of each plane of the mosaic
-in the block's light is compared with the shares of red, green and blue in the linearised photograph, for each of
-the four phases of a Bayer filter; orientation is compared by brightness, for the eight ways to turn and mirror.
+Both are judged on block means, so that a shift of a few pixels does not matter. For each of the four phases of a Bayer
+filter, the fractions of a block's light in the planes of the mosaic are compared with the fractions of red, green and
+blue in the linearised photograph. Orientation is judged by brightness, for the eight ways to turn and mirror an image.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ GRID = 32
 PHASES = ("RGGB", "GRBG", "GBRG", "BGGR")
 TURNS = ("as it is", "turned by 90", "turned by 180", "turned by 270")
 ORIENTATIONS = (*TURNS, *(f"mirrored, {turn}" for turn in TURNS))
-# A vote counts if it leads by this much correlation; pictures without colour or contrast abstain.
+# A vote counts if its correlation leads by this much; pictures without colour or contrast do not vote.
 _LEAD = 0.05
 _LEAST_CONTRAST = 0.02
 
@@ -26,8 +26,8 @@ Grid = NDArray[Any]
 def compare_views(raw: Grid, target: Grid) -> dict[str, Any]:
     """Return the votes of one pair from block means: ``raw`` (G, G, 4) above black, ``target`` (G, G, 3) in 0..255.
 
-    ``phase`` and ``orientation`` are None where the pair cannot tell; ``likeness`` is the correlation of the
-    brightness of both as they are, None where one has no contrast.
+    ``phase`` and ``orientation`` are None if the pair does not show them; ``likeness`` is the correlation of both
+    brightnesses without turning, or None if one has no contrast.
     """
     raw = np.maximum(raw.astype(np.float64), 0.5)
     linear = (np.maximum(target.astype(np.float64), 1.0) / 255) ** 2.2
@@ -63,7 +63,7 @@ def _winner(scores: list[float], names: tuple[str, ...]) -> str | None:
 
 
 def _correlate(first: Grid, second: Grid) -> list[list[float]]:
-    """Return the correlation of each column (N, A) with each column (N, B), 0 where one is constant."""
+    """Return the correlation of each column (N, A) with each column (N, B); 0 if a column is constant."""
     first, second = first - first.mean(axis=0), second - second.mean(axis=0)
     energies = np.outer(np.einsum("na,na->a", first, first), np.einsum("nb,nb->b", second, second))
     table: list[list[float]] = (first.T @ second / np.sqrt(np.maximum(energies, 1e-30))).tolist()

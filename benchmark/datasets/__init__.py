@@ -1,4 +1,4 @@
-"""One file per dataset; the registry imports them when it is first used."""
+"""One file per dataset; the registry imports the files when it is first used."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A user's own pictures: two folders paired by stem, or one folder with a rule such as ``*_real.* -> *_mean.*``.
 
-Without a rule the root has the folders ``input`` and ``target``. PNG, JPEG and TIFF, RGB with 8 or 16 bits; ``white``
-is the count of white in files of 16 bits that hold fewer (1023 for 10 bits), 65535 by default.
+Without a rule the root has the folders ``input`` and ``target``. Files are PNG, JPEG or TIFF, RGB with 8 or 16 bits;
+``white`` is the count of white in 16-bit files that use fewer bits (1023 for 10 bits), 65535 by default.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DEFAULT_RULE = "input/* -> target/*"
 TASKS = ("denoise_rgb", "enhance_rgb")
 _EXAMPLE = "'*_real.* -> *_mean.*' or 'noisy/* -> clean/*'"
 
-# Not rounded: 8 bits would take from 16-bit pictures what they are kept for.
+# Outputs are not rounded, because 8 bits would remove the extra precision of 16-bit pictures.
 PAIRS = EvaluationProtocol(
     name="pairs",
     version=1,
@@ -45,12 +45,12 @@ PAIRS = EvaluationProtocol(
 
 @dataclass(frozen=True)
 class Pattern:
-    """One side of a rule: a folder below the root and the names in it, with the part that both sides share."""
+    """One side of a rule: a folder below the root, and a pattern for file names with the part that both sides share."""
 
     text: str
 
     def __post_init__(self) -> None:
-        """Raise UserError unless there is exactly one ``*`` in the file name beside a final ``.*``."""
+        """Raise UserError unless the file name has exactly one ``*``, not counting a final ``.*``."""
         if self._stem.count("*") != 1 or "*" in self.folder:
             raise UserError(
                 f"--pairs: '{self.text}' needs exactly one * in the file name, for what both names"
@@ -67,7 +67,7 @@ class Pattern:
         return self.text.rpartition("/")[2].removesuffix(".*")
 
     def match(self, file: str) -> str | None:
-        """Return what ``*`` stands for in a file's name, without suffix where the pattern leaves it open."""
+        """Return the part of a file's name that ``*`` matches, without suffix if the pattern ends in ``.*``."""
         name = unicodedata.normalize("NFC", file)
         stem, _, suffix = name.rpartition(".")
         if f".{suffix.lower()}" not in SUFFIXES:
@@ -79,7 +79,7 @@ class Pattern:
 
 
 class PairsSplit:
-    """The pairs of a folder in the order of their names, numbers by their value; pictures are read when asked for."""
+    """The pairs of a folder, sorted by name (numbers by value); pictures are read when they are requested."""
 
     name = NAME
     split = "test"
@@ -89,8 +89,8 @@ class PairsSplit:
     ) -> None:
         """Pair the files; raises UserError for a bad rule, an empty folder and a picture without partner.
 
-        ``white``: the count that is 1 in files of 16 bits. With ``skip_bad`` what has no partner is left out, and
-        stands in ``left_out``.
+        ``white``: the count that means 1 in 16-bit files. With ``skip_bad`` pictures without partner are left out and
+        listed in ``left_out``.
         """
         sides = [Pattern(side.strip()) for side in rule.split("->")]
         if len(sides) != 2:
@@ -157,7 +157,8 @@ def open_pairs(
 def configure(options: Mapping[str, str]) -> DatasetCard:
     """Return the card with the user's ``rule``, ``task`` and ``white`` (each may be left out).
 
-    A white level that the user gives is part of the protocol's name: scores under two levels are never compared.
+    A white level given by the user becomes part of the protocol's name, so that scores under two levels are never
+    compared.
     """
     unknown = sorted(set(options) - {"rule", "task", "white"})
     task = options.get("task", TASKS[0])
@@ -175,9 +176,9 @@ def configure(options: Mapping[str, str]) -> DatasetCard:
 
 
 def _find(root: Path, pattern: Pattern, defects: list[Defect], not_as: Pattern | None = None) -> dict[str, Path]:
-    """Return the pictures that match, by what they share; those that match ``not_as`` too belong to it.
+    """Return the matching pictures by their shared part of the name; those that also match ``not_as`` are excluded.
 
-    What matches and is no picture of its own is added to ``defects``. Raises UserError for a folder that is not there.
+    Matches that are not separate pictures are added to ``defects``. Raises UserError for a missing folder.
     """
     folder = root / pattern.folder
     try:
@@ -215,14 +216,14 @@ def _singles(paths: Mapping[str, Path], others: Mapping[str, Path], pattern: Pat
 
 
 def _files(inputs: Mapping[str, Path], targets: Mapping[str, Path]) -> dict[str, Files]:
-    """Return the files that are there by id."""
+    """Return the existing files by id."""
     sides = (("input", inputs), ("target", targets))
     keys = sorted({*inputs, *targets}, key=_natural)
     return {key: tuple((role, paths[key]) for role, paths in sides if key in paths) for key in keys}
 
 
 def _natural(key: str) -> list[tuple[int, str]]:
-    """Return a sort key under which 2 comes before 10."""
+    """Return a sort key that places 2 before 10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", key) if part]
 
 

@@ -1,8 +1,8 @@
 """SIDD (Smartphone Image Denoising Dataset), sRGB: noisy phone photographs beside the mean of many shots.
 
 ``validation`` and the benchmark are blocks in MATLAB files, (40 images, 32 blocks, 256, 256, 3) uint8. ``train`` is
-SIDD-Medium, 160 folders ``<instance>_<scene>_<phone>_<ISO>_<1/shutter>_<illuminant>_<L|N|H>`` with two pairs
-``0001_NOISY_SRGB_010.PNG``, ``0001_GT_SRGB_010.PNG`` each, or SIDD-Small: one pair, no number before the name.
+SIDD-Medium, 160 folders ``<instance>_<scene>_<phone>_<ISO>_<1/shutter>_<illuminant>_<L|N|H>`` with two pairs each of
+``0001_NOISY_SRGB_010.PNG`` and ``0001_GT_SRGB_010.PNG``, or SIDD-Small, which has one pair and no number in the name.
 The benchmark has no public targets: ``SiddBenchmark`` reads it, for submissions only.
 """
 
@@ -62,7 +62,7 @@ class SiddBlocks:
     def __init__(self, root: Path, *, partial: bool = False) -> None:
         """Read both files; raises UserError unless all published blocks, or those of a stand-in, are there.
 
-        With ``partial`` both files of the real dataset may hold fewer images, the same number of them.
+        With ``partial`` both files of the real dataset may hold fewer images, but the same number of them.
         """
         self.root = root
         self.provenance: Mapping[str, Any]
@@ -85,7 +85,7 @@ class SiddBlocks:
         return len(self.ids)
 
     def pixels(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return the pixels (256, 256, 3) of block ``index`` as they are stored, noisy and clean."""
+        """Return the stored pixels (256, 256, 3) of block ``index``, noisy and clean."""
         place = divmod(range(len(self))[index], BLOCKS)
         return self._noisy[place], self._target[place]
 
@@ -95,7 +95,7 @@ class SiddBlocks:
         return Sample(self.ids[index], to_tensor(noisy), to_tensor(target))
 
     def digest(self, limit: int | None = None) -> str:
-        """Return a sha256 over the values of the first ``limit`` blocks: the same for v5 and v7.3 files."""
+        """Return a sha256 over the values of the first ``limit`` blocks; v5 and v7.3 files give the same digest."""
         digest = sha256(part_prefix(self._part) + self.name.encode())
         for index in range(len(self) if limit is None else min(max(limit, 0), len(self))):
             place = divmod(index, BLOCKS)
@@ -129,16 +129,16 @@ class SiddBenchmark:
 
 
 class SiddFolders:
-    """The pairs of SIDD-Medium or SIDD-Small as whole pictures, in the order of their names."""
+    """The pairs of SIDD-Medium or SIDD-Small as whole pictures, sorted by name."""
 
     split = "train"
 
     def __init__(self, root: Path, *, skip_bad: bool = False, partial: bool = False) -> None:
-        """Find and pair the files; raises DefectsError for a picture without partner and unless all pairs are there.
+        """Find and pair the files; raises DefectsError for a picture without partner and for missing pairs.
 
-        With ``skip_bad`` what is incomplete is left out. With ``partial`` those pairs of the real dataset are taken of
-        which both pictures are there. Fewer scenes of SIDD-Small are a part of it without being asked. What was left
-        out stands in ``left_out``, as found in ``defects``.
+        With ``skip_bad`` incomplete pairs are left out. With ``partial`` the pairs of the real dataset that have both
+        pictures are used. Fewer scenes of SIDD-Small are accepted as a part even without it. ``left_out`` lists what
+        was left out, and why.
         """
         self.root = root
         self.name, provenance, count = _identity(root, self.split, 0)
@@ -190,7 +190,7 @@ class SiddFolders:
     def _check_count(
         self, layout: str, standin_pairs: int | None, *, partial: bool
     ) -> tuple[dict[str, int], list[Defect]]:
-        """Return how many pairs there are and should be, and what is wrong where that is no dataset."""
+        """Return the actual and the expected number of pairs, and the problem if this is not a dataset."""
         pairs, folders = len(self.ids), len({path.parent for path, _ in self._pairs.values()})
         if standin_pairs is not None:
             expected = f"the {standin_pairs} of its marker"
@@ -199,7 +199,7 @@ class SiddFolders:
         published = PUBLISHED_MEDIUM if layout == "medium" else PUBLISHED_SMALL
         counts = {"pairs": pairs, "published_pairs": published[1]}
         is_part = 0 < pairs < published[1] and folders <= published[0]
-        # Scenes of SIDD-Small are handed on in parts; what is taken of them is said like every part.
+        # SIDD-Small is often shared in parts; the part that is used is reported like every other part.
         if (folders, pairs) == published or (is_part and (partial or layout == "small")):
             return counts, []
         found = f"has {pairs} pairs in {folders} folders"
@@ -209,7 +209,7 @@ class SiddFolders:
 
 
 def open_sidd(root: Path, split: str, *, skip_bad: bool = False, partial: bool = False) -> Dataset:
-    """Open ``validation`` or ``train`` at ``root``; raises UserError for everything that is wrong with the files."""
+    """Open ``validation`` or ``train`` at ``root``; raises UserError for every problem with the files."""
     if split == "validation":
         return SiddBlocks(root, partial=partial)
     if split == "train":
@@ -226,10 +226,10 @@ def to_tensor(pixels: NDArray[Any]) -> Tensor:
 
 
 def read_blocks(name: str, root: Path, stem: str, images: int, *, fewest: int | None = None) -> NDArray[np.uint8]:
-    """Return the blocks (images, 32, 256, 256, 3) of ``<stem>.mat``, which has a variable of that name.
+    """Return the blocks (images, 32, 256, 256, 3) of ``<stem>.mat``, from the variable with that name.
 
-    The file may lie in ``root`` or one folder below. A v7.3 file that another tool wrote without turning the
-    axes round is recognised by its shape. ``fewest``: the smallest number of images that is accepted.
+    The file may be in ``root`` or one folder below. A v7.3 file that another tool wrote without reversing the axes is
+    recognised by its shape. ``fewest``: the smallest number of images that is accepted.
     """
     path = _find_blocks(name, root, stem)
     expected = (images, BLOCKS, *BLOCK)
@@ -268,7 +268,7 @@ def _blocks_at(root: Path, stem: str) -> Path | None:
 
 
 def _has_scenes(root: Path, stem: str) -> bool:
-    """Whether the pictures of ``train`` lie where blocks of validation were looked for."""
+    """Whether the pictures of ``train`` are in the folder where the blocks of validation were expected."""
     if stem != VALIDATION_NOISY:
         return False
     try:
@@ -281,7 +281,7 @@ def _has_scenes(root: Path, stem: str) -> bool:
 def find_scenes(name: str, root: Path) -> Path:
     """Return the folder that holds the scene folders: ``root`` or one of the two levels below.
 
-    Raises UserError if there is none or if there are several, as where Medium and Small lie side by side.
+    Raises UserError if there is none or if there are several, for example Medium and Small side by side.
     """
     level = [root]
     for _ in range(3):
@@ -308,7 +308,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _find_pairs(scenes: Path) -> tuple[dict[str, Files], list[Defect]]:
-    """Return by id, ``<instance>_<frame>``, the files that are there, noisy one first, and what does not fit."""
+    """Return by id, ``<instance>_<frame>``, the existing files (the noisy one first), and the defects."""
     files: dict[str, Files] = {}
     defects: list[Defect] = []
     again = "Copy the folder again from the dataset."

@@ -1,14 +1,14 @@
 """Zurich RAW to RGB (ZRR): patches of a Huawei P20's RAW beside the same scene from a Canon 5D Mark IV.
 
 Layout: ``<root>/{train,test}/huawei_raw/{i}.png`` and ``canon/{i}.jpg``. The mosaics are RGGB with 10-bit counts,
-unscaled in 8-bit and 16-bit files alike: a dark patch that fits into 8 bits is stored in 8 bits, so a reader
-that scales by the file's depth would make it four times too bright.
+unscaled in both 8-bit and 16-bit files: a dark patch that fits into 8 bits is stored in 8 bits, so a reader that
+scales by the file's depth would make it four times too bright.
 
 The dataset has no validation split and does not say which frame a patch comes from. Neighbouring numbers may show
-one scene, so ``validation`` is cut from ``train`` in blocks, not in single pairs: train falls into 16 stretches of
-equal length (fewer where it is small, at least 20 pairs each) and the last twentieth of each is validation. That is
-spread over the whole set, and at most 31 borders can divide a scene. ``train`` is the rest, ``trainval`` all of it.
-A pair's number decides, of a part of the dataset too: no pair changes sides when more of them arrive.
+one scene, so ``validation`` is cut from ``train`` in blocks, not in single pairs: train is divided into 16 sections
+of equal length (fewer if it is small, at least 20 pairs each), and the last twentieth of each is validation. So it is
+spread over the whole set, and at most 31 borders can divide a scene. ``train`` is the rest, ``trainval`` is both. The
+split depends only on a pair's number, so no pair changes its split when an incomplete dataset grows.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ BLACK, WHITE, RED = 64, 1023, (0, 0)
 
 
 class ZrrSplit:
-    """One opened split of ZRR or of its stand-in; samples are read when they are asked for."""
+    """One opened split of ZRR or of its stand-in; samples are read when they are requested."""
 
     def __init__(self, root: Path, split: str, *, skip_bad: bool = False, partial: bool = False) -> None:
-        """Open ``root``/``split`` and pair its files; raises UserError unless all published files are there.
+        """Open ``root``/``split`` and pair its files; raises UserError unless all published files exist.
 
-        A root with a stand-in's marker is named ``zrr-standin`` and holds what its marker says. With ``skip_bad`` pairs
-        that are not complete are left out, and stand in ``left_out``. With ``partial`` those pairs of the real dataset
-        are taken of which both files are there; those with one file stand in ``left_out``.
+        A root with a stand-in's marker is named ``zrr-standin``, and the marker lists its files. With ``skip_bad``
+        incomplete pairs are left out and listed in ``left_out``. With ``partial`` only pairs of the real dataset that
+        have both files are used; those with one file are listed in ``left_out``.
         """
         if split not in SPLITS:
             raise UserError(f"{NAME}: unknown split '{split}'; expected one of {', '.join(SPLITS)}.")
@@ -66,7 +66,7 @@ class ZrrSplit:
         if self.name == STANDIN_NAME:
             advice, partial = rebuild_advice(root), False
         folders = {".png": root / self._part / RAW_FOLDER, ".jpg": root / self._part / TARGET_FOLDER}
-        # Numbers, not strings: sorted names would give 0, 1, 10, 100.
+        # Ids are sorted as numbers, because sorted names would give 0, 1, 10, 100.
         ids = [str(number) for number in _numbers(self.name, split, count)]
         missing: dict[str, list[Path]] = {}
         try:
@@ -118,7 +118,7 @@ class ZrrSplit:
         )
 
     def _hint(self, there: int, whole: int) -> str:
-        """Return what else can be done where not all is there."""
+        """Return advice for an incomplete dataset."""
         if there:
             return f" Or use the {there} of {whole} {self.split} pairs that are there with --partial."
         other = "train" if self._part == "test" else "test"
@@ -151,7 +151,7 @@ CARD = register_dataset(
 
 
 def validation_numbers(count: int) -> list[int]:
-    """Return which of ``count`` train pairs are validation; none if there are fewer than 20."""
+    """Return the numbers of the ``count`` train pairs that are validation; none if there are fewer than 20 pairs."""
     stretches = min(_STRETCHES, count // _VALIDATION_SHARE)
     numbers: list[int] = []
     for stretch in range(stretches):
@@ -194,7 +194,7 @@ def _check_files(name: str, folders: Mapping[str, Path], count: int, advice: str
 
 
 def _missing_files(folders: Mapping[str, Path], ids: Sequence[str]) -> dict[str, list[Path]]:
-    """Return the pairs that miss a file, and which."""
+    """Return the pairs with missing files, and these files."""
     missing = {
         id: [folder / f"{id}{s}" for s, folder in folders.items() if not (folder / f"{id}{s}").is_file()] for id in ids
     }
@@ -204,13 +204,13 @@ def _missing_files(folders: Mapping[str, Path], ids: Sequence[str]) -> dict[str,
 def _read_stems(name: str, folder: Path, suffix: str, count: int, advice: str) -> set[str]:
     """Return the stems of the files with this suffix, all of them integers as ``str`` writes them."""
     try:
-        # Names with a leading dot are left by file managers.
+        # File managers create names with a leading dot.
         stems = {path.stem for path in folder.iterdir() if path.suffix == suffix and path.name[0] != "."}
     except OSError as error:
         missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         reason = "there is no such folder" if missing else error.strerror
         raise UserError(f"{name}: expected {count} files in {folder}, found 0: {reason}. {advice}") from error
-    # 007 and 7 would be the same number.
+    # The names 007 and 7 would be the same number.
     odd = sorted(stem for stem in stems if not re.fullmatch("0|[1-9][0-9]*", stem))
     if odd:
         raise UserError(
@@ -221,9 +221,9 @@ def _read_stems(name: str, folder: Path, suffix: str, count: int, advice: str) -
 
 
 def _read_mosaic(name: str, path: Path) -> NDArray[Any]:
-    """Return the counts (H, W) as they are stored; raises UserError naming the file if they cannot be RAW.
+    """Return the stored counts (H, W); raises UserError naming the file if they cannot be RAW.
 
-    The counts of hot pixels above white are white.
+    Hot pixels above white are set to white.
     """
     picture = decode(name, path, read_content(name, path), ("PNG",))
     counts = picture.pixels

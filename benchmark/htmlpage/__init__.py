@@ -1,1 +1,1 @@
-"""One offline HTML page of the records: ``data`` assembles what ``page`` renders, from the rows of the leaderboard."""
+"""One offline HTML page of the records: ``data`` makes a document from the leaderboard's rows, ``page`` renders it."""

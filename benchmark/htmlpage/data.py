@@ -1,4 +1,4 @@
-"""Records to the page's one JSON document; the same records give the same document."""
+"""Make the page's JSON document from records; the same records give the same document."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from benchmark.leaderboard.rows import Row
 from benchmark.leaderboard.tables import STANDIN, Table, grouped, tables_by_dataset
 from benchmark.types import Result
 
-# Kinds of data in the order of the selector, and of tables.
+# Kinds of data, in the order of the selector and of the tables.
 _DATA = ("real", "standin", "none")
 _TABLES = ("quality", "published", "costs")
 
 
 @dataclass(frozen=True)
 class Document:
-    """What the page shows, JSON-ready, and what it could not show: (row, reason) by record without pictures."""
+    """The JSON-ready content of the page, and a (row, reason) pair for each record without pictures."""
 
     content: dict[str, Any]
     without_pictures: tuple[tuple[str, str], ...]
@@ -63,9 +63,9 @@ def document(results: Sequence[Result], *, gallery: int = 0) -> Document:
 
 
 def _chosen(tables: Sequence[Table]) -> Iterator[tuple[Table, list[int]]]:
-    """Yield the tables in the order of the page, the largest of quality first, and which rows are shown, by name.
+    """Yield the tables in the order of the page (largest quality table first), and the rows to show, sorted by name.
 
-    Tables of quality have all columns here: rows that stand there are not listed among the costs again.
+    Quality tables have all columns on the page, so their rows are not repeated in the table of costs.
     """
     scored = {(table.part, row.name) for table in tables if table.kind != "costs" for row in table.rows}
     for table in sorted(tables, key=lambda t: (bool(t.part), _TABLES.index(t.kind), -len(t.rows))):
@@ -78,14 +78,14 @@ def _chosen(tables: Sequence[Table]) -> Iterator[tuple[Table, list[int]]]:
 
 
 def _record(row: Row, environments: Distinct) -> dict[str, Any]:
-    """Return what the page shows of a row's record; equal environments are held once."""
-    # The load differs from record to record and stands in no cell.
+    """Return the part of a row's record that the page shows; equal environments are stored once."""
+    # The load differs from record to record and is shown in no cell.
     key = row.result.environment.model_dump_json(exclude={"load"})
     return {**provenance(row), "environment": environments.index(key, json.loads(key))}
 
 
 def _add_pictures(shown: dict[str, Any], row: Row, pictures: Gallery) -> str:
-    """Add the pictures to a record, or the reason why there are none, which is returned."""
+    """Add the pictures to a record, or the reason why there are none; return that reason."""
     if not pictures.limit:
         return ""
     try:

@@ -1,4 +1,4 @@
-"""The separate pictures of records, as data URIs with a cap on number and size."""
+"""The pictures of records, as data URIs with limits on number and size."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from benchmark.leaderboard.rows import Row
 from benchmark.results.store import beside
 from benchmark.types import Result
 
-# Of all pictures together, before base64 adds a third: the page is to be sent and opened with ease.
+# Limit for all pictures together, before base64 adds a third: the page must be easy to send and open.
 TOTAL_BYTES = 24 << 20
-# Of one picture: those that `run` writes are a tenth of this.
+# Limit for one picture: the pictures that `run` writes have a tenth of this size.
 ONE_BYTES = 2 << 20
 _JPEG = b"\xff\xd8\xff"
 
 
 class NoPicturesError(Exception):
-    """A row has no pictures; the message is the reason, a sentence for the page."""
+    """A row has no pictures; the message is a sentence for the page that gives the reason."""
 
 
 @dataclass
 class Gallery:
-    """Collects pictures, each content once. ``limit``: images per row."""
+    """Collects pictures; equal pictures are stored once. ``limit``: images per row."""
 
     limit: int
     pictures: list[str] = field(default_factory=list)
@@ -34,7 +34,7 @@ class Gallery:
     _known: dict[bytes, int] = field(default_factory=dict)
 
     def add(self, row: Row) -> list[dict[str, Any]]:
-        """Return the images of a record with indices into ``pictures`` by view; raises NoPicturesError."""
+        """Return the images of a record, with indices into ``pictures`` by view; raises NoPicturesError."""
         folder = self._folder(row.result)
         images = []
         for entry in _read_index(folder)[: self.limit]:
@@ -61,7 +61,7 @@ class Gallery:
         return folder
 
     def _take(self, contents: dict[str, bytes]) -> dict[str, int]:
-        """Return indices of pictures, adding what is new; raises NoPicturesError beyond the cap."""
+        """Return the indices of pictures and add new ones; raises NoPicturesError beyond the limit."""
         new = {content for content in contents.values() if content not in self._known}
         size = sum(map(len, new))
         if size > self.left:
@@ -82,7 +82,7 @@ def _read_index(folder: Path) -> list[dict[str, Any]]:
 
 
 def _read_picture(folder: Path, name: str) -> bytes:
-    """Return a JPEG's bytes; raises NoPicturesError for what is none, and never leaves the folder."""
+    """Return a JPEG's bytes; raises NoPicturesError if it is not a JPEG in the folder."""
     path = folder / Path(name).name
     if not path.resolve().is_relative_to(folder):
         raise NoPicturesError(f"{path.name} is a link out of the folder")

@@ -1,7 +1,7 @@
-"""The document as one HTML file: template, styles, script and plotly.js in it, and a policy that forbids requests.
+"""The document as one HTML file with template, styles, script, plotly.js, and a policy that forbids requests.
 
-plotly.js takes 4.8 MB where bokehjs takes 1.4, but axes are chosen in the browser: that needs an interface in
-JavaScript that is a product of its own, points that are elements of the page, and no evaluation of text.
+plotly.js takes 4.8 MB and bokehjs only 1.4 MB. But readers choose axes in the browser: that needs a library made for
+use from JavaScript, points that are elements of the page, and no evaluation of text as code.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from benchmark.cleaning import in_texts
 from benchmark.htmlpage.data import Document
 from benchmark.replacing import replace_text
 
-# Parts of the script in the order in which they use each other.
+# Parts of the script; each part uses only earlier ones.
 _SCRIPT = ("dom", "values", "state", "drawer", "table", "filters", "plot", "gallery", "main")
 
 
@@ -43,7 +43,7 @@ def render(document: Document) -> str:
 
 
 def summary(content: dict[str, Any]) -> str:
-    """Return how many records of how many datasets there are, and from which days."""
+    """Return the number of records and datasets, and the days of the records."""
     days = sorted(record["created"][:10] for record in content["records"])
     span = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
     records, datasets = len(days), len(content["datasets"])
@@ -54,7 +54,7 @@ def summary(content: dict[str, Any]) -> str:
 
 
 def json_in_html(value: Any) -> str:
-    """Return strict JSON that may stand in a script element: no text in it can end the element or open a comment."""
+    """Return strict JSON that is safe in a script element: no text in it can end the element or open a comment."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
@@ -67,7 +67,7 @@ def write_page(document: Document, path: Path) -> None:
 
 
 def _policy(scripts: list[str]) -> str:
-    """Return a content security policy: these scripts, styles and data in the file, and nothing from anywhere."""
+    """Return a content security policy: it allows these scripts, and styles and data in the file, but no requests."""
     digests = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
     # plotly.js writes style elements and attributes, and saves pictures through blobs.
     return (
@@ -77,7 +77,7 @@ def _policy(scripts: list[str]) -> str:
 
 
 def _in_script(text: str) -> str:
-    """Return a script as it may stand in a script element; browsers hash it after joining line ends."""
+    """Return a script that is safe in a script element; browsers hash it after they normalize line ends."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     for dangerous in ("</script", "<!--"):
         assert dangerous not in text.lower(), f"{dangerous} in a script"

@@ -1,4 +1,4 @@
-"""Where a row's numbers come from, as the drawer shows it: record, machine, versions, weights, and how to repeat it."""
+"""The origin of a row's numbers, as the side panel shows it: record, machine, versions, weights, and commands."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def commands(row: Row) -> list[str]:
 
 
 def in_lines(parts: Sequence[str], width: int = 62) -> str:
-    """Return a shell command, continued on a new line before a flag where it would be wider than ``width``."""
+    """Return a shell command; lines wider than ``width`` are continued on a new line before a flag."""
     lines, line = [], ""
     for part, following in zip(parts, [*parts[1:], "--"]):
         word = shlex.quote(part)
@@ -73,7 +73,7 @@ def in_lines(parts: Sequence[str], width: int = 62) -> str:
 
 
 def commands_remark(row: Row) -> str:
-    """Return what the commands leave to the reader."""
+    """Return what the reader must add to the commands."""
     parts = []
     if row.result.environment.dirty:
         parts.append("The checkout had changes that were not committed: its code cannot be had again exactly.")
@@ -91,7 +91,7 @@ def commands_remark(row: Row) -> str:
 
 
 def _sweep(result: Result) -> str | None:
-    """Return the sweep that a record is a point of: its options say more than those of the network."""
+    """Return the sweep that a record belongs to; its options say more than those of the network."""
     note = next((note for note in result.notes if note.startswith("sweep ")), "")
     return note.removeprefix("sweep ").partition(",")[0] if result.options != result.spec.options and note else None
 
@@ -141,7 +141,7 @@ def _sizes(result: Result) -> str:
 
 
 def _needs_weights(result: Result, standin: bool) -> bool:
-    """Whether the user has to give the weights: not if they ship with the package, which takes them on stand-ins."""
+    """Whether the user must give the weights; weights in the package are found, but only for stand-in data."""
     if result.weights is None:
         return False
     shipped = shipped_weights(result.model) if standin else None

@@ -1,4 +1,4 @@
-"""One table of the page: its columns, and a cell per row and column with all that is known about the number."""
+"""One table of the page: its columns, and a cell per row and column with everything known about the number."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from benchmark.leaderboard.tables import PART, Table, images_text
 from benchmark.types import Environment, Result
 
 GROUPS = {"score": "Scores", "count": "Costs", "timing": "Time and memory"}
-# Axes that say most at first sight: the first of these that a table has.
+# Default axes, the most useful first: the first one that a table has is shown.
 _FIRST_X = ("flops@12mp", "flops@fullscale", "macs", "params")
 _FIRST_Y = ("latency_ms@12mp", "latency_ms@fullscale", "latency_ms", "peak_activation_bytes@12mp")
-# What stands in a cell beside value, text and context.
+# The parts of a cell besides value, text and context.
 _BESIDE = ("q1", "q3", "ci_low", "ci_high", "n", "threads", "tainted", "remark", "n_inf", "finite_mean", "layer")
-# What other tables write in the letters of a keyboard.
+# Typographic forms of signs that other tables write in ASCII.
 _TYPESET = {"inf": "∞", "-inf": "−∞"}
 _ABOUT: tuple[tuple[str, str, bool, Callable[[Row], Any]], ...] = (
     ("evidence", "Evidence", False, lambda row: row.result.evidence),
@@ -43,19 +43,19 @@ def machine_text(environment: Environment) -> str:
 
 
 def commit_text(environment: Environment) -> str:
-    """Return the commit's first digits, with a word where the checkout had changes."""
+    """Return the commit's first digits, with a remark if the checkout had changes."""
     return (environment.commit or "")[:10] + (" + changes" if environment.dirty else "")
 
 
 @dataclass
 class Distinct:
-    """Values of which many are the same, each held once in ``items``."""
+    """A list of distinct values: each one is stored once in ``items``."""
 
     items: list[Any] = field(default_factory=list)
     _known: dict[Hashable, int] = field(default_factory=dict)
 
     def index(self, key: Hashable, item: Any = None) -> int:
-        """Return the position of what ``key`` stands for; where it is new, ``item``, or the key itself, is added."""
+        """Return the position of the item for ``key``; a new key first adds ``item``, or the key itself."""
         if key not in self._known:
             self._known[key] = len(self.items)
             self.items.append(key if item is None else item)
@@ -63,9 +63,9 @@ class Distinct:
 
 
 def titles(tables: Sequence[Table]) -> list[str]:
-    """Return what the tables of one dataset are called; those that would share a title say what differs.
+    """Return the titles of one dataset's tables; tables that would share a title say what differs.
 
-    That is how they were scored, the digest of the data, or the metrics and their versions.
+    The difference is the scoring protocol, the digest of the data, or the metrics and their versions.
     """
     plain = [_title(table) for table in tables]
     full = []
@@ -91,14 +91,14 @@ def _differences(result: Result) -> tuple[str, ...]:
 
 
 def table_document(table: Table, title: str, records: Mapping[int, int], texts: Distinct) -> dict[str, Any]:
-    """Return a table, JSON-ready. ``records``: by position of the rows to show, their positions in the page's records.
+    """Return a JSON-ready table. ``records`` maps the position of each shown row to its record's position in the page.
 
-    A cell of a measurement is ``[value, text, context, beside]`` or null, any other its text or number. The contexts
-    of a column (definition, version, shape, machine) say which of its values may be compared. A row says whether it is
-    fair, and by column which values are only shown (``uncompared``), which are the best, and what signs they have.
+    The cell of a measurement is ``[value, text, context, beside]`` or null; other cells are a text or a number. The
+    contexts of a column (definition, version, shape, machine) say which of its values may be compared. A row says
+    whether it is fair, and by column which values are only shown (``uncompared``), which are the best, and their signs.
     """
     first = Cells(table.rows, table.columns)
-    # What stands in the other tables is numbered first, so that a number means the same everywhere.
+    # Notes of the other tables are numbered first, so that a number means the same everywhere.
     others = Cells(table.rows, table.others, first.footnotes)
     signs, best = {**first.signs, **others.signs}, first.best | others.best
     measured = sorted((*table.columns, *table.others), key=_place)
@@ -145,7 +145,7 @@ def table_document(table: Table, title: str, records: Mapping[int, int], texts: 
 
 
 def _place(column: Column) -> tuple[int, int]:
-    """Return where a column stands: scores, costs, times; of these first those that every table has."""
+    """Return a column's sort key: scores, costs, times, and in each group first the columns of the Markdown tables."""
     return KINDS.index(column.kind), COSTS.index(column.id) if column.id in COSTS else len(COSTS)
 
 
@@ -158,21 +158,21 @@ def _axes(place: Mapping[str, int], main: int, *, quality: bool) -> dict[str, in
 
 
 def _tells(id: str, rows: Sequence[Row], of: Callable[[Row], Any]) -> bool:
-    """Whether a column about the run is shown at first: where it tells rows apart, and evidence always."""
+    """Whether a column about the run is shown by default: evidence always, others if their values differ."""
     several = len({of(row) for row in rows}) > 1
     failed = id == "status" and any(row.result.status != "ok" for row in rows)
     return failed or id == "evidence" or (several and id in ("threads", "conditions", "machine"))
 
 
 def _text_column(id: str, title: str, numeric: bool = False, *, shown: bool) -> dict[str, Any]:
-    """Return a column that is not of a measurement."""
+    """Return a column that does not show a measurement."""
     group = "About the run"
     column = {"id": id, "title": title, "unit": "", "group": group, "numeric": numeric, "shown": shown}
     return {**column, "higher": None, "divisor": 1, "contexts": None}
 
 
 def _measured(column: Column, rows: Sequence[Row], texts: Distinct) -> tuple[dict[str, Any], list[list[Any] | None]]:
-    """Return the column of a measurement and its cell in each of the rows; None has neither value nor remark."""
+    """Return the column of a measurement and its cell in each row; None is a cell without value and remark."""
     contexts = Distinct()
     cells: list[list[Any] | None] = []
     for row in rows:

@@ -1,1 +1,1 @@
-"""Images: files, filters, where one lies against another, pictures for people."""
+"""Images: files, filters, alignment, and pictures for people."""

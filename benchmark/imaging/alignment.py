@@ -1,10 +1,10 @@
-"""Where an output lies against its target: integer and sub-pixel shifts, found per image on the CPU.
+"""Find the shift between an output and its target, whole or sub-pixel, per image on the CPU.
 
-Pairs of two cameras are shifted by a few pixels, and a network that has learnt the shift of its training pairs, or
-none, is judged by it. ``find_shift`` takes candidates from phase correlation, climbs from the best one to the largest
-normalised cross-correlation among whole shifts, and refines that by Gauss-Newton steps on shift, gain and offset, so
-that a colour cast between the images does not move it. The output is moved by a phase ramp, which blurs nothing:
-interpolation would denoise the output and be rewarded for it.
+Pairs of two cameras are shifted by a few pixels, and this shift changes a network's score, whether or not the network
+has learnt the shift of its training pairs. ``find_shift`` takes candidates from phase correlation, climbs from the best
+one to the whole shift with the largest normalised cross-correlation, and refines it by Gauss-Newton steps on shift,
+gain and offset, so that a colour cast between the images does not change it. The output is moved by a phase ramp, which
+does not blur: interpolation would denoise the output and improve its score.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ _lock = threading.Lock()
 
 
 def search_radius(height: int, width: int) -> int:
-    """Return the search radius and the border that is left out: 16 pixels, on sides below 128 an eighth of them.
+    """Return the search radius, which is also the border left out: 16 pixels, or an eighth of a side below 128.
 
-    Never so much that less than 11 pixels, the window of SSIM, would be left.
+    At least 11 pixels, the window of SSIM, always remain.
     """
     side = min(height, width)
     return max(0, min(RADIUS, side // 8, (side - 11) // 2))
@@ -55,8 +55,8 @@ def search_radius(height: int, width: int) -> int:
 def find_shift(output: Image, target: Image) -> Shift:
     """Return the shift of ``output`` against ``target``, both (H, W, 3), within ``search_radius`` in each direction.
 
-    Shift(0, 0) where no other one gives a smaller squared error inside the border. The last pairs are remembered by
-    their content, so that several metrics of one image search once.
+    The result is Shift(0, 0) if no other shift has a smaller squared error inside the border. Results for the last
+    pairs are cached by content, so that several metrics of one image need only one search.
     """
     key = b"".join(sha256(np.ascontiguousarray(image).data).digest() for image in (output, target))
     with _lock:
@@ -72,7 +72,7 @@ def find_shift(output: Image, target: Image) -> Shift:
 
 
 def align(output: Image, target: Image, shift: Shift) -> tuple[Image, Image]:
-    """Return the output moved onto the target and the target, both without the border of ``search_radius``."""
+    """Return the output, moved to match the target, and the target, both without the border of ``search_radius``."""
     radius = search_radius(*target.shape[:2])
     return _moved(output, shift, radius), crop(target, radius)
 
@@ -102,7 +102,7 @@ def _gray(image: Image) -> Image:
 
 
 def _moved(image: Image, shift: Shift, radius: int) -> Image:
-    """Return the image (H, W, ...) moved by -shift, without the border: by slicing where the shift is whole."""
+    """Return the image (H, W, ...) moved by -shift, without the border; whole shifts need only slicing."""
     height, width = image.shape[:2]
     if shift.is_whole():
         top, left = radius + int(shift.dy), radius + int(shift.dx)
@@ -111,12 +111,12 @@ def _moved(image: Image, shift: Shift, radius: int) -> Image:
 
 
 class _Spectrum:
-    """The Fourier transform of an image, mirrored beyond its border, that can be moved by any shift."""
+    """The Fourier transform of an image, which is mirrored beyond its border; it can be moved by any shift."""
 
     def __init__(self, image: Image) -> None:
         self.size = image.shape[:2]
         lengths = [scipy.fft.next_fast_len(side + 2 * RADIUS, real=True) for side in self.size]
-        # The wrap-around lies in the mirrored part, half of it before and half behind the image.
+        # The wrap-around is in the mirrored part, half of it before and half after the image.
         self.pad = [
             ((length - side) // 2, length - side - (length - side) // 2) for length, side in zip(lengths, self.size)
         ]
@@ -148,14 +148,14 @@ def _phase_peaks(moving: Image, still: Image, radius: int) -> list[Shift]:
 
 
 def _likeness(moved: Image, wanted: Image) -> float:
-    """Return the normalised cross-correlation, -1 where one of the two is flat."""
+    """Return the normalised cross-correlation, or -1 if one of the two is flat."""
     first, second = moved - moved.mean(), wanted - wanted.mean()
     energy = float(np.sum(first * first) * np.sum(second * second))
     return float(np.sum(first * second)) / energy**0.5 if energy > 1e-20 else -1.0
 
 
 def _climb(moving: Image, wanted: Image, start: Shift, radius: int) -> Shift:
-    """Return the whole shift, uphill from ``start``, whose neighbours are all less like the target."""
+    """Return the local maximum of likeness among whole shifts that is reached by climbing from ``start``."""
     known: dict[Shift, float] = {}
 
     def height(shift: Shift) -> float:
@@ -174,7 +174,7 @@ def _climb(moving: Image, wanted: Image, start: Shift, radius: int) -> Shift:
 
 
 def _refine(moving: Image, wanted: Image, whole: Shift, radius: int) -> Shift:
-    """Return the shift within a pixel of ``whole`` that fits best; ``whole`` itself unless another one is better."""
+    """Return the best shift within a pixel of ``whole``, or ``whole`` itself if no other is better."""
     spectrum = _Spectrum(moving)
     best, likeness = whole, _likeness(_moved(moving, whole, radius), wanted) + 1e-9
     shift = whole

@@ -1,9 +1,9 @@
-"""What a picture file's own structure says, before a decoder sees it: format, end, number of pictures, orientation.
+"""Read a picture file's structure before it is decoded: format, end, number of pictures, orientation.
 
-Decoders make pixels of whatever there is: of the preview in a camera's RAW file, of the first page of several, of half
-a file. So the structure is read here. PNG and JPEG files are handed on without the chunks that make no pixels (texts,
-profiles, previews), in which decoders find their own faults; TIFF files with the tag Orientation set to 1, because a
-decoder would turn this format and no other.
+Decoders return pixels even for the preview in a camera's RAW file, the first of several pages, or half a file. So the
+structure is read here. PNG and JPEG files are passed on without the chunks that contain no pixels (texts, profiles,
+previews), because decoders may fail on these; in TIFF files the tag Orientation is set to 1, because a decoder would
+apply it in this format and in no other.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from benchmark.imaging.formats import Container, LayoutError, several
 from benchmark.imaging.tiff import exif_orientation, read_tiff
 
 _EXIF_HEAD, _ICC_HEAD = b"Exif\0\0", b"ICC_PROFILE\0"
-# In a JPEG's scan, what ends it: a marker that is neither a stuffed byte, a restart nor a fill byte.
+# The end of a JPEG's scan: a marker that is neither a stuffed byte, a restart nor a fill byte.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _PNG_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
-# Progressive files have about ten; each takes time over the whole picture.
+# Progressive files have about ten scans; each takes time for the whole picture.
 _MOST_SCANS = 100
 
 
@@ -58,7 +58,7 @@ def _read_png(content: bytes) -> Container:
 
 
 def _inflated(data: bytes) -> bytes | None:
-    """Return a compressed profile; None if it is damaged or larger than any profile is."""
+    """Return a decompressed profile; None if it is damaged or larger than any real profile."""
     most = 64 << 20
     unpack = zlib.decompressobj()
     try:
@@ -69,7 +69,7 @@ def _inflated(data: bytes) -> bytes | None:
 
 
 def _read_jpeg(content: bytes) -> Container:
-    """Walk from marker to marker, scans too, to the end marker of the first picture: phones add others behind it."""
+    """Follow the markers and scans to the end marker of the first picture; phones add other pictures after it."""
     kept, position, orientation, scans = [content[:2]], 2, 1, 0
     profile: dict[int, bytes] = {}
     while True:
@@ -98,7 +98,7 @@ def _read_jpeg(content: bytes) -> Container:
             profile[data[len(_ICC_HEAD)]] = data[len(_ICC_HEAD) + 2 :]
         if scans > _MOST_SCANS:
             raise LayoutError(f"a JPEG of more than {_MOST_SCANS} scans, which only a made-up file has. Save it again")
-        # Of what applications add, only the segments of JFIF and Adobe say something about colours.
+        # Of the application segments, only those of JFIF and Adobe contain information about colours.
         if marker in (0xE0, 0xEE) or not (0xE0 <= marker <= 0xEF or marker == 0xFE):
             kept.append(content[position:end])
         else:

@@ -1,4 +1,4 @@
-"""What several metrics share: checked pairs of images, grey, window filters and the terms of SSIM."""
+"""Functions used by several metrics: checked pairs of images, grey, window filters and the terms of SSIM."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from scipy.ndimage import correlate1d
 
 from zoo.errors import UserError
 
-# Wang et al. 2004, for images whose range is 1.
+# Constants of Wang et al. 2004, for images whose range is 1.
 C1 = 0.01**2
 C2 = 0.03**2
 
 
 def check_pair(output: np.ndarray, target: np.ndarray, *, smallest_side: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Return both images as float64 arrays (H, W, 3); floats of another width are widened, values stay as they are.
+    """Return both images as float64 arrays (H, W, 3); other float types are converted, values are not changed.
 
     Raises UserError if the shapes differ, an image is not (H, W, 3), a side is below ``smallest_side`` or the
     values are not floats: the range of integers would have to be guessed.
@@ -44,8 +44,8 @@ def check_pair(output: np.ndarray, target: np.ndarray, *, smallest_side: int = 1
 def to_gray(image: np.ndarray) -> np.ndarray:
     """Return the luma (H, W) of RGB (H, W, 3) in [0, 1], rounded to whole steps of 1/255.
 
-    The weights are the luma row of the inverted YIQ matrix, those of MATLAB's rgb2gray. No 8-bit colour is nearer
-    than 4e-6 to a tie, so the detour over [0, 1] rounds as the integers do.
+    The weights are the luma row of the inverted YIQ matrix, as in MATLAB's rgb2gray. No 8-bit colour is closer than
+    4e-6 to a tie, so values in [0, 1] are rounded exactly like integers.
     """
     red, green, blue = np.moveaxis(image * 255.0, 2, 0)
     return np.rint(0.298936021293775 * red + 0.587043074451121 * green + 0.114020904255103 * blue) / 255.0
@@ -59,14 +59,14 @@ def gaussian_window(num_taps: int, sigma: float) -> np.ndarray:
 
 
 def filter_valid(plane: np.ndarray, window: np.ndarray) -> np.ndarray:
-    """Return the plane (H, W) filtered along both axes where the window of n taps fits: (H - n + 1, W - n + 1)."""
+    """Return the plane (H, W) filtered along both axes, only where all n taps fit: (H - n + 1, W - n + 1)."""
     radius = len(window) // 2
     rows = correlate1d(plane, window, axis=0)[radius : plane.shape[0] - radius]
     return correlate1d(rows, window, axis=1)[:, radius : plane.shape[1] - radius]
 
 
 def filter_replicated(array: np.ndarray, window: np.ndarray) -> np.ndarray:
-    """Return the array filtered along all its axes at its own size; outside, the nearest border value repeats."""
+    """Return the array filtered along all its axes, with the same size; border values are repeated outside."""
     for axis in range(array.ndim):
         array = correlate1d(array, window, axis=axis, mode="nearest")
     return array
@@ -77,13 +77,13 @@ def ssim_terms(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the maps of luminance and contrast-structure of two arrays; their product is the SSIM map.
 
-    ``local_mean`` averages over the window around each position. ``bessel`` multiplies variances and covariance:
-    n / (n - 1) makes them those of a sample of n.
+    ``local_mean`` averages over the window around each position. ``bessel`` multiplies variances and covariance;
+    n / (n - 1) gives the sample variances of n values.
     """
     mean_output, mean_target = local_mean(output), local_mean(target)
     mean_product = mean_output * mean_target
     mean_squares = mean_output**2 + mean_target**2
-    # SSIM needs the two variances only as a sum: one filtering less.
+    # SSIM needs only the sum of the two variances, which saves one filtering.
     variances = bessel * (local_mean(output**2 + target**2) - mean_squares)
     covariance = bessel * (local_mean(output * target) - mean_product)
     luminance = (2 * mean_product + C1) / (mean_squares + C1)

@@ -1,11 +1,11 @@
-"""Formats of picture files by their first bytes, and what is known of a file before it is decoded."""
+"""Formats of picture files by their first bytes, and the facts about a file before it is decoded."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-# The first bytes of picture formats, readable or not, then of other files that users pass. The first match counts.
+# First bytes of picture formats (readable or not), then of other files that users pass. The first match is used.
 _PICTURES: tuple[tuple[bytes, str], ...] = (
     (rb"\x89PNG\r\n\x1a\n", "PNG"),
     (rb"\xff\xd8\xff", "JPEG"),
@@ -41,25 +41,25 @@ _PATTERNS = tuple((re.compile(head, re.DOTALL), name) for head, name in (*_PICTU
 
 
 class LayoutError(Exception):
-    """A sound file that is not what is expected; the message says what it is, what is expected and the next step."""
+    """An undamaged file of an unexpected kind; the message says what it is, what is expected and the next step."""
 
 
 @dataclass(frozen=True)
 class Container:
-    """A file's structure. ``content``: what a decoder gets; ``orientation``: 1 to 8 as EXIF counts, 1 is upright."""
+    """A file's structure. ``content``: the bytes for the decoder; ``orientation``: 1 to 8 as in EXIF, 1 is upright."""
 
     format: str
     content: bytes
     orientation: int = 1
     profile: bytes | None = None
-    # TIFF: bits of the deepest channel, number of channels, and whether 0 is white in 16-bit files.
+    # For TIFF: bits of the deepest channel, number of channels, and whether 0 is white in 16-bit files.
     bits: int = 8
     samples: int = 0
     inverted: bool = False
 
 
 def format_of(content: bytes) -> str | None:
-    """Return the name of the format to which a file's first bytes belong, or None."""
+    """Return the name of the format of a file with these first bytes, or None."""
     return next((name for pattern, name in _PATTERNS if pattern.match(content[:64])), None)
 
 

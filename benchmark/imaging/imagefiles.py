@@ -1,4 +1,4 @@
-"""Read pictures and mosaics at the depth in which they are stored; a damaged file is refused, never half read."""
+"""Read pictures and mosaics at their stored depth; a damaged file is refused, never partly read."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from benchmark.imaging.tiff import describe_tiff
 from zoo.errors import UserError, reason_of
 from zoo.inputs import refuse_endless
 
-# A file of a 100-megapixel camera is no attack; beyond Pillow's hard limit, 179 megapixels, files are refused.
+# Files of 100-megapixel cameras are accepted; beyond Pillow's hard limit, 179 megapixels, files are refused.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-# What Pillow remarks about a file (odd tags, say) would be lines without the file's name.
+# Pillow's warnings about a file (for example about odd tags) would be lines without the file's name.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 FORMATS = ("PNG", "JPEG", "TIFF")
-# What a user's own pictures may be where no dataset says what its files are.
+# Formats of a user's own pictures if no dataset defines the formats.
 MORE_FORMATS = (*FORMATS, "BMP", "PPM", "WEBP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-# Suffixes of pictures that are not looked for in folders; an error message names those that are there.
+# Suffixes of pictures that are not read from folders; an error message names the existing ones.
 _OTHER_SUFFIXES = frozenset(
     f".{suffix}"
     for suffix in (
@@ -42,7 +42,7 @@ _OTHER_SUFFIXES = frozenset(
 )
 _FAMILIES = {"PBM": "PPM", "PGM": "PPM"}
 MOST_PIXELS = 2 * 89_478_485
-# Bytes of pixels for each byte of file, above which no camera's picture is: a black PNG has 1000, a noisy one 2.
+# The largest plausible number of pixel bytes per file byte: a black PNG has 1000, a noisy one 2.
 _BOMB_RATIO, _BOMB_BYTES = 400, 64 << 20
 # A JPEG has at least a bit for the mean of each 8x8 block.
 _JPEG_PIXELS_A_BYTE = 8 * 64
@@ -64,16 +64,16 @@ _KINDS = {
     "I": "32-bit grey",
     "F": "float grey",
 }
-# Pillow keeps the upper byte of 16-bit colours; read in the other byte order, the upper byte is the lower one.
+# Pillow keeps only the upper byte of 16-bit colours; read in the other byte order, this is the lower byte.
 _OTHER_ORDER = {"RGB;16B": "RGB;16L", "RGB;16L": "RGB;16B", "RGB;16N": "RGB;16B"}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded file: ``pixels`` (H, W) or (H, W, C) as they are stored, and what the file says about them.
+    """A decoded file: the stored ``pixels`` (H, W) or (H, W, C), and the file's information about them.
 
-    ``image`` is Pillow's, the upper 8 bits of deeper colours. ``orientation`` counts as EXIF does, 1 is upright; it is
-    never applied. ``size`` (height, width) is the file's, also where ``pixels`` were asked for at an eighth of it.
+    ``image`` is Pillow's image, with the upper 8 bits of deeper colours. ``orientation`` is as in EXIF, 1 is upright;
+    it is never applied. ``size`` (height, width) is the file's, even if ``pixels`` were requested at an eighth of it.
     """
 
     pixels: NDArray[Any]
@@ -87,16 +87,16 @@ class Picture:
 
     @property
     def words(self) -> str:
-        """What the file is, such as ``16-bit grey PNG``."""
+        """A description of the file, such as ``16-bit grey PNG``."""
         depth = f"{self.bits}-bit " if self.bits != 8 and self.kind.startswith(("grey", "RGB")) else ""
         return f"{depth}{self.kind} {self.format}"
 
 
 def read_rgb(name: str, path: Path, *, formats: tuple[str, ...] = FORMATS) -> NDArray[Any]:
-    """Return a picture (H, W, 3) as uint8 or uint16, as it is stored; ``name`` is the dataset, for errors.
+    """Return a picture (H, W, 3) at its stored depth, uint8 or uint16; ``name`` is the dataset, for errors.
 
     Raises UserError naming the file if it is damaged, of another format, or not RGB: grey, alpha and CMYK are
-    never converted. An orientation is not applied, in no format: pairs are compared as their pixels stand.
+    never converted. An orientation is never applied: pairs are compared by their stored pixels.
     """
     return read_picture(name, path, formats=formats, kinds=("RGB",)).pixels
 
@@ -104,7 +104,7 @@ def read_rgb(name: str, path: Path, *, formats: tuple[str, ...] = FORMATS) -> ND
 def read_picture(
     name: str, path: Path, *, formats: tuple[str, ...] = MORE_FORMATS, kinds: tuple[str, ...] = ("grey", "RGB")
 ) -> Picture:
-    """Return a picture, RGB (H, W, 3) or grey (H, W), uint8 or uint16 as it is stored; raises as ``read_rgb`` does."""
+    """Return a picture, RGB (H, W, 3) or grey (H, W), at its stored depth; raises the errors of ``read_rgb``."""
     picture = decode(name, path, read_content(name, path), formats)
     if picture.kind not in kinds:
         wanted = "RGB. Convert it without alpha to RGB." if kinds == ("RGB",) else "grey or RGB, no alpha. Convert it."
@@ -124,7 +124,7 @@ def read_content(name: str, path: Path) -> bytes:
 
 
 def unread_suffixes(folder: Path) -> str:
-    """Return what a folder holds of pictures that are not read, as a sentence to add; nothing if there are none."""
+    """Return a sentence about a folder's pictures in formats that are not read; empty if there are none."""
     found = sorted({path.suffix.lower() for path in folder.iterdir()} & _OTHER_SUFFIXES)
     return f" It holds {', '.join(found)} files, which are not read: convert them to PNG." if found else ""
 
@@ -133,7 +133,7 @@ def decode(name: str, path: Path, content: bytes, formats: tuple[str, ...], *, d
     """Return the decoded picture; raises UserError if the file is damaged or of another format.
 
     A JPEG with at least ``draft`` pixels a side is returned at an eighth of its size: all its data are decoded, but
-    only a 64th is transformed.
+    only 1/64 is transformed.
     """
     format, wanted = format_of(content), " or ".join(formats)
     if format is None or not content:
@@ -153,7 +153,7 @@ def decode(name: str, path: Path, content: bytes, formats: tuple[str, ...], *, d
     except MemoryError:
         raise UserError(f"{name}: {path} takes more memory than there is here. Cut it into parts.") from None
     except Exception as error:
-        # Whatever a decoder raises is the fault of the file: decoders trust what the file says.
+        # Every exception of a decoder is caused by the file, because decoders trust the file's content.
         raise UserError(
             f"{name}: {path} is damaged or cut off ({reason_of(error)}); expected a complete {format} file."
             " Copy it again."
@@ -174,7 +174,7 @@ def _from_netpbm(format: str, content: bytes) -> Picture:
 
 @cache
 def _silence_libtiff() -> None:
-    """Keep the libtiff in Pillow's wheels from printing what it finds wrong, on stderr, without the file's name."""
+    """Stop the libtiff in Pillow's wheels from printing errors on stderr without the file's name."""
     package = Path(Image.__file__).parent
     for file in (*package.parent.glob("[pP]illow.libs/libtiff*"), *package.glob(".dylibs/libtiff*")):
         with contextlib.suppress(OSError, AttributeError):
@@ -198,7 +198,7 @@ def _from_pillow(container: Container, content: bytes, draft: int | None) -> Pic
         raise ValueError("its header is damaged") from None
     size = image.size[1], image.size[0]
     bits = content[24] if format == "PNG" else 1 if image.mode == "1" else container.bits
-    # Pillow knows no palette, grey or alpha of less or more than 8 bits; the head of a PNG says what it is.
+    # Pillow reports palettes, grey and alpha only as 8 bits, so the true kind is read from a PNG's header.
     kind = _PNG_KINDS.get(content[25], "unknown") if format == "PNG" else _KINDS.get(image.mode, image.mode)
     if format == "PNG" and "transparency" in image.info and kind in ("grey", "RGB"):
         kind += " with a transparent colour"
@@ -225,7 +225,7 @@ def _from_pillow(container: Container, content: bytes, draft: int | None) -> Pic
 
 
 def _refuse_bombs(size: tuple[int, int], pixel: int, file: int) -> None:
-    """Raise for pictures that take far more memory than any photograph of that many bytes in a file."""
+    """Raise for pictures that need far more memory than any photograph with this file size."""
     room = size[0] * size[1] * pixel
     if room > max(_BOMB_BYTES, _BOMB_RATIO * file):
         raise LayoutError(
@@ -235,7 +235,7 @@ def _refuse_bombs(size: tuple[int, int], pixel: int, file: int) -> None:
 
 
 def _check_rows(content: bytes, chunks: bytes, size: tuple[int, int]) -> None:
-    """Raise EOFError if a PNG's compressed data end before its rows do: Pillow makes the others black."""
+    """Raise EOFError if a PNG's compressed data end before its last row: Pillow makes missing rows black."""
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[content[25]]
     need = 0
     for top, left, down, right in _ADAM7 if content[28] else ((0, 0, 1, 1),):

@@ -1,4 +1,4 @@
-"""White levels: which count of a file is 1, counts above it, and bits that a file has room for and does not use."""
+"""White levels: the count of a file that means 1, counts above it, and upper bits that a file does not use."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from zoo.errors import UserError
 
-# Hot pixels are this rare; where more lies above the white level, the level is wrong.
+# Hot pixels are at most this frequent; if more values are above the white level, the level is wrong.
 CLIPPED_SHARE = 0.001
 
 
 def white_level(text: object) -> float | None:
-    """Return what ``--white`` says about files of 16 bits, None for nothing; raises UserError for no such level."""
+    """Return the level that ``--white`` gives for 16-bit files, None if not given; raises UserError if invalid."""
     if text is None:
         return None
     try:
@@ -30,14 +30,14 @@ def white_level(text: object) -> float | None:
 
 
 def rare_above(above: int, of: int) -> bool:
-    """Whether ``above`` of so many values are as few as hot pixels are: a thousandth, or a single one."""
+    """Whether ``above`` of ``of`` values are few enough to be hot pixels: a thousandth, or a single one."""
     return above <= max(1, int(CLIPPED_SHARE * of))
 
 
 def clip_to_white(pixels: NDArray[Any], white: float) -> tuple[NDArray[Any], str | None]:
-    """Return counts with those above ``white`` set to it, and in words how many and how high, None if there are none.
+    """Return counts clipped to ``white``, and a text on how many were clipped and how high; None if there are none.
 
-    Raises ValueError, with what is wrong in words, if they are more than hot pixels are.
+    Raises ValueError with an explanation if they are too many to be hot pixels.
     """
     highest = pixels.max(initial=0)
     if highest <= white:
@@ -50,14 +50,14 @@ def clip_to_white(pixels: NDArray[Any], white: float) -> tuple[NDArray[Any], str
 
 
 def clipped_words(above: int, highest: int, white: float) -> str:
-    """Return how many counts were clipped and how high they were."""
+    """Return a text on how many counts were clipped and how high they were."""
     return f"{above} count{'s' if above > 1 else ''} above white {white:g}, up to {highest}, clipped to it"
 
 
 def scaled(pixels: NDArray[Any], white: float | None, dtype: Any) -> tuple[NDArray[Any], str | None]:
-    """Return 8-bit values / 255 and 16-bit ones / 65535, or / ``white`` if it is known, with what was clipped in words.
+    """Return 8-bit values / 255 and 16-bit values / 65535 (or / ``white`` if it is known), and a text on clipping.
 
-    Raises ValueError as ``clip_to_white`` does.
+    Raises the ValueError of ``clip_to_white``.
     """
     clipped = None
     if white is not None and pixels.dtype == np.uint16:
@@ -68,7 +68,7 @@ def scaled(pixels: NDArray[Any], white: float | None, dtype: Any) -> tuple[NDArr
 
 
 def bits_used(pixels: NDArray[Any]) -> int:
-    """Return how many bits hold all values of an array of uint16 but as few as hot pixels are; at least 8."""
+    """Return the number of bits (at least 8) that hold all values of a uint16 array except rare hot pixels."""
     for bits in range(15, 7, -1):
         if not rare_above(int(np.count_nonzero(pixels >> bits)), pixels.size):
             return bits + 1
@@ -76,17 +76,17 @@ def bits_used(pixels: NDArray[Any]) -> int:
 
 
 class Depths:
-    """How many bits the 16-bit files of each side of a set use."""
+    """The number of bits that the 16-bit files of each side of a set use."""
 
     def __init__(self) -> None:
         self.used: dict[str, list[int]] = {}
 
     def take(self, side: str, bits: int) -> None:
-        """Note the bits that one file uses."""
+        """Record the bits that one file uses."""
         self.used.setdefault(side, []).append(bits)
 
     def unused(self) -> Mapping[str, str]:
-        """Return by side what to say where no file uses the upper bits: their range was taken for another one."""
+        """Return by side a warning if no file uses the upper bits: then the assumed range is probably wrong."""
         found: dict[str, str] = {}
         for side, used in self.used.items():
             if (bits := max(used)) < 16:

@@ -16,12 +16,12 @@ from zoo.inputs import refuse_endless
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _CLASSES = {"double": "float64", "single": "float32"}
-# Gets the shape (in MATLAB's order) and the type of a variable before its values are read; raises UserError.
+# A check of a variable's shape (in MATLAB's order) and type before its values are read; it may raise UserError.
 Accept = Callable[[tuple[int, ...], str], None]
 
 
 def find_mat(folder: Path, stem: str) -> Path | None:
-    """Return the file ``<stem>.mat`` in ``folder``, whatever its case: ``ValidationGTBlocksSrgb.mat`` exists too."""
+    """Return the file ``<stem>.mat`` in ``folder``, ignoring case: ``ValidationGTBlocksSrgb.mat`` exists too."""
     wanted = f"{stem}.mat".lower()
     try:
         found = sorted(path for path in folder.iterdir() if path.name.lower() == wanted and path.is_file())
@@ -31,7 +31,7 @@ def find_mat(folder: Path, stem: str) -> Path | None:
 
 
 def read_variable(name: str, path: Path, variable: str, accept: Accept = lambda shape, dtype: None) -> NDArray[Any]:
-    """Return a numeric variable, its name matched without case, with the axes in MATLAB's order.
+    """Return a numeric variable with the axes in MATLAB's order; its name is matched without case.
 
     Raises UserError naming the file if it is damaged or has no such variable; the message
     then says what is inside. ``name`` is the dataset, for errors.
@@ -42,12 +42,12 @@ def read_variable(name: str, path: Path, variable: str, accept: Accept = lambda 
     except UserError:
         raise
     except Exception as error:
-        # Whatever scipy and h5py raise is the fault of the file: they trust what the file says.
+        # Every exception of scipy and h5py is caused by the file, because they trust the file's content.
         raise UserError(f"{name}: {path} is damaged or no MATLAB file ({reason_of(error)}). Copy it again.") from error
 
 
 def is_hdf5(name: str, path: Path) -> bool:
-    """Return whether a file is HDF5, after the 512 bytes that MATLAB writes before it or from its start."""
+    """Return whether a file is HDF5, from its start or after the 512 bytes that MATLAB writes first."""
     try:
         refuse_endless(path)
         with path.open("rb") as stream:
@@ -69,16 +69,16 @@ def _read_v5(name: str, path: Path, variable: str, accept: Accept) -> NDArray[An
 
 
 def _read_hdf5(name: str, path: Path, variable: str, accept: Accept) -> NDArray[Any]:
-    import h5py  # it takes 0.2 s to import, and the published files are v5
+    import h5py  # importing it takes 0.2 s, and the published files are v5
 
     with h5py.File(path, "r") as file:
-        # Links, which MATLAB does not write, may lead in circles or out of the file.
+        # MATLAB does not write links, which may form loops or lead out of the file.
         own = [key for key in file if isinstance(file.get(key, getlink=True), h5py.HardLink)]
         inside = {key: getattr(file[key], "shape", None) or () for key in own if not key.startswith("#")}
         node = file[_match(name, path, variable, inside)]
         if not isinstance(node, h5py.Dataset) or node.shape is None:
             raise UserError(f"{name}: {path} holds a structure called '{variable}'; expected numbers. Copy it again.")
-        # MATLAB's axes run the other way round in HDF5.
+        # HDF5 stores MATLAB's axes in reverse order.
         accept(node.shape[::-1], str(node.dtype))
         return np.asarray(node[()]).transpose()
 

@@ -1,4 +1,4 @@
-"""Netpbm pictures (PGM, PPM) at their own depth: Pillow cuts colours of 16 bits to 8, and scales what is between."""
+"""Netpbm pictures (PGM, PPM) at their own depth: Pillow cuts 16-bit colours to 8 bits and scales other depths."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 
 from benchmark.imaging.formats import LayoutError
 
-# Numbers of the head, between white space and comments.
+# The numbers in the header, between white space and comments.
 _FIELD = re.compile(rb"(?:\s|#[^\n]*\n)+(\d{1,9})")
 _CHANNELS = {b"P2": 1, b"P3": 3, b"P5": 1, b"P6": 3}
 
 
 def read_netpbm(content: bytes, most_pixels: int) -> tuple[NDArray[Any], int]:
-    """Return counts (H, W) or (H, W, 3) as they are stored, uint8 or uint16, and the largest value that they may have.
+    """Return the stored counts (H, W) or (H, W, 3), uint8 or uint16, and the largest allowed value.
 
-    Raises EOFError for a file that is cut off, ValueError for one that is damaged and LayoutError for one of bits, of
-    several pictures or of more than ``most_pixels``.
+    Raises EOFError for a file that is cut off, ValueError for a damaged file and LayoutError for a bitmap, several
+    pictures or more than ``most_pixels`` pixels.
     """
     kind = content[:2]
     if kind not in _CHANNELS:
@@ -39,7 +39,7 @@ def read_netpbm(content: bytes, most_pixels: int) -> tuple[NDArray[Any], int]:
     count = width * height * _CHANNELS[kind]
     counts = _from_text(content[position:], count) if kind in (b"P2", b"P3") else None
     if counts is None:
-        # One white space, then the values.
+        # One white-space character, then the values.
         dtype = np.dtype(np.uint8) if largest < 256 else np.dtype(">u2")
         end = position + 1 + count * dtype.itemsize
         if end > len(content):

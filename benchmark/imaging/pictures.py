@@ -1,6 +1,6 @@
-"""Pictures of a run: what a model received, returned, should have returned, and where it erred.
+"""Pictures of a run: a model's input, its output, the target, and the error.
 
-As a contact sheet per model, and each picture in a file of its own, from which the HTML page makes its gallery.
+They are written as a contact sheet per model, and as separate files, from which the HTML page makes its gallery.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CAPTION = 22
 ERROR_GAIN = 4.0
 VIEWS = ("input", "output", "target", "error")
 _COLUMNS = (*VIEWS[:3], f"error x{ERROR_GAIN:g}")
-# Separate pictures are for looking, not for measuring: JPEG with full colour resolution, longer sides made smaller.
+# Separate pictures are for people, not for measurements: JPEG with full colour resolution, large pictures shrunk.
 LONGEST_SIDE = 640
 JPEG_QUALITY = 92
 INDEX = "pictures.json"
@@ -51,7 +51,7 @@ class Row:
 
 
 def show_input(sample: Sample) -> Picture:
-    """Return a sample's input as a person can see it: RAW as half-size RGB with gamma, else the image itself."""
+    """Return a sample's input in a form for people: RAW as half-size RGB with gamma, else the image itself."""
     if sample.input.shape[1] == 3:
         return sample.input[0].permute(1, 2, 0).double().numpy().clip(0, 1)
     red, green, other, blue = pack(align_to_red(sample.input, sample.red), ((0, 0), (0, 1), (1, 0), (1, 1)))[0].double()
@@ -76,14 +76,14 @@ def save_sheet(path: Path, title: str, rows: Sequence[Row]) -> None:
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
-        # Photographs and noise hardly compress: run lengths (zlib's Z_RLE) take half the time of the default.
+        # Photographs and noise hardly compress, and run lengths (zlib's Z_RLE) take half the time of the default.
         sheet.save(partial, format="PNG", compress_level=1, compress_type=3)
 
 
 def save_pictures(folder: Path, rows: Sequence[Row]) -> None:
-    """Write the four pictures of each row as files into ``folder``, then an index of them, each atomically.
+    """Write the four pictures of each row as files into ``folder``, and then an index, each atomically.
 
-    The index ``pictures.json`` lists by image its id, scores, height and width of the target, and file by view.
+    The index ``pictures.json`` lists for each image its id, scores, height and width of the target, and file by view.
     """
     with naming(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The shifts of a dataset's outputs as a picture: where they lie, and how long they are."""
+"""Draw the shifts of a dataset's outputs: their positions and their lengths."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _INK, _PALE, _LINE, _BAR = (20, 20, 20), (110, 110, 110), (205, 205, 205), (52, 
 
 
 def save_shift_histogram(path: Path, title: str, shifts: Sequence[Shift]) -> None:
-    """Write a PNG, atomically: on the left the counts of (dx, dy) by whole pixels, on the right those of the lengths.
+    """Write a PNG, atomically: on the left a map of (dx, dy) in whole pixels, on the right a histogram of lengths.
 
     Raises UserError if there are no shifts.
     """
@@ -47,7 +47,7 @@ def _draw_map(draw: ImageDraw.ImageDraw, left: int, shifts: Sequence[Shift]) -> 
     counts = np.zeros((2 * RADIUS + 1, 2 * RADIUS + 1), int)
     np.add.at(counts, (cells[:, 0], cells[:, 1]), 1)
     for row, column in np.argwhere(counts):
-        # A root: single images stay visible beside a tall peak.
+        # The square root keeps single images visible beside a high peak.
         share = (counts[row, column] / counts.max()) ** 0.5
         colour = tuple(round(225 + share * (end - 225)) for end in _BAR)
         x, y = left + column * _CELL, _HEADER + row * _CELL

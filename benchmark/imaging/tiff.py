@@ -1,4 +1,4 @@
-"""The directories of TIFF files (EXIF data have the same form), and which TIFF files are refused."""
+"""The directories of TIFF files (EXIF data have the same form), and the TIFF files that are refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PICTURES_LISTED = 10_000
 
 @dataclass(frozen=True)
 class _Directory:
-    """One directory of a TIFF: by tag its type, count, and where the values and the entry lie."""
+    """One directory of a TIFF: by tag its type, its count, and the positions of the values and of the entry."""
 
     content: bytes
     order: str
@@ -28,19 +28,19 @@ class _Directory:
     following: int = 0
 
     def numbers(self, tag: int) -> Sequence[int]:
-        """Return the values of a tag of whole numbers; none if it is not there or of another type."""
+        """Return the values of an integer tag; empty if it is missing or of another type."""
         type, count, where, _ = self.entries.get(tag, (0, 0, 0, 0))
         if type not in _NUMBERS:
             return ()
         return struct.unpack_from(f"{self.order}{count}{_NUMBERS[type]}", self.content, where)
 
     def number(self, tag: int, otherwise: int) -> int:
-        """Return the first value of a tag."""
+        """Return the first value of a tag, or ``otherwise`` if it has none."""
         return next(iter(self.numbers(tag)), otherwise)
 
     @property
     def is_picture(self) -> bool:
-        """Whether there are pixels in it, beyond those of a preview as a JPEG of its own."""
+        """Whether it holds pixels other than a preview stored as a separate JPEG."""
         return _WIDTH in self.entries and any(offsets in self.entries for offsets, _ in _PIECES)
 
     @property
@@ -55,7 +55,7 @@ class _Directory:
 
 
 class _Tiff:
-    """The directories of a TIFF, or of EXIF data, which are one."""
+    """The directories of a TIFF or of EXIF data, which have the form of a TIFF."""
 
     def __init__(self, content: bytes) -> None:
         head = content[:4]
@@ -66,7 +66,7 @@ class _Tiff:
         (self.first,) = struct.unpack_from(f"{self.order}{self.pointer}", content, 8 if self.big else 4)
 
     def directory(self, offset: int) -> _Directory:
-        """Return the directory at ``offset``; raises struct.error if it is not whole."""
+        """Return the directory at ``offset``; raises struct.error if it is incomplete."""
         (count,) = struct.unpack_from(f"{self.order}{'Q' if self.big else 'H'}", self.content, offset)
         start = offset + (8 if self.big else 2)
         if start + count * self.size > len(self.content):
@@ -84,7 +84,7 @@ class _Tiff:
         return _Directory(self.content, self.order, entries, following)
 
     def chain(self) -> Iterator[_Directory]:
-        """Yield the directories that follow each other; raises ValueError if they run in a circle."""
+        """Yield the directories of the chain; raises ValueError if it forms a loop."""
         seen: set[int] = set()
         offset = self.first
         while offset:
@@ -96,13 +96,13 @@ class _Tiff:
             offset = directory.following
 
     def with_value(self, content: bytearray, directory: _Directory, tag: int, value: int) -> None:
-        """Write one short number as the value of a tag that is there into ``content``."""
+        """Write one short number into ``content`` as the value of an existing tag."""
         entry = directory.entries[tag][3]
         struct.pack_into(f"{self.order}HH{self.pointer}H", content, entry, tag, 3, 1, value)
 
 
 def exif_orientation(data: bytes) -> int:
-    """Return the orientation in EXIF data, 1 where they are damaged or say nothing."""
+    """Return the orientation in EXIF data; 1 if they are damaged or have none."""
     try:
         tiff = _Tiff(data)
         return _upright(tiff.directory(tiff.first))
@@ -116,7 +116,7 @@ def _upright(directory: _Directory) -> int:
 
 
 def read_tiff(content: bytes) -> Container:
-    """Return the structure of a TIFF; raises as ``read_container`` does."""
+    """Return the structure of a TIFF; raises the errors of ``read_container``."""
     tiff = _Tiff(content)
     pictures = list(tiff.chain())
     if not pictures:
@@ -126,7 +126,7 @@ def read_tiff(content: bytes) -> Container:
     _refuse_other_tiffs(first, [picture for picture in pictures if picture.is_picture], below)
     _check_pieces(first, len(content))
     bits = max(first.numbers(_BITS), default=1)
-    # Pillow inverts the shallower ones, and has no name for these in the other byte order.
+    # Pillow inverts files of fewer bits, and has no mode for these in the other byte order.
     inverted = bits == 16 and first.number(_PHOTOMETRIC, 1) == _WHITE_IS_ZERO
     orientation, profile = _upright(first), None
     if _PROFILE in first.entries:
@@ -143,9 +143,9 @@ def read_tiff(content: bytes) -> Container:
 
 
 def _check_pieces(picture: _Directory, end: int) -> None:
-    """Raise EOFError for strips or tiles beyond the end of the file, and for fewer than the picture takes.
+    """Raise EOFError for strips or tiles beyond the end of the file, and if there are too few for the picture.
 
-    A decoder leaves black what it finds no piece of.
+    A decoder leaves missing pieces black.
     """
     height, width, planes = picture.number(_HEIGHT, 0), picture.number(_WIDTH, 0), 1
     if picture.number(_PLANAR, 1) == 2:
@@ -167,7 +167,7 @@ def _check_pieces(picture: _Directory, end: int) -> None:
 
 
 def _refuse_other_tiffs(first: _Directory, pictures: Sequence[_Directory], below: Sequence[_Directory]) -> None:
-    """Raise LayoutError for RAW files, whose first picture is a preview, several pages, floats and signed numbers."""
+    """Raise LayoutError for several pages, floats, signed numbers, and RAW files, whose first picture is a preview."""
     step = "Develop it, or save its mosaic as 16-bit grey PNG"
     if _DNG in first.entries:
         raise LayoutError(f"a DNG, a camera's RAW file; expected a picture. {step}")
@@ -189,7 +189,7 @@ def _refuse_other_tiffs(first: _Directory, pictures: Sequence[_Directory], below
 
 
 def describe_tiff(content: bytes) -> str:
-    """Return bits, channels and kind of colour of a TIFF that no decoder takes, in words."""
+    """Describe bits, channels and colour of a TIFF that no decoder accepts."""
     first = next(_Tiff(content).chain())
     bits = "/".join(map(str, sorted({*first.numbers(_BITS)}) or [1]))
     colours = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "Lab", 9: "Lab", 10: "Lab"}

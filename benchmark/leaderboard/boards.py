@@ -15,9 +15,9 @@ from benchmark.types import Result
 
 @dataclass(frozen=True)
 class Board:
-    """A table ready to be shown: headers, rows of text, and what stands around it.
+    """A table ready to be shown: headers, rows of text, and the texts around it.
 
-    ``lead`` stands above, ``notes`` below; the first ``labels`` columns say which row it is.
+    ``lead`` is printed above the table, ``notes`` below it; the first ``labels`` columns identify the row.
     """
 
     title: str
@@ -31,13 +31,13 @@ class Board:
 
 
 def boards(results: Sequence[Result], dataset: str) -> list[Board]:
-    """Return the tables of one dataset as text: those of quality, then one of all models' costs."""
+    """Return the tables of one dataset as text: first the quality tables, then one table of all models' costs."""
     rows = rows_of(result for result in results if result.dataset == dataset)
     return [board_of(table) for table in tables_of(rows)]
 
 
 def board_of(table: Table) -> Board:
-    """Return a table as text: rank where there is one, model, evidence, a column per measurement, Pareto fronts."""
+    """Return a table as text: rank (if there is one), model, evidence, a column per measurement, Pareto fronts."""
     rows, columns = table.rows, table.columns
     cells = Cells(rows, columns)
     labels = ("rank",) * bool(table.ranks) + ("model", "evidence")

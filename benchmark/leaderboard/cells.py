@@ -1,4 +1,4 @@
-"""The cells of a table: rounded values, the best of each column, signs beside some values and the notes on them."""
+"""The cells of a table: rounded values, the best of each column, signs beside some values, and their footnotes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from benchmark.leaderboard.columns import Column, size_text
 from benchmark.leaderboard.rows import Row
 from benchmark.types import Measurement
 
-# Signs beside a value; what they mean stands under the table.
+# Signs beside a value; their meaning is explained under the table.
 TAINTED, REMARKED = "†", "‡"
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 
 
 def machines_of(rows: Sequence[Row]) -> dict[str, str]:
-    """Return a letter per machine that timed something, in a stable order."""
+    """Return a letter for each machine with timings, in a stable order."""
     keys = sorted({row.machine for row in rows if row.is_timed})
     return {key: letter(index) for index, key in enumerate(keys)}
 
@@ -26,21 +26,21 @@ def letter(index: int) -> str:
 
 
 def spread_text(column: Column, measurement: Measurement, dash: str = "-") -> str:
-    """Return the quartiles beside a median; empty for a value without, or of one sample."""
+    """Return the quartiles beside a median; empty for a value without quartiles or with only one sample."""
     if measurement.q1 is None or measurement.q3 is None or measurement.n == 1:
         return ""
     return f"{column.show(measurement.q1)}{dash}{column.show(measurement.q3)}"
 
 
 class Footnotes:
-    """Number texts in the order in which they are first used: the same text, or only other numbers in it, share one."""
+    """Number texts in the order of first use; texts that are equal except for numbers in them share one note."""
 
     def __init__(self) -> None:
         self._signs: dict[tuple[str, str], int] = {}
         self._numbers: dict[tuple[str, str], list[list[str]]] = {}
 
     def mark(self, sign: str, texts: Iterable[str]) -> str:
-        """Return what stands beside a value: ``sign`` and the numbers of the notes on ``texts``; empty for none."""
+        """Return what is written beside a value: ``sign`` and the note numbers of ``texts``; empty without texts."""
         numbers = []
         for text in texts:
             key = (sign, _NUMBER.sub("{}", text.replace("{", "(").replace("}", ")")))
@@ -49,26 +49,26 @@ class Footnotes:
         return sign + ",".join(map(str, sorted(set(numbers)))) if numbers else ""
 
     def link(self, text: str) -> str:
-        """Return a link of Markdown to the note on ``text``, which the same text shares and no other."""
+        """Return a Markdown link to the note on ``text``; only equal texts share a note."""
         return f"[^{self._signs.setdefault(('^', text), len(self._signs) + 1)}]"
 
     def lines(self) -> list[str]:
-        """Return the notes: sign, number, text with the range of the numbers that it was used with."""
+        """Return the notes: sign, note number, and the text with the range of the numbers in it."""
         return [
             f"{sign}{number}: {skeleton.format(*map(_span, zip(*self._numbers[sign, skeleton])))}"
             for (sign, skeleton), number in self._signs.items()
         ]
 
     def linked(self) -> str:
-        """Return the notes that links lead to, a line each."""
+        """Return the notes that the links lead to, one line each."""
         return "".join(f"[^{number}]: {text}\n" for (_, text), number in self._signs.items())
 
 
 class Cells:
     """The cells of one table by the position of the row and the column's id; ``footnotes`` explain the signs.
 
-    ``best`` holds where a column has its best value. Values that may not be compared are none, and where times come
-    from several machines, none of them is.
+    ``best`` holds the positions of each column's best values. A value that may not be compared is never the best, and
+    times from several machines have no best.
     """
 
     def __init__(self, rows: Sequence[Row], columns: Sequence[Column], footnotes: Footnotes | None = None) -> None:
@@ -98,7 +98,7 @@ class Cells:
         return f"{text} at {size_text(measurement)}" if column.id in self._mixed else text
 
     def _mark(self, measurement: Measurement | None) -> str:
-        """Return the signs and numbers beside a value, their meanings into the footnotes."""
+        """Return the signs and note numbers beside a value, and add their meanings to the footnotes."""
         if measurement is None or not (measurement.tainted or measurement.remark):
             return ""
         disturbed = [f"on a disturbed machine: {reason}" for reason in measurement.tainted or ()]
@@ -114,6 +114,6 @@ class Cells:
 
 
 def _span(texts: Iterable[str]) -> str:
-    """Return the one number, or the smallest and the largest."""
+    """Return the number if there is only one, else the smallest and the largest."""
     ordered = sorted(set(texts), key=float)
     return ordered[0] if len(ordered) == 1 else f"{ordered[0]} to {ordered[-1]}"

@@ -1,4 +1,4 @@
-"""The columns of every table: what a measurement is called, its unit, how its number is written, what is better."""
+"""The columns of every table: title and unit of a measurement, how its number is written, which direction is better."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from benchmark.types import Kind, Measurement
 from benchmark.units import GIB, MIB, shape_text
 
 ARROWS = {True: "↑", False: "↓", None: ""}
-# Digits behind the point where a unit has a fixed number of them; every other number has three significant digits.
+# Decimals of the units that have a fixed number of them; every other number has three significant digits.
 _DIGITS = {"dB": 2, "GiB": 2, "%": 0}
 _SCORE_DIGITS = 4
-# A unit and what a value is divided by: at the dataset's size and one megapixel, then where costs are large.
+# A unit and its divisor: first for the dataset's size and one megapixel, then for sizes where costs are large.
 _Unit = tuple[str, float]
 _NONE: tuple[_Unit, _Unit] = (("", 1), ("", 1))
 _COUNT = (("G", 1e9), ("T", 1e12))
 _BYTES = (("MiB", MIB), ("GiB", GIB))
 _SHARE: tuple[_Unit, _Unit] = (("%", 0.01), ("%", 0.01))
 _TIME: tuple[_Unit, _Unit] = (("ms", 1), ("s", 1000))
-# By the name before the "@": the title under which the column stands among others, the title in full where that says
-# too little, and the units.
+# By the name before the "@": the short title of the column, the full title if the short one says too little, and the
+# units.
 _STYLES: dict[str, tuple[str, str, tuple[_Unit, _Unit]]] = {
     "params": ("params", "Parameters", (("M", 1e6), ("M", 1e6))),
     "macs": ("MACs", "", _COUNT),
@@ -40,11 +40,11 @@ _STYLES: dict[str, tuple[str, str, tuple[_Unit, _Unit]]] = {
     "gemm_share": ("of sgemm", "Share of sgemm", _SHARE),
     "peak_rss_bytes": ("memory added", "", _BYTES),
 }
-# Units of measurements whose name is not known here, by the unit of the record.
+# Units of measurements that have no entry above, by the unit in the record.
 _BY_UNIT = {"B": _BYTES, "MAC": _COUNT, "FLOP": _COUNT}
 # What the part behind the "@" means, and whether costs are large there.
 _SIZES = {"": ("", False), "1mpix": ("1 MPix", False), "12mp": ("12 MP", True), "fullscale": ("full scale", True)}
-# The costs and times of a table in the order of its columns; every other one is a click away on the page.
+# The costs and times in a table, in the order of its columns; the HTML page can show all others.
 COSTS = (
     "params",
     "macs",
@@ -62,16 +62,16 @@ COSTS = (
     "peak_rss_bytes@12mp",
     "latency_ms@fullscale",
 )
-# What stands beside quality, to weigh one against the other; the table of costs has all of them.
+# The costs shown beside quality, so that readers can weigh one against the other; the table of costs has all costs.
 BESIDE_QUALITY = ("params", "macs", "latency_ms", "relative_latency", "peak_rss_bytes@12mp")
 KINDS: tuple[Kind, ...] = ("score", "count", "timing")
 
 
 @dataclass(frozen=True)
 class Column:
-    """One measurement in a table. Values are divided by ``divisor`` and shown in ``unit``, with ``digits`` behind the
-    point (None: three significant digits). Direction, ``definitions`` and the ``sizes`` of the inputs, as CxHxW, are
-    those of the rows: where there are several, not all values are of the same thing.
+    """One measurement in a table. Values are divided by ``divisor`` and shown in ``unit``, with ``digits`` decimals
+    (None: three significant digits). Direction, ``definitions`` and input ``sizes`` (CxHxW) are collected from the
+    rows: several definitions or sizes mean that not all values measure the same thing.
     """
 
     id: str
@@ -92,20 +92,20 @@ class Column:
 
 
 def three_digits(value: float) -> str:
-    """Return a number with three significant digits, and all of those before the point."""
+    """Return a number with three significant digits; digits before the point are never dropped."""
     if value == 0 or not math.isfinite(value):
         return str(value) if value else "0"
     return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
 
 
 def columns_of(rows: Sequence[Row], ids: Iterable[str]) -> tuple[Column, ...]:
-    """Return the columns of those ``ids`` that any row has a measurement of."""
+    """Return a column for each of ``ids`` that at least one row has measured."""
     found = ((id, [row.measurements[id] for row in rows if id in row.measurements]) for id in ids)
     return tuple(_column(id, measurements) for id, measurements in found if measurements)
 
 
 def _column(id: str, measurements: Sequence[Measurement]) -> Column:
-    """Return the column of measurements; one that nobody here knows keeps its id and unit."""
+    """Return the column of measurements; an unknown measurement keeps its id and unit."""
     first = measurements[0]
     name, _, size = id.partition("@")
     where, is_large = _SIZES.get(size, (size, False))
@@ -137,7 +137,7 @@ def score_ids(rows: Sequence[Row]) -> list[str]:
 
 
 def header(column: Column, rows: Sequence[Row]) -> str:
-    """Return title, unit, input size where it is the same in all rows, and the arrow."""
+    """Return title, unit, the input size if it is the same in all rows, and the arrow."""
     on_cpu = all(row.result.spec.conditions.device == "cpu" for row in rows)
     title = markdown_code(column.title) if column.kind == "score" else column.title
     title = f"CPU {title}" if title == "time" and on_cpu else title
@@ -147,5 +147,5 @@ def header(column: Column, rows: Sequence[Row]) -> str:
 
 
 def size_text(measurement: Measurement) -> str:
-    """Return the shape of the image that a measurement is of, as CxHxW; empty where it has none."""
+    """Return the shape of the measured image as CxHxW; empty if the measurement has none."""
     return shape_text((measurement.input_shape or [])[1:])

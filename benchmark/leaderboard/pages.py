@@ -1,4 +1,4 @@
-"""Tables to Markdown: a page per dataset and the index; the same bytes for the same records."""
+"""Write tables as Markdown: a page per dataset and the index; the same records give the same bytes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def page_of(dataset: str, tables: Sequence[Table]) -> str:
 
 
 def pages(results: Sequence[Result]) -> dict[str, str]:
-    """Return one page per dataset by file name, for the same records the same; raises UserError for no records."""
+    """Return one page per dataset by file name; equal records give equal pages. Raises UserError for no records."""
     return {f"{dataset}.md": page_of(dataset, tables) for dataset, tables in tables_by_dataset(results).items()}
 
 
@@ -65,7 +65,7 @@ def write_pages(results: Sequence[Result], out: Path) -> list[Path]:
 def write_tables(results: Sequence[Result], out: Path) -> list[Path]:
     """Write every table into ``out``, each atomically; return their paths.
 
-    The papers' tables are made from ``out/published``, where there is one. Raises UserError for no records.
+    The papers' tables are made from ``out/published`` if that folder exists. Raises UserError for no records.
     """
     texts = _all_tables(results, out)
     sources = {result.source.file for result in results if result.source is not None}
@@ -74,7 +74,7 @@ def write_tables(results: Sequence[Result], out: Path) -> list[Path]:
 
 
 def stale_tables(results: Sequence[Result], out: Path) -> list[Path]:
-    """Return the files in ``out`` that differ from what records and published numbers give, or are missing."""
+    """Return the files in ``out`` that are missing or differ from the tables of the records and published numbers."""
     return [
         out / name
         for name, text in _all_tables(results, out).items()
@@ -89,7 +89,7 @@ def _all_tables(results: Sequence[Result], out: Path) -> dict[str, str]:
         texts = {f"{dataset}.md": page_of(dataset, found) for dataset, found in tables.items()}
     papers: dict[str, str] = {}
     if any((out / "published").glob("*.yaml")):
-        # Only here: counting the papers' networks needs torch.
+        # Imported only here, because counting the papers' networks needs torch.
         from benchmark.leaderboard.paper_tables import paper_pages
 
         papers = paper_pages(out / "published", results)
@@ -108,7 +108,7 @@ def _write(texts: Mapping[str, str], out: Path) -> list[Path]:
 
 
 def index_page(tables: Mapping[str, Sequence[Table]], counts: Mapping[str, int], papers: Mapping[str, str]) -> str:
-    """Return the Markdown of the index: a row per dataset, then one per paper's table.
+    """Return the Markdown of the index: a row per dataset, then a row per table of a paper.
 
     ``counts``: number of records by dataset; ``papers``: title by file name.
     """
@@ -141,7 +141,7 @@ def _what(tables: Sequence[Table]) -> str:
 
 
 def _best(tables: Sequence[Table]) -> str:
-    """Return the leader of the first table of quality on a whole split, and how many share its rank."""
+    """Return the leader of the first quality table on a whole split, and how many models share its rank."""
     table = next((table for table in tables if table.ranks and not table.part), None)
     first = [y for y, rank in enumerate(table.ranks) if rank.rstrip("=?") == "1"] if table else []
     if table is None or not first:

@@ -13,21 +13,21 @@ from benchmark.leaderboard.row_costs import RowCosts
 from benchmark.types import Evidence, Measurement, Result
 
 _MEGAPIXEL = 1024 * 1024
-# Weights that may stand for a model, best first. Untrained networks have no quality, and a paper's number is
-# no measurement.
+# Weights that may represent a model, best first. Untrained networks have no quality, and a number printed in a
+# paper is not a measurement.
 _MEASURED: tuple[Evidence, ...] = ("official-weights", "trained", "weights-file", "parameter-free")
 
 
 def labels(row: PaperRow, own: RowCosts) -> list[str]:
-    """Return the row's name in the paper, and the model that stands for it here."""
+    """Return the row's name in the paper and the name of the model here."""
     return [row.name + " \\*" * row.starred, f"`{row.model}`" + " †" * own.reconstruction]
 
 
 @dataclass(frozen=True)
 class Timed:
-    """A record with the paper's time: of one pass in ``seconds``, and as ``value`` in the column's unit.
+    """A record of the paper's timing: the time of one pass in ``seconds``, and ``value`` in the column's unit.
 
-    ``flops`` are those of the pass that was timed; None: not counted at its size.
+    ``flops`` are the FLOPs of the timed pass, or None if they were not counted at its size.
     """
 
     result: Result
@@ -42,7 +42,7 @@ class Timed:
         return self.measurement.threads or self.result.environment.threads
 
 
-# By machine, torch, threads, precision and what runs the network: each is a column of its own.
+# Timings by machine, torch version, threads, precision and engine: each combination is a column of its own.
 Times = dict[tuple[str, str, int, str, str], dict[str, Timed]]
 
 
@@ -76,7 +76,7 @@ def time_board(table: PaperTable, costs: Sequence[RowCosts], results: Sequence[R
 
 
 def speed_boards(table: PaperTable, costs: Sequence[RowCosts], results: Sequence[Result]) -> list[Board]:
-    """Return a board per machine: what became of the FLOPs, and their ratios beside those of the times."""
+    """Return a board per machine: the achieved FLOPs per second, and the ratios of FLOPs beside those of times."""
     times = _times(table, costs, results)
     return [
         replace(board, title=f"{board.title}: zoo-bench{name}" if name else board.title)
@@ -138,7 +138,7 @@ def _times(table: PaperTable, costs: Sequence[RowCosts], results: Iterable[Resul
 
 
 def _timed(table: PaperTable, result: Result) -> Timed | None:
-    """Return the paper's time of a record on the CPU; None without a time, or without the size that it needs."""
+    """Return the paper's timing from a record on the CPU; None if the record lacks the time or the required size."""
     one = result.measurements.get(table.timing.id) if result.status == "ok" else None
     if one is None or not one.value or one.kind != "timing" or result.spec.conditions.device != "cpu":
         return None
@@ -164,13 +164,13 @@ def _machine_note(name: str, found: Mapping[str, Timed]) -> str:
 
 
 def _runner(result: Result) -> str:
-    """Return the engine and the tiles, as they follow a precision; empty for torch on the whole image."""
+    """Return engine and tiles, to be written after the precision; empty for torch on the whole image."""
     how = result.spec.conditions.model_copy(update={"device": "cpu", "precision": "fp32"})
     return "".join(f", {word}" for word in how.words())
 
 
 def quality_board(table: PaperTable, costs: Sequence[RowCosts], results: Sequence[Result]) -> Board:
-    """Return the paper's quality beside that of whole splits of the real data; ``results`` oldest first."""
+    """Return the paper's quality beside ours on whole splits of the real data; ``results`` are oldest first."""
     headers = ["row", "model"]
     for column in table.quality:
         unit = f" [{column.unit}]" if column.unit else ""
@@ -196,7 +196,7 @@ def quality_board(table: PaperTable, costs: Sequence[RowCosts], results: Sequenc
 def _best_record(
     table: PaperTable, row: PaperRow, own: RowCosts, split: str, results: Iterable[Result]
 ) -> Result | None:
-    """Return the record with the best evidence, the newest of equals; None if nothing was measured."""
+    """Return the record with the best evidence (the newest of equals); None if nothing was measured."""
     fitting = [
         result
         for result in results

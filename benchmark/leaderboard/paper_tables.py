@@ -1,4 +1,4 @@
-"""A paper's tables beside what this tool counts and measures: paper, ours, difference, and why they differ."""
+"""A paper's tables beside what this tool counts and measures: paper, ours, difference, and the reason for it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _params_board(table: PaperTable, costs: Sequence[RowCosts], footnotes: Footn
 
 
 def _flops_board(table: PaperTable, costs: Sequence[RowCosts], footnotes: Footnotes) -> Board:
-    """Return the FLOPs in the paper's terms, then the true counts of all rows at one size."""
+    """Return the FLOPs as the paper counts them, then the true counts of all rows at one size."""
     both = table.flops_method != "forward"
     at = shape_text(table.size)
     headers = ["size", "counted", f"MACs [T] at {at}", f"FLOPs [T] at {at}"]
@@ -45,7 +45,7 @@ def _flops_board(table: PaperTable, costs: Sequence[RowCosts], footnotes: Footno
 
 
 def _memory_board(table: PaperTable, costs: Sequence[RowCosts], footnotes: Footnotes) -> Board:
-    """Return the paper's sum over all convolutions, and beside it what a machine needs."""
+    """Return the paper's sum over all convolutions, and beside it the memory that a machine needs."""
     at = shape_text(table.size)
     headers = ["size", *(f"{what} [GiB] at {at}" for what in ("same sum", "largest convolution", "peak activations"))]
     rows = []
@@ -73,7 +73,7 @@ def _cost_board(
 
 
 def _compared(table: PaperTable, row: PaperRow, cost: Cost, own: RowCosts, footnotes: Footnotes) -> list[str]:
-    """Return the first cells of a row: paper's value, ours with two more digits, difference, mark, footnote."""
+    """Return the first cells of a row: the paper's value, ours with two more digits, difference, mark, footnote."""
     column = table.costs[cost]
     printed: Printed | None = getattr(row, cost)
     value = getattr(own, cost) / _DIVISORS[column.unit]
@@ -115,7 +115,7 @@ def _page(
 def paper_pages(published_folder: Path, results: Iterable[Result]) -> dict[str, str]:
     """Return the Markdown page of every published table by file name; the same input gives the same bytes.
 
-    Records that may not be ranked and those of runs on a part of a dataset are left out.
+    Records that may not be ranked, and runs on a part of a dataset, are left out.
     """
     records = [row.result for row in rows_of(results) if row.is_fair and not row.result.part]
     pages = {}

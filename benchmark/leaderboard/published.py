@@ -1,4 +1,4 @@
-"""Numbers that papers print, as strict data: what was printed, to which digit, and under which conditions."""
+"""Numbers printed in papers, as strict data: the value, its printed digits, and its conditions."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Printed:
 
     @property
     def decimals(self) -> int:
-        """How many digits stand behind the point."""
+        """The number of digits after the decimal point."""
         return len(self.text.partition(".")[2])
 
     def agrees(self, ours: float, *, may_be_cut: bool = False) -> bool:
-        """Return whether ``ours`` prints the same digits, rounded or, where it may be, cut off."""
+        """Return whether ``ours`` prints the same digits when it is rounded or, if ``may_be_cut``, cut off."""
         scale = 10.0**self.decimals
         cut = math.trunc(ours * scale) / scale
         return self.text in [f"{number:.{self.decimals}f}" for number in ([ours, cut] if may_be_cut else [ours])]
@@ -58,7 +58,7 @@ def _size(value: Any) -> tuple[int, int] | None:
     return size
 
 
-# None is inside, so that errors name the key and not the members of a union.
+# The validator handles None, so that errors name the key and not the members of a union.
 MaybePrinted = Annotated[Printed | None, BeforeValidator(_printed)]
 PlaneSize = Annotated[tuple[int, int], BeforeValidator(_size)]
 MaybePlaneSize = Annotated[tuple[int, int] | None, BeforeValidator(_size)]
@@ -69,7 +69,7 @@ class _Part(BaseModel):
 
 
 class CostColumn(_Part):
-    """A column that is recomputed here; ``may_be_cut``: the paper does not always round."""
+    """A column that is recomputed here; ``may_be_cut``: the paper sometimes cuts digits off instead of rounding."""
 
     title: str
     unit: str
@@ -78,7 +78,7 @@ class CostColumn(_Part):
 
 
 class TimingColumn(_Part):
-    """The column of CPU times; ours come from records that have the measurement ``id``."""
+    """The column of CPU times; our times come from records that have the measurement ``id``."""
 
     id: str
     title: str
@@ -88,7 +88,7 @@ class TimingColumn(_Part):
 
 
 class QualityColumn(_Part):
-    """A column of scores; ours come from records of ``split`` that have the measurement ``metric``."""
+    """A column of scores; our scores come from records of ``split`` that have the measurement ``metric``."""
 
     id: str
     title: str
@@ -98,7 +98,7 @@ class QualityColumn(_Part):
 
 
 class PaperRow(_Part):
-    """One network as a paper lists it. ``notes`` explain a cost; what the row does not set is the table's."""
+    """One network as a paper lists it. ``notes`` explain a cost; fields that the row leaves out come from the table."""
 
     name: str
     model: str
@@ -115,8 +115,8 @@ class PaperRow(_Part):
 
 
 class PaperTable(_Part):
-    """One table of a paper. ``size``: where all its networks are compared; ``reference``: the model that CPU times
-    are compared with; ``flops_method``: the method of the networks whose FLOPs are printed."""
+    """One table of a paper. ``size``: the size at which all networks are compared; ``reference``: the model that CPU
+    times are compared with; ``flops_method``: the network's method whose FLOPs are printed."""
 
     id: str
     title: str
@@ -142,7 +142,7 @@ class PaperTable(_Part):
 
 
 class Publication(_Part):
-    """One paper: where the numbers come from, what a reader of its tables must know, and the tables."""
+    """One paper: the source of the numbers, what a reader of its tables must know, and the tables."""
 
     source: str
     arxiv: str
@@ -151,7 +151,7 @@ class Publication(_Part):
 
 
 def read_publication(path: str | Path) -> Publication:
-    """Read one file of published numbers; raises UserError naming file and key of what is wrong."""
+    """Read one file of published numbers; raises UserError that names the file and the wrong key."""
     publication = read_settings(path, Publication)
     for number, table in enumerate(publication.tables):
         for problem in _problems(table):
@@ -174,7 +174,7 @@ def _problems(table: PaperTable) -> Iterator[str]:
 
 
 def read_published(folder: Path) -> dict[Path, Publication]:
-    """Return what every ``*.yaml`` of a folder says, by file; raises UserError if two tables share an id."""
+    """Return the publication in every ``*.yaml`` of a folder, by file; raises UserError if two tables share an id."""
     publications = {path: read_publication(path) for path in sorted(folder.glob("*.yaml"))}
     ids = [table.id for publication in publications.values() for table in publication.tables]
     for id in ids:

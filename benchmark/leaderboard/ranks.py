@@ -1,7 +1,7 @@
-"""Ranks that do not claim more than the images show, and Pareto fronts.
+"""Ranks that claim no more than the images support, and Pareto fronts.
 
-Rows whose difference is not significant share a rank. A row is on a front where no other is as good and as cheap, and
-better in one of the two.
+Rows whose difference is not significant share a rank. A row is on a Pareto front if no other row is at least as good
+and at least as cheap, and better or cheaper.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ UNTESTED = (
 )
 DISTRUSTED = "the scores per image beside the record are not as they were written, so they are not used."
 _UNTESTED = "?"
-# A letter per cost that is set against the main score, and what it is called in the explanation.
+# A letter for each cost that is weighed against the main score, and the name of the cost in the explanation.
 PAIRS = {
     "params": ("P", "params"),
     "macs": ("M", "MACs"),
@@ -44,8 +44,8 @@ def ranked(rows: Sequence[Row], main: str) -> tuple[list[str], list[str]]:
     """Return the rank of each row as text, and the notes on them; ``rows`` are sorted by ``main``, best first.
 
     Each group is led by its best row; the first row that is significantly worse than the leader leads the next group,
-    and its rank is its position. A row that may not be compared has none, one without scores per image cannot be
-    tested against the leader: it leads a group of its own, with a question mark.
+    and its rank is its position. A row that may not be compared has no rank. A row without scores per image cannot be
+    tested against the leader, so it leads a group of its own, with a question mark.
     """
     scores = [_scores(row, main) for row in rows]
     ranks = ["-"] * len(rows)
@@ -81,17 +81,17 @@ def _scores(row: Row, main: str) -> Mapping[str, float]:
 
 
 def _differ(a: Mapping[str, float], b: Mapping[str, float]) -> bool:
-    """Whether two rows differ significantly, or were not tested because they are not of the same images."""
+    """Whether two rows differ significantly, or could not be tested because their images are not the same."""
     if not a or a.keys() != b.keys():
         return True
     return paired_difference(list(a.values()), [b[id] for id in a]).is_significant
 
 
 def front(scores: Sequence[float | None], costs: Sequence[float | None]) -> set[int]:
-    """Return the indices on the front of higher ``scores`` and lower ``costs``; None is never on it.
+    """Return the indices on the front of higher ``scores`` and lower ``costs``; a row with None is never on it.
 
-    A row is on it if no other is at least as good and at least as cheap, and better or cheaper. Equals are on it
-    together.
+    A row is on it if no other is at least as good and at least as cheap, and better or cheaper. Of equal rows, all
+    are on it or none.
     """
     pairs = enumerate(zip(scores, costs))
     points = sorted((cost, -score, i) for i, (score, cost) in pairs if score is not None and cost is not None)
@@ -105,10 +105,10 @@ def front(scores: Sequence[float | None], costs: Sequence[float | None]) -> set[
 
 
 def pareto_cells(rows: Sequence[Row], main: Column, columns: Sequence[Column]) -> tuple[tuple[str, ...], str]:
-    """Return a cell per row, the letters of the costs at which it is on the front, and the explanation.
+    """Return one cell per row with the letters of the costs for which it is on the front, and the explanation.
 
-    Values that may not be compared take no part. A cost is left out if its inputs differ in size or, where it is
-    measured and not counted, if the rows come from several machines. Both are empty where nothing is left.
+    Values that may not be compared are ignored. A cost is left out if its inputs differ in size or if it is measured
+    (not counted) and the rows come from several machines. If no cost remains, cells and explanation are empty.
     """
     values, sign = [row.fair_value(main.id) for row in rows], 1 if main.higher_is_better else -1
     scores = [None if value is None else sign * value for value in values]

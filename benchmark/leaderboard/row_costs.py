@@ -1,4 +1,4 @@
-"""What the networks of a paper's table cost here, counted once for each state of the code that counts."""
+"""Costs of the networks in a paper's table, counted again only when the code that determines them changes."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from zoo.errors import DiskError
 from zoo.identity import digest_of_code
 
 _ROOT = Path(__file__).resolve().parents[2]
-# What decides the counts, besides torch: the networks, the counter, and this file.
+# The code that determines the counts, besides torch: the networks, the counter, and this file.
 _CODE = ("zoo/**/*.py", "benchmark/counting/*.py", "benchmark/costs/*.py", "benchmark/leaderboard/row_costs.py")
 
 
 @dataclass(frozen=True)
 class PassCosts:
-    """One forward pass of one image: multiply-accumulates, and bytes of float32."""
+    """One forward pass of one image: multiply-accumulates, and memory in bytes for float32."""
 
     macs: int
     conv_output_bytes: int
@@ -37,11 +37,11 @@ class PassCosts:
 
 @dataclass(frozen=True)
 class RowCosts:
-    """What a row's network costs here: in the paper's terms, and at the size where all rows are compared.
+    """The costs of a row's network: as the paper counts them, and at the size at which all rows are compared.
 
     ``params`` and ``flops`` are numbers, ``conv_memory`` is in bytes. ``method_macs`` are the true MACs, at the
-    common size, of the method whose FLOPs the paper prints. ``reconstruction`` and ``defaults``, every option's
-    default, are the card's.
+    common size, of the method whose FLOPs the paper prints. ``reconstruction`` and ``defaults`` (the default of
+    every option) come from the card.
     """
 
     params: int
@@ -53,7 +53,7 @@ class RowCosts:
     defaults: Mapping[str, Any]
 
     def is_default(self, options: Mapping[str, Any]) -> bool:
-        """Return whether ``options`` of a record, as JSON, are the model's defaults."""
+        """Return whether the ``options`` of a record, as JSON, are the model's defaults."""
         return all(name in self.defaults and self.defaults[name] == value for name, value in options.items())
 
 
@@ -62,7 +62,7 @@ _KNOWN = TypeAdapter(dict[str, RowCosts])
 
 def compute_costs(table: PaperTable, row: PaperRow) -> RowCosts:
     """Count one row's costs on the meta device; raises UserError for a model that is not registered."""
-    # Only here: tables whose networks were counted before need no torch.
+    # Imported only here: tables whose networks were counted before need no torch.
     import torch
 
     from benchmark.costs.profiling import Size, meta_model
@@ -88,18 +88,18 @@ def compute_costs(table: PaperTable, row: PaperRow) -> RowCosts:
         common=PassCosts(common.macs, common.conv_output_bytes, common.peak_conv_bytes, common.peak_activation_bytes),
         method_macs=traced(table.size, method).macs,
         reconstruction=card.reconstruction,
-        # As they come back from the cache.
+        # The same form as when they are read from the cache.
         defaults=json.loads(json.dumps(card.all_options({}))),
     )
 
 
 @contextlib.contextmanager
 def counted_rows() -> Iterator[Callable[[PaperTable, PaperRow], RowCosts]]:
-    """Give a function of a table and its row that returns the row's costs, from the cache where they were counted.
+    """Give a function of a table and its row that returns the row's costs, from the cache if they were counted before.
 
-    Only costs counted by the same code and torch are taken. New ones are written in the end; a cache that cannot be
-    written costs time and no more, a damaged one is as good as none. The function raises UserError for a model that is
-    not registered.
+    Only costs counted by the same code and torch are taken. New costs are written at the end. A cache that cannot be
+    written only costs time, and a damaged cache is ignored. The function raises UserError for a model that is not
+    registered.
     """
     file = cache_root() / "counts" / f"{_code_digest()}.json"
     known: dict[str, RowCosts] = {}

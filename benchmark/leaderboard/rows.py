@@ -1,8 +1,8 @@
-"""Rows made from records: which record of several is taken, what it is called, and whether it may be compared.
+"""Rows made from records: which record is taken, what the row is called, and whether it may be compared.
 
-Every table is made from these: Markdown, terminal, page, papers' tables, ``compare``. A record that was edited by hand,
-that an older one of its key contradicts, or whose output was put together from tiles that are not exact, is shown and
-said to be one; it has no rank, is on no Pareto front, and its values are the best of no column.
+Every table is made from these rows: Markdown, terminal, page, papers' tables, ``compare``. Three kinds of records are
+shown with a warning: those edited by hand, those contradicted by an older record of the same key, and those whose
+output was joined from tiles that are not exact. They have no rank, no Pareto front and are never the best of a column.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ APPROXIMATE = "put together from tiles that are not exact, which changes the out
 
 @dataclass(frozen=True)
 class Row:
-    """What tables show of one model under its conditions; ``conflict`` is what an older record of its key says."""
+    """What tables show of one model under its conditions; ``conflict``: how an older record of the same key differs."""
 
     result: Result
     conflict: str = ""
 
     @cached_property
     def name(self) -> str:
-        """Model and options, with the conditions where they are not the usual ones."""
+        """Model and options, and the conditions that are not the usual ones."""
         return row_name(self.result)
 
     @property
@@ -59,33 +59,33 @@ class Row:
 
     @property
     def is_timed(self) -> bool:
-        """Whether there is a timing; they come last."""
+        """Whether there is a timing; timings are the last measurements."""
         return any(m.kind == "timing" for m in reversed(self.result.measurements.values()))
 
     @property
     def machine(self) -> str:
-        """What timings depend on beside the model: machine, threads and device."""
+        """What timings depend on besides the model: machine, threads and device."""
         environment = self.result.environment
         return f"{environment.machine}/{environment.threads}/{self.result.spec.conditions.device}"
 
     @cached_property
     def is_fair(self) -> bool:
-        """Whether this row may be ranked among others: as it was written, undisputed, of the network's own output."""
+        """Whether this row may be ranked: not edited, not contradicted, and measured on the network's exact output."""
         return not (self.result.is_edited or self.result.is_approximate or self.conflict)
 
     def value(self, id: str) -> float | None:
-        """Return a measurement's value; None where there is none."""
+        """Return a measurement's value, or None if it has none."""
         measurement = self.measurements.get(id)
         return None if measurement is None or measurement.value is None else float(measurement.value)
 
     def fair_value(self, id: str) -> float | None:
-        """Return the value with which this row may be compared; None for one that is shown only."""
+        """Return the value if it may be compared with other rows; None if it is only shown."""
         is_comparable = self.is_fair and id in self.measurements and not self.measurements[id].is_incomplete
         return self.value(id) if is_comparable else None
 
     @property
     def weights(self) -> str:
-        """The recipe of the weights, or the beginning of the file's digest; empty where there are none."""
+        """The recipe of the weights, or the beginning of the file's digest; empty if there are no weights."""
         weights = self.result.weights
         if weights is None:
             return ""
@@ -94,19 +94,19 @@ class Row:
 
     @property
     def signs(self) -> list[str]:
-        """What stands beside the evidence of a row that should not be trusted: a sign and words each."""
+        """Warnings beside the evidence of a row that should not be trusted: a sign and some words for each reason."""
         return [EDITED] * self.result.is_edited + [CONFLICTING] * bool(self.conflict)
 
     @property
     def evidence(self) -> str:
-        """Sign and evidence; recipes and files are named, so that a score can be traced, and failures said."""
+        """Sign and evidence; recipes and files are named, so that a score can be traced, and failures are shown."""
         result = self.result
         text = f"{BADGES[result.evidence][0]} {result.evidence}" + (f" ({self.weights})" if result.weights else "")
         return " ".join([text if result.status == "ok" else f"{text}, {result.status}", *self.signs])
 
     @property
     def failure(self) -> str:
-        """Status and error of a run that failed; empty for any other."""
+        """Status and error of a failed run; empty for any other run."""
         return f"{self.result.status}: {self.result.error}" if self.result.error else ""
 
     @property
@@ -122,20 +122,20 @@ class Row:
 
     @property
     def remarks(self) -> list[str]:
-        """What a reader should know: this row's doubts, how images went through the network, the run's notes."""
+        """What a reader should know: this row's doubts, how the images were tiled, and the run's notes."""
         return [*self.doubts, *_tilings(self.result), *self.result.notes]
 
 
 def row_name(result: Result) -> str:
-    """Return model and options, with the conditions where they are not the usual ones."""
+    """Return model and options, and the conditions that are not the usual ones."""
     unusual = result.spec.conditions.words(approximate=result.is_approximate)
     return ", ".join([label_of(result.model, result.options), *unusual])
 
 
 def rows_of(results: Iterable[Result], key: Callable[[Result], Hashable] = lambda result: result.key) -> list[Row]:
-    """Return a row for the newest record of each ``key``, in the order in which those were written.
+    """Return a row for the newest record of each ``key``, in the order in which the records were written.
 
-    Records of a sweep and of one machine come in no order of their own: of equal ones the record's key decides.
+    Records of a sweep on one machine have no fixed order; equal ones are ordered by the record's key.
     """
     known = list(results)
     doubts = conflicts(known)
@@ -144,9 +144,9 @@ def rows_of(results: Iterable[Result], key: Callable[[Result], Hashable] = lambd
 
 
 def one_per_model(rows: Sequence[Row]) -> list[Row]:
-    """Keep one row per model and conditions: a run on the data before a row of costs, the newest before older.
+    """Keep one row per model and conditions: prefer a run on the data to a row of costs, and newer to older rows.
 
-    Failures have a row each, so that they are seen. ``rows`` are oldest first.
+    Each failure keeps its own row, so that it is seen. ``rows`` are oldest first.
     """
     best: dict[tuple[str, str], Row] = {}
     for row in rows:
@@ -163,7 +163,7 @@ def evidence_legend(rows: Sequence[Row]) -> str:
 
 
 def remarks_on(rows: Sequence[Row]) -> list[str]:
-    """Return what is remarkable about single rows; rows of which the same is said share a line."""
+    """Return the remarks on single rows; rows with the same remark share a line."""
     said: dict[str, list[str]] = {}
     for row in rows:
         for text in filter(None, [row.failure, *row.remarks]):
@@ -172,7 +172,7 @@ def remarks_on(rows: Sequence[Row]) -> list[str]:
 
 
 def _tilings(result: Result) -> list[str]:
-    """Return how the images went through the network, by shape; what ``--tile auto`` took is named as HxW."""
+    """Return how the images were tiled, by shape; the tile size that ``--tile auto`` chose is written as HxW."""
     purposes: dict[str, list[str]] = {}
     for one in result.tilings:
         named = f" (--tile {one.tile[0]}x{one.tile[1]})" if one.tile and result.spec.conditions.tile == "auto" else ""

@@ -1,4 +1,4 @@
-"""Rows to tables: one of quality per set of images, one of costs; and what stands around them."""
+"""Make tables from rows: one quality table per set of images, one table of costs, and the texts around them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmark.leaderboard.rows import Row, evidence_legend, one_per_model, rows
 from benchmark.types import Result
 from zoo.errors import UserError
 
-# The titles of what stands above a table.
+# The titles of the texts above a table.
 STANDIN, PART, MACHINE = "Stand-in data", "A part of the dataset", "Machine of the timings"
 _NO_QUALITY = "No quality is shown for untrained weights; costs do not depend on training."
 _PRINTED = "Figures from papers, not measured here."
@@ -23,11 +23,11 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True)
 class Table:
-    """Rows that share a table, in their order, and what was decided about them: every medium shows the same.
+    """Rows that share a table, in their order, with ranks and columns: Markdown, terminal and page show the same.
 
-    ``columns`` are those of the Markdown, ``others`` whatever else was measured; ``main`` orders the rows. ``ranks``
-    and ``fronts`` (letters of costs) have a text per row; both are empty where there are none. ``lead`` stands above,
-    a title and a text each; ``caution`` is what a reader must know of the whole table, ``notes`` explain its signs.
+    ``columns`` are shown in the Markdown, ``others`` hold all other measurements; ``main`` orders the rows. ``ranks``
+    and ``fronts`` (letters of costs) have a text per row; both may be empty. ``lead`` is shown above the table as pairs
+    of title and text; ``caution`` is what a reader must know about the whole table, ``notes`` explain its signs.
     """
 
     kind: Literal["quality", "published", "costs"]
@@ -49,7 +49,7 @@ class Table:
 
     @property
     def part(self) -> str:
-        """How much of the dataset its rows are of, as "12 of 1204"; empty for all of it."""
+        """The part of the dataset that the rows are about, as "12 of 1204"; empty for the whole dataset."""
         return self.rows[0].result.part
 
 
@@ -62,15 +62,15 @@ def tables_by_dataset(results: Sequence[Result]) -> dict[str, list[Table]]:
 
 
 def tables_of(rows: Sequence[Row]) -> list[Table]:
-    """Return the tables of one dataset: one of quality per set of images, then one of all models' costs.
+    """Return the tables of one dataset: a quality table per set of images, then one table of all models' costs.
 
-    Runs on a part of the dataset have tables of their own, which follow and say how much of it there was. Rows are
-    comparable within a table: the same images, protocol and metric versions. ``rows`` are oldest first.
+    Runs on a part of the dataset have tables of their own, which come later and name the part. Rows are comparable
+    within a table: they have the same images, protocol and metric versions. ``rows`` are oldest first.
     """
     tables = []
     by_data = grouped(rows, lambda row: (row.is_standin, row.result.part))
     for data in sorted(by_data):
-        # A paper's number never stands in a measured column.
+        # A number from a paper is never shown in a measured column.
         scored = grouped(
             [row for row in by_data[data] if row.is_scored],
             lambda row: (row.result.evidence == "published", images_of(row.result)),
@@ -89,9 +89,9 @@ def grouped(items: Sequence[Any], key: Callable[[Any], Key]) -> dict[Key, list[A
 
 
 def images_text(result: Result) -> str:
-    """Return how many images a record is of: "12", "12 of 1204" or "the first 5 of 12 of 1204" images.
+    """Return the number of images of a record: "12", "12 of 1204" or "the first 5 of 12 of 1204" images.
 
-    Where some of them were left out as bad: "4 images of the first 5 of 12 of 1204".
+    If bad images were left out: "4 images of the first 5 of 12 of 1204".
     """
     limit, part = result.spec.limit, result.part
     if not part or part.startswith(f"{result.n} of "):
@@ -101,7 +101,7 @@ def images_text(result: Result) -> str:
 
 
 def images_of(result: Result) -> tuple[object, ...]:
-    """Return what scores of one table share: images, protocol and versions of the metrics."""
+    """Return what all scores of one table have in common: images, protocol and versions of the metrics."""
     versions = sorted((id, m.version) for id, m in result.measurements.items() if m.kind == "score")
     spec = result.spec
     return (result.split, result.n, spec.dataset_digest, spec.protocol, spec.scoring, tuple(versions))
@@ -150,7 +150,7 @@ def _cost_table(group: Sequence[Row]) -> Table:
 
 
 def _in_order(rows: Sequence[Row], id: str, *, descending: bool = False) -> list[Row]:
-    """Return the rows by a measurement, those without it last; of equal ones by name."""
+    """Return the rows sorted by a measurement, then by name; rows without the measurement come last."""
 
     def place(row: Row) -> tuple[float, str, str]:
         value = row.value(id)
@@ -160,14 +160,14 @@ def _in_order(rows: Sequence[Row], id: str, *, descending: bool = False) -> list
 
 
 def _others(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Column, ...]:
-    """Return the columns of what else was measured: scores, costs, then times."""
+    """Return the columns of the other measurements: scores, costs, then times."""
     known = {column.id for column in columns}
     ids = dict.fromkeys(id for row in rows for id in row.measurements if id not in known)
     return tuple(sorted(columns_of(rows, ids), key=lambda column: KINDS.index(column.kind)))
 
 
 def _lead(rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
-    """Return what a reader must know before the numbers: a stand-in, a part, and the machines of the timings."""
+    """Return what a reader must know first: whether the data is a stand-in or a part, and which machines timed."""
     first, lines = rows[0], []
     if first.is_standin:
         data = first.result.data

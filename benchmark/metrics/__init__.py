@@ -1,4 +1,4 @@
-"""One file per family of metrics; the registry imports them when it is first used."""
+"""One file per family of metrics; the registry imports the files when it is first used."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def register_metric(
 ) -> Callable[[MetricFunction], MetricFunction]:
     """Register a function of two images (H, W, 3), float64 in [0, 1], as the metric called ``id``.
 
-    Its values lie in [``least``, ``most``]: a stored score outside of that is measured again.
+    Its values lie in [``least``, ``most``]; a stored score outside of this range is measured again.
     """
 
     def register(function: MetricFunction) -> MetricFunction:

@@ -40,7 +40,7 @@ def ssim_aligned(output: np.ndarray, target: np.ndarray) -> float:
 
 
 def _best(id: str, output: np.ndarray, target: np.ndarray, *, smallest_side: int) -> float:
-    """Return the larger score of the found shift and of none: the shift is that of the squared error."""
+    """Return the larger of the scores with the found shift (which minimises the squared error) and with no shift."""
     output, target = check_pair(output, target, smallest_side=smallest_side)
     score = METRICS.get(id).function
     found, here = find_shift(output, target), Shift(0, 0)

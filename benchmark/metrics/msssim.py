@@ -11,8 +11,8 @@ from benchmark.metrics import register_metric
 
 _WEIGHTS = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])
 _WINDOW = gaussian_window(11, 1.5)
-# 176: the side that four halvings take to the 11 pixels of the window. Shrinking the window instead, as some
-# implementations do, would be another metric under the same name.
+# Halving 176 pixels four times gives the 11 pixels of the window. Some implementations shrink the window instead, but
+# that would be another metric under the same name.
 _SMALLEST_SIDE = len(_WINDOW) * 2 ** (len(_WEIGHTS) - 1)
 
 

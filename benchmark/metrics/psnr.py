@@ -37,5 +37,5 @@ def psnr_gray(output: np.ndarray, target: np.ndarray) -> float:
 
 def _psnr(output: np.ndarray, target: np.ndarray) -> float:
     error = float(np.mean(np.square(output - target)))
-    # Black against white is 0 dB: adding 0.0 takes the sign off -0.0.
+    # Black against white is 0 dB: adding 0.0 turns -0.0 into 0.0.
     return math.inf if error == 0 else -10 * math.log10(error) + 0.0

@@ -86,7 +86,7 @@ def ssim_gray(output: np.ndarray, target: np.ndarray) -> float:
 def _ssim_per_channel(output: np.ndarray, target: np.ndarray, window: np.ndarray, *, bessel: float = 1.0) -> float:
     output, target = check_pair(output, target, smallest_side=len(window))
     local_mean = partial(filter_valid, window=window)
-    # One plane at a time: a third of the memory.
+    # One plane at a time needs a third of the memory.
     return float(np.mean([_ssim(output[..., c], target[..., c], local_mean, bessel=bessel) for c in range(3)]))
 
 

@@ -1,4 +1,4 @@
-"""Costs, those that are counted in one file; the registry imports the files when it is first used."""
+"""Registered costs; all counted costs are in one file. The registry imports the files when it is first used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ProfilerCard:
     """A registered cost.
 
     ``count`` profilers are exact: ``measure(model, trace)`` with the model on the meta device. ``timing``
-    profilers read what the measuring process returned for one size: ``measure(measured)`` with a
+    profilers read the result of the measuring process for one size: ``measure(measured)`` with a
     ``benchmark.measured.Measured``.
     """
 
@@ -47,7 +47,7 @@ def count(value: int, unit: str, definition: str, **beside: Any) -> Measurement:
 
 
 def timing(value: float | None, unit: str, definition: str, **beside: Any) -> Measurement:
-    """Return a measured cost of this machine; lower is better unless said otherwise."""
+    """Return a cost measured on this machine; lower is better by default."""
     return Measurement(
         value=value, unit=unit, definition=definition, kind="timing", **({"higher_is_better": False} | beside)
     )

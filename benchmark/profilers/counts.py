@@ -1,4 +1,4 @@
-"""What is counted, exactly, of one forward pass: parameters, multiply-accumulates, and four kinds of memory."""
+"""Exact counts for one forward pass: parameters, multiply-accumulates, and four kinds of memory."""
 
 from __future__ import annotations
 

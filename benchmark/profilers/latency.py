@@ -1,4 +1,4 @@
-"""Time of one forward pass on this machine, from what the measuring process returned."""
+"""Time of one forward pass on this machine, from the result of the measuring process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from benchmark.measured import Latency, Measured
 from benchmark.profilers import register_profiler, timing
 from benchmark.types import Measurement
 
-# Fewer samples than this are said to be few.
+# A remark is added if there are fewer samples than this.
 FEW = 5
 
 
@@ -76,7 +76,7 @@ def latency_of(measured: Measured) -> dict[str, Measurement]:
 
 
 def _not_measured(measured: Measured) -> dict[str, Measurement]:
-    """Return an empty measurement that says why, where there should have been one."""
+    """Return an empty measurement that says why nothing was measured."""
     state = measured.measurement
     if state.status == "ok":
         return {}

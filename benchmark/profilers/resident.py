@@ -1,4 +1,4 @@
-"""Memory that one forward pass takes on this machine, from what the measuring process returned."""
+"""Memory that one forward pass takes on this machine, from the result of the measuring process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def resident_of(measured: Measured) -> dict[str, Measurement]:
 
 
 def _held(engine: EngineCost, how: str) -> dict[str, Measurement]:
-    """Return what stays resident before the first pass of an engine, beside torch and its network."""
+    """Return the memory that stays resident before the first pass of an engine, besides torch and its network."""
     texts = {
         "compile_rss_bytes": "what capturing, converting and compiling the network for one size leaves resident",
         "library_rss_bytes": "what loading the engine's libraries and running a network of one layer leaves resident",

@@ -1,1 +1,1 @@
-"""Two sets of records side by side: what became better, worse, or cannot be compared; and the gate built on that."""
+"""Compare two sets of records: what became better, worse, or cannot be compared; and the gate that uses this."""

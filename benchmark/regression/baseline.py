@@ -1,7 +1,7 @@
-"""A baseline: one file that holds all that a later comparison needs.
+"""A baseline: one file with everything that a later comparison needs.
 
-JSON lines, sorted, the same bytes for the same records: first a header with the format and the number of records, then
-one record per line with its scores image by image and its timing samples.
+It consists of sorted JSON lines: first a header with the format and the number of records, then one record per line
+with its scores per image and its timing samples. The same records give the same bytes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Kept:
 
 
 def is_baseline(path: Path) -> bool:
-    """Whether a file begins like a baseline, of whatever format."""
+    """Whether a file begins like a baseline of any format."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -53,7 +53,7 @@ def is_baseline(path: Path) -> bool:
 
 
 def read_baseline(path: Path) -> list[Kept]:
-    """Return a baseline's records; raises UserError for one that is missing, damaged, cut off or of another schema."""
+    """Return a baseline's records; raises UserError if it is missing, damaged, cut off or of another schema."""
     if not path.exists():
         raise UserError(f"--baseline {path}: no such file; run with --update to make it from the results.")
     if not is_baseline(path):
@@ -96,13 +96,13 @@ def _parse(line: Any, where: str) -> Kept:
 
 
 def refuse_other_files(path: Path) -> None:
-    """Raise UserError where a baseline would replace a file that is none."""
+    """Raise UserError if a baseline would replace a file that is not a baseline."""
     if path.exists() and not is_baseline(path):
         raise UserError(f"--baseline {path}: this file exists and is not a baseline; name another file to write to.")
 
 
 def write_baseline(path: Path, kept: Iterable[Kept]) -> int:
-    """Write a baseline of the newest records, atomically; return how many. The same set gives the same bytes."""
+    """Write a baseline of the newest records, atomically; return their number. The same set gives the same bytes."""
     by_id = {id(entry.result): entry for entry in kept}
     records = [by_id[id(row.result)] for row in rows_to_compare(entry.result for entry in by_id.values())]
     lines = [_line({_HEADER: FORMAT, "records": len(records)}), *(_line(_document(entry)) for entry in records)]
@@ -132,7 +132,7 @@ def _document(entry: Kept) -> dict[str, Any]:
             image: {name: encode_number(value) for name, value in scores.items()}
             for image, scores in entry.scores.items()
         },
-        # A timer resolves no more than this, and the file is read by people.
+        # Timers are not more precise than this, and people read the file.
         "samples": {
             suffix: {name: [float(f"{value:.5g}") for value in found[name]] for name in _TIMES}
             for suffix, found in entry.samples.items()

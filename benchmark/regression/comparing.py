@@ -1,4 +1,4 @@
-"""Two sets of records, measurement by measurement; and what their networks take and return."""
+"""Compare two sets of records, measurement by measurement, and the inputs and outputs of their networks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmark.types import Fingerprint, Result
 from benchmark.units import shape_text
 
 _RELATIVE = "relative_latency"
-# One measured time in other units: they share the verdict of the relative latency.
+# The same measured time in other units: these share the verdict of the relative latency.
 _SAME_TIME = ("latency_ms", "ms_per_mpix", "ceiling_share", "gemm_share")
 _USUAL = Thresholds(timings=Timings(tolerance=0.05))
 
@@ -25,8 +25,8 @@ _USUAL = Thresholds(timings=Timings(tolerance=0.05))
 def compare(before: ResultSet, after: ResultSet, limits: Thresholds = _USUAL) -> Comparison:
     """Return a finding for every measurement in either set, by dataset and model.
 
-    A record that is in one set only is one finding, ``missing`` or ``new``; so is one that fails now, beside what it
-    still has. Of ``limits`` only the tolerances matter here.
+    A record that is in only one set gives one finding, ``missing`` or ``new``. A record that fails now also gives one,
+    beside those of the measurements it still has. Only the tolerances in ``limits`` are used here.
     """
     findings: list[Finding] = []
     for pair in pair_up(before.results, after.results):
@@ -57,7 +57,7 @@ def _unpaired(pair: Pair) -> Finding:
 
 
 def _edited(before: Result, after: Result) -> Finding | None:
-    """Return the only finding about two records if one was edited by hand: its numbers were not measured."""
+    """Return the only finding about two records if one was edited by hand, because its numbers were not measured."""
     where = [
         f"{result.source.file}, record {result.source.number} ({when})"
         for result, when in ((before, "before"), (after, "after"))
@@ -70,7 +70,7 @@ def _edited(before: Result, after: Result) -> Finding | None:
 
 
 def _context(a: Result, b: Result) -> Iterator[str]:
-    """Yield what differs between two runs and may be why their numbers differ."""
+    """Yield the differences between two runs that may explain why their numbers differ."""
     if a.spec.code != b.spec.code:
         yield "other code"
     if a.spec.weights_digest != b.spec.weights_digest:
@@ -96,7 +96,7 @@ def _of_pair(before: Kept, after: Kept, limits: Thresholds) -> Iterator[Finding]
     for id in dict.fromkeys([*a, *b]):
         if id in a and id in b:
             yield _measurement(id, before, after, limits)
-        # What is missing because a run failed is reported once, by the status of the record.
+        # Measurements that are missing because a run failed are reported once, by the status of the record.
         elif not failed and not _is_reported(id, b if id in a else a):
             judged = Judgement("missing", "only before") if id in a else Judgement("new", "only after")
             only = a[id] if id in a else b[id]
@@ -153,7 +153,7 @@ def _shape(result: Result, name: str, before: list[int], after: list[int]) -> Fi
 
 
 def _fingerprint(a: Result, b: Result, tolerance: float) -> Finding:
-    """Compare what the networks of two records compute, of which at least one has a fingerprint."""
+    """Compare what the networks of two records compute; at least one record has a fingerprint."""
     judged = _judge_fingerprint(a, b, tolerance)
     hashes = {}
     if a.fingerprint and b.fingerprint:
@@ -187,10 +187,10 @@ def _judge_fingerprint(a: Result, b: Result, tolerance: float) -> Judgement:
 
 
 def deviation(a: Fingerprint, b: Fingerprint) -> float:
-    """Return the largest difference of two fingerprints' numbers as a share of the first output's spread.
+    """Return the largest difference between two fingerprints' numbers, as a fraction of the first output's spread.
 
-    The spread is its standard deviation and a hundredth of its root mean square: an output that is all but constant
-    has float32's rounding for a pattern. Infinite where one output is all zero and the other is not.
+    The spread is the standard deviation plus a hundredth of the root mean square, because the variation in an almost
+    constant output is only float32 rounding. The result is infinite if one output is all zero and the other is not.
     """
     largest = max(abs(b.values[name] - value) for name, value in a.values.items())
     if largest == 0:

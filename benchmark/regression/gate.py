@@ -1,4 +1,4 @@
-"""The gate: which findings break a build, which only warn."""
+"""The gate decides which findings break a build and which only warn."""
 
 from __future__ import annotations
 
@@ -15,32 +15,31 @@ from zoo.errors import UserError
 
 @dataclass(frozen=True)
 class Report:
-    """What the gate makes of every finding: ``fail``, ``warn``, or ``ignore``, which lets it pass."""
+    """The gate's action for every finding: ``fail``, ``warn``, or ``ignore``, which lets it pass."""
 
     comparison: Comparison
     decisions: list[tuple[Finding, Action]]
 
     @property
     def failures(self) -> list[Finding]:
-        """Return what breaks the build."""
+        """Return the findings that break the build."""
         return [finding for finding, action in self.decisions if action == "fail"]
 
     @property
     def warnings(self) -> list[Finding]:
-        """Return what is worth a look."""
+        """Return the findings that people should look at."""
         return [finding for finding, action in self.decisions if action == "warn"]
 
     @property
     def passes(self) -> bool:
-        """Whether nothing breaks."""
+        """Whether no finding breaks the build."""
         return not self.failures
 
 
 def check(baseline: ResultSet, results: ResultSet, thresholds: Thresholds | None = None) -> Report:
     """Compare results with a baseline and decide on every measurement.
 
-    Raises UserError for an ``ignore`` pattern that fits nothing: it guards against a typing error, not against a
-    regression.
+    Raises UserError for an ``ignore`` pattern that matches nothing, because it probably has a typing error.
     """
     thresholds = thresholds or Thresholds()
     comparison = compare(baseline, results, thresholds)
@@ -69,8 +68,8 @@ def _decide(finding: Finding, thresholds: Thresholds) -> Action:
             return _mildest(rule.action, thresholds.not_comparable)
         return "ignore" if verdict == "better" and rule.breaks_on == "worse" else rule.action
     if kind in ("timing", "memory"):
-        # It depends on the machine: another one, or a better value, is no fault, and what was not measured this time,
-        # or was disturbed, proves nothing.
+        # The value depends on the machine: another machine or a better value is not a fault, and a value that was not
+        # measured this time, or was disturbed, proves nothing.
         action = (thresholds.timings if kind == "timing" else thresholds.memory).action
         if verdict in ("not comparable", "better"):
             return "ignore"

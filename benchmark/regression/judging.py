@@ -13,12 +13,12 @@ from benchmark.results.paired import paired_difference
 from benchmark.types import Measurement, Result
 from benchmark.units import shape_text
 
-# Resident memory differs by this much between two runs of the same code.
+# Two runs of the same code differ by this much in resident memory.
 _MEMORY_FLOOR_BYTES = 8 << 20
 
 
 def kind_of(measurement: Measurement) -> FindingKind:
-    """Return how a measurement is judged: resident memory is a timing in the records, but has no samples."""
+    """Return how a measurement is judged; resident memory is a timing in the records, but it has no samples."""
     if measurement.kind == "timing" and measurement.unit == "B":
         return "memory"
     return measurement.kind
@@ -47,7 +47,7 @@ def judge(id: str, before: Kept, after: Kept, limits: Thresholds) -> Judgement:
 
 
 def _other_definition(a: Measurement, b: Measurement) -> str | None:
-    """Say why two measurements are of different things."""
+    """Say why two measurements do not measure the same thing."""
     if a.version != b.version:
         return f"version {a.version} of the definition before, {b.version} after"
     if a.kind != b.kind or a.unit != b.unit:
@@ -62,7 +62,7 @@ def _other_definition(a: Measurement, b: Measurement) -> str | None:
 
 
 def _difference(text: str, other: str) -> str:
-    """Return the part of a definition, cut at its semicolons, that is not in the other one."""
+    """Return the parts of a definition, split at semicolons, that are not in the other definition."""
     parts = {part.strip() for part in other.split(";")}
     return "; ".join(part.strip() for part in text.split(";") if part.strip() not in parts)[:200] or "less"
 
@@ -123,7 +123,7 @@ def _direction(difference: float, allowed: float, higher_is_better: bool) -> Ver
 
 
 def _other_data(a: Result, b: Result) -> str | None:
-    """Say why scores of two records are of different images or comparisons."""
+    """Say why scores of two records come from different images or protocols."""
     if a.part != b.part:
         return f"{a.part or 'all'} images before, {b.part or 'all'} images after"
     if a.spec.dataset_digest != b.spec.dataset_digest:
@@ -136,7 +136,7 @@ def _other_data(a: Result, b: Result) -> str | None:
 
 
 def _other_place(a: Measurement, b: Measurement, before: Result, after: Result) -> str | None:
-    """Say why timings of two records are of different machines or conditions."""
+    """Say why timings of two records come from different machines or conditions."""
     machines = before.environment.machine, after.environment.machine
     if machines[0] != machines[1]:
         return f"measured on machine {machines[0]} before, {machines[1]} after"
@@ -178,7 +178,7 @@ def _judge_time(id: str, before: Kept, after: Kept, tolerance: float) -> Judgeme
 
 
 def _time_ratio(id: str, before: Kept, after: Kept) -> Change | None:
-    """Return the ratio from the samples where both are at hand, else from the records' intervals."""
+    """Return the ratio from the samples if both records have them, else from the records' intervals."""
     name, at, size = id.partition("@")
     first, second = (side.samples.get(at + size) for side in (before, after))
     if name == "relative_latency" and first and second:

@@ -1,8 +1,8 @@
-"""Which record of one set belongs to which of the other.
+"""Match the records of one set with those of the other.
 
-Keys do not say it: new code or new weights change them, and that is what a comparison is about. Two records belong
-together if they have the same model, options, dataset, split, limit and conditions. If there are several, those of the
-same part of the dataset, with the same threads, seed and weights file are paired first.
+Keys cannot be used: new code or new weights change them, and these are what a comparison examines. Two records belong
+together if they have the same model, options, dataset, split, limit and conditions. If there are several, records with
+the same part of the dataset, threads, seed and weights file are paired first.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ Identity = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Pair:
-    """A row in both sets, or in one of them."""
+    """A row that is in both sets or only in one of them."""
 
     before: Row | None
     after: Row | None
 
 
 def identity_of(result: Result) -> Identity:
-    """Return what two records of the same measurement share, as sortable text."""
+    """Return the fields that two records of the same measurement share, as sortable text."""
     spec = result.spec
     conditions = (str(value) for name, value in spec.conditions.model_dump().items() if name != "threads")
     options = json.dumps(result.options, sort_keys=True)
@@ -45,7 +45,7 @@ def _weights_name(result: Result) -> str:
     return (result.weights or {}).get("name", "")
 
 
-# From what fits best to what is left.
+# From the best match to the weakest.
 _PASSES: tuple[Callable[[Result], Any], ...] = (
     lambda result: result.key,
     _slot,
@@ -57,7 +57,7 @@ _PASSES: tuple[Callable[[Result], Any], ...] = (
 
 
 def rows_to_compare(results: Iterable[Result]) -> list[Row]:
-    """Return a row of each model under each conditions, sorted: the newest record supersedes the others."""
+    """Return a sorted list with one row per model and conditions; the newest record replaces older ones."""
 
     def place(result: Result) -> tuple[Any, ...]:
         return (identity_of(result), *map(str, _slot(result)))
@@ -66,7 +66,7 @@ def rows_to_compare(results: Iterable[Result]) -> list[Row]:
 
 
 def pair_up(before: Iterable[Result], after: Iterable[Result]) -> list[Pair]:
-    """Return the pairs of two sets, sorted; a row without a partner is in a pair of its own."""
+    """Return the pairs of two sets, sorted; a row without a partner gets a pair of its own."""
     groups: dict[Identity, tuple[list[Row], list[Row]]] = defaultdict(lambda: ([], []))
     for side, results in enumerate((before, after)):
         for row in rows_to_compare(results):

@@ -18,12 +18,12 @@ from benchmark.regression.verdicts import VERDICTS, Comparison, Finding
 from benchmark.replacing import replace_text
 
 _SIGNS = {"better": "▲ better", "worse": "▼ worse", "failed now": "✗ failed now", "fixed now": "✓ fixed now"}
-# What is worst comes first in a list of changes.
+# In a list of changes, the worst come first.
 _ORDER = ("failed now", "missing", "worse", "not comparable", "better", "fixed now", "new", "same")
 
 
 def comparison_text(comparison: Comparison, *, changes_only: bool) -> str:
-    """Return a table per model, and the numbers of verdicts."""
+    """Return a table per model, and the number of findings by verdict."""
     parts = [f"before  {visible(comparison.before)}\nafter   {visible(comparison.after)}"]
     for where, findings in _by_model(_shown(comparison.findings, changes_only)):
         rows = [[one_line(finding.measurement), finding.verdict, finding.reported] for finding in findings]
@@ -32,7 +32,7 @@ def comparison_text(comparison: Comparison, *, changes_only: bool) -> str:
 
 
 def comparison_markdown(comparison: Comparison, *, changes_only: bool) -> str:
-    """Return Markdown for a comment on a pull request: the changes, and the rest folded away."""
+    """Return Markdown for a comment on a pull request: the changes are shown, the rest is folded."""
     changed = _sorted(_shown(comparison.findings, True))
     same = [finding for finding in comparison.findings if not finding.changed and not finding.judged_by]
     parts = [
@@ -65,7 +65,7 @@ def report_markdown(report: Report, command: str) -> str:
 
 
 def report_text(report: Report, command: str) -> str:
-    """Return a gate's report as lines: what broke, by how much, how to accept it."""
+    """Return a gate's report as lines: what broke, by how much, and how to accept it."""
     comparison, failures, warnings = report.comparison, report.failures, report.warnings
     lines = []
     for name, findings in (("FAILED", failures), ("warning", warnings)):
@@ -94,7 +94,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def report_json(report: Report) -> dict[str, Any]:
-    """Return a gate's report as JSON-ready values: those of the comparison, and an ``action`` for each finding."""
+    """Return a gate's report as JSON-ready values: the comparison, with an ``action`` for each finding."""
     document = comparison_json(report.comparison)
     for finding, (_, action) in zip(document["findings"], report.decisions):
         finding["action"] = action
@@ -102,7 +102,7 @@ def report_json(report: Report) -> dict[str, Any]:
 
 
 def write_junit(report: Report, path: Path) -> None:
-    """Write JUnit XML: a test suite per model, a test case per measurement; not comparable ones count as skipped."""
+    """Write JUnit XML: a test suite per model, a test case per measurement; incomparable ones are skipped tests."""
     root = ET.Element("testsuites", name="zoo-bench check")
     own = [decision for decision in report.decisions if not decision[0].judged_by]
     for where, decisions in grouped(own, lambda decision: visible(decision[0].where)).items():
@@ -125,7 +125,7 @@ def write_junit(report: Report, path: Path) -> None:
 
 
 def github_annotations(report: Report, command: str) -> list[str]:
-    """Return one workflow command per failure and warning, and one that says how to accept the results."""
+    """Return a workflow command per failure and warning, and one that tells how to accept the results."""
     lines = [_annotation("error", finding) for finding in report.failures]
     lines += [_annotation("warning", finding) for finding in report.warnings]
     if report.failures:
@@ -134,7 +134,7 @@ def github_annotations(report: Report, command: str) -> list[str]:
 
 
 def _shown(findings: Iterable[Finding], changes_only: bool) -> list[Finding]:
-    """Return what a list shows: what shares another's verdict only where everything is shown."""
+    """Return the findings to list; those that share another's verdict are listed only if everything is shown."""
     return [one for one in findings if (one.changed and not one.judged_by) or not changes_only]
 
 

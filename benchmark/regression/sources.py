@@ -1,4 +1,4 @@
-"""Where a set of records comes from: a file, a folder, a baseline, a git revision of one of these."""
+"""Read a set of records from a file, a folder, a baseline, or a git revision of one of these."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ from benchmark.results.store import beside, image_scores, read_folders, read_res
 from benchmark.types import Result
 from zoo.errors import UserError
 
-# What a revision without a path means.
+# The path that is read if a revision has none.
 DEFAULT_PATH = "leaderboards/results"
-# What lies beside a file of records.
+# The folders beside a file of records.
 _SIDECARS = ("scores", "timings")
 
 
 @dataclass(frozen=True)
 class ResultSet:
-    """Records, and what was measured image by image and pass by pass where it is at hand (else empty)."""
+    """Records, with their scores per image and samples per pass if these are available (else empty)."""
 
     name: str
     results: list[Result]
     scores_of: Callable[[Result], dict[str, Scores]]
     # By suffix of the size: {"latency_ms": [...], "calibration_ms": [...]}.
     samples_of: Callable[[Result], dict[str, Any]]
-    # What is wrong with scores per image, which are not used then.
+    # Problems with scores per image; such scores are not used.
     warnings: tuple[str, ...] = ()
 
     def kept(self, result: Result) -> Kept:
-        """Return what a baseline holds of one of the records."""
+        """Return a record with the scores and samples that a baseline stores for it."""
         return Kept(result, self.scores_of(result), self.samples_of(result))
 
 
 def open_set(text: str) -> ResultSet:
-    """Return the set that ``text`` names: a path, ``REVISION:path``, or a revision (of leaderboards/results).
+    """Return the set named by ``text``: a path, ``REVISION:path``, or a revision (of leaderboards/results).
 
-    Raises UserError for what is none of these, for a folder without records, and for damaged or foreign ones.
+    Raises UserError for any other text, for a folder without records, and for records that are damaged or foreign.
     """
     if Path(text).exists():
         return _of_path(Path(text), text)
@@ -60,12 +60,12 @@ def open_set(text: str) -> ResultSet:
 
 
 def open_baseline(path: Path, name: str | None = None) -> ResultSet:
-    """Return the set in a baseline; raises UserError as ``read_baseline`` does."""
+    """Return the set in a baseline; raises the same UserErrors as ``read_baseline``."""
     return _held(read_baseline(path), name or str(path))
 
 
 def _held(entries: Iterable[Kept], name: str) -> ResultSet:
-    """Return a set of what is in memory."""
+    """Return a set of entries that are in memory."""
     by_id = {id(entry.result): entry for entry in entries}
     return ResultSet(
         name,
@@ -88,7 +88,7 @@ def _of_path(path: Path, name: str) -> ResultSet:
 
 
 def _samples_in(file: Path) -> dict[str, Any]:
-    """Return the samples of a record's timings by suffix; raises UserError for a file that holds none."""
+    """Return the samples of a record's timings by suffix; raises UserError for a file without samples."""
     try:
         samples = json.loads(file.read_text(encoding="utf-8"))
         times = [time for one in samples.values() for name in ("latency_ms", "calibration_ms") for time in one[name]]
@@ -111,8 +111,8 @@ def _read(path: Path) -> list[Result]:
 
 
 def _of_revision(revision: str, path: str, name: str) -> ResultSet:
-    """Read the records, and what lies beside them, out of git."""
-    # As for git itself, paths begin at the root of the repository.
+    """Read the records and the files beside them from git."""
+    # Paths begin at the root of the repository, as git expects.
     top, clean = _git("rev-parse", "--show-toplevel").decode().strip(), path.strip("/")
     listed = _git("ls-tree", "-r", "--name-only", revision, "--", clean, cwd=top).decode().splitlines()
     if not listed:

@@ -36,7 +36,7 @@ class Shapes(_Strict):
 
 
 class Fingerprints(_Strict):
-    """What the network computes; the rounding of another machine stays far below the tolerance."""
+    """The output of the network; rounding differences between machines are far below the tolerance."""
 
     action: Action = "fail"
     tolerance: Share = 1e-3
@@ -51,27 +51,27 @@ class Scores(_Strict):
 
 
 class Timings(_Strict):
-    """Times of one machine are compared; a disturbed one only warns, and those of two machines are not compared."""
+    """Only times of the same machine are compared; a disturbed time only warns."""
 
     action: Action = "fail"
     tolerance: Share = 0.10
 
 
 class Memory(_Strict):
-    """The memory that a pass added, as measured on the same machine."""
+    """The memory that a pass added, measured on the same machine."""
 
     action: Action = "warn"
     tolerance: Share = 0.10
 
 
 class Records(_Strict):
-    """What happens where the baseline has a record of a model and the results have none."""
+    """What happens if the baseline has a record of a model and the results have none."""
 
     missing: Action = "fail"
 
 
 class Thresholds(_Strict):
-    """All thresholds. A ``tolerance`` is how much a value may change and still count as the same, as a share of it.
+    """All thresholds. ``tolerance``: the largest change that still counts as the same, as a fraction of the value.
 
     ``not_comparable``: what happens if a count or score can no longer be compared.
     """

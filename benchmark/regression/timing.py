@@ -1,10 +1,10 @@
 """Is a network slower than it was? The ratio of two relative latencies, with everything that makes it uncertain.
 
-Each run timed the network and a calibration kernel in turn. The median over these pairs of one time over the other is
-what the network takes relative to the machine: slow spells and a drifting clock cancel pair by pair (more than in
-``relative_latency``, the ratio of two medians, which a spell can move one by one). Block bootstrap over the pairs of
-both runs says how far the ratio of the two could be off; what differs between processes and days (memory layout, clock)
-shows in no single run and is added: BETWEEN_RUNS.
+Each run timed the network and a calibration kernel in turn. The median over these pairs of network time / kernel time
+measures the network relative to the machine: slow phases and clock drift cancel in each pair (better than in
+``relative_latency``, the ratio of two medians, because a slow phase can move only one of them). A block bootstrap over
+the pairs of both runs gives the uncertainty of the ratio. Differences between processes and days (memory layout, clock)
+do not show in a single run, so BETWEEN_RUNS is added for them.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from benchmark.regression.verdicts import Change, Verdict
 from benchmark.timing.sampling import LEVEL, resampled
 
-# Standard deviation of a relative latency between runs of the same code on an idle machine, as a share of it.
+# Relative standard deviation of a relative latency between runs of the same code on an idle machine.
 BETWEEN_RUNS = 0.015
-# Fewer pairs of samples than this have no interval worth the name.
+# Fewer pairs of samples than this give no reliable interval.
 FEWEST = 5
 _Z = 1.96
 
@@ -28,7 +28,7 @@ _Z = 1.96
 def ratio_of_samples(
     before: tuple[Sequence[float], Sequence[float]], after: tuple[Sequence[float], Sequence[float]]
 ) -> Change | None:
-    """Return the ratio of two relative latencies from their (samples, calibration) in ms; None if they are too few."""
+    """Return the ratio of two relative latencies from (samples, calibration) in ms; None for too few samples."""
     n = min(len(before[0]), len(after[0]))
     if n < FEWEST:
         return None
@@ -41,13 +41,13 @@ def ratio_of_samples(
 def ratio_of_intervals(
     before: tuple[float, float, float], after: tuple[float, float, float], n: int | None = None
 ) -> Change:
-    """Return the ratio of two (value, low, high) of 95 % intervals, where the samples themselves are not at hand."""
+    """Return the ratio of two (value, low, high) with 95 % intervals; used if the samples are not available."""
     (a, a_low, a_high), (b, b_low, b_high) = (tuple(map(math.log, three)) for three in (before, after))
     return _widened(b - a, math.hypot(b - b_low, a_high - a), math.hypot(b_high - b, a - a_low), n)
 
 
 def verdict_of(change: Change, tolerance: float, *, higher_is_better: bool | None = False) -> Verdict:
-    """Return better or worse where the whole interval of a ratio lies beyond ``tolerance`` (0.1: 10 %), else same."""
+    """Return better or worse if the whole interval of a ratio lies beyond ``tolerance`` (0.1: 10 %), else same."""
     low, high = change.low or change.value, change.high or change.value
     if low > 1 + tolerance:
         return "better" if higher_is_better else "worse"

@@ -1,4 +1,4 @@
-"""What can be said about one measurement in two sets of records."""
+"""The possible verdicts on one measurement in two sets of records."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmark.types import Result
 
 Verdict = Literal["better", "worse", "same", "missing", "new", "failed now", "fixed now", "not comparable"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
-# "shape": of a network's input and output; "fingerprint": what it computes; "memory": measured, not predicted.
+# "shape": shapes of the network's input and output; "fingerprint": its output; "memory": measured, not predicted.
 FindingKind = Literal["record", "count", "shape", "fingerprint", "score", "timing", "memory"]
 
 
@@ -23,13 +23,13 @@ class Change:
     of: Literal["ratio", "difference"]
     low: float | None = None
     high: float | None = None
-    # Images or pairs of samples behind the interval.
+    # Number of images or pairs of samples used for the interval.
     n: int | None = None
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict and the reason for it; ``warnings``: what to keep in mind, e.g. that a timing was disturbed."""
+    """A verdict and the reason for it; ``warnings`` say for example that a timing was disturbed."""
 
     verdict: Verdict
     evidence: str
@@ -39,8 +39,8 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Finding:
-    """One measurement of one model in two sets. For shapes and fingerprints there is no better or worse:
-    what is not the same is not comparable.
+    """One measurement of one model in two sets. Shapes and fingerprints cannot become better or worse:
+    they are the same or not comparable.
     """
 
     model: str
@@ -55,14 +55,14 @@ class Finding:
     unit: str = ""
     change: Change | None = None
     warnings: tuple[str, ...] = ()
-    # The measurement whose verdict this one shares: one fact is not counted twice.
+    # The measurement whose verdict this one shares, so that one fact is not counted twice.
     judged_by: str | None = None
-    # Why a pair that is not the same may have become so: other weights, another torch.
+    # Possible reasons why the two are not the same: other weights, another torch version.
     context: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
-        """Whether there is something to report; a disturbed timing that did not change is nothing."""
+        """Whether there is something to report; a disturbed timing that did not change is not reported."""
         return self.verdict != "same"
 
     @property
@@ -72,29 +72,29 @@ class Finding:
 
     @property
     def reported(self) -> str:
-        """Return the evidence and the warnings, in one line: texts of records are among them."""
+        """Return the evidence and the warnings in one line; they may contain texts from records."""
         return one_line("; ".join([self.evidence, *self.warnings]))
 
 
 def finding_of(result: Result, measurement: str, kind: FindingKind, judged: Judgement, **beside: Any) -> Finding:
-    """Return a finding about a measurement of the model, with its unusual conditions, that ``result`` is about."""
+    """Return a finding about a measurement of the model in ``result``, named with its unusual conditions."""
     return Finding(row_name(result), result.dataset, result.split, measurement, kind, **vars(judged), **beside)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All findings about two sets, by model; ``before`` and ``after`` are what they were called."""
+    """All findings about two sets, by model; ``before`` and ``after`` are the names of the sets."""
 
     before: str
     after: str
     findings: list[Finding]
 
     def count(self, verdict: Verdict) -> int:
-        """Return how many measurements have a verdict; those that share another's are not counted."""
+        """Return the number of measurements with a verdict; those that share another's verdict are not counted."""
         return sum(finding.verdict == verdict and not finding.judged_by for finding in self.findings)
 
     @property
     def counts(self) -> dict[str, int]:
-        """Return the number of measurements by verdict, without zeros."""
+        """Return the number of measurements by verdict; verdicts with zero are left out."""
         counted = {verdict: self.count(verdict) for verdict in VERDICTS}
         return {verdict: number for verdict, number in counted.items() if number}

@@ -1,1 +1,1 @@
-"""Records: the lines of a results file, what makes two of them agree, conflict or differ."""
+"""Records: the lines of a results file, and whether two of them agree, conflict or differ."""

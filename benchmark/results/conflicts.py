@@ -1,4 +1,4 @@
-"""Records that cannot both be right, and those that were edited by hand."""
+"""Find records that cannot both be right, and records that were edited by hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmark.results.records import is_ahead, newest, without_gc
 from benchmark.results.store import scores_warnings
 from benchmark.types import Result
 
-# Of two runs of one key: counts are equal, scores agree as float32 on two machines does.
+# Two runs of one key have equal counts, and scores that agree as closely as float32 results of two machines.
 SCORE_TOLERANCE = 1e-4
 
 
@@ -18,8 +18,8 @@ SCORE_TOLERANCE = 1e-4
 def conflicts(results: Iterable[Result]) -> dict[str, str]:
     """Return by key what differs between the newest record and an older one that measured the same thing.
 
-    One key means one code, data, weights and conditions: counts must be equal, scores within a ten-thousandth of
-    their value. Timings differ always and are no conflict.
+    Records of one key have the same code, data, weights and conditions: their counts must be equal, and their scores
+    must agree within a ten-thousandth of their value. Timings always differ, so they are never a conflict.
     """
     known, found = list(results), {}
     by_key: dict[str, list[Result]] = defaultdict(list)
@@ -55,7 +55,7 @@ def _text(value: float | None) -> str:
 
 @without_gc()
 def warnings(results: Sequence[Result]) -> list[str]:
-    """Return a line for every record or scores edited by hand, every date in the future and conflict: what to do."""
+    """Return a line of advice for each record or scores edited by hand, each date in the future and each conflict."""
     lines = [
         f"{record.source.file}, record {record.source.number}: {record.model} on {record.dataset} was edited by hand"
         " (its digest does not match); it is marked and not ranked. Run it again, or `zoo-bench results drop` it."

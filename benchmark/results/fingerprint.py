@@ -1,11 +1,11 @@
-"""What a network computes, in a dozen numbers: its output for one fixed input, comparable between machines.
+"""Describe a network's output for one fixed input by a dozen numbers that can be compared between machines.
 
-The input are uniform planes in the network's range, at least 32x32, from a stream of random numbers that numpy promises
-never to change. The output (after crop and range, not clipped) is summed up in float64: mean, standard deviation, root
-mean square, least and largest value, and eight projections of what is left without the mean on vectors of fixed signs
-over the square root of their length. A change of the output by a share e of its standard deviation moves a projection
-by about e of it; another machine's or library's rounding moves them by 1e-6 to 2e-4. The sha256 of the output's float32
-bytes says whether it is the same to the last bit.
+The input is uniform noise in the network's range, at least 32x32, from a random stream that numpy promises never to
+change. The output (after crop and range, not clipped) is described in float64 by mean, standard deviation, root mean
+square, minimum, maximum, and eight projections: the output minus its mean, projected on vectors of fixed signs divided
+by the square root of their length. A change of the output by a fraction e of its standard deviation moves a projection
+by about the same fraction of it; rounding on another machine or library moves them by 1e-6 to 2e-4. The sha256 of the
+output's float32 bytes shows whether it is the same to the last bit.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ PROJECTIONS = 8
 def take_fingerprint(network: nn.Module, spec: InputSpec, *, seed: int = 0) -> Fingerprint:
     """Return the fingerprint of a network in evaluation mode that takes float32 planes on the CPU.
 
-    Draws inside the network come from ``seed``; the caller's random state does not change. Raises ValueError for an
-    output that is not finite or has the wrong shape, and whatever the network raises.
+    Random numbers inside the network come from ``seed``; the caller's random state does not change. Raises ValueError
+    for an output that is not finite or has the wrong shape, and every exception of the network.
     """
     side = max(spec.min_size, spec.multiple, LEAST_SIDE)
     height, width = padded_size(side, side, spec)
-    # RandomState, not Generator: its stream is frozen.
+    # RandomState, not Generator, because numpy guarantees that its stream never changes.
     planes = torch.from_numpy(np.random.RandomState(0).random_sample((1, spec.channels, height, width))).float()
     low, high = spec.input_range
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):

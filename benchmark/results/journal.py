@@ -22,10 +22,10 @@ Shift = tuple[float, float]
 
 
 class Journal:
-    """Per-image scores of one record, written as they come: a killed run continues behind the last image.
+    """Per-image scores of one record, written one by one, so that a killed run continues after the last image.
 
-    A line ends with a digest of its content and of the file's name, which is the key of the run: a line that was
-    edited, damaged or taken from another run's journal is not used, nor is one of a version that wrote no digests.
+    A line ends with a digest of its content and of the file's name, which is the key of the run. A line that was
+    edited, damaged or copied from another run's journal is not used, and neither is a line without a digest.
     """
 
     def __init__(self, path: Path, run: str = "") -> None:
@@ -33,11 +33,11 @@ class Journal:
         self.path, self._run = path, run or path.stem
 
     def read(self) -> dict[str, Scores]:
-        """Return the scores by image id, of the lines that are as they were written."""
+        """Return the scores by image id, from the lines that are unchanged since they were written."""
         return {image: scores for image, (scores, _) in self._lines().good.items()}
 
     def shifts(self) -> dict[str, Shift]:
-        """Return by image id the shifts (dy, dx) that were found, where scores align the output first."""
+        """Return the found shifts (dy, dx) by image id, for scores that align the output first."""
         return {image: shift for image, (_, shift) in self._lines().good.items() if shift is not None}
 
     def stored(self) -> tuple[dict[str, Scores], tuple[str, ...]]:
@@ -50,7 +50,7 @@ class Journal:
         return {image: scores for image, (scores, _) in known.items()}, tuple(lines.bad)
 
     def mend(self) -> tuple[str, ...]:
-        """Take the lines out that are not believed, so that their images are measured again; return what was wrong.
+        """Remove the lines that are not trusted, so that their images are measured again; return what was wrong.
 
         Raises UserError if the file cannot be written.
         """
@@ -63,29 +63,29 @@ class Journal:
         return (*lines.bad, *([old] if lines.unsealed else []))
 
     def append(self, id: str, scores: Scores, shift: Shift | None = None) -> None:
-        """Write one image's scores, and the shift (dy, dx) behind aligned ones; they are on disk when this returns."""
+        """Write one image's scores, and the shift (dy, dx) of aligned scores; they are on disk when this returns."""
         line: dict[str, Any] = {"id": id, "scores": {k: encode_number(v) for k, v in scores.items()}}
         line |= {} if shift is None else {"shift": list(shift)}
         append_line(self.path, {**line, "digest": self._digest(line)})
 
     def lock(self) -> FileLock:
-        """Return the lock that one evaluation of this record holds."""
+        """Return the lock that only one evaluation of this record can hold."""
         return lock_of(self.path.with_suffix(".run"))
 
     def clear(self) -> None:
-        """Forget the scores, to measure again."""
+        """Delete the scores, so that they are measured again."""
         with naming(self.path):
             self.path.unlink(missing_ok=True)
 
     def copy_to(self, other: Journal) -> None:
-        """Write the lines into another run's journal, atomically; those that are believed here are believed there."""
+        """Write the lines into another run's journal, atomically; lines that are trusted here are trusted there."""
         lines = [raw.text for raw in raw_lines(self.path)]
         contents = {text: json.loads(text.decode()) for text in self._lines().texts}
         resealed = {text: to_json({**line, "digest": other._digest(line)}) for text, line in contents.items()}
         replace_lines(other.path, [resealed.get(text, text) for text in lines])
 
     def become(self, other: Journal) -> None:
-        """Take the place of another journal of the same run; nothing happens where this one is not there."""
+        """Replace another journal of the same run; nothing happens if this journal does not exist."""
         if self.path.exists():
             with naming(other.path):
                 os.replace(self.path, other.path)
@@ -124,7 +124,7 @@ class _Lines:
 
 
 def _entry_of(line: Any) -> tuple[str, tuple[Scores, Shift | None]]:
-    """Return image, scores and shift of a line; raises ValueError, TypeError or KeyError for what is none."""
+    """Return image, scores and shift of a line; raises ValueError, TypeError or KeyError for an invalid line."""
     scores = {name: _number(decode_number(value)) for name, value in line["scores"].items()}
     shift = None
     if "shift" in line:

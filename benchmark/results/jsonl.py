@@ -1,4 +1,4 @@
-"""Append-only files of JSON lines that survive kill -9 and several writers."""
+"""Append-only files of JSON lines that stay intact under kill -9 and with several writers."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from benchmark.replacing import naming, replacing
 from zoo.errors import UserError, printable
 from zoo.inputs import regular_file
 
-# Kept here: a model's code may replace json's functions.
+# References are kept here because a model's code may replace json's functions.
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def append_line(path: Path, value: Any) -> None:
-    """Append ``value`` as one JSON line, on disk when this returns; a torn line before it is removed.
+    """Append ``value`` as one JSON line, which is on disk when this returns; an incomplete last line is removed.
 
-    Writers in several processes take turns. Raises ValueError for NaN and infinities, DiskError where the file cannot
+    Writers in several processes take turns. Raises ValueError for NaN and infinities, DiskError if the file cannot
     be written.
     """
     line = to_json(value) + b"\n"
@@ -35,7 +35,7 @@ def append_line(path: Path, value: Any) -> None:
 
 
 def replace_lines(path: Path, lines: Iterable[bytes]) -> None:
-    """Write the lines of a file anew, atomically; they are on disk when this returns."""
+    """Replace the lines of a file, atomically; they are on disk when this returns."""
     with replacing(path) as partial, partial.open("wb") as file:
         file.writelines(line + b"\n" for line in lines)
         file.flush()
@@ -43,7 +43,7 @@ def replace_lines(path: Path, lines: Iterable[bytes]) -> None:
 
 
 def to_json(value: Any) -> bytes:
-    """Return strict JSON in UTF-8; halves of characters, which have no UTF-8, as JSON's own escapes.
+    """Return strict JSON in UTF-8; lone surrogates, which UTF-8 cannot encode, become JSON escapes.
 
     Raises ValueError for NaN and infinities.
     """
@@ -67,16 +67,16 @@ def alone(path: Path, refusal: str) -> Iterator[None]:
 
 
 def read_lines(path: Path) -> list[Any]:
-    """Return the values in ``path``; a torn last line is left out, a missing file is empty.
+    """Return the values in ``path``; an incomplete last line is left out, a missing file counts as empty.
 
-    Raises UserError naming file and line if a line in the middle is not JSON: no crash of ours does that.
+    Raises UserError naming file and line if an earlier line is not JSON, because a crash cannot cause that.
     """
     return [parse(line, path) for line in raw_lines(path)]
 
 
 @dataclass(frozen=True)
 class RawLine:
-    """One line of a file, not read yet: its number from 1, and where in the file the next one begins."""
+    """One line of a file, not parsed yet: its number (from 1), and the position where the next line begins."""
 
     text: bytes
     number: int
@@ -84,7 +84,7 @@ class RawLine:
 
 
 def raw_lines(path: Path, start: int = 0) -> Iterator[RawLine]:
-    """Yield the lines of ``path`` that are not empty, from byte ``start`` on; a torn last one is left out."""
+    """Yield the non-empty lines of ``path`` from byte ``start`` on; an incomplete last line is left out."""
     if not os.path.lexists(path):
         return
     with regular_file(path, "lines of JSON").open("rb") as file:
@@ -100,7 +100,7 @@ def raw_lines(path: Path, start: int = 0) -> Iterator[RawLine]:
 def parse(line: RawLine, path: Path) -> Any:
     """Return the value of a line; raises UserError naming file and line if it is not JSON."""
     try:
-        return json.loads(line.text.decode())  # as text: for bytes json looks for the encoding first
+        return json.loads(line.text.decode())  # text, because json would first detect the encoding of bytes
     except (ValueError, RecursionError):
         raise UserError(
             f"{printable(path)}, line {line.number}: not JSON; was it edited? Remove the line or restore it."
@@ -116,7 +116,7 @@ def _is_json(text: bytes) -> bool:
 
 
 def _mend_tail(file: Any) -> None:
-    """Complete or cut off a last line that has no end: a writer was killed there."""
+    """Complete or remove a last line without a line end, which a killed writer has left."""
     if file.seek(0, os.SEEK_END) == 0:
         return
     file.seek(-1, os.SEEK_END)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 RESAMPLES = 2000
 LEVEL = 0.95
-# What an infinite score (identical images) counts as in a difference; 8-bit images of 10 MPix that differ in one
-# value by one have 118 dB.
+# This value replaces an infinite score (identical images) in a difference; 8-bit images of 10 MPix that differ in
+# one value by one have 118 dB.
 INFINITE_AS = 120.0
 
 
@@ -36,10 +36,10 @@ def paired_difference(
 ) -> Difference:
     """Return mean(b - a) and its percentile interval over ``resamples`` draws of images.
 
-    Score i of both belongs to the same image: what makes an image hard cancels. An infinite score counts as 120.
-    Differences that are all the same have an interval of no width: exact reruns are equal. Images are taken as
-    independent; crops of one photograph are not, and their interval is too narrow. Raises ValueError if the lengths
-    differ or are 0.
+    Score i of both belongs to the same image, so the difficulty of an image cancels. An infinite score counts as 120.
+    If all differences are the same, the interval has zero width: exact reruns are equal. Images are assumed to be
+    independent; for crops of one photograph, which are not, the interval is too narrow. Raises ValueError if the
+    lengths differ or are 0.
     """
     if len(a) != len(b) or not len(a):
         raise ValueError(f"{len(a)} and {len(b)} scores; expected pairs")
@@ -53,7 +53,7 @@ def paired_difference(
 
 @lru_cache(maxsize=4)
 def _draws(n: int, resamples: int, seed: int) -> NDArray[np.float64]:
-    """Return how often each of ``n`` images is drawn, (resamples, n): the same for every pair that is compared."""
+    """Return how often each of ``n`` images is drawn, (resamples, n); the draws are the same for every comparison."""
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
 
 

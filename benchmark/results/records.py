@@ -1,9 +1,9 @@
-"""Records as lines of a file: the digest that reveals an edited line, which of several counts, and older schemas.
+"""Records as lines of a file: the digest that reveals an edited line, the choice of the newest, and older schemas.
 
-Of the records of one key the newest counts. Within a file that is the later line, whatever the dates say. Between files
-it is the one with the later date, where a line counts as no older than the lines before it, and a date in the future of
-this machine's clock counts for nothing: neither a clock that ran ahead nor one that was set back hides what was
-measured after it. Where dates do not decide, the file that was named later does.
+The newest record of each key is used. Within a file this is the last line, whatever the dates say. Between files it is
+the record with the latest date; a line counts as at least as new as the lines before it, and dates in the future of
+this machine's clock are ignored. So a clock that was ahead or was set back cannot hide later measurements. If the dates
+are equal, the file that was named later wins.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from benchmark.results.jsonl import parse, raw_lines
 from benchmark.types import SCHEMA, Result, Source
 from zoo.errors import UserError, shortened, shown
 
-# As `append_line` writes them: the schema first, the digest last.
+# In the form that `append_line` writes: the schema first, the digest last.
 _HEAD = f'{{"record_schema": {SCHEMA}, '.encode()
 _TAIL = re.compile(rb', "digest": "([0-9a-f]{20})"\}')
 _TAIL_LENGTH = len(', "digest": ""}') + 20
 _OLDEST = 1
-# These fields become names of files: scores, timings and pictures of a record, and the page of a dataset.
+# These fields become file names: scores, timings and pictures of a record, and the page of a dataset.
 _KEY = re.compile(r"[0-9A-Za-z_-]{1,100}")
 _NAMES = ("dataset", "split")
-# By how much clocks of two machines may differ.
+# The clocks of two machines may differ by this much.
 _CLOCK_SKEW = timedelta(hours=1)
 _NO_DATE = datetime.min.replace(tzinfo=timezone.utc)
 
 
 def content_of(result: Result) -> dict[str, Any]:
-    """Return what a record's line holds, its digest last."""
+    """Return the content of a record's line, with its digest last."""
     content = {**result.model_dump(mode="json"), "record_schema": SCHEMA}
     return {**content, "digest": digest_of(content)}
 
 
 def digest_of(content: Mapping[str, Any]) -> str:
-    """Return a digest of a line's content without its digest: of its keys in the order in which they stand."""
+    """Return a digest of a line's content without the stored digest; the order of the keys matters."""
     text = json.dumps({k: v for k, v in content.items() if k != "digest"}, ensure_ascii=False)
     return _hash(text.encode(errors="backslashreplace"))
 
@@ -55,11 +55,11 @@ def _hash(text: bytes) -> str:
 
 
 def read_records(path: Path, start: int = 0, before: int = 0) -> Iterator[tuple[Result, int]]:
-    """Yield each record of ``path`` from byte ``start`` on, and where in the file the next line begins.
+    """Yield each record of ``path`` from byte ``start`` on, with the position where the next line begins.
 
-    ``before``: number of records in front of ``start``. A line whose digest does not match is yielded with
-    ``is_edited``; one of schema 1 has no digest and is taken as it is. Raises UserError naming the record for another
-    schema, a damaged line and content that is no record.
+    ``before``: number of records before ``start``. A line whose digest does not match is yielded with ``is_edited``;
+    a line of schema 1 has no digest and is accepted. Raises UserError naming the record for another schema, a damaged
+    line and content that is not a record.
     """
     for number, line in enumerate(raw_lines(path, start), start=before + 1):
         result = _fast(line.text, path, number)
@@ -70,7 +70,7 @@ def read_records(path: Path, start: int = 0, before: int = 0) -> Iterator[tuple[
 
 
 def _fast(text: bytes, path: Path, number: int) -> Result | None:
-    """Return the record of a line that is as it was written, as most are; None for any other."""
+    """Return the record of an unchanged line, which is the usual case; None for any other line."""
     tail = _TAIL.fullmatch(text, len(text) - _TAIL_LENGTH) if text.startswith(_HEAD) else None
     if tail is None:
         return None
@@ -87,7 +87,7 @@ def _fast(text: bytes, path: Path, number: int) -> Result | None:
 def record_of(value: Any, where: str) -> tuple[Result, bool | None]:
     """Return the record in a line's content, and whether its digest matches (None: schema 1 has none).
 
-    Raises UserError, which begins with ``where``, for another schema and for content that is no record.
+    Raises UserError, which begins with ``where``, for another schema and for content that is not a record.
     """
     schema = value.get("record_schema") if isinstance(value, dict) else None
     if not isinstance(schema, int) or schema not in range(_OLDEST, SCHEMA + 1) or isinstance(schema, bool):
@@ -110,7 +110,7 @@ def record_of(value: Any, where: str) -> tuple[Result, bool | None]:
 
 
 def _odd_name(result: Result) -> str:
-    """Return the field whose text names files and must not, empty if there is none."""
+    """Return the field whose text is not safe as a file name; empty if there is none."""
     if not _KEY.fullmatch(result.key):
         return "key"
     return next((name for name in _NAMES if not is_file_name(getattr(result, name))), "")
@@ -129,7 +129,7 @@ def _other_schema(schema: object) -> str:
 
 @contextlib.contextmanager
 def without_gc() -> Iterator[None]:
-    """Handle many records without the search for cycles: they have none, and looking takes longer than reading."""
+    """Switch off the garbage collector: records have no cycles, and its search takes longer than reading them."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -140,14 +140,14 @@ def without_gc() -> Iterator[None]:
 
 
 def newest(results: Iterable[Result], key: Callable[[Result], Hashable] = lambda result: result.key) -> list[Result]:
-    """Return the newest record of each ``key``, in order of the keys' first records; this file says which it is."""
+    """Return the newest record of each ``key`` (defined in this module), in the order of the keys' first records."""
     records = list(results)
     latest = {key(result): result for result in oldest_first(records)}
     return [latest[one] for one in dict.fromkeys(map(key, records))]
 
 
 def oldest_first(results: Iterable[Result]) -> list[Result]:
-    """Return records in the order in which they were written, as far as their files and dates show it."""
+    """Return records in the order in which they were written, as far as files and dates show it."""
     files: dict[object, list[Result]] = {}
     for index, result in enumerate(results):
         files.setdefault(result.source.file if result.source else index, []).append(result)
@@ -155,7 +155,7 @@ def oldest_first(results: Iterable[Result]) -> list[Result]:
     placed = []
     for place, records in enumerate(files.values()):
         moment = _NO_DATE
-        # A record that was just added has no number yet, and is the last.
+        # A record that was just added has no number yet, so it comes last.
         for result in sorted(records, key=lambda r: (r.source.number or float("inf")) if r.source else 0):
             written = _moment(result.created)
             moment = max(moment, written) if written <= latest_possible else moment

@@ -1,4 +1,4 @@
-"""A folder of results: one append-only file of records, and the files beside it that they name."""
+"""A folder of results: one append-only file of records, and the files that the records name."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _MEAN_TOLERANCE = 1e-9
 
 
 def make_writable(folder: Path, flag: str) -> None:
-    """Make a folder; raises UserError naming the ``flag`` that asked for it if it cannot be written."""
+    """Make a folder; if it cannot be written, raises UserError naming the ``flag`` that requested it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
         probe.touch()
-        probe.unlink(missing_ok=True)  # another process may be asking too
+        probe.unlink(missing_ok=True)  # another process may test the folder too
     except OSError as error:
         raise UserError(
             f"{flag}: cannot write to {folder} ({error.strerror}); name a folder that you may write to."
@@ -42,12 +42,12 @@ class Store:
         make_writable(self.root, "--out")
         with naming(self.root / "scores", "--out"):
             (self.root / "scores").mkdir(exist_ok=True)
-        # The newest record of each key; how many records were read, up to which byte, and of which file.
+        # The newest record of each key; the number of records read, the byte position reached, and the file.
         self._latest: dict[str, Result] = {}
         self._count, self._end, self._file = 0, 0, (0, 0)
 
     def append(self, result: Result) -> Result:
-        """Add one record; it is on disk when this returns, and knows where. Raises ValueError for NaN."""
+        """Add one record, return it with its position; it is on disk when this returns. Raises ValueError for NaN."""
         append_line(self.results_file, content_of(result))
         return result.found_at(Source(self.results_file, None, True))
 
@@ -56,9 +56,9 @@ class Store:
         return read_results(self.results_file)
 
     def latest(self) -> Mapping[str, Result]:
-        """Return the newest record of each key; a second call reads only what was added since the first.
+        """Return the newest record of each key; a second call reads only records that were added since the first.
 
-        A file that was rewritten, and so is another one or shorter, is read anew.
+        A file that was replaced or became shorter is read again from the start.
         """
         size, file = 0, (0, 0)
         with contextlib.suppress(FileNotFoundError):
@@ -81,13 +81,13 @@ class Store:
     def journal(self, key: str, *, again: bool = False) -> Journal:
         """Return the per-image journal of the record with ``key``.
 
-        ``again``: the one of a run that measures a record anew, which takes the place of the other when it is done.
+        ``again``: the journal of a run that measures a record again; it replaces the other one when the run is done.
         """
         return Journal(self.root / "scores" / f"{key}{'.again' if again else ''}.jsonl", key)
 
 
 def read_results(path: Path) -> list[Result]:
-    """Return the records in one file; raises UserError naming the line of another schema or a damaged one."""
+    """Return the records in one file; raises UserError naming a line that is damaged or of another schema."""
     with without_gc():
         return [record for record, _ in read_records(path)]
 
@@ -98,7 +98,7 @@ def read_folders(folders: Iterable[Path]) -> list[Result]:
 
 
 def record_files(folders: Iterable[Path]) -> list[Path]:
-    """Return every ``*.jsonl`` in ``folders`` (a file counts as itself); raises UserError where there is none."""
+    """Return every ``*.jsonl`` in ``folders`` (a file counts as itself); raises UserError if there is none."""
     found = []
     for folder in folders:
         files = sorted(folder.glob("*.jsonl")) if folder.is_dir() else [folder] if folder.is_file() else []
@@ -109,7 +109,7 @@ def record_files(folders: Iterable[Path]) -> list[Path]:
 
 
 def files_of(path: Path) -> Iterator[Path]:
-    """Yield a file of records, or those of a folder, and what lies beside them: scores, timings and pictures."""
+    """Yield a file of records, or those of a folder, and the files beside them: scores, timings and pictures."""
     folder = path if path.is_dir() else path.parent
     yield from folder.glob("*.jsonl") if path.is_dir() else [path]
     for name in ("scores", "timings", "images"):
@@ -117,9 +117,10 @@ def files_of(path: Path) -> Iterator[Path]:
 
 
 def beside(result: Result, path: str | None) -> Path | None:
-    """Return where a ``path`` that a record names lies, links resolved; None outside of the folder of its file.
+    """Return the resolved location of a ``path`` in a record; None if it is outside the folder of the record's file.
 
-    Paths in a record are seen from that folder. None too for a record that was never stored, and for no path.
+    Paths in a record are relative to that folder. The result is also None for a record that was never stored, and for
+    a ``path`` of None.
     """
     if result.source is None or path is None or "\0" in path:
         return None
@@ -129,23 +130,23 @@ def beside(result: Result, path: str | None) -> Path | None:
 
 
 def image_scores(result: Result) -> dict[str, Scores]:
-    """Return by image id the scores behind a record's means; empty if they are not there, or not to be believed.
+    """Return by image id the scores behind a record's means; empty if they are missing or cannot be trusted.
 
-    They lie at ``per_image``, seen from the folder of the file that the record was read from.
+    They are stored at ``per_image``, relative to the folder of the file that the record was read from.
     """
     return _stored_scores(result)[0]
 
 
 def scores_problem(result: Result) -> str:
-    """Return what is wrong with the scores per image that lie beside a record; empty if nothing is, or there are none.
+    """Return what is wrong with the scores per image beside a record; empty if nothing is wrong or there are none.
 
-    None of them is used then: neither for ranks nor for comparisons.
+    If something is wrong, none of them is used, neither for ranks nor for comparisons.
     """
     return _stored_scores(result)[1]
 
 
 def scores_warnings(results: Iterable[Result]) -> list[str]:
-    """Return a line for each record that counts and whose scores per image are not to be believed."""
+    """Return a line for each newest record whose scores per image cannot be trusted."""
     return [
         f"{problem}; the scores per image of {result.model} on {result.dataset} are not used. Restore the file, or"
         " measure again with --rerun always."
@@ -166,12 +167,12 @@ def _stored_scores(result: Result) -> tuple[dict[str, Scores], str]:
     scores, bad = Journal(path).stored()
     if bad or not are_behind(scores, result):
         return {}, bad[0] if bad else f"{path}: not the scores that the record's means were made of"
-    # Those of a sweep have means that follow from others.
+    # Records of a sweep have means that are derived from other values.
     return (scores, "") if all(set(means) <= set(one) for one in scores.values()) else ({}, "")
 
 
 def are_behind(scores: Mapping[str, Scores], result: Result) -> bool:
-    """Whether scores by image id are those of a record: as many images, and its means of all that they hold."""
+    """Whether scores by image id belong to a record: the number of images is equal, and so is every mean."""
     means = {id: m for id, m in result.measurements.items() if m.kind == "score"}
     known = [id for id in means if all(id in one for one in scores.values())]
     return len(scores) == result.n and all(_is_mean(means[id], scores, id) for id in known)

@@ -1,7 +1,7 @@
-"""Rewrite files of records: as this version would have written them, or without some of them.
+"""Rewrite files of records in this version's form, or without some of the records.
 
-A record of an earlier version may lack a digest of its content and of its code, have another key, name files that are
-gone and hold texts that were worded differently.
+A record of an earlier version may lack a digest of its content and of its code, have another key, name files that no
+longer exist, and contain texts in an older wording.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from zoo.errors import UserError
 
 # The fields that name a file or folder beside the records.
 _FILES = ("per_image", "pictures", "gallery", "timings", "shift_plot")
-# The memory that a timing needs is more than that of one pass; earlier versions called it predicted.
+# A timing needs more memory than one pass; earlier versions called that amount predicted.
 _NEEDS = re.compile(r"(?<=not run: )(input \S+ needs )([\d.]+)( GiB)(?= \(predicted\), [\d.]+ GiB are)")
 _HEAP_FACTOR, _PROCESS_GIB = 1.4, 0.6
 
 
 @dataclass(frozen=True)
 class Migrated:
-    """What a migration did: records rewritten, and those left as they are because they were edited by hand.
+    """What a migration did: the rewritten records, and those left unchanged because they were edited by hand.
 
-    ``gone``: the files that were named and are not there.
+    ``gone``: the files that records name and that do not exist.
     """
 
     rewritten: int
@@ -41,11 +41,11 @@ class Migrated:
 
 
 def migrate(file: Path) -> Migrated:
-    """Rewrite the records of earlier versions, atomically, as ``renewed`` says; numbers stay as they are.
+    """Rewrite the records of earlier versions with ``renewed``, atomically; numbers are not changed.
 
-    A record gets the digest of what it holds now: it is not known whether a record of schema 1 was edited before.
-    Scores per image follow their record's key. Raises UserError, with the file untouched, for a record that this
-    version cannot read.
+    A record gets the digest of its present content: it is not known whether a record of schema 1 was edited before.
+    Scores per image are renamed with their record's key. Raises UserError, and leaves the file unchanged, for a record
+    that this version cannot read.
     """
     with lock_of(file):
         records = [record for record, _ in read_records(file)]
@@ -77,10 +77,10 @@ def _sealed(value: dict[str, Any]) -> bytes:
 
 
 def renewed(record: Result, content: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
-    """Return the ``content`` of a record's line as this version would have written it; its digest is the caller's.
+    """Return the ``content`` of a record's line in this version's form; the caller must add the digest.
 
-    A built-in network of the version that its card still has gets the digest of its code, and a key with it. Names of
-    files that are not in ``folder`` (None: this is not checked) become null.
+    A record of a built-in network whose card still has the same version gets the digest of its code, and a new key.
+    Names of files that are not in ``folder`` (None: this is not checked) become null.
     """
     new = dict(content)
     code = _code_of(record)
@@ -94,17 +94,17 @@ def renewed(record: Result, content: Mapping[str, Any], folder: Path | None) -> 
 
 
 def missing(content: Mapping[str, Any], folder: Path) -> list[str]:
-    """Return the fields of a record's line that name a file which is not in ``folder``."""
+    """Return the fields of a record's line that name a file missing in ``folder``."""
     return [name for name in _FILES if content.get(name) and not (folder / content[name]).exists()]
 
 
 def scores_path(key: str) -> str:
-    """Return where the scores per image of the record with ``key`` lie, seen from the records' folder."""
+    """Return the path of the scores per image of the record with ``key``, relative to the records' folder."""
     return f"scores/{key}.jsonl"
 
 
 def _code_of(record: Result) -> str:
-    # Other keys (of a sweep's points) depend on more than the spec and cannot be computed here.
+    # Other keys (those of a sweep's points) depend on more than the spec and cannot be computed here.
     if record.key != record.spec.key() or record.model not in MODELS:
         return record.spec.code
     card = MODELS.get(record.model)
@@ -125,7 +125,7 @@ def _with_its_parts(found: re.Match[str]) -> str:
 
 
 def parts_of_need(predicted: float, factor: float, process: float) -> str:
-    """Say what a time needs beside what is predicted for a pass, in GiB."""
+    """Say what memory a timing needs besides that predicted for a pass, in GiB."""
     return (
         f": {process:.2f} GiB for libraries and, for a heap that keeps freed memory, {factor:g} times the pass with its"
         f" input and weights, {predicted:.2f} GiB"
@@ -133,11 +133,11 @@ def parts_of_need(predicted: float, factor: float, process: float) -> str:
 
 
 def drop(file: Path, *, keys: tuple[str, ...] = (), models: tuple[str, ...] = (), status: str = "") -> list[Result]:
-    """Take the records out that have one of ``keys``, a model of a pattern in ``models``, or ``status``; return them.
+    """Remove and return the records that have one of ``keys``, a model of a pattern in ``models``, or ``status``.
 
-    The file is replaced atomically. The scores per image go with the last record of their key, so that the next run
-    measures again; they go after it, so that nothing is lost where the file cannot be written. Raises UserError naming
-    scores that cannot be removed.
+    The file is replaced atomically. The scores per image are removed with the last record of their key, so that the
+    next run measures again; they are removed afterwards, so that nothing is lost if the file cannot be written. Raises
+    UserError naming scores that cannot be removed.
     """
 
     def is_meant(record: Result) -> bool:

@@ -1,1 +1,1 @@
-"""Outputs against targets: models over datasets, and folders of images that exist already."""
+"""Compare outputs with targets: of models on datasets, and of folders of existing images."""

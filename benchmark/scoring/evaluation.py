@@ -1,4 +1,4 @@
-"""A model over a dataset, image by image: load, adapt the input, run, compare, write down."""
+"""Evaluate a model on a dataset image by image: load, adapt the input, run, compare, save the scores."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from zoo.errors import UserError, in_one_line
 from zoo.raw import apply_model, to_network
 from zoo.surroundings import kept
 
-# What rounding may add to a metric's range.
+# Tolerance for rounding at the ends of a metric's range.
 RANGE_SLACK = 1e-4
 
 
 @dataclass
 class Phases:
-    """Seconds by kind of work, so that the harness's own share is known."""
+    """Seconds by kind of work, so that the overhead of the tool itself is known."""
 
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
@@ -66,7 +66,7 @@ def run_sample(model: nn.Module, sample: Sample, spec: InputSpec) -> Tensor:
     """Return the model's output (1, 3, H, W) in [0, 1], not clipped.
 
     Raises ValueError if the shape is not the target's or a value is NaN or infinite, and RuntimeError for a plain
-    UserError that the model raises: a failing model must not end a run.
+    UserError that the model raises, because a failing model must not end a run.
     """
     with torch.inference_mode():
         planes = network_input(sample, spec)
@@ -86,9 +86,9 @@ def run_sample(model: nn.Module, sample: Sample, spec: InputSpec) -> Tensor:
 def score_pair(
     output: Tensor, target: Tensor, protocol: EvaluationProtocol, metrics: Sequence[str], scoring: str = "one-pass"
 ) -> Scores:
-    """Return the scores of one output (1, 3, H, W) by metric id, compared as ``protocol`` says.
+    """Return the scores of one output (1, 3, H, W) by metric id, under the rules of ``protocol``.
 
-    ``scoring``: "one-pass" shares one float32 pass between metrics, "float64" is the definitions themselves.
+    ``scoring``: "one-pass" shares one float32 pass between metrics, "float64" uses the metrics' definitions.
     """
     if not metrics:
         return {}
@@ -117,14 +117,14 @@ def evaluate_images(
     note: Callable[[str], None] = lambda message: None,
     keep: Callable[[Sample, Tensor], None] = lambda sample, output: None,
 ) -> tuple[dict[str, Scores], dict[str, str]]:
-    """Score the first ``count`` images; returns the scores by image id, and what is wrong with those left out.
+    """Score the first ``count`` images; return the scores by image id, and the problems of images left out.
 
-    Images are loaded ahead and scored behind the network in ``workers`` threads (0: none), with the same results
-    for any number. Images that ``journal`` holds are not run again, except those whose line there is damaged, edited
-    or out of a metric's range; ``note`` reports these. Without metrics the model still runs on every image, and shapes
-    and values are checked. ``keep`` sees each sample with its output, in order. A damaged file is a UserError, or with
-    ``skip_bad`` an image left out, as are those that ``leave_out`` names with a reason. The network waits for timings
-    of this tool.
+    Images are loaded before and scored after the network in ``workers`` threads (0: none); the results do not depend on
+    their number. Images in ``journal`` are not run again, except those whose line is damaged, edited or out of a
+    metric's range; ``note`` reports these. Without metrics the model still runs on every image, and shapes and values
+    are checked. ``keep`` receives each sample with its output, in order. A damaged file is a UserError; with
+    ``skip_bad`` its image is left out. Images in ``leave_out``, which gives the reasons, are also left out. The network
+    waits while this tool measures timings.
     """
     phases = phases or Phases()
     ids = list(dataset.ids[:count])
@@ -163,7 +163,7 @@ def evaluate_images(
 
 
 def _known(journal: Journal, metrics: Sequence[str], note: Callable[[str], None]) -> dict[str, Scores]:
-    """Return the valid scores of an earlier run; the journal keeps no others."""
+    """Return the valid scores of an earlier run; lines of the journal that are not trusted are removed."""
     if wrong := journal.mend():
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         note(f"{wrong[0]}{more}; those images are measured again.")
@@ -187,7 +187,7 @@ Done = Finished["Sample | UserError", "Tensor | None", "tuple[Scores, Shift | No
 
 @dataclass(frozen=True)
 class _Steps:
-    """What happens to each image: ``load`` and ``score`` in threads, ``forward`` in the caller's."""
+    """The steps for each image: ``load`` and ``score`` run in threads, ``forward`` in the caller's thread."""
 
     model: nn.Module
     spec: InputSpec
@@ -200,7 +200,7 @@ class _Steps:
     turn: Turn
 
     def load(self, position: int) -> Sample | UserError:
-        """Return a sample, or what is wrong with its files where bad ones are left out."""
+        """Return a sample, or the error about its files if bad images are left out."""
         try:
             return self.dataset[self.pending[position]]
         except UserError as error:
@@ -209,14 +209,14 @@ class _Steps:
             return error
 
     def forward(self, sample: Sample | UserError) -> Tensor | None:
-        """Run the network, in its turn on this machine."""
+        """Run the network when no timing is measured on this machine."""
         if isinstance(sample, UserError):
             return None
         with self.turn(), kept():
             return run_sample(self.model, sample, self.spec)
 
     def score(self, sample: Sample | UserError, output: Tensor | None) -> tuple[Scores, Shift | None] | None:
-        """Return the scores, and the shift behind aligned ones."""
+        """Return the scores, and the shift of aligned scores."""
         if output is None or isinstance(sample, UserError):
             return None
         scores = score_pair(output, sample.target, self.protocol, self.metrics, self.scoring)
@@ -273,10 +273,10 @@ def evaluate(
 ) -> list[dict[str, Any]]:
     """Return the scores of a model on a dataset image by image: [{"id", "scores"}].
 
-    ``model`` is a registered name, with ``weights`` unless it has no parameters, or a module of your own, taken
-    as it is with the ``input`` convention (default: that of the dataset's task). ``exact`` scores by the metrics'
-    float64 definitions, ``partial`` takes what is there of the dataset. Nothing is stored. Raises UserError for bad
-    input and for an untrained model, whose scores would mean nothing.
+    ``model`` is a registered name, with ``weights`` unless it has no parameters, or your own module, used unchanged
+    with the ``input`` convention (default: that of the dataset's task). ``exact`` scores by the metrics' float64
+    definitions, ``partial`` accepts an incomplete dataset. Nothing is stored. Raises UserError for bad input and for an
+    untrained model, whose scores would mean nothing.
     """
     card = dataset_card(dataset, rule=pairs, white=white)
     data = open_dataset(card, data_root, split, reporter, partial=partial)

@@ -1,15 +1,16 @@
-"""PSNR, SSIM and MS-SSIM of one image in one pass: one pyramid and one set of filtered planes serve all of them.
+"""PSNR, SSIM and MS-SSIM of one image in one pass: all of them use the same pyramid and filtered planes.
 
-The float64 functions in ``benchmark.metrics`` define the values; this path is within 1e-5 of them. It filters in
-float32 with OpenCV, on the sum s and the difference d of the two images instead of the images themselves. With local
-means m and variances v, Wang's terms are exactly
+The float64 functions in ``benchmark.metrics`` define the values; this module's values are within 1e-5 of them. It
+filters in float32 with OpenCV, and it filters the sum s and the difference d of the two images, not the images. With
+local means m and variances v, Wang's terms are exactly
 
     contrast-structure = (2 cov + C2) / (var_x + var_y + C2)       = 1 - 2 v_d / (v_s + v_d + 2 C2)
     luminance          = (2 m_x m_y + C1) / (m_x^2 + m_y^2 + C1)   = 1 - 2 m_d^2 / (m_s^2 + m_d^2 + 2 C1)
 
-so that the rounding of v_s, the worst one (flat and bright images), meets a small numerator. Both planes are centred
-before they are squared, which no variance sees: that is what keeps flat dark images exact. What remains, flat areas
-of several brightnesses that differ from their target by very different amounts, is noticed and left to float64.
+so the rounding of v_s, which is the largest (flat and bright images), is multiplied by a small numerator. Both planes
+are centred before they are squared, which changes no variance and keeps flat dark images exact. The remaining case,
+flat areas of several brightnesses that differ from the target by very different amounts, is detected and computed in
+float64.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ SSIM = "ssim[gaussian11,rgb]"
 SSIM_UNBIASED = "ssim[gaussian11,rgb,cov_unbiased]"
 MSSSIM = "msssim[perchannel]"
 MSSSIM_POOLED = "msssim[pynet]"
-# Near zero the slope of a power below one is unbounded and the sign decides: there float64 is used.
+# Near zero a power below one has an unbounded slope and depends on the sign, so float64 is used there.
 _UNDECIDED = 0.01
 # In a flat area rounding has one sign: of a square c^2 the variance keeps up to 5e-7 c^2 (measured) instead of 0.
 _ROUNDING, _TOLERANCE = 5e-7, 5e-6
@@ -49,7 +50,7 @@ Plane = NDArray[np.float32]
 
 @dataclass
 class _Terms:
-    """What one channel contributes: squared error, both SSIM of the finest scale, the terms of each scale."""
+    """The terms of one channel: squared error, both SSIMs of the finest scale, and the terms of each scale."""
 
     squared_error: float
     ssim: float = math.nan
@@ -60,8 +61,8 @@ class _Terms:
 def score_fast(output: Image, target: Image, ids: Sequence[str]) -> dict[str, float]:
     """Return the scores of two images (H, W, 3), float32 or float64 in [0, 1], by metric id, in the order of ``ids``.
 
-    The ids of ``SHARED_IDS`` share one pass within 1e-5 of the reference; all others, and images with values that
-    are not finite, take the float64 reference itself. Raises UserError where the reference does. Safe in threads.
+    The ids in ``SHARED_IDS`` share one pass within 1e-5 of the reference; other ids, and images with values that are
+    not finite, use the float64 reference. Raises UserError in the same cases as the reference. Safe in threads.
     """
     shared = [id for id in ids if id in SHARED_IDS]
     fast: dict[str, float] = {}
@@ -72,7 +73,7 @@ def score_fast(output: Image, target: Image, ids: Sequence[str]) -> dict[str, fl
 
 
 def _check(output: Image, target: Image, ids: Sequence[str]) -> tuple[Image, Image]:
-    """Return a pair that all of ``ids`` take, without the reference's float64 copies; raises UserError otherwise."""
+    """Return the pair if all ``ids`` accept it, without the reference's float64 copies; else raise UserError."""
     side = max(_SMALLEST.get(id.partition("[")[0], 1) for id in ids)
     fits = output.shape == target.shape and output.ndim == 3 and output.shape[2] == 3 and min(output.shape[:2]) >= side
     if not fits or {output.dtype, target.dtype} - {np.dtype(np.float32), np.dtype(np.float64)}:
@@ -83,7 +84,7 @@ def _check(output: Image, target: Image, ids: Sequence[str]) -> tuple[Image, Ima
 def _one_pass(output: Image, target: Image, ids: Sequence[str]) -> dict[str, float]:
     scales = len(_WEIGHTS) if {MSSSIM, MSSSIM_POOLED} & set(ids) else 1 if {SSIM, SSIM_UNBIASED} & set(ids) else 0
     channels = []
-    for channel in range(3):  # one plane at a time: what belongs together stays in the cache
+    for channel in range(3):  # one plane at a time, so that its data stays in the cache
         terms = _channel_terms(output[..., channel], target[..., channel], scales, unbiased=SSIM_UNBIASED in ids)
         if terms is None:
             return {}
@@ -93,7 +94,7 @@ def _one_pass(output: Image, target: Image, ids: Sequence[str]) -> dict[str, flo
 
 
 def _channel_terms(output: Image, target: Image, scales: int, *, unbiased: bool) -> _Terms | None:
-    """Return the terms of one channel (H, W); None if a value is not finite or float32 is not enough."""
+    """Return the terms of one channel (H, W); None if a value is not finite or float32 is not precise enough."""
     cv2 = _opencv()
     difference, total = np.subtract(output, target), np.add(output, target)
     offset, level = cv2.mean(difference)[0], cv2.mean(total)[0]
@@ -128,7 +129,7 @@ def _channel_terms(output: Image, target: Image, scales: int, *, unbiased: bool)
 
 
 class _Maps:
-    """Local means and variances of the centred sum and difference of two planes, where the window fits."""
+    """Local means and variances of the centred sum and difference of two planes, at all positions of the window."""
 
     def __init__(self, total: Plane, difference: Plane) -> None:
         self.mean_total, self.mean_difference = _filter(total), _filter(difference)
@@ -137,7 +138,7 @@ class _Maps:
         self.variances = self.variance_total + self.variance_difference
 
     def rounding(self) -> float:
-        """Return about how far float32 may be off in the mean contrast-structure because of flat areas."""
+        """Return the approximate float32 error of the mean contrast-structure in flat areas."""
         loss = self.contrast_loss()
         # d(2 v_d / D) for an error in v_d is 2 / D, for one in v_s it is 2 (v_d / D) / D.
         flat = _flat_squares(self.mean_difference, self.variance_difference)
@@ -151,7 +152,7 @@ class _Maps:
         return np.divide(self.variance_difference, loss, out=loss)
 
     def luminance_loss(self, level: float, offset: float) -> Plane:
-        """Return (1 - luminance) / 2 of planes whose sum has the mean ``level`` and whose difference ``offset``."""
+        """Return (1 - luminance) / 2 of planes whose sum has the mean ``level``, and their difference ``offset``."""
         numerator = self.mean_difference + np.float32(offset)
         numerator *= numerator
         denominator = self.mean_total + np.float32(level)
@@ -169,7 +170,7 @@ def _product(luminance_loss: Plane, contrast_loss: Plane) -> float:
 
 
 def _flat_squares(mean: Plane, variance: Plane) -> Plane:
-    """Return the squared means where the variance is zero but for rounding, 0 elsewhere."""
+    """Return the squared means where the variance is zero except for rounding, and 0 elsewhere."""
     squares = mean * mean
     squares *= np.abs(variance) <= np.float32(2 * _ROUNDING) * squares
     return squares
@@ -196,7 +197,7 @@ def _halve(plane: Plane) -> Plane:
 
 @cache
 def _opencv() -> Any:
-    """Return OpenCV without threads of its own: images are scored at the same time instead."""
+    """Return OpenCV with its own threads switched off, because several images are scored at the same time."""
     try:
         import cv2
     except ImportError:

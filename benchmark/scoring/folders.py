@@ -1,4 +1,4 @@
-"""Score images that exist already: a folder of outputs against a folder of targets."""
+"""Score existing images: a folder of outputs against a folder of targets."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def score(
 ) -> dict[str, Any]:
     """Score the images of ``output_dir`` against those of ``target_dir``, paired by stem.
 
-    Returns ``n``, ``scores`` {metric id: mean} and ``per_image`` [{id, scores}], with aligned ids also the found
-    ``shift`` {dy, dx} of each image, in pixels by which the output lies below and right of its target. By default
-    the protocol's metrics; ``all_metrics`` gives every id, and None for MS-SSIM of images that are too small. Values
-    are those of the files, each at its own depth of 8 or 16 bits, float64, neither rounded nor clamped further;
-    ``white`` is the count that is 1 in files of 16 bits that use fewer. What may be wrong with the set is reported and
-    listed in ``remarks``: pairs of different orientation, which is never applied, unused upper bits, hot pixels.
-    Raises UserError for missing partners, unequal sizes and files that are not RGB images.
+    Returns ``n``, ``scores`` {metric id: mean} and ``per_image`` [{id, scores}]; with aligned ids also the ``shift``
+    {dy, dx} of each image, the pixels by which the output lies below and right of its target. The default are the
+    protocol's metrics; ``all_metrics`` gives every id, with None for MS-SSIM of images that are too small. Values come
+    from the files at their own depth of 8 or 16 bits, as float64, without rounding or clamping; ``white`` is the count
+    that means 1 in 16-bit files that use fewer bits. Possible problems are reported and listed in ``remarks``: pairs of
+    different orientation (which is never applied), unused upper bits, hot pixels. Raises UserError for missing
+    partners, unequal sizes and files that are not RGB images.
     """
     reporter = reporter or Reporter()
     ids = list(metrics or (METRICS.names() if all_metrics else get_protocol(protocol).metrics))
@@ -64,7 +64,7 @@ def score(
                 reporter.note(f"score: {output_file} is {size}: no MS-SSIM under {_MSSSIM_LEAST} pixels a side.")
             used = {id: None if too_small and id.startswith("msssim") else card for id, card in cards.items()}
             image: dict[str, Any] = {"id": stem, "scores": _scores_of(used, output_file, output, target)}
-            if any("aligned" in id for id in ids):  # known already: those metrics have searched
+            if any("aligned" in id for id in ids):  # the shift is already known, because those metrics have searched it
                 image["shift"] = dict(find_shift(output, target)._asdict())
             per_image.append(image)
             advance()
@@ -82,7 +82,7 @@ def score(
 
 
 class _Remarks:
-    """Reads pairs and collects remarks for the user: the first of each kind, and how many there are."""
+    """Reads pairs and collects remarks for the user: the first of each kind, and their number."""
 
     def __init__(self, white: float | None) -> None:
         self.white = white
@@ -91,7 +91,7 @@ class _Remarks:
         self.found: dict[str, list[str]] = {"orientation": [], "clipped": []}
 
     def read_pair(self, output: Path, target: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return both images (H, W, 3) in [0, 1], 8-bit values / 255, 16-bit values / 65535 or the white level.
+        """Return both images (H, W, 3) in [0, 1]: 8-bit values / 255, 16-bit values / 65535 or the white level.
 
         Raises UserError naming the file if it is damaged, grey, or has alpha or other colours.
         """
@@ -155,7 +155,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
         raise UserError(f"score: no folder at {folder}; expected a folder of images.")
     files: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
-        if file.suffix.lower() not in SUFFIXES or file.name[0] == ".":  # file managers leave hidden ones
+        if file.suffix.lower() not in SUFFIXES or file.name[0] == ".":  # file managers create hidden files
             continue
         stem = unicodedata.normalize("NFC", file.stem)
         if stem in files:

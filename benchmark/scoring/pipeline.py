@@ -1,8 +1,8 @@
-"""Load ahead of the network and score behind it, in order and with bounded memory.
+"""Load images before the network needs them and score them after it, in order and with bounded memory.
 
-Threads, not processes: decoding, OpenCV, scipy and numpy release the interpreter lock for nearly all of their time, so
-threads keep the cores as busy (``speed/evaluate.py``), and nothing has to be pickled, forked or found again after a
-crash. The network itself runs in the caller's thread.
+Threads are used instead of processes: decoding, OpenCV, scipy and numpy release the interpreter lock for nearly all of
+their time, so threads keep the cores equally busy (``speed/evaluate.py``), and nothing has to be pickled, forked or
+recovered after a crash. The network itself runs in the caller's thread.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ Value = TypeVar("Value")
 
 
 class ImageError(RuntimeError):
-    """A failure with one image in another thread; the message names the image, the cause is attached."""
+    """A failure with one image in another thread; the message names the image, and the cause is attached."""
 
 
 @dataclass(frozen=True)
 class Finished(Generic[Loaded, Output, Score]):
-    """One image with its seconds: of loading and scoring in their threads, of the network in the caller's."""
+    """One image with the seconds for loading and scoring (in their threads) and for the network (in the caller's)."""
 
     id: str
     loaded: Loaded
@@ -41,7 +41,7 @@ class Finished(Generic[Loaded, Output, Score]):
 
 
 def default_workers() -> int:
-    """Return the number of cores that this process may use, at most 16."""
+    """Return the number of cores that this process may use, but at most 16."""
     return min(usable_cores(), 16)
 
 
@@ -54,13 +54,13 @@ def run_pipeline(
     deliver: Callable[[Finished[Loaded, Output, Score]], None],
     workers: int | None = None,
 ) -> None:
-    """Pass every image through ``load`` -> ``forward`` -> ``score`` -> ``deliver``, the last strictly in order.
+    """Pass every image through ``load`` -> ``forward`` -> ``score`` -> ``deliver``; images are delivered in order.
 
-    ``load(index)`` and ``score`` run in ``workers`` threads (default: one per core) and must not depend on each
-    other's order; ``forward`` and ``deliver`` run in the calling thread. At most ``2 * workers`` images are loaded
-    ahead and as many wait for their score. The first failure, in the order of the images, is raised when every
-    image before it has been delivered: a UserError or MemoryError as it is, anything else in a worker as
-    ImageError. Zero workers do everything in the calling thread, with the same results.
+    ``load(index)`` and ``score`` run in ``workers`` threads (default: one per core) and must not depend on the order of
+    calls; ``forward`` and ``deliver`` run in the calling thread. At most ``2 * workers`` images are loaded ahead, and
+    at most as many wait for their score. The first failure, in the order of the images, is raised after every image
+    before it was delivered: a UserError or MemoryError unchanged, any other exception in a worker as ImageError. With
+    zero workers everything runs in the calling thread, with the same results.
     """
     count = default_workers() if workers is None else workers
     pool = ThreadPoolExecutor(count, thread_name_prefix="zoo-bench") if count else _Here()
@@ -69,7 +69,7 @@ def run_pipeline(
     scoring: deque[Future[Finished[Loaded, Output, Score]]] = deque()
 
     def deliver_scored(at_most: int) -> None:
-        """Deliver what is done, and wait until at most so many images are left to be scored."""
+        """Deliver finished images, and wait until at most ``at_most`` images still have to be scored."""
         while scoring and (len(scoring) > at_most or scoring[0].done()):
             deliver(scoring.popleft().result())
 
@@ -84,8 +84,8 @@ def run_pipeline(
                 begin = time.perf_counter()
                 output = forward(loaded)
             except BaseException:
-                # A failure of scoring in here is of an earlier image, and takes the place of this one. Ctrl-C too
-                # leaves what is done delivered.
+                # A scoring failure here comes from an earlier image, so it replaces this failure. After Ctrl-C, too,
+                # finished images are delivered.
                 deliver_scored(0)
                 raise
             seconds = (load_seconds, time.perf_counter() - begin)
@@ -94,15 +94,15 @@ def run_pipeline(
             deliver_scored(depth)
         deliver_scored(0)
     finally:
-        # Also after Ctrl-C: what is queued never starts, what runs ends within one image.
+        # Also after Ctrl-C: queued work never starts, and running work ends within one image.
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 class _Here(Executor):
-    """Runs what is submitted immediately, in the thread that submits it."""
+    """An executor that runs each call immediately, in the thread that submits it."""
 
     def submit(self, function: Callable[..., Value], /, *arguments: Any, **named: Any) -> Future[Value]:
-        """Return what came of the call."""
+        """Run the call and return its finished future."""
         future: Future[Value] = Future()
         try:
             future.set_result(function(*arguments, **named))

@@ -1,1 +1,1 @@
-"""Stand-ins for the gated datasets: photographs under free licences, unprocessed to RAW, in the real layout."""
+"""Stand-ins for the gated datasets: photographs under free licences, converted back to RAW, in the real layout."""

@@ -1,4 +1,4 @@
-"""Many pieces of a stand-in, made by several processes, each written once: a stopped run goes on where it was."""
+"""Make the pieces of a stand-in in several processes; each is written once, so a stopped run can continue."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from benchmark.standin.photographs import Photograph
 from zoo.errors import UserError
 
 JOURNAL = "zoo-bench-standin.jsonl"
-# The folder of pieces that are no files of their own in the end.
+# The folder of pieces that are not separate files in the finished stand-in.
 SCRATCH = ".blocks"
-# The processes take seconds to start: a few pieces are made sooner without them.
+# The processes take seconds to start, so a few pieces are made faster without them.
 PIECES_WORTH_PROCESSES = 24
 MOST_WORKERS = 8
 
-# What is known of a finished piece: "files" {path: {sha256, size}}, "source" (digest of its photograph) and details.
+# The facts about a finished piece: "files" {path: {sha256, size}}, "source" (digest of its photograph) and details.
 Piece = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One piece to make: its split, its number in the split, and the photograph it is made of."""
+    """One piece to make: its split, its number in the split, and its photograph."""
 
     split: str
     index: int
@@ -49,14 +49,14 @@ class Job:
 
     @property
     def key(self) -> str:
-        """The name under which the journal knows it."""
+        """The name of the piece in the journal."""
         return f"{self.split}/{self.index}"
 
 
 def finish(root: Path, marker: Mapping[str, Any], jobs: Sequence[Job], pieces: Mapping[str, Piece]) -> None:
-    """Put the journal, if there is one, into the order of the jobs, write the marker and remove the scratch folder.
+    """Sort the journal, if there is one, in the order of the jobs, write the marker and remove the scratch folder.
 
-    The order in which several processes were done is no part of a stand-in: it has the same bytes each time.
+    A stand-in has the same bytes each time, whatever the order in which the processes finished.
     """
     journal = root / JOURNAL
     if journal.exists():
@@ -68,20 +68,20 @@ def finish(root: Path, marker: Mapping[str, Any], jobs: Sequence[Job], pieces: M
 
 
 def encode_image(pixels: NDArray[Any], **options: Any) -> bytes:
-    """Return the content of an image file; ``options`` are Pillow's."""
+    """Return the content of an image file; ``options`` are passed to Pillow."""
     stream = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(stream, **options)
     return stream.getvalue()
 
 
 def writing_to(root: Path) -> contextlib.AbstractContextManager[None]:
-    """Explain an error of writing below the folder of a stand-in."""
+    """Explain errors that occur when the block writes into the folder of a stand-in."""
     return explain_write_errors(root, "Give a folder that you can write to, on a disk with space.")
 
 
 @contextlib.contextmanager
 def hold(root: Path) -> Iterator[None]:
-    """Hold the folder of a stand-in, made if need be, for the block; raises UserError while another process does."""
+    """Lock the folder of a stand-in, made if needed, for the block; raises UserError while another process holds it."""
     is_new = not root.exists()
     with writing_to(root):
         root.mkdir(parents=True, exist_ok=True)
@@ -93,14 +93,14 @@ def hold(root: Path) -> Iterator[None]:
         finally:
             if is_new:
                 with contextlib.suppress(OSError):
-                    root.rmdir()  # where nothing was written into it
+                    root.rmdir()  # if nothing was written into it
 
 
 @contextlib.contextmanager
 def new_folder(root: Path, request: str) -> Iterator[None]:
-    """Make ``root``, which must be new or empty, and explain what goes wrong with writing inside the block.
+    """Make ``root``, which must be new or empty, and explain errors of writing inside the block.
 
-    A block that was stopped leaves a note of its ``request``: the same one may write over what is there.
+    A stopped block leaves a note of its ``request``, so that the same request may overwrite the files.
     """
     begun = root / f".{JOURNAL}.begun"
     with writing_to(root):
@@ -114,7 +114,7 @@ def new_folder(root: Path, request: str) -> Iterator[None]:
 
 
 def resume(root: Path, request: Mapping[str, Any]) -> dict[str, Piece]:
-    """Return the pieces that an earlier run with the same ``request`` left whole in ``root``.
+    """Return the complete pieces that an earlier run with the same ``request`` left in ``root``.
 
     Raises UserError if the folder holds anything else.
     """
@@ -146,10 +146,10 @@ def build_pieces(
     workers: int | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> dict[str, Piece]:
-    """Return the piece of every job by key, those in ``kept`` as they are, the others made by ``make``.
+    """Return the piece of every job by key; those in ``kept`` are reused, the others are made by ``make``.
 
-    With ``kept``, from ``resume``, each new piece is entered in the journal when its files are written. Only
-    this process writes the journal. ``workers``: processes; None decides by the number of jobs and cores.
+    If ``kept`` (from ``resume``) is given, each new piece is added to the journal when its files are written. Only
+    this process writes the journal. ``workers``: processes; None chooses by the number of jobs and cores.
     ``advance`` is called once for each piece.
     """
     pieces = dict(kept or {})
@@ -173,14 +173,14 @@ def _make_all(
         for job in jobs:
             yield job, make(root, job)
         return
-    # Not by fork: this process may have threads, whose locks a fork would copy.
+    # Fork is not used: this process may have threads, and a fork would copy their locks.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker) as pool:
         running: dict[Future[Piece], Job] = {}
         rest = iter(jobs)
         try:
             for job in rest:
                 running[pool.submit(make, root, job)] = job
-                # Few at once: a stop waits for what has begun and for nothing else.
+                # Only a few are submitted at once, so that a stop waits only for jobs that have begun.
                 if len(running) > workers:
                     yield from _finished(running)
             while running:
@@ -196,13 +196,13 @@ def _make_all(
 
 
 def _start_worker() -> None:
-    """Ignore Ctrl-C, which a terminal sends to every process, and end when the parent process ends."""
+    """Ignore Ctrl-C, which a terminal sends to every process, and exit when the parent process ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent has ended; kill -9 leaves it no time to say so to its workers."""
+    """End this process when its parent has ended, because a parent killed by kill -9 cannot tell its workers."""
     parent = parent_process()
     if parent is not None:
         parent.join()
@@ -215,12 +215,12 @@ def _finished(running: dict[Future[Piece], Job]) -> Iterator[tuple[Job, Piece]]:
 
 
 def sources_of(pieces: Iterable[Piece]) -> str:
-    """Return a digest over the digests of all photographs: no two are in memory together."""
+    """Return a digest over the digests of all photographs, so that only one photograph is in memory at a time."""
     return sha256("\n".join(sorted({piece["source"] for piece in pieces})).encode()).hexdigest()
 
 
 def write_files(root: Path, files: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
-    """Write files below ``root``, each atomically, and return what the marker says about them."""
+    """Write files below ``root``, each atomically, and return their entries for the marker."""
     for path, content in files.items():
         target = root / path
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Stand-ins on disk: the marker that names one, and the user's cache in which each is built exactly once."""
+"""Stand-ins on disk: the marker that identifies one, and the user's cache, where each is built only once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MARKER = "zoo-bench-standin.json"
 
 
 def write_marker(folder: Path, content: dict[str, Any]) -> None:
-    """Write the marker, as the last file of a stand-in: a folder without one is not finished."""
+    """Write the marker as the last file of a stand-in; a folder without a marker is not finished."""
     path = folder / MARKER
     replace_text(path, json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
@@ -42,14 +42,14 @@ def read_marker(folder: Path) -> dict[str, Any] | None:
 
 
 def rebuild_advice(folder: Path) -> str:
-    """Return the next step for a damaged stand-in, in the cache (built again by itself) or elsewhere."""
+    """Return the next step for a damaged stand-in, in the cache (where it is rebuilt automatically) or elsewhere."""
     return f"Remove {folder} and write the stand-in again."
 
 
 def is_complete(folder: Path, **wanted: object) -> bool:
-    """Return whether the folder's marker has the entries ``wanted``, and every file that it lists is there at its size.
+    """Return whether the folder's marker has the entries ``wanted``, and all listed files exist with the right size.
 
-    Sizes, not digests: this runs before every use. Content is checked when a sample is read.
+    Only sizes are checked, not digests, because this runs before every use. Content is checked when a sample is read.
     """
     try:
         marker = read_marker(folder)
@@ -61,7 +61,7 @@ def is_complete(folder: Path, **wanted: object) -> bool:
 
 
 def files_are_whole(root: Path, files: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Return whether every file is there at its size."""
+    """Return whether every file exists with its size."""
     try:
         return all((root / path).stat().st_size == entry["size"] for path, entry in files.items())
     except OSError:
@@ -69,11 +69,11 @@ def files_are_whole(root: Path, files: Mapping[str, Mapping[str, Any]]) -> bool:
 
 
 def build_once(name: str, build: Callable[[Path], None], complete: Callable[[Path], bool]) -> Path:
-    """Return the folder ``name`` of the cache, built if it is not ``complete`` there.
+    """Return the folder ``name`` of the cache; it is built first if it is not ``complete``.
 
-    ``build`` fills an empty folder, which gets its name only when everything is on disk: a crash half-way
-    leaves nothing that a later run believes. Processes that come at once wait for the one that builds.
-    Raises UserError if the cache cannot be written.
+    ``build`` fills an empty folder, which gets its name only when everything is on disk, so a later run never uses the
+    rest of a crash. Other processes that need the folder wait for the one that builds it. Raises UserError if the cache
+    cannot be written.
     """
     root = cache_root()
     folder = root / name
@@ -88,7 +88,7 @@ def build_once(name: str, build: Callable[[Path], None], complete: Callable[[Pat
 
 
 def _build(folder: Path, build: Callable[[Path], None]) -> None:
-    # Under the lock: a folder of this name was left behind by a process that is gone.
+    # This process holds the lock, so an existing folder of this name was left by a process that has ended.
     partial = folder.with_name(f".{folder.name}.partial")
     _remove(partial)
     partial.mkdir()
@@ -104,7 +104,7 @@ def _build(folder: Path, build: Callable[[Path], None]) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Remove what is there; a marker first, so that a crash in between leaves nothing that looks finished."""
+    """Remove a folder or file; the marker goes first, so that after a crash nothing looks finished."""
     if path.is_dir() and not path.is_symlink():
         (path / MARKER).unlink(missing_ok=True)
         shutil.rmtree(path)
@@ -113,7 +113,7 @@ def _remove(path: Path) -> None:
 
 
 def _flush(folder: Path) -> None:
-    """Force every file and folder below to disk: after a power cut a name must not outlive its content."""
+    """Force every file and folder below to disk, so that after a power failure no name exists without its content."""
     for path, _, files in os.walk(folder):
         for file in files:
             with open(os.path.join(path, file), "rb+") as stream:

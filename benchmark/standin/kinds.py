@@ -1,4 +1,4 @@
-"""What all kinds of stand-in share: three ways to write one, and the marker that says what it was made of."""
+"""Common code of all kinds of stand-in: three ways to write one, and the marker that records its sources."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from zoo.errors import UserError
 
 
 class Plan(Protocol):
-    """Which pieces make a stand-in, pairs or scenes, and how."""
+    """The pieces of a stand-in (pairs or scenes), and how they are made."""
 
     def jobs(self) -> list[Job]:
         """Return one job per piece."""
@@ -35,15 +35,15 @@ class Plan(Protocol):
         """Return the function that writes one piece; other processes may call it."""
 
     def entries(self, root: Path, jobs: Sequence[Job], pieces: Mapping[str, Piece]) -> dict[str, Any]:
-        """Write what is made of all pieces together; return what the marker says beside what all markers say."""
+        """Write the files made from all pieces together; return the marker's entries that only this kind has."""
 
 
 @dataclass(frozen=True)
 class StandIn:
-    """One kind of stand-in. ``pieces`` is the word for its pieces in messages.
+    """One kind of stand-in. ``pieces`` is the name of its pieces in messages.
 
     ``default_plan`` returns the plan of the embedded one; ``photo_plan(train, held_out, count)`` the plan of ``count``
-    pieces from photographs for training and those held out. ``version`` is raised with every change that moves a byte.
+    pieces from training and held-out photographs. ``version`` is raised with every change that changes a byte.
     """
 
     name: str
@@ -56,8 +56,8 @@ class StandIn:
     def write(self, root: Path, seed: int = 0, reporter: Reporter | None = None, *, plan: Plan | None = None) -> None:
         """Write a stand-in into ``root``, a new or empty folder; ``reporter`` shows how many pieces are done.
 
-        The same seed gives the same bytes under the same versions of numpy, scipy, Pillow and the libraries of these
-        for JPEG and zlib. The marker comes last: a folder without it is not finished. Raises UserError if the folder is
+        The same seed gives the same bytes with the same versions of numpy, scipy, Pillow and their JPEG and zlib
+        libraries. The marker is written last: a folder without it is not finished. Raises UserError if the folder is
         not empty or cannot be written.
         """
         _check_seed(seed)
@@ -65,7 +65,7 @@ class StandIn:
             self._write(root, seed, plan or self.default_plan(), reporter or Reporter())
 
     def cached(self, reporter: Reporter) -> Path:
-        """Return the stand-in in the user's cache, built there on first use or when it is damaged."""
+        """Return the stand-in in the user's cache; it is built on first use or when it is damaged."""
         return cache.build_once(
             f"{self.name}-v{self.version}",
             lambda root: self._write(root, 0, self.default_plan(), reporter),
@@ -75,13 +75,13 @@ class StandIn:
     def write_photos(self, root: Path, photos: Path, count: int | None, seed: int, reporter: Reporter) -> None:
         """Write a stand-in of ``count`` pieces (default: one per photograph) from the pictures in a user's folder.
 
-        Training and test data share no photograph: the last sixth in the order of their names is held out. Runs in
-        several processes; a run that was stopped goes on with the same arguments. Raises UserError for a seed or count
-        out of range, unreadable pictures, by name, and a folder that holds something else.
+        Training and test data share no photograph: the last sixth, sorted by name, is held out. It runs in several
+        processes; a stopped run continues if it is called with the same arguments. Raises UserError for a seed or count
+        out of range, for unreadable pictures (by name), and for a folder with other files.
         """
         _check_seed(seed)
         if root.resolve().is_relative_to(photos.resolve()):
-            # What is written would be found as photographs when the command is given again.
+            # The written files would be taken as photographs when the command is run again.
             raise UserError(f"--out {root} lies in --photos {photos}; expected another folder. Give one beside it.")
         photographs = folder_photographs(photos)
         count = len(photographs) if count is None else count
@@ -89,12 +89,12 @@ class StandIn:
             raise UserError(f"--count {count}: expected at least 2, one for train and one held out.")
         names = "\n".join(photograph.name for photograph in photographs)
         digest = sha256(names.encode()).hexdigest()[:16]
-        # What must agree for an interrupted stand-in to be continued.
+        # An interrupted stand-in is continued only if these values agree.
         request = {"name": self.name, "version": self.version, "seed": seed, "count": count, "photographs": digest}
         if cache.is_complete(root, request=request):
             reporter.note(f"{root} holds this stand-in already; nothing to do.")
             return
-        # A stretch and not every sixth: neighbours in a folder often show one scene.
+        # One continuous part is held out, not every sixth: neighbours in a folder often show one scene.
         held_out = sixth_of(len(photographs))
         plan = self.photo_plan(photographs[:-held_out], photographs[-held_out:], count)
         kept = resume(root, request)
@@ -132,16 +132,16 @@ class StandIn:
 
 
 def sixth_of(count: int) -> int:
-    """Return how many of so many photographs, or pieces made of them, are held out from training."""
+    """Return how many of ``count`` photographs, or of the pieces made from them, are held out from training."""
     return max(1, round(count / 6))
 
 
 def spread(photographs: Sequence[Photograph], count: int) -> tuple[Photograph, ...]:
-    """Return the photograph of each of ``count`` pieces, evenly; pieces of one photograph are neighbours."""
+    """Return a photograph for each of ``count`` pieces, spread evenly; pieces of one photograph are neighbours."""
     return tuple(photographs[index * len(photographs) // count] for index in range(count))
 
 
 def _check_seed(seed: int) -> None:
-    """Raise UserError for a seed that numpy does not take."""
+    """Raise UserError for a seed that numpy does not accept."""
     if not 0 <= seed < 2**32:
         raise UserError(f"seed {seed} is out of range; expected 0 to {2**32 - 1}.")

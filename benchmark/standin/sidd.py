@@ -1,10 +1,10 @@
 """``sidd-standin``: noisy and clean photographs in the exact on-disk layout of SIDD's sRGB parts.
 
-A photograph is unprocessed to the mosaic that one phone, the same for all, would have recorded; shot and read noise
-at the levels of SIDD's phones is added there, quantised to 10 bits and clipped. Noisy and noise-free mosaic are then
-rendered alike, as SIDD renders its own: white balance, Malvar's demosaicing, colour matrix, gamma, no tone curve. So
-noise is what a camera makes of it: correlated between pixels and colours, clipped in the dark, its strength following
-the light. Each scene has one ISO, spread over the range; validation and benchmark share no photograph with train.
+A photograph is converted back to the mosaic that a phone (the same for all) would have recorded. Shot and read noise at
+the levels of SIDD's phones is added there, and the result is quantised to 10 bits and clipped. The noisy and the
+noise-free mosaic are then rendered as in SIDD: white balance, Malvar's demosaicing, colour matrix, gamma, no tone
+curve. So the noise is as in a camera: correlated between pixels and colours, clipped in the dark, and dependent on the
+light. Each scene has one ISO, spread over the range; validation and benchmark share no photograph with train.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ VALIDATION_NOISY = "ValidationNoisyBlocksSrgb"
 VALIDATION_TARGET = "ValidationGtBlocksSrgb"
 BENCHMARK = "BenchmarkNoisyBlocksSrgb"
 TRAIN_FOLDER = "SIDD_Medium_Srgb/Data"
-# As many images as the real files have: more would not fit into a MATLAB v5 file either.
+# The number of images in the real files; more would not fit into a MATLAB v5 file.
 MOST_IMAGES = 40
 FRAMES = ("010", "011")
 
@@ -70,7 +70,7 @@ class ScenePlan:
         return functools.partial(_make_piece, seed=seed, size=self.size, blocks=self.blocks, totals=totals)
 
     def entries(self, root: Path, jobs: Sequence[Job], pieces: Mapping[str, Piece]) -> dict[str, Any]:
-        """Write the files of blocks; return scenes, files and numbers of pairs of train and images of blocks."""
+        """Write the files of blocks; return scenes, files, the number of train pairs and of images with blocks."""
         files = {path: e for job in jobs if job.split == "train" for path, e in pieces[job.key]["files"].items()}
         sides = ((VALIDATION_NOISY, "validation", 0), (VALIDATION_TARGET, "validation", 1), (BENCHMARK, "benchmark", 0))
         for stem, split, side in sides:
@@ -92,7 +92,7 @@ DEFAULT_PLAN = ScenePlan()
 
 @dataclass(frozen=True)
 class Scene:
-    """How one scene was taken."""
+    """The exposure and noise of one scene."""
 
     photograph: str
     iso: int
@@ -101,14 +101,14 @@ class Scene:
 
 
 def fixed_camera() -> unprocess.Camera:
-    """Return the phone of all SIDD stand-ins, whatever their seed."""
+    """Return the phone of all SIDD stand-ins; it does not depend on their seed."""
     return unprocess.sample_camera(RandomState(CAMERA_SEED))
 
 
 def _photo_plan(train: Sequence[Photograph], held_out: Sequence[Photograph], count: int) -> ScenePlan:
-    """Return a plan with a sixth of the scenes, at most 40, as images of 32 blocks, the others as folders of two pairs.
+    """Return a plan: a sixth of the scenes (at most 40) are images of 32 blocks, the others folders of two pairs.
 
-    The benchmark is one held-out photograph more, under new noise.
+    The benchmark is one more image of a held-out photograph, with new noise.
     """
     images = min(sixth_of(count), MOST_IMAGES)
     scenes = spread(train, count - images), spread(held_out, images), tuple(held_out[-1:])
@@ -121,19 +121,19 @@ STANDIN = StandIn(NAME, GENERATOR_VERSION, "scenes", fixed_camera, lambda: DEFAU
 def draw_scene(name: str, index: int, total: int, random: RandomState) -> Scene:
     """Draw exposure and noise of scene ``index``; ``total`` scenes share the range of levels evenly.
 
-    The golden ratio orders them: neighbouring scenes differ, and any first few cover the range.
+    They are ordered by the golden ratio, so that neighbouring scenes differ and the first few cover the range.
     """
     low, high = (math.log10(shot) for shot in unprocess.SIDD_NOISE.shot_range)
     place = ((index + 0.5) * (math.sqrt(5) - 1) / 2) % 1.0 if total > 1 else 0.5
     shot = 10.0 ** (low + place * (high - low))
     noise = replace(unprocess.SIDD_NOISE, shot_range=(shot, shot)).sample(random)
-    # ISO 100 is the weakest noise of the range; real ISO numbers double.
+    # ISO 100 has the weakest noise of the range; real ISO numbers increase by factors of two.
     iso = 100 * 2 ** round(math.log2(noise.shot / unprocess.SIDD_NOISE.shot_range[0]))
     return Scene(name, iso, unprocess.sample_rgb_gain(random), noise)
 
 
 def take(photograph: Pixels, scene: Scene, random: RandomState) -> tuple[Pixels, Pixels]:
-    """Return one shot of a picture (H, W, 3) with even sides, noisy and clean, both rendered."""
+    """Return one shot of a picture (H, W, 3) with even sides: noisy and clean, both rendered."""
     camera = fixed_camera()
     clean = unprocess.unprocess(photograph / 255.0, camera, scene.rgb_gain)
     counts = np.rint(BLACK + unprocess.add_noise(clean, scene.noise, random) * (WHITE - BLACK)).clip(0, WHITE)
@@ -142,7 +142,7 @@ def take(photograph: Pixels, scene: Scene, random: RandomState) -> tuple[Pixels,
 
 
 def _make_piece(root: Path, job: Job, *, seed: int, size: int, blocks: int, totals: Mapping[str, int]) -> Piece:
-    """Make one scene: the folder of a train scene, or the blocks of an image, which wait in the scratch folder."""
+    """Make one scene: the folder of a train scene, or the blocks of an image, which go to the scratch folder."""
     pixels = job.photograph.read()
     random = RandomState([seed, SPLITS.index(job.split), job.index])
     scene = draw_scene(job.photograph.name, job.index, totals[job.split], random)
@@ -172,7 +172,7 @@ def _make_folder(index: int, pixels: Pixels, scene: Scene, size: int, random: Ra
 
 
 def _make_blocks(pixels: Pixels, scene: Scene, count: int, random: RandomState) -> NDArray[np.uint8]:
-    """Return blocks (2, count, 256, 256, 3), noisy and clean: crops, some mirrored, each with noise of its own."""
+    """Return blocks (2, count, 256, 256, 3), noisy and clean: crops, some mirrored, each with its own noise."""
     image = pad_symmetric(pixels, BLOCK)
     blocks = np.empty((2, count, BLOCK, BLOCK, 3), np.uint8)
     for number in range(count):
@@ -193,5 +193,5 @@ def _scratch(root: Path, split: str, index: int) -> Path:
 def _encode_mat(variable: str, blocks: NDArray[np.uint8]) -> bytes:
     stream = io.BytesIO()
     savemat(stream, {variable: blocks}, do_compression=True)
-    # The first 116 bytes are free text, in which scipy puts the time: the same seed should give the same bytes.
+    # The first 116 bytes are free text; scipy writes the time there, but the same seed must give the same bytes.
     return b"MATLAB 5.0 MAT-file, synthetic, written by zoo-bench".ljust(116) + stream.getvalue()[116:]

@@ -1,4 +1,4 @@
-"""From an sRGB photograph back to the RAW it could have come from, with the sensor's noise, and forward again.
+"""Convert an sRGB photograph back to a RAW that it could come from, add the sensor's noise, and render it again.
 
 The pipeline and its constants are those of Brooks et al., "Unprocessing Images for Learned Raw Denoising"
 (CVPR 2019, arXiv 1811.11127): inverse tone curve, inverse gamma, colour matrix, inverse gains, mosaic, noise.
@@ -19,7 +19,7 @@ from scipy.ndimage import correlate
 Image = NDArray[np.float64]
 
 GAMMA = 2.2
-# The levels of the 10-bit counts that both cameras of the stand-ins record.
+# Black and white levels of the 10-bit counts that both cameras of the stand-ins record.
 BLACK, WHITE = 64, 1023
 XYZ2CAM = np.array(
     [
@@ -56,7 +56,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class NoiseModel:
-    """Log-uniform shot noise and, around a line in the logarithm of it, log-normal read noise."""
+    """Log-uniform shot noise, and log-normal read noise around a line in the logarithm of the shot noise."""
 
     base: float
     shot_range: tuple[float, float]
@@ -72,8 +72,8 @@ class NoiseModel:
         return Noise(shot=float(self.base**log_shot), read=float(self.base**log_read))
 
 
-# Fitted by Brooks et al. to the Darmstadt phones and cameras, in natural logarithms. CycleISP took the same
-# numbers with log10, where read noise is 4.8 times stronger; SIDD's own phones are in its second fit.
+# Brooks et al. fitted these to the Darmstadt phones and cameras, in natural logarithms. CycleISP used the same
+# numbers with log10, which makes read noise 4.8 times stronger; its second fit is for SIDD's own phones.
 BROOKS_NOISE = NoiseModel(math.e, (0.0001, 0.012), 2.18, 1.20, 0.26)
 SIDD_NOISE = NoiseModel(10.0, (0.00068674, 0.02194856), 1.85, 0.30, 0.20)
 
@@ -84,7 +84,7 @@ def smoothstep(image: Image) -> Image:
 
 
 def inverse_smoothstep(image: Image) -> Image:
-    """Undo the tone curve, in closed form."""
+    """Invert the tone curve in closed form."""
     return 0.5 - np.sin(np.arcsin(1.0 - 2.0 * image) / 3.0)
 
 
@@ -99,15 +99,15 @@ def render(linear: Image) -> Image:
 
 
 def to_uint8(image: Image) -> NDArray[np.uint8]:
-    """Return values in [0, 1], clipped, as 0..255."""
+    """Return values clipped to [0, 1] as integers 0..255."""
     return np.rint(image.clip(0.0, 1.0) * 255.0).astype(np.uint8)
 
 
 def sample_camera(random: RandomState) -> Camera:
-    """Draw a sensor, a random mean of four measured ones, and an illuminant."""
+    """Draw a sensor (a random mean of four measured ones) and an illuminant."""
     weights = random.uniform(1e-8, 1e8, size=len(XYZ2CAM))
     matrix = np.tensordot(weights / weights.sum(), XYZ2CAM, axes=1) @ RGB2XYZ
-    # Rows that sum to 1 keep white white: only the gains hold the white balance.
+    # Rows that sum to 1 do not change white, so only the gains contain the white balance.
     matrix = matrix / matrix.sum(axis=1, keepdims=True)
     return Camera(
         rgb2cam=tuple(tuple(float(value) for value in row) for row in matrix),
@@ -127,7 +127,7 @@ def apply_matrix(image: Image, matrix: Sequence[Sequence[float]] | Image) -> Ima
 
 
 def invert_gains(image: Image, camera: Camera, rgb_gain: float) -> Image:
-    """Divide by the gains, except towards saturated grey, which stays as it is."""
+    """Divide by the gains; near saturated grey the gains fade to 1, so that it is not changed."""
     gains = np.array([1.0 / camera.red_gain, 1.0, 1.0 / camera.blue_gain]) / rgb_gain
     grey = image.mean(axis=-1, keepdims=True)
     mask = (np.maximum(grey - HIGHLIGHT, 0.0) / (1.0 - HIGHLIGHT)) ** 2
@@ -149,7 +149,7 @@ def unprocess(image: Image, camera: Camera, rgb_gain: float) -> Image:
 
 
 def add_noise(plane: Image, noise: Noise, random: RandomState) -> Image:
-    """Return the mosaic with shot and read noise as one Gaussian; nothing is clipped."""
+    """Return the mosaic with shot and read noise drawn from one Gaussian; nothing is clipped."""
     return plane + random.standard_normal(plane.shape) * np.sqrt(noise.shot * plane + noise.read)
 
 
@@ -163,14 +163,14 @@ def demosaic(plane: Image) -> Image:
     return _placed(plane, green=cross, beside=beside, above=above, across=diagonal)
 
 
-# Malvar, He and Cutler 2004, in eighths: green at red or blue, red between reds of its row, red at blue.
+# Filters of Malvar, He and Cutler 2004, in eighths: green at red or blue, red between reds of its row, red at blue.
 _GREEN = np.array([[0, 0, -1, 0, 0], [0, 0, 2, 0, 0], [-1, 2, 4, 2, -1], [0, 0, 2, 0, 0], [0, 0, -1, 0, 0]]) / 8
 _BESIDE = np.array([[0, 0, 0.5, 0, 0], [0, -1, 0, -1, 0], [-1, 4, 5, 4, -1], [0, -1, 0, -1, 0], [0, 0, 0.5, 0, 0]]) / 8
 _ACROSS = np.array([[0, 0, -3, 0, 0], [0, 4, 0, 4, 0], [-3, 0, 12, 0, -3], [0, 4, 0, 4, 0], [0, 0, -3, 0, 0]]) / 16
 
 
 def demosaic_malvar(plane: Image) -> Image:
-    """Interpolate an RGGB mosaic linearly with the gradients of the colour that is there, as MATLAB's demosaic does."""
+    """Interpolate an RGGB mosaic linearly, corrected by gradients of the recorded colour, as MATLAB's demosaic does."""
     green, beside, above, across = (
         correlate(plane, kernel, mode="mirror") for kernel in (_GREEN, _BESIDE, _BESIDE.T, _ACROSS)
     )
@@ -178,7 +178,7 @@ def demosaic_malvar(plane: Image) -> Image:
 
 
 def _placed(plane: Image, *, green: Image, beside: Image, above: Image, across: Image) -> Image:
-    """Return what is there and, where it is not, the estimates: red or blue by where their nearest ones lie."""
+    """Return recorded values and, elsewhere, estimates; for red and blue these depend on where their pixels are."""
     image = np.empty((*plane.shape, 3))
     for channel, row, column in ((0, 0, 0), (2, 1, 1)):
         red_or_blue = image[..., channel]
@@ -197,12 +197,12 @@ def process(plane: Image, camera: Camera, rgb_gain: float) -> Image:
 
 
 def develop(plane: Image, camera: Camera) -> Image:
-    """Return the image of a mosaic as SIDD renders its own: Malvar's demosaicing, no exposure gain, no tone curve."""
+    """Return the image of a mosaic, rendered as in SIDD: Malvar's demosaicing, no exposure gain, no tone curve."""
     return np.clip(_to_srgb(demosaic_malvar(_balance(plane.copy(), camera)), camera), 0.0, 1.0) ** (1.0 / GAMMA)
 
 
 def _balance(plane: Image, camera: Camera) -> Image:
-    """Return the mosaic under the white-balance gains, clipped; ``plane`` is overwritten."""
+    """Return the mosaic multiplied by the white-balance gains and clipped; ``plane`` is overwritten."""
     plane[0::2, 0::2] *= camera.red_gain
     plane[1::2, 1::2] *= camera.blue_gain
     return np.clip(plane, 0.0, 1.0)

@@ -1,11 +1,11 @@
 """``zrr-standin``: pairs of RAW and photograph in the exact on-disk layout of ZRR.
 
-One camera, fixed for all stand-ins, took every picture: its colour matrix and white balance never change, the
-exposure gain and the noise do. Each target is a crop of a photograph, possibly mirrored; its RAW is the
-crop unprocessed, noised in linear light, and quantised to 10-bit counts. As in ZRR a PNG has 8 bits when no
-count exceeds 255 and 16 bits otherwise, counts unscaled in both. Dark scenes come about as they do outdoors:
-every third picture is in the shade, its light scaled down before the target is written, so that target and
-RAW are dark together. Pairs are aligned to the pixel, which those of ZRR are not.
+All stand-ins use one fixed camera: its colour matrix and white balance never change, but the exposure gain and the
+noise do. Each target is a crop of a photograph, possibly mirrored; its RAW is the crop after inverse processing, with
+noise in linear light, quantised to 10-bit counts. As in ZRR, a PNG has 8 bits if no count exceeds 255 and 16 bits
+otherwise, with unscaled counts in both. Dark scenes are made as in nature: every third picture is in the shade, and
+its light is scaled down before the target is written, so that target and RAW are both dark. Pairs are aligned exactly
+to the pixel, unlike those of ZRR.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ NAME = "zrr-standin"
 GENERATOR_VERSION = 1
 CAMERA_SEED = 2021
 LARGEST_8_BIT = 255
-# A white object in the shade has at least this signal in the RAW (before a random factor down to 0.7).
+# The smallest RAW signal of a white object in the shade (before a random factor down to 0.7).
 DIMMEST_WHITE = 0.11
 SPLITS = ("train", "test")
 
 
 def _train_turns() -> tuple[Photograph, ...]:
-    """Return the order in which train pairs take their photographs: all five, two new procedural ones, again."""
+    """Return the order of photographs for train pairs: all five, then two new procedural ones, and so on."""
     rounds = range(8)
     return tuple(
         source for r in rounds for source in (*TRAIN_PHOTOGRAPHS, *map(procedural_photograph, (2 * r, 2 * r + 1)))
@@ -54,14 +54,14 @@ def _train_turns() -> tuple[Photograph, ...]:
 
 @dataclass(frozen=True)
 class PairPlan:
-    """How many pairs each split gets, from which photographs (in turn), and the size of a pair."""
+    """The number of pairs of each split, their photographs (used in turn), and the size of a pair."""
 
     train: int = 56
     test: int = 12
     size: int = 448
     train_photographs: tuple[Photograph, ...] = _train_turns()
     test_photographs: tuple[Photograph, ...] = TEST_PHOTOGRAPHS
-    # Those of a user may be more than memory holds; those of the package each make many pairs and are read once.
+    # A user's photographs may not fit in memory; each photograph of the package makes many pairs and is read once.
     are_users: bool = False
 
     def photographs(self, split: str) -> tuple[Photograph, ...]:
@@ -102,7 +102,7 @@ DEFAULT_PLAN = PairPlan()
 
 @dataclass(frozen=True)
 class Pair:
-    """How one pair is made. ``shade`` scales the light of the scene, 1 for none."""
+    """The parameters of one pair. ``shade`` scales the light of the scene; 1 means no shade."""
 
     photograph: str
     top: int
@@ -114,7 +114,7 @@ class Pair:
 
 
 def fixed_camera() -> unprocess.Camera:
-    """Return the camera of all ZRR stand-ins; it does not depend on their seed, as ZRR has one sensor."""
+    """Return the camera of all ZRR stand-ins; it does not depend on their seed, because ZRR has one sensor."""
     return unprocess.sample_camera(RandomState(CAMERA_SEED))
 
 
@@ -139,8 +139,8 @@ def _make_piece(root: Path, job: Job, *, seed: int, size: int) -> Piece:
 def _encode_pair(
     split: str, index: int, name: str, image: Pixels, *, seed: int, size: int
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """Return the files of one pair and what the marker says about it."""
-    # A stream per pair: a pair does not depend on how many others there are.
+    """Return the files of one pair and its entry in the marker."""
+    # Each pair has its own random stream, so it does not depend on the number of other pairs.
     random = RandomState([seed, SPLITS.index(split), index])
     pair = draw_pair(name, image, size, shaded=index % 3 == 1, random=random)
     raw, target, preview = make_pair(pair, image, size, random)
@@ -155,7 +155,7 @@ def draw_pair(name: str, image: Pixels, size: int, *, shaded: bool, random: Rand
     noise = unprocess.BROOKS_NOISE.sample(random)
     shade = 1.0
     if shaded:
-        # Under strong noise only a black scene fits into 8 bits: such levels are drawn again.
+        # With strong noise only a black scene fits into 8 bits, so such levels are drawn again.
         while brightest_8_bit(noise) < DIMMEST_WHITE:
             noise = unprocess.BROOKS_NOISE.sample(random)
         shade = min(1.0, random.uniform(0.7, 1.0) * rgb_gain * brightest_8_bit(noise))
@@ -163,9 +163,9 @@ def draw_pair(name: str, image: Pixels, size: int, *, shaded: bool, random: Rand
 
 
 def brightest_8_bit(noise: unprocess.Noise, deviations: float = 6.0) -> float:
-    """Return the largest signal whose count stays under 256 with that many standard deviations of noise.
+    """Return the largest signal whose count stays below 256 with ``deviations`` standard deviations of noise.
 
-    The smaller root of x + k sqrt(shot x + read) = (255 - black) / (white - black); negative if noise alone
+    It is the smaller root of x + k sqrt(shot x + read) = (255 - black) / (white - black); negative if noise alone
     needs more than 8 bits.
     """
     limit = (LARGEST_8_BIT - BLACK) / (WHITE - BLACK)
@@ -193,7 +193,7 @@ def _encode(split: str, index: int, raw: NDArray[Any], target: Pixels, preview: 
     """Return path and content of the files of one pair."""
     return {
         f"{split}/huawei_raw/{index}.png": encode_image(raw, format="PNG", compress_level=3),
-        # 4:4:4 and a high quality: the targets should be limited by the photographs, not by their coding.
+        # 4:4:4 and a high quality, so that the JPEG coding does not limit the quality of the targets.
         f"{split}/canon/{index}.jpg": encode_image(target, format="JPEG", quality=95, subsampling=0),
         f"{split}/huawei_visualized/{index}.jpg": encode_image(preview, format="JPEG", quality=90),
     }

@@ -1,7 +1,7 @@
-"""Batches for training: which samples, in which order, cut and turned how.
+"""Batches for training: the samples, their order, their windows and flips.
 
-The order is a pure function of (seed, epoch), a sample's window of (seed, epoch, place in the epoch): a resumed run
-needs no state of the loader, and threads change nothing.
+The order is a pure function of (seed, epoch), and a sample's window of (seed, epoch, place in the epoch). So a resumed
+run needs no state of the loader, and the number of threads changes nothing.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from zoo.card import InputSpec
 from zoo.errors import UserError
 from zoo.raw import to_network
 
-_ORDER, _WINDOW = 1, 2  # one stream of random numbers each
-_AHEAD = 3  # batches that wait at most
+_ORDER, _WINDOW = 1, 2  # each has its own stream of random numbers
+_AHEAD = 3  # the largest number of batches that are made ahead
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What a step takes: ``planes`` (N, C, h, w) as the network receives them, ``target`` (N, 3, H, W)."""
+    """The input of a step: ``planes`` (N, C, h, w) as the network receives them, ``target`` (N, 3, H, W)."""
 
     planes: Tensor
     target: Tensor
@@ -37,7 +37,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Stored:
-    """A sample whose images may be integers: values times their scale, where that is not 0."""
+    """A sample whose images may be stored as integers; if a scale is not 0, the values must be multiplied by it."""
 
     sample: Sample
     input_scale: float = 0.0
@@ -46,7 +46,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Cut:
-    """How samples become batches. ``side``: of the planes that the network receives; None: whole images."""
+    """How samples become batches. ``side``: side of the planes that the network receives; None: whole images."""
 
     spec: InputSpec
     side: int | None
@@ -69,16 +69,16 @@ class Cut:
                 f"recipe: crop: {self.side} needs {side}x{side} pixels, image {sample.id} has {height}x{width};"
                 " choose a smaller crop."
             ) from None
-        # Windows begin with red, whatever the sensor's filter.
+        # Windows begin with red for every colour filter.
         image = _restore(window.take(sample.input), stored.input_scale)
         planes = to_network(image, self.spec, black=sample.black, white=sample.white)
         return Batch(planes, _restore(window.take(sample.target), stored.target_scale))
 
 
 class SampleCache:
-    """Decoded samples in memory up to a budget; those beyond it are decoded again. Safe for threads.
+    """Decoded samples in memory up to a budget; samples beyond it are decoded at each use. Safe for threads.
 
-    Counts and 8-bit pixels are kept as integers where that loses nothing: a quarter or half of the memory.
+    Counts and 8-bit pixels are kept as integers if nothing is lost: this takes a quarter or half of the memory.
     """
 
     def __init__(self, dataset: Dataset, *, budget_bytes: int) -> None:
@@ -104,7 +104,7 @@ class SampleCache:
 
 
 def _compact(image: Tensor) -> tuple[Tensor, float]:
-    """Return the image as integers and their scale (0: as it is) where ``_restore`` gives every bit back."""
+    """Return integers and their scale if ``_restore`` gives every bit back, else the unchanged image and scale 0."""
     for kind, scale, most in ((torch.uint8, 255.0, 255), (torch.int16, 1.0, 32767)):
         counts = (image * scale).round()
         if counts.min() >= 0 and counts.max() <= most and torch.equal(counts / scale, image):
@@ -118,9 +118,9 @@ def _restore(image: Tensor, scale: float) -> Tensor:
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """How many steps an epoch has and which samples each takes, over all processes.
+    """The number of steps in an epoch and the samples of each step, over all processes.
 
-    An epoch shows every sample ``crops`` times, in windows of its own; what does not fill a batch is left out.
+    An epoch shows every sample ``crops`` times, each time in a new window; an incomplete last batch is left out.
     """
 
     samples: int
@@ -143,7 +143,7 @@ class EpochPlan:
         return self.samples * self.crops // (self.batch_size * self.processes)
 
     def places(self, step: int, process: int = 0) -> tuple[int, list[int]]:
-        """Return the epoch of ``step`` (from 0) and the places that a process takes; place p is sample p mod samples.
+        """Return the epoch of ``step`` (from 0) and the places for a process; place p is sample p mod samples.
 
         An epoch shows its places in a random order.
         """
@@ -169,7 +169,7 @@ def make_batch(cache: SampleCache, plan: EpochPlan, cut: Cut, step: int, process
 def batches(
     cache: SampleCache, plan: EpochPlan, cut: Cut, *, start: int, stop: int, process: int = 0, workers: int = 1
 ) -> Generator[Batch, None, None]:
-    """Yield the batches of steps ``start`` to ``stop`` - 1, made ahead by ``workers`` threads (0: when asked for)."""
+    """Yield the batches of steps ``start`` to ``stop`` - 1, made ahead by ``workers`` threads (0: made on demand)."""
     if workers == 0:
         for step in range(start, stop):
             yield make_batch(cache, plan, cut, step, process)

@@ -1,7 +1,7 @@
 """The files from which a stopped run continues: a state file that holds everything, and the weights.
 
-Both are written under other names first and then renamed, the state last. ``--resume`` reads only the state, so
-a run that is killed between the two renames goes on from the older state and writes the same weights again.
+Both are first written under other names and then renamed, the state last. ``--resume`` reads only the state, so a run
+that is killed between the two renames continues from the older state and writes the same weights again.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from zoo.weights import check_sums, save_state
 from zoo.writing import sync_folder, whole_file
 
 STATE, WEIGHTS = "state.pt", "weights.safetensors"
-# Schema 1 did not say how many processes had trained.
+# Schema 1 did not contain the number of processes.
 _SCHEMA = 2
 
 
 class State(Record):
-    """Everything that the next step depends on. ``step``: steps done; ``optimizer``: place in the recipe, state.
+    """Everything that the next step depends on. ``step``: number of steps done; ``optimizer``: its index and state.
 
-    ``samples``: seen in those steps by all ``processes``; both None where an older version wrote the state.
+    ``samples``: number of samples that all ``processes`` used in these steps; both are None in older states.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, strict=True)
@@ -54,7 +54,7 @@ class State(Record):
 
 
 def save_checkpoint(folder: Path, state: State, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write state and weights; a kill or a full disk at any moment leaves the previous pair usable.
+    """Write state and weights; if the process is killed or the disk is full, the previous pair stays usable.
 
     Raises DiskError if a file cannot be written.
     """
@@ -72,7 +72,7 @@ def save_checkpoint(folder: Path, state: State, weights: Mapping[str, Tensor], m
 
 
 def remove_partials(folder: Path) -> None:
-    """Remove what a run that was killed while it saved left half written; for the one that holds the folder."""
+    """Remove incomplete files of a run that was killed while it saved; the caller must hold the folder's lock."""
     for partial in folder.glob("*.part"):
         partial.unlink(missing_ok=True)
 
@@ -111,10 +111,10 @@ def check_resumable(
     resume: bool,
     part: str = "",
 ) -> None:
-    """Raise UserError where a folder cannot be used: another recipe's or other data's run, or no --resume.
+    """Raise UserError if a folder cannot be used: its run has another recipe or other data, or --resume is missing.
 
-    With another number of processes a step would take another number of samples: other epochs, rates and batches.
-    ``part``: how much of the dataset is there, where that is not all: more of it is other data.
+    The number of processes must be the same, because it determines the samples per step, and so epochs, rates and
+    batches. ``part``: the available part of an incomplete dataset; a larger part counts as other data.
     """
     if state is None:
         return

@@ -8,16 +8,16 @@ from typing import Any
 
 from zoo.errors import UserError
 
-# So many steps show how large the loss is at the start.
+# The number of first steps that show how large the loss is at the start.
 _FIRST = 20
 
 
 class DivergedError(UserError):
-    """A training whose loss is no number or exploded; the last good checkpoint is left as it is."""
+    """The loss of a training is not finite or exploded; the last good checkpoint is left unchanged."""
 
 
 class Watch:
-    """Compares each loss with the largest of the first steps; VDN's bound may be negative, so sizes count."""
+    """Compares each loss with the largest of the first steps, by absolute value: VDN's bound may be negative."""
 
     def __init__(self, factor: float) -> None:
         self.factor = factor
@@ -25,9 +25,9 @@ class Watch:
         self.seen = 0
 
     def check(self, loss: float, *, step: int, lr: float, kept: str) -> None:
-        """Take the loss of a step; raises DivergedError if it is not finite or ``factor`` times the first ones.
+        """Check the loss of a step; raises DivergedError if it is not finite or over ``factor`` times the first ones.
 
-        ``kept`` says what is left: the last good checkpoint.
+        ``kept`` is a text for the error that names the last good checkpoint.
         """
         limit = self.factor * self.largest
         if math.isfinite(loss) and (self.seen < _FIRST or abs(loss) <= limit):
@@ -42,9 +42,9 @@ class Watch:
         )
 
     def state(self) -> dict[str, Any]:
-        """Return what a resumed run needs."""
+        """Return the state that a resumed run needs."""
         return {"largest": self.largest, "seen": self.seen}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Take what ``state`` returned."""
+        """Restore a state that ``state`` returned."""
         self.largest, self.seen = float(state["largest"]), int(state["seen"])

@@ -1,8 +1,8 @@
-"""Whether a batch fits in memory, before the first step: followed on tensors without data.
+"""Check before the first step whether a batch fits in memory, with tensors that hold no data.
 
-One forward pass of the loss runs on the meta device. What autograd keeps for the backward pass is counted exactly,
-storage by storage; the rest are the weights, their gradients, the optimiser's two copies and one more copy of what
-the largest operation works on.
+One forward pass of the loss runs on the meta device. The tensors that autograd keeps for the backward pass are counted
+exactly, storage by storage; weights, gradients, the optimiser's two copies and one copy for the largest operation are
+added.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from benchmark.training.losses import Objective, total
 from benchmark.units import GIB, shape_text
 from zoo.errors import UserError
 
-# Gradients of activations and the work space of convolutions take memory beside what is kept. On a CPU the peak was 1.3
-# to 1.9 times what is kept for six networks with MSE and MS-SSIM, or VDN's bound (speed/train.py measures two of them).
+# Gradients of activations and the workspace of convolutions need memory beside the kept tensors. On a CPU the peak was
+# 1.3 to 1.9 times the kept tensors for six networks with MSE and MS-SSIM, or VDN's bound (speed/train.py measures two).
 BACKWARD_FACTOR = 2.0
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """What training needs: ``fixed_bytes`` whatever the batch, ``sample_bytes`` for each sample in it."""
+    """The memory for training: ``fixed_bytes`` for every batch size, plus ``sample_bytes`` for each sample."""
 
     fixed_bytes: int
     sample_bytes: int
 
     def bytes(self, batch_size: int) -> int:
-        """Return the bytes at a batch size."""
+        """Return the bytes needed for a batch size."""
         return self.fixed_bytes + batch_size * self.sample_bytes
 
     def largest_batch(self, available: int) -> int:
@@ -44,16 +44,16 @@ class Footprint:
 def footprint(
     build: Callable[[], nn.Module], objective: Objective, planes: Tensor, target: Tensor, *, epoch: int
 ) -> Footprint:
-    """Return what a step of ``objective`` in an epoch needs for samples shaped like ``planes`` and ``target`` (1, ...).
+    """Return the memory for a step of ``objective`` with samples shaped like ``planes`` and ``target`` (1, ...).
 
-    ``build`` makes the network; it is called on the meta device. Raises what the network raises at this size.
+    ``build`` makes the network; it is called on the meta device. Raises every exception of the network at this size.
     """
     with torch.device("meta"):
         model = build().to("meta").train()
     kept = [_kept_bytes(model, objective, planes, target, epoch=epoch, count=count) for count in (2, 3)]
     per_sample = max(1, kept[1] - kept[0])
     weights = sum(tensor.numel() * tensor.element_size() for tensor in [*model.parameters(), *model.buffers()])
-    # Weights, gradients, two moments and the update's temporary copy; a kept mean of the weights is one more.
+    # Weights, gradients, two moments and the update's temporary copy; a running mean of the weights is one more.
     fixed = 6 * weights + max(0, kept[0] - 2 * per_sample)
     return Footprint(int(fixed), int(per_sample * BACKWARD_FACTOR))
 
@@ -63,7 +63,7 @@ def _kept_bytes(
 ) -> int:
     batch = Batch(*(torch.empty(count, *tensor.shape[1:], device="meta") for tensor in (planes, target)))
     known = {tensor.untyped_storage()._cdata for tensor in [*model.parameters(), *model.buffers()]}
-    # Held until the end, or a storage's address could be taken again.
+    # Tensors are held until the end, because otherwise a storage's address could be used again.
     held: list[Any] = [tensor.untyped_storage() for tensor in (batch.planes, batch.target)]
     sizes = {storage._cdata: storage.nbytes() for storage in held}
 
@@ -84,14 +84,14 @@ def _kept_bytes(
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Return the bytes that a device has left, None where that cannot be known."""
+    """Return the free bytes of a device, or None if they are not known."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return available_memory()
 
 
 def check_batch_fits(need: Footprint, batch_size: int, available: int | None, shape: tuple[int, ...]) -> None:
-    """Raise UserError, naming the largest batch that would fit, if a batch does not."""
+    """Raise UserError naming the largest batch that would fit if a batch does not fit."""
     if available is None or need.bytes(batch_size) <= available:
         return
     largest = need.largest_batch(available)

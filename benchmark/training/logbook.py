@@ -1,4 +1,4 @@
-"""What a run leaves to look at: JSON lines, progress lines, curves, and TensorBoard's files where asked for."""
+"""The output of a run for people: JSON lines, progress lines, curves, and TensorBoard's files if requested."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Logbook:
         self._board = _board(folder) if tensorboard else None
 
     def rewind(self, step: int) -> None:
-        """Drop the lines behind the checkpoint of ``step``: a resumed run writes them again.
+        """Remove the lines after the checkpoint of ``step``, because a resumed run writes them again.
 
-        Its own line may be missing: a run can be killed right after it saved.
+        The checkpoint's own line may be missing, because a run can be killed right after it saved.
         """
         lines = read_lines(self.path)
         kept = [line for line in lines if line.get("step", 0) <= step]
@@ -38,13 +38,13 @@ class Logbook:
         if kept == lines:
             return
         if not kept:
-            # Killed before the first checkpoint: the run begins again.
+            # The run was killed before its first checkpoint, so it begins again.
             self.path.unlink()
             return
         replace_lines(self.path, map(to_json, kept))
 
     def write(self, kind: str, step: int, **values: Any) -> None:
-        """Append one line of a kind: start, train, validation, checkpoint, end."""
+        """Append one line; its kind is start, train, validation, checkpoint or end."""
         append_line(self.path, {"kind": kind, "step": step, **values})
         if self._board is not None:
             for key, value in values.items():
@@ -52,7 +52,7 @@ class Logbook:
                     self._board.add_scalar(f"{kind}/{key}", value, step)
 
     def progress(self, step: int, *, loss: float, epoch: int, lr: float, rate: float, seconds_left: float) -> None:
-        """Say how far the run is, at most every ten seconds."""
+        """Report the progress of the run, at most every ten seconds."""
         now = time.monotonic()
         if now - self._last_line < _PAUSE and step != self.total_steps:
             return
@@ -63,7 +63,7 @@ class Logbook:
         )
 
     def scored(self, step: int, scores: dict[str, float]) -> None:
-        """Say what a validation found."""
+        """Report the scores of a validation."""
         text = "  ".join(f"{id} {value:.4f}" for id, value in scores.items())
         self.reporter.note(f"step {step}/{self.total_steps}  validation  {text}")
 

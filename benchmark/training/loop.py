@@ -1,8 +1,8 @@
-"""The training loop. Each step is a pure function of the recipe, the data and the state before it.
+"""The training loop. Each step is a pure function of the recipe, the data and the previous state.
 
-So a run that is stopped, by Ctrl-C or ``kill -9``, goes on from its last checkpoint to the same weights, on the
-CPU to the last bit: order and windows of the samples, the random numbers of the network's layers and the learning
-rate all follow from seed and step, and the checkpoint holds the rest.
+So a run that is stopped by Ctrl-C or ``kill -9`` continues from its last checkpoint to the same weights, on the CPU to
+the last bit: order and windows of the samples, the random numbers of the network's layers and the learning rate are
+determined by seed and step, and the checkpoint holds the rest.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from benchmark.training.run import Run, begin_run, refuse_to_replace
 from zoo.fitting import judged
 from zoo.surroundings import put_back
 
-_LAYERS = 3  # the stream of random numbers that layers such as dropout draw from; order and windows have 1 and 2
+_LAYERS = 3  # the random stream of layers such as dropout; order and windows have 1 and 2
 
 
 def train(
@@ -46,8 +46,8 @@ def train(
 ) -> dict[str, Any]:
     """Train by a recipe (a file, or the name of a shipped one) into ``out``, by default runs/NAME.
 
-    Returns what was reached: steps, scores, where the weights are. ``overrides`` replace keys of the recipe.
-    Raises UserError for everything that is wrong with recipe, data or folder, DivergedError for a bad loss.
+    Returns the outcome: steps, scores and the path of the weights. ``overrides`` replace keys of the recipe.
+    Raises UserError for every problem with recipe, data or folder, and DivergedError for a bad loss.
     """
     settings = load_recipe(recipe, overrides)
     name = find_recipe(recipe).stem
@@ -62,7 +62,7 @@ def train(
 
 
 def fit(run: Run) -> None:
-    """Run the remaining steps: load, loss, backward, clip, step; log, validate and save on the way."""
+    """Run the remaining steps (load, loss, backward, clip, step), and log, validate and save between them."""
     plan, span = run.data.plan, {"start": run.step, "stop": run.total_steps}
     process, workers = run.fabric.global_rank, run.recipe.workers
     made = batches(run.data.cache, plan, run.data.cut, process=process, workers=workers, **span)
@@ -74,7 +74,7 @@ def fit(run: Run) -> None:
 
             epoch = run.step // plan.steps_per_epoch
             lr = learning_rate(run.recipe, run.step, epoch=epoch, total_steps=run.total_steps)
-            # Timings of the tool on this machine have it to themselves.
+            # Training waits while the tool measures timings on this machine.
             with turn():
                 run.losses.append(train_step(run, batch, epoch=epoch, lr=lr))
             run.step += 1
@@ -86,7 +86,7 @@ def fit(run: Run) -> None:
 
 
 def train_step(run: Run, batch: Batch, *, epoch: int, lr: float) -> float:
-    """Take one step on a batch; return the loss before it. Raises DivergedError before a bad loss moves a weight."""
+    """Take one step on a batch; return the loss before it. Raises DivergedError before a bad loss changes a weight."""
     _switch_optimizer(run, epoch, lr)
     for group in run.optimizer.param_groups:
         group["lr"] = lr
@@ -94,7 +94,7 @@ def train_step(run: Run, batch: Batch, *, epoch: int, lr: float) -> float:
     batch = Batch(*run.fabric.to_device((batch.planes, batch.target)))
     run.optimizer.zero_grad(set_to_none=True)
     loss = total(run.objective(run.model, batch, epoch=epoch, step=run.step))
-    # The mean over the processes: all of them stop, or none.
+    # The loss is the mean over the processes, so that either all of them stop or none.
     value = float(run.fabric.all_reduce(loss.detach(), reduce_op="mean"))
     run.watch.check(value, step=run.step, lr=lr, kept=run.kept)
     run.fabric.backward(loss)
@@ -106,7 +106,7 @@ def train_step(run: Run, batch: Batch, *, epoch: int, lr: float) -> float:
 
 
 def _seed_layers(run: Run) -> None:
-    """Seed what layers draw from, by seed, step and process: nothing needs to be kept, and no two processes agree."""
+    """Seed the layers' random numbers by seed, step and process: no state is saved, and all processes differ."""
     process = [run.fabric.global_rank] if run.fabric.global_rank else []
     number = int(np.random.SeedSequence([run.recipe.seed, _LAYERS, run.step, *process]).generate_state(1)[0])
     torch.manual_seed(number)
@@ -123,8 +123,8 @@ def _switch_optimizer(run: Run, epoch: int, lr: float) -> None:
 
 
 def follow(run: Run, *, epoch: int, lr: float) -> None:
-    """After a step: progress and log lines, scores and pictures, the checkpoint."""
-    # A network may change the working directory, to which the folder of the run is relative.
+    """Do the work after a step: progress and log lines, scores and pictures, the checkpoint."""
+    # The folder of the run is relative to the working directory, which a network may change.
     put_back(run.surroundings)
     recipe, last = run.recipe, run.step == run.total_steps
     every = recipe.validation.every or recipe.checkpoint_every
@@ -144,7 +144,7 @@ def follow(run: Run, *, epoch: int, lr: float) -> None:
 
 
 def validate(run: Run) -> None:
-    """Score the network, save sample pictures, log both and draw the curves; the first process only."""
+    """Score the network, save sample pictures, log both and draw the curves, only in the first process."""
     if run.log is not None:
         title = f"{run.recipe.model}, {run.name}, step {run.step}"
         sheet = run.folder / "samples" / f"step_{run.step:07d}.png"
@@ -157,7 +157,7 @@ def validate(run: Run) -> None:
 
 
 def save(run: Run) -> None:
-    """Write the checkpoint, on the first process; raises DivergedError rather than keep weights that are not finite."""
+    """Write the checkpoint in the first process; raises DivergedError, and saves nothing, if weights are not finite."""
     module = run.module
     networks = [module] if run.ema is None else [module, run.ema]
     judged_values = (values for network in networks for _, values in judged(network, network.state_dict()))
@@ -180,7 +180,7 @@ def save(run: Run) -> None:
             seconds=run.seconds,
             losses=run.losses,
         )
-        # Scores of other weights than these have no place in the file.
+        # The file must not contain scores of other weights.
         scores = run.scores if run.scores.get("step") == run.step else {}
         metadata = {**run.metadata, "step": str(run.step), "scores": json.dumps(scores, sort_keys=True)}
         save_checkpoint(run.folder, state, _on_cpu(run.scored_module), metadata)
@@ -194,7 +194,7 @@ def _on_cpu(module: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def outcome(run: Run) -> dict[str, Any]:
-    """Return what was reached, as JSON takes it."""
+    """Return the outcome of the run, JSON-ready."""
     seconds = run.own_seconds
     images = run.trained_steps * run.recipe.batch_size * run.fabric.world_size
     return {

@@ -1,8 +1,8 @@
-"""What training minimises: fidelity, structure, VGG-19 features, VDN's evidence lower bound, PyNET's levels.
+"""The training losses: fidelity, structure, VGG-19 features, VDN's evidence lower bound, PyNET's levels.
 
-``Objective`` says which terms of a recipe count at a step, and what they need from the network.
+``Objective`` decides which terms of a recipe are active at a step, and what they need from the network.
 
-Images are (N, 3, H, W) in [0, 1], each loss is a scalar tensor. The only door to pytorch_msssim.
+Images are (N, 3, H, W) in [0, 1], each loss is a scalar tensor. Only this module uses pytorch_msssim.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from zoo.fitting import load_strictly
 from zoo.raw import apply_model
 from zoo.weights import read_checkpoint
 
-# The side that four halvings take to the 11 pixels of the window.
+# Halving this side four times gives the 11 pixels of the window.
 MSSSIM_SMALLEST_SIDE = 176
-# VDN clamps the logarithms that its networks return to these.
+# VDN clamps the logarithms that its networks return to these limits.
 LOG_RANGE = (math.log(1e-8), math.log(1e4))
-# Terms that read a network's side outputs: which method of it they call.
+# The terms that use a network's side outputs, and the method of the network that they call.
 SIDE_OUTPUTS = {"elbo": "all_outputs", "levels": "all_outputs"}
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -42,16 +42,16 @@ def mse(output: Tensor, target: Tensor) -> Tensor:
 
 
 def msssim_loss(output: Tensor, target: Tensor) -> Tensor:
-    """Return 1 - MS-SSIM, per channel and image, negative contrasts set to 0, then the mean.
+    """Return the mean of 1 - MS-SSIM over channels and images, with negative contrasts set to 0.
 
-    Raises UserError for a side under 176 pixels, which five scales of an 11-pixel window do not fit into.
+    Raises UserError for a side under 176 pixels, which is too small for five scales of an 11-pixel window.
     """
     check_msssim_side(min(target.shape[-2:]))
     return 1.0 - ms_ssim(output, target, data_range=1.0)
 
 
 def check_msssim_side(side: int) -> None:
-    """Raise UserError unless targets with this smaller side are large enough for MS-SSIM."""
+    """Raise UserError if targets whose shorter side is ``side`` are too small for MS-SSIM."""
     if side < MSSSIM_SMALLEST_SIDE:
         raise UserError(
             f"loss msssim: targets of {side} pixels are too small; expected sides of at least {MSSSIM_SMALLEST_SIDE}"
@@ -62,7 +62,7 @@ def check_msssim_side(side: int) -> None:
 class PerceptualLoss(nn.Module):
     """MSE of VGG-19 features after the last convolution of block 5 and its ReLU (relu5_4), as PyNET uses.
 
-    Images in [0, 1] are normalised by ImageNet's mean and standard deviation; sides of at least 16.
+    Images in [0, 1] are normalised by ImageNet's mean and standard deviation; their sides must be at least 16.
     """
 
     mean: Tensor
@@ -85,16 +85,16 @@ class PerceptualLoss(nn.Module):
 
 
 def vgg19_features() -> nn.Module:
-    """Return timm's VGG-19 without weights, cut behind relu5_4: (N, 3, H, W) to (N, 512, H / 16, W / 16)."""
+    """Return timm's VGG-19 without weights, cut after relu5_4: (N, 3, H, W) to (N, 512, H / 16, W / 16)."""
     layers = timm.create_model("vgg19", pretrained=False).get_submodule("features")
     # The last layer is the pooling of block 5.
     return nn.Sequential(*list(layers.children())[:-1])
 
 
 def load_perceptual(weights: str) -> PerceptualLoss:
-    """Return the perceptual loss with ``weights``: ``pretrained`` (timm fetches them) or a file of VGG-19's.
+    """Return the perceptual loss with ``weights``: ``pretrained`` (timm downloads them) or a file of VGG-19 weights.
 
-    Raises UserError where the weights are not available; the term is never left out without a message.
+    Raises UserError if the weights are not available; the term is never left out without a message.
     """
     features = vgg19_features()
     state = _fetched_state() if weights == "pretrained" else _state_of(Path(weights))
@@ -114,7 +114,7 @@ def _fetched_state() -> Mapping[str, Tensor]:
     try:
         return timm.create_model("vgg19", pretrained=True).state_dict()
     except Exception as error:
-        # Whatever the hub, the network or the disk raises, the weights are not available.
+        # Every exception of the hub, the network or the disk means that the weights are not available.
         raise UserError(
             f"loss vgg: the pretrained weights of timm's vgg19 cannot be fetched ({in_one_line(error, 100)})."
             " Pass a file with --set perceptual=vgg19.safetensors, or train without the term with --set perceptual=off."
@@ -137,7 +137,7 @@ class EvidenceBound(NamedTuple):
     kl_inverse_gamma: Tensor
 
     def total(self) -> Tensor:
-        """Return what is minimised."""
+        """Return the value that is minimised."""
         return self.likelihood + self.kl_gauss + self.kl_inverse_gamma
 
 
@@ -155,7 +155,7 @@ def vdn_bound(
     noise, log_variance = phi_z[:, :3], phi_z[:, 3:].clamp(low, high)
     log_alpha, log_beta = phi_sigma[:, :3].clamp(low, high), phi_sigma[:, 3:].clamp(low, high)
     alpha, variance = log_alpha.exp(), log_variance.exp()
-    # alpha / beta as one exponential: beta may be 1e-8.
+    # alpha / beta is computed as one exponential, because beta may be 1e-8.
     precision = (log_alpha - log_beta).exp()
     alpha0 = torch.tensor((window**2 - 2) / 2, dtype=phi_z.dtype, device=phi_z.device)
     beta0 = window**2 / 2 * noise_variance(noisy, clean, window=window)
@@ -191,9 +191,9 @@ def noise_variance(noisy: Tensor, clean: Tensor, *, window: int = 7, sigma: floa
 
 
 def levels_loss(outputs: Sequence[Tensor], target: Tensor, weights: Sequence[float]) -> Tensor:
-    """Return the weighted sum of the MSEs of several resolutions, coarse to fine, each against the resized target.
+    """Return the weighted sum of the MSEs of several resolutions, coarse to fine, each with the resized target.
 
-    Raises ValueError unless there are as many ``weights`` as outputs.
+    Raises ValueError if the numbers of ``weights`` and outputs differ.
     """
     if len(outputs) != len(weights):
         raise ValueError(f"{len(outputs)} outputs, {len(weights)} weights")
@@ -202,14 +202,14 @@ def levels_loss(outputs: Sequence[Tensor], target: Tensor, weights: Sequence[flo
 
 
 def resize_target(target: Tensor, output: Tensor) -> Tensor:
-    """Return ``target`` at the size of ``output``, by area: a smaller size averages whole blocks."""
+    """Return ``target`` resized by area to the size of ``output``: a smaller size averages whole blocks."""
     if target.shape[-2:] == output.shape[-2:]:
         return target
     return F.interpolate(target, size=output.shape[-2:], mode="area")
 
 
 class Objective:
-    """The weighted sum of a recipe's terms; ``dropped`` names those left out because the recipe said so."""
+    """The weighted sum of a recipe's terms; ``dropped`` names the terms that the recipe switches off."""
 
     def __init__(self, recipe: Recipe, spec: InputSpec, perceptual: PerceptualLoss | None) -> None:
         self.spec = spec
@@ -221,7 +221,7 @@ class Objective:
         self.dropped = sorted({term.name for term in recipe.loss} - {term.name for term in kept})
 
     def check(self, model: nn.Module, batch: Batch) -> None:
-        """Raise UserError where a term cannot be computed for this network at this size."""
+        """Raise UserError if a term cannot be computed for this network at this size."""
         for term in self.terms:
             if term.name == "msssim":
                 check_msssim_side(round(min(batch.planes.shape[-2:]) * self.spec.output_scale))
@@ -232,7 +232,7 @@ class Objective:
                 raise UserError("loss elbo: the network has no noise parameters; it is for vdn and hypervdn models.")
 
     def __call__(self, model: nn.Module, batch: Batch, *, epoch: int, step: int) -> dict[str, Tensor]:
-        """Return the weighted terms that count at this step, by name; their sum is the loss."""
+        """Return the weighted terms that are active at this step, by name; their sum is the loss."""
         active = [term for term in self.terms if term.active(epoch, step)]
         side = any(term.name in SIDE_OUTPUTS for term in active)
         plain = any(term.name not in SIDE_OUTPUTS for term in active)

@@ -16,7 +16,7 @@ from zoo.errors import UserError, nearest
 
 
 def settings_at(recipe: Recipe, epoch: int) -> tuple[int, Settings]:
-    """Return which optimiser is in force in an epoch: its place in the recipe and its settings."""
+    """Return the optimiser that is used in an epoch: its index in the recipe and its settings."""
     place = max(i for i, settings in enumerate(recipe.optimizers) if settings.from_epoch <= epoch)
     return place, recipe.optimizers[place]
 
@@ -33,7 +33,7 @@ def learning_rate(recipe: Recipe, step: int, *, epoch: int, total_steps: int) ->
     """Return the learning rate of a step (from 0) in an epoch (from 0)."""
     schedule = recipe.schedule
     rate = settings_at(recipe, epoch)[1].lr or recipe.lr
-    # A rate that starts below the floor stays what it is.
+    # A rate that starts below the floor is not changed.
     floor = min(schedule.floor, rate)
     if schedule.cosine:
         rate = floor + (rate - floor) * 0.5 * (1.0 + math.cos(math.pi * step / total_steps))
@@ -43,7 +43,7 @@ def learning_rate(recipe: Recipe, step: int, *, epoch: int, total_steps: int) ->
 
 
 class Clipper:
-    """Scales gradients down to a largest norm, for the whole network or by part; may tighten after each epoch."""
+    """Scales gradients down to a largest norm, for the whole network or by part; limits may shrink after each epoch."""
 
     def __init__(self, model: nn.Module, clip: Clip | None) -> None:
         """Find the parts; raises UserError for a part that the network does not have."""
@@ -59,39 +59,39 @@ class Clipper:
         self._count = 0
 
     def __call__(self) -> dict[str, float]:
-        """Clip the gradients; return the norm of each part before that."""
+        """Clip the gradients; return the norm of each part before clipping."""
         norms = {name: float(nn.utils.clip_grad_norm_(own, self.limits[name])) for name, own in self._parts.items()}
         self._sums = {name: self._sums[name] + norm for name, norm in norms.items()}
         self._count += 1
         return norms
 
     def end_epoch(self) -> None:
-        """Tighten the limits to the mean norms of the epoch where the recipe says so."""
+        """Reduce the limits to the mean norms of the epoch if the recipe says so."""
         if self.tighten and self._count:
             self.limits = {name: min(limit, self._sums[name] / self._count) for name, limit in self.limits.items()}
         self._sums = dict.fromkeys(self.limits, 0.0)
         self._count = 0
 
     def state(self) -> dict[str, Any]:
-        """Return what a resumed run needs."""
+        """Return the state that a resumed run needs."""
         return {"limits": dict(self.limits), "sums": dict(self._sums), "count": self._count}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Take what ``state`` returned."""
+        """Restore a state that ``state`` returned."""
         self.limits, self._sums = dict(state["limits"]), dict(state["sums"])
         self._count = int(state["count"])
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:
-    """Whether no tensor holds NaN or infinity."""
+    """Whether all values of all tensors are finite."""
     return all(bool(torch.isfinite(tensor).all()) for tensor in tensors if tensor.is_floating_point())
 
 
 @torch.no_grad()
 def follow_mean(mean: nn.Module, model: nn.Module, *, decay: float) -> None:
-    """Move the running mean of a network's weights and buffers towards them; counters are copied.
+    """Update the running mean of a network's weights and buffers; counters are copied.
 
-    Each tensor once, under however many names the network uses it.
+    Each tensor is updated once, even if the network uses it under several names.
     """
     pairs = zip([*mean.parameters(), *mean.buffers()], [*model.parameters(), *model.buffers()])
     averaged: list[tuple[Tensor, Tensor]] = []
@@ -103,5 +103,5 @@ def follow_mean(mean: nn.Module, model: nn.Module, *, decay: float) -> None:
     torch._foreach_lerp_([old for old, _ in averaged], [new for _, new in averaged], weight=1.0 - decay)
     for old, new in zip(mean.buffers(), model.buffers()):
         if new.is_floating_point():
-            # A mask: the mean of two infinities is no number.
+            # This may be a mask with infinities, whose mean would be NaN.
             old.copy_(torch.where(torch.isinf(new), new, old))

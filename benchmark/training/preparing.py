@@ -1,4 +1,4 @@
-"""From a recipe to everything that the loop needs; whatever can be wrong is found here, before the first step."""
+"""Prepare everything that the loop needs from a recipe; all mistakes are found here, before the first step."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from zoo.weights import official_state, read_checkpoint
 
 @dataclass(frozen=True)
 class Data:
-    """The training samples, how they become batches, and what scores the network."""
+    """The training samples, how they become batches, and the validator that scores the network."""
 
     card: DatasetCard
     cache: SampleCache
@@ -42,22 +42,22 @@ class Data:
     plan: EpochPlan
     validator: Validator
     digest: str
-    # How much of the training split was there, as "12 of 44487"; empty for a whole one.
+    # The available part of the training split, as "12 of 44487"; empty for the whole split.
     part: str
 
     def batch(self, step: int) -> Batch:
-        """Return the batch of a step of the first process."""
+        """Return the first process's batch of a step."""
         return make_batch(self.cache, self.plan, self.cut, step)
 
 
 def total_steps(recipe: Recipe, plan: EpochPlan) -> int:
-    """Return how many steps the run has: ``epochs`` or ``max_steps``, whichever is reached first."""
+    """Return the number of steps of the run: ``epochs`` or ``max_steps``, whichever is reached first."""
     limits = [recipe.max_steps, recipe.epochs and recipe.epochs * plan.steps_per_epoch]
     return min(limit for limit in limits if limit is not None)
 
 
 def open_two(recipe: Recipe, card: DatasetCard, other: str | None, reporter: Reporter) -> tuple[Dataset, Dataset]:
-    """Open the split that a recipe trains on, and the split ``other``; notes about one and the same come once."""
+    """Open the split that a recipe trains on, and the split ``other``; notes are not repeated if they are the same."""
     fallback = "train" if "train" in card.splits else card.default_split
     train = open_dataset(card, recipe.data_root, recipe.split or fallback, reporter, partial=recipe.partial)
     held_out = open_dataset(card, recipe.data_root, other, partial=recipe.partial)
@@ -67,7 +67,7 @@ def open_two(recipe: Recipe, card: DatasetCard, other: str | None, reporter: Rep
 
 
 def open_data(recipe: Recipe, card: ModelCard, device: torch.device, processes: int, reporter: Reporter) -> Data:
-    """Open the training and validation splits; raises UserError for everything that is wrong with them."""
+    """Open the training and validation splits; raises UserError for every problem with them."""
     data_card = dataset_card(recipe.dataset, rule=recipe.pairs, task=recipe.task, white=recipe.white)
     if card.task != data_card.task:
         raise UserError(f"recipe: model: {card.name} is a {card.task} model, {data_card.name} needs {data_card.task}.")
@@ -85,7 +85,7 @@ def open_data(recipe: Recipe, card: ModelCard, device: torch.device, processes: 
 
 
 def build_model(recipe: Recipe, card: ModelCard, reporter: Reporter) -> nn.Module:
-    """Build the network with the weights that the seed gives, or those of ``init``; raises UserError if they misfit."""
+    """Build the network with weights from the seed or from ``init``; raises UserError if these do not fit."""
     torch.manual_seed(recipe.seed)
     model = card.create(resolve_options(card.name, card.options, recipe.options))
     if not any(True for _ in model.parameters()):
@@ -98,7 +98,7 @@ def build_model(recipe: Recipe, card: ModelCard, reporter: Reporter) -> nn.Modul
 
 
 def make_objective(recipe: Recipe, data: Data, reporter: Reporter) -> Objective:
-    """Return the loss; VGG-19's weights are found now or never. Says which terms the recipe left out."""
+    """Return the loss, loading VGG-19's weights if they are needed; report the terms that the recipe left out."""
     wanted = any(term.name == "vgg" for term in recipe.loss) and recipe.perceptual != "off"
     perceptual = load_perceptual(recipe.perceptual) if wanted else None
     objective = Objective(recipe, data.cut.spec, perceptual)
@@ -111,7 +111,7 @@ def make_objective(recipe: Recipe, data: Data, reporter: Reporter) -> Objective:
 def check_step(
     recipe: Recipe, card: ModelCard, objective: Objective, data: Data, device: torch.device, reporter: Reporter
 ) -> None:
-    """Follow one step without data; raises UserError for a size that the network refuses or a batch that is too big."""
+    """Run one step without data; raises UserError for a size that the network refuses or a batch that is too big."""
     options = resolve_options(card.name, card.options, recipe.options)
     batch = data.batch(0)
     with torch.device("meta"):
@@ -128,7 +128,7 @@ def check_step(
             " choose another crop."
         ) from None
     except Exception as error:
-        # A user's network may need real tensors; the batch is then tried as it is.
+        # A user's network may need real tensors; then the batch is used without a check of its memory.
         reporter.note(f"warning: memory not predicted: {in_one_line(error, 120)}")
         return
     reporter.detail(f"train: a step needs about {need.bytes(recipe.batch_size) / GIB:.2f} GiB")
@@ -136,7 +136,7 @@ def check_step(
 
 
 def metadata_of(recipe: Recipe, name: str, card: ModelCard, data: Data, objective: Objective) -> dict[str, str]:
-    """Return what the weights' file says about where it comes from, without step and scores."""
+    """Return the metadata of the weights' file that describe its origin, without step and scores."""
     options = resolve_options(card.name, card.options, recipe.options)
     metadata = {
         "model": card.name,
@@ -153,10 +153,10 @@ def metadata_of(recipe: Recipe, name: str, card: ModelCard, data: Data, objectiv
 
 @contextmanager
 def process_settings(recipe: Recipe) -> Iterator[None]:
-    """Set threads and deterministic kernels for the run; leave them afterwards as they were.
+    """Set threads and deterministic kernels for the run, and restore the previous settings afterwards.
 
-    From here on the C library keeps freed memory: every step frees memory and takes the same amount again, and getting
-    it from the system takes up to half of a step's time on the CPU.
+    From here on the C library keeps freed memory: every step frees memory and allocates the same amount again, and
+    getting it from the system takes up to half of a step's time on the CPU.
     """
     machine.keep_free_memory()
     threads = torch.get_num_threads()
@@ -176,7 +176,7 @@ def process_settings(recipe: Recipe) -> Iterator[None]:
 
 
 def make_fabric(recipe: Recipe) -> Any:
-    """Return Lightning's Fabric: where processes and devices come from. Under torchrun or Slurm it takes theirs."""
+    """Return Lightning's Fabric, which provides processes and devices; under torchrun or Slurm it uses theirs."""
     from lightning_fabric import Fabric
 
     if recipe.device == "cuda" and not torch.cuda.is_available():
@@ -188,7 +188,7 @@ def make_fabric(recipe: Recipe) -> Any:
         accelerator="cuda" if cuda else "cpu",
         devices=local,
         num_nodes=max(1, world // local),
-        # Levels of PyNET and unused heads have no gradient.
+        # Unused levels of PyNET and unused heads have no gradient.
         strategy="ddp_find_unused_parameters_true" if world > 1 else "auto",
         precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
     )

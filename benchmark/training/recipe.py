@@ -1,4 +1,4 @@
-"""A recipe: everything that decides a training's numbers, as strict data from a YAML file."""
+"""A recipe: everything that determines a training's numbers, as strict data from a YAML file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from benchmark.config import Strict, find_settings, read_settings, shipped_files
 from benchmark.units import MAX_SEED, MAX_THREADS
 
-# Values beyond these are typing errors.
+# Values beyond these limits are typing errors.
 _MOST, MAX_STEPS = 1 << 20, 1 << 50
 # Keys that may change when a run is resumed: they do not influence the weights.
 FREE_KEYS = (
@@ -29,7 +29,7 @@ FREE_KEYS = (
 
 
 class Term(Strict):
-    """One term of the loss: ``weight`` times it, from an epoch on, until another (excluded), on every n-th step.
+    """One term of the loss, multiplied by ``weight``; active from an epoch until another (excluded), every n-th step.
 
     ``eps2`` belongs to ``elbo``, ``levels`` (weights, coarse to fine) to ``levels``.
     """
@@ -49,7 +49,7 @@ class Term(Strict):
         return self
 
     def active(self, epoch: int, step: int) -> bool:
-        """Whether the term counts at a step of an epoch, both from 0."""
+        """Whether the term is active at a step of an epoch, both counted from 0."""
         return (
             self.from_epoch <= epoch
             and (self.until_epoch is None or epoch < self.until_epoch)
@@ -58,7 +58,7 @@ class Term(Strict):
 
 
 class Optimizer(Strict):
-    """Adam, AdamW or SGD from an epoch on; ``lr`` as the recipe's where left out."""
+    """Adam, AdamW or SGD from an epoch on; if ``lr`` is left out, it is the recipe's."""
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
     from_epoch: int = Field(default=0, ge=0)
@@ -72,7 +72,7 @@ class Schedule(Strict):
     """The learning rate over time, never below ``floor``.
 
     ``milestones``: epochs at which it is multiplied by ``gamma``. ``cosine``: from the full rate to the floor over
-    the whole run. ``warmup``: steps of a linear start.
+    the whole run. ``warmup``: number of steps in which the rate rises linearly at the start.
     """
 
     milestones: list[int] = []
@@ -83,9 +83,9 @@ class Schedule(Strict):
 
 
 class Clip(Strict):
-    """The largest gradient norm, by the name of a part of the network (``*``: all of it).
+    """The largest gradient norm, by the name of a part of the network (``*``: the whole network).
 
-    ``tighten``: after each epoch the limit is the smaller of itself and the mean norm of that epoch, as VDN does.
+    ``tighten``: after each epoch the limit falls to the mean norm of that epoch if this is smaller, as in VDN.
     """
 
     norms: dict[str, float]
@@ -93,7 +93,7 @@ class Clip(Strict):
 
 
 class Validation(Strict):
-    """Scores during training: ``limit`` images (null: all) of a split, every so many steps and at the end."""
+    """Scores during training: ``limit`` images (null: all) of a split, at regular steps and at the end."""
 
     split: str | None = None
     every: int | None = Field(default=None, ge=1)
@@ -105,13 +105,13 @@ class Validation(Strict):
 class Recipe(Strict):
     """The keys of a recipe file; see configs/recipes for examples.
 
-    ``partial``: train on what is there of the dataset; the weights say how much. ``white``: for pairs, the count that
-    is 1 in files of 16 bits (null: 65535). ``crop``: side of the planes that the network receives (a mosaic's window is
-    twice as large); null: whole images. ``init``: weights to start from, a file. ``perceptual``: VGG-19's weights for
-    the term vgg: ``pretrained``, a file, or ``off`` to leave the term out, which is recorded. ``ema``: decay of a
-    running mean of the weights, which is then what is scored and written. ``workers``: threads that make batches ahead;
-    ``cache_gib``: memory for decoded images. ``divergence_factor``: a loss that many times the largest of the first 20
-    steps ends the run.
+    ``partial``: train on the available part of the dataset, which the weights' file records. ``white``: for pairs, the
+    count that means 1 in 16-bit files (null: 65535). ``crop``: side of the planes that the network receives (a mosaic's
+    window is twice as large); null: whole images. ``init``: a file of weights to start from. ``perceptual``: VGG-19's
+    weights for the term vgg: ``pretrained``, a file, or ``off`` to leave the term out, which is recorded. ``ema``:
+    decay of a running mean of the weights; if it is set, the mean is scored and written. ``workers``: threads that make
+    batches ahead; ``cache_gib``: memory for decoded images. ``divergence_factor``: the run ends if a loss is this many
+    times the largest loss of the first 20 steps.
     """
 
     model: str
@@ -168,7 +168,7 @@ class Recipe(Strict):
         return self
 
     def flat(self) -> dict[str, Any]:
-        """Return every value by dotted key, as JSON takes it; lists stay whole."""
+        """Return every value by dotted key, JSON-ready; lists are not flattened."""
         return _flatten(self.model_dump(mode="json"))
 
 
@@ -183,15 +183,15 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def load_recipe(recipe: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
-    """Return the recipe in a file, or of a shipped name, with ``overrides`` by dotted key.
+    """Return the recipe of a file or of a shipped name, with ``overrides`` by dotted key.
 
-    Raises UserError naming file and key for what is unknown or wrong.
+    Raises UserError naming file and key for every unknown key or wrong value.
     """
     return read_settings(find_recipe(recipe), Recipe, overrides)
 
 
 def find_recipe(recipe: str | Path) -> Path:
-    """Return the file of a recipe: a path, or a shipped recipe's name; raises UserError with the nearest names."""
+    """Return the file of a recipe, given as a path or a shipped name; raises UserError with the nearest names."""
     return find_settings(recipe, "recipe", "train")
 
 
@@ -219,7 +219,7 @@ def recipe_rows() -> list[dict[str, Any]]:
 
 
 def first_difference(old: Mapping[str, Any], recipe: Recipe) -> tuple[str, Any, Any] | None:
-    """Return the first key whose value would move the weights of a run that began with ``old`` (flat), if any.
+    """Return the first key whose new value would change the weights of a run that began with ``old`` (flat), if any.
 
     A run may be made longer, unless its learning rate depends on its length.
     """

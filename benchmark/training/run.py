@@ -1,4 +1,4 @@
-"""A training before its first step, or at the step of its checkpoint: what it is made of, and how it begins."""
+"""A training before its first step or at the step of its checkpoint: its parts and how it begins."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from zoo.surroundings import read as read_surroundings
 
 @dataclass
 class Run:
-    """A training under way: what does not change, and what a step changes."""
+    """A training in progress: its fixed parts, and the state that a step changes."""
 
     recipe: Recipe
     name: str
@@ -52,7 +52,7 @@ class Run:
     clipper: Clipper
     watch: Watch
     reporter: Reporter
-    # The module as Fabric runs it, its optimiser, and the mean of its weights where asked for.
+    # The module as Fabric runs it, its optimiser, and the mean of its weights if the recipe has one.
     model: nn.Module = field(init=False)
     optimizer: Any = field(init=False)
     optimizer_place: int = field(init=False, default=-1)
@@ -73,35 +73,35 @@ class Run:
 
     @property
     def scored_module(self) -> nn.Module:
-        """The network whose weights are kept: the mean over time where there is one."""
+        """The network whose weights are saved: the running mean if there is one."""
         return self.module if self.ema is None else self.ema
 
     @property
     def own_seconds(self) -> float:
-        """Seconds of the steps that this process took, without those before a resumption."""
+        """Seconds of the steps that this process ran, without those before the run was resumed."""
         return self.seconds - self.seconds_before
 
     @property
     def kept(self) -> str:
-        """What is left if the run ends here, as a sentence."""
+        """A sentence that says which files remain if the run ends here."""
         if self.saved_step is None:
             return "There was no checkpoint yet."
         return f"The checkpoint of step {self.saved_step} is kept in {self.folder}."
 
     def close(self) -> None:
-        """End the log and let go of the folder."""
+        """Close the log and release the folder."""
         if self.log is not None:
             self.log.close()
         self.held.close()
 
 
 def refuse_to_replace(folder: Path, *inputs: str | Path | None) -> None:
-    """Raise UserError where a run would write over one of its ``inputs``."""
+    """Raise UserError if a run would overwrite one of its ``inputs``."""
     refuse_inputs(f"train: -o {folder}", (folder / name for name in (WEIGHTS, STATE, LOG, CURVES)), inputs)
 
 
 def begin_run(recipe: Recipe, name: str, folder: Path, *, resume: bool, reporter: Reporter | None = None) -> Run:
-    """Return a run before its first step, or at the step of its checkpoint; it holds its folder until it is closed."""
+    """Return a run before its first step or at its checkpoint; it holds its folder's lock until it is closed."""
     refuse_to_replace(folder, recipe.init, recipe.perceptual)
     reporter, card = reporter or Reporter(), get_card(recipe.model)
     fabric = make_fabric(recipe)
@@ -144,7 +144,7 @@ def begin_run(recipe: Recipe, name: str, folder: Path, *, resume: bool, reporter
         except (RuntimeError, LookupError, TypeError, ValueError) as error:
             if state is None:
                 raise
-            # Of the right types, but not what this network and optimiser wrote.
+            # The values have the right types, but another network or optimiser wrote them.
             reason = f"does not fit this run ({in_one_line(error)})"
             raise UserError(f"train: {folder / STATE} {reason}; start in another folder with -o.") from error
         run.held = held.pop_all()
@@ -152,7 +152,7 @@ def begin_run(recipe: Recipe, name: str, folder: Path, *, resume: bool, reporter
 
 
 def _hold(folder: Path, fabric: Any, held: ExitStack) -> None:
-    """Hold the folder, by the first process for all: two trainings in it would spoil each other's log and state."""
+    """Lock the folder in the first process, because two trainings in it would damage each other's log and state."""
     refusal = ""
     if fabric.is_global_zero:
         try:
@@ -167,7 +167,7 @@ def _hold(folder: Path, fabric: Any, held: ExitStack) -> None:
 
 
 def _start(run: Run, state: State | None, *, resume: bool) -> None:
-    """Hand the network to Fabric and take up the state of the checkpoint, if there is one."""
+    """Pass the network to Fabric and restore the state of the checkpoint, if there is one."""
     recipe, module, source = run.recipe, run.module.train(), run.folder / STATE
     if state is not None:
         load_strictly(module, state.model, name=recipe.model, source=source)

@@ -1,4 +1,4 @@
-"""Scores and pictures of a network in training, by the protocol of its dataset."""
+"""Scores and pictures of a network during training, by the protocol of its dataset."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Validator:
     device: torch.device
 
     def __post_init__(self) -> None:
-        """Look every metric up: a wrong name is found before the first step."""
+        """Look up every metric, so that a wrong name is found before the first step."""
         for id in self.settings.metrics:
             METRICS.get(id)
 
     def __call__(self, model: nn.Module, *, title: str = "", sheet: Path | None = None) -> dict[str, float]:
         """Return the mean of each metric; with ``sheet``, save the first images as a contact sheet.
 
-        A network with outputs of another size than the target's (a coarse level) is compared with the resized one.
+        If the output has another size than the target (a coarse level), it is compared with the resized target.
         """
         scores: dict[str, list[float]] = {id: [] for id in self.settings.metrics}
         rows: list[Row] = []
@@ -66,7 +66,7 @@ class Validator:
             return apply_model(model, planes, self.spec, red=sample.red).float().cpu()
 
     def record(self, scores: dict[str, float], step: int) -> dict[str, Any]:
-        """Return scores with what they were measured on, as weights carry them."""
+        """Return scores with the data that they were measured on, as the weights' file stores them."""
         data = self.dataset
         values = {id: encode_number(value) for id, value in scores.items()}
         about = {
@@ -80,10 +80,10 @@ class Validator:
 
     @property
     def count(self) -> int:
-        """How many images are scored."""
+        """The number of images that are scored."""
         return min(len(self.dataset.ids), self.settings.limit or len(self.dataset.ids))
 
     @property
     def part(self) -> str:
-        """How much of the split is there, as "3 of 2352"; empty for a whole one."""
+        """The available part of the split, as "3 of 2352"; empty for the whole split."""
         return str(self.dataset.provenance.get("part", ""))

@@ -2,10 +2,10 @@
 
 A window is a pair of index arrays, one per axis. A flipped Bayer mosaic begins with another colour: read from
 right to left, R G R G of an even width begins with G. So a flipped window starts one pixel further on: columns
-``start + size`` down to ``start + 1``. Position j then holds column ``start + size - j``, whose parity is that of
-``start + j`` because the size is even: every colour stays where the network expects it. Where that reaches one
-pixel beyond the border, the border is mirrored (without repeating the edge), which keeps the parity too. A
-transposition about the red pixel swaps the two greens, the one beside red and the one beside blue: still RGGB.
+``start + size`` down to ``start + 1``. Position j then holds column ``start + size - j``, which has the same parity
+as ``start + j`` because the size is even, so every colour stays where the network expects it. If a window reaches
+one pixel beyond the border, the border is mirrored (without repeating the edge), which also keeps the parity. A
+transposition about the red pixel swaps the green beside red and the green beside blue: the filter stays RGGB.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Window:
-    """Which rows and columns are taken, in which order, and whether the result is transposed."""
+    """The rows and columns to take, in order, and whether the result is transposed."""
 
     rows: NDArray[np.int64]
     columns: NDArray[np.int64]
@@ -28,7 +28,7 @@ class Window:
 
     def take(self, image: Tensor) -> Tensor:
         """Return the window of an image (1, C, H, W)."""
-        # NumPy: torch would start threads of its own beside those that run the network.
+        # NumPy is used because torch would start more threads beside those that run the network.
         part = torch.from_numpy(image.numpy()[:, :, self.rows[:, None], self.columns])
         return part.transpose(-2, -1) if self.transposed else part
 
@@ -43,8 +43,8 @@ def draw_window(
 ) -> Window:
     """Return a random window of an image with ``size`` = (H, W).
 
-    ``side``: of the window in pixels, even for a mosaic; None: the whole image. ``red``: position of the red pixel
-    in the first 2x2 block of a mosaic; None: RGB. A mosaic's window always begins with red. ``augment``: flips,
+    ``side``: side of the window in pixels, even for a mosaic; None: the whole image. ``red``: position of the red pixel
+    in the first 2x2 block of a mosaic; None: RGB. A mosaic's window always begins with red. ``augment``: draw flips,
     and transposition of square windows, each with probability 1/2. Raises ValueError if the image is too small.
     """
     flips = rng.random(3) < 0.5 if augment else np.zeros(3, bool)
@@ -57,8 +57,8 @@ def draw_window(
 
 
 def _extent(length: int, side: int | None, red: int | None) -> int:
-    """Return how many rows or columns a window takes of ``length``."""
-    # Blocks that begin with red: one less fits where the first row is not red's.
+    """Return the number of rows or columns that a window takes of ``length``."""
+    # Blocks begin with red, so one block fewer fits if the first row has no red.
     room = length if red is None else (length - red) // 2 * 2
     extent = room if side is None else side
     if extent > room or (red is not None and extent % 2):
@@ -73,6 +73,6 @@ def _indices(rng: np.random.Generator, length: int, extent: int, *, flip: bool, 
     places = np.arange(extent)
     if not flip:
         return start + places
-    # In a mosaic one further: see the module's docstring.
+    # In a mosaic the flipped window starts one pixel further on; see the module's docstring.
     indices = start + extent - 1 - places + (step - 1)
     return np.where(indices >= length, 2 * (length - 1) - indices, indices)

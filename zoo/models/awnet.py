@@ -57,7 +57,7 @@ def iwt(bands: Tensor) -> Tensor:
 
 
 class GlobalContext(nn.Module):
-    """Add to every position what an attention-weighted mean over all positions says: (N, C, H, W) -> same."""
+    """Add to every position a context from an attention-weighted mean over all positions: (N, C, H, W) -> same."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class ResidualDenseBlock(nn.Module):
 
 
 class Down(nn.Module):
-    """Halve the resolution twice over, by strided convolution and by wavelets."""
+    """Halve the resolution in two ways, by strided convolution and by wavelets."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -132,7 +132,7 @@ class Down(nn.Module):
             nn.PReLU(),
         )
         self.conv1x1 = nn.Conv2d(channels, channels, 1)
-        # Never used, but every official checkpoint holds it.
+        # This layer is never used, but every official checkpoint contains it.
         self.conv_down = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -142,7 +142,7 @@ class Down(nn.Module):
 
 
 class Up(nn.Module):
-    """Double the resolution twice over, by pixel shuffle and by the inverse wavelet transform."""
+    """Double the resolution in two ways, by pixel shuffle and by the inverse wavelet transform."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -193,7 +193,7 @@ class PyramidPooling(nn.Module):
     def forward(self, p: Tensor) -> Tensor:
         """Map (N, 16, H, W) to the same shape."""
         size = p.shape[-2:]
-        # Filled level by level: holding all levels beside their concatenation would be the network's memory peak.
+        # Filled level by level, because all levels together with their concatenation would be the memory peak.
         pyramid = p.new_empty(p.shape[0], 80, *size)
         for index, stage in enumerate(self.stages):
             pyramid[:, 16 * index : 16 * (index + 1)] = F.interpolate(
@@ -263,7 +263,7 @@ class AWNet(nn.Module):
         self.last = Last()
 
     def _encode(self, x: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """Return the latent and, from the finest level on, what the decoder needs: (features, sub-bands)."""
+        """Return the latent and, from the finest level on, the decoder's inputs: (features, sub-bands)."""
         height, width = x.shape[-2:]
         if height % 16 or width % 16 or min(height, width) < 16:
             raise ValueError(f"AWNet takes planes with multiples of 16, at least 16; got {height}x{width}")
@@ -281,7 +281,7 @@ class AWNet(nn.Module):
         Raises ValueError for other sizes.
         """
         t, skips = self._encode(x)
-        # Skips are popped, so that each is freed once it is used.
+        # Skips are popped, so that each is freed after its use.
         t = _join(t, skips.pop(), self.layer4_up, self.sc_x4)
         t = _join(t, skips.pop(), self.layer3_up, self.sc_x3)
         t = _join(t, skips.pop(), self.layer2_up, self.sc_x2)

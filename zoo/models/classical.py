@@ -32,7 +32,7 @@ class BilinearPipeline(nn.Module):
         """Demosaic, balance and apply gamma."""
         mosaic = unpack(x, PYNET_PLANES)
         mask = self.block.repeat(1, 1, x.shape[-2], x.shape[-1])
-        # Normalised convolution: the mean of the known neighbours of each colour, at the borders too.
+        # Normalised convolution: the mean of the known neighbours of each colour, also at the borders.
         total = F.conv2d(mosaic * mask, self.kernel, padding=1, groups=3)
         rgb = total / F.conv2d(mask, self.kernel, padding=1, groups=3)
         means = rgb.clamp(min=0).mean(dim=(-2, -1), keepdim=True)

@@ -68,7 +68,7 @@ class DPED(nn.Module):
 def tensorflow_names() -> dict[str, str]:
     """Return our key for each of the 40 variables of an official TensorFlow checkpoint.
 
-    The norms' vectors are unnamed there: "Variable", "Variable_1", ..., a shift and a scale per norm.
+    The norms' vectors have only default names there: "Variable", "Variable_1", ..., a shift and a scale per norm.
     """
     names = {}
     for layer in range(1, 13):
@@ -84,8 +84,8 @@ def tensorflow_names() -> dict[str, str]:
 def from_tensorflow(state: dict[str, Any]) -> dict[str, Any]:
     """Return a TensorFlow checkpoint's arrays or tensors as tensors under our keys.
 
-    Kernels are turned from (height, width, in, out) to (out, in, height, width). Keys that the table does not
-    have stay as they are, with their values, so a dictionary under our own keys passes unchanged.
+    Kernels are transposed from (height, width, in, out) to (out, in, height, width). Keys that are not in the
+    table are kept with their values, so a dictionary with our own keys is not changed.
     """
     names = tensorflow_names()
     converted = {}

@@ -52,7 +52,7 @@ class HyperUNet(nn.Module):
 
     def __init__(self, width: int, embedding_width: int, hidden: int) -> None:
         super().__init__()
-        # One embedding per resolution of the forward network, so that filters see matching detail.
+        # One embedding per resolution of the forward network, so that filters depend on matching detail.
         self.embed0 = Embedding(embedding_width, depth=4)
         self.embed1 = Embedding(embedding_width, depth=3)
         self.embed2 = Embedding(embedding_width, depth=2)

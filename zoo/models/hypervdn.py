@@ -20,7 +20,7 @@ from zoo.card import InputSpec, register_model
 from zoo.hyper import HyperConv2d, embedding_for
 from zoo.layers import VariationalDenoiser
 
-# Embeddings smaller than the pooling grid are no obstacle: adaptive pooling then repeats cells.
+# Embeddings may be smaller than the pooling grid, because adaptive pooling then repeats cells.
 _INPUT = InputSpec(layout="rgb", output_scale=1.0, multiple=8, min_size=8)
 _DIFFERENCES = (
     "which layers are HyperConvs, the S-net's width and the embeddings' padding are reconstructed from the printed"
@@ -36,7 +36,7 @@ _GLOBAL = ("hyper-network: filters depend on global max-pools of the embeddings"
 class Embedding(nn.Sequential):
     """3x3 convolutions with stride 2, each with ReLU: (N, C, H, W) to (N, channels[-1], h, w).
 
-    Each layer rounds a half size up, so any H and W will do.
+    Each layer rounds half the size up, so any H and W are possible.
     """
 
     def __init__(self, in_channels: int, channels: tuple[int, ...]) -> None:

@@ -25,7 +25,7 @@ from zoo.pyramid import LevelOutputs, check_level, check_size, concatenate, doub
 
 
 def _layer(in_channels: int, out_channels: int, kernel: int, *, norm: bool) -> nn.Sequential:
-    # Names, not numbers: `conv2d` and `instance` are the checkpoints' keys.
+    # Layers have names instead of numbers, because `conv2d` and `instance` are the checkpoints' keys.
     parts: OrderedDict[str, nn.Module] = OrderedDict(conv2d=reflect_conv(in_channels, out_channels, kernel))
     if norm:
         parts["instance"] = nn.InstanceNorm2d(out_channels, affine=True)
@@ -126,7 +126,7 @@ class PyNet(nn.Module):
         return e1, e2, e3, self.conv_l4_d1(F.max_pool2d(e3, 2))
 
     def _images(self, x: Tensor) -> Iterator[Tensor]:
-        # Yields the images of levels 5, 4, ... 0, computing a level when it is asked for. Its head and upsamplings
+        # Yields the images of levels 5, 4, ... 0, and computes a level only on request. Its head and upsamplings
         # run whether they are used or not: the official network runs them and its published costs count them.
         # Tensors are deleted after their last use: at 12 MP one of level 1 takes 0.4 to 1.6 GB.
         e1, e2, e3, e4 = self._encode(x)

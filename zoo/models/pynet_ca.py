@@ -23,7 +23,7 @@ from zoo.pyramid import LevelOutputs, check_level, check_size, concatenate, doub
 
 
 def _branch(in_channels: int, width: int, kernel: int, *, norm: bool) -> nn.Sequential:
-    # Unlike PyNET's, only the second convolution is normalised, and its bias goes then.
+    # Unlike in PyNET, only the second convolution is normalised, and then it has no bias.
     return nn.Sequential(
         reflect_conv(in_channels, width, kernel),
         leaky_relu(),
@@ -124,7 +124,7 @@ class PyNetCA(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the image of the network's level; finer levels and the heads of coarser ones are not computed."""
         check_size("PyNET-CA", x)
-        # The iterator is dropped at once, and with it what finer levels would have needed.
+        # The iterator is freed at once, together with the tensors that only finer levels need.
         y = next(islice(self._features(x), 5 - max(self.level, 1), None))
         if self.level == 0:
             return self._full_image(y)
@@ -145,8 +145,8 @@ class PyNetCA(nn.Module):
         return torch.tanh(F.pixel_shuffle(self.level0_conv2(self.level0_conv1(y)), 2))
 
     def _features(self, x: Tensor) -> Iterator[Tensor]:
-        # Yields y, the final features of levels 5, 4, ... 1, computing a level when it is asked for. What is
-        # no longer needed is deleted: at 12 MP a tensor of level 1 takes 0.4 to 1.6 GB.
+        # Yields y, the final features of levels 5, 4, ... 1, and computes a level only on request. Tensors are
+        # deleted after their last use: at 12 MP a tensor of level 1 takes 0.4 to 1.6 GB.
         x1 = self.level1_conv1(x)
         x2 = self.level2_conv1(x1)
         x3 = self.level3_conv1(x2)

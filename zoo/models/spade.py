@@ -52,12 +52,12 @@ class SpectralConv2d(nn.Module):
         _initialise(self.weight_orig, self.bias)
         u = F.normalize(torch.randn(out_channels), dim=0, eps=1e-12)
         self.register_buffer("weight_u", u)
-        # With v at random too, sigma could be near zero before the first training step.
+        # If v were random too, sigma could be near zero before the first training step.
         self.register_buffer("weight_v", F.normalize(self.weight_orig.detach().flatten(1).T @ u, dim=0, eps=1e-12))
 
     @torch.no_grad()
     def _power_iteration(self) -> tuple[Tensor, Tensor]:
-        """Take one step, store it and return u and v; the backward pass needs them apart from the buffers."""
+        """Take one step, store it and return u and v; the backward pass needs copies separate from the buffers."""
         matrix = self.weight_orig.flatten(1)
         v = F.normalize(matrix.T @ self.weight_u, dim=0, eps=1e-12)
         u = F.normalize(matrix @ v, dim=0, eps=1e-12)
@@ -85,7 +85,7 @@ class SPADE(nn.Module):
     def forward(self, x: Tensor, raw: Tensor) -> Tensor:
         """Normalise x and modulate it by the planes, resized to the size of x."""
         shared = self.mlp_shared(F.interpolate(raw, size=x.shape[-2:], mode="nearest"))
-        # In place: in the last block at 12 MP every tensor here takes 6 GiB.
+        # Computed in place, because in the last block at 12 MP every tensor here takes 6 GiB.
         modulated = 1 + self.mlp_gamma(shared)
         modulated *= self.param_free_norm(x)
         modulated += self.mlp_beta(shared)

@@ -1,7 +1,7 @@
 """Weights of small networks that ship with the package, trained on the stand-ins by the recipes named in the files.
 
-One file per model, ``<model>.safetensors``, for the model's default options. They show what the tool does; trained on
-stand-in data, they say nothing about a network's quality on real data.
+There is one file per model, ``<model>.safetensors``, for the model's default options. The weights demonstrate the tool;
+because they were trained on stand-in data, they say nothing about a network's quality on real data.
 """
 
 from __future__ import annotations
