@@ -6,7 +6,6 @@ import json
 import math
 import re
 import statistics
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -316,11 +315,12 @@ def ends(monkeypatch, *outcomes: Outcome) -> list[list[str]]:
     """Let children end as ``outcomes`` say; return the list of the sizes that they are asked for."""
     remaining, asked = list(outcomes), []
 
-    def child(function, arguments, **how):
+    def child(function, arguments, *, on_event, **how):
         asked.append(list(arguments["request"]["sizes"]))
         outcome = remaining.pop(0)
-        sent = [{type(event).__name__: event.model_dump(mode="json")} for event in outcome.events]
-        return replace(outcome, events=sent)
+        for event in outcome.events:
+            on_event({type(event).__name__: event.model_dump(mode="json")})
+        return outcome
 
     monkeypatch.setattr("benchmark.host.calls.run_isolated", child)
     return asked

@@ -55,21 +55,24 @@ class ChildCall(Generic[Request, Reply]):
         on_event: OnEvent = lambda event: None,
     ) -> Outcome:
         """Call the function in a child process (see ``run_isolated``); the outcome has its reply and its events."""
+        kinds: dict[str, type[Record]] = {kind.__name__: kind for kind in (*self.events, *_COMMON)}
+        events: list[Record] = []
+
+        def take(event: dict[str, Any]) -> None:
+            ((name, fields),) = event.items()
+            events.append(kinds[name].model_validate(fields))
+            on_event(events[-1])
+
         outcome = run_isolated(
             f"{__name__}:serve",
             {"call": self.name, "request": request.model_dump(mode="json")},
             limits=limits,
             threads=threads,
             plugin_files=plugin_files,
-            on_event=lambda event: on_event(self._event(event)),
+            on_event=take,
         )
         value = self.reply.model_validate(outcome.value) if self.reply and outcome.status == "ok" else None
-        return replace(outcome, value=value, events=[self._event(event) for event in outcome.events])
-
-    def _event(self, event: dict[str, Any]) -> Record:
-        ((name, fields),) = event.items()
-        kinds: dict[str, type[Record]] = {kind.__name__: kind for kind in (*self.events, *_COMMON)}
-        return kinds[name].model_validate(fields)
+        return replace(outcome, value=value, events=events)
 
 
 def child_call(*events: type[Record]) -> Callable[[Callable[[Request, Emit], Reply]], ChildCall[Request, Reply]]:
