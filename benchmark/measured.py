@@ -12,7 +12,7 @@ from pydantic import model_serializer
 from pydantic.functional_serializers import SerializerFunctionWrapHandler
 
 from benchmark.conditions import Conditions
-from benchmark.record import Record
+from benchmark.record import Record, flattened
 from benchmark.types import Tiling
 
 
@@ -129,7 +129,7 @@ class State(Record):
 
     @model_serializer(mode="wrap")
     def _flatten_conditions(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _flat(handler(self), "under")
+        return flattened(handler(self), "under")
 
 
 class Measured(Record):
@@ -148,7 +148,7 @@ class Measured(Record):
         values: dict[str, Any] = handler(self)
         absent: dict[str, dict[str, Any]] = {"timing": {**dict.fromkeys(Timing.model_fields), "taint_reasons": []}}
         absent["memory"] = dict.fromkeys(PassMemory.model_fields)
-        return {**absent["timing"], **absent["memory"], **_flat(values, "timing", "memory", "prepared")}
+        return {**absent["timing"], **absent["memory"], **flattened(values, "timing", "memory", "prepared")}
 
     def with_values(self, **values: Any) -> Measured:
         """Return a copy with other values of some fields."""
@@ -158,10 +158,3 @@ class Measured(Record):
         """Return a copy with this end of the measurement."""
         state = {"status": status, "error": error, "exception": exception}
         return self.with_values(measurement=self.measurement.model_copy(update=state))
-
-
-def _flat(values: dict[str, Any], *parts: str) -> dict[str, Any]:
-    """Return ``values`` with each of ``parts`` replaced by its fields."""
-    for part in parts:
-        values |= values.pop(part) or {}
-    return values

@@ -17,7 +17,7 @@ from pydantic.functional_serializers import SerializerFunctionWrapHandler
 
 from benchmark.cleaning import encodable
 from benchmark.conditions import FIRST_CONDITIONS, Conditions
-from benchmark.record import Record
+from benchmark.record import Record, flattened
 from zoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -204,8 +204,7 @@ class RunSpec(Record):
 
     @model_serializer(mode="wrap")
     def _flatten_conditions(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values: dict[str, Any] = handler(self)
-        return values | values.pop("conditions")
+        return flattened(handler(self), "conditions")
 
     def key(self) -> str:
         """Return a digest of the spec: two runs with the same key measure the same thing."""
