@@ -10,7 +10,7 @@ import click
 
 from benchmark.cleaning import visible
 from benchmark.cli.options import json_option
-from benchmark.cli.printing import echo_commands, echo_warnings, print_result, start, wants_json
+from benchmark.cli.printing import echo_commands, echo_lines, echo_warnings, print_result, start, wants_json
 from zoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def check_command(
         write_junit(report, Path(junit))
     if markdown:
         replace_text(Path(markdown), report_markdown(report, command), "--markdown")
-    print_result(report_json(report), report_text(report, command))
+    print_result(lambda: report_json(report), lambda _: echo_lines(report_text(report, command)))
     if github:
         # These are meant as commands, with clean texts. GitHub reads both streams; with --json stdout has one document.
         echo_commands(github_annotations(report, command), err=wants_json())

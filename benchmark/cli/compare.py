@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from benchmark.cli.options import json_option
-from benchmark.cli.printing import echo_warnings, print_result, start, wants_json
+from benchmark.cli.printing import echo_lines, echo_warnings, print_result, start, wants_json
 from zoo.errors import UserError
 
 
@@ -44,5 +44,7 @@ def compare_command(before: str, after: str, changes: bool, markdown: bool, tole
     timings = Timings().model_copy(update={"tolerance": tolerance / 100})
     comparison = compare(*sets, Thresholds(timings=timings))
     text_of = rendering.comparison_markdown if markdown else rendering.comparison_text
-    text = text_of(comparison, changes_only=changes).removesuffix("\n")
-    print_result(rendering.comparison_json(comparison), text)
+    print_result(
+        lambda: rendering.comparison_json(comparison),
+        lambda _: echo_lines(text_of(comparison, changes_only=changes).removesuffix("\n")),
+    )

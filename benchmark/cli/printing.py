@@ -96,8 +96,12 @@ def wants_json() -> bool:
 
 
 def print_result(document: Any, text: str | Callable[[Any], object]) -> None:
-    """Print a result: with ``--json`` as one strict JSON document, else as ``text``, which may be a function."""
+    """Print a result: with ``--json`` as one strict JSON document, else as ``text``.
+
+    Each may be a function, which is called only if its result is printed; ``text`` then gets the document and prints.
+    """
     if wants_json():
+        document = document() if callable(document) else document
         stdout = click.get_current_context().obj["stdout"]
         _write(json.dumps(_strict(document), indent=2, allow_nan=False), file=stdout)
     elif isinstance(text, str):

@@ -104,8 +104,10 @@ def run_command(out: str, rerun: str, suite: str | None, **flags: Any) -> None:
         reporter.note(f"interrupted: {kept}; the same command continues the run.")
         raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
     pages = write_pages(Store(out).results(), Path(out) / "leaderboards")
-    document = {"results": [_with_paths(result.model_dump(mode="json"), Path(out)) for result in results]}
-    print_result(document, lambda _: _print_results(results, pages, Path(out)))
+    print_result(
+        lambda: {"results": [_with_paths(result.model_dump(mode="json"), Path(out)) for result in results]},
+        lambda _: _print_results(results, pages, Path(out)),
+    )
     if any(result.status != "ok" for result in results):
         raise click.exceptions.Exit(1)
 
