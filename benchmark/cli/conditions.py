@@ -15,15 +15,6 @@ _UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 
 _UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
-def parse_tile(ctx: click.Context, parameter: click.Parameter, text: str | None) -> str | tuple[int, int] | None:
-    """Return the value of ``--tile``: "auto", "off" or (height, width)."""
-    if text is None or text in ("auto", "off"):
-        return text
-    from benchmark.conditions import tile_of
-
-    return tile_of(text)
-
-
 def parse_bytes(text: str) -> int:
     """Return 4GiB, 512MiB, 1.5GB or plain bytes as a number of bytes."""
     # Sixteen digits already make petabytes.
@@ -76,7 +67,7 @@ condition_options = all_options(
         "--channels-last", is_flag=True, help="Use the channels-last memory format for the inputs and weights."
     ),
     backend_option,
-    click.option("--tile", callback=parse_tile, metavar="auto|HxW|off", help=f"{TILE_HELP}  [default: off]"),
+    click.option("--tile", metavar="auto|HxW|off", help=f"{TILE_HELP}  [default: off]"),
     click.option(
         "--approximate",
         is_flag=True,

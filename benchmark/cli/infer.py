@@ -11,7 +11,6 @@ from benchmark.cli.conditions import (
     backend_option,
     given_conditions,
     memory_limit_option,
-    parse_tile,
     precision_option,
 )
 from benchmark.cli.options import raw_options, set_option, weights_option
@@ -24,7 +23,7 @@ from benchmark.cli.printing import echo, given_seed, start
 @click.option("-o", "--out", required=True, metavar="DIR", help="Folder for the outputs, named after the inputs.")
 @weights_option
 @raw_options
-@click.option("--tile", callback=parse_tile, default="auto", show_default=True, metavar="auto|HxW|off", help=TILE_HELP)
+@click.option("--tile", default="auto", show_default=True, metavar="auto|HxW|off", help=TILE_HELP)
 @memory_limit_option
 @click.option(
     "--approximate",
