@@ -10,9 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from zoo.errors import DiskError, UserError
-from zoo.writing import partial_of, whole_file
+from zoo.writing import whole_file
 
-__all__ = ["naming", "partial_of", "refuse_inputs", "replace_text", "replacing"]
 # The errors of a disk or a folder, and what a user can do about them.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)

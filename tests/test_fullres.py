@@ -33,11 +33,11 @@ from benchmark.fullres.tiles.receptive import Reception
 from benchmark.fullres.tiles.run import Workers, run_tiled
 from benchmark.fullres.tiles.spans import Span
 from benchmark.host import machine
-from benchmark.replacing import partial_of
 from benchmark.reporting import Reporter
 from benchmark.running.inference import infer
 from zoo import create_model, get_card, list_models
 from zoo.errors import UserError
+from zoo.writing import partial_of
 
 # Narrow versions: what a network sees does not depend on its width.
 NARROW = {

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.replacing import partial_of
 from zoo.errors import UserError
 from zoo.inputs import refuse_endless
+from zoo.writing import partial_of
 
 _ZEROS = 4 << 20
 
