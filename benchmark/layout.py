@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from benchmark.imaging.imagefiles import read_content
 from benchmark.standin.cache import MARKER, read_marker, rebuild_advice
+from benchmark.standin.kinds import named
 from zoo.errors import UserError, printable
 
 # The files of one pair, or those of them that exist: (role, path) each.
@@ -56,7 +57,9 @@ def identify(root: Path, split: str, *, name: str, standin: str, published: int)
             "sources": str(marker["sources"]),
             "seed": int(marker["seed"]),
         }
-        return standin, provenance, int(marker["counts"][split])
+        # Only some markers have these: the label of a stand-in, and the number of blocks of an image.
+        provenance |= {key: kind(marker[key]) for key, kind in (("label", str), ("blocks", int)) if key in marker}
+        return named(standin, marker.get("label")), provenance, int(marker["counts"][split])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{name}: {root / MARKER} has no usable entry ({error!r}); expected version, sources, seed and counts"

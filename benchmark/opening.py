@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from pathlib import Path
 
 from benchmark.cleaning import is_file_name, one_line
 from benchmark.datasets import DATASETS
 from benchmark.reporting import Reporter
 from benchmark.standin.building import hold
+from benchmark.standin.kinds import original_of
 from benchmark.types import Dataset, DatasetCard
 from zoo.errors import UserError
 
@@ -93,15 +95,22 @@ def open_with_root(
 
 
 def make_standin(
-    name: str, out: Path, *, seed: int, reporter: Reporter, photos: Path | None = None, count: int | None = None
+    name: str,
+    out: Path,
+    *,
+    seed: int,
+    reporter: Reporter,
+    photos: Path | None = None,
+    count: int | None = None,
+    label: str | None = None,
 ) -> None:
     """Write the stand-in of a dataset (named with or without ``-standin``) into ``out``.
 
     ``photos``: make it from the pictures in that folder, with ``count`` pairs or scenes (default: one per picture).
-    Raises UserError for a dataset without a stand-in and for a folder that is not empty or, with ``photos``, holds
-    another stand-in than the one to continue.
+    With a ``label`` records call it ``zrr-standin (label)``. Raises UserError for a dataset without a stand-in and for
+    a folder that is not empty or, with ``photos``, holds another stand-in than the one to continue.
     """
-    card = DATASETS.get(name.removesuffix("-standin"))
+    card = DATASETS.get(original_of(name))
     if card.write_standin is None:
         able = [other.name for other in DATASETS if other.write_standin]
         raise UserError(f"data make: {card.name} has no stand-in; expected one of {', '.join(able)}.")
@@ -109,11 +118,21 @@ def make_standin(
         raise UserError(f"data make: {card.name} cannot be made from photographs; leave --photos out.")
     if photos is None and count is not None:
         raise UserError(f"data make: --count {count} needs --photos; the embedded stand-in has a fixed size.")
+    if label is not None:
+        check_label(label)
     with hold(out):
         if photos is not None and card.write_from_photos is not None:
-            card.write_from_photos(out, photos, count, seed, reporter)
+            card.write_from_photos(out, photos, count, seed, reporter, label=label)
         else:
-            card.write_standin(out, seed, reporter)
+            card.write_standin(out, seed, reporter, label=label)
+
+
+def check_label(label: str) -> None:
+    """Raise UserError for a label that a dataset's name cannot hold."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,39}", label):
+        raise UserError(
+            f"--name {one_line(label)!r}: expected up to 40 letters, digits and signs such as '-' and '_', as bsds500."
+        )
 
 
 def _check_names(dataset: Dataset) -> None:

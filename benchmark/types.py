@@ -415,10 +415,10 @@ class DatasetCard:
     open: Callable[..., Dataset]
     # Returns the root of the built-in stand-in, which is made first if needed; None: there is no stand-in.
     standin: Callable[[Reporter], Path] | None = None
-    # Writes a stand-in into an empty folder: (folder, seed, reporter).
-    write_standin: Callable[[Path, int, Reporter], None] | None = None
-    # Writes or continues one from a user's photographs: (folder, photographs, count, seed, reporter).
-    write_from_photos: Callable[[Path, Path, int | None, int, Reporter], None] | None = None
+    # Writes a stand-in into an empty folder: (folder, seed, reporter, label=None).
+    write_standin: Callable[..., None] | None = None
+    # Writes or continues one from a user's photographs: (folder, photographs, count, seed, reporter, label=None).
+    write_from_photos: Callable[..., None] | None = None
     # Returns the card for the user's options, for example rule, task and white of pairs.
     configure: Callable[[Mapping[str, str]], DatasetCard] | None = None
     # The white level of 16-bit files in counts, if the user gives it.

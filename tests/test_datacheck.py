@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from benchmark.datacheck.checking import check_dataset
-from benchmark.datacheck.duplicates import MAX_BITS, MIN_CORRELATION, ImageHashes, near_duplicates, perceptual_hash
+from benchmark.imaging.duplicates import MAX_BITS, MIN_CORRELATION, ImageHashes, near_duplicates, perceptual_hash
 from benchmark.datacheck.views import compare_views
 from benchmark.datasets import sidd
 from benchmark.datasets import zrr as loader

@@ -27,7 +27,8 @@ def data_command() -> None:
 @click.option(
     "--photos",
     metavar="DIR",
-    help="Make the stand-in from the pictures in this folder. The same command continues an interrupted one.",
+    help="Make the stand-in from the pictures in this folder; folders train and test (or val) in it say what is held"
+    " out. The same command continues an interrupted one.",
 )
 @click.option(
     "--count",
@@ -35,14 +36,15 @@ def data_command() -> None:
     metavar="N",
     help="With --photos: number of pairs or scenes.  [default: one per picture]",
 )
-def data_make(name: str, out: str, seed: int | None, photos: str | None, count: int | None) -> None:
+@click.option("--name", "label", metavar="LABEL", help="Label in the dataset's name: zrr-standin (LABEL).")
+def data_make(name: str, out: str, seed: int | None, photos: str | None, count: int | None, label: str | None) -> None:
     """Write a stand-in for dataset NAME, in the layout of the real one."""
     reporter = start()
     from benchmark.opening import make_standin
 
     seed = given_seed() or 0 if seed is None else seed
     pictures = Path(photos) if photos else None
-    make_standin(name, Path(out), seed=seed, photos=pictures, count=count, reporter=reporter)
+    make_standin(name, Path(out), seed=seed, photos=pictures, count=count, label=label, reporter=reporter)
     echo(f"wrote {out}")
 
 

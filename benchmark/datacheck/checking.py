@@ -21,6 +21,7 @@ from benchmark.replacing import refuse_inputs, replacing
 from benchmark.reporting import Reporter
 from benchmark.scoring.pipeline import default_workers
 from benchmark.standin.cache import MARKER
+from benchmark.standin.kinds import original_of
 from benchmark.types import DatasetCard
 from zoo.errors import UserError, printable
 
@@ -49,7 +50,7 @@ def check_dataset(
     split ({"test": "12 of 1204"}); half a pair is a problem. Raises UserError for an unknown dataset or folder.
     """
     reporter = reporter or Reporter()
-    card = dataset_card(name.removesuffix("-standin"), rule=pairs, white=white)
+    card = dataset_card(original_of(name), rule=pairs, white=white)
     root = _find_root(card, data_root, reporter)
     plan = make_plan(card, root, partial=partial)
     files = (path for unit in plan.units for _, path in unit.files)

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmark.datacheck.duplicates import perceptual_hash
 from benchmark.datacheck.plans import FileRule
 from benchmark.datacheck.views import GRID, compare_views
+from benchmark.imaging.duplicates import perceptual_hash
 from benchmark.imaging.imagefiles import decode, read_content
 from benchmark.imaging.levels import bits_used
 from zoo.errors import UserError

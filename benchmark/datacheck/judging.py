@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmark.datacheck.duplicates import MAX_BITS, MIN_CORRELATION, ImageHashes, near_duplicates
 from benchmark.datacheck.plans import CheckPlan, FileRule, Problem, Unit
 from benchmark.datacheck.views import ORIENTATIONS, PHASES
+from benchmark.imaging.duplicates import MAX_BITS, MIN_CORRELATION, ImageHashes, near_duplicates
 from benchmark.imaging.levels import Depths, clipped_words, rare_above
 from benchmark.units import shape_text
 from zoo.errors import printable

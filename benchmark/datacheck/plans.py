@@ -17,6 +17,7 @@ from benchmark.datasets import pairs, sidd, zrr
 from benchmark.imaging.matfiles import find_mat
 from benchmark.layout import Defect, DefectsError, check_standin, part_text
 from benchmark.standin.cache import MARKER, read_marker, rebuild_advice
+from benchmark.standin.kinds import named
 from benchmark.standin.sidd import BENCHMARK, VALIDATION_NOISY, VALIDATION_TARGET
 from benchmark.types import DatasetCard
 from benchmark.units import listed
@@ -78,6 +79,8 @@ class CheckPlan:
     compared: str = "target"
     # The available part of each incomplete split, as "12 of 1204", if --partial allows it.
     parts: dict[str, str] = field(default_factory=dict)
+    # The number of blocks of an image, where images are divided.
+    blocks: int = sidd.BLOCKS
     # sha256 by path, from a stand-in's marker.
     digests: Mapping[str, str] = field(default_factory=dict)
 
@@ -191,7 +194,7 @@ def _plan_blocks(plan: CheckPlan, root: Path, counts: Mapping[str, int], partial
     for stem, path in paths.items():
         images = counts.get("benchmark", sidd.PUBLISHED_IMAGES) if stem == BENCHMARK else published
         fewest = 1 if partial and stem != BENCHMARK else images
-        read = functools.partial(sidd.read_blocks, plan.name, root, stem, images, fewest=fewest)
+        read = functools.partial(sidd.read_blocks, plan.name, root, stem, images, plan.blocks, fewest=fewest)
         blocks = _opened(plan, path, read)
         if blocks is not None:
             arrays[stem] = blocks
@@ -205,7 +208,7 @@ def _plan_blocks(plan: CheckPlan, root: Path, counts: Mapping[str, int], partial
         what, expected = f"{len(target)} images", f"{len(noisy)}, as {VALIDATION_NOISY}.mat"
         plan.problems.append(Problem(str(paths[VALIDATION_TARGET]), "count", what, expected))
     elif noisy is not None and target is not None:
-        if part := part_text(len(noisy) * sidd.BLOCKS, published * sidd.BLOCKS):
+        if part := part_text(len(noisy) * plan.blocks, published * plan.blocks):
             plan.parts["validation"] = part
         plan.problems += _noiseless_blocks(paths[VALIDATION_NOISY], noisy, target)
     return list(paths.values())
@@ -247,9 +250,13 @@ def _counts(
     if marker is None:
         return published
     check_standin(root, marker, name=plan.name, standin=standin)
-    plan.name = standin
+    plan.name = named(standin, marker.get("label"))
     try:
+        for one, other, how in marker.get("overlaps", ()):
+            what = f"the photographs {one} (train) and {other} (held out) {how}"
+            plan.problems.append(Problem(str(root / MARKER), "overlap", what, "different ones; leave one of them out"))
         plan.digests = {path: str(entry["sha256"]) for path, entry in marker.get("files", {}).items()}
+        plan.blocks = int(marker.get("blocks", plan.blocks))
         return {str(split): int(count) for split, count in marker["counts"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(

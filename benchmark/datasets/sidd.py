@@ -3,7 +3,8 @@
 ``validation`` and the benchmark are blocks in MATLAB files, (40 images, 32 blocks, 256, 256, 3) uint8. ``train`` is
 SIDD-Medium, 160 folders ``<instance>_<scene>_<phone>_<ISO>_<1/shutter>_<illuminant>_<L|N|H>`` with two pairs each of
 ``0001_NOISY_SRGB_010.PNG`` and ``0001_GT_SRGB_010.PNG``, or SIDD-Small, which has one pair and no number in the name.
-The benchmark has no public targets: ``SiddBenchmark`` reads it, for submissions only.
+``train-fit`` and ``train-select`` divide train by scene instances, for training and for the choice of settings. The
+benchmark has no public targets: ``SiddBenchmark`` reads it, for submissions only.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ from benchmark.units import shape_text
 from zoo.errors import UserError
 
 NAME = "sidd"
-SPLITS = ("validation", "train")
+# SIDD has no part of train to choose settings on, so the tool divides it: every twentieth scene instance selects.
+FIT, SELECT, SELECT_EVERY = "train-fit", "train-select", 20
+SPLITS = ("validation", "train", FIT, SELECT)
 BLOCKS, BLOCK = 32, (256, 256, 3)
 PUBLISHED_IMAGES = 40
 # Numbers of folders and pairs.
@@ -67,16 +70,17 @@ class SiddBlocks:
         self.root = root
         self.provenance: Mapping[str, Any]
         self.name, self.provenance, images = _identity(root, self.split, PUBLISHED_IMAGES)
+        self._blocks = blocks = int(self.provenance.get("blocks", BLOCKS))
         fewest = 1 if partial and not self.provenance["standin"] else images
-        self._noisy = read_blocks(self.name, root, VALIDATION_NOISY, images, fewest=fewest)
-        self._target = read_blocks(self.name, root, VALIDATION_TARGET, images, fewest=fewest)
+        self._noisy = read_blocks(self.name, root, VALIDATION_NOISY, images, blocks, fewest=fewest)
+        self._target = read_blocks(self.name, root, VALIDATION_TARGET, images, blocks, fewest=fewest)
         if len(self._noisy) != len(self._target):
             raise UserError(
                 f"{self.name}: {VALIDATION_NOISY}.mat in {root} holds {len(self._noisy)} images,"
                 f" {VALIDATION_TARGET}.mat holds {len(self._target)}; expected the same ones in both."
             )
-        self.ids: Sequence[str] = [str(number) for number in range(len(self._noisy) * BLOCKS)]
-        self._part = part_text(len(self.ids), images * BLOCKS)
+        self.ids: Sequence[str] = [str(number) for number in range(len(self._noisy) * blocks)]
+        self._part = part_text(len(self.ids), images * blocks)
         self.notes = part_notes(self.name, self.split, self._part, {})
         if self._part:
             self.provenance = {**self.provenance, "part": self._part}
@@ -86,7 +90,7 @@ class SiddBlocks:
 
     def pixels(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Return the stored pixels (256, 256, 3) of block ``index``, noisy and clean."""
-        place = divmod(range(len(self))[index], BLOCKS)
+        place = divmod(range(len(self))[index], self._blocks)
         return self._noisy[place], self._target[place]
 
     def __getitem__(self, index: int) -> Sample:
@@ -98,7 +102,7 @@ class SiddBlocks:
         """Return a sha256 over the values of the first ``limit`` blocks; v5 and v7.3 files give the same digest."""
         digest = sha256(part_prefix(self._part) + self.name.encode())
         for index in range(len(self) if limit is None else min(max(limit, 0), len(self))):
-            place = divmod(index, BLOCKS)
+            place = divmod(index, self._blocks)
             digest.update(self._noisy[place].tobytes() + self._target[place].tobytes())
         return digest.hexdigest()
 
@@ -117,31 +121,30 @@ class SiddBenchmark:
     def __init__(self, root: Path) -> None:
         """Read ``BenchmarkNoisyBlocksSrgb.mat``; raises UserError unless all its blocks are there."""
         self.name, self.provenance, self.num_images = _identity(root, "benchmark", PUBLISHED_IMAGES)
-        self._noisy = read_blocks(self.name, root, BENCHMARK, self.num_images)
+        self._blocks = int(self.provenance.get("blocks", BLOCKS))
+        self._noisy = read_blocks(self.name, root, BENCHMARK, self.num_images, self._blocks)
 
     def __len__(self) -> int:
-        return self.num_images * BLOCKS
+        return self.num_images * self._blocks
 
     def __getitem__(self, index: int) -> NoisyBlock:
         """Return block ``index``."""
         number = range(len(self))[index]
-        return NoisyBlock(str(number), to_tensor(self._noisy[divmod(number, BLOCKS)]))
+        return NoisyBlock(str(number), to_tensor(self._noisy[divmod(number, self._blocks)]))
 
 
 class SiddFolders:
-    """The pairs of SIDD-Medium or SIDD-Small as whole pictures, sorted by name."""
+    """The pairs of SIDD-Medium or SIDD-Small as whole pictures, sorted by name: all of ``train``, or a part of it."""
 
-    split = "train"
-
-    def __init__(self, root: Path, *, skip_bad: bool = False, partial: bool = False) -> None:
+    def __init__(self, root: Path, split: str = "train", *, skip_bad: bool = False, partial: bool = False) -> None:
         """Find and pair the files; raises DefectsError for a picture without partner and for missing pairs.
 
         With ``skip_bad`` incomplete pairs are left out. With ``partial`` the pairs of the real dataset that have both
         pictures are used. Fewer scenes of SIDD-Small are accepted as a part even without it. ``left_out`` lists what
         was left out, and why.
         """
-        self.root = root
-        self.name, provenance, count = _identity(root, self.split, 0)
+        self.root, self.split = root, split
+        self.name, provenance, count = _identity(root, "train", 0)
         self._folder = folder = find_scenes(self.name, root)
         files, defects = _find_pairs(folder)
         self._pairs = {id: (pair[0][1], pair[1][1]) for id, pair in files.items() if len(pair) == 2}
@@ -160,6 +163,10 @@ class SiddFolders:
         self.notes = part_notes(self.name, self.split, part, self.left_out)
         if part:
             self.provenance = {**self.provenance, "part": part}
+        if split != "train":
+            self.ids = _divided(self.ids, select=split == SELECT)
+            if not self.ids:
+                raise UserError(f"{self.name}: {root} has too few scenes for the split {split}; expected at least 20.")
         self.digest = PairDigest(self.name, self.ids, self.paths, folder=folder, skip_bad=skip_bad, part=part)
 
     def __len__(self) -> int:
@@ -212,11 +219,18 @@ def open_sidd(root: Path, split: str, *, skip_bad: bool = False, partial: bool =
     """Open ``validation`` or ``train`` at ``root``; raises UserError for every problem with the files."""
     if split == "validation":
         return SiddBlocks(root, partial=partial)
-    if split == "train":
-        return SiddFolders(root, skip_bad=skip_bad, partial=partial)
+    if split in ("train", FIT, SELECT):
+        return SiddFolders(root, split, skip_bad=skip_bad, partial=partial)
     if split == "benchmark":
         raise UserError(f"{NAME}: the benchmark blocks have no public targets; use `zoo-bench submit` for them.")
     raise UserError(f"{NAME}: unknown split '{split}'; expected one of {', '.join(SPLITS)}.")
+
+
+def _divided(ids: Sequence[str], *, select: bool) -> list[str]:
+    """Return the pairs of every twentieth scene instance, or those of the others."""
+    instances = list(dict.fromkeys(id.partition("_")[0] for id in ids))
+    chosen = {*instances[SELECT_EVERY - 1 :: SELECT_EVERY]}
+    return [id for id in ids if (id.partition("_")[0] in chosen) is select]
 
 
 def to_tensor(pixels: NDArray[Any]) -> Tensor:
@@ -225,14 +239,16 @@ def to_tensor(pixels: NDArray[Any]) -> Tensor:
     return torch.from_numpy(scaled).permute(2, 0, 1)[None].contiguous()
 
 
-def read_blocks(name: str, root: Path, stem: str, images: int, *, fewest: int | None = None) -> NDArray[np.uint8]:
-    """Return the blocks (images, 32, 256, 256, 3) of ``<stem>.mat``, from the variable with that name.
+def read_blocks(
+    name: str, root: Path, stem: str, images: int, blocks: int = BLOCKS, *, fewest: int | None = None
+) -> NDArray[np.uint8]:
+    """Return the blocks (images, blocks, 256, 256, 3) of ``<stem>.mat``, from the variable with that name.
 
     The file may be in ``root`` or one folder below. A v7.3 file that another tool wrote without reversing the axes is
     recognised by its shape. ``fewest``: the smallest number of images that is accepted.
     """
     path = _find_blocks(name, root, stem)
-    expected = (images, BLOCKS, *BLOCK)
+    expected = (images, blocks, *BLOCK)
 
     least = images if fewest is None else fewest
 
@@ -249,9 +265,9 @@ def read_blocks(name: str, root: Path, stem: str, images: int, *, fewest: int | 
             f" expected uint8 {shape_text(expected)}. Download it again.{hint}"
         )
 
-    blocks = read_variable(name, path, stem, accept)
-    accept(blocks.shape, str(blocks.dtype))
-    return blocks if fits(blocks.shape, least) else blocks.transpose()
+    values = read_variable(name, path, stem, accept)
+    accept(values.shape, str(values.dtype))
+    return values if fits(values.shape, least) else values.transpose()
 
 
 def _find_blocks(name: str, root: Path, stem: str) -> Path:

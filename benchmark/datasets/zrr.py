@@ -63,7 +63,7 @@ class ZrrSplit:
             root, self._part, name=NAME, standin=STANDIN_NAME, published=PUBLISHED_COUNTS[self._part]
         )
         advice = "Download the dataset and pass --data-root."
-        if self.name == STANDIN_NAME:
+        if self.provenance["standin"]:
             advice, partial = rebuild_advice(root), False
         folders = {".png": root / self._part / RAW_FOLDER, ".jpg": root / self._part / TARGET_FOLDER}
         # Ids are sorted as numbers, because sorted names would give 0, 1, 10, 100.
@@ -80,7 +80,7 @@ class ZrrSplit:
         except UserError as error:
             missing = _missing_files(folders, ids)
             if not skip_bad or len(missing) == len(ids):
-                hint = "" if partial or self.name == STANDIN_NAME else self._hint(len(ids) - len(missing), len(ids))
+                hint = "" if partial or self.provenance["standin"] else self._hint(len(ids) - len(missing), len(ids))
                 raise UserError(f"{error}{hint}") from error
         self.left_out = {
             id: f"no file {' and no file '.join(map(str, paths))}"

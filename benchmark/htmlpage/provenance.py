@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.leaderboard.rows import Row
+from benchmark.standin.kinds import original_of
 from benchmark.types import Result
 from zoo.trained import shipped_weights
 
@@ -107,7 +108,7 @@ def _costs_command(result: Result) -> list[str]:
 
 def _run_command(result: Result, standin: bool) -> list[str]:
     spec = result.spec
-    dataset = result.dataset.removesuffix("-standin") if standin else result.dataset
+    dataset = original_of(result.dataset) if standin else result.dataset
     command = ["zoo-bench", *_seed(result), "run", "--dataset", dataset]
     command += [] if standin else ["--data-root", "DIR"]
     command += ["--models", result.model, "--split", result.split]

@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
+from benchmark.imaging.duplicates import ImageHashes, near_duplicates
 from benchmark.reporting import Reporter
 from benchmark.standin import cache
 from benchmark.standin.building import (
@@ -20,7 +21,7 @@ from benchmark.standin.building import (
     sources_of,
     writing_to,
 )
-from benchmark.standin.photographs import Photograph, folder_photographs
+from benchmark.standin.photographs import Photograph, divided_photographs, sixth_of
 from benchmark.standin.unprocess import BLACK, WHITE, Camera
 from zoo.errors import UserError
 
@@ -42,8 +43,8 @@ class Plan(Protocol):
 class StandIn:
     """One kind of stand-in. ``pieces`` is the name of its pieces in messages.
 
-    ``default_plan`` returns the plan of the embedded one; ``photo_plan(train, held_out, count)`` the plan of ``count``
-    pieces from training and held-out photographs. ``version`` is raised with every change that changes a byte.
+    ``default_plan`` returns the plan of the embedded one; ``photo_plan(train, held_out, trains, tests)`` the plan of so
+    many pieces from training and held-out photographs. ``version`` is raised with every change that changes a byte.
     """
 
     name: str
@@ -51,18 +52,26 @@ class StandIn:
     pieces: str
     camera: Callable[[], Camera]
     default_plan: Callable[[], Plan]
-    photo_plan: Callable[[Sequence[Photograph], Sequence[Photograph], int], Plan]
+    photo_plan: Callable[[Sequence[Photograph], Sequence[Photograph], int, int], Plan]
 
-    def write(self, root: Path, seed: int = 0, reporter: Reporter | None = None, *, plan: Plan | None = None) -> None:
+    def write(
+        self,
+        root: Path,
+        seed: int = 0,
+        reporter: Reporter | None = None,
+        *,
+        plan: Plan | None = None,
+        label: str | None = None,
+    ) -> None:
         """Write a stand-in into ``root``, a new or empty folder; ``reporter`` shows how many pieces are done.
 
         The same seed gives the same bytes with the same versions of numpy, scipy, Pillow and their JPEG and zlib
-        libraries. The marker is written last: a folder without it is not finished. Raises UserError if the folder is
-        not empty or cannot be written.
+        libraries. The marker is written last: a folder without it is not finished. ``label`` becomes part of the
+        dataset's name, as in ``zrr-standin (label)``. Raises UserError if the folder is not empty or cannot be written.
         """
         _check_seed(seed)
-        with new_folder(root, f"{self.name} {self.version} {seed}"):
-            self._write(root, seed, plan or self.default_plan(), reporter or Reporter())
+        with new_folder(root, f"{named(self.name, label)} {self.version} {seed}"):
+            self._write(root, seed, plan or self.default_plan(), reporter or Reporter(), label=label)
 
     def cached(self, reporter: Reporter) -> Path:
         """Return the stand-in in the user's cache; it is built on first use or when it is damaged."""
@@ -72,10 +81,14 @@ class StandIn:
             lambda root: cache.is_complete(root, name=self.name, version=self.version),
         )
 
-    def write_photos(self, root: Path, photos: Path, count: int | None, seed: int, reporter: Reporter) -> None:
+    def write_photos(
+        self, root: Path, photos: Path, count: int | None, seed: int, reporter: Reporter, label: str | None = None
+    ) -> None:
         """Write a stand-in of ``count`` pieces (default: one per photograph) from the pictures in a user's folder.
 
-        Training and test data share no photograph: the last sixth, sorted by name, is held out. It runs in several
+        Training and test data share no photograph: if the pictures are in folders ``train`` and ``test`` (or ``val``),
+        these decide, and a ``count`` is divided in their proportion; otherwise the last sixth, sorted by name, is held
+        out. Photographs of both parts that look the same are reported, also by ``data check``. It runs in several
         processes; a stopped run continues if it is called with the same arguments. Raises UserError for a seed or count
         out of range, for unreadable pictures (by name), and for a folder with other files.
         """
@@ -83,7 +96,8 @@ class StandIn:
         if root.resolve().is_relative_to(photos.resolve()):
             # The written files would be taken as photographs when the command is run again.
             raise UserError(f"--out {root} lies in --photos {photos}; expected another folder. Give one beside it.")
-        photographs = folder_photographs(photos)
+        train, held_out, divided = divided_photographs(photos)
+        photographs = sorted([*train, *held_out], key=lambda photograph: photograph.name)
         count = len(photographs) if count is None else count
         if count < 2:
             raise UserError(f"--count {count}: expected at least 2, one for train and one held out.")
@@ -91,17 +105,18 @@ class StandIn:
         digest = sha256(names.encode()).hexdigest()[:16]
         # An interrupted stand-in is continued only if these values agree.
         request = {"name": self.name, "version": self.version, "seed": seed, "count": count, "photographs": digest}
+        request |= {"divided": True} if divided else {}
+        request |= {"label": label} if label else {}
         if cache.is_complete(root, request=request):
             reporter.note(f"{root} holds this stand-in already; nothing to do.")
             return
-        # One continuous part is held out, not every sixth: neighbours in a folder often show one scene.
-        held_out = sixth_of(len(photographs))
-        plan = self.photo_plan(photographs[:-held_out], photographs[-held_out:], count)
+        tests = max(1, round(count * len(held_out) / len(photographs))) if divided else sixth_of(count)
+        plan = self.photo_plan(train, held_out, count - tests, tests)
         kept = resume(root, request)
         if kept:
             reporter.note(f"{root}: {len(kept)} of {len(plan.jobs())} {self.pieces} are there already and are kept.")
         with writing_to(root):
-            self._write(root, seed, plan, reporter, request=request, kept=kept, workers=None)
+            self._write(root, seed, plan, reporter, request=request, kept=kept, workers=None, label=label)
 
     def _write(
         self,
@@ -113,6 +128,7 @@ class StandIn:
         request: Mapping[str, Any] | None = None,
         kept: Mapping[str, Piece] | None = None,
         workers: int | None = 1,
+        label: str | None = None,
     ) -> None:
         jobs = plan.jobs()
         with reporter.progress(f"writing {self.name}", len(jobs)) as advance:
@@ -126,14 +142,43 @@ class StandIn:
             "photographs": {p.name: {"licence": p.licence, "attribution": p.attribution} for p in photographs},
             "camera": {**asdict(self.camera()), "black": BLACK, "white": WHITE, "cfa": "RGGB"},
             **plan.entries(root, jobs, pieces),
-            **({"request": request} if request else {}),
+            **({"label": label} if label else {}),
+            **({"request": request, "overlaps": overlaps(jobs, pieces)} if request else {}),
         }
+        for one, other, how in marker.get("overlaps", ()):
+            reporter.note(f"warning: {one} (train) and {other} (held out) {how}; leave one of them out.")
         finish(root, marker, jobs, pieces)
 
 
-def sixth_of(count: int) -> int:
-    """Return how many of ``count`` photographs, or of the pieces made from them, are held out from training."""
-    return max(1, round(count / 6))
+def named(standin: str, label: str | None) -> str:
+    """Return the name of a stand-in in records: ``zrr-standin``, or ``zrr-standin (label)``."""
+    return f"{standin} ({label})" if label else standin
+
+
+def original_of(name: str) -> str:
+    """Return the name of the dataset that ``name``, perhaps a stand-in with a label, stands in for."""
+    return name.partition(" (")[0].removesuffix("-standin")
+
+
+def overlaps(jobs: Sequence[Job], pieces: Mapping[str, Piece]) -> list[tuple[str, str, str]]:
+    """Return the pairs of photographs, one for training and one held out, that are or look the same, and which."""
+    sides: tuple[dict[str, Piece], dict[str, Piece]] = ({}, {})
+    for job in jobs:
+        sides[job.split != "train"][job.photograph.name] = pieces[job.key]
+    same = {piece.get("pixels"): name for name, piece in sides[0].items()}
+    found = {
+        name: (same[piece["pixels"]], "have the same pixels")
+        for name, piece in sides[1].items()
+        if piece.get("pixels") in same.keys() - {None}
+    }
+    prints = ImageHashes(), ImageHashes()
+    for hashes, side in zip(prints, sides):
+        for name, piece in side.items():
+            if piece.get("look"):
+                hashes.add(name, int(piece["look"][0], 16), bytes.fromhex(piece["look"][1]))
+    for one, other, *_ in near_duplicates(*prints):
+        found.setdefault(other, (one, "look the same"))
+    return [(one, other, how) for other, (one, how) in sorted(found.items())]
 
 
 def spread(photographs: Sequence[Photograph], count: int) -> tuple[Photograph, ...]:

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmark.imaging.duplicates import hash_picture
 from benchmark.imaging.imagefiles import MORE_FORMATS, decode, read_content
 from zoo.errors import UserError, printable
 
@@ -99,6 +101,33 @@ def folder_photographs(folder: Path) -> list[Photograph]:
     return [Photograph(name, "the user's", "the user", functools.partial(_read_photo, path)) for name, path in named]
 
 
+# A folder with a folder for training and one of these, and no pictures beside them, says itself what is held out.
+HELD_OUT_FOLDERS = ("test", "val", "validation")
+
+
+def divided_photographs(folder: Path) -> tuple[list[Photograph], list[Photograph], bool]:
+    """Return the photographs for training, those held out, and whether the folders ``train`` and ``test`` decide it.
+
+    Otherwise the last sixth by name is held out: one continuous part, because neighbours in a folder often show one
+    scene.
+    """
+    photographs = folder_photographs(folder)
+    parts: dict[str, list[Photograph]] = {}
+    for photograph in photographs:
+        part, slash, _ = photograph.name.partition("/")
+        parts.setdefault(part if slash else "", []).append(photograph)
+    held_out = parts.keys() & set(HELD_OUT_FOLDERS)
+    if "train" in parts and len(held_out) == 1 and len(parts) == 2:
+        return parts["train"], parts[held_out.pop()], True
+    border = len(photographs) - sixth_of(len(photographs))
+    return photographs[:border], photographs[border:], False
+
+
+def sixth_of(count: int) -> int:
+    """Return how many of ``count`` photographs, or of the pieces made from them, are held out from training."""
+    return max(1, round(count / 6))
+
+
 def _read_photo(path: Path) -> Pixels:
     """Return a user's picture as RGB with 8 bits; alpha is dropped, grey and CMYK are converted."""
     picture = decode("--photos", path, read_content("--photos", path), MORE_FORMATS)
@@ -127,6 +156,20 @@ def pad_symmetric(image: Pixels, size: int) -> Pixels:
         missing = max(size - side, 0)
         padding.append((missing // 2, missing - missing // 2))
     return np.pad(image, (*padding, (0, 0)), mode="symmetric") if np.any(padding) else image
+
+
+def facts_of(name: str, pixels: Pixels) -> dict[str, Any]:
+    """Return the facts about a photograph that the journal of a stand-in keeps.
+
+    ``source``: a digest of name and pixels; ``pixels``: of the pixels alone; ``look``: the perceptual hash and the
+    thumbnail, in hexadecimal, or null.
+    """
+    look = hash_picture(pixels)
+    return {
+        "source": sources_digest([(name, pixels)]),
+        "pixels": sources_digest([("", pixels)]),
+        "look": look and [f"{look[0]:016x}", look[1].tobytes().hex()],
+    }
 
 
 def sources_digest(sources: Iterable[tuple[str, Pixels]]) -> str:

@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 
 from benchmark.standin import unprocess
 from benchmark.standin.building import Job, Piece, encode_image, write_files
-from benchmark.standin.kinds import StandIn, sixth_of, spread
+from benchmark.standin.kinds import StandIn, spread
 from benchmark.standin.photographs import (
     TEST_PHOTOGRAPHS,
     TRAIN_PHOTOGRAPHS,
     Photograph,
     Pixels,
+    facts_of,
     pad_symmetric,
     procedural_photograph,
     sources_digest,
@@ -118,10 +119,9 @@ def fixed_camera() -> unprocess.Camera:
     return unprocess.sample_camera(RandomState(CAMERA_SEED))
 
 
-def _photo_plan(train: Sequence[Photograph], held_out: Sequence[Photograph], count: int) -> PairPlan:
-    tests = sixth_of(count)
-    trains = spread(train, count - tests)
-    return PairPlan(len(trains), tests, DEFAULT_PLAN.size, trains, spread(held_out, tests), are_users=True)
+def _photo_plan(train: Sequence[Photograph], held_out: Sequence[Photograph], trains: int, tests: int) -> PairPlan:
+    photographs = spread(train, trains), spread(held_out, tests)
+    return PairPlan(trains, tests, DEFAULT_PLAN.size, *photographs, are_users=True)
 
 
 STANDIN = StandIn(NAME, GENERATOR_VERSION, "pairs", fixed_camera, lambda: DEFAULT_PLAN, _photo_plan)
@@ -132,8 +132,7 @@ def _make_piece(root: Path, job: Job, *, seed: int, size: int) -> Piece:
     pixels = job.photograph.read()
     image = pad_symmetric(pixels, size)
     files, entry = _encode_pair(job.split, job.index, job.photograph.name, image, seed=seed, size=size)
-    source = sources_digest([(job.photograph.name, pixels)])
-    return {"files": write_files(root, files), "source": source, "image": entry}
+    return {"files": write_files(root, files), **facts_of(job.photograph.name, pixels), "image": entry}
 
 
 def _encode_pair(

@@ -34,7 +34,7 @@ def summarise(
         "title": plot.title or plan.name,
         "recipe": plan.recipe_name,
         "dataset": splits.test.name,
-        "standin": bool(splits.test.provenance.get("standin")) or splits.test.name.endswith("-standin"),
+        "standin": bool(splits.test.provenance.get("standin")),
         "trained_on": splits.train.split,
         "tested_on": splits.test.split,
         "train_images": splits.train_images,

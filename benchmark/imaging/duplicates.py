@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 MAX_BITS = 12
 MIN_CORRELATION = 0.98
@@ -36,6 +37,12 @@ def perceptual_hash(grey: NDArray[Any]) -> tuple[int, NDArray[np.int8]] | None:
     bits = low > np.median(low)
     thumbnail = light.reshape(16, 2, 16, 2).mean(axis=(1, 3)).ravel() * (32 / deviation)
     return int(np.packbits(np.append(bits, False)).view(">u8")[0]), np.rint(thumbnail).clip(-127, 127).astype(np.int8)
+
+
+def hash_picture(pixels: NDArray[np.uint8]) -> tuple[int, NDArray[np.int8]] | None:
+    """Return the hash and thumbnail of a whole picture (H, W, 3); None if it is flat."""
+    small = Image.fromarray(pixels).convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX)
+    return perceptual_hash(np.asarray(small))
 
 
 @dataclass
