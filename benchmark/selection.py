@@ -25,6 +25,9 @@ from zoo.weights import Checkpoint, is_official, official_state, read_checkpoint
 
 _WILDCARDS = "*?["
 
+# What decides whether two trained networks may be compared, and which of them differ only in their seed.
+_TRAINING = ("recipe_digest", "lr", "lr_rule", "step")
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -60,7 +63,7 @@ class Entry:
         """
         if self.checkpoint is None:
             return None
-        metadata, stated = self.checkpoint.metadata, ("recipe", "seed", "data_digest", "part", "source")
+        metadata, stated = self.checkpoint.metadata, ("recipe", "seed", "data_digest", "part", "source", *_TRAINING)
         own = {"name": printable(self.checkpoint.path.name), "sha256": self.checkpoint.digest}
         return own | {key: metadata[key] for key in stated if key in metadata}
 

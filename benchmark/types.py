@@ -264,6 +264,8 @@ class Result(Record):
     output_shapes: dict[str, list[int]] = {}
     # Under --tile: how images of each shape were run.
     tilings: list[Tiling] = []
+    # Of a network that a sweep trained: steps, learning rate and how it was chosen, digest of the recipe, curves.
+    training: dict[str, Any] = {}
     # The weights file, if there is one: its name, sha256 and, if it was trained here, the recipe.
     weights: dict[str, str] | None = None
     spec: RunSpec

@@ -37,6 +37,7 @@ from benchmark.cli.printing import echo, given_seed, print_result, start
     metavar="N",
     help="Number of points trained at the same time.  [default: as many as the cores allow]",
 )
+@click.option("--family", "families", multiple=True, metavar="NAME", help="Train only this family now (repeatable).")
 @click.option("--dry-run", is_flag=True, help="Print what the sweep would take, and train nothing.")
 @partial_option
 @json_option
@@ -45,6 +46,7 @@ def sweep_command(
     settings: dict[str, str],
     out: str | None,
     workers: int | None,
+    families: tuple[str, ...],
     dry_run: bool,
     partial: bool,
     **flags: Any,
@@ -65,11 +67,12 @@ def sweep_command(
     if (seed := given_seed()) is not None:
         overrides["seeds"] = [seed]
     if dry_run:
-        document = sweeps.budget(sweep, out, overrides=overrides, workers=workers, reporter=reporter)
+        document = sweeps.budget(sweep, out, overrides=overrides, workers=workers, families=families, reporter=reporter)
         print_result(document, "\n".join(budget_lines(document)))
         return
     try:
-        document = sweeps.sweep(sweep, out, overrides=overrides, workers=workers, reporter=reporter, **flags)
+        flags |= {"families": families, "workers": workers, "reporter": reporter}
+        document = sweeps.sweep(sweep, out, overrides=overrides, **flags)
     except KeyboardInterrupt:
         reporter.note("interrupted; the same command continues the sweep.")
         raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
@@ -86,7 +89,7 @@ def _print_summary(document: Mapping[str, Any]) -> None:
     echo(f"{'family':12} {'value':>8} {'params':>12} {'FLOPs [G]':>10} {'seeds':>5} {'test':>8} {'train':>8}")
     for member in document["members"]:
         echo(
-            f"{member['family']:12} {member['value']!s:>8} {member['params']:>12,} {member['flops'] / 1e9:>10.3f}"
+            f"{member['family']:12} {_value(member):>8} {member['params']:>12,} {member['flops'] / 1e9:>10.3f}"
             f" {member['seeds']:>5} {member['test_error']:>8.4f} {member['train_error']:>8.4f}"
             f"{'  ' + member['incomplete'] if 'incomplete' in member else ''}"
         )
@@ -95,3 +98,8 @@ def _print_summary(document: Mapping[str, Any]) -> None:
         echo(f"training error under {document['vanished']:g}, {family}: {where}")
     for file in document["files"]:
         echo(file)
+
+
+def _value(member: Mapping[str, Any]) -> str:
+    """Return the value of a member's option; empty for a family of one network."""
+    return "" if member["value"] is None else str(member["value"])

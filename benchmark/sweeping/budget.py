@@ -148,6 +148,8 @@ def _predict(
     about = timed[0][1]
     step = _on_line([(x, one.step_seconds) for x, one in timed], params)
     image = _on_line([(x, one.image_seconds) for x, one in timed], params)
+    if point.rate is not None and point.recipe.max_steps is not None:
+        return start + point.recipe.max_steps * step, _memory(costs[point.member].step_bytes, probes, found, costs)
     images = about.validation_images + splits.test_images + splits.train_images
     memory = _memory(costs[point.member].step_bytes, probes, found, costs)
     return start + about.steps * step + images * image, memory

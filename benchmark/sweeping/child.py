@@ -15,6 +15,7 @@ from benchmark.host.environment import describe_environment
 from benchmark.opening import open_dataset
 from benchmark.reporting import Relay
 from benchmark.results.journal import Scores
+from benchmark.results.jsonl import read_lines
 from benchmark.results.store import Store
 from benchmark.scoring.evaluation import Phases, evaluate_images, mean_scores
 from benchmark.selection import entry_of
@@ -22,11 +23,13 @@ from benchmark.sweeping.messages import Probes, StepsFailed, StepsTimed, Task, T
 from benchmark.sweeping.points import ON_TRAIN, SCORING
 from benchmark.sweeping.settings import METRIC_OF_ERROR
 from benchmark.training.checkpoints import WEIGHTS
+from benchmark.training.logbook import LOG
 from benchmark.training.loop import fit, train_step
 from benchmark.training.optimizing import learning_rate
 from benchmark.training.preparing import process_settings
-from benchmark.training.recipe import Recipe
+from benchmark.training.recipe import Recipe, recipe_digest
 from benchmark.training.run import Run, begin_run
+from benchmark.training.subset import Subset
 from benchmark.types import Dataset, DatasetCard, Measurement
 from zoo.errors import UserError, words_of
 
@@ -43,6 +46,9 @@ def train_point(request: Task, emit: Emit) -> Trained:
     with process_settings(recipe):
         run = begin_run(recipe, request.name, Path(request.folder), resume=True, reporter=Relay(emit))
         with closing(run):
+            if request.is_probe:
+                fit(run)
+                return _trained(run, phases={"train": round(run.seconds, 4)})
             test = _test_data(request, run)
             fit(run)
             return _measure(request, run, test)
@@ -57,6 +63,8 @@ def _test_data(work: Task, run: Run) -> Dataset:
     """Open the test split; raises UserError if its images have changed since the sweep began."""
     train = run.data.cache.dataset
     test = open_dataset(run.data.card, run.recipe.data_root, work.test_split, partial=run.recipe.partial)
+    if work.test_window:
+        test = Subset(test, window=work.test_window)
     if digests_of(train, test, work.test_images) != work.data_digests:
         raise UserError(
             f"{train.name}: the images are not those with which this sweep began. Wait until nothing is added or"
@@ -75,6 +83,8 @@ def _measure(work: Task, run: Run, test: Dataset) -> Trained:
         (test, work.test_images, ""),
         (run.data.cache.dataset, work.train_images, ON_TRAIN),
     ):
+        if not count:
+            continue
         # The name contains the weights' digest, so that scores of other weights are never used for these.
         journal = Store(work.store).journal(f"{work.key}{suffix}-{entry.checkpoint.digest[:8]}")
         # No threads besides the network's: a point uses only those that the sweep gives it.
@@ -88,15 +98,31 @@ def _measure(work: Task, run: Run, test: Dataset) -> Trained:
         for id, one in found.items():
             measurements[id + suffix] = one.model_copy(update={"definition": f"{one.definition}; {where}"})
     measurements |= _costs_of_training(run)
-    return Trained(
+    return _trained(
+        run,
         measurements=measurements,
         n=work.test_images,
         per_image=f"scores/{work.key}-{entry.checkpoint.digest[:8]}.jsonl",
         phases={name: round(seconds, 4) for name, seconds in sorted(phases.seconds.items())},
         weights=entry.weights_record() or {},
-        device=run.fabric.device.type,
-        environment=describe_environment(),
     )
+
+
+def _trained(run: Run, **found: Any) -> Trained:
+    curves = read_lines(run.folder / LOG)
+    training = {
+        "steps": run.step,
+        "batch_size": run.recipe.batch_size,
+        "lr": run.recipe.lr,
+        "lr_rule": run.recipe.lr_rule,
+        "recipe_digest": recipe_digest(run.recipe),
+        "scores": run.scores.get("scores", {}),
+        "loss": [[line["step"], line["loss"]] for line in curves if line["kind"] == "train"],
+        "validation": [[line["step"], line["scores"]] for line in curves if line["kind"] == "validation"],
+    }
+    empty: dict[str, Any] = {"measurements": {}, "n": 0, "per_image": "", "weights": {}}
+    here = {"device": run.fabric.device.type, "environment": describe_environment()}
+    return Trained(**{**empty, **found}, training=training, **here)
 
 
 def errors(scores: dict[str, Scores], means: dict[str, Measurement], card: DatasetCard) -> dict[str, Measurement]:

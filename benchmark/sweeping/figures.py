@@ -59,13 +59,14 @@ def _draw_flops(summary: dict[str, Any]) -> Figure:
         for member in members:
             place = (member["params"], member["flops"] / 1e9)
             how: dict[str, Any] = {"textcoords": "offset points", "ha": "right", "fontsize": 8, "color": colour}
-            axis.annotate(str(member["value"]), place, xytext=(-6, 5), **how)
+            axis.annotate(str(member["value"] if member["option"] else ""), place, xytext=(-6, 5), **how)
     axis.set_yscale("log")
     axis.margins(y=0.12)
     _plain_numbers(axis)
     axis.set_ylabel(f"FLOPs of one image of {shape_text(summary['input_shape'])} [G]")
-    varied = {member["family"]: member["option"] for member in summary["members"]}
-    text = "numbers at the points: " + ", ".join(f"{option} of {family}" for family, option in varied.items())
+    varied = {member["family"]: member["option"] for member in summary["members"] if member["option"]}
+    options = ", ".join(f"{option} of {family}" for family, option in varied.items())
+    text = f"numbers at the points: {options}" if varied else ""
     _below(figure, axis, [text])
     return figure
 

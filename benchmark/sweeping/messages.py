@@ -22,6 +22,9 @@ class Task(Record):
     # The digests of the training and test images when the sweep began.
     data_digests: list[str]
     metrics: list[str]
+    test_window: int | None = None
+    # Whether only the score on held-out images is wanted, for the choice of a learning rate.
+    is_probe: bool = False
 
 
 class Trained(Record):
@@ -34,6 +37,8 @@ class Trained(Record):
     # Seconds by kind of work.
     phases: dict[str, Number]
     weights: dict[str, str]
+    # How the training went: steps, rate, the last scores on held-out images, and the curves.
+    training: dict[str, Any]
     device: str
     environment: Environment
 

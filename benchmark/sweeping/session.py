@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,32 @@ from benchmark.sweeping.budget import (
 from benchmark.sweeping.child import digests_of
 from benchmark.sweeping.executors import Executor, LocalExecutor, RayExecutor
 from benchmark.sweeping.messages import Task, Trained
-from benchmark.sweeping.points import ON_TRAIN, SCORING, Point, Splits, expand, open_splits, point_key
+from benchmark.sweeping.points import (
+    ON_TRAIN,
+    SCORING,
+    Member,
+    Point,
+    Splits,
+    expand,
+    open_splits,
+    point_key,
+    weights_key,
+)
+from benchmark.sweeping.searching import (
+    Probe,
+    choose,
+    found_rates,
+    keep_score,
+    known_scores,
+    probes_of,
+    rule_text,
+    search_record,
+)
 from benchmark.sweeping.settings import SweepPlan, load_sweep
 from benchmark.sweeping.summary import DATA_FILES, ERROR_IDS, ERROR_LABELS, summarise, write_data
 from benchmark.types import Environment, Result, RunSpec
 from benchmark.units import GIB
-from zoo.errors import UserError
+from zoo.errors import UserError, nearest
 
 ENGINES = ("local", "ray")
 POINTS = "points"
@@ -46,24 +66,59 @@ POINTS = "points"
 
 @dataclass
 class _Session:
-    """A running sweep: its points with their keys and costs, and the place of its records."""
+    """A running sweep: its points with their keys and costs, and the place of its records.
+
+    With a search, ``points`` are those of members whose learning rate is known; ``members`` has a point of each member.
+    ``only``: the families to train now (None: all).
+    """
 
     plan: SweepPlan
     points: list[Point]
     keys: list[str]
     splits: Splits
-    costs: dict[tuple[str, str], Costs]
+    costs: dict[Member, Costs]
     reporter: Reporter
+    members: list[Point]
+    only: frozenset[str] | None = None
+    probes: list[Probe] = field(default_factory=list)
+    scores: dict[str, float | None] = field(default_factory=dict)
     done: dict[str, Result] = field(default_factory=dict)
 
     def take(self, known: Mapping[str, Result]) -> None:
         """Take over the good records of earlier runs."""
         self.done = {key: known[key] for key in self.keys if key in known and known[key].status == "ok"}
 
+    def wanted(self, point: Point) -> bool:
+        """Whether a point's family is to be trained now."""
+        return self.only is None or point.family.name in self.only
+
     @property
     def left(self) -> list[Point]:
         """The points without a good record, in the sweep's order."""
-        return [point for point, key in zip(self.points, self.keys) if key not in self.done]
+        return [point for point, key in zip(self.points, self.keys) if key not in self.done and self.wanted(point)]
+
+    @property
+    def probes_left(self) -> list[Probe]:
+        """The short trainings that a choice of learning rates still needs."""
+        return [probe for probe in self.probes if self.scores.get(probe.key) is None and self.wanted(probe.point)]
+
+    def use_scores(self) -> None:
+        """Make the points of the members whose search is complete, with their rates."""
+        search = self.plan.sweep.search
+        if search is None:
+            return
+        recipe = self.members[0].recipe
+        rule = rule_text(search, recipe.validation.split or self.splits.card.default_split)
+        rates = {
+            member: (choose(search, scores), rule) for member, scores in found_rates(self.probes, self.scores).items()
+        }
+        self.points = expand(self.plan, rates)
+        self.keys = [point_key(self.plan, point, self.splits) for point in self.points]
+
+    def searched(self, point: Point) -> list[dict[str, Any]]:
+        """Return what the search found for the member of a point; empty without a search."""
+        found = found_rates(self.probes, self.scores).get(point.member, {})
+        return search_record(found, point.recipe.lr) if found else []
 
     @property
     def shape(self) -> list[int]:
@@ -80,29 +135,35 @@ def sweep(
     engine: str = "local",
     address: str | None = None,
     workers: int | None = None,
+    families: Sequence[str] = (),
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Run a sweep (a file, or the name of a shipped one) into ``out``, by default runs/NAME; return its results.
 
-    Points with a good record in ``out`` are not run again; an interrupted point continues from its checkpoint; a failed
-    point is tried again. A point that fails becomes a record and the others go on. Raises UserError for every fault in
-    the sweep, recipe, data, engine or folder before a point starts.
+    ``families``: train only these now (empty: all). Points with a good record in ``out`` are not run again; an
+    interrupted point continues from its checkpoint; a failed point is tried again. A point that fails becomes a record
+    and the others go on. Raises UserError for every fault in the sweep, recipe, data, engine or folder before a point
+    starts.
     """
     reporter = reporter or Reporter()
     _check_engine(engine, address, workers)
-    session = _open(sweep, overrides, reporter)
+    session = _open(sweep, overrides, reporter, families)
     folder = Path(out or Path("runs") / session.plan.name)
     refuse_inputs(f"sweep: -o {folder}", (folder / name for name in DATA_FILES), [sweep, session.plan.recipe_source])
     store = Store(folder)
     # Two sweeps in it would train the same points.
     with alone(folder / "sweep", f"-o: another sweep is running in {folder}; wait for it or name another folder."):
+        session.scores |= known_scores(folder, session.probes)
+        session.use_scores()
         session.take(store.latest())
-        if session.left:
+        if session.left or session.probes_left:
             threads = session.plan.sweep.threads
             executor: Executor = LocalExecutor(workers or default_workers(threads), threads)
             if engine == "ray":
                 executor = RayExecutor(address, workers, threads, session.plan.sweep.gpus)
             estimates = _announce(session, executor.workers)
+            _search(session, executor, folder)
+            session.take(store.latest())
             _run(session, executor, estimates, store, folder)
         known = store.latest()
         recorded = [(point, known[key]) for point, key in zip(session.points, session.keys) if key in known]
@@ -121,11 +182,14 @@ def budget(
     *,
     overrides: Mapping[str, Any] | None = None,
     workers: int | None = None,
+    families: Sequence[str] = (),
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Return the budget of the points that ``out`` lacks, as ``--dry-run --json`` prints it; nothing is trained."""
-    session = _open(sweep, overrides, reporter or Reporter())
+    session = _open(sweep, overrides, reporter or Reporter(), families)
     folder = Path(out or Path("runs") / session.plan.name)
+    session.scores |= known_scores(folder, session.probes)
+    session.use_scores()
     session.take(Store(folder).latest() if (folder / "results.jsonl").exists() else {})
     return _estimated(session, workers or default_workers(session.plan.sweep.threads))[1]
 
@@ -144,18 +208,34 @@ def _check_engine(engine: str, address: str | None, workers: int | None) -> None
         raise UserError(f"--workers {workers}: expected at least 1.")
 
 
-def _open(sweep: str | Path, overrides: Mapping[str, Any] | None, reporter: Reporter) -> _Session:
+def _open(
+    sweep: str | Path, overrides: Mapping[str, Any] | None, reporter: Reporter, families: Sequence[str] = ()
+) -> _Session:
     plan = load_sweep(sweep, overrides)
+    for name in families:
+        known = [family.name for family in plan.sweep.families]
+        if name not in known:
+            raise UserError(f"--family {name}: the sweep has no such family{nearest(name, known)}.")
     points = expand(plan)
     splits = open_splits(plan, points, reporter)
     keys = [point_key(plan, point, splits) for point in points]
-    return _Session(plan, points, keys, splits, count_members(points, splits), reporter)
+    only = frozenset(families) or None
+    probes = probes_of(plan, points, splits)
+    return _Session(
+        plan, points, keys, splits, count_members(points, splits), reporter, members=points, only=only, probes=probes
+    )
 
 
 def _estimated(session: _Session, workers: int) -> tuple[list[Estimate], dict[str, Any]]:
     session.reporter.note(f"sweep {session.plan.name}: timing a few steps of each family's smallest and largest point")
-    estimates = estimate(session.left, session.costs, session.splits, threads=session.plan.sweep.threads)
-    return estimates, budget_document(estimates, total=len(session.points), workers=workers, shape=session.shape)
+    # The points of members without a learning rate are still to come, after their search.
+    chosen = {point.member for point in session.points}
+    coming = [point for point in session.members if point.member not in chosen and session.wanted(point)]
+    searching = [probe.point for probe in session.probes_left]
+    left = [*session.left, *coming]
+    estimates = estimate([*left, *searching], session.costs, session.splits, threads=session.plan.sweep.threads)
+    total = len(session.members)
+    return estimates, budget_document(estimates, total=total, workers=workers, shape=session.shape)
 
 
 def _announce(session: _Session, workers: int) -> list[Estimate]:
@@ -172,6 +252,26 @@ def _announce(session: _Session, workers: int) -> list[Estimate]:
     return estimates
 
 
+def _search(session: _Session, executor: Executor, folder: Path) -> None:
+    """Run the short trainings that are left, keep their scores, and give every member its learning rate."""
+    probes = session.probes_left
+    tasks = [task_of(session.plan, probe.point, probe.key, session.splits, folder) for probe in probes]
+    probe_of = dict(zip((task.key for task in tasks), probes))
+    with contextlib.closing(executor.run(tasks, _listener(session))) as ended:
+        for number, (task, outcome) in enumerate(ended, 1):
+            if outcome.exception == "DiskError":
+                raise UserError(f"{task.name}: {outcome.error}")
+            probe = probe_of[task.key]
+            score = session.scores[probe.key] = keep_score(folder, session.plan, probe, outcome.value, outcome.error)
+            found = outcome.error if score is None else f"{score:.4f} on held-out images"
+            session.reporter.note(f"{number}/{len(tasks)}  {probe.point.name}: {found}")
+    session.use_scores()
+
+
+def _listener(session: _Session) -> Callable[[Task, str], None]:
+    return lambda task, line: session.reporter.detail(f"{task.name}: {line}")
+
+
 def _run(session: _Session, executor: Executor, estimates: Sequence[Estimate], store: Store, folder: Path) -> None:
     """Run the points that are left, the longest first, and record each as it ends."""
     key_of = dict(zip((point.name for point in session.points), session.keys))
@@ -181,22 +281,20 @@ def _run(session: _Session, executor: Executor, estimates: Sequence[Estimate], s
     point_of = {task.key: point for task, point in zip(tasks, queue)}
     pending = {one.point.name: one for one in estimates}
 
-    def listen(task: Task, line: str) -> None:
-        session.reporter.detail(f"{task.name}: {line}")
-
     # Closing the generator stops the processes of an interrupted sweep.
-    with contextlib.closing(executor.run(tasks, listen)) as ended:
+    with contextlib.closing(executor.run(tasks, _listener(session))) as ended:
         for task, outcome in ended:
             if outcome.exception == "DiskError":
                 # This is not the point's fault: finished work is kept, and the same command continues it.
                 raise UserError(f"{task.name}: {outcome.error}")
             point = point_of[task.key]
-            result = result_of(session.plan, point, task, session.splits, session.costs[point.member], outcome)
+            costs, searched = session.costs[point.member], session.searched(point)
+            result = result_of(session.plan, point, task, session.splits, costs, outcome, searched)
             store.append(result)
             session.done[task.key] = result
             pending.pop(point.name, None)
             time_left = clock(wall_seconds(list(pending.values()), executor.workers) or 0.0)
-            count = f"{len(session.done)}/{len(session.points)}"
+            count = f"{len(session.done)}/{len(session.members)}"
             session.reporter.note(f"{count}  {point.name}: {_found(session.plan, result)}; about {time_left} left")
 
 
@@ -209,24 +307,35 @@ def _found(plan: SweepPlan, result: Result) -> str:
 
 
 def task_of(plan: SweepPlan, point: Point, key: str, splits: Splits, out: Path) -> Task:
-    """Return the request for a child process that trains a point; its key names the folder of its checkpoints."""
+    """Return the request for a child process that trains a point."""
     # A network may change the working directory while it runs.
     root = {"data_root": os.path.abspath(point.recipe.data_root)} if point.recipe.data_root else {}
     return Task(
         key=key,
         name=f"{plan.name}/{point.name}",
         recipe=point.recipe.model_dump(mode="json") | root,
-        folder=str((out / POINTS / f"{point.name}_{key[:8]}").resolve()),
+        # What is measured afterwards does not decide the weights: other metrics need no new training.
+        folder=str((out / POINTS / f"{point.name}_{weights_key(plan, point, splits)[:8]}").resolve()),
         store=str(out.resolve()),
         test_split=splits.test.split,
         train_images=splits.train_images,
         test_images=splits.test_images,
         data_digests=digests_of(splits.train, splits.test, splits.test_images),
         metrics=list(plan.sweep.evaluation.metrics),
+        test_window=plan.sweep.evaluation.test_window,
+        is_probe=point.rate is not None,
     )
 
 
-def result_of(plan: SweepPlan, point: Point, task: Task, splits: Splits, costs: Costs, outcome: Outcome) -> Result:
+def result_of(
+    plan: SweepPlan,
+    point: Point,
+    task: Task,
+    splits: Splits,
+    costs: Costs,
+    outcome: Outcome,
+    searched: Sequence[Mapping[str, Any]] = (),
+) -> Result:
     """Return the record of a point, however it ended; its options contain family and seed beside the network's own."""
     done: Trained | None = outcome.value
     train = splits.train
@@ -250,6 +359,7 @@ def result_of(plan: SweepPlan, point: Point, task: Task, splits: Splits, costs: 
         protocol=splits.card.protocol.record(),
         environment=environment,
         data=splits.test.provenance,
+        training={**done.training, "sweep": plan.name, "search": [*searched]} if done else {},
     )
 
 

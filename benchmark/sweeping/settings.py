@@ -21,16 +21,23 @@ METRIC_OF_ERROR = {"msssim": "msssim[perchannel]", "mse": "psnr[rgb]"}
 
 
 class Family(Strict):
-    """Networks that differ in one ``option``: a member for each of ``values``; ``options`` are the same for all."""
+    """Networks that differ in one ``option``: a member for each of ``values``; ``options`` are the same for all.
 
-    name: str = Field(..., pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$")
+    Without ``option`` and ``values`` the family is the one network with these options. ``seeds`` replace the sweep's,
+    for a network that is too expensive for all of them.
+    """
+
+    name: str = Field(..., pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     model: str
-    option: str
-    values: list[Any] = Field(..., min_length=1)
+    option: str | None = None
+    values: list[Any] = []
     options: dict[str, Any] = {}
+    seeds: list[int] | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
     def _members_differ(self) -> Family:
+        if (self.option is None) != (not self.values):
+            raise ValueError(f"{self.name}: option and values belong together; give both, or neither for one network")
         if len({str(value) for value in self.values}) < len(self.values):
             raise ValueError(f"values of {self.name}: a value occurs twice")
         if self.option in self.options:
@@ -38,16 +45,38 @@ class Family(Strict):
         return self
 
 
+class Search(Strict):
+    """The choice of the learning rate ``lr`` for each member, by one rule (``benchmark.sweeping.searching``).
+
+    Each rate is tried for ``max_steps`` steps; ``metric`` on ``limit`` images (null: all) of the recipe's validation
+    split decides.
+    """
+
+    lr: list[float] = Field(..., min_length=2)
+    max_steps: int = Field(..., ge=1)
+    metric: str = "psnr[rgb]"
+    limit: int | None = Field(default=None, ge=1)
+
+    @field_validator("lr")
+    @classmethod
+    def _rates_differ(cls, rates: list[float]) -> list[float]:
+        if len(set(rates)) < len(rates) or min(rates) <= 0:
+            raise ValueError("expected different rates above 0")
+        return sorted(rates)
+
+
 class Evaluation(Strict):
-    """The images on which errors are measured: the first whole images of a split (null: all of them).
+    """The images on which errors are measured: the first images of a split (null: all of them).
 
     ``train_images`` counts those of the recipe's training split, ``test_images`` those of ``test_split`` (null: the
-    dataset's default).
+    dataset's default). ``test_window``: of the test images only a square of this side in the middle, in pixels, as
+    the recipe's ``window`` takes of the training images (null: whole images).
     """
 
     train_images: int | None = Field(default=None, ge=1)
     test_images: int | None = Field(default=None, ge=1)
     test_split: str | None = None
+    test_window: int | None = Field(default=None, ge=2, multiple_of=2)
     metrics: list[str] = ["psnr[rgb]", "msssim[perchannel]"]
 
 
@@ -67,7 +96,8 @@ class Sweep(Strict):
 
     ``recipe``: a file, the name of a shipped recipe, or the keys themselves; ``overrides`` replace its keys (a.b for a
     key inside a). Families and seeds replace its model, options and seed. The ``threads`` of a point change the last
-    bits of its numbers, so the file sets them, not the machine. ``gpus``: the number of GPUs that Ray reserves for a
+    bits of its numbers, so the file sets them, not the machine. With a ``search`` each member gets the learning rate
+    that it finds. ``gpus``: the number of GPUs that Ray reserves for a
     point; with 0 it sees none.
     """
 
@@ -77,6 +107,7 @@ class Sweep(Strict):
     seeds: list[int] = Field(default=[0], min_length=1)
     threads: int = Field(default=1, ge=1, le=MAX_THREADS)
     gpus: float = Field(default=0.0, ge=0)
+    search: Search | None = None
     evaluation: Evaluation = Evaluation()
     plot: Plot = Plot()
 
@@ -92,12 +123,21 @@ class Sweep(Strict):
         names = [family.name for family in self.families]
         if len(set(names)) < len(names):
             raise ValueError("families: two have the same name")
+        if self.search is not None and "lr" in self.overrides:
+            raise ValueError("overrides: lr: the search decides it")
         taken = {"model", "options", "seed", "threads"} & {key.split(".")[0] for key in self.overrides}
         if taken:
             raise ValueError(f"overrides: {sorted(taken)[0]}: families, seeds or threads of the sweep decide it")
         needed = METRIC_OF_ERROR[self.plot.error]
         if needed not in self.evaluation.metrics:
             raise ValueError(f"plot.error {self.plot.error} needs {needed} among evaluation.metrics")
+        for family in self.families:
+            if family.seeds and not {*family.seeds} <= {*self.seeds}:
+                raise ValueError(f"families: {family.name}: seeds must be among the sweep's, {self.seeds}")
+            if self.search and family.seeds and self.seeds[0] not in family.seeds:
+                raise ValueError(
+                    f"families: {family.name}: seeds must include {self.seeds[0]}, with which the search runs"
+                )
         return self
 
 

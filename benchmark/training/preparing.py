@@ -21,7 +21,8 @@ from benchmark.selection import jsonable_options
 from benchmark.training.batches import Batch, Cut, EpochPlan, SampleCache, make_batch
 from benchmark.training.fitting import check_batch_fits, footprint, free_bytes
 from benchmark.training.losses import Objective, PerceptualLoss, load_perceptual, vgg19_features
-from benchmark.training.recipe import Recipe
+from benchmark.training.recipe import Recipe, recipe_digest
+from benchmark.training.subset import Subset
 from benchmark.training.validating import Validator
 from benchmark.types import Dataset, DatasetCard
 from benchmark.units import GIB, shape_text
@@ -60,6 +61,8 @@ def open_two(recipe: Recipe, card: DatasetCard, other: str | None, reporter: Rep
     """Open the split that a recipe trains on, and the split ``other``; notes are not repeated if they are the same."""
     fallback = "train" if "train" in card.splits else card.default_split
     train = open_dataset(card, recipe.data_root, recipe.split or fallback, reporter, partial=recipe.partial)
+    if recipe.limit or recipe.window or recipe.wrong_targets:
+        train = Subset(train, limit=recipe.limit, window=recipe.window, wrong_targets=recipe.wrong_targets)
     held_out = open_dataset(card, recipe.data_root, other, partial=recipe.partial)
     for note in getattr(held_out, "notes", ()) if held_out.split != train.split else ():
         reporter.note(note)
@@ -143,11 +146,13 @@ def metadata_of(recipe: Recipe, name: str, card: ModelCard, data: Data, objectiv
         "options": json.dumps(jsonable_options(options), sort_keys=True),
         "evidence": "trained",
         "recipe": name,
+        "recipe_digest": recipe_digest(recipe),
         "seed": str(recipe.seed),
+        "lr": repr(recipe.lr),
         "dataset": data.cache.dataset.name,
         "data_digest": data.digest,
     }
-    found = {"part": data.part, "dropped_terms": ",".join(objective.dropped)}
+    found = {"part": data.part, "lr_rule": recipe.lr_rule or "", "dropped_terms": ",".join(objective.dropped)}
     return metadata | {key: text for key, text in found.items() if text}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -106,12 +108,13 @@ class Recipe(Strict):
     """The keys of a recipe file; see configs/recipes for examples.
 
     ``partial``: train on the available part of the dataset, which the weights' file records. ``white``: for pairs, the
-    count that means 1 in 16-bit files (null: 65535). ``crop``: side of the planes that the network receives (a mosaic's
-    window is twice as large); null: whole images. ``init``: a file of weights to start from. ``perceptual``: VGG-19's
-    weights for the term vgg: ``pretrained``, a file, or ``off`` to leave the term out, which is recorded. ``ema``:
-    decay of a running mean of the weights; if it is set, the mean is scored and written. ``workers``: threads that make
-    batches ahead; ``cache_gib``: memory for decoded images. ``divergence_factor``: the run ends if a loss is this many
-    times the largest loss of the first 20 steps.
+    count that means 1 in 16-bit files (null: 65535). ``limit``, ``window`` and ``wrong_targets`` make the training set
+    smaller or harder (``benchmark.training.subset``). ``crop``: side of the planes that the network receives (a
+    mosaic's window is twice as large); null: whole images. ``init``: a file of weights to start from. ``lr_rule``: the
+    rule by which a sweep chose ``lr``. ``perceptual``: VGG-19's weights for the term vgg: ``pretrained``, a file, or
+    ``off`` to leave the term out, which is recorded. ``ema``: decay of a running mean of the weights; if it is set, the
+    mean is scored and written. ``workers``: threads that make batches ahead; ``cache_gib``: memory for decoded images.
+    ``divergence_factor``: the run ends if a loss is this many times the largest loss of the first 20 steps.
     """
 
     model: str
@@ -123,6 +126,9 @@ class Recipe(Strict):
     white: float | None = None
     task: str | None = None
     split: str | None = None
+    limit: int | None = Field(default=None, ge=1)
+    window: int | None = Field(default=None, ge=2, multiple_of=2)
+    wrong_targets: float | None = Field(default=None, gt=0, le=1)
     init: str | None = None
     epochs: int | None = Field(default=None, ge=1, le=MAX_STEPS)
     max_steps: int | None = Field(default=None, ge=1, le=MAX_STEPS)
@@ -131,6 +137,7 @@ class Recipe(Strict):
     crops_per_image: int = Field(default=1, ge=1, le=_MOST)
     augment: bool = True
     lr: float = Field(..., gt=0)
+    lr_rule: str | None = None
     optimizers: list[Optimizer] = [Optimizer()]
     schedule: Schedule = Schedule()
     loss: list[Term] = Field(default=[Term(name="mse")], min_length=1)
@@ -170,6 +177,20 @@ class Recipe(Strict):
     def flat(self) -> dict[str, Any]:
         """Return every value by dotted key, JSON-ready; lists are not flattened."""
         return _flatten(self.model_dump(mode="json"))
+
+
+def recipe_digest(recipe: Recipe) -> str:
+    """Return a digest of all that a recipe prescribes for every network and seed.
+
+    Model, options and seed are left out, and the learning rate if a rule chose it, which then is part of the digest. So
+    two trainings with the same digest are comparable. Keys at their default are left out: a key that is added later
+    changes no digest.
+    """
+    own = {"model", "options", "seed", *FREE_KEYS, *({"lr"} if recipe.lr_rule else ())}
+    values = {
+        key: value for key, value in recipe.model_dump(mode="json", exclude_defaults=True).items() if key not in own
+    }
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
