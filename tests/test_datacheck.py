@@ -15,11 +15,11 @@ from PIL import Image
 from scipy.io import savemat
 
 from benchmark.datacheck.checking import check_dataset
-from benchmark.imaging.duplicates import MAX_BITS, MIN_CORRELATION, ImageHashes, near_duplicates, perceptual_hash
 from benchmark.datacheck.views import compare_views
 from benchmark.datasets import sidd
 from benchmark.datasets import zrr as loader
 from benchmark.datasets.pairs import open_pairs
+from benchmark.imaging.duplicates import MAX_BITS, MIN_CORRELATION, ImageHashes, near_duplicates, perceptual_hash
 from benchmark.standin import zrr as standin
 from benchmark.standin.cache import MARKER
 from benchmark.standin.photographs import TEST_PHOTOGRAPHS, TRAIN_PHOTOGRAPHS

@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from numpy.random import RandomState
 from PIL import Image
 from scipy.io import loadmat
 
+from benchmark.datacheck.checking import check_dataset
+from benchmark.opening import dataset_card, open_dataset
 from benchmark.reporting import Reporter
 from benchmark.results.jsonl import alone
 from benchmark.standin import building, cache, photographs, sidd, unprocess, zrr
@@ -587,6 +590,98 @@ def test_sidd_from_photographs_by_command(photos, tmp_path, zoo_bench, monkeypat
     assert (outcome.code, "--count 3 needs --photos" in outcome.err) == (2, True)
 
 
+# --- photographs that are divided already, and labels -------------------------------------------------------------
+
+
+@pytest.fixture
+def divided(tmp_path):
+    folder = tmp_path / "divided"
+    for part, numbers in (("train", range(4)), ("val", (4, 5))):
+        (folder / part).mkdir(parents=True)
+        for number in numbers:
+            pixels = photographs.procedural_image(number, size=64 + 2 * number)
+            Image.fromarray(pixels).save(folder / part / f"{number}.png")
+    return folder
+
+
+@pytest.mark.usefixtures("tiny_pairs")
+def test_folders_say_what_is_held_out_and_a_label_names_the_dataset(divided, tmp_path, zoo_bench):
+    out = tmp_path / "out"
+    make = ("data", "make", "zrr", "--out", out, "--photos", divided, "--name", "six")
+    assert zoo_bench(*make).code == 0
+    marker = marker_of(out)
+    assert marker["counts"] == {"train": 4, "test": 2}
+    assert [image["photograph"] for image in marker["images"]["test"]] == ["val/4.png", "val/5.png"]
+    assert (marker["label"], marker["overlaps"]) == ("six", [])
+    dataset = open_dataset(dataset_card("zrr"), out, "test")
+    assert (dataset.name, dataset.provenance["label"]) == ("zrr-standin (six)", "six")
+    checked = zoo_bench("data", "check", "zrr-standin (six)", "--data-root", out, "--json")
+    assert json.loads(checked.out)["dataset"] == "zrr-standin (six)"
+    # The digest holds the files; the same files under another name are another dataset only by name.
+    assert zoo_bench("data", "make", "zrr", "--out", tmp_path / "plain", "--photos", divided).code == 0
+    assert open_dataset(dataset_card("zrr"), tmp_path / "plain", "test").name == "zrr-standin"
+    assert "nothing to do" in zoo_bench(*make).err
+    outcome = zoo_bench(*make[:-1], "seven")
+    assert (outcome.code, "of label six, not of label seven" in outcome.err) == (2, True)
+    for bad in ("a b", "", "(x)", "x" * 41):
+        outcome = zoo_bench(*make[:3], "--out", tmp_path / "no", "--name", bad)
+        assert (outcome.code, "expected up to 40 letters" in outcome.err) == (2, True)
+
+
+@pytest.mark.usefixtures("tiny_pairs")
+def test_a_count_is_divided_as_the_folders_are(divided, tmp_path):
+    zrr.STANDIN.write_photos(tmp_path / "out", divided, 9, 0, Reporter())
+    images = marker_of(tmp_path / "out")["images"]
+    assert (len(images["train"]), len(images["test"])) == (6, 3)
+    assert {image["photograph"] for image in images["test"]} == {"val/4.png", "val/5.png"}
+    (divided / "more").mkdir()
+    Image.fromarray(photographs.procedural_image(7, size=64)).save(divided / "more" / "7.png")
+    train, held_out, is_divided = photographs.divided_photographs(divided)
+    assert (len(train), len(held_out), is_divided) == (6, 1, False), "a third folder: its place is not said"
+
+
+@pytest.mark.parametrize("kind", ["zrr", "sidd"])
+def test_data_check_finds_photographs_in_train_and_test(divided, tmp_path, zoo_bench, monkeypatch, kind):
+    monkeypatch.setattr(zrr, "DEFAULT_PLAN", zrr.PairPlan(size=64))
+    monkeypatch.setattr(sidd, "DEFAULT_PLAN", sidd.ScenePlan(size=64, blocks=2))
+    shutil.copy(divided / "train" / "2.png", divided / "val" / "copy.png")
+    with Image.open(divided / "train" / "1.png") as image:
+        image.resize((90, 90)).save(divided / "val" / "smaller.jpg", quality=70)
+    made = zoo_bench("data", "make", kind, "--out", tmp_path / "out", "--photos", divided)
+    assert made.code == 0
+    assert "train/2.png (train) and val/copy.png (held out) have the same pixels" in made.err
+    outcome = zoo_bench("data", "check", kind, "--data-root", tmp_path / "out", "--json")
+    found = [one["what"] for one in json.loads(outcome.out)["problems"] if one["kind"] == "overlap"]
+    assert outcome.code == 1
+    assert found == [
+        "the photographs train/2.png (train) and val/copy.png (held out) have the same pixels",
+        "the photographs train/1.png (train) and val/smaller.jpg (held out) look the same",
+    ]
+
+
+def test_many_images_of_sidd_have_fewer_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(sidd, "PUBLISHED_IMAGES", 2)
+    monkeypatch.setattr(sidd, "DEFAULT_PLAN", sidd.ScenePlan(size=64))
+    folder = tmp_path / "photos"
+    for part, numbers in (("train", range(20)), ("test", range(20, 23))):
+        (folder / part).mkdir(parents=True)
+        for number in numbers:
+            pixels = photographs.procedural_image(number, size=64)
+            Image.fromarray(pixels).save(folder / part / f"{number:02}.png")
+    sidd.STANDIN.write_photos(tmp_path / "out", folder, None, 0, Reporter(), label="few")
+    blocks = open_dataset(dataset_card("sidd"), tmp_path / "out", "validation")
+    assert (blocks.name, len(blocks.ids)) == ("sidd-standin (few)", 3 * sidd.FEWER_BLOCKS)
+    assert blocks[11].input.shape == (1, 3, 256, 256)
+    parts = {
+        split: open_dataset(dataset_card("sidd"), tmp_path / "out", split)
+        for split in ("train", "train-fit", "train-select")
+    }
+    assert [len(part.ids) for part in parts.values()] == [40, 38, 2]
+    assert {*parts["train-fit"].ids, *parts["train-select"].ids} == {*parts["train"].ids}
+    assert len({part.digest() for part in parts.values()}) == 3
+    assert check_dataset("sidd", tmp_path / "out")["problems"] == []
+
+
 # --- the cache ----------------------------------------------------------------------------------------------
 
 
@@ -630,6 +725,8 @@ import contextlib, functools, itertools, os, sys, time
 from pathlib import Path
 from benchmark.standin import cache
 from benchmark.standin import zrr
+from benchmark.datacheck.checking import check_dataset
+from benchmark.opening import dataset_card, open_dataset
 from benchmark.reporting import Reporter
 log, die = Path(sys.argv[1]), sys.argv[2] == "die"
 def progress(done, total):

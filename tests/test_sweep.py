@@ -29,10 +29,12 @@ from benchmark.sweeping import budget as budgeting
 from benchmark.sweeping import figures
 from benchmark.sweeping.budget import Costs, Estimate, count_members, wall_seconds
 from benchmark.sweeping.points import expand, open_splits, point_key
+from benchmark.sweeping.searching import choose
 from benchmark.sweeping.session import budget, sweep
-from benchmark.sweeping.settings import load_sweep
+from benchmark.sweeping.settings import Search, load_sweep
 from benchmark.sweeping.summary import thresholds
 from benchmark.training.checkpoints import read_state
+from benchmark.types import Result
 from tests.conftest import TINY
 from zoo.errors import UserError
 from zoo.weights import read_checkpoint
@@ -104,13 +106,15 @@ def numbers(folder: Path) -> dict[str, dict]:
     found = {}
     for key, result in Store(folder).latest().items():
         scores = {id: m.value for id, m in result.measurements.items() if m.kind == "score"}
-        found[key] = {"scores": scores, "state": weights_of(folder, key)}
+        found[key] = {"scores": scores, "state": weights_of(folder, result)}
     return found
 
 
-def weights_of(folder: Path, key: str) -> dict[str, list]:
-    (place,) = (folder / "points").glob(f"*_{key[:8]}")
-    return {name: value.tolist() for name, value in read_checkpoint(place / "weights.safetensors").state.items()}
+def weights_of(folder: Path, result: Result) -> dict[str, list]:
+    """Return the tensors of the weights that a record names."""
+    files = {read_checkpoint(file).digest: file for file in (folder / "points").glob("*/weights.safetensors")}
+    state = read_checkpoint(files[result.weights["sha256"]]).state
+    return {name: value.tolist() for name, value in state.items()}
 
 
 def test_points_come_in_the_order_of_the_file(settings) -> None:
@@ -412,7 +416,7 @@ def test_a_named_recipe_and_overrides_of_it(settings, tmp_path) -> None:
         ("option: width, values: [4, 2]", "optoin: width, values: [4]", "unknown key 'families.optoin'; did you mean"),
         ("max_steps: 12", "max_stps: 12", "widths.yaml: recipe: unknown key 'max_stps'; did you mean max_steps?"),
         ("lr: 1e-2", "lr: fast", "widths.yaml: recipe: lr: Input should be a valid number"),
-        ("values: [1]", "values: []", "widths.yaml: families.1.values: List should have at least 1 item"),
+        ("values: [1]", "values: []", "widths.yaml: families.1: narrow: option and values belong together"),
         ("values: [4, 2]", "values: [4, 4]", "a value occurs twice"),
         ("option: width, values: [4, 2]", "option: widht, values: [4]", "no option 'widht'; did you mean width?"),
         ("values: [1]", "values: [one]", "tiny_net: option width='one' does not fit; expected width: int"),
@@ -470,3 +474,99 @@ def test_help_imports_nothing_heavy() -> None:
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], env=environment(), check=True)
+
+
+# --- networks side by side, and the choice of a learning rate ---------------------------------------------------
+
+ARENA = BASE.replace(
+    """families:
+  - {name: wide, model: tiny_net, option: width, values: [4, 2]}
+  - {name: narrow, model: tiny_net, option: width, values: [1]}
+seeds: [3, 0]
+""",
+    """search: {lr: [3e-2, 1e-2, 1e-5], max_steps: 6, limit: 2}
+families:
+  - {name: four, model: tiny_net, options: {width: 4}}
+  - {name: one, model: tiny_net, options: {width: 1}, seeds: [3]}
+seeds: [3, 0]
+""",
+).replace("validation: {every: 1000}", "validation: {split: held, every: 1000}")
+
+
+@pytest.fixture
+def arena(settings) -> Path:
+    settings.write_text(ARENA)
+    return settings
+
+
+def test_each_network_gets_the_rate_that_the_rule_finds(arena, here, undrawn, tmp_path) -> None:
+    document = sweep(arena, tmp_path / "out", workers=1)
+    assert document["failed"] == []
+    searches = read_lines(tmp_path / "out" / "search.jsonl")
+    assert [(line["family"], line["lr"], line["seed"]) for line in searches] == [
+        (family, lr, 3) for family in ("four", "one") for lr in (1e-5, 1e-2, 3e-2)
+    ]
+    results = read_results(tmp_path / "out" / "results.jsonl")
+    assert sorted((r.options["family"], r.options["seed"]) for r in results) == [("four", 0), ("four", 3), ("one", 3)]
+    for result in results:
+        own = {line["lr"]: line["score"] for line in searches if line["family"] == result.options["family"]}
+        best = max(own, key=own.get)
+        assert result.training["lr"] == best
+        assert {one["lr"]: one["score"] for one in result.training["search"]} == own
+        assert [one["lr"] for one in result.training["search"] if one["chosen"]] == [best]
+        assert result.training["lr_rule"] == "best psnr[rgb] on held after 6 steps, of 1e-05, 0.01, 0.03"
+        assert result.training["steps"] == 12
+        assert result.training["validation"][-1][0] == 12
+        assert result.weights["recipe_digest"] == result.training["recipe_digest"]
+    assert len({result.training["recipe_digest"] for result in results}) == 1
+    # The same command trains nothing.
+    before = len(here)
+    assert sweep(arena, tmp_path / "out", workers=1)["points"] == document["points"]
+    assert len(here) == before
+
+
+def test_the_choice_is_the_best_score_and_of_equal_ones_the_smallest_rate() -> None:
+    search = Search(lr=[0.1, 0.01, 1.0], max_steps=1)
+    assert choose(search, {0.01: 20.0, 0.1: 21.0, 1.0: 20.5}) == 0.1
+    assert choose(search, {0.01: None, 0.1: 21.0, 1.0: 21.0}) == 0.1
+    assert choose(search, {0.01: None, 0.1: None, 1.0: None}) == 0.01
+
+
+def test_families_are_trained_one_after_the_other_and_other_metrics_train_nothing(
+    arena, here, undrawn, tmp_path
+) -> None:
+    sweep(arena, tmp_path / "out", families=["one"], workers=1)
+    assert {r.options["family"] for r in read_results(tmp_path / "out" / "results.jsonl")} == {"one"}
+    sweep(arena, tmp_path / "out", workers=1)
+    states = {file: file.stat().st_mtime_ns for file in (tmp_path / "out" / "points").rglob("weights.safetensors")}
+    more = {"evaluation.metrics": ["psnr[rgb]", "ssim[gaussian11,rgb]"]}
+    sweep(arena, tmp_path / "out", overrides=more, workers=1)
+    results = Store(tmp_path / "out").results()
+    assert sum("ssim[gaussian11,rgb]" in result.measurements for result in results) == 3
+    assert {file: file.stat().st_mtime_ns for file in states} == states
+    with pytest.raises(UserError, match=r"--family onne: the sweep has no such family; did you mean one\?"):
+        sweep(arena, tmp_path / "out", families=["onne"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ("split: held, ", "split: test, ", "the validation split is test, the test split"),
+        ("lr: [3e-2, 1e-2, 1e-5]", "lr: [1e-2, 1e-2]", "expected different rates"),
+        ("seeds: [3]}", "seeds: [7]}", "seeds must be among the sweep's"),
+        ("seeds: [3]}", "seeds: [0]}", "seeds must include 3"),
+        ("{width: 1}", "{width: 1}, option: width", "option and values belong together"),
+        ("model: tiny_net, options: {width: 1}", "model: vdn_w8", "vdn_w8 is a denoise_rgb model"),
+    ],
+)
+def test_an_unfair_arena_is_refused(arena, tmp_path, zoo_bench, old, new, what) -> None:
+    assert old in ARENA
+    arena.write_text(ARENA.replace(old, new))
+    outcome = zoo_bench("sweep", arena, "-o", tmp_path / "out")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert what in outcome.err.splitlines()[-1]
+
+
+def test_the_rate_of_a_search_cannot_be_set(arena, tmp_path, zoo_bench) -> None:
+    outcome = zoo_bench("sweep", arena, "--set", "recipe.lr=0.1", "-o", tmp_path / "out")
+    assert (outcome.code, "the sweep's search decides it" in outcome.err) == (2, True)

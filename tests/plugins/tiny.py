@@ -46,7 +46,7 @@ register_dataset(
         protocol=EvaluationProtocol(
             "tiny", 1, "clamped, not rounded", True, False, ("psnr[rgb]", "ssim[gaussian11,rgb]")
         ),
-        splits=("test",),
+        splits=("test", "held"),
         default_split="test",
         plane_size=(SIZE // 2, SIZE // 2),
         full_size=(64, 96),
