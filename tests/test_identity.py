@@ -81,7 +81,7 @@ def digest_of(card: ModelCard) -> str:
         ("models/pynet.py", "pynet"),
         ("layers.py", "vdn vdn_w8 hypervdn_*"),
         ("hyper.py", "hyperunet_* plainunet_* hypervdn_*"),
-        ("raw.py", "bilinear identity"),
+        ("raw.py", "bilinear bilinear_colour identity"),
         ("card.py", "*"),
         ("weights.py", ""),
         ("errors.py", ""),

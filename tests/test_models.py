@@ -181,6 +181,37 @@ def test_bilinear_balances_to_grey_and_interpolates_at_the_sites() -> None:
     torch.testing.assert_close(red[1:10:2], (red[0:9:2] + red[2:11:2]) / 2, rtol=1e-4, atol=1e-5)
 
 
+def test_bilinear_colour_starts_as_bilinear() -> None:
+    planes = torch.rand(2, 4, 9, 7, generator=torch.Generator().manual_seed(1)) - 0.1
+    output = create_model("bilinear_colour")(planes).clamp(0, 1)
+    # The darkest value that is raised to a power is not 0.
+    torch.testing.assert_close(output, create_model("bilinear")(planes), rtol=1e-5, atol=0.002)
+
+
+@pytest.mark.parametrize("level", [-1.0, 0.0, 1.0])
+def test_bilinear_colour_has_finite_gradients_on_a_flat_image(level: float) -> None:
+    network = create_model("bilinear_colour")
+    network(torch.full((1, 4, 2, 2), level)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+def test_bilinear_colour_learns_the_colour_and_the_tone_of_a_camera() -> None:
+    torch.manual_seed(0)
+    planes = torch.rand(2, 4, 16, 16)
+    plain = create_model("bilinear")(planes)
+    target = plain[:, [1, 2, 0]] ** 1.4 * 0.8 + 0.1
+    network = create_model("bilinear_colour")
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+    errors = []
+    for _ in range(150):
+        error = (network(planes) - target).square().mean()
+        errors.append(error.item())
+        optimizer.zero_grad()
+        error.backward()
+        optimizer.step()
+    assert errors[-1] < errors[0] / 50
+
+
 def test_plain_twins_are_hyperunets_without_predicted_filters() -> None:
     assert create_model("plainunet_8")(torch.zeros(1, 4, 32, 32)).shape == (1, 3, 64, 64)
     with pytest.raises(ValueError, match="multiples of 4, at least 32"):
