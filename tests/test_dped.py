@@ -192,3 +192,12 @@ def test_unknown_variables_are_kept_for_the_strict_loader() -> None:
         "conv1.weight",
         "beta1_power",
     }
+
+
+def test_a_narrow_dped_costs_about_as_much_as_unet_w8() -> None:
+    costs = []
+    for name, options in (("dped", {"width": 6}), ("unet_w8", {})):
+        with torch.device("meta"), FlopCounterMode(display=False) as counter:
+            create_model(name, **options)(torch.zeros(1, 4, 96, 96))
+        costs.append(counter.get_total_flops())
+    assert 0.8 < costs[0] / costs[1] < 1.25

@@ -26,8 +26,6 @@ from torch import Tensor, nn
 
 from zoo.card import InputSpec, register_model
 
-_WIDTH = 64
-
 
 class DPED(nn.Module):
     """Image (N, in_channels, H, W) in [0, 1] to (N, 3, scale H, scale W) in (-0.08, 1.08); any H and W, not 1x1.
@@ -35,16 +33,16 @@ class DPED(nn.Module):
     Every convolution keeps the size with zero padding and has a bias. Layers 2 to 9 have an instance norm.
     """
 
-    def __init__(self, in_channels: int, scale: int) -> None:
+    def __init__(self, in_channels: int, scale: int, width: int = 64) -> None:
         super().__init__()
         self.scale = scale
-        self.conv1 = nn.Conv2d(in_channels, _WIDTH, 9, padding=4)
+        self.conv1 = nn.Conv2d(in_channels, width, 9, padding=4)
         for layer in range(2, 12):
-            self.add_module(f"conv{layer}", nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1))
+            self.add_module(f"conv{layer}", nn.Conv2d(width, width, 3, padding=1))
             if layer <= 9:
                 # 1e-3 and not PyTorch's 1e-5: it is visible in flat images.
-                self.add_module(f"norm{layer}", nn.InstanceNorm2d(_WIDTH, eps=1e-3, affine=True))
-        self.conv12 = nn.Conv2d(_WIDTH, 3 * scale * scale, 9, padding=4)
+                self.add_module(f"norm{layer}", nn.InstanceNorm2d(width, eps=1e-3, affine=True))
+        self.conv12 = nn.Conv2d(width, 3 * scale * scale, 9, padding=4)
 
     def _layer(self, layer: int, x: Tensor) -> Tensor:
         """Apply convolution ``layer``, its norm if it has one, and ReLU."""
@@ -116,9 +114,9 @@ _GLOBAL = ("instance norm: statistics of the whole image, in layers 2 to 9",)
     reconstruction=True,
     global_ops=_GLOBAL,
 )
-def dped() -> nn.Module:
+def dped(width: int = 64) -> nn.Module:
     """DPED generator on packed RAW, 0.45 M parameters."""
-    return DPED(in_channels=4, scale=2)
+    return DPED(in_channels=4, scale=2, width=width)
 
 
 @register_model(
