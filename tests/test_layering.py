@@ -67,7 +67,7 @@ DOORS = {
     "jinja2": {"benchmark.htmlpage.page"},
     "markupsafe": {"benchmark.htmlpage.page"},
     "plotly": {"benchmark.htmlpage.page"},
-    "matplotlib": {"benchmark.training.logbook", "benchmark.sweeping.figures"},
+    "matplotlib": {"benchmark.training.logbook", "benchmark.leaderboard.figures"},
     "ray": {"benchmark.sweeping.executors"},
     "timm": {"benchmark.training.losses", "benchmark.training"},
     "cv2": {"benchmark.scoring.fastmetrics"},

@@ -482,10 +482,10 @@ def test_a_part_that_grows_is_noticed_by_resume(root, recipe, tmp_path) -> None:
 
 
 def test_a_sweep_takes_a_part_and_notices_one_that_grows(root, recipe, tmp_path, monkeypatch) -> None:
+    from benchmark.leaderboard.sweeps import summarise
     from benchmark.sweeping.points import expand, open_splits
     from benchmark.sweeping.session import task_of
     from benchmark.sweeping.settings import load_sweep
-    from benchmark.sweeping.summary import summarise
 
     path = tmp_path / "widths.yaml"
     path.write_text(

@@ -20,19 +20,19 @@ from PIL import Image
 from benchmark.host import calls as calls_of_children
 from benchmark.host.child import describe_failure
 from benchmark.host.isolation import Outcome, run_isolated
+from benchmark.leaderboard import figures
+from benchmark.leaderboard.sweeps import thresholds
 from benchmark.opening import dataset_card
 from benchmark.reporting import Reporter
 from benchmark.results.jsonl import lock_of, read_lines
 from benchmark.results.store import Store, read_results
 from benchmark.scoring.evaluation import evaluate
 from benchmark.sweeping import budget as budgeting
-from benchmark.sweeping import figures
 from benchmark.sweeping.budget import Costs, Estimate, count_members, wall_seconds
 from benchmark.sweeping.points import expand, open_splits, point_key
 from benchmark.sweeping.searching import choose
 from benchmark.sweeping.session import budget, sweep
 from benchmark.sweeping.settings import Search, load_sweep
-from benchmark.sweeping.summary import thresholds
 from benchmark.training.checkpoints import read_state
 from benchmark.types import Result
 from tests.conftest import TINY

@@ -12,6 +12,7 @@ from typing import Any
 from benchmark.host import machine
 from benchmark.host.calls import Emit, child_call
 from benchmark.host.environment import describe_environment
+from benchmark.leaderboard.sweeps import ON_TRAIN
 from benchmark.opening import open_dataset
 from benchmark.reporting import Relay
 from benchmark.results.journal import Scores
@@ -20,7 +21,7 @@ from benchmark.results.store import Store
 from benchmark.scoring.evaluation import Phases, evaluate_images, mean_scores
 from benchmark.selection import entry_of
 from benchmark.sweeping.messages import Probes, StepsFailed, StepsTimed, Task, Trained
-from benchmark.sweeping.points import ON_TRAIN, SCORING
+from benchmark.sweeping.points import SCORING
 from benchmark.sweeping.settings import METRIC_OF_ERROR
 from benchmark.training.checkpoints import WEIGHTS
 from benchmark.training.logbook import LOG

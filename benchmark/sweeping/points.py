@@ -26,8 +26,6 @@ from zoo.options import resolve_options
 SCORING = "float64"
 # A member of a sweep: family and value.
 Member = tuple[str, str]
-# The suffix for ids of measurements on images of the training split.
-ON_TRAIN = "@train"
 
 
 @dataclass(frozen=True)

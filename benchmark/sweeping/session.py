@@ -13,6 +13,7 @@ from benchmark.conditions import Conditions
 from benchmark.host import machine
 from benchmark.host.environment import describe_environment
 from benchmark.host.isolation import Outcome
+from benchmark.leaderboard.sweeps import DATA_FILES, ERROR_IDS, ERROR_LABELS, ON_TRAIN, summary_of, write_data
 from benchmark.metrics import METRICS
 from benchmark.profilers import PROFILERS
 from benchmark.replacing import refuse_inputs
@@ -34,7 +35,6 @@ from benchmark.sweeping.child import digests_of
 from benchmark.sweeping.executors import Executor, LocalExecutor, RayExecutor
 from benchmark.sweeping.messages import Task, Trained
 from benchmark.sweeping.points import (
-    ON_TRAIN,
     SCORING,
     Member,
     Point,
@@ -55,7 +55,6 @@ from benchmark.sweeping.searching import (
     search_record,
 )
 from benchmark.sweeping.settings import SweepPlan, load_sweep
-from benchmark.sweeping.summary import DATA_FILES, ERROR_IDS, ERROR_LABELS, summarise, write_data
 from benchmark.types import Environment, Result, RunSpec
 from benchmark.units import GIB
 from zoo.errors import UserError, nearest
@@ -167,9 +166,9 @@ def sweep(
             _run(session, executor, estimates, store, folder)
         known = store.latest()
         recorded = [(point, known[key]) for point, key in zip(session.points, session.keys) if key in known]
-        summary = summarise(session.plan, session.splits, recorded, session.shape)
+        summary = summary_of([result for _, result in recorded])
         files = write_data(folder, summary)
-        from benchmark.sweeping.figures import draw_figures
+        from benchmark.leaderboard.figures import draw_figures
 
         files += draw_figures(folder, summary)
     failed = [point.name for point, result in recorded if result.status != "ok"]
@@ -359,8 +358,34 @@ def result_of(
         protocol=splits.card.protocol.record(),
         environment=environment,
         data=splits.test.provenance,
-        training={**done.training, "sweep": plan.name, "search": [*searched]} if done else {},
+        training={
+            **(done.training if done else {}),
+            "search": [*searched],
+            "sweep": _about(plan, point),
+            "trained_on": {
+                "dataset": train.name,
+                "split": train.split,
+                "images": splits.train_images,
+                "part": train.provenance.get("part"),
+            },
+        },
     )
+
+
+def _about(plan: SweepPlan, point: Point) -> dict[str, Any]:
+    """Return the place of a point in its sweep, and what the sweep's figures show."""
+    plot = plan.sweep.plot
+    return {
+        "name": plan.name,
+        "title": plot.title or plan.name,
+        "page": plot.page,
+        "recipe": plan.recipe_name,
+        "error": plot.error,
+        "vanished": plot.vanished,
+        "family": point.family.name,
+        "option": point.family.option,
+        "value": point.value,
+    }
 
 
 def _spec_of(point: Point, task: Task, splits: Splits, done: Trained | None, environment: Environment) -> RunSpec:

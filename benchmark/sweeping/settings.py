@@ -83,10 +83,12 @@ class Evaluation(Strict):
 class Plot(Strict):
     """The contents of the figures. ``error``: 1 - MS-SSIM or the mean squared error.
 
-    ``vanished``: a network whose training error is below this interpolates its training data.
+    ``page``: the page of the leaderboards that shows the sweep (null: none). ``vanished``: a network whose training
+    error is below this interpolates its training data.
     """
 
     title: str | None = None
+    page: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     error: Literal["msssim", "mse"] = "msssim"
     vanished: float = Field(default=0.01, gt=0)
 

@@ -13,58 +13,58 @@ from typing import Any
 
 from benchmark.cleaning import csv_cell
 from benchmark.replacing import replace_text
-from benchmark.sweeping.points import ON_TRAIN, Point, Splits
-from benchmark.sweeping.settings import SweepPlan
 from benchmark.types import Result, encode_number
 
+# The suffix for ids of measurements on images of the training split.
+ON_TRAIN = "@train"
 DATA_FILES = ("points.csv", "points.json")
 ERROR_IDS = {"msssim": "one_minus_msssim[perchannel]", "mse": "mse[rgb]"}
 ERROR_LABELS = {"msssim": "1 - MS-SSIM", "mse": "mean squared error"}
 
 
-def summarise(
-    plan: SweepPlan, splits: Splits, recorded: Sequence[tuple[Point, Result]], shape: Sequence[int]
-) -> dict[str, Any]:
-    """Return all data of the figures as JSON-ready values; ``shape``: the input for which costs are counted."""
-    plot = plan.sweep.plot
-    rows = [_row(plot.error, point, result) for point, result in recorded]
+def summary_of(results: Sequence[Result]) -> dict[str, Any]:
+    """Return all data of the figures of one sweep as JSON-ready values, from its records alone, in their order."""
+    first = results[0]
+    about, trained_on = first.training["sweep"], first.training["trained_on"]
+    rows = [_row(about["error"], result) for result in results]
     members = _members(rows)
+    shapes = [result.measurements["macs"].input_shape for result in results if "macs" in result.measurements]
     return {
-        "sweep": plan.name,
-        "title": plot.title or plan.name,
-        "recipe": plan.recipe_name,
-        "dataset": splits.test.name,
-        "standin": bool(splits.test.provenance.get("standin")),
-        "trained_on": splits.train.split,
-        "tested_on": splits.test.split,
-        "train_images": splits.train_images,
-        "test_images": splits.test_images,
+        "sweep": about["name"],
+        "title": about["title"],
+        "recipe": about["recipe"],
+        "dataset": first.dataset,
+        "standin": bool(first.data.get("standin")),
+        "trained_on": trained_on["split"],
+        "tested_on": first.split,
+        "train_images": trained_on["images"],
+        "test_images": max(result.n for result in results),
         # How much of each split is present, for example "12 of 1204"; null for a whole split.
-        "train_part": splits.train.provenance.get("part"),
-        "test_part": splits.test.provenance.get("part"),
-        "input_shape": list(shape),
-        "error": ERROR_LABELS[plot.error],
-        "vanished": plot.vanished,
-        "thresholds": thresholds(members, plot.vanished),
+        "train_part": trained_on["part"],
+        "test_part": first.data.get("part"),
+        "input_shape": next((list(shape) for shape in shapes if shape), []),
+        "error": ERROR_LABELS[about["error"]],
+        "vanished": about["vanished"],
+        "thresholds": thresholds(members, about["vanished"]),
         "members": members,
         "points": rows,
     }
 
 
-def _row(error: str, point: Point, result: Result) -> dict[str, Any]:
+def _row(error: str, result: Result) -> dict[str, Any]:
     def value(id: str) -> Any:
         found = result.measurements.get(id)
         return None if found is None else encode_number(found.value) if isinstance(found.value, float) else found.value
 
     flops = result.measurements.get("flops")
-    id = ERROR_IDS[error]
+    id, about = ERROR_IDS[error], result.training["sweep"]
     scores = {name: value(name) for name in sorted(result.measurements) if result.measurements[name].kind == "score"}
     return {
-        "family": point.family.name,
-        "model": point.card.name,
-        "option": point.family.option,
-        "value": point.value,
-        "seed": point.seed,
+        "family": about["family"],
+        "model": result.model,
+        "option": about["option"],
+        "value": about["value"],
+        "seed": result.spec.seed,
         "status": result.status,
         "params": value("params"),
         "macs": value("macs"),
