@@ -1,4 +1,4 @@
-"""Are two sets of scores of the same images different? Paired bootstrap over images."""
+"""How sure a mean over images is, with the scene as the unit: two sets of scores of the same images, or one set."""
 
 from __future__ import annotations
 
@@ -8,22 +8,26 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student
 
-RESAMPLES = 2000
 LEVEL = 0.95
+# With fewer scenes there is no interval, and nothing is called significant.
+FEWEST_SCENES = 6
 # This value replaces an infinite score (identical images) in a difference; 8-bit images of 10 MPix that differ in
 # one value by one have 118 dB.
 INFINITE_AS = 120.0
+RESAMPLES = 2000  # for callers of the bootstrap before
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of the differences ``b - a`` over images, and its bootstrap interval (None for a single image)."""
+    """A mean over images and its 95 % interval over scenes (None with fewer than 6 scenes)."""
 
     mean: float
     low: float | None
     high: float | None
     n: int
+    num_scenes: int
 
     @property
     def is_significant(self) -> bool:
@@ -31,31 +35,39 @@ class Difference:
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
 
-def paired_difference(
-    a: Sequence[float], b: Sequence[float], *, resamples: int = RESAMPLES, seed: int = 0
-) -> Difference:
-    """Return mean(b - a) and its percentile interval over ``resamples`` draws of images.
+def paired_difference(a: Sequence[float], b: Sequence[float], scenes: Sequence[str] | None = None) -> Difference:
+    """Return mean(b - a) over images and its interval over scenes, as `mean_interval` defines it.
 
-    Score i of both belongs to the same image, so the difficulty of an image cancels. An infinite score counts as 120.
-    If all differences are the same, the interval has zero width: exact reruns are equal. Images are assumed to be
-    independent; for crops of one photograph, which are not, the interval is too narrow. Raises ValueError if the
-    lengths differ or are 0.
+    Score i of both belongs to the same image, which shows ``scenes[i]``, so the difficulty of an image cancels. Raises
+    ValueError if the lengths differ or are 0.
     """
     if len(a) != len(b) or not len(a):
         raise ValueError(f"{len(a)} and {len(b)} scores; expected pairs")
-    differences = _finite(b) - _finite(a)
-    n = len(differences)
-    if n == 1:
-        return Difference(float(differences[0]), None, None, 1)
-    low, high = np.quantile(_draws(n, resamples, seed) @ differences / n, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Difference(float(differences.mean()), float(low), float(high), n)
+    return mean_interval(_finite(b) - _finite(a), scenes)
 
 
-@lru_cache(maxsize=4)
-def _draws(n: int, resamples: int, seed: int) -> NDArray[np.float64]:
-    """Return how often each of ``n`` images is drawn, (resamples, n); the draws are the same for every comparison."""
-    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
+def mean_interval(values: Sequence[float] | NDArray[np.float64], scenes: Sequence[str] | None = None) -> Difference:
+    """Return the mean of ``values``, one for each image, and its 95 % interval over ``scenes``, one name per value."""
+    scenes = [str(index) for index in range(len(values))] if scenes is None else scenes
+    if len(values) != len(scenes) or not len(values):
+        raise ValueError(f"{len(values)} values and {len(scenes)} scenes; expected one scene for each value")
+    finite = _finite(values)
+    mean, n = float(finite.mean()), len(finite)
+    _, index = np.unique(np.asarray(scenes, dtype=str), return_inverse=True)
+    sizes = np.bincount(index)
+    k = len(sizes)
+    if k < FEWEST_SCENES:
+        return Difference(mean, None, None, n, k)
+    contributions = np.bincount(index, finite - mean) / n
+    error = float(np.sqrt(k / (k - 1) * np.sum(contributions**2)))
+    side = _quantile(k - 1) * error
+    return Difference(mean, mean - side, mean + side, n, k)
 
 
-def _finite(scores: Sequence[float]) -> NDArray[np.float64]:
+@lru_cache(maxsize=256)
+def _quantile(freedom: float) -> float:
+    return float(student.ppf((1 + LEVEL) / 2, freedom))
+
+
+def _finite(scores: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
     return np.nan_to_num(np.asarray(scores, dtype=np.float64), posinf=INFINITE_AS, neginf=-INFINITE_AS)
