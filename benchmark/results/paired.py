@@ -72,7 +72,8 @@ def mean_interval(values: Sequence[float] | Array, scenes: Sequence[str] | None 
     t is the 97.5 % quantile of Student's t with ν degrees of freedom, as Satterthwaite counts them for that error: one
     less than the number of scenes if all have as many images, fewer if some scenes have most of them. Without the two
     terms that follow the 1, it is the usual t-interval over the means of scenes, which misses the mean of skewed
-    differences up to 18 % of the time instead of 5 %.
+    differences (log-normal of log-sd 1) 17 % of the time instead of 5 %. With them no design in the simulation misses
+    it more than 5.3 % of the time; the price is a wider interval, 2.2 times with 6 scenes and 1.1 times with 24.
 
     Nothing is drawn at random. Equal values have an interval of zero width; an infinite value counts as 120. Raises
     ValueError if there are no values, or not one scene for each.
