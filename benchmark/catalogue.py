@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
+import inspect
+import re
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,7 +15,7 @@ from benchmark.metrics import METRICS
 from benchmark.profilers import PROFILERS
 from benchmark.training.recipe import recipe_rows
 from benchmark.units import GIB, shape_text
-from zoo.card import MODELS, InputSpec, get_card
+from zoo.card import MODELS, InputSpec, ModelCard, get_card
 
 # The fields that are listed for each kind of card.
 _SHOWN: dict[str, tuple[Iterable[Any], tuple[str, ...]]] = {
@@ -20,6 +24,12 @@ _SHOWN: dict[str, tuple[Iterable[Any], tuple[str, ...]]] = {
     "metrics": (METRICS, ("name", "unit", "higher_is_better", "version", "summary")),
     "profilers": (PROFILERS, ("name", "kind", "summary")),
 }
+
+_ABOUT_RECONSTRUCTIONS = """\
+No source gives all the layers of these networks. What their papers leave open was chosen here, mostly so that
+parameters, FLOPs and memory come near the printed ones; so digits that agree confirm nothing (`≈` in
+`leaderboards/table1.md` and `table2.md`). Every choice is listed here and by `zoo-bench show MODEL`. This page is made
+by `benchmark.catalogue.reconstructions_page` from the networks' files; do not edit."""
 
 
 def catalogue(what: str) -> list[dict[str, Any]]:
@@ -47,9 +57,36 @@ def card_document(name: str) -> dict[str, Any]:
         "options": {o.name: {"type": _type_name(o.annotation), "default": o.default} for o in card.options.values()},
         "input": convention,
         **of(card, "paper", "licence", "official_weights", "reconstruction", "differences", "global_ops"),
+        "free_choices": free_choices(card),
         "exact_under_tiling": not card.global_ops,
         "unused_params": card.unused_params,
     }
+
+
+def free_choices(card: ModelCard) -> list[str]:
+    """Return what a network's file lists as chosen freely, where its paper leaves it open, one line for each choice.
+
+    The lists stand in the docstring of the file, which no digest covers: below "Free choices:" for all its networks,
+    or below "Free choices of NAME:", which may be a pattern.
+    """
+    text = inspect.getdoc(sys.modules[card.build.__module__]) or ""
+    found = []
+    for pattern, items in re.findall(r"^Free choices(?: of (\S+))?:\n\n((?:- .*\n?(?:  .*\n?)*)+)", text, re.MULTILINE):
+        if fnmatch.fnmatch(card.name, pattern or "*"):
+            found += [" ".join(item.split()) for item in re.split(r"^- ", items, flags=re.MULTILINE)[1:]]
+    return found
+
+
+def reconstructions_page() -> str:
+    """Return ``docs/reconstructions.md``: the free choices of all reconstructions that are built in."""
+    sections: dict[tuple[str, ...], list[str]] = {}
+    for card in MODELS:
+        if card.reconstruction and card.is_builtin:
+            sections.setdefault((card.paper or "", *free_choices(card)), []).append(f"`{card.name}`")
+    lines = ["# Reconstructions", "", _ABOUT_RECONSTRUCTIONS]
+    for (paper, *choices), names in sections.items():
+        lines += ["", f"## {', '.join(names)}", "", f"{paper}.", "", *(f"- {choice}" for choice in choices)]
+    return "\n".join(lines) + "\n"
 
 
 def _type_name(annotation: Any) -> str:
@@ -72,6 +109,7 @@ def card_text(name: str) -> str:
         f"  weights       {card.official_weights or 'no official ones known'}",
         f"  layout        {'reconstruction' if card.reconstruction else 'as published'}",
         *(f"  differs       {line}" for line in card.differences),
+        *(f"  free choice   {line}" for line in free_choices(card)),
         f"  tiling        {tiling}",
         *(f"  unused        {line}" for line in card.unused_params),
     ]
@@ -81,7 +119,7 @@ def card_text(name: str) -> str:
 def _input_lines(spec: InputSpec) -> list[str]:
     if spec.layout == "bayer_packed":
         black = "the sensor's black level" if spec.black_level is None else f"{spec.black_level:g}"
-        divisor = "white - black" if spec.divisor is None else f"{spec.divisor:g}"
+        divisor = "(white - black)" if spec.divisor is None else f"{spec.divisor:g}"
         planes = " ".join(f"({row},{column})" for row, column in spec.planes)
         taken = f"packed RAW (N, {spec.channels}, H, W): (counts - {black}) / {divisor}; planes from red at {planes}"
     else:

@@ -88,6 +88,19 @@ def test_activations_keep_their_size_through_20_layers() -> None:
     assert all(0.15 < value < 4.0 for value in rms), rms
 
 
+@pytest.mark.parametrize(("width", "literal", "offset"), [(8, 1e-21, 1e12), (64, 1e-29, 1e21)])
+def test_what_the_cards_say_of_other_normalisations(width: int, literal: float, offset: float) -> None:
+    torch.manual_seed(0)
+    ends = []
+    for mean, norm in ((0.0, lambda bank: bank / bank.abs().sum((1, 2, 3), keepdim=True)), (0.5, normalize_filters)):
+        x = torch.randn(1, width, 48, 48)
+        for _ in range(20):
+            x = F.relu(F.conv2d(x, norm(torch.randn(width, width, 3, 3) + mean), padding=1))
+        ends.append(x.double().square().mean().sqrt().item())
+    assert literal / 100 < ends[0] < literal * 100
+    assert offset / 100 < ends[1] < offset * 100
+
+
 def test_a_single_sample_takes_the_plain_convolution() -> None:
     filters = torch.randn(1, 5, 3, 3, 3)
     x = torch.randn(1, 3, 8, 8)

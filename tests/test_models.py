@@ -5,11 +5,13 @@ from __future__ import annotations
 import fnmatch
 import gc
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmark.catalogue import free_choices, reconstructions_page
 from zoo import InputSpec, UserError, create_model, get_card, list_models
 from zoo.raw import apply_model, padded_size
 
@@ -73,6 +75,22 @@ def test_card_says_where_it_comes_from(name: str) -> None:
     assert card.licence
     assert card.params == 0 or card.paper
     assert card.is_builtin
+
+
+def test_a_reconstruction_lists_what_was_chosen_freely(name: str) -> None:
+    card = get_card(name)
+    choices = free_choices(card)
+    assert choices or not card.reconstruction
+    if card.reconstruction:
+        assert any("initialisation" in choice for choice in choices)
+    if card.reconstruction and name.startswith("hyper"):
+        words = ("pool", "MLP", "normalisation", "which filters are predicted")
+        assert all(any(choice.startswith(word) for choice in choices) for word in words)
+
+
+def test_the_page_of_reconstructions_is_that_of_the_cards() -> None:
+    page = Path(__file__).parent.parent / "docs" / "reconstructions.md"
+    assert page.read_text(encoding="utf-8") == reconstructions_page(), "write the result of reconstructions_page there"
 
 
 def test_odd_sizes_go_through_the_adapter(name: str, model: nn.Module) -> None:

@@ -322,6 +322,22 @@ def test_reconstructions_and_starred_rows_are_marked() -> None:
     assert rows["PyNet"][1] == "`pynet`"
 
 
+def test_agreement_of_what_was_fitted_has_another_sign_than_a_tick(tmp_path) -> None:
+    page = (LEADERBOARDS / "table1.md").read_text(encoding="utf-8")
+    for title in ("Parameters", "FLOPs", "Convolution memory"):
+        for row in section(page, title):
+            assert not ("†" in row[1] and "✓" in row[4]), row
+        assert "- ≈: fitted; the same digits as printed" in page.split(f"## {title}")[1].split("##")[0]
+    signs = {title: {row[1]: row[4][-1] for row in section(page, title)} for title in ("FLOPs", "Convolution memory")}
+    assert (signs["FLOPs"]["`pynet`"], signs["FLOPs"]["`plainunet_64` †"]) == ("✓", "≈")
+    # Its size was chosen by the printed memory.
+    assert signs["Convolution memory"]["`pynet`"] == "≈"
+    # A sign that is not used needs no legend.
+    text = SMALL.replace('params: "9.9"', 'params: "0.3"')
+    assert "≈" in section(paper_pages(write(tmp_path, text), [])["small.md"], "Parameters")[1][4]
+    assert "✓:" not in paper_pages(write(tmp_path, text), [])["small.md"]
+
+
 @pytest.mark.usefixtures("known_costs")
 def test_committed_tables_are_fresh() -> None:
     results = read_folders([LEADERBOARDS / "results"])

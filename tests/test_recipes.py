@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from benchmark.costs.profiling import meta_model
 from benchmark.datasets import DATASETS
+from benchmark.results.store import read_folders
 from benchmark.training.optimizing import Clipper
-from benchmark.training.recipe import Recipe, Term, find_recipe, load_recipe, recipe_files
+from benchmark.training.recipe import Recipe, Term, find_recipe, load_recipe, recipe_digest, recipe_files
+from benchmark.types import Result
+from tests.sample_records import make_record, measurement
 from zoo.card import get_card
 from zoo.errors import UserError
+from zoo.trained import shipped_weights
 
 ROOT = Path(__file__).parent.parent
 FILES = recipe_files()
@@ -39,6 +47,98 @@ def test_every_shipped_recipe_opens_with_command_hardware_time_and_result(file: 
     assert lines[0].startswith(f"# zoo-bench train configs/recipes/{file.name}")
     header = "\n".join(line for line in lines[:8] if line.startswith("#"))
     assert all(word in header for word in ("Hardware:", "Time:", "Result:"))
+
+
+def contradictions(comment: str, name: str, recipe: Recipe, records: Sequence[Result]) -> list[str]:
+    """Return in words where the opening comment of a recipe says another result than ``records``.
+
+    A result names the images ("12 test images"), metrics with their scores ("psnr[rgb] 21.57 dB") and, if it likes,
+    other models by the first metric ("bilinear: 18.99"). Of several seeds the mean counts, of one seed the newest.
+    """
+    result = " ".join(line.lstrip("# ") for line in comment.splitlines()).partition("Result:")[2].strip()
+    # Later records say by which version of the recipe their weights were trained.
+    versions = (None, recipe_digest(recipe))
+    records = [r for r in records if r.status == "ok"]
+    own = [r for r in records if r.weights and r.weights.get("recipe") == name]
+    own = [r for r in own if r.weights and r.weights.get("recipe_digest") in versions]
+    if result.startswith("not measured yet"):
+        return [f"{len(own)} records of a recipe that is not measured yet"] if own else []
+    images = re.search(r"(\d+) (\w+) (?:images|blocks)", result)
+    stated = re.findall(r"(\w+\[[\w,]+\]) (\d+\.\d+)", result)
+    if images is None or not stated:
+        return ["expected for example 'psnr[rgb] 21.57 dB on 12 test images', or 'not measured yet'"]
+    own, records = ([r for r in some if (r.n, r.split) == (int(images[1]), images[2])] for some in (own, records))
+    if not own:
+        return [f"no record of {images[0]}"]
+    found = [_other_score(metric, text, own, metric) for metric, text in stated]
+    for model, text in re.findall(r"\b([a-z]\w*): (\d+\.\d+)", result):
+        found.append(_other_score(model, text, [r for r in records if r.model == model], stated[0][0]))
+    unbacked = set(re.findall(r"(\d+\.\d+) dB", result)) - {text for _, text in stated}
+    found += [f"{text} dB has no record" for text in unbacked]
+    if "ship in zoo/trained" in result:
+        file = shipped_weights(recipe.model)
+        shipped = hashlib.sha256(file.read_bytes()).hexdigest() if file else None
+        found += ["the record is not of the weights that ship"] * all(r.weights["sha256"] != shipped for r in own)
+    return [one for one in found if one]
+
+
+def _other_score(what: str, text: str, records: Sequence[Result], metric: str) -> str:
+    """Return in words that ``text`` is not the score of ``records``, or nothing if it is."""
+    newest = {(r.weights or {}).get("seed"): r for r in sorted(records, key=lambda r: r.created)}
+    values = [float(r.measurements[metric].value) for r in newest.values() if metric in r.measurements]
+    mean = math.fsum(values) / len(values) if values else math.nan
+    return (
+        "" if f"{mean:.{len(text.partition('.')[2])}f}" == text else f"{what} is {mean:.4f} in the records, not {text}"
+    )
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_the_result_of_a_recipe_is_what_the_records_say(file: Path) -> None:
+    comment = re.match(r"(?:#.*\n)+", file.read_text(encoding="utf-8"))
+    records = read_folders([ROOT / "leaderboards" / "results"])
+    assert comment is not None
+    assert contradictions(comment[0], file.stem, load_recipe(file), records) == []
+
+
+@pytest.mark.parametrize(
+    ("result", "found"),
+    [
+        ("psnr[rgb] 21.25 dB on the stand-in's 12 test images (bilinear: 18.99).", ""),
+        (
+            "psnr[rgb] 21.26 dB on the stand-in's 12 test images (bilinear: 18.99).",
+            "psnr[rgb] is 21.2500 in the records, not 21.26",
+        ),
+        ("psnr[rgb] 21.25 dB on the stand-in's 12 test images (bilinear: 18.98).", "bilinear is 18.9870"),
+        ("psnr[rgb] 21.25 dB on the stand-in's 12 test images (identity: 18.99).", "identity is nan"),
+        ("psnr[rgb] 21.25 dB on the stand-in's 13 test images.", "no record of 13 test"),
+        ("psnr[rgb] 21.25 dB on\n# 12 test images. With fewer steps 18.04 dB.", "18.04 dB has no record"),
+        ("psnr[rgb] 21.25 dB on 12 test images; these weights ship in zoo/trained.", "not of the weights that ship"),
+        ("it looks good on 12 test images.", "expected for example"),
+        ("psnr[rgb] 21.25 dB.", "expected for example"),
+        ("not measured yet.", "4 records"),
+    ],
+)
+def test_a_result_that_contradicts_the_records_is_found(result: str, found: str) -> None:
+    recipe = load_recipe("standin_unet_w8")
+    digest = recipe_digest(recipe)
+
+    def trained(psnr: float, seed: str, created: str, digest: str) -> Result:
+        weights = {"name": "w", "sha256": "0" * 64, "recipe": "mine", "seed": seed, "recipe_digest": digest}
+        scores = {"psnr[rgb]": measurement(psnr)}
+        return make_record("unet_w8", measurements=scores, n=12, weights=weights, created=created, evidence="trained")
+
+    # Two seeds, an older record of one of them, one of another recipe of that name, and one of other images.
+    records = [
+        trained(21.0, "0", "2026-01-02", digest),
+        trained(21.5, "1", "2026-01-02", digest),
+        trained(20.0, "0", "2026-01-01", digest),
+        trained(25.0, "2", "2026-01-03", "another"),
+        trained(30.0, "0", "2026-01-04", digest).model_copy(update={"n": 100}),
+        make_record("bilinear", measurements={"psnr[rgb]": measurement(18.987)}, n=12, evidence="parameter-free"),
+    ]
+    answers = contradictions(f"# Result: {result}\n", "mine", recipe, records)
+    assert len(answers) == bool(found)
+    assert found in "".join(answers)
 
 
 def test_the_recipes_of_the_paper_say_what_is_assumed() -> None:

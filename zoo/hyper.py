@@ -91,7 +91,7 @@ class HyperConv2d(nn.Module):
             activation(),
             last,
         )
-        # Predicted filters must have zero mean: a common offset of half a sigma overflows float32 in 20 layers.
+        # Predicted filters must have zero mean: with a common offset of half a sigma the signal grows at each layer.
         nn.init.normal_(last.weight, std=1.0 / math.sqrt(hidden))
         nn.init.zeros_(last.bias)
 

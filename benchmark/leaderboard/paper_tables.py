@@ -17,6 +17,8 @@ from zoo.errors import UserError
 
 _DIVISORS = {"M": 1e6, "T": 1e12, "GiB": 2.0**30}
 _NO_REASON = "No reason is known."
+# Signs of digits that are those of the paper; a network or a reading that was chosen by them is fitted.
+_AGREES, _FITTED = "✓", "≈"
 
 
 def _params_board(table: PaperTable, costs: Sequence[RowCosts], footnotes: Footnotes) -> Board:
@@ -67,9 +69,15 @@ def _cost_board(
 ) -> Board:
     column = table.costs[cost]
     headers = ("row", "model", f"paper [{column.unit}]", f"zoo-bench [{column.unit}]", "difference", *more)
-    agreement = f"✓: the same digits as printed{', rounded or cut off' if column.may_be_cut else ''}."
+    same = f"the same digits as printed{', rounded or cut off' if column.may_be_cut else ''}"
+    meanings = {
+        _AGREES: f"{same}.",
+        _FITTED: f"fitted; {same} confirm nothing here, because the layout (†), or the size or the way of counting"
+        " of this row, was chosen so that they come out.",
+    }
+    used = [f"{sign}: {meaning}" for sign, meaning in meanings.items() if any(sign in row[4] for row in rows)]
     texts = tuple(tuple(row) for row in rows)
-    return Board(column.title, headers, texts, (f"paper: {column.meaning}.", agreement, *notes))
+    return Board(column.title, headers, texts, (f"paper: {column.meaning}.", *used, *notes))
 
 
 def _compared(table: PaperTable, row: PaperRow, cost: Cost, own: RowCosts, footnotes: Footnotes) -> list[str]:
@@ -79,7 +87,8 @@ def _compared(table: PaperTable, row: PaperRow, cost: Cost, own: RowCosts, footn
     value = getattr(own, cost) / _DIVISORS[column.unit]
     agrees = printed is not None and printed.agrees(value, may_be_cut=column.may_be_cut)
     note = row.notes.get(cost) or (None if agrees or printed is None else _NO_REASON)
-    mark = (" ✓" if agrees else "") + (footnotes.link(note) if note else "")
+    sign = _FITTED if own.reconstruction or row.is_own_reading(cost) else _AGREES
+    mark = (f" {sign}" if agrees else "") + (footnotes.link(note) if note else "")
     if printed is None:
         return [*labels(row, own), "-", f"{value:.2f}", f"-{mark}"]
     digits = printed.decimals + 2
@@ -106,8 +115,8 @@ def _page(
         ' "paper" hold what the paper prints (evidence: published), copied and never measured here. Columns marked'
         ' "zoo-bench" are counted or measured by this tool. Sizes are height x width of the planes that a'
         f" network receives. {publication.remark}\n\n"
-        "† reconstruction: no source gives all the layers of this network. \\* the paper's author took or estimated"
-        " the values from another source.\n"
+        "† reconstruction: no source gives all the layers of this network; `zoo-bench show MODEL` lists what was"
+        " chosen freely. \\* the paper's author took or estimated the values from another source.\n"
     )
     return "\n".join([lead, *(to_markdown(board) for board in boards), footnotes.linked()])
 

@@ -113,6 +113,11 @@ class PaperRow(_Part):
     quality: dict[str, MaybePrinted]
     notes: dict[Cost, str] = {}
 
+    def is_own_reading(self, cost: Cost) -> bool:
+        """Whether a cost is read at a size or in a convention of this row, which was chosen to give the printed one."""
+        readings = {"flops": (self.flops_size, self.flops_convention), "conv_memory": (self.conv_memory_size,)}
+        return any(reading is not None for reading in readings.get(cost, ()))
+
 
 class PaperTable(_Part):
     """One table of a paper. ``size``: the size at which all networks are compared; ``reference``: the model that CPU

@@ -8,6 +8,14 @@ this project (Apache-2.0).
 ``dped_rgb`` is the original. ``dped`` takes 4 input planes and ends in 12 channels and a pixel shuffle. Both
 end in 0.58 tanh(x) + 0.5, from -0.08 to 1.08, which is not clipped here.
 
+Free choices of dped:
+
+- adaptation to RAW: 4 planes in, 12 channels from the last 9x9 convolution, a pixel shuffle before the tanh. With 3
+  channels and no larger output the network would have 0.41 M parameters.
+- width: 64 channels, the only one in the published code. The printed 4 M would need 190 to 216.
+- counting: the printed 1.4 T come out at 1 per multiply-accumulate, where other rows of the table count 2.
+- initialisation: PyTorch's default.
+
 Official checkpoints are TensorFlow bundles. To import one, write it as a NumPy archive where TensorFlow is
 installed::
 

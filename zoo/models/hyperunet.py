@@ -6,6 +6,34 @@ Enhancement", CVPRW 2021, arXiv 2105.08470. Written from the paper's text for th
 The layout is a reconstruction: the paper's figure of it does not survive in its text. It was chosen because
 it reproduces the printed parameters, FLOPs and convolution memory. ``hyperunet_C_E_H`` has C channels,
 embedding networks that start at E channels, and H hidden units per MLP; ``plainunet_C`` is the "no HC" row.
+
+Free choices:
+
+- layers: seven 3x3 convolutions at full, half and quarter size of the planes, all of one width. Skips are added and not
+  concatenated. These were chosen together by the printed parameters, FLOPs and memory of the six rows; of the hyper
+  rows' parameters one of four comes out as printed, the others 0.4 to 5 % beside it.
+- activations: hard sigmoid after the first two convolutions, GELU after the others, none at the end.
+- upsampling: bilinear x2 without align_corners, then a plain convolution; at the end a pixel shuffle from 12 channels.
+- input and output: PyNET's planes and scale; the output is not clipped. Sizes are padded to multiples of 4 by
+  reflection.
+- initialisation of plain convolutions: PyTorch's default.
+
+Free choices of hyperunet_*:
+
+- which filters are predicted: those of the four convolutions on the way down and of the last one. The two after
+  upsampling are plain. Predicted convolutions have no bias.
+- embedding: 3x3 convolution, GELU and 2x2 max-pool, repeated, with E, 2E, 4E, ... channels: four times from the planes,
+  three times from their half by average pooling, twice from their quarter, so that filters depend on matching detail.
+- pool: the embedding's maxima on a grid of 2x2.
+- MLP: two hidden layers of H units with GELU, and no activation at its end. H is known from the name of each row, and
+  for hyperunet_8_8_64, which is for machines and tests, it is ours.
+- normalisation: W' = W / ||W||_1 * 2 sqrt(n / pi) per output channel, with n = 9 C_in and eps 1e-12, which gives
+  filters He's variance 2/n (Eqs. 3-5). The constant is 13.54 for n = 144, 27.08 for n = 576. An L1 norm of 1, as the
+  equation says literally, kills the signal: 20 such layers with ReLU leave about 1e-21 of it at 8 channels, 1e-29 at
+  64. An L2 norm of sqrt(2) would keep it as well.
+- initialisation of the MLP: its last layer has normal weights with deviation 1 / sqrt(H) and zero bias, so that
+  filters have zero mean; with a common offset of half their deviation the signal grows about 1e12 times in 20 layers
+  of 8 channels. Its other layers have PyTorch's default.
 """
 
 from __future__ import annotations

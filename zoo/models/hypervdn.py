@@ -7,6 +7,26 @@ from the specification of VDN for this project (Apache-2.0).
 The layout is a reconstruction, chosen because it reproduces the printed parameters, FLOPs and convolution
 memory: VDN's two networks at width 21 (64/3) or 32 (64/2), with HyperConvs in place of the 16 hidden 3x3
 convolutions (13 in D-net, 3 in S-net). ``hypervdn_C`` has C channels at full resolution, in both nets.
+
+Free choices:
+
+- width: 21 (64/3) and 32 (64/2) channels, the same in the noise net, chosen by the printed 55.0 M and 119.6 M
+  parameters; width 32 has 121.04 M. hypervdn_8 is ours, for machines and tests.
+- which filters are predicted: those of the 16 hidden 3x3 convolutions. The first, the last and the transposed
+  convolutions of both networks stay plain. Predicted convolutions have no bias.
+- what filters depend on: each convolution's own input, through three 3x3 convolutions with stride 2, padding 1 and
+  ReLU, of 32, 64 and 128 channels (hypervdn_8: 4, 8, 16).
+- pool: the embedding's maxima on a grid of 5x5 (hypervdn_8: 2x2); of a smaller embedding, values are repeated.
+- MLP: two hidden layers of 64 units (hypervdn_8: 5) with ReLU, and no activation at its end. Pool and hidden width were
+  chosen by the printed parameters.
+- normalisation: W' = W / ||W||_1 * 2 sqrt(n / pi) per output channel, with n = 9 C_in and eps 1e-12, which gives
+  filters He's variance 2/n (Eqs. 3-5). The constant is 13.54 for n = 144, 27.08 for n = 576. An L1 norm of 1, as the
+  equation says literally, kills the signal: 20 such layers with ReLU leave about 1e-21 of it at 8 channels, 1e-29 at
+  64. An L2 norm of sqrt(2) would keep it as well.
+- initialisation: the MLP's last layer has normal weights with deviation 1 / sqrt(hidden units) and zero bias, so
+  that filters have zero mean; its hidden biases are one, because its input is never negative, and a unit that starts
+  off would be off for every image. Convolutions have He's initialisation and zero biases, as in VDN's code.
+- the loss and the learning-rate decay are in the recipes, where what is assumed is marked.
 """
 
 from __future__ import annotations

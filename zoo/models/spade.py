@@ -8,6 +8,15 @@ checkpoints' keys.
 The PyNET paper (arXiv 2002.05509), whose scores the row repeats, does not give its configuration. Ours: the
 packed RAW takes the place of the label map, and the start size follows the input, so that the output is twice
 as large as the planes.
+
+Free choices:
+
+- conditioning: the four planes as they are, in place of 184 label channels, at the start and in all 18 norms.
+- sizes: the start is 1/16 of the planes, whose height and width are padded to multiples of 16.
+- configuration: 64 channels, "normal" upsampling, no encoder of a style image. The printed 97 M belong to 184 label
+  channels, the printed 0.8 T to one patch or to another network, so neither confirms this one.
+- output: (tanh + 1) / 2.
+- initialisation: Xavier normal with gain 0.02 and zero biases, as in the official code.
 """
 
 from __future__ import annotations

@@ -5,6 +5,15 @@ key names of the widely used public PyTorch version (milesial/Pytorch-UNet, GPL-
 it). Written from a layer-by-layer specification for this project (Apache-2.0).
 
 No official ZRR version exists. Ours: 4 input planes, a 1x1 head to 12 channels, pixel shuffle, sigmoid.
+
+Free choices:
+
+- core: bilinear upsampling, inferred from the printed 17 M; with transposed convolutions it would have 31.0 M.
+- head: a 1x1 convolution to 12 channels, pixel shuffle and sigmoid. A 3x3 head has the same printed parameters
+  (17.27 M), and 3.885 T FLOPs where this one has 3.846 T and the paper prints 3.9.
+- input: PyNET's planes and scale; sizes that are no multiples of 16 are padded with zeros inside.
+- initialisation: PyTorch's default.
+- width: 64 channels at full size; unet_w8 has 8, is ours, and is for machines and tests.
 """
 
 from __future__ import annotations
