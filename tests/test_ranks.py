@@ -146,11 +146,11 @@ def test_the_interval_stands_beside_the_score(tmp_path) -> None:
     score = record.measurements["psnr[rgb]"].model_copy(update=interval)
     record = record.model_copy(update={"measurements": {**record.measurements, "psnr[rgb]": score}})
     board = boards([record], "zrr-standin")[0]
-    assert f"{HARD.mean():.2f} ± 0.41" in board.rows[0]
-    assert any(note.startswith("±: half of the 95% interval of the mean over scenes") for note in board.notes)
+    assert f"{HARD.mean():.2f} [24.10, 24.93]" in board.rows[0]
+    assert any(note.startswith("In brackets: the 95% interval of the mean over scenes") for note in board.notes)
     (table,) = [one for data in document([record]).content["datasets"] for one in data["tables"]]
     (cell,) = [c for c in table["rows"][0]["cells"] if isinstance(c, list) and c[1] == f"{HARD.mean():.2f}"]
-    assert cell[3]["spread"] == "± 0.41"
+    assert cell[3]["spread"] == "[24.10, 24.93]"
 
 
 def naive_front(scores: list[float], costs: list[float]) -> set[int]:

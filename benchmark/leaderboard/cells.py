@@ -27,10 +27,10 @@ def letter(index: int) -> str:
 
 
 def spread_text(column: Column, measurement: Measurement, dash: str = "-") -> str:
-    """Return the quartiles beside a median, or half the interval of a score; empty for a value that has none."""
+    """Return the quartiles beside a median, or the interval of a score; empty for a value that has none."""
     if measurement.kind == "score":
         low, high = measurement.ci_low, measurement.ci_high
-        return "" if low is None or high is None else f"± {column.show((high - low) / 2)}"
+        return "" if low is None or high is None else f"[{column.show(low)}, {column.show(high)}]"
     if measurement.q1 is None or measurement.q3 is None or measurement.n == 1:
         return ""
     return f"{column.show(measurement.q1)}{dash}{column.show(measurement.q3)}"

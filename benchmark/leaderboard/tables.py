@@ -19,7 +19,7 @@ from zoo.errors import UserError
 STANDIN, PART, MACHINE = "Stand-in data", "A part of the dataset", "Machine of the timings"
 _NO_QUALITY = "No quality is shown for untrained weights; costs do not depend on training."
 _INTERVAL = (
-    f"±: half of the {LEVEL:.0%} interval of the mean over scenes. Rows are compared image by image, so they may differ"
+    f"In brackets: the {LEVEL:.0%} interval of the mean over scenes. Rows are compared image by image, so they may differ"
     " significantly although their intervals overlap."
 )
 UNKNOWN_SCENES = "scenes unknown: measure again to rank"
