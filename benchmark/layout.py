@@ -1,17 +1,21 @@
-"""Common code for the folders of datasets: the dataset's identity, defects, parts, and a digest of file pairs."""
+"""Common code for the folders of datasets: the dataset's identity, defects, parts, scenes, a digest of file pairs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmark.cleaning import one_line
 from benchmark.imaging.imagefiles import read_content
 from benchmark.standin.cache import MARKER, read_marker, rebuild_advice
 from benchmark.standin.kinds import named
-from zoo.errors import UserError, printable
+from zoo.errors import UserError, printable, shortened
 
+_SCENE_EXAMPLE = r"for example '^(scene\d+)_' or '([^/]+)/[^/]+$'"
 # The files of one pair, or those of them that exist: (role, path) each.
 Files = tuple[tuple[str, Path], ...]
 
@@ -50,7 +54,7 @@ def identify(root: Path, split: str, *, name: str, standin: str, published: int)
     if marker is None:
         return name, {"standin": False}, published
     check_standin(root, marker, name=name, standin=standin)
-    try:
+    with _reading_marker(root, name, "version, sources, seed and counts by split"):
         provenance = {
             "standin": True,
             "generator": int(marker["version"]),
@@ -60,10 +64,27 @@ def identify(root: Path, split: str, *, name: str, standin: str, published: int)
         # Only some markers have these: the label of a stand-in, and the number of blocks of an image.
         provenance |= {key: kind(marker[key]) for key, kind in (("label", str), ("blocks", int)) if key in marker}
         return named(standin, marker.get("label")), provenance, int(marker["counts"][split])
-    except (KeyError, TypeError, ValueError) as error:
+
+
+def photographs(
+    root: Path, name: str, entry_of: Callable[[Mapping[str, Any], str], Any], ids: Sequence[str]
+) -> list[str]:
+    """Return the photograph behind each image of a stand-in; ``entry_of`` finds an image's entry in the marker.
+
+    Raises UserError if the marker does not name it.
+    """
+    marker = read_marker(root) or {}
+    with _reading_marker(root, name, "the photograph of each image"):
+        return [str(entry_of(marker, id)["photograph"]) for id in ids]
+
+
+@contextlib.contextmanager
+def _reading_marker(root: Path, name: str, expected: str) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError) as error:
         raise UserError(
-            f"{name}: {root / MARKER} has no usable entry ({error!r}); expected version, sources, seed and counts"
-            f" by split. {rebuild_advice(root)}"
+            f"{name}: {root / MARKER} has no usable entry ({error!r}); expected {expected}. {rebuild_advice(root)}"
         ) from error
 
 
@@ -96,6 +117,40 @@ def left_out(defects: Sequence[Defect]) -> dict[str, str]:
 def part_prefix(part: str) -> bytes:
     """Return the first bytes for the digest of a part of a dataset; empty for a whole dataset."""
     return f"part {part}\n".encode() if part else b""
+
+
+class SceneRule:
+    """A regular expression that is searched in the names of files: its first group, else the whole match, is the scene.
+
+    Raises UserError for text that is no regular expression.
+    """
+
+    def __init__(self, pattern: str) -> None:
+        self._flag = f"--scene {shortened(pattern)!r}"
+        try:
+            self._pattern = re.compile(pattern)
+        except (re.error, RecursionError, OverflowError) as error:
+            raise UserError(f"{self._flag}: no regular expression ({error}); expected one, {_SCENE_EXAMPLE}.") from None
+
+    def scenes(self, names: Sequence[str]) -> list[str]:
+        """Return the scene of each file; raises UserError for a name without one, and for one scene of all files."""
+        scenes = [self._scene(name) for name in names]
+        missing = [name for name, scene in zip(names, scenes) if not scene]
+        if missing:
+            raise UserError(
+                f"{self._flag}: finds no scene in {len(missing)} of {len(names)} names, the first one"
+                f" {one_line(missing[0])}; expected a regular expression that matches each, {_SCENE_EXAMPLE}."
+            )
+        if len(names) > 1 and len(set(scenes)) == 1:
+            raise UserError(
+                f"{self._flag}: all {len(names)} images are one scene, '{one_line(scenes[0])}': nothing can be ranked."
+                f" Match the part of the name that differs between scenes, {_SCENE_EXAMPLE}."
+            )
+        return scenes
+
+    def _scene(self, name: str) -> str:
+        found = self._pattern.search(name)
+        return "" if found is None else found[1 if self._pattern.groups else 0] or ""
 
 
 class PairDigest:

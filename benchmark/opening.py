@@ -17,7 +17,7 @@ from zoo.errors import UserError
 
 
 def dataset_card(name: str, **options: str | float | None) -> DatasetCard:
-    """Return the card called ``name`` with the given ``options`` (pairs: ``rule``, ``task``, ``white``).
+    """Return the card called ``name`` with the given ``options`` (pairs: ``rule``, ``task``, ``white``, ``scene``).
 
     Raises UserError for unknown names, and for options if the dataset has none.
     """
@@ -136,13 +136,18 @@ def check_label(label: str) -> None:
 
 
 def _check_names(dataset: Dataset) -> None:
-    """Raise UserError for a name that records cannot use: it also names a folder and a page."""
+    """Raise UserError for a name that records cannot use: it also names a folder and a page; and for missing scenes."""
     for what, name in (("name", dataset.name), ("split", dataset.split)):
         if not is_file_name(name):
             raise UserError(
                 f"dataset {one_line(name)!r}: its {what} cannot name a file; expected letters, digits and signs such as"
                 " '-', '_' and brackets."
             )
+    if (scenes := getattr(dataset, "scenes", None)) is not None and len(scenes) != len(dataset.ids):
+        raise UserError(
+            f"dataset {dataset.name}: it names {len(scenes)} scenes; expected one for each of its"
+            f" {len(dataset.ids)} ids."
+        )
 
 
 def find_root(card: DatasetCard, data_root: str | Path | None, reporter: Reporter) -> Path | None:

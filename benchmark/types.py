@@ -66,7 +66,9 @@ class Measurement(Record):
     kind: Kind
     higher_is_better: bool | None = None
     version: int = 1
-    # For the median of a timing: quartiles, 95 % interval, number of samples, threads.
+    # For the mean of a score: number of scenes, 95 % interval over them, number of images (n). For the median of a
+    # timing: quartiles, 95 % interval, number of samples (n), threads.
+    num_scenes: int | None = None
     q1: Number | None = None
     q3: Number | None = None
     ci_low: Number | None = None
@@ -238,6 +240,8 @@ class Result(Record):
     dataset: str
     split: str
     n: int
+    # How many scenes the images show; None: unknown, in records of earlier versions and of data without scenes.
+    num_scenes: int | None = None
     evidence: Evidence
     status: Status
     error: str | None
@@ -370,7 +374,8 @@ class Sample:
     """One pair. ``input``: RAW counts (1, 1, H, W) or RGB (1, 3, H, W) in [0, 1]; ``target`` (1, 3, H, W).
 
     ``black`` and ``white`` are the sensor's levels in counts and ``red`` the (row, column) of the red pixel
-    in the first 2x2 block; all three matter for RAW only.
+    in the first 2x2 block; all three matter for RAW only. ``scene`` names what the picture shows (the photograph, the
+    scene instance): images of one scene are not independent.
     """
 
     id: str
@@ -379,14 +384,19 @@ class Sample:
     black: float = 0.0
     white: float = 1.0
     red: tuple[int, int] = (0, 0)
+    scene: str = ""
 
 
 class Dataset(Protocol):
-    """An opened split: a sequence of samples with its name and a digest of its files."""
+    """An opened split: a sequence of samples with its name and a digest of its files.
+
+    ``scenes`` gives the scene of each of ``ids``; scores of a dataset without it are shown and never ranked.
+    """
 
     name: str
     split: str
     ids: Sequence[str]
+    scenes: Sequence[str]
     provenance: Mapping[str, Any]
 
     def __getitem__(self, index: int) -> Sample:
@@ -397,6 +407,11 @@ class Dataset(Protocol):
 
         If only a part of the split exists (``provenance["part"]``: "12 of 1204"), the digest includes that text.
         """
+
+
+def scenes_of(dataset: Dataset) -> dict[str, str]:
+    """Return the scene of each image by id; empty for a dataset that names none."""
+    return dict(zip(dataset.ids, getattr(dataset, "scenes", ())))
 
 
 @dataclass(frozen=True)

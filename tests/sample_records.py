@@ -50,7 +50,7 @@ def result(model: str, psnr: float | None, *, machine="m1", threads=2, digest="d
         measurements["psnr[rgb]"] = measurement(psnr, unit="dB", version=version)
         timing = {"kind": "timing", "higher": False, "input_shape": [1, 4, 224, 224]}
         measurements["latency_ms"] = measurement(12.345, q1=12.0, q3=13.0, n=9, threads=threads, **timing)
-    quality = {"n": 12, "evidence": "trained"} if psnr is not None else {}
+    quality = {"n": 12, "num_scenes": more.get("n", 12), "evidence": "trained"} if psnr is not None else {}
     spec = {"dataset_digest": digest, "threads": threads, "evaluate": psnr is not None}
     beside = {"spec": spec, "environment": {"machine": machine}, "measurements": measurements}
     return make_record(model, **{**beside, **quality, **more})

@@ -18,6 +18,7 @@ from torch import nn
 from benchmark import run
 from benchmark.cli.printing import echo_lines
 from benchmark.conditions import Limits
+from benchmark.regression.baseline import Kept, read_baseline, write_baseline
 from benchmark.regression.comparing import compare, deviation
 from benchmark.regression.gate import Report, check
 from benchmark.regression.matching import pair_up, rows_to_compare
@@ -51,8 +52,11 @@ def folder(tmp_path_factory) -> Path:
     return out
 
 
-def in_memory(results, scores=None, samples=None, name="set") -> ResultSet:
-    return ResultSet(name, list(results), lambda r: (scores or {}).get(r.model, {}), lambda r: samples or {})
+def in_memory(results, scores=None, samples=None, name="set", scenes=None) -> ResultSet:
+    return ResultSet(
+        name, list(results), lambda r: (scores or {}).get(r.model, {}), lambda r: samples or {},
+        scenes_of=lambda r: scenes or {},
+    )  # fmt: skip
 
 
 def changed(result, id: str, **fields):
@@ -109,10 +113,82 @@ def test_other_definitions_and_sizes_are_not_comparable(folder, id: str, fields,
     assert words in finding.evidence
 
 
-def with_scores(result, values):
+def with_scores(result, values, scenes=None):
+    """Return a set with these scores; ``scenes``: that of each image, by default one of its own."""
     scores = {str(i): {"psnr[rgb]": value} for i, value in enumerate(values)}
     other = changed(result, "psnr[rgb]", value=float(np.mean(values)))
-    return in_memory([other.model_copy(update={"n": len(values)})], {result.model: scores})
+    shown = {str(i): scene for i, scene in enumerate(map(str, range(len(values))) if scenes is None else scenes)}
+    return in_memory([other.model_copy(update={"n": len(values)})], {result.model: scores}, scenes=shown)
+
+
+def psnr_of(before, after):
+    (finding,) = [one for one in compare(before, after).findings if one.measurement == "psnr[rgb]"]
+    return finding
+
+
+@pytest.mark.parametrize(("scenes", "words"), [
+    ("aaaabbbbcccc", "12 images, 3 scenes: too few for an interval, so the tolerance of 0.0025 alone decides"),
+    ("", "12 images, scenes unknown: measure again for an interval, so the tolerance of 0.0025 alone decides"),
+])  # fmt: skip
+def test_with_few_or_unknown_scenes_the_tolerance_alone_decides(folder, scenes: str, words: str) -> None:
+    result = one_of(folder, "tiny_free")
+    hard = np.arange(19.5, 31.5)  # the mean is 25
+    before = with_scores(result, hard, scenes)
+    wave = np.where(np.arange(12) % 2, 1.0, -1.0)
+    for change, verdict in (
+        (0 * hard, "same"),
+        (0.001 + 0 * hard, "same"),
+        (wave - 0.1, "worse"),
+        (wave + 0.1, "better"),
+    ):
+        found = psnr_of(before, with_scores(result, hard + change, scenes))
+        assert found.verdict == verdict
+        assert (found.change.low, found.change.num_scenes) == (None, len(set(scenes)) or None)
+        assert (words in found.evidence) == (verdict != "same")
+    report = check(before, with_scores(result, hard - 3.0, scenes))
+    assert [one.measurement for one in report.failures] == ["psnr[rgb]"]
+
+
+def test_images_of_one_scene_count_as_one(folder) -> None:
+    """Six images each of eight scenes: what looks sure over 48 images is not over the scenes."""
+    result, rng = one_of(folder, "tiny_free"), np.random.default_rng(1)
+    hard, shift = rng.normal(25, 4, 48), np.repeat([0.9, -0.7, 0.8, -0.6, 1.0, -0.5, 0.7, 0.1], 6)
+    own = psnr_of(with_scores(result, hard), with_scores(result, hard + shift))
+    assert (own.verdict, own.change.num_scenes) == ("better", 48)
+    scenes = np.repeat(list("abcdefgh"), 6)
+    found = psnr_of(with_scores(result, hard, scenes), with_scores(result, hard + shift, scenes))
+    assert (found.verdict, found.change.n, found.change.num_scenes) == ("same", 48, 8)
+    assert "over 48 images, 8 scenes: not significant" in found.evidence
+    # What is known on one side holds for the same images of a record of an earlier version.
+    assert psnr_of(with_scores(result, hard, ""), with_scores(result, hard + shift, scenes)) == found
+
+
+def test_scores_grouped_by_another_rule_are_not_comparable(folder) -> None:
+    result = one_of(folder, "tiny_free")
+    hard = np.arange(12.0)
+    before = with_scores(result, hard, "aabbccddeeff")
+    found = psnr_of(before, with_scores(result, hard + 1, "aaabbbcccddd"))
+    assert found.verdict == "not comparable"
+    assert "4 scenes after, 6 before: grouped by another rule" in found.evidence
+    assert psnr_of(before, with_scores(result, hard, "aaabbbcccddd")).verdict == "same"
+
+
+def test_a_baseline_keeps_the_scenes(folder, tmp_path) -> None:
+    result = one_of(folder, "tiny_free")
+    values, scenes = [20.0, 21.0, 22.0, 23.0], {"0": "a", "1": "a", "2": "b", "3": "b"}
+    scores = {str(i): {id: value for id in result.spec.metrics} for i, value in enumerate(values)}
+    means = {id: one.model_copy(update={"value": 21.5}) if one.kind == "score" else one
+             for id, one in result.measurements.items()}  # fmt: skip
+    record = result.model_copy(update={"num_scenes": 2, "measurements": means})
+    write_baseline(tmp_path / "new.jsonl", [Kept(record, scores, {}, scenes)])
+    (kept,) = read_baseline(tmp_path / "new.jsonl")
+    assert kept.scenes == scenes
+    write_baseline(tmp_path / "old.jsonl", [Kept(record, scores, {})])
+    assert read_baseline(tmp_path / "old.jsonl")[0].scenes == {}
+    text = (tmp_path / "new.jsonl").read_text()
+    (tmp_path / "new.jsonl").write_text(text.replace('"3": "b"', '"3": "c"'))
+    with pytest.raises(UserError, match="its scenes are not those that the record counts"):
+        read_baseline(tmp_path / "new.jsonl")
 
 
 def test_scores_are_judged_image_by_image(folder) -> None:

@@ -165,7 +165,7 @@ def test_the_index_says_what_each_page_is(tmp_path) -> None:
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     (line,) = [line for line in text.splitlines() if line.startswith("| [zrr-standin](zrr-standin.md)")]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells[1] == "stand-in data: 2 models with quality (test: 12 images), costs of 3"
+    assert cells[1] == "stand-in data: 2 models with quality (test: 12 images, 12 scenes), costs of 3"
     assert cells[2] == "3"
     assert cells[3] == "b: `psnr[rgb]` [dB] ↑ 22.00 (● trained)"
     assert "2026" not in text

@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmark.htmlpage.data import document
 from benchmark.leaderboard import boards
 from benchmark.leaderboard.cells import Footnotes
+from benchmark.leaderboard.pages import index_page
 from benchmark.leaderboard.ranks import front
+from benchmark.leaderboard.tables import tables_by_dataset
 from benchmark.results.records import content_of
 from benchmark.results.store import Store, read_results
 from benchmark.types import Result
@@ -19,15 +22,24 @@ from tests.sample_records import measurement, result
 HARD = np.random.default_rng(0).normal(25, 4, 30)
 
 
-def stored(folder: Path, scores: dict[str, np.ndarray], without: tuple[str, ...] = ()) -> list[Result]:
-    """Store a record per model with these scores per image; return the records as they are read."""
+def stored(
+    folder: Path, scores: dict[str, np.ndarray], without: tuple[str, ...] = (), *, scenes=None, params=None
+) -> list[Result]:
+    """Store a record per model with these scores per image; return the records as they are read.
+
+    ``scenes``: that of each image, by default one of its own; ``params`` by model.
+    """
     store = Store(folder)
     for model, values in scores.items():
-        record = result(model, float(np.mean(values)), n=len(values))
+        shown = [str(index) for index in range(len(values))] if scenes is None else scenes
+        record = result(model, float(np.mean(values)), n=len(values), num_scenes=len({*shown} - {""}) or None)
+        if params:
+            costs = {"params": measurement(params[model], kind="count", higher=False)}
+            record = record.model_copy(update={"measurements": {**record.measurements, **costs}})
         if model not in without:
             journal = store.journal(record.key)
             for index, value in enumerate(values):
-                journal.append(str(index), {"psnr[rgb]": float(value)})
+                journal.append(str(index), {"psnr[rgb]": float(value)}, scene=str(shown[index]))
             record = record.model_copy(update={"per_image": f"scores/{record.key}.jsonl"})
         store.append(record)
     return store.results()
@@ -49,7 +61,7 @@ def test_rows_that_do_not_differ_significantly_share_a_rank(tmp_path) -> None:
     assert ranks(records) == {"best": "1=", "twin": "1=", "third": "3", "last": "4"}
     board = boards(records, "zrr-standin")[0]
     assert any("95% interval" in note and "`psnr[rgb]`" in note for note in board.notes)
-    assert any("crops of one photograph" in note for note in board.notes)
+    assert any("over the 30 scenes" in note for note in board.notes)
 
 
 def test_a_group_is_led_by_its_best_row(tmp_path) -> None:
@@ -78,6 +90,67 @@ def test_lower_is_better_where_the_metric_says_so(tmp_path) -> None:
         score = record.measurements["psnr[rgb]"].model_copy(update={"higher_is_better": False})
         turned.append(record.model_copy(update={"measurements": {**record.measurements, "psnr[rgb]": score}}))
     assert ranks(turned) == {"a": "1", "b": "2=", "c": "2="}
+
+
+def test_images_of_one_scene_do_not_decide_a_rank(tmp_path) -> None:
+    """Of ten scenes with three images each, one row is better on six: no difference, whatever the images say."""
+    shift = np.repeat([1.0, 0.9, -0.8, 1.1, -0.7, 0.8, 1.2, -0.9, 1.0, -1.0], 3)
+    both = {"a": HARD + shift + 0.3, "b": HARD}
+    assert ranks(stored(tmp_path / "own", both)) == {"a": "1", "b": "2"}
+    grouped = stored(tmp_path / "grouped", both, scenes=np.repeat(list("abcdefghij"), 3))
+    board = boards(grouped, "zrr-standin")[0]
+    assert (board.title, [row[0] for row in board.rows]) == ("zrr-standin, test: 30 images, 10 scenes", ["1=", "1="])
+    # What does not differ from the best is as bold.
+    column = board.headers.index("`psnr[rgb]` [dB] ↑")
+    assert {y for y, x in board.best if x == column} == {0, 1}
+
+
+@pytest.mark.parametrize(("number", "words"), [
+    (5, "5 scenes: too few to rank"), (1, "1 scene: too few to rank"), (None, "scenes unknown: measure again to rank"),
+])  # fmt: skip
+def test_with_few_or_unknown_scenes_nothing_is_ranked(tmp_path, number: int | None, words: str) -> None:
+    scenes = np.resize(list("abcde")[:number], 30) if number else np.full(30, "")
+    records = stored(tmp_path, {"a": HARD + 5, "b": HARD}, scenes=scenes, params={"a": 2, "b": 1})
+    board = boards(records, "zrr-standin")[0]
+    assert board.title == f"zrr-standin, test: 30 images, {words}"
+    assert (board.headers[0], [row[0] for row in board.rows]) == ("model", ["a", "b"])
+    assert "Pareto" not in board.headers
+    column = board.headers.index("`psnr[rgb]` [dB] ↑")
+    assert not [place for place in board.best if place[1] == column]
+    assert [place for place in board.best if board.headers[place[1]] == "params [M] ↓"]
+    assert words[1:] in board.notes[0]
+    (table,) = [one for data in document(records).content["datasets"] for one in data["tables"]]
+    assert words in table["title"]
+    assert words[1:] in table["caution"]
+    assert not {"rank", "pareto"} & {column["id"] for column in table["columns"]}
+    index = index_page(tables_by_dataset(records), {"zrr-standin": 2}, {})
+    assert index.count(words) == 2
+    assert "stand-in data: 2 models with quality (test: 30 images" in index
+
+
+def test_rows_of_other_scenes_share_no_table(tmp_path) -> None:
+    records = stored(tmp_path / "a", {"a": HARD}) + stored(
+        tmp_path / "b", {"b": HARD}, scenes=np.resize(list("abcdef"), 30)
+    )
+    titles = [board.title for board in boards(records, "zrr-standin")]
+    assert titles == [
+        "zrr-standin, test: 30 images, 30 scenes",
+        "zrr-standin, test: 30 images, 6 scenes",
+        "zrr-standin: costs",
+    ]
+
+
+def test_the_interval_stands_beside_the_score(tmp_path) -> None:
+    (record,) = stored(tmp_path, {"a": HARD})
+    interval = {"ci_low": float(HARD.mean()) - 0.414, "ci_high": float(HARD.mean()) + 0.414}
+    score = record.measurements["psnr[rgb]"].model_copy(update=interval)
+    record = record.model_copy(update={"measurements": {**record.measurements, "psnr[rgb]": score}})
+    board = boards([record], "zrr-standin")[0]
+    assert f"{HARD.mean():.2f} [24.10, 24.93]" in board.rows[0]
+    assert any(note.startswith("In brackets: the 95% interval of the mean over scenes") for note in board.notes)
+    (table,) = [one for data in document([record]).content["datasets"] for one in data["tables"]]
+    (cell,) = [c for c in table["rows"][0]["cells"] if isinstance(c, list) and c[1] == f"{HARD.mean():.2f}"]
+    assert cell[3]["spread"] == "[24.10, 24.93]"
 
 
 def naive_front(scores: list[float], costs: list[float]) -> set[int]:

@@ -8,7 +8,14 @@ from typing import Any
 
 import click
 
-from benchmark.cli.options import data_root_option, json_option, pairs_option, partial_option, white_option
+from benchmark.cli.options import (
+    data_root_option,
+    json_option,
+    pairs_option,
+    partial_option,
+    scene_option,
+    white_option,
+)
 from benchmark.cli.printing import echo, given_seed, print_result, start
 
 # At most this many problems of one kind are printed.
@@ -53,6 +60,7 @@ def data_make(name: str, out: str, seed: int | None, photos: str | None, count: 
 @data_root_option
 @pairs_option
 @white_option
+@scene_option
 @partial_option
 @click.option(
     "--manifest", metavar="FILE", help="Also write the sha256 of each file to FILE, as `sha256sum -c` reads it."
@@ -85,6 +93,8 @@ def _print_text(document: dict[str, Any]) -> None:
         votes = ", ".join(f"{name} {count}" for name, count in sorted(document["cfa"]["votes"].items())) or "none"
         files += f", colour filter by votes: {votes}"
     files += "".join(f", {part} {split} images" for split, part in document.get("parts", {}).items())
+    for split, scenes in document["scenes"].items():
+        files += f", {scenes} scene{'s' if scenes > 1 else ''} in {split}"
     problems = len(document["problems"])
     verdict = "no problems" if not problems else f"{problems} problem{'s' if problems > 1 else ''}"
     echo(f"{document['dataset']}: {verdict} in {files}; manifest {document['manifest_digest'][:16]}")

@@ -88,6 +88,12 @@ white_option = click.option(
     metavar="COUNT",
     help="For the dataset `pairs`: white level of 16-bit files that use fewer bits, e.g. 1023.",
 )
+scene_option = click.option(
+    "--scene",
+    metavar="REGEX",
+    help="For the dataset `pairs`: finds in the name of an input which scene it shows, e.g. '^(scene[0-9]+)'. Intervals"
+    " and ranks are over scenes.  [default: each pair is a scene]",
+)
 partial_option = click.option(
     "--partial",
     is_flag=True,

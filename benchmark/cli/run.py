@@ -17,6 +17,7 @@ from benchmark.cli.options import (
     mapping_option,
     pairs_option,
     partial_option,
+    scene_option,
     white_option,
 )
 from benchmark.cli.printing import echo, given_seed, print_result, start
@@ -28,6 +29,7 @@ from zoo.errors import UserError
 @data_root_option
 @pairs_option
 @white_option
+@scene_option
 @click.option(
     "--task", metavar="TASK", help="For the dataset `pairs`: denoise_rgb or enhance_rgb.  [default: denoise_rgb]"
 )

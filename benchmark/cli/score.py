@@ -32,6 +32,12 @@ from benchmark.cli.printing import echo, print_result, start
     help="White level of 16-bit files that use fewer bits, e.g. 1023.  [default: 65535]",
 )
 @click.option(
+    "--scene",
+    metavar="REGEX",
+    help="Finds in the name of an output which scene it shows, e.g. '^(scene[0-9]+)'; intervals are over scenes."
+    "  [default: each image is a scene]",
+)
+@click.option(
     "--shift-plot", metavar="FILE.png", help="Also write a histogram of the shifts that the aligned metrics found."
 )
 @json_option
@@ -54,13 +60,17 @@ def score_command(output_dir: str, target_dir: str, shift_plot: str | None, **fl
 
 
 def _print_scores(document: dict[str, Any]) -> None:
-    echo(f"{document['n']} images")
+    scenes = document["num_scenes"]
+    few = "" if document["intervals"] else ": too few for intervals"
+    echo(f"{document['n']} images, {scenes} scene{'s' if scenes > 1 else ''}{few}")
     for id, value in document["scores"].items():
         finite = ""
         if part := document.get("infinite", {}).get(id):
             others = _number(part["finite_mean"])
             finite = f" ({part['n_inf']} of {document['n']} images; {others} over the others)"
-        echo(f"{id:40} {_number(value)}{finite}")
+        low, high = document["intervals"].get(id, (None, None))
+        interval = "" if low is None else f" [{_number(low)}, {_number(high)}]"
+        echo(f"{id:40} {_number(value)}{interval}{finite}")
     shifts = [max(map(abs, image["shift"].values())) for image in document["per_image"] if "shift" in image]
     if shifts:
         echo(f"{sum(shift > 0 for shift in shifts)} images are shifted, by up to {max(shifts):.2f} pixels")

@@ -35,6 +35,7 @@ def check_dataset(
     *,
     pairs: str | None = None,
     white: float | None = None,
+    scene: str | None = None,
     partial: bool = False,
     manifest: Path | None = None,
     workers: int | None = None,
@@ -45,12 +46,13 @@ def check_dataset(
     Keys: ``dataset``, ``root``, ``ok``, ``files``, ``bytes``, ``problems`` [{file, kind, what, expected}], ``remarks``
     (the same, for findings that may be correct), ``manifest_digest`` (sha256 of the lines ``<sha256>  <path>``, which
     are written to ``manifest``), ``remembered`` (files known from an earlier check, unchanged in size and time) and for
-    RAW ``cfa`` and ``orientation`` votes. ``pairs`` is the rule of the dataset ``pairs``, ``white`` the count of white
-    in its 16-bit files. With ``partial`` missing pairs are not a problem, and ``parts`` gives the available part by
-    split ({"test": "12 of 1204"}); half a pair is a problem. Raises UserError for an unknown dataset or folder.
+    RAW ``cfa`` and ``orientation`` votes; ``scenes`` is the number of scenes by split. ``pairs`` is the rule of the
+    dataset ``pairs``, ``white`` the count of white in its 16-bit files, ``scene`` its rule for scenes. With ``partial``
+    missing pairs are not a problem, and ``parts`` gives the available part by split ({"test": "12 of 1204"}); half a
+    pair is a problem. Raises UserError for an unknown dataset or folder.
     """
     reporter = reporter or Reporter()
-    card = dataset_card(original_of(name), rule=pairs, white=white)
+    card = dataset_card(original_of(name), rule=pairs, white=white, scene=scene)
     root = _find_root(card, data_root, reporter)
     plan = make_plan(card, root, partial=partial)
     files = (path for unit in plan.units for _, path in unit.files)
@@ -74,6 +76,7 @@ def check_dataset(
         "files": totals.files,
         "bytes": totals.bytes,
         "remembered": totals.remembered,
+        "scenes": plan.scenes,
         "problems": [problem._asdict() for problem in problems],
         "remarks": [Problem(*map(printable, remark))._asdict() for remark in judge.remarks],
         "manifest_digest": totals.digest.hexdigest(),

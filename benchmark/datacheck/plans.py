@@ -81,6 +81,8 @@ class CheckPlan:
     parts: dict[str, str] = field(default_factory=dict)
     # The number of blocks of an image, where images are divided.
     blocks: int = sidd.BLOCKS
+    # The number of scenes that the images of each split show.
+    scenes: dict[str, int] = field(default_factory=dict)
     # sha256 by path, from a stand-in's marker.
     digests: Mapping[str, str] = field(default_factory=dict)
 
@@ -151,6 +153,8 @@ def _find_zrr(plan: CheckPlan, card: DatasetCard, root: Path, counts: Mapping[st
         part = part_text(sum(len(unit.files) == 2 for unit in there), count)
         if partial and part:
             plan.parts[split] = part
+        numbers = [unit.id for unit in there if len(unit.files) == 2]
+        _count_scenes(plan, split, zrr.scenes_of_pairs(root, plan.name, split, numbers))
         units += there
     frames = root / "test" / zrr.FULL_FOLDER
     if frames.is_dir():
@@ -172,6 +176,7 @@ def _find_sidd(plan: CheckPlan, card: DatasetCard, root: Path, counts: Mapping[s
     if split is None:
         return
     plan.units = [*plan.units, *_loader_units(split)]
+    _count_scenes(plan, split.split, split.scenes)
     # With --partial the loader leaves out incomplete pairs.
     plan.problems += _problems_of(split.defects)
     if "part" in split.provenance:
@@ -210,6 +215,7 @@ def _plan_blocks(plan: CheckPlan, root: Path, counts: Mapping[str, int], partial
     elif noisy is not None and target is not None:
         if part := part_text(len(noisy) * plan.blocks, published * plan.blocks):
             plan.parts["validation"] = part
+        _count_scenes(plan, "validation", sidd.scenes_of_images(root, plan.name, len(noisy)))
         plan.problems += _noiseless_blocks(paths[VALIDATION_NOISY], noisy, target)
     return list(paths.values())
 
@@ -231,6 +237,12 @@ def _find_pairs(plan: CheckPlan, card: DatasetCard, root: Path, counts: Mapping[
     split = _opened(plan, root, lambda: card.open(root, card.default_split))
     if split is not None:
         plan.units = _loader_units(split)
+        _count_scenes(plan, split.split, split.scenes)
+
+
+def _count_scenes(plan: CheckPlan, split: str, scenes: Sequence[str]) -> None:
+    if scenes:
+        plan.scenes[split] = len(set(scenes))
 
 
 # By dataset: a function that returns a plan without units and the number of pairs by split, and one that finds units.

@@ -2,6 +2,7 @@
 
 Without a rule the root has the folders ``input`` and ``target``. Files are PNG, JPEG or TIFF, RGB with 8 or 16 bits;
 ``white`` is the count of white in 16-bit files that use fewer bits (1023 for 10 bits), 65535 by default.
+Each pair is a scene of its own, unless a regular expression finds the scene in the name of its input.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from torch import Tensor
 from benchmark.datasets import register_dataset
 from benchmark.imaging.imagefiles import SUFFIXES, read_rgb, unread_suffixes
 from benchmark.imaging.levels import scaled, white_level
-from benchmark.layout import Defect, DefectsError, Files, PairDigest, left_out
+from benchmark.layout import Defect, DefectsError, Files, PairDigest, SceneRule, left_out
 from benchmark.types import DatasetCard, EvaluationProtocol, Sample
 from benchmark.units import shape_text
 from zoo.errors import UserError, printable
@@ -85,12 +86,18 @@ class PairsSplit:
     split = "test"
 
     def __init__(
-        self, root: Path, rule: str = DEFAULT_RULE, *, white: float | None = None, skip_bad: bool = False
+        self,
+        root: Path,
+        rule: str = DEFAULT_RULE,
+        *,
+        white: float | None = None,
+        scene: str | None = None,
+        skip_bad: bool = False,
     ) -> None:
         """Pair the files; raises UserError for a bad rule, an empty folder and a picture without partner.
 
-        ``white``: the count that means 1 in 16-bit files. With ``skip_bad`` pictures without partner are left out and
-        listed in ``left_out``.
+        ``white``: the count that means 1 in 16-bit files; ``scene``: a ``SceneRule`` for the names of the inputs below
+        the root. With ``skip_bad`` pictures without partner are left out and listed in ``left_out``.
         """
         sides = [Pattern(side.strip()) for side in rule.split("->")]
         if len(sides) != 2:
@@ -113,6 +120,10 @@ class PairsSplit:
         self._pairs = {key: (inputs[key], targets[key]) for key in sorted(both, key=_natural)}
         self.ids: Sequence[str] = list(self._pairs)
         self.provenance: Mapping[str, Any] = {"standin": False, "rule": rule, "folder": printable(root.resolve().name)}
+        self.scenes: Sequence[str] = self.ids
+        if scene is not None:
+            self.scenes = SceneRule(scene).scenes([_below(root, input_path) for input_path, _ in self._pairs.values()])
+            self.provenance = {**self.provenance, "scene": scene}
         self._white = white
         if white is not None:
             self.provenance = {**self.provenance, "white": white}
@@ -131,7 +142,8 @@ class PairsSplit:
                 f"{NAME}: {target_path} has {shape_text(target.shape[:2])} pixels, its partner {input_path} has"
                 f" {shape_text(picture.shape[:2])}; expected the same size. Sizes may differ between pairs only."
             )
-        return Sample(id, self._to_tensor(input_path, picture), self._to_tensor(target_path, target))
+        tensors = self._to_tensor(input_path, picture), self._to_tensor(target_path, target)
+        return Sample(id, *tensors, scene=self.scenes[index])
 
     def _to_tensor(self, path: Path, pixels: NDArray[Any]) -> Tensor:
         try:
@@ -146,24 +158,30 @@ class PairsSplit:
 
 
 def open_pairs(
-    root: Path, split: str = "test", *, rule: str = DEFAULT_RULE, white: float | None = None, skip_bad: bool = False
+    root: Path,
+    split: str = "test",
+    *,
+    rule: str = DEFAULT_RULE,
+    white: float | None = None,
+    scene: str | None = None,
+    skip_bad: bool = False,
 ) -> PairsSplit:
     """Open the pairs of a folder under a rule; ``test`` is the only split."""
     if split != "test":
         raise UserError(f"{NAME}: unknown split '{split}'; expected test.")
-    return PairsSplit(root, rule, white=white, skip_bad=skip_bad)
+    return PairsSplit(root, rule, white=white, scene=scene, skip_bad=skip_bad)
 
 
 def configure(options: Mapping[str, str]) -> DatasetCard:
-    """Return the card with the user's ``rule``, ``task`` and ``white`` (each may be left out).
+    """Return the card with the user's ``rule``, ``task``, ``white`` and ``scene`` (each may be left out).
 
     A white level given by the user becomes part of the protocol's name, so that scores under two levels are never
     compared.
     """
-    unknown = sorted(set(options) - {"rule", "task", "white"})
+    unknown = sorted(set(options) - {"rule", "task", "white", "scene"})
     task = options.get("task", TASKS[0])
     if unknown:
-        raise UserError(f"{NAME}: no option '{unknown[0]}'; expected rule, task or white.")
+        raise UserError(f"{NAME}: no option '{unknown[0]}'; expected rule, task, white or scene.")
     if task not in TASKS:
         raise UserError(f"{NAME}: no task '{task}' for pairs of pictures; expected one of {', '.join(TASKS)}.")
     white = white_level(options.get("white"))
@@ -171,7 +189,9 @@ def configure(options: Mapping[str, str]) -> DatasetCard:
     if white is not None:
         text = f"{PAIRS.text}; files of 16 bits / {white:g}, clipped there"
         protocol = replace(PAIRS, name=f"{PAIRS.name}[white={white:g}]", text=text)
-    opener = functools.partial(open_pairs, rule=options.get("rule", DEFAULT_RULE), white=white)
+    opener = functools.partial(
+        open_pairs, rule=options.get("rule", DEFAULT_RULE), white=white, scene=options.get("scene")
+    )
     return replace(CARD, task=task, protocol=protocol, open=opener, white=white)
 
 
@@ -204,6 +224,10 @@ def _find(root: Path, pattern: Pattern, defects: list[Defect], not_as: Pattern |
         else:
             found[key] = path
     return found
+
+
+def _below(root: Path, path: Path) -> str:
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
 def _singles(paths: Mapping[str, Path], others: Mapping[str, Path], pattern: Pattern) -> list[Defect]:

@@ -34,10 +34,11 @@ from benchmark.layout import (
     part_notes,
     part_prefix,
     part_text,
+    photographs,
 )
 from benchmark.protocols import SIDD
-from benchmark.standin.cache import rebuild_advice
-from benchmark.standin.sidd import BENCHMARK, STANDIN, VALIDATION_NOISY, VALIDATION_TARGET
+from benchmark.standin.cache import read_marker, rebuild_advice
+from benchmark.standin.sidd import BENCHMARK, FIRST_INSTANCE, STANDIN, VALIDATION_NOISY, VALIDATION_TARGET
 from benchmark.standin.sidd import NAME as STANDIN_NAME
 from benchmark.types import Dataset, DatasetCard, Sample
 from benchmark.units import shape_text
@@ -80,6 +81,8 @@ class SiddBlocks:
                 f" {VALIDATION_TARGET}.mat holds {len(self._target)}; expected the same ones in both."
             )
         self.ids: Sequence[str] = [str(number) for number in range(len(self._noisy) * blocks)]
+        shown = scenes_of_images(root, self.name, len(self._noisy))
+        self.scenes: Sequence[str] = [scene for scene in shown for _ in range(blocks)]
         self._part = part_text(len(self.ids), images * blocks)
         self.notes = part_notes(self.name, self.split, self._part, {})
         if self._part:
@@ -96,7 +99,7 @@ class SiddBlocks:
     def __getitem__(self, index: int) -> Sample:
         """Return block ``index``, noisy and clean, both (1, 3, 256, 256) in [0, 1]."""
         noisy, target = self.pixels(index)
-        return Sample(self.ids[index], to_tensor(noisy), to_tensor(target))
+        return Sample(self.ids[index], to_tensor(noisy), to_tensor(target), scene=self.scenes[index])
 
     def digest(self, limit: int | None = None) -> str:
         """Return a sha256 over the values of the first ``limit`` blocks; v5 and v7.3 files give the same digest."""
@@ -167,6 +170,7 @@ class SiddFolders:
             self.ids = _divided(self.ids, select=split == SELECT)
             if not self.ids:
                 raise UserError(f"{self.name}: {root} has too few scenes for the split {split}; expected at least 20.")
+        self.scenes: Sequence[str] = self._scenes()
         self.digest = PairDigest(self.name, self.ids, self.paths, folder=folder, skip_bad=skip_bad, part=part)
 
     def __len__(self) -> int:
@@ -182,7 +186,18 @@ class SiddFolders:
                 f"{self.name}: {target_path} has {shape_text(target.shape[:2])} pixels, {noisy_path} has"
                 f" {shape_text(noisy.shape[:2])}; expected the same size. Copy the pair again from the dataset."
             )
-        return Sample(id, to_tensor(noisy), to_tensor(target))
+        return Sample(id, to_tensor(noisy), to_tensor(target), scene=self.scenes[index])
+
+    def _scenes(self) -> list[str]:
+        """Return the instance with which each pair's folder begins; for a stand-in its photograph."""
+        instances = [id.rpartition("_")[0] for id in self.ids]
+        if not self.provenance["standin"]:
+            return instances
+
+        def entry_of(marker: Mapping[str, Any], instance: str) -> Any:
+            return marker["scenes"][f"train/{int(instance) - FIRST_INSTANCE}"]
+
+        return photographs(self.root, self.name, entry_of, instances)
 
     def paths(self, id: str) -> tuple[Path, Path]:
         """Return the files of a pair, noisy and clean."""
@@ -231,6 +246,14 @@ def _divided(ids: Sequence[str], *, select: bool) -> list[str]:
     instances = list(dict.fromkeys(id.partition("_")[0] for id in ids))
     chosen = {*instances[SELECT_EVERY - 1 :: SELECT_EVERY]}
     return [id for id in ids if (id.partition("_")[0] in chosen) is select]
+
+
+def scenes_of_images(root: Path, name: str, images: int) -> list[str]:
+    """Return the scene of each image of the validation blocks: a stand-in's photographs, else the images themselves."""
+    numbers = [str(number) for number in range(images)]
+    if read_marker(root) is None:
+        return [f"image {number}" for number in numbers]
+    return photographs(root, name, lambda marker, id: marker["scenes"][f"validation/{id}"], numbers)
 
 
 def to_tensor(pixels: NDArray[Any]) -> Tensor:

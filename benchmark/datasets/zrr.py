@@ -9,6 +9,9 @@ one scene, so ``validation`` is cut from ``train`` in blocks, not in single pair
 of equal length (fewer if it is small, at least 20 pairs each), and the last twentieth of each is validation. So it is
 spread over the whole set, and at most 31 borders can divide a scene. ``train`` is the rest, ``trainval`` is both. The
 split depends only on a pair's number, so no pair changes its split when an incomplete dataset grows.
+
+For the same reason a scene is a block of 24 neighbouring numbers here, and is named so: a frame gives about as many
+patches. Patches of a stand-in name their photograph.
 """
 
 from __future__ import annotations
@@ -25,9 +28,9 @@ from numpy.typing import NDArray
 from benchmark.datasets import register_dataset
 from benchmark.imaging.imagefiles import decode, read_content, read_rgb
 from benchmark.imaging.levels import clip_to_white
-from benchmark.layout import PairDigest, identify, part_notes, part_text
+from benchmark.layout import PairDigest, identify, part_notes, part_text, photographs
 from benchmark.protocols import ZRR
-from benchmark.standin.cache import rebuild_advice
+from benchmark.standin.cache import read_marker, rebuild_advice
 from benchmark.standin.zrr import NAME as STANDIN_NAME
 from benchmark.standin.zrr import STANDIN
 from benchmark.types import DatasetCard, Sample
@@ -39,6 +42,7 @@ PUBLISHED_COUNTS = {"train": 46839, "test": 1204}
 SPLITS = ("train", "validation", "trainval", "test")
 FULL_FOLDER = "huawei_full_resolution"
 _STRETCHES, _VALIDATION_SHARE = 16, 20
+PAIRS_OF_A_SCENE = 24
 RAW_FOLDER, TARGET_FOLDER = "huawei_raw", "canon"
 BLACK, WHITE, RED = 64, 1023, (0, 0)
 
@@ -88,6 +92,7 @@ class ZrrSplit:
             if not partial or len(paths) < len(folders)
         }
         self.ids: Sequence[str] = [id for id in ids if id not in missing]
+        self.scenes: Sequence[str] = scenes_of_pairs(root, self.name, self._part, self.ids)
         part = part_text(len(self.ids), len(ids))
         self.notes = part_notes(self.name, split, part, self.left_out)
         if part:
@@ -115,6 +120,7 @@ class ZrrSplit:
             black=float(BLACK),
             white=float(WHITE),
             red=RED,
+            scene=self.scenes[index],
         )
 
     def _hint(self, there: int, whole: int) -> str:
@@ -148,6 +154,14 @@ CARD = register_dataset(
         write_from_photos=STANDIN.write_photos,
     )
 )
+
+
+def scenes_of_pairs(root: Path, name: str, part: str, ids: Sequence[str]) -> list[str]:
+    """Return the scenes of pairs of ``part``, train or test: a stand-in's photographs, else blocks of numbers."""
+    if read_marker(root) is not None:
+        return photographs(root, name, lambda marker, id: marker["images"][part][int(id)], ids)
+    firsts = [int(id) // PAIRS_OF_A_SCENE * PAIRS_OF_A_SCENE for id in ids]
+    return [f"{part} {first} to {first + PAIRS_OF_A_SCENE - 1}" for first in firsts]
 
 
 def validation_numbers(count: int) -> list[int]:

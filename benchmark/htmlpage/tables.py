@@ -10,7 +10,7 @@ from benchmark.htmlpage.provenance import conditions_text
 from benchmark.leaderboard.cells import Cells, spread_text
 from benchmark.leaderboard.columns import COSTS, KINDS, Column, size_text
 from benchmark.leaderboard.rows import Row, remarks_on
-from benchmark.leaderboard.tables import PART, Table, images_text
+from benchmark.leaderboard.tables import PART, Table, images_text, scenes_text
 from benchmark.types import Environment, Result
 
 GROUPS = {"score": "Scores", "count": "Costs", "timing": "Time and memory"}
@@ -18,7 +18,20 @@ GROUPS = {"score": "Scores", "count": "Costs", "timing": "Time and memory"}
 _FIRST_X = ("flops@12mp", "flops@fullscale", "macs", "params")
 _FIRST_Y = ("latency_ms@12mp", "latency_ms@fullscale", "latency_ms", "peak_activation_bytes@12mp")
 # The parts of a cell besides value, text and context.
-_BESIDE = ("q1", "q3", "ci_low", "ci_high", "n", "threads", "tainted", "remark", "n_inf", "finite_mean", "layer")
+_BESIDE = (
+    "q1",
+    "q3",
+    "ci_low",
+    "ci_high",
+    "n",
+    "num_scenes",
+    "threads",
+    "tainted",
+    "remark",
+    "n_inf",
+    "finite_mean",
+    "layer",
+)
 # Typographic forms of signs that other tables write in ASCII.
 _TYPESET = {"inf": "∞", "-inf": "−∞"}
 _ABOUT: tuple[tuple[str, str, bool, Callable[[Row], Any]], ...] = (
@@ -81,7 +94,8 @@ def _title(table: Table) -> str:
     if table.kind == "costs":
         splits = " and ".join(sorted({row.result.split for row in table.rows}))
         return f"Costs only: {splits}" + (f", {table.part} images" if table.part else "")
-    return f"{table.kind.capitalize()}: {first.split}, {images_text(first)}, {first.spec.protocol}"
+    scenes = f", {scenes_text(first)}" if table.kind == "quality" else ""
+    return f"{table.kind.capitalize()}: {first.split}, {images_text(first)}, {first.spec.protocol}{scenes}"
 
 
 def _differences(result: Result) -> tuple[str, ...]:

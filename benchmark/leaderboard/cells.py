@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from benchmark.leaderboard.columns import Column, size_text
+from benchmark.leaderboard.differences import differ
 from benchmark.leaderboard.rows import Row
 from benchmark.types import Measurement
 
@@ -26,7 +27,10 @@ def letter(index: int) -> str:
 
 
 def spread_text(column: Column, measurement: Measurement, dash: str = "-") -> str:
-    """Return the quartiles beside a median; empty for a value without quartiles or with only one sample."""
+    """Return the quartiles beside a median, or the interval of a score; empty for a value that has none."""
+    if measurement.kind == "score":
+        low, high = measurement.ci_low, measurement.ci_high
+        return "" if low is None or high is None else f"[{column.show(low)}, {column.show(high)}]"
     if measurement.q1 is None or measurement.q3 is None or measurement.n == 1:
         return ""
     return f"{column.show(measurement.q1)}{dash}{column.show(measurement.q3)}"
@@ -67,8 +71,8 @@ class Footnotes:
 class Cells:
     """The cells of one table by the position of the row and the column's id; ``footnotes`` explain the signs.
 
-    ``best`` holds the positions of each column's best values. A value that may not be compared is never the best, and
-    times from several machines have no best.
+    ``best`` holds the positions of each column's best values, and of the scores that do not differ significantly from
+    the best one. A value that may not be compared is never the best, and times from several machines have no best.
     """
 
     def __init__(self, rows: Sequence[Row], columns: Sequence[Column], footnotes: Footnotes | None = None) -> None:
@@ -91,7 +95,7 @@ class Cells:
         text = column.show(float(measurement.value))
         text += " incomplete" if measurement.is_incomplete else ""
         if spread := spread_text(column, measurement):
-            text += f" ({spread})"
+            text += f" {spread}" if measurement.kind == "score" else f" ({spread})"
         text += signs
         if measurement.kind == "timing" and len(self._machines) > 1:
             text += f" {self._machines[row.machine]}"
@@ -110,7 +114,13 @@ class Cells:
         if len(values) < 2 or (column.kind == "timing" and len(self._machines) > 1):
             return []
         best = (max if column.higher_is_better else min)(values.values())
-        return [y for y, value in values.items() if value == best]
+        leader = self.rows[next(y for y, value in values.items() if value == best)]
+        is_score = column.kind == "score"
+        return [
+            y
+            for y, value in values.items()
+            if value == best or (is_score and differ(leader, self.rows[y], column.id) is False)
+        ]
 
 
 def _span(texts: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from benchmark.cleaning import markdown, markdown_link
 from benchmark.leaderboard.boards import Board, board_of
 from benchmark.leaderboard.cells import Cells
 from benchmark.leaderboard.columns import header
-from benchmark.leaderboard.tables import Table, tables_by_dataset
+from benchmark.leaderboard.tables import Table, scenes_text, tables_by_dataset
 from benchmark.replacing import naming, refuse_inputs, replace_text
 from benchmark.results.records import newest, without_gc
 from benchmark.types import Result
@@ -44,7 +44,7 @@ def page_of(dataset: str, tables: Sequence[Table]) -> str:
     lead = (
         f"# Leaderboard: {markdown(dataset)}\n\n"
         "Made by `zoo-bench leaderboard` from the records beside it; do not edit. Arrows show which way is better,"
-        " bold marks the best value of a column.\n"
+        " bold marks the best value of a column and scores that do not differ significantly from it.\n"
     )
     boards = [board_of(table) for table in tables]
     definitions = dict.fromkeys(text for board in boards for text in board.definitions)
@@ -129,12 +129,14 @@ def index_page(tables: Mapping[str, Sequence[Table]], counts: Mapping[str, int],
 
 def _what(tables: Sequence[Table]) -> str:
     quality = [
-        f"{len(table.rows)} models with quality ({table.title.partition(', ')[2]})" for table in tables if table.ranks
+        f"{len(table.rows)} models with quality ({table.title.partition(', ')[2]})"
+        for table in tables
+        if table.kind != "costs"
     ]
     costs = [
         f"costs of {len(table.rows)}" + (f" ({table.part} images)" if table.part else "")
         for table in tables
-        if not table.ranks
+        if table.kind == "costs"
     ]
     standin = "stand-in data: " if any(row.is_standin for table in tables for row in table.rows) else ""
     return standin + ", ".join([*quality, *costs])
@@ -142,7 +144,9 @@ def _what(tables: Sequence[Table]) -> str:
 
 def _best(tables: Sequence[Table]) -> str:
     """Return the leader of the first quality table on a whole split, and how many models share its rank."""
-    table = next((table for table in tables if table.ranks and not table.part), None)
+    table = next((table for table in tables if table.kind == "quality" and not table.part), None)
+    if table is not None and not table.rows[0].has_enough_scenes:
+        return scenes_text(table.rows[0].result)
     first = [y for y, rank in enumerate(table.ranks) if rank.rstrip("=?") == "1"] if table else []
     if table is None or not first:
         return "-"

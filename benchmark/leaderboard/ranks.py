@@ -1,28 +1,25 @@
 """Ranks that claim no more than the images support, and Pareto fronts.
 
-Rows whose difference is not significant share a rank. A row is on a Pareto front if no other row is at least as good
-and at least as cheap, and better or cheaper.
+Rows whose difference is not significant share a rank; with few or unknown scenes no row has one. A row is on a Pareto
+front if no other row is at least as good and at least as cheap, and better or cheaper.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from benchmark.leaderboard.cells import machines_of
 from benchmark.leaderboard.columns import Column
+from benchmark.leaderboard.differences import differ, is_testable
 from benchmark.leaderboard.rows import Row
-from benchmark.results.paired import LEVEL, RESAMPLES, paired_difference
-from benchmark.results.store import image_scores, scores_problem
+from benchmark.results.paired import LEVEL
+from benchmark.results.store import scores_problem
 
 RULE = (
     "Rank: rows that share one (=) are not significantly worse than the first of them by {main}: the"
-    f" {LEVEL:.0%} interval of the mean difference per image (paired bootstrap over the images,"
-    f" {RESAMPLES} draws) holds 0. Rows of neighbouring ranks may not differ significantly either."
-)
-CROPS = (
-    "Images are drawn as if they were independent; crops of one photograph are not, so differences look surer than"
-    " they are."
+    f" {LEVEL:.0%} interval of the mean difference per image, over the {{scenes}} scenes, holds 0. Rows of neighbouring"
+    " ranks may not differ significantly either."
 )
 UNTESTED = (
     "Rank: by {main} alone. No difference was tested and no tie is shown: that takes the scores of two or more images"
@@ -44,27 +41,30 @@ def ranked(rows: Sequence[Row], main: str) -> tuple[list[str], list[str]]:
     """Return the rank of each row as text, and the notes on them; ``rows`` are sorted by ``main``, best first.
 
     Each group is led by its best row; the first row that is significantly worse than the leader leads the next group,
-    and its rank is its position. A row that may not be compared has no rank. A row without scores per image cannot be
-    tested against the leader, so it leads a group of its own, with a question mark.
+    and its rank is its position. A row that may not be compared has no rank, and no row has one if the scenes are too
+    few or unknown. A row without scores per image cannot be tested against the leader, so it leads a group of its own,
+    with a question mark.
     """
-    scores = [_scores(row, main) for row in rows]
+    if not rows[0].has_enough_scenes:
+        return [], []
+    testable = [is_testable(row, main) for row in rows]
     ranks = ["-"] * len(rows)
     fair = [index for index, row in enumerate(rows) if row.is_fair]
     groups: list[list[int]] = []
     for index in fair:
-        if groups and not _differ(scores[groups[-1][0]], scores[index]):
+        if groups and differ(rows[groups[-1][0]], rows[index], main) is False:
             groups[-1].append(index)
         else:
             groups.append([index])
     position = 1
     for group in groups:
         for index in group:
-            tested = bool(scores[index]) or len(fair) == 1
+            tested = testable[index] or len(fair) == 1
             ranks[index] = f"{position}{'=' if len(group) > 1 else ''}{'' if tested else _UNTESTED}"
         position += len(group)
-    if not any(scores[index] for index in fair):
+    if not any(testable[index] for index in fair):
         return [rank.rstrip(_UNTESTED) for rank in ranks], [UNTESTED.format(main=f"`{main}`"), *_distrusted(rows)]
-    notes = [RULE.format(main=f"`{main}`"), CROPS]
+    notes = [RULE.format(main=f"`{main}`", scenes=rows[0].result.num_scenes)]
     if any(rank.endswith(_UNTESTED) for rank in ranks):
         notes.append(f"{_UNTESTED}: no scores per image beside the record, so the difference was not tested.")
     return ranks, [*notes, *_distrusted(rows)]
@@ -73,18 +73,6 @@ def ranked(rows: Sequence[Row], main: str) -> tuple[list[str], list[str]]:
 def _distrusted(rows: Sequence[Row]) -> list[str]:
     names = [row.name for row in rows if scores_problem(row.result)]
     return [f"{', '.join(names)}: {DISTRUSTED}"] if names else []
-
-
-def _scores(row: Row, main: str) -> Mapping[str, float]:
-    found = {id: scores[main] for id, scores in image_scores(row.result).items() if main in scores}
-    return found if len(found) > 1 else {}
-
-
-def _differ(a: Mapping[str, float], b: Mapping[str, float]) -> bool:
-    """Whether two rows differ significantly, or could not be tested because their images are not the same."""
-    if not a or a.keys() != b.keys():
-        return True
-    return paired_difference(list(a.values()), [b[id] for id in a]).is_significant
 
 
 def front(scores: Sequence[float | None], costs: Sequence[float | None]) -> set[int]:
@@ -119,7 +107,7 @@ def pareto_cells(rows: Sequence[Row], main: Column, columns: Sequence[Column]) -
         costs = [row.fair_value(column.id) for row in rows]
         if column.id in PAIRS and not several and sum(cost is not None for cost in costs) > 1:
             fronts[column.id] = front(scores, costs)
-    if not fronts:
+    if not fronts or not any(score is not None for score in scores):
         return (), ""
     cells = tuple("".join(PAIRS[id][0] if i in on else _NOT for id, on in fronts.items()) for i in range(len(rows)))
     named = ", ".join(f"{PAIRS[id][0]} {PAIRS[id][1]}" for id in fronts)

@@ -3,6 +3,7 @@
 Every table is made from these rows: Markdown, terminal, page, papers' tables, ``compare``. Three kinds of records are
 shown with a warning: those edited by hand, those contradicted by an older record of the same key, and those whose
 output was joined from tiles that are not exact. They have no rank, no Pareto front and are never the best of a column.
+Neither have scores of fewer than 6 scenes, or of images whose scenes are not known.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from benchmark.results.conflicts import conflicts
+from benchmark.results.journal import Scores
+from benchmark.results.paired import FEWEST_SCENES
 from benchmark.results.records import newest, oldest_first
+from benchmark.results.store import image_scenes, image_scores
 from benchmark.types import Evidence, Measurement, Result, label_of
 from benchmark.units import shape_text
 
@@ -73,6 +77,21 @@ class Row:
         """Whether this row may be ranked: not edited, not contradicted, and measured on the network's exact output."""
         return not (self.result.is_edited or self.result.is_approximate or self.conflict)
 
+    @cached_property
+    def image_scores(self) -> Mapping[str, Scores]:
+        """The trusted scores by image; empty if there are none beside the record."""
+        return image_scores(self.result)
+
+    @cached_property
+    def scenes(self) -> Mapping[str, str]:
+        """The scenes of these images; empty if they are not known."""
+        return image_scenes(self.result)
+
+    @property
+    def has_enough_scenes(self) -> bool:
+        """Whether the images show as many scenes as a rank needs."""
+        return (self.result.num_scenes or 0) >= FEWEST_SCENES
+
     def value(self, id: str) -> float | None:
         """Return a measurement's value, or None if it has none."""
         measurement = self.measurements.get(id)
@@ -80,8 +99,9 @@ class Row:
 
     def fair_value(self, id: str) -> float | None:
         """Return the value if it may be compared with other rows; None if it is only shown."""
-        is_comparable = self.is_fair and id in self.measurements and not self.measurements[id].is_incomplete
-        return self.value(id) if is_comparable else None
+        if id not in self.measurements or not self.is_fair or self.measurements[id].is_incomplete:
+            return None
+        return self.value(id) if self.measurements[id].kind != "score" or self.has_enough_scenes else None
 
     @property
     def weights(self) -> str:

@@ -11,12 +11,18 @@ from benchmark.leaderboard.cells import machines_of
 from benchmark.leaderboard.columns import BESIDE_QUALITY, COSTS, KINDS, Column, columns_of, score_ids
 from benchmark.leaderboard.ranks import pareto_cells, ranked
 from benchmark.leaderboard.rows import Row, evidence_legend, one_per_model, rows_of
+from benchmark.results.paired import FEWEST_SCENES, LEVEL
 from benchmark.types import Result
 from zoo.errors import UserError
 
 # The titles of the texts above a table.
 STANDIN, PART, MACHINE = "Stand-in data", "A part of the dataset", "Machine of the timings"
 _NO_QUALITY = "No quality is shown for untrained weights; costs do not depend on training."
+_INTERVAL = (
+    f"In brackets: the {LEVEL:.0%} interval of the mean over scenes. Rows are compared image by image, so they may differ"
+    " significantly although their intervals overlap."
+)
+UNKNOWN_SCENES = "scenes unknown: measure again to rank"
 _PRINTED = "Figures from papers, not measured here."
 Key = TypeVar("Key", bound=Hashable)
 
@@ -100,11 +106,21 @@ def images_text(result: Result) -> str:
     return f"{meant} images" if result.n == limit else f"{result.n} images of {meant}"
 
 
+def scenes_text(result: Result) -> str:
+    """Return the number of scenes that the images of a record show, and why it has no rank if they are the reason."""
+    number = result.num_scenes
+    if number is None:
+        return UNKNOWN_SCENES
+    text = f"{number} scene{'s' if number > 1 else ''}"
+    return text if number >= FEWEST_SCENES else f"{text}: too few to rank"
+
+
 def images_of(result: Result) -> tuple[object, ...]:
-    """Return what all scores of one table have in common: images, protocol and versions of the metrics."""
+    """Return what all scores of one table have in common: images, scenes, protocol and versions of the metrics."""
     versions = sorted((id, m.version) for id, m in result.measurements.items() if m.kind == "score")
     spec = result.spec
-    return (result.split, result.n, spec.dataset_digest, spec.protocol, spec.scoring, tuple(versions))
+    scenes = result.num_scenes, result.data.get("scene", "")
+    return (result.split, result.n, scenes, spec.dataset_digest, spec.protocol, spec.scoring, tuple(versions))
 
 
 def _quality_table(group: Sequence[Row]) -> Table:
@@ -117,17 +133,38 @@ def _quality_table(group: Sequence[Row]) -> Table:
     is_printed = first.evidence == "published"
     return Table(
         "published" if is_printed else "quality",
-        f"{first.dataset}, {first.split}: {images_text(first)}",
+        f"{first.dataset}, {first.split}: {images_text(first)}" + ("" if is_printed else f", {scenes_text(first)}"),
         tuple(rows),
         columns,
         _others(rows, columns),
         main.id,
         _lead(rows),
-        _PRINTED if is_printed else "",
-        tuple(filter(None, [*rank_notes, front_note, evidence_legend(rows)])),
+        _PRINTED if is_printed else _few_scenes(rows),
+        tuple(filter(None, [_interval_note(rows), *rank_notes, front_note, evidence_legend(rows)])),
         tuple(ranks),
         fronts,
     )
+
+
+def _few_scenes(rows: Sequence[Row]) -> str:
+    """Say why no row of a table has a rank; empty if its scenes are not the reason."""
+    if rows[0].has_enough_scenes:
+        return ""
+    why = (
+        "these records do not say which images show one scene"
+        if rows[0].result.num_scenes is None
+        else "images of one scene are not independent"
+    )
+    text = scenes_text(rows[0].result)
+    return (
+        f"{text[0].upper()}{text[1:]}. Scores are only shown, without intervals, ranks, best values and fronts: {why},"
+        f" and a difference is tested over at least {FEWEST_SCENES} scenes."
+    )
+
+
+def _interval_note(rows: Sequence[Row]) -> str:
+    scores = [one for row in rows for one in row.measurements.values() if one.kind == "score"]
+    return _INTERVAL if any(one.ci_low is not None for one in scores) else ""
 
 
 def _cost_table(group: Sequence[Row]) -> Table:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import operator
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +30,7 @@ _HEADER = "zoo_bench_baseline"
 _TIMES = ("latency_ms", "calibration_ms")
 _Number = Annotated[float, Strict(), BeforeValidator(decode_number)]
 _SCORES = TypeAdapter(dict[Any, dict[Any, _Number]])
+_SCENES = TypeAdapter(dict[str, str])
 _SAMPLES = TypeAdapter(dict[Any, dict[Any, list[_Number]]])
 _AGAIN = "write it again: zoo-bench check --baseline FILE --results DIR --update"
 _RESTORE = f"Restore it, or {_AGAIN}."
@@ -37,11 +38,12 @@ _RESTORE = f"Restore it, or {_AGAIN}."
 
 @dataclass(frozen=True)
 class Kept:
-    """One record of a baseline with its scores by image id and its samples by suffix of the size."""
+    """One record of a baseline with its scores and scenes by image id, and its samples by suffix of the size."""
 
     result: Result
     scores: dict[str, Scores]
     samples: dict[str, Any]
+    scenes: dict[str, str] = field(default_factory=dict)
 
 
 def is_baseline(path: Path) -> bool:
@@ -75,10 +77,12 @@ def read_baseline(path: Path) -> list[Kept]:
 
 
 def _parse(line: Any, where: str) -> Kept:
-    if not isinstance(line, dict) or set(line) != {"record", "samples", "scores"}:
+    # Baselines of earlier versions have no scenes.
+    if not isinstance(line, dict) or set(line) - {"scenes"} != {"record", "samples", "scores"}:
         raise UserError(f"{where}: expected a record with scores and samples; was it edited? {_RESTORE}")
     try:
         scores, samples = _SCORES.validate_python(line["scores"]), _SAMPLES.validate_python(line["samples"])
+        scenes = _SCENES.validate_python(line.get("scenes", {}))
     except ValidationError:
         raise UserError(f"{where}: its scores or samples are no numbers; was it edited? {_RESTORE}") from None
     try:
@@ -92,7 +96,9 @@ def _parse(line: Any, where: str) -> Kept:
             f"{where}: the scores per image are not those that the record's means were made of: they were edited."
             f" {_RESTORE}"
         )
-    return Kept(record, scores, samples)
+    if scenes and (scenes.keys() != scores.keys() or len(set(scenes.values())) != record.num_scenes):
+        raise UserError(f"{where}: its scenes are not those that the record counts: they were edited. {_RESTORE}")
+    return Kept(record, scores, samples, scenes)
 
 
 def refuse_other_files(path: Path) -> None:
@@ -132,6 +138,7 @@ def _document(entry: Kept) -> dict[str, Any]:
             image: {name: encode_number(value) for name, value in scores.items()}
             for image, scores in entry.scores.items()
         },
+        **({"scenes": entry.scenes} if entry.scenes else {}),
         # Timers are not more precise than this, and people read the file.
         "samples": {
             suffix: {name: [float(f"{value:.5g}") for value in found[name]] for name in _TIMES}

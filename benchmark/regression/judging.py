@@ -93,7 +93,8 @@ def _judge_score(id: str, before: Kept, after: Kept, tolerance: float) -> Judgem
         pairs = [(before.scores[image].get(id), after.scores[image].get(id)) for image in images]
         known = [(x, y) for x, y in pairs if x is not None and y is not None]
         if len(known) == len(images):
-            return _judge_images(known, _values(a, b), allowed, a.higher_is_better)
+            scenes = [_scenes_at(side, images) for side in (before, after)]
+            return _judge_images(known, scenes, _values(a, b), allowed, a.higher_is_better)
     elif images and after.scores:
         return Judgement("not comparable", f"{len(images)} images before, {len(after.scores)} after, not the same ones")
     change = Change(difference, "difference") if math.isfinite(difference) else None
@@ -101,17 +102,39 @@ def _judge_score(id: str, before: Kept, after: Kept, tolerance: float) -> Judgem
     return Judgement(verdict, f"{_values(a, b)}, means only: differences up to {allowed:.2g} are none", change)
 
 
-def _judge_images(pairs: list[tuple[float, float]], evidence: str, allowed: float, higher: bool) -> Judgement:
-    found = paired_difference([x for x, _ in pairs], [y for _, y in pairs])
-    change = Change(found.mean, "difference", found.low, found.high, found.n)
+def _scenes_at(side: Kept, images: list[str]) -> list[str]:
+    """Return the scene of each image; empty if they are unknown."""
+    return [side.scenes[image] for image in images] if side.scenes else []
+
+
+def _judge_images(
+    pairs: list[tuple[float, float]], scenes: list[list[str]], evidence: str, allowed: float, higher: bool
+) -> Judgement:
+    """Judge the scores (before, after) of each image, and the ``scenes`` of the images before and after.
+
+    If few scenes leave no interval, the tolerance alone decides: a gate must not let a change pass in silence.
+    """
+    # The images are the same, so are their scenes: one side may tell them for a record of an earlier version.
+    known = scenes[1] or scenes[0]
+    found = paired_difference([x for x, _ in pairs], [y for _, y in pairs], known or [""] * len(pairs))
+    number = found.num_scenes if known else None
+    change = Change(found.mean, "difference", found.low, found.high, found.n, number)
     images = f"{found.n} image{'s' if found.n > 1 else ''}"
     if all(x == y for x, y in pairs):
         return Judgement("same", f"{evidence}, each of {images} exactly", change)
     interval = f" [{found.low:+.4g}, {found.high:+.4g}]" if found.low is not None else ""
-    evidence += f", {found.mean:+.4g}{interval} over {images}"
+    shown = f"{number} scene{'s' if number > 1 else ''}" if number else "scenes unknown"
+    evidence += f", {found.mean:+.4g}{interval} over {images}, {shown}"
     if abs(found.mean) <= allowed:
         return Judgement("same", f"{evidence}; up to {allowed:.2g} is rounding", change)
-    if found.low is not None and not found.is_significant:
+    if all(scenes) and scenes[0] != scenes[1]:
+        return Judgement(
+            "not comparable", f"{evidence} after, {len(set(scenes[0]))} before: grouped by another rule", change
+        )
+    if found.low is None:
+        why = "too few for an interval" if number else "measure again for an interval"
+        evidence += f": {why}, so the tolerance of {allowed:.2g} alone decides"
+    elif not found.is_significant:
         return Judgement("same", f"{evidence}: not significant", change)
     return Judgement(_direction(found.mean, allowed, higher), evidence, change)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmark.regression.baseline import Kept, is_baseline, read_baseline
 from benchmark.results.journal import Scores
-from benchmark.results.store import beside, image_scores, read_folders, read_results, scores_warnings
+from benchmark.results.store import beside, image_scenes, image_scores, read_folders, read_results, scores_warnings
 from benchmark.types import Result
 from zoo.errors import UserError
 
@@ -27,7 +27,7 @@ _SIDECARS = ("scores", "timings")
 
 @dataclass(frozen=True)
 class ResultSet:
-    """Records, with their scores per image and samples per pass if these are available (else empty)."""
+    """Records, with scores and scenes per image and samples per pass if these are available (else empty)."""
 
     name: str
     results: list[Result]
@@ -36,10 +36,11 @@ class ResultSet:
     samples_of: Callable[[Result], dict[str, Any]]
     # Problems with scores per image; such scores are not used.
     warnings: tuple[str, ...] = ()
+    scenes_of: Callable[[Result], dict[str, str]] = lambda result: {}
 
     def kept(self, result: Result) -> Kept:
         """Return a record with the scores and samples that a baseline stores for it."""
-        return Kept(result, self.scores_of(result), self.samples_of(result))
+        return Kept(result, self.scores_of(result), self.samples_of(result), self.scenes_of(result))
 
 
 def open_set(text: str) -> ResultSet:
@@ -72,6 +73,7 @@ def _held(entries: Iterable[Kept], name: str) -> ResultSet:
         [entry.result for entry in by_id.values()],
         lambda result: by_id[id(result)].scores,
         lambda result: by_id[id(result)].samples,
+        scenes_of=lambda result: by_id[id(result)].scenes,
     )
 
 
@@ -84,7 +86,7 @@ def _of_path(path: Path, name: str) -> ResultSet:
         file = beside(result, result.timings)
         return _samples_in(file) if file and file.is_file() else {}
 
-    return ResultSet(name, results, image_scores, samples_of, tuple(scores_warnings(results)))
+    return ResultSet(name, results, image_scores, samples_of, tuple(scores_warnings(results)), image_scenes)
 
 
 def _samples_in(file: Path) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """What breaks a build: the settings of ``zoo-bench check --config FILE.yaml``, all optional.
 
 counts: {breaks_on: change}              # parameters, MACs, FLOPs, memory by counting: exact
-scores: {tolerance: 1.0e-4}              # share of the score that is rounding; beyond it the interval decides
+scores: {tolerance: 1.0e-4}              # share of the score that is rounding; beyond it the interval over scenes
+                                         # decides, and with fewer than 6 scenes every change counts
 fingerprints: {tolerance: 1.0e-3}        # share of the output's spread
 timings: {action: warn, tolerance: 0.1}  # the whole 95 % interval of the ratio must lie beyond 10 %
 ignore: ["*/peak_conv_bytes*"]           # patterns of MODEL/MEASUREMENT
@@ -43,7 +44,10 @@ class Fingerprints(_Strict):
 
 
 class Scores(_Strict):
-    """Scores break when the paired interval over the images excludes zero and their mean exceeds the tolerance."""
+    """Scores break when the change of the mean exceeds the tolerance and its interval over scenes excludes zero.
+
+    Fewer than 6 scenes have no interval; then the tolerance alone decides.
+    """
 
     action: Action = "fail"
     breaks_on: Literal["change", "worse"] = "worse"

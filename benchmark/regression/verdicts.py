@@ -23,8 +23,9 @@ class Change:
     of: Literal["ratio", "difference"]
     low: float | None = None
     high: float | None = None
-    # Number of images or pairs of samples used for the interval.
+    # Number of images or pairs of samples used for the interval, and of the scenes of these images.
     n: int | None = None
+    num_scenes: int | None = None
 
 
 @dataclass(frozen=True)

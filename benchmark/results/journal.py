@@ -21,6 +21,15 @@ Scores = dict[str, float]
 Shift = tuple[float, float]
 
 
+@dataclass(frozen=True)
+class Entry:
+    """What a line says of one image: its scores, the shift (dy, dx) of aligned scores, its scene (empty: unknown)."""
+
+    scores: Scores
+    shift: Shift | None
+    scene: str
+
+
 class Journal:
     """Per-image scores of one record, written one by one, so that a killed run continues after the last image.
 
@@ -34,20 +43,23 @@ class Journal:
 
     def read(self) -> dict[str, Scores]:
         """Return the scores by image id, from the lines that are unchanged since they were written."""
-        return {image: scores for image, (scores, _) in self._lines().good.items()}
+        return {image: entry.scores for image, entry in self._lines().good.items()}
+
+    def scenes(self) -> dict[str, str]:
+        """Return the scenes by image id, from the same lines as ``read``; lines of earlier versions have none."""
+        return {image: entry.scene for image, entry in self._lines().good.items() if entry.scene}
 
     def shifts(self) -> dict[str, Shift]:
         """Return the found shifts (dy, dx) by image id, for scores that align the output first."""
-        return {image: shift for image, (_, shift) in self._lines().good.items() if shift is not None}
+        return {image: entry.shift for image, entry in self._lines().good.items() if entry.shift is not None}
 
-    def stored(self) -> tuple[dict[str, Scores], tuple[str, ...]]:
-        """Return the scores of a finished record by image id, and what is wrong with the file's lines.
+    def stored(self) -> tuple[dict[str, Entry], tuple[str, ...]]:
+        """Return the entries of a finished record by image id, and what is wrong with the file's lines.
 
         Lines without a digest are among the scores: earlier versions wrote none.
         """
         lines = self._lines()
-        known = lines.unsealed | lines.good
-        return {image: scores for image, (scores, _) in known.items()}, tuple(lines.bad)
+        return lines.unsealed | lines.good, tuple(lines.bad)
 
     def mend(self) -> tuple[str, ...]:
         """Remove the lines that are not trusted, so that their images are measured again; return what was wrong.
@@ -62,10 +74,11 @@ class Journal:
         old = f"{self.path}: {len(lines.unsealed)} lines without a digest, of an earlier version"
         return (*lines.bad, *([old] if lines.unsealed else []))
 
-    def append(self, id: str, scores: Scores, shift: Shift | None = None) -> None:
+    def append(self, id: str, scores: Scores, shift: Shift | None = None, *, scene: str = "") -> None:
         """Write one image's scores, and the shift (dy, dx) of aligned scores; they are on disk when this returns."""
         line: dict[str, Any] = {"id": id, "scores": {k: encode_number(v) for k, v in scores.items()}}
         line |= {} if shift is None else {"shift": list(shift)}
+        line |= {"scene": scene} if scene else {}
         append_line(self.path, {**line, "digest": self._digest(line)})
 
     def lock(self) -> FileLock:
@@ -77,12 +90,18 @@ class Journal:
         with naming(self.path):
             self.path.unlink(missing_ok=True)
 
-    def copy_to(self, other: Journal) -> None:
-        """Write the lines into another run's journal, atomically; lines that are trusted here are trusted there."""
-        lines = [raw.text for raw in raw_lines(self.path)]
-        contents = {text: json.loads(text.decode()) for text in self._lines().texts}
-        resealed = {text: to_json({**line, "digest": other._digest(line)}) for text, line in contents.items()}
-        replace_lines(other.path, [resealed.get(text, text) for text in lines])
+    def copy_to(self, other: Journal, scenes: Mapping[str, str] | None = None) -> None:
+        """Write the lines into another run's journal, atomically; lines that are trusted here are trusted there.
+
+        The trusted lines of images in ``scenes`` get these scenes; their scores stay.
+        """
+        scenes, resealed = scenes or {}, {}
+        for text in self._lines().texts:
+            line = json.loads(text.decode())
+            del line["digest"]
+            line |= {"scene": scenes[line["id"]]} if line["id"] in scenes else {}
+            resealed[text] = to_json({**line, "digest": other._digest(line)})
+        replace_lines(other.path, [resealed.get(raw.text, raw.text) for raw in raw_lines(self.path)])
 
     def become(self, other: Journal) -> None:
         """Replace another journal of the same run; nothing happens if this journal does not exist."""
@@ -117,22 +136,23 @@ class Journal:
 class _Lines:
     """The lines of a journal: those with a digest that matches (and their texts), those without one, and the others."""
 
-    good: dict[str, tuple[Scores, Shift | None]]
-    unsealed: dict[str, tuple[Scores, Shift | None]]
+    good: dict[str, Entry]
+    unsealed: dict[str, Entry]
     bad: list[str]
     texts: list[bytes]
 
 
-def _entry_of(line: Any) -> tuple[str, tuple[Scores, Shift | None]]:
-    """Return image, scores and shift of a line; raises ValueError, TypeError or KeyError for an invalid line."""
+def _entry_of(line: Any) -> tuple[str, Entry]:
+    """Return the image of a line and what it says of it; raises ValueError, TypeError or KeyError if it is invalid."""
     scores = {name: _number(decode_number(value)) for name, value in line["scores"].items()}
     shift = None
     if "shift" in line:
         down, right = map(_number, line["shift"])
         shift = (down, right)
-    if not isinstance(line["id"], str):
-        raise TypeError("an image's id is a text")
-    return line["id"], (scores, shift)
+    scene = line.get("scene", "")
+    if not isinstance(line["id"], str) or not isinstance(scene, str):
+        raise TypeError("an image's id and its scene are texts")
+    return line["id"], Entry(scores, shift, scene)
 
 
 def _number(value: Any) -> float:

@@ -22,7 +22,6 @@ FEWEST_SCENES = 6
 # This value replaces an infinite score (identical images) in a difference; 8-bit images of 10 MPix that differ in
 # one value by one have 118 dB.
 INFINITE_AS = 120.0
-RESAMPLES = 2000  # still named by the rule in leaderboard/ranks.py
 # How much wider each side is than that of Student's t: for few scenes, and for skewness towards that side. With these
 # numbers log-normal differences (log-sd 1) are covered as often as normal ones are by Student's t.
 _FEW, _SKEWED, _FEWEST_FREEDOM = 16.0, 12.0, 4.0

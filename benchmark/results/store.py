@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from benchmark.replacing import naming, replace_text
-from benchmark.results.journal import Journal, Scores
+from benchmark.results.journal import Entry, Journal, Scores
 from benchmark.results.jsonl import append_line
 from benchmark.results.records import content_of, newest, read_records, without_gc
 from benchmark.types import Measurement, Result, Source
@@ -134,7 +134,13 @@ def image_scores(result: Result) -> dict[str, Scores]:
 
     They are stored at ``per_image``, relative to the folder of the file that the record was read from.
     """
-    return _stored_scores(result)[0]
+    return {image: entry.scores for image, entry in _stored_entries(result)[0].items()}
+
+
+def image_scenes(result: Result) -> dict[str, str]:
+    """Return by image id the scenes beside ``image_scores``; empty unless all are known, as many as the record says."""
+    scenes = {image: entry.scene for image, entry in _stored_entries(result)[0].items()}
+    return scenes if all(scenes.values()) and len(set(scenes.values())) == result.num_scenes else {}
 
 
 def scores_problem(result: Result) -> str:
@@ -142,7 +148,7 @@ def scores_problem(result: Result) -> str:
 
     If something is wrong, none of them is used, neither for ranks nor for comparisons.
     """
-    return _stored_scores(result)[1]
+    return _stored_entries(result)[1]
 
 
 def scores_warnings(results: Iterable[Result]) -> list[str]:
@@ -155,7 +161,7 @@ def scores_warnings(results: Iterable[Result]) -> list[str]:
     ]
 
 
-def _stored_scores(result: Result) -> tuple[dict[str, Scores], str]:
+def _stored_entries(result: Result) -> tuple[dict[str, Entry], str]:
     means = {id: m for id, m in result.measurements.items() if m.kind == "score"}
     if result.source is None or result.per_image is None or result.status != "ok":
         return {}, ""
@@ -164,11 +170,12 @@ def _stored_scores(result: Result) -> tuple[dict[str, Scores], str]:
         return {}, f"{result.source}: per_image names a file outside of the record's folder"
     if not path.is_file():
         return {}, ""
-    scores, bad = Journal(path).stored()
+    entries, bad = Journal(path).stored()
+    scores = {image: entry.scores for image, entry in entries.items()}
     if bad or not are_behind(scores, result):
         return {}, bad[0] if bad else f"{path}: not the scores that the record's means were made of"
     # Records of a sweep have means that are derived from other values.
-    return (scores, "") if all(set(means) <= set(one) for one in scores.values()) else ({}, "")
+    return (entries, "") if all(set(means) <= set(one) for one in scores.values()) else ({}, "")
 
 
 def are_behind(scores: Mapping[str, Scores], result: Result) -> bool:

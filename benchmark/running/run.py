@@ -32,6 +32,7 @@ def run(
     metrics: Sequence[str] | None = None,
     pairs: str | None = None,
     white: float | None = None,
+    scene: str | None = None,
     task: str | None = None,
     sizes: Sequence[str] = tuple(SIZES),
     conditions: Conditions | None = None,
@@ -55,8 +56,9 @@ def run(
     "none"). ``exact`` scores by the metrics' float64 definitions instead of one float32 pass; ``skip_bad`` leaves out
     images with damaged files; ``partial`` uses the existing part of a dataset, which the records state ("12 of 1204").
     ``pairs`` is the rule by which the dataset "pairs" finds partners, ``white`` the count that is 1 in its files of 16
-    bits (default 65535), ``task`` the task of its models (default denoise_rgb). Raises UserError for bad input before
-    anything is measured.
+    bits (default 65535), ``scene`` a regular expression that finds the scene in the names of its inputs (default: each
+    pair is one), ``task`` the task of its models (default denoise_rgb). Raises UserError for bad input before anything
+    is measured.
     """
     reporter, conditions, limits = reporter or Reporter(), conditions or Conditions(), limits or Limits()
     if rerun not in RERUN:
@@ -69,7 +71,7 @@ def run(
         if size not in SIZES:
             raise UserError(f"--sizes: no size '{size}'{nearest(size, [*SIZES, NO_SIZE])}")
     check(conditions, limits)
-    given = {"rule": pairs, "task": task, "white": None if white is None else f"{white:g}"}
+    given = {"rule": pairs, "task": task, "white": None if white is None else f"{white:g}", "scene": scene}
     named = {name: value for name, value in given.items() if value is not None}
     card = dataset_card(dataset, **named)
     patterns = [name for name in models.split(",") if name] if isinstance(models, str) else models

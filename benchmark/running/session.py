@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from benchmark.cleaning import encodable
 from benchmark.conditions import Conditions, Limits
 from benchmark.costs.prediction import Predicted
 from benchmark.datacheck.screening import screen
@@ -20,13 +21,14 @@ from benchmark.placing import resolved
 from benchmark.profilers import PROFILERS
 from benchmark.record import Record
 from benchmark.reporting import Relayed, Reporter
-from benchmark.results.store import Store
+from benchmark.results.store import Store, image_scenes, image_scores
 from benchmark.running.child import count_and_evaluate, digest_of_ids
 from benchmark.running.messages import Counted, Done, ImageDone, Work
 from benchmark.scoring.evaluation import mean_scores
+from benchmark.scoring.intervals import over_scenes
 from benchmark.selection import Entry, jsonable_options, target_scale
 from benchmark.timing.session import as_measurements, measure
-from benchmark.types import Dataset, DatasetCard, Measurement, Result, RunSpec, Status, Tiling
+from benchmark.types import Dataset, DatasetCard, Measurement, Result, RunSpec, Status, Tiling, scenes_of
 from benchmark.units import shape_text
 from zoo.errors import UserError
 from zoo.identity import is_unknown
@@ -101,13 +103,36 @@ class Session:
                 f"{entry.label}: its code is in no file, so nobody can tell whether it is the same next time, and no"
                 " earlier record is taken for it. Register it in a file and pass that with --plugin."
             )
-        previous = self.store.latest().get(spec.key())
+        previous = self._grouped(self.store.latest().get(spec.key()))
         if previous and previous.is_edited and rerun != "never":
             self.reporter.note(f"{entry.label}: {previous.source} was edited by hand; measured again.")
         elif previous and (rerun == "never" or (rerun == "failed" and previous.status == "ok")):
             self.reporter.detail(f"{entry.label}: already in {self.store.results_file}")
             return previous
         return self.measure(entry, spec, fresh=rerun == "always")
+
+    def _grouped(self, record: Result | None) -> Result | None:
+        """Return an earlier record with the scenes of this run, which an older version or another --scene lack.
+
+        Neither key nor scores depend on scenes: nothing is measured again, and the new record holds the intervals.
+        """
+        scenes = scenes_of(self.data)
+        if record is None or record.is_edited or not scenes.keys() >= (scores := image_scores(record)).keys():
+            return record
+        journal, wanted = self.store.journal(record.key), {id: scenes[id] for id in scores}
+        if not scores or image_scenes(record) == wanted or journal.read().keys() != scores.keys():
+            return record
+        with journal.lock():
+            journal.copy_to(journal, wanted)
+            means = {
+                id: mean.model_copy(update=over_scenes([one[id] for one in scores.values()], list(scores), wanted))
+                for id, mean in record.measurements.items()
+                if mean.kind == "score"
+            }
+            update = {"num_scenes": len(set(wanted.values())), "data": encodable(dict(self.data.provenance))}
+            return self.store.append(
+                record.model_copy(update={**update, "measurements": {**record.measurements, **means}})
+            )
 
     def spec_of(self, entry: Entry) -> RunSpec:
         """Return everything that determines the numbers in ``entry``'s record."""
@@ -177,6 +202,7 @@ class _Recording:
         self.notes: list[str] = []
         self.tilings: list[Tiling] = []
         self.timings: str | None = None
+        self.num_scenes: int | None = None
 
     def run(self) -> Result:
         """Measure costs and quality, then time; return the record."""
@@ -196,6 +222,7 @@ class _Recording:
         return Result.of(
             self.spec,
             n=done.n,
+            num_scenes=self.num_scenes,
             evidence=entry.evidence,
             status=status,
             error=error,
@@ -285,7 +312,12 @@ class _Recording:
         self.notes += session.remarks
         scores = self.journal.read()
         wanted = {id: scores[id] for id in session.data.ids[: session.count] if id not in left_out}
-        means = mean_scores(wanted, list(self.spec.metrics), session.card.protocol, self.spec.scoring)
+        scenes = self.journal.scenes()
+        if wanted.keys() <= scenes.keys():
+            self.num_scenes = len({scenes[id] for id in wanted})
+        else:
+            self.notes.append(f"{session.data.name} names no scenes, so no score has an interval or a rank")
+        means = mean_scores(wanted, list(self.spec.metrics), session.card.protocol, self.spec.scoring, scenes)
         self.tilings += done.tilings
         seams = [one.text for one in self.tilings if one.seams]
         # The scores are not exactly the network's: the number gets a sign, and a note gives the difference.

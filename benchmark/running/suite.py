@@ -20,6 +20,7 @@ class Suite(Conditions):
     data_root: str | None = None
     pairs: str | None = None
     white: float | None = None
+    scene: str | None = None
     task: str | None = None
     models: list[str] | None = None
     split: str | None = None

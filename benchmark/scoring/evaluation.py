@@ -24,9 +24,10 @@ from benchmark.protocols import prepare_pair
 from benchmark.reporting import Reporter
 from benchmark.results.journal import Journal, Scores
 from benchmark.scoring.fastmetrics import SHARED_IDS, score_fast
+from benchmark.scoring.intervals import over_scenes
 from benchmark.scoring.pipeline import Finished, run_pipeline
 from benchmark.selection import select
-from benchmark.types import Dataset, EvaluationProtocol, Measurement, Sample
+from benchmark.types import Dataset, EvaluationProtocol, Measurement, Sample, scenes_of
 from zoo.card import InputSpec, default_input
 from zoo.errors import UserError, in_one_line
 from zoo.raw import apply_model, to_network
@@ -130,7 +131,8 @@ def evaluate_images(
     ids = list(dataset.ids[:count])
     left_out = leave_out or {}
     skipped = {id: left_out[id] for id in ids if id in left_out}
-    done = _known(journal, metrics, note) if journal else {}
+    scenes = scenes_of(dataset)
+    done = _known(journal, metrics, scenes, note) if journal else {}
     pending = [index for index, id in enumerate(ids) if id not in done and id not in skipped]
     for _ in range(count - len(pending)):
         advance()
@@ -146,7 +148,8 @@ def evaluate_images(
                 with phases.timing("store"):
                     done[image.id], shift = image.score
                     if journal:
-                        journal.append(image.id, done[image.id], shift)
+                        scene = scenes.get(image.id) or image.loaded.scene
+                        journal.append(image.id, done[image.id], shift, scene=scene)
                 with phases.timing("pictures"):
                     keep(image.loaded, image.output)
             advance()
@@ -162,13 +165,21 @@ def evaluate_images(
     return {id: done[id] for id in ids if id in done and id not in skipped}, skipped
 
 
-def _known(journal: Journal, metrics: Sequence[str], note: Callable[[str], None]) -> dict[str, Scores]:
-    """Return the valid scores of an earlier run; lines of the journal that are not trusted are removed."""
+def _known(
+    journal: Journal, metrics: Sequence[str], scenes: Mapping[str, str], note: Callable[[str], None]
+) -> dict[str, Scores]:
+    """Return the valid scores of an earlier run; lines of the journal that are not trusted are removed.
+
+    The others get the ``scenes`` of this run.
+    """
     if wrong := journal.mend():
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         note(f"{wrong[0]}{more}; those images are measured again.")
+    stored, grouped = journal.read(), journal.scenes()
+    if any(scenes.get(id) != grouped.get(id) for id in scenes.keys() & stored):
+        journal.copy_to(journal, scenes)
     known = {}
-    for id, scores in journal.read().items():
+    for id, scores in stored.items():
         odd = next((metric for metric in scores if metric in metrics and not _in_range(metric, scores[metric])), None)
         if odd is not None:
             note(f"{journal.path}: image {id}: {odd} is {scores[odd]:g}, out of its range; it is measured again.")
@@ -230,8 +241,12 @@ def mean_scores(
     metrics: Sequence[str],
     protocol: EvaluationProtocol,
     scoring: str = "one-pass",
+    scenes: Mapping[str, str] | None = None,
 ) -> dict[str, Measurement]:
-    """Return the mean over images of each metric; infinite values make the mean infinite and are counted."""
+    """Return the mean over images of each metric; infinite values make the mean infinite and are counted.
+
+    If ``scenes`` gives the scene of each image, the mean has an interval over them.
+    """
     measurements = {}
     for id in metrics:
         card = METRICS.get(id)
@@ -250,6 +265,7 @@ def mean_scores(
             n=len(values),
             n_inf=infinite or None,
             finite_mean=math.fsum(finite) / len(finite) if infinite and finite else None,
+            **over_scenes(values, list(per_image), scenes or {}),
         )
     return measurements
 
@@ -266,19 +282,20 @@ def evaluate(
     input: InputSpec | None = None,
     pairs: str | None = None,
     white: float | None = None,
+    scene: str | None = None,
     metrics: Sequence[str] | None = None,
     exact: bool = False,
     partial: bool = False,
     reporter: Reporter | None = None,
 ) -> list[dict[str, Any]]:
-    """Return the scores of a model on a dataset image by image: [{"id", "scores"}].
+    """Return the scores of a model on a dataset image by image: [{"id", "scores", "scene"}].
 
     ``model`` is a registered name, with ``weights`` unless it has no parameters, or your own module, used unchanged
     with the ``input`` convention (default: that of the dataset's task). ``exact`` scores by the metrics' float64
     definitions, ``partial`` accepts an incomplete dataset. Nothing is stored. Raises UserError for bad input and for an
     untrained model, whose scores would mean nothing.
     """
-    card = dataset_card(dataset, rule=pairs, white=white)
+    card = dataset_card(dataset, rule=pairs, white=white, scene=scene)
     data = open_dataset(card, data_root, split, reporter, partial=partial)
     if isinstance(model, str):
         given = {f"{model}.{key}": value for key, value in (options or {}).items()}
@@ -292,4 +309,5 @@ def evaluate(
     ids = list(metrics or card.protocol.metrics)
     scoring = "float64" if exact else "one-pass"
     scores, _ = evaluate_images(network, spec, data, count, protocol=card.protocol, metrics=ids, scoring=scoring)
-    return [{"id": id, "scores": values} for id, values in scores.items()]
+    scenes = scenes_of(data)
+    return [{"id": id, "scores": values, "scene": scenes.get(id)} for id, values in scores.items()]

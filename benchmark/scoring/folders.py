@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from benchmark.imaging.alignment import find_shift
 from benchmark.imaging.imagefiles import MORE_FORMATS, SUFFIXES, Picture, read_picture, unread_suffixes
 from benchmark.imaging.levels import Depths, bits_used, scaled, white_level
+from benchmark.layout import SceneRule
 from benchmark.metrics import METRICS
 from benchmark.protocols import get_protocol
 from benchmark.reporting import Reporter
+from benchmark.scoring.intervals import over_scenes
 from benchmark.types import MetricCard
 from benchmark.units import shape_text
 from zoo.errors import UserError
@@ -32,25 +34,31 @@ def score(
     all_metrics: bool = False,
     metrics: Sequence[str] | None = None,
     white: float | None = None,
+    scene: str | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Score the images of ``output_dir`` against those of ``target_dir``, paired by stem.
 
-    Returns ``n``, ``scores`` {metric id: mean} and ``per_image`` [{id, scores}]; with aligned ids also the ``shift``
-    {dy, dx} of each image, the pixels by which the output lies below and right of its target. The default are the
-    protocol's metrics; ``all_metrics`` gives every id, with None for MS-SSIM of images that are too small. Values come
-    from the files at their own depth of 8 or 16 bits, as float64, without rounding or clamping; ``white`` is the count
-    that means 1 in 16-bit files that use fewer bits. Possible problems are reported and listed in ``remarks``: pairs of
-    different orientation (which is never applied), unused upper bits, hot pixels. Raises UserError for missing
-    partners, unequal sizes and files that are not RGB images.
+    Returns ``n``, ``num_scenes``, ``scores`` {metric id: mean}, ``intervals`` {metric id: [low, high]} and
+    ``per_image`` [{id, scores, scene}]; with aligned ids also the ``shift`` {dy, dx} of each image, the pixels by which
+    the output lies below and right of its target. ``scene`` is a regular expression that finds the scene in the name of
+    an output (default: each is one); the 95 % intervals are over scenes, and fewer than 6 have none. The default are
+    the protocol's metrics; ``all_metrics`` gives every id, with None for MS-SSIM of images that are too small. Values
+    come from the files at their own depth of 8 or 16 bits, as float64, without rounding or clamping; ``white`` is the
+    count that means 1 in 16-bit files that use fewer bits. Possible problems are reported and listed in ``remarks``:
+    pairs of different orientation (which is never applied), unused upper bits, hot pixels. Raises UserError for missing
+    partners, unequal sizes, files that are not RGB images, and scenes that cannot be found.
     """
     reporter = reporter or Reporter()
     ids = list(metrics or (METRICS.names() if all_metrics else get_protocol(protocol).metrics))
     cards = {id: METRICS.get(id) for id in ids}
     pairs, remarks = _pair(Path(output_dir), Path(target_dir)), _Remarks(white_level(white))
+    scenes = [stem for stem, _, _ in pairs]
+    if scene is not None:
+        scenes = SceneRule(scene).scenes([output_file.name for _, output_file, _ in pairs])
     per_image: list[dict[str, Any]] = []
     with reporter.progress("score", len(pairs)) as advance:
-        for stem, output_file, target_file in pairs:
+        for (stem, output_file, target_file), shown in zip(pairs, scenes):
             output, target = remarks.read_pair(output_file, target_file)
             if output.shape != target.shape:
                 sizes = [shape_text(image.shape[:2]) for image in (output, target)]
@@ -64,13 +72,15 @@ def score(
                 reporter.note(f"score: {output_file} is {size}: no MS-SSIM under {_MSSSIM_LEAST} pixels a side.")
             used = {id: None if too_small and id.startswith("msssim") else card for id, card in cards.items()}
             image: dict[str, Any] = {"id": stem, "scores": _scores_of(used, output_file, output, target)}
+            image["scene"] = shown
             if any("aligned" in id for id in ids):  # the shift is already known, because those metrics have searched it
                 image["shift"] = dict(find_shift(output, target)._asdict())
             per_image.append(image)
             advance()
     means = {id: _mean([image["scores"][id] for image in per_image]) for id in ids}
     infinite = {id: _finite_part([image["scores"][id] for image in per_image]) for id in ids}
-    document: dict[str, Any] = {"n": len(per_image), "protocol": protocol, "scores": means, "per_image": per_image}
+    document: dict[str, Any] = {"n": len(per_image), "num_scenes": len(set(scenes)), "protocol": protocol}
+    document |= {"scores": means, "intervals": _intervals(per_image, ids), "per_image": per_image}
     if any(infinite.values()):
         document["infinite"] = {id: part for id, part in infinite.items() if part}
     if lines := remarks.lines():
@@ -171,6 +181,14 @@ def _natural(stem: str) -> tuple[int, int, str]:
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return math.fsum(known) / len(known) if len(known) == len(values) else None
+
+
+def _intervals(per_image: Sequence[dict[str, Any]], ids: Sequence[str]) -> dict[str, list[float]]:
+    """Return the intervals of the means over scenes, of the metrics that have one."""
+    scenes = {image["id"]: image["scene"] for image in per_image}
+    columns = {id: [image["scores"][id] for image in per_image] for id in ids}
+    found = {id: over_scenes(values, list(scenes), scenes) for id, values in columns.items() if None not in values}
+    return {id: [one["ci_low"], one["ci_high"]] for id, one in found.items() if one.get("ci_low") is not None}
 
 
 def _finite_part(values: Sequence[float | None]) -> dict[str, Any] | None:

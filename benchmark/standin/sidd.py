@@ -47,6 +47,8 @@ BENCHMARK = "BenchmarkNoisyBlocksSrgb"
 TRAIN_FOLDER = "SIDD_Medium_Srgb/Data"
 # The number of images in the real files, and of blocks of an image where a stand-in has more images than that.
 PUBLISHED_IMAGES, FEWER_BLOCKS = 40, 4
+# The instance of the first train scene; the real ones are lower.
+FIRST_INSTANCE = 9001
 FRAMES = ("010", "011")
 
 
@@ -161,7 +163,7 @@ def _make_folder(index: int, pixels: Pixels, scene: Scene, size: int, random: Ra
     """Return the files of one train folder: two shots of one crop."""
     height, width = (min(side, size) // 2 * 2 for side in pixels.shape[:2])
     crop = _crop(pixels, height, width, random)
-    instance = f"{9001 + index}"
+    instance = f"{FIRST_INSTANCE + index}"
     folder = f"{TRAIN_FOLDER}/{instance}_901_ZB_{scene.iso:05}_00100_5500_N"
     files = {}
     for frame in FRAMES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from benchmark.results.journal import Scores
 from benchmark.results.jsonl import read_lines
 from benchmark.results.store import Store
 from benchmark.scoring.evaluation import Phases, evaluate_images, mean_scores
+from benchmark.scoring.intervals import over_scenes
 from benchmark.selection import entry_of
 from benchmark.sweeping.messages import Probes, StepsFailed, StepsTimed, Task, Trained
 from benchmark.sweeping.points import SCORING
@@ -92,8 +94,9 @@ def _measure(work: Task, run: Run, test: Dataset) -> Trained:
         settings: dict[str, Any] = {"protocol": run.data.card.protocol, "metrics": work.metrics, "workers": 0}
         settings |= {"scoring": SCORING, "journal": journal, "phases": phases, "note": run.reporter.note}
         scores, _ = evaluate_images(model, spec, data, count, **settings)
-        found = mean_scores(scores, work.metrics, run.data.card.protocol, SCORING)
-        found |= errors(scores, found, run.data.card)
+        scenes = journal.scenes()
+        found = mean_scores(scores, work.metrics, run.data.card.protocol, SCORING, scenes)
+        found |= errors(scores, found, run.data.card, scenes)
         part = data.provenance.get("part")
         where = f"the first {count} {f'of {part} ' if part else ''}images of {data.name} {data.split}"
         for id, one in found.items():
@@ -103,6 +106,7 @@ def _measure(work: Task, run: Run, test: Dataset) -> Trained:
         run,
         measurements=measurements,
         n=work.test_images,
+        num_scenes=next((measurements[id].num_scenes for id in work.metrics if id in measurements), None),
         per_image=f"scores/{work.key}-{entry.checkpoint.digest[:8]}.jsonl",
         phases={name: round(seconds, 4) for name, seconds in sorted(phases.seconds.items())},
         weights=entry.weights_record() or {},
@@ -126,7 +130,9 @@ def _trained(run: Run, **found: Any) -> Trained:
     return Trained(**{**empty, **found}, training=training, **here)
 
 
-def errors(scores: dict[str, Scores], means: dict[str, Measurement], card: DatasetCard) -> dict[str, Measurement]:
+def errors(
+    scores: dict[str, Scores], means: dict[str, Measurement], card: DatasetCard, scenes: Mapping[str, str]
+) -> dict[str, Measurement]:
     """Return the errors that follow from the scores, lower is better: ``mse[rgb]``, ``one_minus_msssim[perchannel]``.
 
     The mean squared error of an image follows from its PSNR: 10 ** (-PSNR / 10).
@@ -137,12 +143,14 @@ def errors(scores: dict[str, Scores], means: dict[str, Measurement], card: Datas
     if psnr in means:
         values = [10.0 ** (-image[psnr] / 10.0) for image in scores.values()]
         text = f"mean squared error over pixels and channels of one image, peak 1; {card.protocol.text}"
-        found["mse[rgb]"] = Measurement(value=statistics.fmean(values), definition=text, **common)
+        beside = over_scenes(values, list(scores), scenes)
+        found["mse[rgb]"] = Measurement(value=statistics.fmean(values), definition=text, **common, **beside)
     if msssim in means:
         value = means[msssim].value
         assert value is not None
         text = f"1 - {msssim}: {means[msssim].definition}"
-        found["one_minus_msssim[perchannel]"] = Measurement(value=1.0 - value, definition=text, **common)
+        beside = over_scenes([1.0 - image[msssim] for image in scores.values()], list(scores), scenes)
+        found["one_minus_msssim[perchannel]"] = Measurement(value=1.0 - value, definition=text, **common, **beside)
     return found
 
 

@@ -32,6 +32,7 @@ class Trained(Record):
 
     measurements: dict[str, Measurement]
     n: int
+    num_scenes: int | None = None
     # The path of the scores, relative to the store's folder.
     per_image: str
     # Seconds by kind of work.

@@ -346,6 +346,7 @@ def result_of(
         key=task.key,
         options={**jsonable_options(point.options), "family": point.family.name, "seed": point.seed},
         n=done.n if done else 0,
+        num_scenes=done.num_scenes if done else None,
         evidence="trained" if done else "untrained",
         status=outcome.status,
         error=outcome.error,

@@ -13,7 +13,7 @@ from itertools import permutations
 from typing import Any
 
 from benchmark.layout import part_text
-from benchmark.types import Dataset, Sample
+from benchmark.types import Dataset, Sample, scenes_of
 from zoo.errors import UserError
 
 # The five orders of red, green and blue that change something.
@@ -39,6 +39,7 @@ class Subset:
         self._dataset, self._window = dataset, window
         self.name, self.split = dataset.name, dataset.split
         self.ids: Sequence[str] = list(dataset.ids)[:limit]
+        self.scenes: Sequence[str] = list(scenes_of(dataset).values())[:limit]
         self._wrong = _chosen(self.ids, wrong_targets or 0.0)
         self.provenance: Mapping[str, Any] = dataset.provenance
         if part := part_text(len(self.ids), len(dataset.ids)):

@@ -36,6 +36,7 @@ function valueSection(column, cell) {
       ["Quartiles", between(beside.q1, beside.q3)],
       ["95 % interval", between(beside.ci_low, beside.ci_high)],
       [column.group === "Scores" ? "Images" : "Samples", beside.n === undefined ? null : exact(beside.n)],
+      ["Scenes", beside.num_scenes === undefined ? null : exact(beside.num_scenes)],
       ["Infinite values", beside.n_inf === undefined ? null : exact(beside.n_inf)],
       ["Mean of the finite", beside.finite_mean === undefined ? null : exact(beside.finite_mean)],
       ["Input", context.shape && `${context.shape} (channels × height × width)`],

@@ -125,8 +125,9 @@ function drawPager(left, last) {
 function drawLegend(rows, columns) {
   const { notes, remarks } = state.table;
   const lines = [...notes];
-  if (columns.some((index) => rows.some((row) => besideOf(row.cells[index]).spread))) lines.push("Times are medians, with quartiles in small digits.");
-  if (rows.some((row) => row.best.length)) lines.push("Bold: the best value of a column.");
+  const timed = columns.filter((index) => state.table.columns[index].group !== "Scores");
+  if (timed.some((index) => rows.some((row) => besideOf(row.cells[index]).spread))) lines.push("Times are medians, with quartiles in small digits.");
+  if (rows.some((row) => row.best.length)) lines.push("Bold: the best value of a column, and scores that do not differ significantly from it.");
   if (state.front.size) lines.push("◆: on the Pareto front of the plot below.");
   const mixed = columns.filter((index) => (state.table.columns[index].contexts || []).length > 1);
   const list = (texts) => make("ul", {}, texts.map((text) => make("li", {}, prose(text))));
