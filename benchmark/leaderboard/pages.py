@@ -134,7 +134,7 @@ def _what(tables: Sequence[Table]) -> str:
     costs = [
         f"costs of {len(table.rows)}" + (f" ({table.part} images)" if table.part else "")
         for table in tables
-        if not table.ranks
+        if table.kind == "costs"
     ]
     standin = "stand-in data: " if any(row.is_standin for table in tables for row in table.rows) else ""
     return standin + ", ".join([*quality, *costs])

@@ -11,7 +11,7 @@ from benchmark.metrics import METRICS, register_metric
 _MATCHED = (
     "after the affine transform of the output's colours (3x3 matrix and offset, one for each image) that makes the "
     "squared error over all its pixels smallest, solved in float64, with the smallest matrix where it is not unique; "
-    "applied to the output as the protocol compares it, its result is neither clamped nor rounded"
+    "applied to the output as the protocol compares it, its result clamped to [0, 1] and not rounded"
 )
 
 

@@ -18,9 +18,9 @@ _WHERE = (
     "below 128 an eighth of them)"
 )
 _ORDER = (
-    "shift: what moving the output by the shift of psnr[rgb,aligned] takes off the error; colour: what the best affine "
-    "transform of the moved output's colours (3x3 matrix and offset, least squares in float64, not clamped) takes off "
-    "the remaining error; rest: what is left. The three parts add up to the error"
+    "shift: what moving the output by the shift of psnr[rgb,aligned] takes off the error; colour: what the transform "
+    "of psnr[rgb,colour], fitted to the moved output inside the border, takes off what remains; rest: what is left; "
+    "the three parts add up to the error"
 )
 
 
