@@ -450,7 +450,10 @@ class MetricFunction(Protocol):
 
 @dataclass(frozen=True)
 class MetricCard:
-    """A registered metric: a pure function with a definition and a version. Values lie in [``least``, ``most``]."""
+    """A registered metric: a pure function with a definition and a version. Values lie in [``least``, ``most``].
+
+    ``check`` raises UserError if a package or file that the function needs is missing.
+    """
 
     id: str
     function: MetricFunction
@@ -460,3 +463,4 @@ class MetricCard:
     version: int = 1
     least: float = -math.inf
     most: float = math.inf
+    check: Callable[[], None] = lambda: None

@@ -46,7 +46,8 @@ from zoo.errors import UserError
     "--metrics",
     callback=comma_separated,
     metavar="ID,..",
-    help="Metrics to compute (see `zoo-bench list metrics`).  [default: those of the dataset's protocol]",
+    help="Metrics to compute (see `zoo-bench list metrics`). `protocol` stands for those of the dataset's protocol,"
+    " `error` for those that say what the error is made of.  [default: protocol]",
 )
 @mapping_option(
     "--weights",

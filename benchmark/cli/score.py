@@ -23,7 +23,11 @@ from benchmark.cli.printing import echo, print_result, start
 )
 @click.option("--all", "all_metrics", is_flag=True, help="Compute every metric.")
 @click.option(
-    "--metrics", callback=comma_separated, metavar="ID,..", help="Compute these metrics (see `zoo-bench list metrics`)."
+    "--metrics",
+    callback=comma_separated,
+    metavar="ID,..",
+    help="Compute these metrics (see `zoo-bench list metrics`). `protocol` stands for those of the protocol, `error`"
+    " for those that say what the error is made of.",
 )
 @click.option(
     "--white",
@@ -71,6 +75,9 @@ def _print_scores(document: dict[str, Any]) -> None:
         low, high = document["intervals"].get(id, (None, None))
         interval = "" if low is None else f" [{_number(low)}, {_number(high)}]"
         echo(f"{id:40} {_number(value)}{interval}{finite}")
+    if shares := document.get("error_shares"):
+        parts = ", ".join(f"{part} {share:.1%}" for part, share in shares.items())
+        echo(f"the squared error of all images is made of: {parts}")
     shifts = [max(map(abs, image["shift"].values())) for image in document["per_image"] if "shift" in image]
     if shifts:
         echo(f"{sum(shift > 0 for shift in shifts)} images are shifted, by up to {max(shifts):.2f} pixels")

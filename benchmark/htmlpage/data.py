@@ -65,8 +65,9 @@ def document(results: Sequence[Result], *, gallery: int = 0) -> Document:
 def _chosen(tables: Sequence[Table]) -> Iterator[tuple[Table, list[int]]]:
     """Yield the tables in the order of the page (largest quality table first), and the rows to show, sorted by name.
 
-    Quality tables have all columns on the page, so their rows are not repeated in the table of costs.
+    Quality tables have all columns on the page, so their rows are not repeated in the tables of errors and costs.
     """
+    tables = [table for table in tables if table.kind != "error"]
     scored = {(table.part, row.name) for table in tables if table.kind != "costs" for row in table.rows}
     for table in sorted(tables, key=lambda t: (bool(t.part), _TABLES.index(t.kind), -len(t.rows))):
         names = [(row.name, row.result.key, y) for y, row in enumerate(table.rows)]

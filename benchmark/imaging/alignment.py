@@ -9,10 +9,12 @@ does not blur: interpolation would denoise the output and improve its score.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import scipy.fft
@@ -26,6 +28,7 @@ _STEPS = 8
 _CACHED = 16
 
 Image = NDArray[np.floating[Any]]  # (H, W, 3), or (H, W) for one plane
+Value = TypeVar("Value")
 
 
 class Shift(NamedTuple):
@@ -39,8 +42,29 @@ class Shift(NamedTuple):
         return float(self.dy).is_integer() and float(self.dx).is_integer()
 
 
-_cache: OrderedDict[bytes, Shift] = OrderedDict()
-_lock = threading.Lock()
+def remembered(function: Callable[[Image, Image], Value]) -> Callable[[Image, Image], Value]:
+    """Return the function with its results for the last pairs cached by content, for use in several threads.
+
+    So several metrics of one image need only one search.
+    """
+    cache: OrderedDict[bytes, Value] = OrderedDict()
+    lock = threading.Lock()
+
+    @functools.wraps(function)
+    def cached(output: Image, target: Image) -> Value:
+        key = b"".join(sha256(np.ascontiguousarray(image).data).digest() for image in (output, target))
+        with lock:
+            if key in cache:
+                cache.move_to_end(key)
+                return cache[key]
+        value = function(output, target)
+        with lock:
+            cache[key] = value
+            while len(cache) > _CACHED:
+                cache.popitem(last=False)
+        return value
+
+    return cached
 
 
 def search_radius(height: int, width: int) -> int:
@@ -52,23 +76,13 @@ def search_radius(height: int, width: int) -> int:
     return max(0, min(RADIUS, side // 8, (side - 11) // 2))
 
 
+@remembered
 def find_shift(output: Image, target: Image) -> Shift:
     """Return the shift of ``output`` against ``target``, both (H, W, 3), within ``search_radius`` in each direction.
 
-    The result is Shift(0, 0) if no other shift has a smaller squared error inside the border. Results for the last
-    pairs are cached by content, so that several metrics of one image need only one search.
+    The result is Shift(0, 0) if no other shift has a smaller squared error inside the border.
     """
-    key = b"".join(sha256(np.ascontiguousarray(image).data).digest() for image in (output, target))
-    with _lock:
-        if key in _cache:
-            _cache.move_to_end(key)
-            return _cache[key]
-    shift = _search(output, target)
-    with _lock:
-        _cache[key] = shift
-        while len(_cache) > _CACHED:
-            _cache.popitem(last=False)
-    return shift
+    return _search(output, target)
 
 
 def align(output: Image, target: Image, shift: Shift) -> tuple[Image, Image]:

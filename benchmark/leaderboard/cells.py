@@ -111,7 +111,8 @@ class Cells:
 
     def _best_of(self, column: Column) -> list[int]:
         values = {y: value for y, row in enumerate(self.rows) if (value := row.fair_value(column.id)) is not None}
-        if len(values) < 2 or (column.kind == "timing" and len(self._machines) > 1):
+        mixed = column.kind == "timing" and len(self._machines) > 1
+        if len(values) < 2 or mixed or column.higher_is_better is None:
             return []
         best = (max if column.higher_is_better else min)(values.values())
         leader = self.rows[next(y for y, value in values.items() if value == best)]

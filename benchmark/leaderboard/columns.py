@@ -12,8 +12,8 @@ from benchmark.types import Kind, Measurement
 from benchmark.units import GIB, MIB, shape_text
 
 ARROWS = {True: "↑", False: "↓", None: ""}
-# Decimals of the units that have a fixed number of them; every other number has three significant digits.
-_DIGITS = {"dB": 2, "GiB": 2, "%": 0}
+# Decimals of the units that have a fixed number of them; None: three significant digits, as every other cost has.
+_DIGITS = {"dB": 2, "ΔE00": 2, "MSE": None, "% of error": 1, "GiB": 2, "%": 0}
 _SCORE_DIGITS = 4
 # A unit and its divisor: first for the dataset's size and one megapixel, then for sizes where costs are large.
 _Unit = tuple[str, float]

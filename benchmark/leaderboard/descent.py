@@ -197,7 +197,10 @@ def _equal_flops(family: Sequence[Member], plain: Sequence[Member], everyone: Se
         return f"{text}: one seed each, so the difference cannot be told from chance."
     ratio, low, high = found
     sure = "wins" if high < 1 else "loses" if low > 1 else "does not differ beyond the spread of the seeds"
-    return f"{text}: a ratio of {ratio:.3f} (95 % interval over seeds {low:.3f} to {high:.3f}), so over-parametrisation {sure}."
+    return (
+        f"{text}: a ratio of {ratio:.3f} (95 % interval over seeds {low:.3f} to {high:.3f}), so over-parametrisation"
+        f" {sure}."
+    )
 
 
 def _value(member: Member) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from benchmark.leaderboard.shares import shares_of
 from benchmark.results.conflicts import conflicts
 from benchmark.results.journal import Scores
 from benchmark.results.paired import FEWEST_SCENES
@@ -44,10 +45,10 @@ class Row:
         """Model and options, and the conditions that are not the usual ones."""
         return row_name(self.result)
 
-    @property
+    @cached_property
     def measurements(self) -> Mapping[str, Measurement]:
-        """The measurements by id."""
-        return self.result.measurements
+        """The measurements by id, and the shares that follow from the parts of the error."""
+        return {**self.result.measurements, **shares_of(self.result)}
 
     @property
     def is_standin(self) -> bool:

@@ -11,6 +11,7 @@ from benchmark.leaderboard.cells import machines_of
 from benchmark.leaderboard.columns import BESIDE_QUALITY, COSTS, KINDS, Column, columns_of, score_ids
 from benchmark.leaderboard.ranks import pareto_cells, ranked
 from benchmark.leaderboard.rows import Row, evidence_legend, one_per_model, rows_of
+from benchmark.leaderboard.shares import COLUMNS, NOTE, SHOWN_THERE
 from benchmark.results.paired import FEWEST_SCENES, LEVEL
 from benchmark.types import Result
 from zoo.errors import UserError
@@ -19,8 +20,8 @@ from zoo.errors import UserError
 STANDIN, PART, MACHINE = "Stand-in data", "A part of the dataset", "Machine of the timings"
 _NO_QUALITY = "No quality is shown for untrained weights; costs do not depend on training."
 _INTERVAL = (
-    f"In brackets: the {LEVEL:.0%} interval of the mean over scenes. Rows are compared image by image, so they may differ"
-    " significantly although their intervals overlap."
+    f"In brackets: the {LEVEL:.0%} interval of the mean over scenes. Rows are compared image by image, so they may"
+    " differ significantly although their intervals overlap."
 )
 UNKNOWN_SCENES = "scenes unknown: measure again to rank"
 _PRINTED = "Figures from papers, not measured here."
@@ -36,7 +37,7 @@ class Table:
     of title and text; ``caution`` is what a reader must know about the whole table, ``notes`` explain its signs.
     """
 
-    kind: Literal["quality", "published", "costs"]
+    kind: Literal["quality", "error", "published", "costs"]
     title: str
     rows: tuple[Row, ...]
     columns: tuple[Column, ...]
@@ -70,6 +71,8 @@ def tables_by_dataset(results: Sequence[Result]) -> dict[str, list[Table]]:
 def tables_of(rows: Sequence[Row]) -> list[Table]:
     """Return the tables of one dataset: a quality table per set of images, then one table of all models' costs.
 
+    A quality table is followed by one of what the error is made of, if its records say that.
+
     Runs on a part of the dataset have tables of their own, which come later and name the part. Rows are comparable
     within a table: they have the same images, protocol and metric versions. ``rows`` are oldest first.
     """
@@ -81,7 +84,9 @@ def tables_of(rows: Sequence[Row]) -> list[Table]:
             [row for row in by_data[data] if row.is_scored],
             lambda row: (row.result.evidence == "published", images_of(row.result)),
         )
-        tables += [_quality_table(scored[images]) for images in sorted(scored, key=str)]
+        for images in sorted(scored, key=str):
+            tables.append(_quality_table(scored[images]))
+            tables += _error_tables(tables[-1])
         tables.append(_cost_table(one_per_model(by_data[data])))
     return tables
 
@@ -126,7 +131,8 @@ def images_of(result: Result) -> tuple[object, ...]:
 def _quality_table(group: Sequence[Row]) -> Table:
     (main,) = columns_of(group, score_ids(group[:1])[:1])
     rows = _in_order(group, main.id, descending=bool(main.higher_is_better))
-    columns = columns_of(rows, [*score_ids(rows), *BESIDE_QUALITY])
+    elsewhere = SHOWN_THERE - {main.id} if _has_shares(rows) else ()
+    columns = columns_of(rows, [*(id for id in score_ids(rows) if id not in elsewhere), *BESIDE_QUALITY])
     ranks, rank_notes = ranked(rows, main.id)
     fronts, front_note = pareto_cells(rows, main, columns)
     first = rows[0].result
@@ -165,6 +171,20 @@ def _few_scenes(rows: Sequence[Row]) -> str:
 def _interval_note(rows: Sequence[Row]) -> str:
     scores = [one for row in rows for one in row.measurements.values() if one.kind == "score"]
     return _INTERVAL if any(one.ci_low is not None for one in scores) else ""
+
+
+def _has_shares(rows: Sequence[Row]) -> bool:
+    return any(COLUMNS[-1] in row.measurements for row in rows)
+
+
+def _error_tables(quality: Table) -> list[Table]:
+    """Return the table that says what the error of a quality table's rows is made of, if that was measured."""
+    if not _has_shares(quality.rows):
+        return []
+    columns = columns_of(quality.rows, dict.fromkeys((quality.main, *COLUMNS)))
+    lead = tuple(one for one in quality.lead if one[0] != MACHINE)
+    title = f"{quality.title}: what the error is made of"
+    return [Table("error", title, quality.rows, columns, (), quality.main, lead, quality.caution, (NOTE,))]
 
 
 def _cost_table(group: Sequence[Row]) -> Table:

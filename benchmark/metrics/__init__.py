@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from benchmark.types import MetricCard, MetricFunction
 from zoo.registry import Registry, pieces_of
 
 METRICS: Registry[MetricCard] = Registry("metric", load=pieces_of(__name__))
+
+# The parts of the mean squared error, which add up to it.
+ERROR_PARTS = {"shift": "error[shift]", "colour": "error[colour]", "rest": "error[rest]"}
+# Words that stand for several ids where a user chooses metrics; "protocol" stands for those of the protocol.
+PROTOCOL, ERROR = "protocol", "error"
+ERROR_IDS = (
+    "psnr[rgb,aligned]",
+    "psnr[rgb,colour]",
+    "ssim[gaussian11,rgb,colour]",
+    "ciede2000[rgb]",
+    *ERROR_PARTS.values(),
+)
 
 
 def register_metric(
@@ -20,14 +32,43 @@ def register_metric(
     version: int = 1,
     least: float = -math.inf,
     most: float = math.inf,
+    check: Callable[[], None] = lambda: None,
 ) -> Callable[[MetricFunction], MetricFunction]:
     """Register a function of two images (H, W, 3), float64 in [0, 1], as the metric called ``id``.
 
-    Its values lie in [``least``, ``most``]; a stored score outside of this range is measured again.
+    Its values lie in [``least``, ``most``]; a stored score outside of this range is measured again. ``check`` raises
+    UserError if a package or file that the metric needs is missing.
     """
 
     def register(function: MetricFunction) -> MetricFunction:
-        METRICS.add(id, MetricCard(id, function, definition, unit, higher_is_better, version, least, most))
+        METRICS.add(id, MetricCard(id, function, definition, unit, higher_is_better, version, least, most, check))
         return function
 
     return register
+
+
+def chosen_ids(wanted: Sequence[str] | None, protocol: Sequence[str]) -> list[str]:
+    """Return the metric ids that a user wants (default: the ``protocol``'s), each once.
+
+    "protocol" stands for the protocol's ids, "error" for those that say what the error is made of. Raises UserError
+    for an unknown id and for a metric that cannot be computed here.
+    """
+    words = {PROTOCOL: protocol, ERROR: ERROR_IDS}
+    ids = list(dict.fromkeys(id for name in wanted or [PROTOCOL] for id in words.get(name, [name])))
+    for id in ids:
+        METRICS.get(id).check()
+    return ids
+
+
+def error_shares(means: Mapping[str, float | None]) -> dict[str, float] | None:
+    """Return the shares of the squared error by part, which add up to 1, from mean scores by metric id.
+
+    They are shares of the sum over all images. None: a part was not scored, or there is no finite error to share.
+    """
+    parts = [means.get(id) for id in ERROR_PARTS.values()]
+    known = [part for part in parts if part is not None]
+    total = math.fsum(known)
+    if len(known) < len(parts) or not 0 < total < math.inf:
+        return None
+    shift, colour = known[0] / total, known[1] / total
+    return {"shift": shift, "colour": colour, "rest": max(0.0, 1 - shift - colour)}

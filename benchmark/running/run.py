@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmark.conditions import Conditions, Limits
-from benchmark.metrics import METRICS
+from benchmark.metrics import chosen_ids
 from benchmark.opening import dataset_card, open_with_root
 from benchmark.placing import check
 from benchmark.reporting import Reporter
@@ -55,6 +55,7 @@ def run(
     this process, everything runs in this process. Time is measured at ``sizes`` ("dataset", "1mpix", "12mp", or only
     "none"). ``exact`` scores by the metrics' float64 definitions instead of one float32 pass; ``skip_bad`` leaves out
     images with damaged files; ``partial`` uses the existing part of a dataset, which the records state ("12 of 1204").
+    ``metrics`` are ids, or "protocol" and "error" for the default ones and those that say what the error is made of.
     ``pairs`` is the rule by which the dataset "pairs" finds partners, ``white`` the count that is 1 in its files of 16
     bits (default 65535), ``scene`` a regular expression that finds the scene in the names of its inputs (default: each
     pair is one), ``task`` the task of its models (default denoise_rgb). Raises UserError for bad input before anything
@@ -76,9 +77,7 @@ def run(
     card = dataset_card(dataset, **named)
     patterns = [name for name in models.split(",") if name] if isinstance(models, str) else models
     entries = select(card, models=patterns, weights=weights or {}, options=options or {})
-    ids = list(metrics or card.protocol.metrics)
-    for id in ids:
-        METRICS.get(id)
+    ids = chosen_ids(metrics, card.protocol.metrics)
     store = Store(out)
     data, root = open_with_root(card, data_root, split, reporter, skip_bad=skip_bad, partial=partial)
     if data.provenance.get("standin"):

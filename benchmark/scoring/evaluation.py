@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from benchmark.host.turns import Turn, work_turns
 from benchmark.imaging.alignment import Shift, find_shift
-from benchmark.metrics import METRICS
+from benchmark.metrics import METRICS, chosen_ids
 from benchmark.opening import dataset_card, open_dataset
 from benchmark.protocols import prepare_pair
 from benchmark.reporting import Reporter
 from benchmark.results.journal import Journal, Scores
-from benchmark.scoring.fastmetrics import SHARED_IDS, score_fast
+from benchmark.scoring.fastmetrics import FAST_IDS, score_fast
 from benchmark.scoring.intervals import over_scenes
 from benchmark.scoring.pipeline import Finished, run_pipeline
 from benchmark.selection import select
@@ -254,7 +254,7 @@ def mean_scores(
         finite = [value for value in values if math.isfinite(value)]
         infinite = len(values) - len(finite)
         one_pass = "; one float32 pass for all metrics, within 1e-5 of the definition"
-        accuracy = one_pass if scoring == "one-pass" and id in SHARED_IDS else ""
+        accuracy = one_pass if scoring == "one-pass" and id in FAST_IDS else ""
         measurements[id] = Measurement(
             value=math.fsum(values) / len(values),
             unit=card.unit,
@@ -306,7 +306,7 @@ def evaluate(
     else:
         network, spec = model, input or default_input(card.task)
     count = min(limit or len(data.ids), len(data.ids))
-    ids = list(metrics or card.protocol.metrics)
+    ids = chosen_ids(metrics, card.protocol.metrics)
     scoring = "float64" if exact else "one-pass"
     scores, _ = evaluate_images(network, spec, data, count, protocol=card.protocol, metrics=ids, scoring=scoring)
     scenes = scenes_of(data)

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.imaging.colour import match_colour
 from benchmark.imaging.filters import C1, C2, check_pair, gaussian_window
 from benchmark.metrics import METRICS
 from zoo.errors import UserError
@@ -39,6 +40,8 @@ SSIM = "ssim[gaussian11,rgb]"
 SSIM_UNBIASED = "ssim[gaussian11,rgb,cov_unbiased]"
 MSSSIM = "msssim[perchannel]"
 MSSSIM_POOLED = "msssim[pynet]"
+# Scores after the best colour transform, by the plain score that they are of the transformed output.
+COLOUR = {"psnr[rgb,colour]": PSNR, "ssim[gaussian11,rgb,colour]": SSIM}
 # Near zero a power below one has an unbounded slope and depends on the sign, so float64 is used there.
 _UNDECIDED = 0.01
 # In a flat area rounding has one sign: of a square c^2 the variance keeps up to 5e-7 c^2 (measured) instead of 0.
@@ -61,14 +64,20 @@ class _Terms:
 def score_fast(output: Image, target: Image, ids: Sequence[str]) -> dict[str, float]:
     """Return the scores of two images (H, W, 3), float32 or float64 in [0, 1], by metric id, in the order of ``ids``.
 
-    The ids in ``SHARED_IDS`` share one pass within 1e-5 of the reference; other ids, and images with values that are
-    not finite, use the float64 reference. Raises UserError in the same cases as the reference. Safe in threads.
+    The ids in ``SHARED_IDS`` share one pass within 1e-5 of the reference, and those in ``COLOUR`` a second one of the
+    output in the target's colours; other ids, and images with values that are not finite, use the float64 reference.
+    Raises UserError in the same cases as the reference. Safe in threads.
     """
     shared = [id for id in ids if id in SHARED_IDS]
     fast: dict[str, float] = {}
     if shared:
         output, target = _check(output, target, shared)
         fast = _one_pass(output, target, shared)
+    if coloured := {id: plain for id, plain in COLOUR.items() if id in ids}:
+        output, target = _check(output, target, list(coloured))
+        matched = match_colour(output, target)
+        scores = _one_pass(matched, target, list(coloured.values()))
+        fast |= {id: scores[plain] for id, plain in coloured.items() if plain in scores}
     return {id: fast[id] if id in fast else float(METRICS.get(id).function(output, target)) for id in ids}
 
 
@@ -233,3 +242,4 @@ _SCORES: dict[str, Callable[[Sequence[_Terms]], float | None]] = {
     MSSSIM_POOLED: _pooled,
 }
 SHARED_IDS = tuple(_SCORES)
+FAST_IDS = (*SHARED_IDS, *COLOUR)

@@ -15,7 +15,7 @@ from benchmark.imaging.alignment import find_shift
 from benchmark.imaging.imagefiles import MORE_FORMATS, SUFFIXES, Picture, read_picture, unread_suffixes
 from benchmark.imaging.levels import Depths, bits_used, scaled, white_level
 from benchmark.layout import SceneRule
-from benchmark.metrics import METRICS
+from benchmark.metrics import METRICS, chosen_ids, error_shares
 from benchmark.protocols import get_protocol
 from benchmark.reporting import Reporter
 from benchmark.scoring.intervals import over_scenes
@@ -41,16 +41,21 @@ def score(
 
     Returns ``n``, ``num_scenes``, ``scores`` {metric id: mean}, ``intervals`` {metric id: [low, high]} and
     ``per_image`` [{id, scores, scene}]; with aligned ids also the ``shift`` {dy, dx} of each image, the pixels by which
-    the output lies below and right of its target. ``scene`` is a regular expression that finds the scene in the name of
-    an output (default: each is one); the 95 % intervals are over scenes, and fewer than 6 have none. The default are
-    the protocol's metrics; ``all_metrics`` gives every id, with None for MS-SSIM of images that are too small. Values
-    come from the files at their own depth of 8 or 16 bits, as float64, without rounding or clamping; ``white`` is the
-    count that means 1 in 16-bit files that use fewer bits. Possible problems are reported and listed in ``remarks``:
-    pairs of different orientation (which is never applied), unused upper bits, hot pixels. Raises UserError for missing
-    partners, unequal sizes, files that are not RGB images, and scenes that cannot be found.
+    the output lies below and right of its target; with the parts of the error also ``error_shares`` {shift, colour,
+    rest} of the sum over all images. ``scene`` is a regular expression that finds the scene in the name of an output
+    (default: each is one); the 95 % intervals are over scenes, and fewer than 6 have none. The default are the
+    protocol's metrics, which the word "protocol" names too, as "error" names those that say what the error is made of;
+    ``all_metrics`` gives every id, with None for MS-SSIM of images that are too small, and for metrics whose package or
+    weights are missing. Values come from the files at their own depth of 8 or 16 bits, as float64, without rounding or
+    clamping; ``white`` is the count that means 1 in 16-bit files that use fewer bits. Possible problems are reported
+    and listed in ``remarks``: pairs of different orientation (which is never applied), unused upper bits, hot pixels.
+    Raises UserError for missing partners, unequal sizes, files that are not RGB images, and scenes that are not found.
     """
     reporter = reporter or Reporter()
-    ids = list(metrics or (METRICS.names() if all_metrics else get_protocol(protocol).metrics))
+    if all_metrics and not metrics:
+        ids, absent = METRICS.names(), _absent(reporter)
+    else:
+        ids, absent = chosen_ids(metrics, get_protocol(protocol).metrics), set()
     cards = {id: METRICS.get(id) for id in ids}
     pairs, remarks = _pair(Path(output_dir), Path(target_dir)), _Remarks(white_level(white))
     scenes = [stem for stem, _, _ in pairs]
@@ -70,7 +75,10 @@ def score(
             if too_small:
                 size = shape_text(output.shape[:2])
                 reporter.note(f"score: {output_file} is {size}: no MS-SSIM under {_MSSSIM_LEAST} pixels a side.")
-            used = {id: None if too_small and id.startswith("msssim") else card for id, card in cards.items()}
+            used = {
+                id: None if id in absent or (too_small and id.startswith("msssim")) else card
+                for id, card in cards.items()
+            }
             image: dict[str, Any] = {"id": stem, "scores": _scores_of(used, output_file, output, target)}
             image["scene"] = shown
             if any("aligned" in id for id in ids):  # the shift is already known, because those metrics have searched it
@@ -81,6 +89,8 @@ def score(
     infinite = {id: _finite_part([image["scores"][id] for image in per_image]) for id in ids}
     document: dict[str, Any] = {"n": len(per_image), "num_scenes": len(set(scenes)), "protocol": protocol}
     document |= {"scores": means, "intervals": _intervals(per_image, ids), "per_image": per_image}
+    if shares := error_shares(means):
+        document["error_shares"] = shares
     if any(infinite.values()):
         document["infinite"] = {id: part for id, part in infinite.items() if part}
     if lines := remarks.lines():
@@ -89,6 +99,18 @@ def score(
             reporter.note(f"score: {line}")
     document["definitions"] = {id: card.definition for id, card in cards.items()}
     return document
+
+
+def _absent(reporter: Reporter) -> set[str]:
+    """Return the ids of metrics that cannot be computed here, and report why."""
+    absent = set()
+    for card in METRICS:
+        try:
+            card.check()
+        except UserError as error:
+            absent.add(card.id)
+            reporter.note(f"score: left out: {error}")
+    return absent
 
 
 class _Remarks:

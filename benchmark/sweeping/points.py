@@ -122,7 +122,7 @@ def open_splits(plan: SweepPlan, points: list[Point], reporter: Reporter) -> Spl
                 f" {card.name} needs {card.task}."
             )
     for id in evaluation.metrics:
-        METRICS.get(id)
+        METRICS.get(id).check()
     train, test = open_two(recipe, card, evaluation.test_split, reporter)
     if plan.sweep.search is not None:
         METRICS.get(plan.sweep.search.metric)

@@ -33,7 +33,7 @@ class Validator:
     def __post_init__(self) -> None:
         """Look up every metric, so that a wrong name is found before the first step."""
         for id in self.settings.metrics:
-            METRICS.get(id)
+            METRICS.get(id).check()
 
     def __call__(self, model: nn.Module, *, title: str = "", sheet: Path | None = None) -> dict[str, float]:
         """Return the mean of each metric; with ``sheet``, save the first images as a contact sheet.
