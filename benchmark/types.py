@@ -69,6 +69,9 @@ class Measurement(Record):
     # For the mean of a score: number of scenes, 95 % interval over them, number of images (n). For the median of a
     # timing: quartiles, 95 % interval, number of samples (n), threads.
     num_scenes: int | None = None
+    # For the mean of a score over several trainings: their number, and the standard deviation between them.
+    num_runs: int | None = None
+    run_std: Number | None = None
     q1: Number | None = None
     q3: Number | None = None
     ci_low: Number | None = None

@@ -10,7 +10,7 @@ import pytest
 
 from benchmark.leaderboard import Board, boards, pages
 from benchmark.leaderboard.pages import index_page, stale_tables, write_tables
-from benchmark.leaderboard.tables import tables_by_dataset
+from benchmark.leaderboard.tables import tables_by_page
 from benchmark.results.conflicts import warnings
 from benchmark.results.store import image_scores, read_folders
 from benchmark.types import Result
@@ -191,7 +191,7 @@ def test_no_text_of_a_record_is_markup_or_a_line_of_its_own() -> None:
 
 def test_pages_of_names_with_brackets_are_linked() -> None:
     records = [result("m", 20.0, dataset="zrr-standin (bsds500)")]
-    text = index_page(tables_by_dataset(records), {"zrr-standin (bsds500)": 1}, {})
+    text = index_page(tables_by_page(records), {"zrr-standin (bsds500)": 1}, {})
     assert "| [zrr-standin (bsds500)](zrr-standin%20%28bsds500%29.md) |" in text
 
 

@@ -13,7 +13,7 @@ from benchmark.leaderboard import boards
 from benchmark.leaderboard.cells import Footnotes
 from benchmark.leaderboard.pages import index_page
 from benchmark.leaderboard.ranks import front
-from benchmark.leaderboard.tables import tables_by_dataset
+from benchmark.leaderboard.tables import tables_by_page
 from benchmark.results.records import content_of
 from benchmark.results.store import Store, read_results
 from benchmark.types import Result
@@ -123,7 +123,7 @@ def test_with_few_or_unknown_scenes_nothing_is_ranked(tmp_path, number: int | No
     assert words in table["title"]
     assert words[1:] in table["caution"]
     assert not {"rank", "pareto"} & {column["id"] for column in table["columns"]}
-    index = index_page(tables_by_dataset(records), {"zrr-standin": 2}, {})
+    index = index_page(tables_by_page(records), {"zrr-standin": 2}, {})
     assert index.count(words) == 2
     assert "stand-in data: 2 models with quality (test: 30 images" in index
 

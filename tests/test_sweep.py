@@ -502,7 +502,7 @@ def arena(settings) -> Path:
 def test_each_network_gets_the_rate_that_the_rule_finds(arena, here, undrawn, tmp_path) -> None:
     document = sweep(arena, tmp_path / "out", workers=1)
     assert document["failed"] == []
-    searches = read_lines(tmp_path / "out" / "search.jsonl")
+    searches = read_lines(tmp_path / "out" / "points" / "search.jsonl")
     assert [(line["family"], line["lr"], line["seed"]) for line in searches] == [
         (family, lr, 3) for family in ("four", "one") for lr in (1e-5, 1e-2, 3e-2)
     ]

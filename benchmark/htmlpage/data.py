@@ -13,7 +13,7 @@ from benchmark.htmlpage.provenance import NO_IMAGES, provenance
 from benchmark.htmlpage.tables import Distinct, table_document, titles
 from benchmark.imaging.pictures import ERROR_GAIN, LONGEST_SIDE
 from benchmark.leaderboard.rows import Row
-from benchmark.leaderboard.tables import STANDIN, Table, grouped, tables_by_dataset
+from benchmark.leaderboard.tables import STANDIN, Table, grouped, tables_by_page
 from benchmark.types import Result
 
 # Kinds of data, in the order of the selector and of the tables.
@@ -38,7 +38,7 @@ def document(results: Sequence[Result], *, gallery: int = 0) -> Document:
     records: list[dict[str, Any]] = []
     missing: list[tuple[str, str]] = []
     datasets = []
-    for name, tables in tables_by_dataset(results).items():
+    for name, tables in tables_by_page(results).items():
         for of_one_kind in grouped(tables, lambda table: table.is_standin).values():
             chosen = list(_chosen(of_one_kind))
             data = _dataset(name, chosen[0][0])

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from benchmark.leaderboard.columns import Column, size_text
-from benchmark.leaderboard.differences import differ
+from benchmark.leaderboard.differences import differ, run_spread
 from benchmark.leaderboard.rows import Row
 from benchmark.types import Measurement
 
@@ -30,7 +30,9 @@ def spread_text(column: Column, measurement: Measurement, dash: str = "-") -> st
     """Return the quartiles beside a median, or the interval of a score; empty for a value that has none."""
     if measurement.kind == "score":
         low, high = measurement.ci_low, measurement.ci_high
-        return "" if low is None or high is None else f"[{column.show(low)}, {column.show(high)}]"
+        interval = "" if low is None or high is None else f"[{column.show(low)}, {column.show(high)}]"
+        between = "" if measurement.run_std is None else f"sd {column.show(measurement.run_std)}"
+        return ", ".join(filter(None, [interval, between]))
     if measurement.q1 is None or measurement.q3 is None or measurement.n == 1:
         return ""
     return f"{column.show(measurement.q1)}{dash}{column.show(measurement.q3)}"
@@ -116,11 +118,13 @@ class Cells:
             return []
         best = (max if column.higher_is_better else min)(values.values())
         leader = self.rows[next(y for y, value in values.items() if value == best)]
-        is_score = column.kind == "score"
+        if column.kind != "score":
+            return [y for y, value in values.items() if value == best]
+        spread = run_spread(self.rows, column.id)
         return [
             y
             for y, value in values.items()
-            if value == best or (is_score and differ(leader, self.rows[y], column.id) is False)
+            if value == best or differ(leader, self.rows[y], column.id, spread) is False
         ]
 
 

@@ -1,9 +1,12 @@
-"""Do two rows differ by a score? That is tested over the scenes that their images show."""
+"""Do two rows differ by a score? That is tested over the scenes that their images show, and over trainings."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from benchmark.leaderboard.rows import Row
-from benchmark.results.paired import paired_difference
+from benchmark.leaderboard.runs import Spread, spread_of, widened
+from benchmark.results.paired import Difference, paired_difference
 
 
 def is_testable(row: Row, id: str) -> bool:
@@ -11,9 +14,25 @@ def is_testable(row: Row, id: str) -> bool:
     return row.has_enough_scenes and bool(row.scenes) and all(id in scores for scores in row.image_scores.values())
 
 
-def differ(a: Row, b: Row, id: str) -> bool | None:
+def differ(a: Row, b: Row, id: str, spread: Spread | None = None) -> bool | None:
     """Whether two rows differ significantly by the score ``id``; None: they lack scores of the same images to test."""
+    difference = difference_of(a, b, id, spread)
+    return None if difference is None else difference.is_significant
+
+
+def difference_of(a: Row, b: Row, id: str, spread: Spread | None = None) -> Difference | None:
+    """Return the mean of b - a by the score ``id``, with an interval over scenes and over trainings.
+
+    ``spread`` is that between trainings (`run_spread`). None: the rows lack scores of the same images to test.
+    """
     if not (is_testable(a, id) and is_testable(b, id)) or a.scenes != b.scenes:
         return None
     first, second = ([row.image_scores[image][id] for image in a.scenes] for row in (a, b))
-    return paired_difference(first, second, list(a.scenes.values())).is_significant
+    difference = paired_difference(first, second, list(a.scenes.values()))
+    return widened(difference, spread, a.num_runs, b.num_runs)
+
+
+def run_spread(rows: Sequence[Row], id: str) -> Spread | None:
+    """Return the spread of a score between trainings, pooled over the rows with several; None if there are none."""
+    values = ([run.value(id) for run in row.runs] for row in rows if row.is_fair)
+    return spread_of([[value for value in own if value is not None] for own in values])

@@ -3,32 +3,88 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from benchmark.cleaning import one_line
+from benchmark.leaderboard.columns import columns_of
+from benchmark.leaderboard.tables import Table
 from benchmark.replacing import replacing
 from benchmark.units import shape_text
 
 # The colours also differ in lightness and have different markers, so that figures are legible without colour.
 _STYLES = (("#1f5fa8", "o"), ("#c2571a", "s"), ("#3b7d3b", "^"), ("#7a4fa3", "D"), ("#555555", "v"))
 
+# For more networks than there are colours, other markers.
+_LOOKS = [
+    (colour, marker) for shift in range(3) for (colour, _), (_, marker) in zip(_STYLES, _STYLES[shift:] + _STYLES)
+]
+
 
 def draw_figures(folder: Path, summary: dict[str, Any]) -> list[Path]:
     """Write ``error_over_params`` and ``flops_over_params``, each as PNG and SVG; nothing if no point succeeded."""
+    return draw_errors(folder / "error_over_params", folder / "flops_over_params", summary)
+
+
+def draw_errors(error: Path, flops: Path, summary: dict[str, Any]) -> list[Path]:
+    """Write the figures of errors and of FLOPs over parameters, each as PNG and SVG; nothing if no point succeeded."""
     if not summary["members"]:
         return []
-    return [
-        *_save(folder / "error_over_params", _draw_error(summary)),
-        *_save(folder / "flops_over_params", _draw_flops(summary)),
-    ]
+    return [*_save(error, _draw_error(summary)), *_save(flops, _draw_flops(summary))]
+
+
+def draw_quality(path: Path, table: Table) -> list[Path]:
+    """Write the main score of a table's rows against MACs, parameters and time, as PNG and SVG."""
+    costs = [column for id in ("macs", "params", "relative_latency") for column in columns_of(table.rows, [id])]
+    (main,) = columns_of(table.rows, [table.main])
+    figure = Figure(figsize=(3.9 * len(costs), 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, len(costs), sharey=True, squeeze=False)[0]
+    looks = dict(zip((row.name for row in table.rows), itertools.cycle(_LOOKS)))
+    for axis, cost in zip(axes, costs):
+        for row in table.rows:
+            x, y, score = row.fair_value(cost.id), row.value(main.id), row.measurements.get(main.id)
+            if x is None or y is None or x <= 0 or not math.isfinite(y) or score is None:
+                continue
+            (colour, marker) = looks[row.name]
+            ends = (y if end is None else end for end in (score.ci_low, score.ci_high))
+            low, high = ends
+            axis.errorbar(
+                x / cost.divisor, y, yerr=[[y - low], [high - y]], color=colour, marker=marker, ms=6, capsize=3, ls=""
+            )
+        axis.set_xscale("log")
+        _plain_numbers(axis.xaxis)
+        axis.set_xlabel(" ".join(filter(None, [cost.full_title or cost.title, f"[{cost.unit}]" if cost.unit else ""])))
+        axis.grid(which="major", alpha=0.25, lw=0.6)
+    axes[0].set_ylabel(f"{main.title} [{main.unit}]" if main.unit else main.title)
+    names = [Line2D([], [], color=colour, marker=marker, ls="", label=name) for name, (colour, marker) in looks.items()]
+    figure.legend(handles=names, loc="outside lower center", ncols=min(3, len(names)), fontsize=8.5, frameon=False)
+    figure.suptitle(f"{one_line(table.title)}\nbars: 95 % interval over scenes and runs", fontsize=10)
+    return _save(path, figure)
+
+
+def draw_curves(path: Path, curves: Mapping[str, Sequence[tuple[int, float]]]) -> list[Path]:
+    """Write the scores on held-out images over the steps of each network's training, as PNG and SVG."""
+    figure = Figure(figsize=(7.2, 4.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    for (name, points), (colour, marker) in zip(sorted(curves.items()), itertools.cycle(_LOOKS)):
+        axis.plot(*zip(*points), color=colour, marker=marker, ms=4, lw=1.4, label=name)
+    axis.set_xlabel("training steps")
+    axis.set_ylabel("mean score on held-out images")
+    axis.grid(alpha=0.25, lw=0.6)
+    axis.legend(fontsize=8.5, framealpha=0.9)
+    return _save(path, figure)
 
 
 def _draw_error(summary: dict[str, Any]) -> Figure:
@@ -45,7 +101,7 @@ def _draw_error(summary: dict[str, Any]) -> Figure:
         if threshold := summary["thresholds"][family]:
             axis.axvline(threshold["params"], color=colour, ls=":", lw=1.4)
     axis.set_yscale("log")
-    _plain_numbers(axis)
+    _plain_numbers(axis.yaxis)
     axis.set_ylabel(f"{summary['error']} (lower is better)")
     _below(figure, axis, [_seeds(summary), _threshold_line(summary)])
     return figure
@@ -62,7 +118,7 @@ def _draw_flops(summary: dict[str, Any]) -> Figure:
             axis.annotate(str(member["value"] if member["option"] else ""), place, xytext=(-6, 5), **how)
     axis.set_yscale("log")
     axis.margins(y=0.12)
-    _plain_numbers(axis)
+    _plain_numbers(axis.yaxis)
     axis.set_ylabel(f"FLOPs of one image of {shape_text(summary['input_shape'])} [G]")
     varied = {member["family"]: member["option"] for member in summary["members"] if member["option"]}
     options = ", ".join(f"{option} of {family}" for family, option in varied.items())
@@ -118,16 +174,16 @@ def _below(figure: Figure, axis: Axes, lines: Sequence[str]) -> None:
     figure.supxlabel("\n".join(lines), fontsize=8.5, color="#444444")
 
 
-def _plain_numbers(axis: Axes) -> None:
+def _plain_numbers(axis: Axis) -> None:
     """Label a logarithmic axis without exponents, densely enough for less than a decade."""
-    low, high = axis.get_ylim()
+    low, high = axis.get_view_interval()
     if high / low < 8:
-        axis.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
-        axis.yaxis.set_minor_locator(NullLocator())
+        axis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
+        axis.set_minor_locator(NullLocator())
     else:
-        axis.yaxis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 200 else (1.0, 2.0, 5.0)))
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.yaxis.set_minor_formatter(NullFormatter())
+        axis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 200 else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _save(path: Path, figure: Figure) -> list[Path]:

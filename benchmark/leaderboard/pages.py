@@ -12,7 +12,9 @@ from benchmark.cleaning import markdown, markdown_link
 from benchmark.leaderboard.boards import Board, board_of
 from benchmark.leaderboard.cells import Cells
 from benchmark.leaderboard.columns import header
-from benchmark.leaderboard.tables import Table, scenes_text, tables_by_dataset
+from benchmark.leaderboard.sweep_pages import appendix, draw, introduction, plot_names, sweeps_by_page
+from benchmark.leaderboard.sweeps import page_of_sweep
+from benchmark.leaderboard.tables import Table, scenes_text, tables_by_page
 from benchmark.replacing import naming, refuse_inputs, replace_text
 from benchmark.results.records import newest, without_gc
 from benchmark.types import Result
@@ -39,8 +41,8 @@ def to_markdown(board: Board) -> str:
     return f"## {markdown(board.title)}\n\n{lead}{table}\n\n{notes}"
 
 
-def page_of(dataset: str, tables: Sequence[Table]) -> str:
-    """Return the Markdown page of a dataset's tables."""
+def page_of(dataset: str, tables: Sequence[Table], sweeps: Mapping[str, Sequence[Result]] | None = None) -> str:
+    """Return the Markdown page of a dataset's tables, or of the tables of ``sweeps`` with what they show beside."""
     lead = (
         f"# Leaderboard: {markdown(dataset)}\n\n"
         "Made by `zoo-bench leaderboard` from the records beside it; do not edit. Arrows show which way is better,"
@@ -49,17 +51,19 @@ def page_of(dataset: str, tables: Sequence[Table]) -> str:
     boards = [board_of(table) for table in tables]
     definitions = dict.fromkeys(text for board in boards for text in board.definitions)
     last = "## Definitions\n\n" + "".join(f"- {markdown(text)}\n" for text in definitions)
-    return "\n".join([lead, *map(to_markdown, boards), last])
+    above, below = ([introduction(sweeps)], [appendix(sweeps)]) if sweeps else ([], [])
+    return "\n".join(filter(None, [lead, *above, *map(to_markdown, boards), *below, last]))
 
 
 def pages(results: Sequence[Result]) -> dict[str, str]:
     """Return one page per dataset by file name; equal records give equal pages. Raises UserError for no records."""
-    return {f"{dataset}.md": page_of(dataset, tables) for dataset, tables in tables_by_dataset(results).items()}
+    sweeps = sweeps_by_page(results)
+    return {f"{name}.md": page_of(name, tables, sweeps.get(name)) for name, tables in tables_by_page(results).items()}
 
 
 def write_pages(results: Sequence[Result], out: Path) -> list[Path]:
     """Write one page per dataset into ``out``, each atomically; return their paths."""
-    return _write(pages(results), out) if results else []
+    return [*_write(pages(results), out), *_draw(results, out)] if results else []
 
 
 def write_tables(results: Sequence[Result], out: Path) -> list[Path]:
@@ -70,23 +74,33 @@ def write_tables(results: Sequence[Result], out: Path) -> list[Path]:
     texts = _all_tables(results, out)
     sources = {result.source.file for result in results if result.source is not None}
     refuse_inputs(f"leaderboard: --out {out}", (out / name for name in texts), sources)
-    return _write(texts, out)
+    return [*_write(texts, out), *_draw(results, out)]
+
+
+def _draw(results: Sequence[Result], out: Path) -> list[Path]:
+    """Draw the plots of the sweeps' pages; other versions of matplotlib give other bytes, so they are not compared."""
+    sweeps = sweeps_by_page(results)
+    tables = tables_by_page(results) if sweeps else {}
+    return [file for page, own in sweeps.items() for file in draw(own, tables[page], out)]
 
 
 def stale_tables(results: Sequence[Result], out: Path) -> list[Path]:
     """Return the files in ``out`` that are missing or differ from the tables of the records and published numbers."""
-    return [
+    stale = [
         out / name
         for name, text in _all_tables(results, out).items()
         if not (out / name).exists() or (out / name).read_text(encoding="utf-8") != text
     ]
+    plots = [out / name for own in sweeps_by_page(results).values() for name in plot_names(own)]
+    return stale + [file for file in plots if not file.exists()]
 
 
 def _all_tables(results: Sequence[Result], out: Path) -> dict[str, str]:
     """Return all generated files by name: a page per dataset, the papers' tables, the index."""
     with without_gc():
-        tables = tables_by_dataset(results)
-        texts = {f"{dataset}.md": page_of(dataset, found) for dataset, found in tables.items()}
+        tables = tables_by_page(results)
+        sweeps = sweeps_by_page(results)
+        texts = {f"{name}.md": page_of(name, found, sweeps.get(name)) for name, found in tables.items()}
     papers: dict[str, str] = {}
     if any((out / "published").glob("*.yaml")):
         # Imported only here, because counting the papers' networks needs torch.
@@ -94,7 +108,7 @@ def _all_tables(results: Sequence[Result], out: Path) -> dict[str, str]:
 
         papers = paper_pages(out / "published", results)
     titles = {name: text.partition("\n")[0].removeprefix("# ") for name, text in papers.items()}
-    counts = Counter(result.dataset for result in newest(results))
+    counts = Counter(page_of_sweep(result) or result.dataset for result in newest(results))
     return {**texts, **papers, "README.md": index_page(tables, counts, titles)}
 
 

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 from benchmark.leaderboard.cells import machines_of
 from benchmark.leaderboard.columns import Column
-from benchmark.leaderboard.differences import differ, is_testable
+from benchmark.leaderboard.differences import differ, is_testable, run_spread
 from benchmark.leaderboard.rows import Row
+from benchmark.leaderboard.runs import Spread
 from benchmark.results.paired import LEVEL
 from benchmark.results.store import scores_problem
 
@@ -21,6 +22,11 @@ RULE = (
     f" {LEVEL:.0%} interval of the mean difference per image, over the {{scenes}} scenes, holds 0. Rows of neighbouring"
     " ranks may not differ significantly either."
 )
+RUNS = (
+    "sd: the standard deviation between trainings that differ only in their seed. Pooled over the rows it is"
+    " {deviation} ({freedom} degrees of freedom); every comparison includes it, also that of a row with one run."
+)
+ONE_RUN = "Each network was trained once, so ranks compare these weights: another seed may change the order."
 UNTESTED = (
     "Rank: by {main} alone. No difference was tested and no tie is shown: that takes the scores of two or more images"
     " beside the records."
@@ -51,8 +57,9 @@ def ranked(rows: Sequence[Row], main: str) -> tuple[list[str], list[str]]:
     ranks = ["-"] * len(rows)
     fair = [index for index, row in enumerate(rows) if row.is_fair]
     groups: list[list[int]] = []
+    spread = run_spread(rows, main)
     for index in fair:
-        if groups and differ(rows[groups[-1][0]], rows[index], main) is False:
+        if groups and differ(rows[groups[-1][0]], rows[index], main, spread) is False:
             groups[-1].append(index)
         else:
             groups.append([index])
@@ -64,10 +71,20 @@ def ranked(rows: Sequence[Row], main: str) -> tuple[list[str], list[str]]:
         position += len(group)
     if not any(testable[index] for index in fair):
         return [rank.rstrip(_UNTESTED) for rank in ranks], [UNTESTED.format(main=f"`{main}`"), *_distrusted(rows)]
-    notes = [RULE.format(main=f"`{main}`", scenes=rows[0].result.num_scenes)]
+    notes = [RULE.format(main=f"`{main}`", scenes=rows[0].result.num_scenes), *_about_runs(rows, main, spread)]
     if any(rank.endswith(_UNTESTED) for rank in ranks):
         notes.append(f"{_UNTESTED}: no scores per image beside the record, so the difference was not tested.")
     return ranks, [*notes, *_distrusted(rows)]
+
+
+def _about_runs(rows: Sequence[Row], main: str, spread: Spread | None) -> list[str]:
+    """Return what is known about the spread between trainings of one recipe, if rows were trained by one."""
+    if not any(row.training for row in rows):
+        return []
+    if spread is None:
+        return [ONE_RUN]
+    unit = next(row.measurements[main].unit for row in rows if main in row.measurements)
+    return [RUNS.format(deviation=f"{spread.deviation:.3g} {unit}".strip(), freedom=spread.freedom)]
 
 
 def _distrusted(rows: Sequence[Row]) -> list[str]:

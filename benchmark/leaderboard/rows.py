@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
+from benchmark.leaderboard.runs import mean_measurements, mean_scores
 from benchmark.leaderboard.shares import shares_of
 from benchmark.results.conflicts import conflicts
 from benchmark.results.journal import Scores
@@ -35,20 +37,42 @@ APPROXIMATE = "put together from tiles that are not exact, which changes the out
 
 @dataclass(frozen=True)
 class Row:
-    """What tables show of one model under its conditions; ``conflict``: how an older record of the same key differs."""
+    """What tables show of one model under its conditions; ``conflict``: how an older record of the same key differs.
+
+    If the network was trained several times, ``runs`` are the rows of the trainings, and ``result`` is the first one's.
+    ``timed`` is a row of the same network that was timed apart from them.
+    """
 
     result: Result
     conflict: str = ""
+    runs: tuple[Row, ...] = ()
+    timed: Row | None = None
 
     @cached_property
     def name(self) -> str:
         """Model and options, and the conditions that are not the usual ones."""
-        return row_name(self.result)
+        # A sweep's records also name the seed, which several runs do not share.
+        options = self.result.spec.options if self.runs else self.result.options
+        return row_name(self.result, options)
 
     @cached_property
     def measurements(self) -> Mapping[str, Measurement]:
-        """The measurements by id, and the shares that follow from the parts of the error."""
-        return {**self.result.measurements, **shares_of(self.result)}
+        """The measurements by id (of several runs their means), with the shares that follow from parts of the error."""
+        if not self.runs:
+            return {**self.result.measurements, **shares_of(self.result)}
+        means = mean_measurements([run.measurements for run in self.runs], self.image_scores, self.scenes)
+        times = {id: m for id, m in self.timed.measurements.items() if m.kind == "timing"} if self.timed else {}
+        return {**means, **times}
+
+    @property
+    def training(self) -> str:
+        """A digest of the recipe by which the weights were trained; empty if it is not known or nothing is trained."""
+        return (self.result.weights or {}).get("recipe_digest", "") if self.result.evidence == "trained" else ""
+
+    @property
+    def num_runs(self) -> int:
+        """The number of trainings that the scores are over; 0 if nothing was trained by a known recipe."""
+        return len(self.runs) or bool(self.training)
 
     @property
     def is_standin(self) -> bool:
@@ -80,12 +104,15 @@ class Row:
 
     @cached_property
     def image_scores(self) -> Mapping[str, Scores]:
-        """The trusted scores by image; empty if there are none beside the record."""
-        return image_scores(self.result)
+        """The trusted scores by image, of several runs their means; empty if there are none beside the record."""
+        return mean_scores([run.image_scores for run in self.runs]) if self.runs else image_scores(self.result)
 
     @cached_property
     def scenes(self) -> Mapping[str, str]:
         """The scenes of these images; empty if they are not known."""
+        if self.runs:
+            first = self.runs[0].scenes
+            return first if all(run.scenes == first for run in self.runs) else {}
         return image_scenes(self.result)
 
     @property
@@ -123,6 +150,7 @@ class Row:
         """Sign and evidence; recipes and files are named, so that a score can be traced, and failures are shown."""
         result = self.result
         text = f"{BADGES[result.evidence][0]} {result.evidence}" + (f" ({self.weights})" if result.weights else "")
+        text += f", {len(self.runs)} run{'s' if len(self.runs) > 1 else ''}" if self.runs else ""
         return " ".join([text if result.status == "ok" else f"{text}, {result.status}", *self.signs])
 
     @property
@@ -147,10 +175,10 @@ class Row:
         return [*self.doubts, *_tilings(self.result), *self.result.notes]
 
 
-def row_name(result: Result) -> str:
-    """Return model and options, and the conditions that are not the usual ones."""
+def row_name(result: Result, options: Mapping[str, Any] | None = None) -> str:
+    """Return model and options (by default the record's), and the conditions that are not the usual ones."""
     unusual = result.spec.conditions.words(approximate=result.is_approximate)
-    return ", ".join([label_of(result.model, result.options), *unusual])
+    return ", ".join([label_of(result.model, result.options if options is None else options), *unusual])
 
 
 def rows_of(results: Iterable[Result], key: Callable[[Result], Hashable] = lambda result: result.key) -> list[Row]:

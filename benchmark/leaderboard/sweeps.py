@@ -22,6 +22,17 @@ ERROR_IDS = {"msssim": "one_minus_msssim[perchannel]", "mse": "mse[rgb]"}
 ERROR_LABELS = {"msssim": "1 - MS-SSIM", "mse": "mean squared error"}
 
 
+def is_aside(id: str) -> bool:
+    """Whether a score of a sweep is for its figures only: on training images, or an error that follows from a score."""
+    return id.endswith(ON_TRAIN) or id in ERROR_IDS.values()
+
+
+def page_of_sweep(result: Result) -> str | None:
+    """Return the name of the page on which a sweep shows its records; None for other records."""
+    page = result.training.get("sweep", {}).get("page")
+    return page if isinstance(page, str) else None
+
+
 def summary_of(results: Sequence[Result]) -> dict[str, Any]:
     """Return all data of the figures of one sweep as JSON-ready values, from its records alone, in their order."""
     first = results[0]

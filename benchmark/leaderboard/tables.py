@@ -9,9 +9,11 @@ from typing import Any, Literal, TypeVar
 
 from benchmark.leaderboard.cells import machines_of
 from benchmark.leaderboard.columns import BESIDE_QUALITY, COSTS, KINDS, Column, columns_of, score_ids
+from benchmark.leaderboard.pooling import pooled, with_times
 from benchmark.leaderboard.ranks import pareto_cells, ranked
 from benchmark.leaderboard.rows import Row, evidence_legend, one_per_model, rows_of
 from benchmark.leaderboard.shares import COLUMNS, NOTE, SHOWN_THERE
+from benchmark.leaderboard.sweeps import is_aside, page_of_sweep
 from benchmark.results.paired import FEWEST_SCENES, LEVEL
 from benchmark.types import Result
 from zoo.errors import UserError
@@ -60,12 +62,23 @@ class Table:
         return self.rows[0].result.part
 
 
-def tables_by_dataset(results: Sequence[Result]) -> dict[str, list[Table]]:
-    """Return the tables of each dataset that has records, by its name; raises UserError for no records."""
+def tables_by_page(results: Sequence[Result]) -> dict[str, list[Table]]:
+    """Return the tables of each page by its name: a dataset's, or that of sweeps that name a page of their own.
+
+    The page of a sweep also has the floors and the times that were measured on its dataset. Raises UserError for no
+    records.
+    """
     if not results:
         raise UserError("leaderboard: no records; run `zoo-bench run` first or name a folder with --results.")
-    by_dataset = grouped(results, lambda result: result.dataset)
-    return {dataset: tables_of(rows_of(by_dataset[dataset])) for dataset in sorted(by_dataset)}
+    by_page = grouped(results, lambda result: page_of_sweep(result) or "")
+    rest = by_page.pop("", [])
+    found = {dataset: tables_of(rows_of(own)) for dataset, own in grouped(rest, lambda result: result.dataset).items()}
+    for page, own in by_page.items():
+        datasets = {result.dataset for result in own}
+        beside = rows_of(result for result in rest if result.dataset in datasets)
+        floors = [row for row in beside if row.result.evidence == "parameter-free"]
+        found[page] = tables_of([*floors, *with_times(pooled(rows_of(own)), beside)])
+    return dict(sorted(found.items()))
 
 
 def tables_of(rows: Sequence[Row]) -> list[Table]:
@@ -77,18 +90,30 @@ def tables_of(rows: Sequence[Row]) -> list[Table]:
     within a table: they have the same images, protocol and metric versions. ``rows`` are oldest first.
     """
     tables = []
-    by_data = grouped(rows, lambda row: (row.is_standin, row.result.part))
+    by_data = grouped(pooled(rows), lambda row: (row.is_standin, row.result.part))
     for data in sorted(by_data):
         # A number from a paper is never shown in a measured column.
         scored = grouped(
             [row for row in by_data[data] if row.is_scored],
             lambda row: (row.result.evidence == "published", images_of(row.result)),
         )
-        for images in sorted(scored, key=str):
-            tables.append(_quality_table(scored[images]))
+        for group in (own for images in sorted(scored, key=str) for own in _by_training(scored[images])):
+            tables.append(_quality_table(group))
             tables += _error_tables(tables[-1])
         tables.append(_cost_table(one_per_model(by_data[data])))
     return tables
+
+
+def _by_training(rows: Sequence[Row]) -> list[list[Row]]:
+    """Divide the rows of one set of images by the recipe of their training, each with the floors, which have none.
+
+    Networks that were trained by different recipes are not shown side by side. Rows whose training is not known
+    (official weights, a user's file) share a table: there a rank compares files.
+    """
+    floors = [row for row in rows if row.result.evidence == "parameter-free"]
+    by_training = grouped([row for row in rows if row.result.evidence != "parameter-free"], lambda row: row.training)
+    chosen = [{id(row) for row in [*own, *floors]} for _, own in sorted(by_training.items())]
+    return [[row for row in rows if id(row) in own] for own in chosen] or [floors]
 
 
 def grouped(items: Sequence[Any], key: Callable[[Any], Key]) -> dict[Key, list[Any]]:
@@ -122,7 +147,8 @@ def scenes_text(result: Result) -> str:
 
 def images_of(result: Result) -> tuple[object, ...]:
     """Return what all scores of one table have in common: images, scenes, protocol and versions of the metrics."""
-    versions = sorted((id, m.version) for id, m in result.measurements.items() if m.kind == "score")
+    scores = ((id, m.version) for id, m in result.measurements.items() if m.kind == "score" and not is_aside(id))
+    versions = sorted(scores)
     spec = result.spec
     scenes = result.num_scenes, result.data.get("scene", "")
     return (result.split, result.n, scenes, spec.dataset_digest, spec.protocol, spec.scoring, tuple(versions))
@@ -132,14 +158,18 @@ def _quality_table(group: Sequence[Row]) -> Table:
     (main,) = columns_of(group, score_ids(group[:1])[:1])
     rows = _in_order(group, main.id, descending=bool(main.higher_is_better))
     elsewhere = SHOWN_THERE - {main.id} if _has_shares(rows) else ()
-    columns = columns_of(rows, [*(id for id in score_ids(rows) if id not in elsewhere), *BESIDE_QUALITY])
+    shown = (id for id in score_ids(rows) if id not in elsewhere and not is_aside(id))
+    columns = columns_of(rows, [*shown, *BESIDE_QUALITY])
     ranks, rank_notes = ranked(rows, main.id)
     fronts, front_note = pareto_cells(rows, main, columns)
     first = rows[0].result
     is_printed = first.evidence == "published"
+    trained = [row for row in rows if row.training]
+    recipe = f", trained by {(trained[0].result.weights or {}).get('recipe')}" if trained else ""
+    about = "" if is_printed else f", {scenes_text(first)}{recipe}"
     return Table(
         "published" if is_printed else "quality",
-        f"{first.dataset}, {first.split}: {images_text(first)}" + ("" if is_printed else f", {scenes_text(first)}"),
+        f"{first.dataset}, {first.split}: {images_text(first)}{about}",
         tuple(rows),
         columns,
         _others(rows, columns),

@@ -174,8 +174,8 @@ def _stored_entries(result: Result) -> tuple[dict[str, Entry], str]:
     scores = {image: entry.scores for image, entry in entries.items()}
     if bad or not are_behind(scores, result):
         return {}, bad[0] if bad else f"{path}: not the scores that the record's means were made of"
-    # Records of a sweep have means that are derived from other values.
-    return (entries, "") if all(set(means) <= set(one) for one in scores.values()) else ({}, "")
+    # Records of a sweep also have means that are derived from other values, or are over training images.
+    return (entries, "") if result.training or all(set(means) <= set(one) for one in scores.values()) else ({}, "")
 
 
 def are_behind(scores: Mapping[str, Scores], result: Result) -> bool:

@@ -100,7 +100,9 @@ def _measure(work: Task, run: Run, test: Dataset) -> Trained:
         part = data.provenance.get("part")
         where = f"the first {count} {f'of {part} ' if part else ''}images of {data.name} {data.split}"
         for id, one in found.items():
-            measurements[id + suffix] = one.model_copy(update={"definition": f"{one.definition}; {where}"})
+            # How many of the test images there are stands in the record and in the titles of tables.
+            text = f"{one.definition}; {where}" if suffix else one.definition
+            measurements[id + suffix] = one.model_copy(update={"definition": text})
     measurements |= _costs_of_training(run)
     return _trained(
         run,

@@ -20,7 +20,8 @@ from benchmark.sweeping.points import Member, Point, Splits, decisive
 from benchmark.sweeping.settings import Search, SweepPlan
 from benchmark.training.recipe import Recipe
 
-SEARCHES = "search.jsonl"
+# Not beside the records, because every *.jsonl there holds records.
+SEARCHES = "points/search.jsonl"
 # By member: the score of each rate (None: the training failed).
 Found = dict[Member, dict[float, float | None]]
 

@@ -1,0 +1,92 @@
+"""Several trainings of one network: the mean of their measurements, and the spread between them."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from scipy.special import stdtrit
+
+from benchmark.results.journal import Scores
+from benchmark.results.paired import LEVEL, Difference, mean_interval
+from benchmark.types import Measurement
+
+
+class Spread(NamedTuple):
+    """The standard deviation of a score between trainings that differ only in their seed, and how well it is known."""
+
+    deviation: float
+    freedom: int
+
+
+def spread_of(groups: Sequence[Sequence[float]]) -> Spread | None:
+    """Return the spread of scores pooled over ``groups``, one for each network; None if none has two runs."""
+    finite = [[value for value in group if math.isfinite(value)] for group in groups]
+    freedom = sum(max(len(group) - 1, 0) for group in finite)
+    if not freedom:
+        return None
+    squares = math.fsum(statistics.variance(group) * (len(group) - 1) for group in finite if len(group) > 1)
+    return Spread(math.sqrt(squares / freedom), freedom)
+
+
+def widened(difference: Difference, spread: Spread | None, *runs: int) -> Difference:
+    """Return a mean or a difference of means over scenes whose interval also holds the spread between trainings.
+
+    ``runs``: how many trainings each mean is over; 0 for what is not trained. The two sources of uncertainty are
+    independent, so the parts of the interval add as squares.
+    """
+    shares = math.fsum(1 / number for number in runs if number)
+    if spread is None or not shares or difference.low is None or difference.high is None:
+        return difference
+    quantile = float(stdtrit(spread.freedom, (1 + LEVEL) / 2))
+    between = quantile * spread.deviation * math.sqrt(shares)
+    below, above = difference.mean - difference.low, difference.high - difference.mean
+    low, high = difference.mean - math.hypot(below, between), difference.mean + math.hypot(above, between)
+    return Difference(difference.mean, low, high, difference.n, difference.num_scenes)
+
+
+def mean_scores(runs: Sequence[Mapping[str, Scores]]) -> dict[str, Scores]:
+    """Return the mean scores of each image; empty unless all runs have scores of the same images."""
+    first = runs[0]
+    if any(run.keys() != first.keys() for run in runs):
+        return {}
+    ids = {image: [id for id in scores if all(id in run[image] for run in runs)] for image, scores in first.items()}
+    return {
+        image: {id: math.fsum(run[image][id] for run in runs) / len(runs) for id in own} for image, own in ids.items()
+    }
+
+
+def mean_measurements(
+    runs: Sequence[Mapping[str, Measurement]], scores: Mapping[str, Scores], scenes: Mapping[str, str]
+) -> dict[str, Measurement]:
+    """Return the measurements of a network that was trained several times.
+
+    A score is the mean over the runs that have it, with their standard deviation (``run_std``) and number
+    (``num_runs``); its interval is over scenes and runs. Counts are those of the first run; of timings, which do not
+    depend on the weights, the first undisturbed one is taken. ``scores`` are the mean scores by image.
+    """
+    found: dict[str, Measurement] = {}
+    for id in dict.fromkeys(id for run in runs for id in run):
+        own = [run[id] for run in runs if id in run]
+        if own[0].kind != "score":
+            found[id] = next((one for one in own if not one.tainted), own[0])
+        elif len(own) == len(runs) and all(one.value is not None for one in own):
+            found[id] = _mean(id, own, scores, scenes)
+    return found
+
+
+def _mean(id: str, own: Sequence[Measurement], scores: Mapping[str, Scores], scenes: Mapping[str, str]) -> Measurement:
+    values = [float(one.value) for one in own if one.value is not None]
+    spread = spread_of([values])
+    found: dict[str, object] = {"value": math.fsum(values) / len(values), "num_runs": len(values)}
+    found |= {"run_std": spread.deviation if spread else None, "ci_low": None, "ci_high": None}
+    if len(values) == 1:
+        found |= {"ci_low": own[0].ci_low, "ci_high": own[0].ci_high}
+    elif scores and scores.keys() == scenes.keys() and all(id in image for image in scores.values()):
+        images = [scores[image][id] for image in scenes]
+        if all(map(math.isfinite, images)):
+            interval = widened(mean_interval(images, list(scenes.values())), spread, len(values))
+            found |= {"ci_low": interval.low, "ci_high": interval.high}
+    return own[0].model_copy(update=found)
