@@ -26,6 +26,7 @@ class Member:
     """One network of a family: its costs, and the logarithm of its test error for each seed."""
 
     family: str
+    option: str
     value: Any
     params: int
     flops: int
@@ -81,6 +82,7 @@ def members_of(summary: Mapping[str, Any]) -> list[Member]:
     found = [
         Member(
             family,
+            own[0]["option"],
             own[0]["value"],
             own[0]["params"],
             own[0]["flops"],
@@ -204,4 +206,4 @@ def _equal_flops(family: Sequence[Member], plain: Sequence[Member], everyone: Se
 
 
 def _value(member: Member) -> str:
-    return f"{member.value} ({member.params:,} parameters)"
+    return f"{member.option} {member.value} ({member.params:,} parameters)"

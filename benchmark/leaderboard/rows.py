@@ -172,7 +172,8 @@ class Row:
     @property
     def remarks(self) -> list[str]:
         """What a reader should know: this row's doubts, how the images were tiled, and the run's notes."""
-        return [*self.doubts, *_tilings(self.result), *self.result.notes]
+        # The notes of a sweep's runs say by what and on what they were trained, which its page says above the tables.
+        return [*self.doubts, *_tilings(self.result), *(() if self.runs else self.result.notes)]
 
 
 def row_name(result: Result, options: Mapping[str, Any] | None = None) -> str:

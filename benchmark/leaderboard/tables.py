@@ -165,7 +165,7 @@ def _quality_table(group: Sequence[Row]) -> Table:
     first = rows[0].result
     is_printed = first.evidence == "published"
     trained = [row for row in rows if row.training]
-    recipe = f", trained by {(trained[0].result.weights or {}).get('recipe')}" if trained else ""
+    recipe = f", trained by {_training_name(trained[0].result)}" if trained else ""
     about = "" if is_printed else f", {scenes_text(first)}{recipe}"
     return Table(
         "published" if is_printed else "quality",
@@ -180,6 +180,11 @@ def _quality_table(group: Sequence[Row]) -> Table:
         tuple(ranks),
         fronts,
     )
+
+
+def _training_name(result: Result) -> str:
+    """Return the name of the sweep, or else of the recipe, that trained a network."""
+    return str(result.training.get("sweep", {}).get("name") or (result.weights or {}).get("recipe", ""))
 
 
 def _few_scenes(rows: Sequence[Row]) -> str:
