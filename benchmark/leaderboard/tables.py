@@ -214,7 +214,8 @@ def _error_tables(quality: Table) -> list[Table]:
     columns = columns_of(quality.rows, dict.fromkeys((quality.main, *COLUMNS)))
     lead = tuple(one for one in quality.lead if one[0] != MACHINE)
     title = f"{quality.title}: what the error is made of"
-    return [Table("error", title, quality.rows, columns, (), quality.main, lead, quality.caution, (NOTE,))]
+    notes = tuple(filter(None, [_interval_note(quality.rows), NOTE]))
+    return [Table("error", title, quality.rows, columns, (), quality.main, lead, quality.caution, notes)]
 
 
 def _cost_table(group: Sequence[Row]) -> Table:
