@@ -66,16 +66,16 @@ def identify(root: Path, split: str, *, name: str, standin: str, published: int)
         return named(standin, marker.get("label")), provenance, int(marker["counts"][split])
 
 
-def photographs(
-    root: Path, name: str, entry_of: Callable[[Mapping[str, Any], str], Any], ids: Sequence[str]
-) -> list[str]:
-    """Return the photograph behind each image of a stand-in; ``entry_of`` finds an image's entry in the marker.
+def photographs(root: Path, name: str, key: str, entry_of: Callable[[Any, str], Any], ids: Sequence[str]) -> list[str]:
+    """Return the photograph behind each image of a stand-in; ``entry_of`` finds an image in the marker's entry ``key``.
 
-    Raises UserError if the marker does not name it.
+    The photographs are "", unknown, if the marker has no such entry. Raises UserError if it does not name an image.
     """
     marker = read_marker(root) or {}
+    if key not in marker:
+        return [""] * len(ids)
     with _reading_marker(root, name, "the photograph of each image"):
-        return [str(entry_of(marker, id)["photograph"]) for id in ids]
+        return [str(entry_of(marker[key], id)["photograph"]) for id in ids]
 
 
 @contextlib.contextmanager

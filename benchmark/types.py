@@ -413,8 +413,8 @@ class Dataset(Protocol):
 
 
 def scenes_of(dataset: Dataset) -> dict[str, str]:
-    """Return the scene of each image by id; empty for a dataset that names none."""
-    return dict(zip(dataset.ids, getattr(dataset, "scenes", ())))
+    """Return the scene of each image by id, as far as the dataset names them."""
+    return {id: scene for id, scene in zip(dataset.ids, getattr(dataset, "scenes", ())) if scene}
 
 
 @dataclass(frozen=True)

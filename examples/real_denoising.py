@@ -24,7 +24,7 @@ from benchmark.types import Result
 MODELS = ("vdn_w8", "hypervdn_8")
 SIDD_FOLDER = re.compile(r"\d{4}_(\d{3})_.*")
 POLYU_FILE = re.compile(r"(.*?)_*\d*_(real|mean)\.\w+")
-POLYU_RULE = "*_real.* -> *_mean.*"
+POLYU_RULE, POLYU_SCENE = "*_real.* -> *_mean.*", r"^(.*?)_*\d*_real"
 
 
 def scenes_of(folder: Path) -> tuple[str, dict[str, list[Path]]]:
@@ -65,6 +65,8 @@ def experiment(data: Path, out: Path, steps: int, reporter: Reporter) -> list[Re
     to_train, to_test = link(first, out / "data" / "train"), link(second, out / "data" / "test")
     rule = {"pairs": POLYU_RULE, "task": "denoise_rgb"} if name == "pairs" else {}
     split = "test" if name == "pairs" else "train"
+    num_tested = sum(entries[0] in second for entries in scenes.values())
+    scene = POLYU_SCENE if name == "pairs" and num_tested > 1 else None
     weights = {}
     for model in MODELS:
         overrides = {
@@ -92,6 +94,7 @@ def experiment(data: Path, out: Path, steps: int, reporter: Reporter) -> list[Re
         weights=weights,
         sizes=["none"],
         out=out / "results",
+        scene=scene,
         reporter=reporter,
         **rule,
     )

@@ -119,7 +119,7 @@ def test_shares_have_a_table_of_their_own():
     records = [record("a", 22.0, 0.001, 0.004, 0.003), record("b", 21.0, 0.0, 0.0, 0.0), record("c", 20.0, 0.0, 1.0, 3)]
     quality, error, costs = boards(records, "zrr-standin")
     assert [header.split()[0] for header in quality.headers[3:5]] == ["`psnr[rgb]`", "params"]
-    assert error.title == "zrr-standin, test: 12 images: what the error is made of"
+    assert error.title == "zrr-standin, test: 12 images, 12 scenes: what the error is made of"
     assert error.headers == (
         "model", "evidence", "`psnr[rgb]` [dB] ↑", "`psnr[rgb,colour]` [dB] ↑", "`ciede2000[rgb]` [ΔE00] ↓",
         "`error` [MSE] ↓", "`share[shift]` [% of error] ", "`share[colour]` [% of error] ",
@@ -133,6 +133,16 @@ def test_shares_have_a_table_of_their_own():
     assert any(definition.startswith("`share[colour]`: mean error[colour]") for definition in error.definitions)
     assert not any("share" in header for header in costs.headers)
     assert "summed over all images" in pages(records)["zrr-standin.md"]
+
+
+def test_the_sum_of_the_parts_has_no_interval_of_one_of_them():
+    found = record("a", 22.0, 0.001, 0.004, 0.003)
+    part = found.measurements["error[shift]"].model_copy(update={"ci_low": 0.0005, "ci_high": 0.002})
+    score = found.measurements["psnr[rgb]"].model_copy(update={"ci_low": 21.0, "ci_high": 23.0})
+    own = {**found.measurements, "error[shift]": part, "psnr[rgb]": score}
+    error = boards([found.model_copy(update={"measurements": own})], "zrr-standin")[1]
+    assert error.rows[0][2:] == ("22.00 [21.00, 23.00]", "27.00", "8.00", "0.00800", "12.5", "50.0", "37.5")
+    assert any(note.startswith("In brackets: the 95% interval") for note in error.notes)
 
 
 def test_records_without_parts_have_the_tables_they_had():
@@ -203,5 +213,5 @@ def test_a_score_of_which_less_is_better_ranks_upwards(tiny, tmp_path):
     worse = found.measurements["ciede2000[rgb]"].model_copy(update={"value": 99.0})
     other = found.model_copy(update={"model": "worse", "key": "worse", "measurements": {"ciede2000[rgb]": worse}})
     board = boards([found, other], "tiny")[0]
-    assert [row[1] for row in board.rows] == ["tiny_free", "worse"]
+    assert [row[0] for row in board.rows] == ["tiny_free", "worse"]
     assert "`ciede2000[rgb]` [ΔE00] ↓" in board.headers

@@ -114,7 +114,7 @@ def test_published_figures_stand_in_a_table_of_their_own(tmp_path) -> None:
 def test_what_cannot_be_compared_is_in_two_tables_whose_titles_say_why(tmp_path) -> None:
     other = record("b", 30.0, more={"psnr[rgb]": measurement(30.0, "score", True, "dB", version=2)})
     (data,) = document_of(tmp_path, record("a", 20.0), other).content["datasets"]
-    common = "Quality: test, 3 images, zrr-v1, psnr[rgb]"
+    common = "Quality: test, 12 images, zrr-v1, 12 scenes, psnr[rgb]"
     assert [table["title"] for table in data["tables"]] == [f"{common} v1", f"{common} v2"]
 
 
@@ -237,6 +237,14 @@ def test_commands_name_options_limits_and_weights(tmp_path) -> None:
     assert {("--set", "a.widths=2,3"), ("--limit", "7"), ("--precision", "bf16"), ("--sizes", "dataset")} <= pairs
     assert {("--weights", "a=my file.safetensors"), ("--data-root", "DIR"), ("--dataset", "zrr")} <= pairs
     assert "recognised by its sha256" in shown["remark"]
+
+
+def test_the_command_of_pairs_names_their_rules(tmp_path) -> None:
+    data = {"standin": False, "rule": "*_a.* -> *_b.*", "scene": "^([a-z]+)_", "white": 1023.0}
+    (shown,) = document_of(tmp_path, record("a", 20.0, data=data)).content["records"]
+    words = shlex.split(shown["commands"][-1].replace("\\\n", " "))
+    expected = {("--pairs", "*_a.* -> *_b.*"), ("--scene", "^([a-z]+)_"), ("--white", "1023.0")}
+    assert expected <= set(itertools.pairwise(words))
 
 
 def test_a_point_of_a_sweep_is_repeated_by_its_sweep(tmp_path) -> None:

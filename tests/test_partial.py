@@ -464,7 +464,7 @@ def test_training_on_a_part_is_said_by_the_weights_and_every_row(root, recipe, t
     complete(root)
     result = run("zrr", root, tmp_path / "out", models="tiny_net", weights={"tiny_net": str(weights)})
     (board,) = [board for board in boards([result], "zrr") if "images" in board.title]
-    assert "trained (short, on 5 of 38 images)" in board.rows[0][2]
+    assert "trained (short, on 5 of 38 images)" in board.rows[0][1]
 
 
 def test_a_part_that_grows_is_noticed_by_resume(root, recipe, tmp_path) -> None:

@@ -211,6 +211,14 @@ def test_a_real_score_stands_beside_the_papers(tmp_path) -> None:
     assert second[2:] == ["-", "-", "-"]
 
 
+def test_the_interval_over_scenes_stands_beside_a_real_score(tmp_path) -> None:
+    measured = record("unet_w8", psnr=20.5)
+    score = measured.measurements["psnr[rgb]"].model_copy(update={"ci_low": 20.126, "ci_high": 21.0, "num_scenes": 51})
+    update = {"num_scenes": 51, "measurements": {**measured.measurements, "psnr[rgb]": score}}
+    page = paper_pages(write(tmp_path), [measured.model_copy(update=update)])["small.md"]
+    assert section(page, "Quality")[1][3:] == ["20.50 [20.13, 21.00]", "trained (test, 1204 images, 51 scenes)"]
+
+
 @pytest.mark.parametrize(
     "more",
     [

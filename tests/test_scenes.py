@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from benchmark.results.store import Store, image_scenes, read_results
 from benchmark.scoring.intervals import over_scenes
 from benchmark.standin.cache import MARKER
 from benchmark.standin.zrr import STANDIN, PairPlan
+from benchmark.training.subset import Subset
+from benchmark.types import scenes_of
 from zoo.errors import UserError
 
 NAMES = [f"{scene}_{shot}" for scene in ("cat", "cup", "elk", "fig", "oak", "owl") for shot in (1, 2)]
@@ -67,6 +70,27 @@ def test_a_marker_without_photographs_is_refused(standin: Path, tmp_path: Path) 
     (tmp_path / MARKER).write_text(json.dumps({**marker, "images": {}}))
     with pytest.raises(UserError, match="expected the photograph of each image"):
         zrr.scenes_of_pairs(tmp_path, "zrr-standin", "test", ["0"])
+
+
+def test_the_scenes_of_a_marker_without_images_are_unknown(standin: Path, tmp_path: Path) -> None:
+    marker = json.loads((standin / MARKER).read_text())
+    del marker["images"]
+    shutil.copytree(standin, tmp_path / "zrr")
+    (tmp_path / "zrr" / MARKER).write_text(json.dumps(marker))
+    assert scenes_of(zrr.ZrrSplit(tmp_path / "zrr", "test")) == {}
+    (record,) = run("zrr", data_root=tmp_path / "zrr", models="bilinear", metrics=["psnr[rgb]"], sizes=["none"],
+                    out=tmp_path, isolate=False)  # fmt: skip
+    assert (record.num_scenes, record.measurements["psnr[rgb]"].num_scenes) == (None, None)
+    assert "zrr-standin names no scenes, so no score has an interval or a rank" in record.notes
+
+
+def test_a_labelled_stand_in_and_a_part_of_it_name_their_photographs(standin: Path, tmp_path: Path) -> None:
+    shutil.copytree(standin, tmp_path / "zrr")
+    marker = json.loads((standin / MARKER).read_text())
+    (tmp_path / "zrr" / MARKER).write_text(json.dumps({**marker, "label": "mine"}))
+    data = zrr.ZrrSplit(tmp_path / "zrr", "test")
+    assert (data.name, len(set(data.scenes))) == ("zrr-standin (mine)", 2)
+    assert list(Subset(data, limit=2, window=32).scenes) == list(data.scenes)[:2]
 
 
 def test_real_patches_are_in_blocks_of_neighbouring_numbers(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ class CheckPlan:
     # The available part of each incomplete split, as "12 of 1204", if --partial allows it.
     parts: dict[str, str] = field(default_factory=dict)
     # The number of blocks of an image, where images are divided.
-    blocks: int = sidd.BLOCKS
+    blocks: int = field(default_factory=lambda: sidd.BLOCKS)
     # The number of scenes that the images of each split show.
     scenes: dict[str, int] = field(default_factory=dict)
     # sha256 by path, from a stand-in's marker.
@@ -241,7 +241,7 @@ def _find_pairs(plan: CheckPlan, card: DatasetCard, root: Path, counts: Mapping[
 
 
 def _count_scenes(plan: CheckPlan, split: str, scenes: Sequence[str]) -> None:
-    if scenes:
+    if scenes and all(scenes):
         plan.scenes[split] = len(set(scenes))
 
 

@@ -194,10 +194,10 @@ class SiddFolders:
         if not self.provenance["standin"]:
             return instances
 
-        def entry_of(marker: Mapping[str, Any], instance: str) -> Any:
-            return marker["scenes"][f"train/{int(instance) - FIRST_INSTANCE}"]
+        def entry_of(scenes: Mapping[str, Any], instance: str) -> Any:
+            return scenes[f"train/{int(instance) - FIRST_INSTANCE}"]
 
-        return photographs(self.root, self.name, entry_of, instances)
+        return photographs(self.root, self.name, "scenes", entry_of, instances)
 
     def paths(self, id: str) -> tuple[Path, Path]:
         """Return the files of a pair, noisy and clean."""
@@ -253,7 +253,7 @@ def scenes_of_images(root: Path, name: str, images: int) -> list[str]:
     numbers = [str(number) for number in range(images)]
     if read_marker(root) is None:
         return [f"image {number}" for number in numbers]
-    return photographs(root, name, lambda marker, id: marker["scenes"][f"validation/{id}"], numbers)
+    return photographs(root, name, "scenes", lambda scenes, id: scenes[f"validation/{id}"], numbers)
 
 
 def to_tensor(pixels: NDArray[Any]) -> Tensor:

@@ -159,7 +159,7 @@ CARD = register_dataset(
 def scenes_of_pairs(root: Path, name: str, part: str, ids: Sequence[str]) -> list[str]:
     """Return the scenes of pairs of ``part``, train or test: a stand-in's photographs, else blocks of numbers."""
     if read_marker(root) is not None:
-        return photographs(root, name, lambda marker, id: marker["images"][part][int(id)], ids)
+        return photographs(root, name, "images", lambda images, id: images[part][int(id)], ids)
     firsts = [int(id) // PAIRS_OF_A_SCENE * PAIRS_OF_A_SCENE for id in ids]
     return [f"{part} {first} to {first + PAIRS_OF_A_SCENE - 1}" for first in firsts]
 

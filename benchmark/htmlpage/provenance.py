@@ -111,6 +111,8 @@ def _run_command(result: Result, standin: bool) -> list[str]:
     dataset = original_of(result.dataset) if standin else result.dataset
     command = ["zoo-bench", *_seed(result), "run", "--dataset", dataset]
     command += [] if standin else ["--data-root", "DIR"]
+    for name, flag in (("rule", "--pairs"), ("scene", "--scene"), ("white", "--white")):
+        command += [flag, str(result.data[name])] if name in result.data else []
     command += ["--models", result.model, "--split", result.split]
     command += ["--limit", str(spec.limit)] if spec.limit else []
     command += ["--metrics", ",".join(spec.metrics)] if spec.metrics else []

@@ -145,7 +145,7 @@ def _what(tables: Sequence[Table]) -> str:
     quality = [
         f"{len(table.rows)} models with quality ({table.title.partition(', ')[2]})"
         for table in tables
-        if table.kind != "costs"
+        if table.kind in ("quality", "published")
     ]
     costs = [
         f"costs of {len(table.rows)}" + (f" ({table.part} images)" if table.part else "")

@@ -182,12 +182,12 @@ def quality_board(table: PaperTable, costs: Sequence[RowCosts], results: Sequenc
         for column in table.quality:
             printed = row.quality.get(column.id)
             cells += [printed.text if printed else "-", _score(best[column.split], column, printed)]
-        evidence = [f"{r.evidence} ({r.split}, {r.n} images)" for _, r in sorted(best.items()) if r]
+        evidence = [f"{r.evidence} ({r.split}, {_images(r)})" for _, r in sorted(best.items()) if r]
         rows.append((*cells, "; ".join(evidence) or "-"))
     definitions = [f"{column.title}: zoo-bench shows `{column.metric}` on {column.split}." for column in table.quality]
     rule = (
         f"zoo-bench: only whole splits of the real `{table.dataset}`, never its stand-in, and never untrained weights;"
-        " the evidence is the source of the weights."
+        " the evidence is the source of the weights, brackets hold the 95% interval over scenes."
     )
     board_notes = (rule, *definitions, *table.remarks)
     return Board("Quality", (*headers, "zoo-bench: evidence"), tuple(rows), board_notes)
@@ -216,4 +216,10 @@ def _score(result: Result | None, column: QualityColumn, printed: Printed | None
     measurement = result.measurements.get(column.metric) if result else None
     if measurement is None or measurement.value is None:
         return "-"
-    return f"{float(measurement.value):.{printed.decimals if printed else 4}f}"
+    decimals = printed.decimals if printed else 4
+    text, bounds = f"{float(measurement.value):.{decimals}f}", (measurement.ci_low, measurement.ci_high)
+    return f"{text} [{', '.join(f'{bound:.{decimals}f}' for bound in bounds if bound is not None)}]".removesuffix(" []")
+
+
+def _images(result: Result) -> str:
+    return f"{result.n} images" + (f", {result.num_scenes} scenes" if result.num_scenes else "")

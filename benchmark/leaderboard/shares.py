@@ -29,7 +29,9 @@ def shares_of(result: Result) -> dict[str, Measurement]:
     first = next(iter(parts.values()))
     total = math.fsum(value for value in means.values() if value is not None)
     definition = f"mean squared error inside the border, the sum of {', '.join(parts)}"
-    found = {_TOTAL: first.model_copy(update={"value": total, "definition": definition})}
+    # The intervals of the parts are not that of their sum.
+    without = {"ci_low": None, "ci_high": None}
+    found = {_TOTAL: first.model_copy(update={"value": total, "definition": definition, **without})}
     for part, share in shares.items():
         definition = f"mean {ERROR_PARTS[part]} over all images as a share of the mean error"
         found[_SHARES[part]] = Measurement(

@@ -19,7 +19,7 @@ from benchmark.types import Result
 from zoo.errors import UserError
 
 # The titles of the texts above a table.
-STANDIN, PART, MACHINE = "Stand-in data", "A part of the dataset", "Machine of the timings"
+STANDIN, PART, SCENES, MACHINE = "Stand-in data", "A part of the dataset", "Scenes", "Machine of the timings"
 _NO_QUALITY = "No quality is shown for untrained weights; costs do not depend on training."
 _INTERVAL = (
     f"In brackets: the {LEVEL:.0%} interval of the mean over scenes. Rows are compared image by image, so they may"
@@ -219,7 +219,8 @@ def _error_tables(quality: Table) -> list[Table]:
     columns = columns_of(quality.rows, dict.fromkeys((quality.main, *COLUMNS)))
     lead = tuple(one for one in quality.lead if one[0] != MACHINE)
     title = f"{quality.title}: what the error is made of"
-    return [Table("error", title, quality.rows, columns, (), quality.main, lead, quality.caution, (NOTE,))]
+    notes = tuple(filter(None, [_interval_note(quality.rows), NOTE]))
+    return [Table("error", title, quality.rows, columns, (), quality.main, lead, quality.caution, notes)]
 
 
 def _cost_table(group: Sequence[Row]) -> Table:
@@ -270,6 +271,8 @@ def _lead(rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
         ))  # fmt: skip
     if part := first.result.part:
         lines.append((PART, f"{part} images; scores of the whole dataset may differ."))
+    if rule := first.result.data.get("scene"):
+        lines.append((SCENES, f"found in the names of the inputs by the regular expression {rule}"))
     letters = machines_of(rows)
     by_key = {row.machine: row.result for row in rows}
     for key, letter in letters.items():

@@ -39,7 +39,8 @@ class Subset:
         self._dataset, self._window = dataset, window
         self.name, self.split = dataset.name, dataset.split
         self.ids: Sequence[str] = list(dataset.ids)[:limit]
-        self.scenes: Sequence[str] = list(scenes_of(dataset).values())[:limit]
+        scenes = scenes_of(dataset)
+        self.scenes: Sequence[str] = [scenes.get(id, "") for id in self.ids]
         self._wrong = _chosen(self.ids, wrong_targets or 0.0)
         self.provenance: Mapping[str, Any] = dataset.provenance
         if part := part_text(len(self.ids), len(dataset.ids)):
