@@ -10,7 +10,8 @@ from benchmark.htmlpage.provenance import conditions_text
 from benchmark.leaderboard.cells import Cells, spread_text
 from benchmark.leaderboard.columns import COSTS, KINDS, Column, size_text
 from benchmark.leaderboard.rows import Row, remarks_on
-from benchmark.leaderboard.tables import PART, Table, images_text, scenes_text
+from benchmark.leaderboard.sweeps import is_aside
+from benchmark.leaderboard.tables import PART, Table, images_text, scenes_text, trained_by
 from benchmark.types import Environment, Result
 
 GROUPS = {"score": "Scores", "count": "Costs", "timing": "Time and memory"}
@@ -36,7 +37,7 @@ _BESIDE = (
 _TYPESET = {"inf": "∞", "-inf": "−∞"}
 _ABOUT: tuple[tuple[str, str, bool, Callable[[Row], Any]], ...] = (
     ("evidence", "Evidence", False, lambda row: row.result.evidence),
-    ("weights", "Weights", False, lambda row: row.weights),
+    ("weights", "Weights", False, lambda row: ", ".join(filter(None, [row.weights, row.runs_text]))),
     ("status", "Status", False, lambda row: row.result.status),
     ("split", "Split", False, lambda row: row.result.split),
     ("n", "Images", True, lambda row: row.result.n),
@@ -95,7 +96,8 @@ def _title(table: Table) -> str:
         splits = " and ".join(sorted({row.result.split for row in table.rows}))
         return f"Costs only: {splits}" + (f", {table.part} images" if table.part else "")
     scenes = f", {scenes_text(first)}" if table.kind == "quality" else ""
-    return f"{table.kind.capitalize()}: {first.split}, {images_text(first)}, {first.spec.protocol}{scenes}"
+    images = f"{images_text(first)}, {first.spec.protocol}{scenes}"
+    return f"{table.kind.capitalize()}: {first.split}, {images}{trained_by(table.recipe)}"
 
 
 def _differences(result: Result) -> tuple[str, ...]:
@@ -151,7 +153,7 @@ def table_document(table: Table, title: str, records: Mapping[int, int], texts: 
         "columns": documents,
         "rows": rows,
         "sort": {"column": main, "descending": bool(documents[main]["higher"])} if place else None,
-        "axes": _axes(place, main, quality=table.kind != "costs"),
+        "axes": _axes(place, main, table.rows, quality=table.kind != "costs"),
         "caution": " ".join(filter(None, [*part, table.caution])),
         "notes": [*table.notes, *first.footnotes.lines()],
         "remarks": remarks_on(shown),
@@ -163,10 +165,12 @@ def _place(column: Column) -> tuple[int, int]:
     return KINDS.index(column.kind), COSTS.index(column.id) if column.id in COSTS else len(COSTS)
 
 
-def _axes(place: Mapping[str, int], main: int, *, quality: bool) -> dict[str, int] | None:
+def _axes(place: Mapping[str, int], main: int, rows: Sequence[Row], *, quality: bool) -> dict[str, int] | None:
+    """Return the first axes of the plot: a cost that all rows have, if there is one, and the main measurement."""
     if not place:
         return None
-    x = next((place[id] for id in _FIRST_X if id in place), max(place.values()))
+    common = [id for id in _FIRST_X if id in place and all(id in row.measurements for row in rows)]
+    x = next((place[id] for id in [*common, *_FIRST_X] if id in place), max(place.values()))
     y = main if quality else next((place[id] for id in _FIRST_Y if id in place), min(place.values()))
     return {"x": x, "y": y}
 
@@ -217,7 +221,7 @@ def _measured(column: Column, rows: Sequence[Row], texts: Distinct) -> tuple[dic
         "group": GROUPS[column.kind],
         "numeric": True,
         "higher": column.higher_is_better,
-        "shown": column.kind == "score" or column.id in COSTS,
+        "shown": (column.kind == "score" and not is_aside(column.id)) or column.id in COSTS,
         "divisor": column.divisor,
         "contexts": contexts.items,
     }

@@ -141,6 +141,11 @@ class Row:
         return f"{weights.get('recipe') or weights.get('sha256', '')[:8]}{trained_on}"
 
     @property
+    def runs_text(self) -> str:
+        """The number of trainings of this row as text; empty if it is not known."""
+        return f"{len(self.runs)} run{'s' if len(self.runs) > 1 else ''}" if self.runs else ""
+
+    @property
     def signs(self) -> list[str]:
         """Warnings beside the evidence of a row that should not be trusted: a sign and some words for each reason."""
         return [EDITED] * self.result.is_edited + [CONFLICTING] * bool(self.conflict)
@@ -150,7 +155,7 @@ class Row:
         """Sign and evidence; recipes and files are named, so that a score can be traced, and failures are shown."""
         result = self.result
         text = f"{BADGES[result.evidence][0]} {result.evidence}" + (f" ({self.weights})" if result.weights else "")
-        text += f", {len(self.runs)} run{'s' if len(self.runs) > 1 else ''}" if self.runs else ""
+        text += f", {self.runs_text}" if self.runs else ""
         return " ".join([text if result.status == "ok" else f"{text}, {result.status}", *self.signs])
 
     @property

@@ -50,6 +50,8 @@ class Table:
     notes: tuple[str, ...]
     ranks: tuple[str, ...] = ()
     fronts: tuple[str, ...] = ()
+    # The sweep or recipe that trained the networks of a quality table, if it is known.
+    recipe: str = ""
 
     @property
     def is_standin(self) -> bool:
@@ -165,8 +167,8 @@ def _quality_table(group: Sequence[Row]) -> Table:
     first = rows[0].result
     is_printed = first.evidence == "published"
     trained = [row for row in rows if row.training]
-    recipe = f", trained by {_training_name(trained[0].result)}" if trained else ""
-    about = "" if is_printed else f", {scenes_text(first)}{recipe}"
+    recipe = _training_name(trained[0].result) if trained else ""
+    about = "" if is_printed else f", {scenes_text(first)}{trained_by(recipe)}"
     return Table(
         "published" if is_printed else "quality",
         f"{first.dataset}, {first.split}: {images_text(first)}{about}",
@@ -179,7 +181,13 @@ def _quality_table(group: Sequence[Row]) -> Table:
         tuple(filter(None, [_interval_note(rows), *rank_notes, front_note, evidence_legend(rows)])),
         tuple(ranks),
         fronts,
+        recipe,
     )
+
+
+def trained_by(recipe: str) -> str:
+    """Return the part of a title that names the recipe of a table's networks."""
+    return f", trained by {recipe}" if recipe else ""
 
 
 def _training_name(result: Result) -> str:
