@@ -140,6 +140,17 @@ def test_rows_of_other_scenes_share_no_table(tmp_path) -> None:
     ]
 
 
+def test_titles_of_tables_whose_scenes_were_found_by_other_rules_say_so(tmp_path) -> None:
+    data = {"standin": True, "generator": 1, "sources": "abc"}
+    first, second = stored(tmp_path, {"a": HARD, "b": HARD})
+    ruled = second.model_copy(update={"data": {**data, "scene": "^(.)_"}})
+    (shown,) = document([first, ruled]).content["datasets"]
+    titles = [table["title"].partition("30 scenes")[2] for table in shown["tables"] if table["kind"] == "quality"]
+    assert sorted(titles) == [", each picture a scene", ", scenes by ^(.)_"]
+    lines = [line for board in boards([first, ruled], "zrr-standin") for line in board.lead]
+    assert "**Scenes**: found in the names of the inputs by the regular expression ^(.)_" in lines
+
+
 def test_the_interval_stands_beside_the_score(tmp_path) -> None:
     (record,) = stored(tmp_path, {"a": HARD})
     interval = {"ci_low": float(HARD.mean()) - 0.414, "ci_high": float(HARD.mean()) + 0.414}

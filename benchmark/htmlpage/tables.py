@@ -79,7 +79,8 @@ class Distinct:
 def titles(tables: Sequence[Table]) -> list[str]:
     """Return the titles of one dataset's tables; tables that would share a title say what differs.
 
-    The difference is the scoring protocol, the digest of the data, or the metrics and their versions.
+    The difference is the scoring protocol, the digest of the data, the rule for scenes, or the metrics and their
+    versions.
     """
     plain = [_title(table) for table in tables]
     full = []
@@ -103,7 +104,8 @@ def _title(table: Table) -> str:
 def _differences(result: Result) -> tuple[str, ...]:
     scores = sorted((id, m.version) for id, m in result.measurements.items() if m.kind == "score")
     metrics = " ".join(f"{id} v{version}" for id, version in scores)
-    return f"{result.spec.scoring} scores", f"data {result.spec.dataset_digest[:8]}", metrics
+    scenes = f"scenes by {result.data['scene']}" if "scene" in result.data else "each picture a scene"
+    return f"{result.spec.scoring} scores", f"data {result.spec.dataset_digest[:8]}", scenes, metrics
 
 
 def table_document(table: Table, title: str, records: Mapping[int, int], texts: Distinct) -> dict[str, Any]:
