@@ -484,9 +484,11 @@ def test_a_part_that_grows_is_noticed_by_resume(root, recipe, tmp_path) -> None:
 
 
 def test_a_sweep_takes_a_part_and_notices_one_that_grows(root, recipe, tmp_path, monkeypatch) -> None:
-    from benchmark.leaderboard.sweeps import summarise
+    from benchmark.host.isolation import Outcome
+    from benchmark.leaderboard.sweeps import summary_of
+    from benchmark.sweeping.budget import Costs
     from benchmark.sweeping.points import expand, open_splits
-    from benchmark.sweeping.session import task_of
+    from benchmark.sweeping.session import result_of, task_of
     from benchmark.sweeping.settings import load_sweep
 
     path = tmp_path / "widths.yaml"
@@ -502,7 +504,10 @@ def test_a_sweep_takes_a_part_and_notices_one_that_grows(root, recipe, tmp_path,
     heard = Heard()
     splits = open_splits(plan, points, heard)
     assert [line.split(" images")[0] for line in heard.lines] == ["zrr: 5 of 38 train", "zrr: 5 of 12 test"]
-    assert summarise(plan, splits, [], [])["test_part"] == "5 of 12"
+    failed = result_of(
+        plan, point, task_of(plan, point, "0" * 20, splits, tmp_path), splits, Costs({}, None), Outcome("oom")
+    )
+    assert summary_of([failed])["test_part"] == "5 of 12"
     task = task_of(plan, point, "0" * 20, splits, tmp_path / "out")
     add(root, "test", 9)
     with pytest.raises(UserError, match="are not those with which this sweep began"):

@@ -59,7 +59,8 @@ def refuse(root, split, *parts):
 
 def test_card_states_the_protocol():
     card = DATASETS.get("sidd")
-    assert (card.task, card.splits, card.default_split) == ("denoise_rgb", ("validation", "train"), "validation")
+    assert (card.task, card.default_split) == ("denoise_rgb", "validation")
+    assert card.splits == ("validation", "train", "train-fit", "train-select")
     assert card.plane_size == (256, 256)
     assert card.full_size == (3072, 4096)
     assert card.protocol.round_uint8
