@@ -139,7 +139,7 @@ def test_different_recipes_have_tables_of_their_own_with_the_floors_in_each(tmp_
 def sweep_record(folder: Path, name: str, family: str, seed: int, error: float, **more) -> None:
     about = {"name": name, "title": "A sweep", "page": "page", "recipe": "fair", "error": "mse", "vanished": 0.01}
     option, value, params, flops = (more.get(key) for key in ("option", "value", "params", "flops"))
-    where = {"dataset": "zrr-standin", "split": "train", "images": 4, "part": None}
+    where = {"dataset": "zrr-standin", "split": "train", "count": 9, "images": 4, "part": None}
     training = {
         "steps": 100, "batch_size": 4, "lr": 0.001, "lr_rule": "the best of two", "trained_on": where,
         "sweep": {**about, "family": family, "option": option, "value": value},
@@ -185,8 +185,8 @@ def test_an_arena_has_a_page_with_plots_rates_and_curves(tmp_path) -> None:
     }  # fmt: skip
     page = (out / "page.md").read_text()
     for text in (
-        "trained 6 networks by one recipe (100 steps of 4)",
-        "6.0 hours of training",
+        "trained 6 networks by one recipe, 100 steps of 4, on 9 images of zrr-standin train, with seeds 0, 1, 2",
+        "6.0 hours, with 2 threads each",
         "the best of two",
         "trained by arena",
         "3 runs",

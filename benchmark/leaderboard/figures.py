@@ -136,12 +136,20 @@ def _figure(summary: dict[str, Any]) -> tuple[Figure, Axes]:
     axis.grid(which="major", alpha=0.25, lw=0.6)
     what = f"{summary['dataset']}, a stand-in" if summary["standin"] else summary["dataset"]
     train, test = (
-        f"{summary[f'{side}_images']} {summary[f'{side}ed_on']}" + (f" (of {part})" if part else "")
+        f"{_count(summary[f'{side}_images'], part)} {summary[f'{side}ed_on']}"
         for side, part in (("train", summary["train_part"]), ("test", summary["test_part"]))
     )
-    title = f"{one_line(summary['title'])}\n{one_line(what)}: errors on {train} and {test} images"
-    axis.set_title(title, fontsize=11)
+    where = f", middle {summary['window']}x{summary['window']}" if summary["window"] else ""
+    title = f"{one_line(summary['title'])}\n{one_line(what)}: errors on {train} and {test} images{where}"
+    axis.set_title(title, fontsize=10)
     return figure, axis
+
+
+def _count(images: int, part: str | None) -> str:
+    """Return a number of images, and of how many if only a part was there: "10 of 190", "5 (of 12 of 1204)"."""
+    if not part:
+        return str(images)
+    return part if part.startswith(f"{images} of ") else f"{images} (of {part})"
 
 
 def _families(summary: dict[str, Any]) -> list[tuple[tuple[str, str], str, list[dict[str, Any]]]]:

@@ -103,16 +103,21 @@ def _recipe_text(name: str, results: Sequence[Result]) -> str:
     seconds = math.fsum(_value(result, "train_seconds") for result in good)
     steps = sorted({result.training.get("steps", 0) for result in good})
     failed = len(results) - len([result for result in results if result.status == "ok"])
-    part = f" (of {where['part'].partition(' of ')[2]})" if where["part"] else ""
     text = (
         f"`zoo-bench sweep configs/sweeps/{name}.yaml --set recipe.data_root=DATA` trained {len(results)} networks by"
-        f" one recipe ({', '.join(map(str, steps))} steps of {training.get('batch_size')}) on {where['dataset']}"
-        f" {where['split']}{part}, seeds {', '.join(map(str, seeds))}; {seconds / 3600:.1f} hours of training in all."
+        f" one recipe, {', '.join(map(str, steps))} steps of {training.get('batch_size')}, on"
+        f" {where['part'] or where['count']} images of {where['dataset']} {where['split']}, with seeds"
+        f" {', '.join(map(str, seeds))}: {seconds / 3600:.1f} hours, with {_threads(good[0])}, beside the search."
     )
     if training.get("lr_rule"):
         text += f" Learning rate of each network: {training['lr_rule']}."
     about = training["sweep"].get("about")
     return f"{text}{f' {about}' if about else ''}" + (f" {failed} trainings failed." if failed else "")
+
+
+def _threads(result: Result) -> str:
+    threads = result.environment.threads
+    return f"{threads} thread{'s' if threads > 1 else ''} each"
 
 
 def _value(result: Result, id: str) -> float:

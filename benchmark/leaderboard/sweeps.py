@@ -53,6 +53,8 @@ def summary_of(results: Sequence[Result]) -> dict[str, Any]:
         # How much of each split is present, for example "12 of 1204"; null for a whole split.
         "train_part": trained_on["part"],
         "test_part": first.data.get("part"),
+        # The side of the square in the middle of each test image to which the errors belong; null: whole images.
+        "window": first.data.get("window"),
         "input_shape": next((list(shape) for shape in shapes if shape), []),
         "error": ERROR_LABELS[about["error"]],
         "vanished": about["vanished"],

@@ -129,13 +129,16 @@ def grouped(items: Sequence[Any], key: Callable[[Any], Key]) -> dict[Key, list[A
 def images_text(result: Result) -> str:
     """Return the number of images of a record: "12", "12 of 1204" or "the first 5 of 12 of 1204" images.
 
-    If bad images were left out: "4 images of the first 5 of 12 of 1204".
+    If bad images were left out: "4 images of the first 5 of 12 of 1204". If only the middle of each is used:
+    "100 images (middle 64x64)".
     """
     limit, part = result.spec.limit, result.part
+    # A sweep may use only the middle of each image.
+    window = f" (middle {result.data['window']}x{result.data['window']})" if result.data.get("window") else ""
     if not part or part.startswith(f"{result.n} of "):
-        return f"{part or result.n} images"
+        return f"{part or result.n} images{window}"
     meant = f"the first {limit} of {part}" if limit else part
-    return f"{meant} images" if result.n == limit else f"{result.n} images of {meant}"
+    return f"{meant} images{window}" if result.n == limit else f"{result.n} images{window} of {meant}"
 
 
 def scenes_text(result: Result) -> str:

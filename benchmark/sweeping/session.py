@@ -366,6 +366,8 @@ def result_of(
             "trained_on": {
                 "dataset": train.name,
                 "split": train.split,
+                "count": len(train.ids),
+                # How many of them the training errors are measured on.
                 "images": splits.train_images,
                 "part": train.provenance.get("part"),
             },
