@@ -63,6 +63,8 @@ def identify(root: Path, split: str, *, name: str, standin: str, published: int)
         }
         # Only some markers have these: the label of a stand-in, and the number of blocks of an image.
         provenance |= {key: kind(marker[key]) for key, kind in (("label", str), ("blocks", int)) if key in marker}
+        # Only one from a user's photographs can be continued and so holds a request.
+        provenance |= {"from_photographs": True} if "request" in marker else {}
         return named(standin, marker.get("label")), provenance, int(marker["counts"][split])
 
 

@@ -175,7 +175,7 @@ def entry_of(name: str, weights: str | Path | None, options: Mapping[str, Any], 
 def with_shipped_weights(entry: Entry) -> Entry:
     """Return a model of this package with the weights that ship with it, if there are any and it has no others.
 
-    Use them only for stand-ins, on which they were trained.
+    Use them only for the embedded stand-ins, on which they were trained.
     """
     file = shipped_weights(entry.card.name) if entry.card.is_builtin else None
     if entry.checkpoint or entry.options or file is None:

@@ -25,6 +25,7 @@ from benchmark.datacheck.checking import check_dataset
 from benchmark.opening import dataset_card, open_dataset
 from benchmark.reporting import Reporter
 from benchmark.results.jsonl import alone
+from benchmark.results.store import read_results
 from benchmark.standin import building, cache, photographs, sidd, unprocess, zrr
 from tests.deep_images import png16
 from zoo.errors import UserError
@@ -615,6 +616,11 @@ def test_folders_say_what_is_held_out_and_a_label_names_the_dataset(divided, tmp
     assert (marker["label"], marker["overlaps"]) == ("six", [])
     dataset = open_dataset(dataset_card("zrr"), out, "test")
     assert (dataset.name, dataset.provenance["label"]) == ("zrr-standin (six)", "six")
+    # The weights in the package were trained on the embedded stand-in; here they are not taken unasked.
+    run = ("run", "--dataset", "zrr", "--models", "plainunet_8", "--sizes", "none", "--out", tmp_path / "run")
+    assert zoo_bench(*run, "--data-root", out).code == 0
+    (record,) = read_results(tmp_path / "run" / "results.jsonl")
+    assert (record.evidence, record.dataset) == ("untrained", "zrr-standin (six)")
     checked = zoo_bench("data", "check", "zrr-standin (six)", "--data-root", out, "--json")
     assert json.loads(checked.out)["dataset"] == "zrr-standin (six)"
     # The digest holds the files; the same files under another name are another dataset only by name.

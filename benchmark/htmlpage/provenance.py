@@ -109,6 +109,7 @@ def _costs_command(result: Result) -> list[str]:
 def _run_command(result: Result, standin: bool) -> list[str]:
     spec = result.spec
     dataset = original_of(result.dataset) if standin else result.dataset
+    standin = standin and not result.data.get("from_photographs")
     command = ["zoo-bench", *_seed(result), "run", "--dataset", dataset]
     command += [] if standin else ["--data-root", "DIR"]
     for name, flag in (("rule", "--pairs"), ("scene", "--scene"), ("white", "--white")):

@@ -80,7 +80,7 @@ def run(
     ids = chosen_ids(metrics, card.protocol.metrics)
     store = Store(out)
     data, root = open_with_root(card, data_root, split, reporter, skip_bad=skip_bad, partial=partial)
-    if data.provenance.get("standin"):
+    if data.provenance.get("standin") and not data.provenance.get("from_photographs"):
         entries = [with_shipped_weights(entry) for entry in entries]
     session = Session(
         card=card,
