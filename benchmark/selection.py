@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +30,9 @@ _WILDCARDS = "*?["
 
 # What decides whether two trained networks may be compared, and which of them differ only in their seed.
 _TRAINING = ("recipe_digest", "lr", "lr_rule", "step")
+_LABEL = re.compile(r"[A-Za-z0-9._+-]{1,40}")
+# The weights of a run: one file, or several that differ only in the seed of one recipe, by MODEL or MODEL@LABEL.
+Weights = Mapping[str, str | Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,8 @@ class Entry:
     evidence: Evidence
     # Whether the model runs on the images; otherwise only its costs are listed.
     evaluate: bool
+    # The user's name for these weights, which the names of rows show; empty if there is none.
+    weights_label: str = ""
 
     @property
     def scored(self) -> bool:
@@ -57,7 +65,7 @@ class Entry:
         return model.eval()
 
     def weights_record(self) -> dict[str, str] | None:
-        """Return name and sha256 of the weights file and, if it states them, recipe, seed and data.
+        """Return name, sha256 and label of the weights file and, if it states them, recipe, seed and data.
 
         ``part`` means that they were trained on a part of a dataset, for example "12 of 44487".
         """
@@ -65,6 +73,7 @@ class Entry:
             return None
         metadata, stated = self.checkpoint.metadata, ("recipe", "seed", "data_digest", "part", "source", *_TRAINING)
         own = {"name": printable(self.checkpoint.path.name), "sha256": self.checkpoint.digest}
+        own |= {"label": self.weights_label} if self.weights_label else {}
         return own | {key: metadata[key] for key in stated if key in metadata}
 
     def tell_notes(self, reporter: Reporter) -> None:
@@ -73,37 +82,106 @@ class Entry:
             reporter.note(f"{self.weights_file}: {line}")
 
     @property
+    def weights_digest(self) -> str | None:
+        """The sha256 of the weights file, if there is one."""
+        return self.checkpoint.digest if self.checkpoint else None
+
+    @property
     def weights_file(self) -> str | None:
         """The path of the weights, if there are any."""
         return str(self.checkpoint.path) if self.checkpoint else None
 
     @property
     def label(self) -> str:
-        """The model's name with the options that differ from the defaults."""
-        return label_of(self.card.name, self.options)
+        """The model's name with the options that differ from the defaults, and the label of its weights."""
+        return label_of(self.card.name, self.options, self.weights_label)
 
 
 def select(
     dataset: DatasetCard,
     *,
     models: Sequence[str] | None,
-    weights: Mapping[str, str],
+    weights: Weights,
     options: Mapping[str, str],
 ) -> list[Entry]:
-    """Return the models of a run, in the order named.
+    """Return the models of a run, in the order named; a model with several weights is there once for each of them.
 
     Without ``models`` all models of the dataset's task are taken; for those without weights only costs are counted.
-    Raises UserError for unknown names, a model of another task, options or weights of a model outside the run.
+    Options of MODEL are for all its weights, those of MODEL@LABEL for these alone. Raises UserError for unknown names,
+    a model of another task, options or weights of a model outside the run, and weights that nobody could tell apart.
     """
-    names = _names(dataset, models)
-    given = _options_by_model(names, options, explicit=models is not None)
-    for name in [*weights, *given]:
+    names, explicit = _names(dataset, models), models is not None
+    given = _options_by_model(names, options, explicit=explicit)
+    files = _files_by_model(weights)
+    for key in [*files, *given]:
+        name, at, _ = key.partition("@")
         if name not in names:
             get_card(name)
             raise UserError(
                 f"'{name}' is not part of this run on {dataset.name}{nearest(name, names)}; add it to --models."
             )
-    return [_entry(dataset, name, given.get(name, {}), weights.get(name), models is not None) for name in names]
+        if at and key not in weights:
+            option = f"{key}.{next(f'{one}={value}' for one, value in given[key].items())}"
+            raise UserError(f"--set {shortened(option)}: no weights of this run are {key}{nearest(key, weights)}")
+    entries = []
+    for name in names:
+        own = []
+        for label, file in files.get(name, [("", None)]):
+            set_here = given.get(name, {}) | (given.get(f"{name}@{label}", {}) if label else {})
+            own.append(_entry(dataset, name, set_here, file, explicit, label))
+        _check_told_apart(own)
+        entries += own
+    return entries
+
+
+def _files_by_model(weights: Weights) -> dict[str, list[tuple[str, str]]]:
+    """Return labels and files of each model's weights; raises UserError for a bad label and for two files of one."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for key, value in weights.items():
+        name, at, label = key.partition("@")
+        flag = f"--weights {shortened(key)}"
+        if not name:
+            raise UserError(f"{flag}: no model is named; expected MODEL=FILE or MODEL@LABEL=FILE.")
+        if at and not _LABEL.fullmatch(label):
+            raise UserError(
+                f"{flag}: expected a label of 1 to 40 letters, digits and signs ._+-, for example {name}@new."
+            )
+        files = [value] if isinstance(value, (str, os.PathLike)) else list(value)
+        if not files:
+            raise UserError(f"{flag}: no file is named.")
+        if at and len(files) > 1:
+            raise UserError(f"{flag}: {len(files)} files have this label; give each one of its own.")
+        found.setdefault(name, []).extend((label, file) for file in files)
+    return found
+
+
+def _check_told_apart(entries: Sequence[Entry]) -> None:
+    """Raise UserError for two equal weights of one model, and for weights without labels but of seeds of one recipe."""
+    for one, other in itertools.combinations([entry for entry in entries if entry.checkpoint], 2):
+        if (one.options, one.weights_digest) == (other.options, other.weights_digest):
+            names = f"{one.label} and {other.label}" if one.label != other.label else f"two files of {one.label}"
+            files = f"{one.weights_file}, {other.weights_file}"
+            raise UserError(f"--weights: {names} are the same weights ({files}); leave one out.")
+    unnamed = [entry for entry in entries if entry.checkpoint and not entry.weights_label]
+    if len(unnamed) > 1 and (why := _more_than_seeds(unnamed)):
+        name = unnamed[0].card.name
+        raise UserError(
+            f"--weights {name}: {len(unnamed)} files have no label, which only seeds of one recipe may ({why});"
+            f" give each a label: --weights {name}@LABEL=FILE."
+        )
+
+
+def _more_than_seeds(entries: Sequence[Entry]) -> str:
+    """Return what else than the seed of one recipe tells trained weights of one model apart; empty if nothing does."""
+    about = [entry.checkpoint.metadata for entry in entries if entry.checkpoint]
+    if not all(one.get("recipe_digest") and one.get("seed") for one in about):
+        return "not all of them say by which recipe and seed they were trained"
+    for key in (*_TRAINING, "data_digest", "part", "options"):
+        if len({one.get(key) for one in about}) > 1:
+            return f"they differ in {key}"
+    seeds = [one["seed"] for one in about]
+    twice = next((seed for seed in seeds if seeds.count(seed) > 1), None)
+    return "" if twice is None else f"two of them have the seed {shortened(twice)}"
 
 
 def _names(dataset: DatasetCard, patterns: Sequence[str] | None) -> list[str]:
@@ -117,6 +195,8 @@ def _names(dataset: DatasetCard, patterns: Sequence[str] | None) -> list[str]:
             if not found:
                 raise UserError(f"--models: no {dataset.task} model matches '{pattern}'{nearest(pattern, fitting)}")
         else:
+            if "@" in pattern:
+                raise UserError(f"--models {shortened(pattern)}: --models takes no labels; they stand in --weights.")
             card = get_card(pattern)
             if card.task != dataset.task:
                 raise UserError(
@@ -143,8 +223,10 @@ def _options_by_model(names: Sequence[str], options: Mapping[str, str], *, expli
     return given
 
 
-def _entry(dataset: DatasetCard, name: str, options: Mapping[str, str], weights: str | None, named: bool) -> Entry:
-    entry = entry_of(name, weights, options)
+def _entry(
+    dataset: DatasetCard, name: str, options: Mapping[str, str], weights: str | None, named: bool, label: str
+) -> Entry:
+    entry = entry_of(name, weights, options, label=label)
     scale = entry.card.input_for(entry.options).output_scale
     if scale != target_scale(dataset):
         raise UserError(
@@ -154,11 +236,13 @@ def _entry(dataset: DatasetCard, name: str, options: Mapping[str, str], weights:
     return replace(entry, evaluate=named or entry.scored)
 
 
-def entry_of(name: str, weights: str | Path | None, options: Mapping[str, Any], *, take: str | None = None) -> Entry:
+def entry_of(
+    name: str, weights: str | Path | None, options: Mapping[str, Any], *, take: str | None = None, label: str = ""
+) -> Entry:
     """Return a model with its options and weights; both are checked without building the network.
 
-    ``take`` names the weights in a file with several sets. Raises UserError for unknown names, options that the model
-    refuses and weights that do not fit.
+    ``take`` names the weights in a file with several sets, ``label`` is the user's name for them. Raises UserError for
+    unknown names, options that the model refuses and weights that do not fit.
     """
     card = get_card(name)
     resolved = resolve_options(name, card.options, options)
@@ -167,7 +251,7 @@ def entry_of(name: str, weights: str | Path | None, options: Mapping[str, Any], 
             meta_model(card, resolved)  # refuses wrong values before anything is measured
     if weights is not None:
         checkpoint, resolved, evidence = _with_weights(card, weights, resolved, take)
-        return Entry(card, resolved, checkpoint, evidence, evaluate=True)
+        return Entry(card, resolved, checkpoint, evidence, evaluate=True, weights_label=label)
     free = _is_parameter_free(card, resolved)
     return Entry(card, resolved, None, "parameter-free" if free else "untrained", evaluate=free)
 

@@ -273,7 +273,7 @@ class Result(Record):
     tilings: list[Tiling] = []
     # Of a network that a sweep trained: steps, learning rate and how it was chosen, digest of the recipe, curves.
     training: dict[str, Any] = {}
-    # The weights file, if there is one: its name, sha256 and, if it was trained here, the recipe.
+    # The weights file, if there is one: its name, sha256, the user's label and, if it was trained here, the recipe.
     weights: dict[str, str] | None = None
     spec: RunSpec
     protocol: ProtocolRecord
@@ -290,6 +290,16 @@ class Result(Record):
     def source(self) -> Source | None:
         """The place where this record was read or written; None: it has not been stored."""
         return self._source
+
+    @property
+    def label(self) -> str:
+        """The user's name for the weights; empty if there is none. It decides no number, so no key holds it."""
+        return (self.weights or {}).get("label", "")
+
+    @property
+    def name(self) -> str:
+        """Model, options and label of the weights, without conditions."""
+        return label_of(self.model, self.options, self.label)
 
     @property
     def part(self) -> str:
@@ -343,17 +353,21 @@ class Result(Record):
         text["weights"] = None if weights is None else dict(weights)
         return cls(spec=spec, seconds=round(seconds, 3), **own | fields, **encodable(text))
 
+    def labelled(self, label: str) -> Result:
+        """Return this record with another name for its weights (empty: with none)."""
+        weights = {name: text for name, text in (self.weights or {}).items() if name != "label"}
+        return self.model_copy(update={"weights": weights | ({"label": label} if label else {})})
+
     def found_at(self, source: Source) -> Result:
         """Set the place where this record is stored; return the record."""
         self._source = source
         return self
 
 
-def label_of(model: str, options: Mapping[str, Any]) -> str:
-    """Return ``name`` or ``name[key=value,...]``."""
-    if not options:
-        return model
-    return f"{model}[{','.join(f'{key}={value}' for key, value in sorted(options.items()))}]"
+def label_of(model: str, options: Mapping[str, Any], label: str = "") -> str:
+    """Return ``name``, ``name[key=value,...]``, or either of them with the label of weights: ``name (label)``."""
+    given = f"[{','.join(f'{key}={value}' for key, value in sorted(options.items()))}]" if options else ""
+    return f"{model}{given} ({label})" if label else f"{model}{given}"
 
 
 @dataclass(frozen=True)

@@ -183,6 +183,7 @@ def test_weights_code_options_and_whether_it_is_scored_decide_the_key(session: S
     assert len(set(keys)) == len(keys)
     moved = Checkpoint({}, {}, "2" * 64, Path("elsewhere") / "same.safetensors")
     assert session.spec_of(entry_of(session, checkpoint=moved)).key() == keys[0]
+    assert session.spec_of(entry_of(session, weights_label="a")).key() == keys[0]
     size = (64, 64)
     full = [fullscale._spec(entry_of(session, **other), size, 0, Conditions(threads=2)).key() for other in others[3:5]]
     full += [fullscale._spec(entry_of(session), *more).key() for more in ((size, 0, Conditions(threads=2)),

@@ -260,6 +260,18 @@ def test_the_best_evidence_counts_and_then_the_newest(tmp_path) -> None:
     assert section(page, "Quality")[1][3:] == ["20.30", "official-weights (test, 1204 images)"]
 
 
+def test_labelled_weights_have_rows_of_their_own_beside_the_papers(tmp_path) -> None:
+    named = [({"label": "b"}, 20.1), ({"label": "a"}, 20.2), ({}, 20.3)]
+    results = [record("unet_w8", psnr=psnr, weights={"sha256": f"{psnr}", **more}) for more, psnr in named]
+    page = paper_pages(write(tmp_path), results)["small.md"]
+    shown = [(row[0], row[1].partition(" †")[0], row[3]) for row in section(page, "Quality")[1:4]]
+    assert shown == [
+        ("First", "`unet_w8`", "20.30"),
+        ("First", "`unet_w8 (a)`", "20.20"),
+        ("First", "`unet_w8 (b)`", "20.10"),
+    ]
+
+
 def test_times_are_compared_within_one_machine(tmp_path) -> None:
     results = [record("unet_w8", seconds=1200.0), record("plainunet_8", seconds=8.0)]
     page = paper_pages(write(tmp_path), results)["small.md"]

@@ -16,17 +16,20 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def mapping_option(
-    flag: str, name: str, help: str, *, metavar: str = "KEY=VALUE", expected: str = ""
+    flag: str, name: str, help: str, *, metavar: str = "KEY=VALUE", expected: str = "", several: bool = False
 ) -> Callable[[Command], Command]:
-    """Return the repeatable option ``flag``; the command gets its values as a mapping of texts called ``name``."""
+    """Return the repeatable option ``flag``; the command gets its values as a mapping of texts called ``name``.
 
-    def parse(ctx: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> dict[str, str]:
-        pairs = {}
+    The last value of a key counts, or with ``several`` all of them, as a list.
+    """
+
+    def parse(ctx: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> dict[str, Any]:
+        pairs: dict[str, Any] = {}
         for text in texts:
             key, sign, value = text.partition("=")
             if not sign or not key:
                 raise UserError(f"{flag} {shortened(text)}: expected {expected or metavar}.")
-            pairs[key] = value
+            pairs[key] = [*pairs.get(key, []), value] if several else value
         return pairs
 
     return click.option(flag, name, multiple=True, metavar=metavar, callback=parse, help=help)

@@ -46,7 +46,7 @@ def results_migrate(paths: tuple[str, ...]) -> None:
     "models",
     multiple=True,
     metavar="GLOB",
-    help="Remove the records of models that match this pattern (repeatable).",
+    help="Remove the records of models that match this pattern, or whose NAME (LABEL) does (repeatable).",
 )
 @click.option(
     "--status", type=click.Choice(["ok", "oom", "error", "timeout"]), help="Remove the records with this status."
@@ -66,7 +66,7 @@ def results_drop(paths: tuple[str, ...], keys: tuple[str, ...], models: tuple[st
     count = 0
     for file in record_files([Path(path) for path in paths]):
         for record in drop(file, keys=keys, models=models, status=status or ""):
-            echo(f"dropped {record.key} {record.model} on {record.dataset} ({record.status})")
+            echo(f"dropped {record.key} {record.name} on {record.dataset} ({record.status})")
             count += 1
     if not count:
         raise UserError(f"results drop: no record in {', '.join(paths)} fits; expected a key or model that is there.")

@@ -52,15 +52,17 @@ from zoo.errors import UserError
 @mapping_option(
     "--weights",
     "weights",
-    "File with the weights of a model (repeatable).",
-    metavar="MODEL=FILE",
-    expected="MODEL=FILE, for example unet=unet.safetensors",
+    "File with the weights of a model (repeatable). Several weights of one model need labels: their rows read MODEL"
+    " (LABEL). Only seeds of one recipe may do without.",
+    metavar="MODEL[@LABEL]=FILE",
+    expected="MODEL=FILE or MODEL@LABEL=FILE, for example unet=unet.safetensors",
+    several=True,
 )
 @mapping_option(
     "--set",
     "options",
-    "Set an option of a model (repeatable).",
-    metavar="[MODEL.]KEY=VALUE",
+    "Set an option of a model (repeatable). MODEL@LABEL stands for the weights with that label alone.",
+    metavar="[MODEL[@LABEL].]KEY=VALUE",
     expected="KEY=VALUE or MODEL.KEY=VALUE",
 )
 @click.option("--suite", metavar="FILE.yaml", help="File that sets these options; the command line overrides it.")

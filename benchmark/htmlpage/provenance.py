@@ -120,7 +120,8 @@ def _run_command(result: Result, standin: bool) -> list[str]:
     for key, value in _options(result):
         command += ["--set", f"{result.model}.{key}={value}"]
     if _needs_weights(result, standin):
-        command += ["--weights", f"{result.model}={(result.weights or {}).get('name', 'FILE')}"]
+        named = f"{result.model}@{result.label}" if result.label else result.model
+        command += ["--weights", f"{named}={(result.weights or {}).get('name', 'FILE')}"]
     command += ["--exact"] if spec.scoring == "float64" else []
     command += ["--skip-bad"] if spec.skip_bad else []
     command += ["--partial"] if result.part else []

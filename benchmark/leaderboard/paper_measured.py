@@ -10,7 +10,7 @@ from benchmark.leaderboard.cells import letter
 from benchmark.leaderboard.columns import size_text, three_digits
 from benchmark.leaderboard.published import PaperRow, PaperTable, Printed, QualityColumn
 from benchmark.leaderboard.row_costs import RowCosts
-from benchmark.types import Evidence, Measurement, Result
+from benchmark.types import Evidence, Measurement, Result, label_of
 
 _MEGAPIXEL = 1024 * 1024
 # Weights that may represent a model, best first. Untrained networks have no quality, and a number printed in a
@@ -18,9 +18,9 @@ _MEGAPIXEL = 1024 * 1024
 _MEASURED: tuple[Evidence, ...] = ("official-weights", "trained", "weights-file", "parameter-free")
 
 
-def labels(row: PaperRow, own: RowCosts) -> list[str]:
-    """Return the row's name in the paper and the name of the model here."""
-    return [row.name + " \\*" * row.starred, f"`{row.model}`" + " †" * own.reconstruction]
+def labels(row: PaperRow, own: RowCosts, label: str = "") -> list[str]:
+    """Return the row's name in the paper and the name of the model here, with the label of its weights."""
+    return [row.name + " \\*" * row.starred, f"`{label_of(row.model, {}, label)}`" + " †" * own.reconstruction]
 
 
 @dataclass(frozen=True)
@@ -177,13 +177,16 @@ def quality_board(table: PaperTable, costs: Sequence[RowCosts], results: Sequenc
         headers += [f"{column.title}{unit} ↑: paper", "zoo-bench"]
     rows = []
     for row, own in zip(table.rows, costs):
-        best = {split: _best_record(table, row, own, split, results) for split in {c.split for c in table.quality}}
-        cells = labels(row, own)
-        for column in table.quality:
-            printed = row.quality.get(column.id)
-            cells += [printed.text if printed else "-", _score(best[column.split], column, printed)]
-        evidence = [f"{r.evidence} ({r.split}, {_images(r)})" for _, r in sorted(best.items()) if r]
-        rows.append((*cells, "; ".join(evidence) or "-"))
+        found = {c.split: _measured(table, row, own, c.split, results) for c in table.quality}
+        # Weights with labels have rows of their own.
+        for label in sorted({result.label for some in found.values() for result in some}) or [""]:
+            best = {split: _best(one for one in some if one.label == label) for split, some in found.items()}
+            cells = labels(row, own, label)
+            for column in table.quality:
+                printed = row.quality.get(column.id)
+                cells += [printed.text if printed else "-", _score(best[column.split], column, printed)]
+            evidence = [f"{r.evidence} ({r.split}, {_images(r)})" for _, r in sorted(best.items()) if r]
+            rows.append((*cells, "; ".join(evidence) or "-"))
     definitions = [f"{column.title}: zoo-bench shows `{column.metric}` on {column.split}." for column in table.quality]
     rule = (
         f"zoo-bench: only whole splits of the real `{table.dataset}`, never its stand-in, and never untrained weights;"
@@ -193,11 +196,9 @@ def quality_board(table: PaperTable, costs: Sequence[RowCosts], results: Sequenc
     return Board("Quality", (*headers, "zoo-bench: evidence"), tuple(rows), board_notes)
 
 
-def _best_record(
-    table: PaperTable, row: PaperRow, own: RowCosts, split: str, results: Iterable[Result]
-) -> Result | None:
-    """Return the record with the best evidence (the newest of equals); None if nothing was measured."""
-    fitting = [
+def _measured(table: PaperTable, row: PaperRow, own: RowCosts, split: str, results: Iterable[Result]) -> list[Result]:
+    """Return the records that may stand beside the paper's quality of a row, in the order of ``results``."""
+    return [
         result
         for result in results
         if (result.model, result.dataset, result.split) == (row.model, table.dataset, split)
@@ -209,7 +210,11 @@ def _best_record(
         and own.is_default(result.options)
         and any(column.metric in result.measurements for column in table.quality if column.split == split)
     ]
-    return min(reversed(fitting), key=lambda result: _MEASURED.index(result.evidence), default=None)
+
+
+def _best(results: Iterable[Result]) -> Result | None:
+    """Return the record with the best evidence (the newest of equals); ``results`` are oldest first."""
+    return min(reversed(list(results)), key=lambda result: _MEASURED.index(result.evidence), default=None)
 
 
 def _score(result: Result | None, column: QualityColumn, printed: Printed | None) -> str:

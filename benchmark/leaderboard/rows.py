@@ -182,9 +182,9 @@ class Row:
 
 
 def row_name(result: Result, options: Mapping[str, Any] | None = None) -> str:
-    """Return model and options (by default the record's), and the conditions that are not the usual ones."""
+    """Return model, options (by default the record's), label of the weights and the conditions that are not usual."""
     unusual = result.spec.conditions.words(approximate=result.is_approximate)
-    return ", ".join([label_of(result.model, result.options if options is None else options), *unusual])
+    return ", ".join([label_of(result.model, result.options if options is None else options, result.label), *unusual])
 
 
 def rows_of(results: Iterable[Result], key: Callable[[Result], Hashable] = lambda result: result.key) -> list[Row]:

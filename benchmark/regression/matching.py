@@ -1,8 +1,8 @@
 """Match the records of one set with those of the other.
 
 Keys cannot be used: new code or new weights change them, and these are what a comparison examines. Two records belong
-together if they have the same model, options, dataset, split, limit and conditions. If there are several, records with
-the same part of the dataset, threads, seed and weights file are paired first.
+together if they have the same model, options, label, dataset, split, limit and conditions. If there are several,
+records with the same part of the dataset, threads, seeds and weights file are paired first.
 """
 
 from __future__ import annotations
@@ -32,13 +32,19 @@ def identity_of(result: Result) -> Identity:
     spec = result.spec
     conditions = (str(value) for name, value in spec.conditions.model_dump().items() if name != "threads")
     options = json.dumps(result.options, sort_keys=True)
-    return (result.dataset, result.split, f"{spec.limit or 0:09d}", result.model, options, *conditions)
+    return (result.dataset, result.split, f"{spec.limit or 0:09d}", result.model, options, result.label, *conditions)
 
 
 def _slot(result: Result) -> tuple[Any, ...]:
     spec = result.spec
     scored = spec.evaluate, spec.scoring, tuple(sorted(spec.metrics))
-    return (spec.conditions.threads, _weights_name(result), spec.seed, *scored, result.part)
+    return (spec.conditions.threads, _weights_name(result), _trained_with(result), spec.seed, *scored, result.part)
+
+
+def _trained_with(result: Result) -> str:
+    """Return the seed of weights that were trained by a recipe: another seed is another measurement."""
+    weights = result.weights or {}
+    return weights.get("seed", "") if "recipe_digest" in weights else ""
 
 
 def _weights_name(result: Result) -> str:

@@ -57,19 +57,19 @@ def _text(value: float | None) -> str:
 def warnings(results: Sequence[Result]) -> list[str]:
     """Return a line of advice for each record or scores edited by hand, each date in the future and each conflict."""
     lines = [
-        f"{record.source.file}, record {record.source.number}: {record.model} on {record.dataset} was edited by hand"
+        f"{record.source.file}, record {record.source.number}: {record.name} on {record.dataset} was edited by hand"
         " (its digest does not match); it is marked and not ranked. Run it again, or `zoo-bench results drop` it."
         for record in results
         if record.is_edited and record.source
     ]
     lines += [
-        f"{record.source.file}, record {record.source.number}: {record.model} on {record.dataset} is dated"
+        f"{record.source.file}, record {record.source.number}: {record.name} on {record.dataset} is dated"
         f" {record.created}, in the future; its date counts for nothing beside other files. Measure it again."
         for record in newest(results)
         if record.source and is_ahead(record)
     ]
     lines += scores_warnings(results)
-    names = {record.key: f"{record.model} on {record.dataset}" for record in results}
+    names = {record.key: f"{record.name} on {record.dataset}" for record in results}
     return lines + [
         f"{names[key]} ({key}): {text}; the newest is shown, marked and not ranked. Run it with --rerun always,"
         " drop the rest."

@@ -154,7 +154,7 @@ def scores_problem(result: Result) -> str:
 def scores_warnings(results: Iterable[Result]) -> list[str]:
     """Return a line for each newest record whose scores per image cannot be trusted."""
     return [
-        f"{problem}; the scores per image of {result.model} on {result.dataset} are not used. Restore the file, or"
+        f"{problem}; the scores per image of {result.name} on {result.dataset} are not used. Restore the file, or"
         " measure again with --rerun always."
         for result in newest(results)
         if (problem := scores_problem(result))

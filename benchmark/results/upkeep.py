@@ -16,7 +16,7 @@ from typing import Any
 from benchmark.results.journal import Journal
 from benchmark.results.jsonl import lock_of, parse, raw_lines, replace_lines, to_json
 from benchmark.results.records import digest_of, read_records
-from benchmark.types import SCHEMA, Result
+from benchmark.types import SCHEMA, Result, label_of
 from zoo.card import MODELS
 from zoo.errors import UserError
 
@@ -135,13 +135,15 @@ def parts_of_need(predicted: float, factor: float, process: float) -> str:
 def drop(file: Path, *, keys: tuple[str, ...] = (), models: tuple[str, ...] = (), status: str = "") -> list[Result]:
     """Remove and return the records that have one of ``keys``, a model of a pattern in ``models``, or ``status``.
 
+    A pattern is for the model's name or, with the label of the weights, "NAME (LABEL)".
     The file is replaced atomically. The scores per image are removed with the last record of their key, so that the
     next run measures again; they are removed afterwards, so that nothing is lost if the file cannot be written. Raises
     UserError naming scores that cannot be removed.
     """
 
     def is_meant(record: Result) -> bool:
-        named = any(fnmatchcase(record.model, pattern) for pattern in models)
+        names = (record.model, label_of(record.model, {}, record.label))
+        named = any(fnmatchcase(name, pattern) for name in names for pattern in models)
         return record.key in keys or named or record.status == status
 
     with lock_of(file):

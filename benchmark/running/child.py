@@ -48,7 +48,7 @@ def count_and_evaluate(request: Work, emit: Emit) -> Done:
 
     Raises OutputError for a model that does not return one image.
     """
-    entry = entry_of(request.model, request.weights, request.options)
+    entry = entry_of(request.model, request.weights, request.options, label=request.label)
     phases = Phases()
     with phases.timing("costs"):
         counted, fault = count_at_sizes(entry, request.sizes)
@@ -174,7 +174,7 @@ class _Evaluation:
         if not shifts:
             return None, None
         label = self.entry.label
-        path = self.store.root / "images" / self.data.name / f"{_file_name(label)}_shifts.png"
+        path = self.store.root / "images" / self.data.name / f"{self._picture_name()}_shifts.png"
         save_shift_histogram(path, f"{label} on {self.data.name} {self.data.split}", shifts)
         lengths = sorted(math.hypot(*shift) for shift in shifts)
         text = f"shifts found: median {statistics.median(lengths):.2f} px, largest {lengths[-1]:.2f} px"
@@ -211,11 +211,16 @@ class _Evaluation:
             return None, None
         label = self.entry.label
         folder = self.store.root / "images" / self.data.name
-        sheet, pictures = folder / f"{_file_name(label)}.png", folder / f"{_file_name(label)}_{self.task.key[:8]}"
+        sheet, pictures = folder / f"{self._picture_name()}.png", folder / f"{_file_name(label)}_{self.task.key[:8]}"
         save_sheet(sheet, f"{label} on {self.data.name} {self.data.split}: {self.entry.evidence}", rows)
         save_pictures(pictures, rows)
         root = self.store.root
         return str(sheet.relative_to(root)), str(pictures.relative_to(root))
+
+    def _picture_name(self) -> str:
+        """Return the name of the record's pictures: the key is in it where a model may have several weights."""
+        name = _file_name(self.entry.label)
+        return f"{name}_{self.task.key[:8]}" if self.entry.checkpoint else name
 
 
 def _shown(count: int) -> list[int]:

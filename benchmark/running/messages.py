@@ -16,6 +16,7 @@ class Work(Record):
     model: str
     options: dict[str, Any]
     weights: str | None
+    label: str
     seed: int
     sizes: dict[str, list[int]]
     # The evaluation; without ``metrics`` outputs are checked, not scored.

@@ -12,7 +12,7 @@ from benchmark.placing import check
 from benchmark.reporting import Reporter
 from benchmark.results.store import Store
 from benchmark.running.session import SIZES, Session
-from benchmark.selection import select, with_shipped_weights
+from benchmark.selection import Weights, select, with_shipped_weights
 from benchmark.types import Result
 from zoo.errors import UserError, nearest
 
@@ -27,7 +27,7 @@ def run(
     models: Sequence[str] | str | None = None,
     split: str | None = None,
     limit: int | None = None,
-    weights: Mapping[str, str] | None = None,
+    weights: Weights | None = None,
     options: Mapping[str, str] | None = None,
     metrics: Sequence[str] | None = None,
     pairs: str | None = None,
@@ -56,10 +56,11 @@ def run(
     "none"). ``exact`` scores by the metrics' float64 definitions instead of one float32 pass; ``skip_bad`` leaves out
     images with damaged files; ``partial`` uses the existing part of a dataset, which the records state ("12 of 1204").
     ``metrics`` are ids, or "protocol" and "error" for the default ones and those that say what the error is made of.
-    ``pairs`` is the rule by which the dataset "pairs" finds partners, ``white`` the count that is 1 in its files of 16
-    bits (default 65535), ``scene`` a regular expression that finds the scene in the names of its inputs (default: each
-    pair is one), ``task`` the task of its models (default denoise_rgb). Raises UserError for bad input before anything
-    is measured.
+    ``weights`` gives a file by MODEL or MODEL@LABEL (each label makes a record), or by MODEL a list of files that
+    differ only in the seed of one recipe. ``pairs`` is the rule by which the dataset "pairs" finds partners, ``white``
+    the count that is 1 in its files of 16 bits (default 65535), ``scene`` a regular expression that finds the scene in
+    the names of its inputs (default: each pair is one), ``task`` the task of its models (default denoise_rgb). Raises
+    UserError for bad input before anything is measured.
     """
     reporter, conditions, limits = reporter or Reporter(), conditions or Conditions(), limits or Limits()
     if rerun not in RERUN:

@@ -108,7 +108,7 @@ class Session:
             self.reporter.note(f"{entry.label}: {previous.source} was edited by hand; measured again.")
         elif previous and (rerun == "never" or (rerun == "failed" and previous.status == "ok")):
             self.reporter.detail(f"{entry.label}: already in {self.store.results_file}")
-            return previous
+            return self.named(previous, entry)
         return self.measure(entry, spec, fresh=rerun == "always")
 
     def _grouped(self, record: Result | None) -> Result | None:
@@ -134,6 +134,12 @@ class Session:
                 record.model_copy(update={**update, "measurements": {**record.measurements, **means}})
             )
 
+    def named(self, record: Result, entry: Entry) -> Result:
+        """Return a record under the label of ``entry``; if it has another, it is stored once more, not measured."""
+        if record.is_edited or record.label == entry.weights_label:
+            return record
+        return self.store.append(record.labelled(entry.weights_label))
+
     def spec_of(self, entry: Entry) -> RunSpec:
         """Return everything that determines the numbers in ``entry``'s record."""
         metrics = self.metrics if entry.evaluate and entry.scored else []
@@ -144,7 +150,7 @@ class Session:
             model=entry.card.name,
             options=jsonable_options(entry.options),
             code=entry.card.code_digest,
-            weights_digest=entry.checkpoint.digest if entry.checkpoint else None,
+            weights_digest=entry.weights_digest,
             dataset=self.data.name,
             dataset_digest=self.digest,
             split=self.data.split,
@@ -179,7 +185,7 @@ class Session:
             # Another process may have finished this record while we waited for its lock.
             done = self.store.latest().get(spec.key())
             if done and not fresh and done.status == "ok" and not done.is_edited:
-                return done
+                return self.named(done, entry)
             anew.clear()
             result = self.store.append(_Recording(self, entry, spec, again=fresh).run())
             # Only now are the old scores replaced: they belong to the old record until the new one is stored.
@@ -271,6 +277,7 @@ class _Recording:
             model=spec.model,
             options=spec.options,
             weights=entry.weights_file and os.path.abspath(entry.weights_file),
+            label=entry.weights_label,
             seed=spec.seed,
             sizes=session.plane_sizes,
             evaluate=spec.evaluate,

@@ -26,7 +26,7 @@ class Suite(Conditions):
     split: str | None = None
     limit: int | None = None
     metrics: list[str] | None = None
-    weights: dict[str, str] = {}
+    weights: dict[str, str | list[str]] = {}
     options: dict[str, str | int | float | bool | list[int]] = {}
     sizes: list[str] | None = None
     exact: bool | None = None
