@@ -147,7 +147,7 @@ def _files_by_model(weights: Weights) -> dict[str, list[tuple[str, str]]]:
                 f"{flag}: expected a label of 1 to 40 letters, digits and signs ._+-, for example {name}@new."
             )
         files = [value] if isinstance(value, (str, os.PathLike)) else list(value)
-        if not files:
+        if not files or "" in files:
             raise UserError(f"{flag}: no file is named.")
         if at and len(files) > 1:
             raise UserError(f"{flag}: {len(files)} files have this label; give each one of its own.")

@@ -14,7 +14,7 @@ from benchmark.datasets import DATASETS
 from benchmark.htmlpage.provenance import commands
 from benchmark.leaderboard import boards, row_name
 from benchmark.leaderboard.rows import rows_of
-from benchmark.regression.matching import pair_up
+from benchmark.regression.matching import pair_up, rows_to_compare
 from benchmark.results.store import Store, image_scores
 from benchmark.selection import select
 from tests.conftest import TINY
@@ -124,6 +124,8 @@ def test_weights_that_cannot_be_told_apart_are_refused(two, tmp_path) -> None:
         entries({"tiny_net@a": old, "tiny_net@b": weights(tmp_path / "copy.safetensors", 1)})
     with pytest.raises(UserError, match=r"^--weights tiny_net@a: no file is named"):
         entries({"tiny_net@a": []})
+    with pytest.raises(UserError, match=r"^--weights tiny_net: no file is named"):
+        entries({"tiny_net": [""]})
     with pytest.raises(UserError, match=r"^--weights @a: no model is named"):
         entries({"@a": old})
     with pytest.raises(UserError, match=r"^no model called 'tiny_nett'; did you mean tiny_net"):
@@ -259,6 +261,12 @@ def test_compare_drop_and_warnings_name_the_label(zoo_bench, two, tmp_path) -> N
     assert "tiny_net (old) on tiny was edited by hand" in outcome.err
     assert zoo_bench("results", "drop", out, "--model", "tiny_net").code == 0
     assert Store(out).results() == []
+
+
+def test_the_old_label_of_a_renamed_record_is_no_row_in_compare() -> None:
+    old, other = labelled("a"), labelled("a", 21.0).model_copy(update={"key": "other"})
+    assert [row.name for row in rows_to_compare([other, old, old.labelled("b")])] == ["m (a)", "m (b)"]
+    assert [row.name for row in rows_to_compare([old, old.labelled("b"), old.labelled("")])] == ["m"]
 
 
 def test_the_page_repeats_a_labelled_row_with_its_label() -> None:

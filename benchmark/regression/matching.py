@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.leaderboard.rows import Row, rows_of
+from benchmark.results.records import newest
 from benchmark.types import Result
 
 Identity = tuple[str, ...]
@@ -65,10 +66,15 @@ _PASSES: tuple[Callable[[Result], Any], ...] = (
 def rows_to_compare(results: Iterable[Result]) -> list[Row]:
     """Return a sorted list with one row per model and conditions; the newest record replaces older ones."""
 
-    def place(result: Result) -> tuple[Any, ...]:
-        return (identity_of(result), *map(str, _slot(result)))
+    known = list(results)
+    # A record that was renamed since stands under its new label alone.
+    labels = {result.key: result.label for result in newest(known)}
 
-    return sorted(rows_of(results, place), key=lambda row: place(row.result))
+    def place(result: Result) -> tuple[Any, ...]:
+        return (result.label == labels[result.key], identity_of(result), *map(str, _slot(result)))
+
+    rows = (row for row in rows_of(known, place) if row.result.label == labels[row.result.key])
+    return sorted(rows, key=lambda row: place(row.result))
 
 
 def pair_up(before: Iterable[Result], after: Iterable[Result]) -> list[Pair]:

@@ -138,6 +138,7 @@ class Session:
         """Return a record under the label of ``entry``; if it has another, it is stored once more, not measured."""
         if record.is_edited or record.label == entry.weights_label:
             return record
+        self.reporter.note(f"{entry.label}: the same weights as {record.name} before; renamed, not measured again.")
         return self.store.append(record.labelled(entry.weights_label))
 
     def spec_of(self, entry: Entry) -> RunSpec:
