@@ -73,10 +73,15 @@ def _factor_of_mean(n: int, correlation: float) -> float:
     """
     found = correlation + (1 + 3 * correlation) / n
     found = min(found + 0.5 * math.sqrt(max(0.0, 1 - found**2) / n), LARGEST_CORRELATION)
-    lags = np.arange(1, n)
-    of_mean = (1 + 2 * float(np.sum((1 - lags / n) * found**lags))) / n
+    of_mean = variance_of_mean(n, found)
     independent = max(n * (1 - found) / (1 + found), min(n, 4))
     return float(stdtrit(independent - 1, (1 + LEVEL) / 2)) * math.sqrt(n * of_mean / (1 - of_mean))
+
+
+def variance_of_mean(n: int, correlation: float) -> float:
+    """Return the variance of the mean of ``n`` values of variance 1 whose correlation at lag k is its k-th power."""
+    lags = np.arange(1, n)
+    return (1 + 2 * float(np.sum((1 - lags / n) * correlation**lags))) / n
 
 
 def _of_neighbours(values: NDArray[np.float64]) -> float:
