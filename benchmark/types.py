@@ -95,6 +95,11 @@ class Measurement(Record):
         """Whether operations are missing in this count, which the remark names: it is too low by an unknown amount."""
         return self.kind == "count" and self.remark is not None
 
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether this is a timing that was disturbed, or was cut short or has few passes (the remark says so)."""
+        return self.kind == "timing" and bool(self.tainted or self.remark)
+
     @model_serializer(mode="wrap")
     def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {key: value for key, value in handler(self).items() if value is not None or key == "value"}

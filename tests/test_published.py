@@ -295,6 +295,17 @@ def test_times_are_compared_within_one_machine(tmp_path) -> None:
     assert (first[4:], second[4:]) == (["1200", "1.00", "-", "-"], ["-", "-", "8.00", "-"])
 
 
+def test_disturbed_and_cut_times_have_a_sign_and_a_note(tmp_path) -> None:
+    result = record("unet_w8", seconds=1200.0)
+    doubt = {"tainted": ("others were busy for 3 s",), "remark": "2 samples"}
+    time = result.measurements["latency_ms@fullscale"].model_copy(update=doubt)
+    doubtful = result.model_copy(update={"measurements": result.measurements | {"latency_ms@fullscale": time}})
+    page = paper_pages(write(tmp_path), [doubtful, record("plainunet_8", seconds=8.0)])["small.md"]
+    _, first, second = section(page, "CPU time")
+    assert (first[4], second[4]) == ("1200†1‡2", "8.00")
+    assert "- †1: on a disturbed machine: others were busy for 3 s\n- ‡2: 2 samples\n" in page
+
+
 def test_times_per_megapixel_use_the_measured_size(tmp_path) -> None:
     text = SMALL.replace("per_megapixel: false", "per_megapixel: true")
     page = paper_pages(write(tmp_path, text), [record("unet_w8", seconds=6.0)])["small.md"]

@@ -200,6 +200,44 @@ def test_the_pareto_column_names_the_costs() -> None:
     assert any(note.startswith("Pareto: costs (P params, T median time)") for note in board.notes)
 
 
+def relative(result: Result, ratio: float, **doubt: object) -> Result:
+    """Add a time relative to the calibration kernel; ``doubt`` is on both times."""
+    known = result.measurements
+    time = known["latency_ms"].model_copy(update=doubt)
+    return result.model_copy(
+        update={
+            "measurements": {
+                **known,
+                "latency_ms": time,
+                "relative_latency": time.model_copy(update={"value": ratio, "unit": ""}),
+            }
+        }
+    )
+
+
+def test_times_are_decided_by_the_calibration_kernel() -> None:
+    # The machine was slow while "a" was timed: it takes more milliseconds, and fewer passes of the kernel.
+    records = [relative(priced("a", 22, 5, 9.0), 0.8), relative(priced("b", 21, 6, 8.0), 0.9)]
+    board = boards(records, "zrr-standin")[0]
+    assert [row[-1] for row in board.rows] == ["PT", "··"]
+    assert any("T median time, relative to the calibration kernel's" in note for note in board.notes)
+    bold = {(board.rows[y][board.headers.index("model")], board.headers[x]) for y, x in board.best}
+    times = {(name, header) for name, header in bold if "time" in header or "calibration" in header}
+    assert {name for name, _ in times} == {"a"}
+    assert len(times) == 2
+
+
+@pytest.mark.parametrize("doubt", [{"tainted": ("others were busy",)}, {"remark": "3 samples"}])
+def test_a_disturbed_or_cut_time_decides_nothing(doubt: dict[str, object]) -> None:
+    fast = relative(priced("fast", 20, 5, 1.0), 0.1, **doubt)
+    records = [fast, relative(priced("a", 22, 5, 9.0), 0.9), relative(priced("b", 21, 6, 8.0), 0.8)]
+    board = boards(records, "zrr-standin")[0]
+    assert {row[board.headers.index("model")]: row[-1] for row in board.rows} == {"a": "PT", "b": "·T", "fast": "··"}
+    bold = {board.rows[y][board.headers.index("model")] for y, x in board.best if "time" in board.headers[x]}
+    assert bold == {"b"}
+    assert any(cell.endswith(("†1", "‡1")) for cell in board.rows[-1])
+
+
 def test_times_of_two_machines_make_no_front() -> None:
     board = boards([priced("a", 22, 5, 9.0), priced("b", 21, 4, 8.0, machine="m2")], "zrr-standin")[0]
     assert [row[-1] for row in board.rows] == ["P", "P"]

@@ -17,7 +17,13 @@ from benchmark.types import Environment, Result
 GROUPS = {"score": "Scores", "count": "Costs", "timing": "Time and memory"}
 # Default axes, the most useful first: the first one that a table has is shown.
 _FIRST_X = ("flops@12mp", "flops@fullscale", "macs", "params")
-_FIRST_Y = ("latency_ms@12mp", "latency_ms@fullscale", "latency_ms", "peak_activation_bytes@12mp")
+_FIRST_Y = (
+    "relative_latency@12mp",
+    "relative_latency@fullscale",
+    "relative_latency",
+    "latency_ms",
+    "peak_activation_bytes@12mp",
+)
 # The parts of a cell besides value, text and context.
 _BESIDE = (
     "q1",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from benchmark.leaderboard.columns import Column, size_text
+from benchmark.leaderboard.columns import Column, deciding, size_text
 from benchmark.leaderboard.differences import differ, run_spread
 from benchmark.leaderboard.rows import Row
 from benchmark.types import Measurement
@@ -70,11 +70,21 @@ class Footnotes:
         return "".join(f"[^{number}]: {text}\n" for (_, text), number in self._signs.items())
 
 
+def signs_beside(measurement: Measurement | None, footnotes: Footnotes) -> str:
+    """Return the signs and note numbers beside a value, and add their meanings to the footnotes."""
+    if measurement is None or not (measurement.tainted or measurement.remark):
+        return ""
+    disturbed = [f"on a disturbed machine: {reason}" for reason in measurement.tainted or ()]
+    remarks = [measurement.remark] if measurement.remark else []
+    return footnotes.mark(TAINTED, disturbed) + footnotes.mark(REMARKED, remarks)
+
+
 class Cells:
     """The cells of one table by the position of the row and the column's id; ``footnotes`` explain the signs.
 
     ``best`` holds the positions of each column's best values, and of the scores that do not differ significantly from
-    the best one. A value that may not be compared is never the best, and times from several machines have no best.
+    the best one. A value that may not be compared is never the best, and times from several machines have no best. Of
+    times, the one that is smallest relative to the calibration kernel is the best.
     """
 
     def __init__(self, rows: Sequence[Row], columns: Sequence[Column], footnotes: Footnotes | None = None) -> None:
@@ -82,7 +92,11 @@ class Cells:
         self.footnotes = footnotes or Footnotes()
         self._machines = machines_of(rows)
         self._mixed = {column.id for column in columns if len(column.sizes) > 1}
-        self.signs = {(y, c.id): self._mark(row.measurements.get(c.id)) for y, row in enumerate(rows) for c in columns}
+        self.signs = {
+            (y, c.id): signs_beside(row.measurements.get(c.id), self.footnotes)
+            for y, row in enumerate(rows)
+            for c in columns
+        }
         self.best = {(y, column.id) for column in columns for y in self._best_of(column)}
 
     def texts(self, y: int) -> list[str]:
@@ -103,16 +117,10 @@ class Cells:
             text += f" {self._machines[row.machine]}"
         return f"{text} at {size_text(measurement)}" if column.id in self._mixed else text
 
-    def _mark(self, measurement: Measurement | None) -> str:
-        """Return the signs and note numbers beside a value, and add their meanings to the footnotes."""
-        if measurement is None or not (measurement.tainted or measurement.remark):
-            return ""
-        disturbed = [f"on a disturbed machine: {reason}" for reason in measurement.tainted or ()]
-        remarks = [measurement.remark] if measurement.remark else []
-        return self.footnotes.mark(TAINTED, disturbed) + self.footnotes.mark(REMARKED, remarks)
-
     def _best_of(self, column: Column) -> list[int]:
-        values = {y: value for y, row in enumerate(self.rows) if (value := row.fair_value(column.id)) is not None}
+        by = deciding(column.id, self.rows)
+        found = ((y, row.fair_value(column.id), row.fair_value(by)) for y, row in enumerate(self.rows))
+        values = {y: value for y, shown, value in found if shown is not None and value is not None}
         mixed = column.kind == "timing" and len(self._machines) > 1
         if len(values) < 2 or mixed or column.higher_is_better is None:
             return []

@@ -64,6 +64,9 @@ COSTS = (
 )
 # The costs shown beside quality, so that readers can weigh one against the other; the table of costs has all costs.
 BESIDE_QUALITY = ("params", "macs", "latency_ms", "relative_latency", "peak_rss_bytes@12mp")
+# Times and what decides between them: the time relative to the calibration kernel, which a slow phase of the machine
+# changes less.
+_DECIDED = {"latency_ms": "relative_latency", "ms_per_mpix": "relative_latency"}
 KINDS: tuple[Kind, ...] = ("score", "count", "timing")
 
 
@@ -128,6 +131,17 @@ def _column(id: str, measurements: Sequence[Measurement]) -> Column:
         definitions=tuple(sorted({one.definition for one in measurements})),
         sizes=tuple(sorted({size_text(one) for one in measurements if one.input_shape})),
     )
+
+
+def deciding(id: str, rows: Sequence[Row]) -> str:
+    """Return the id of the measurement that decides which value of ``id`` is the best: another one for some times.
+
+    The other one decides if it was measured in as many rows.
+    """
+    name, at, size = id.partition("@")
+    other = _DECIDED.get(name, name) + at + size
+    counts = [sum(row.value(one) is not None for row in rows) for one in (id, other)]
+    return other if counts[1] >= counts[0] else id
 
 
 def score_ids(rows: Sequence[Row]) -> list[str]:

@@ -46,7 +46,9 @@ def page_of(dataset: str, tables: Sequence[Table], sweeps: Mapping[str, Sequence
     lead = (
         f"# Leaderboard: {markdown(dataset)}\n\n"
         "Made by `zoo-bench leaderboard` from the records beside it; do not edit. Arrows show which way is better,"
-        " bold marks the best value of a column and scores that do not differ significantly from it.\n"
+        " bold marks the best value of a column and scores that do not differ significantly from it; of times, the one"
+        " that is smallest relative to the calibration kernel. Times that were disturbed (†), cut short or of few"
+        " passes (‡) are never bold and on no Pareto front.\n"
     )
     boards = [board_of(table) for table in tables]
     definitions = dict.fromkeys(text for board in boards for text in board.definitions)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from benchmark.leaderboard.boards import Board
-from benchmark.leaderboard.cells import letter
+from benchmark.leaderboard.cells import Footnotes, letter, signs_beside
 from benchmark.leaderboard.columns import size_text, three_digits
 from benchmark.leaderboard.published import PaperRow, PaperTable, Printed, QualityColumn
 from benchmark.leaderboard.row_costs import RowCosts
@@ -51,10 +51,13 @@ def time_board(table: PaperTable, costs: Sequence[RowCosts], results: Sequence[R
     unit = table.timing.unit
     reference = table.reference_row
     times = _times(table, costs, results)
-    letters = _letters(times)
+    letters, footnotes = _letters(times), Footnotes()
     columns = {"paper": {row.model: (row.cpu_time.value, row.cpu_time.text) for row in table.rows if row.cpu_time}}
     for name, found in zip(letters, times.values() or [{}]):
-        columns[f"zoo-bench{name}"] = {model: (one.value, three_digits(one.value)) for model, one in found.items()}
+        columns[f"zoo-bench{name}"] = {
+            model: (one.value, three_digits(one.value) + signs_beside(one.measurement, footnotes))
+            for model, one in found.items()
+        }
     headers = ["row", "model"]
     headers += [text for who in columns for text in (f"{who} [{unit}]", f"{who}: {reference.name} / row")]
     rows = []
@@ -71,6 +74,7 @@ def time_board(table: PaperTable, costs: Sequence[RowCosts], results: Sequence[R
         " machines are never compared.",
         *(_machine_note(name, found) for name, found in zip(letters, times.values())),
         *([] if times else ["zoo-bench: not measured yet."]),
+        *footnotes.lines(),
     ]
     return Board(table.timing.title, tuple(headers), tuple(rows), tuple(notes))
 
@@ -95,13 +99,14 @@ def _speed_board(table: PaperTable, costs: Sequence[RowCosts], found: Mapping[st
     ratios = [f"{who}{reference.name} / row: {what}" for who in ("", "paper: ") for what in ("FLOPs", "time")]
     headers = ("row", "model", "FLOPs [T]", "GFLOP/s", "of sgemm [%]", *ratios)
     other = found.get(table.reference)
-    rows = []
+    rows, footnotes = [], Footnotes()
     for row, own in zip(table.rows, costs):
         one = found.get(row.model)
         cells = ["-"] * 5
         if one and one.flops:
             share = one.result.measurements.get(table.timing.id.replace("latency_ms", "gemm_share"))
             cells = [three_digits(one.flops / 1e12), three_digits(one.flops / one.seconds / 1e9)]
+            cells[1] += signs_beside(one.measurement, footnotes)
             cells.append(f"{100 * share.value:.0f}" if share and share.value else "-")
             cells.append(_ratio(other.flops if other else None, one.flops))
             cells.append(_ratio(other.seconds if other else None, one.seconds))
@@ -112,6 +117,7 @@ def _speed_board(table: PaperTable, costs: Sequence[RowCosts], found: Mapping[st
         "GFLOP/s: FLOPs (2 per MAC) of one `forward` pass at the size that was timed, over the time; of sgemm: over"
         " the fastest float32 matrix product of this machine (torch.mm, or a 1x1 convolution), with the same threads.",
         f"{reference.name} / row: how many times more FLOPs and time {reference.name} takes, here and as printed.",
+        *footnotes.lines(),
     )
     return Board(f"{table.timing.title} against FLOPs", headers, tuple(rows), notes)
 

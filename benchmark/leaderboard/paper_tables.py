@@ -115,8 +115,8 @@ def _page(
         ' "paper" hold what the paper prints (evidence: published), copied and never measured here. Columns marked'
         ' "zoo-bench" are counted or measured by this tool. Sizes are height x width of the planes that a'
         f" network receives. {publication.remark}\n\n"
-        "† reconstruction: no source gives all the layers of this network; `zoo-bench show MODEL` lists what was"
-        " chosen freely. \\* the paper's author took or estimated the values from another source.\n"
+        "† beside a model: reconstruction; no source gives all the layers of this network, and `zoo-bench show MODEL`"
+        " lists what was chosen freely. \\* the paper's author took or estimated the values from another source.\n"
     )
     return "\n".join([lead, *(to_markdown(board) for board in boards), footnotes.linked()])
 

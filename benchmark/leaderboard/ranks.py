@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 from benchmark.leaderboard.cells import machines_of
-from benchmark.leaderboard.columns import Column
+from benchmark.leaderboard.columns import Column, deciding
 from benchmark.leaderboard.differences import differ, is_testable, run_spread
 from benchmark.leaderboard.rows import Row
 from benchmark.leaderboard.runs import Spread
@@ -112,22 +112,27 @@ def front(scores: Sequence[float | None], costs: Sequence[float | None]) -> set[
 def pareto_cells(rows: Sequence[Row], main: Column, columns: Sequence[Column]) -> tuple[tuple[str, ...], str]:
     """Return one cell per row with the letters of the costs for which it is on the front, and the explanation.
 
-    Values that may not be compared are ignored. A cost is left out if its inputs differ in size or if it is measured
-    (not counted) and the rows come from several machines. If no cost remains, cells and explanation are empty.
+    Values that may not be compared are ignored, such as disturbed times and those of few passes. A cost is left out if
+    its inputs differ in size or if it is measured (not counted) and the rows come from several machines. If no cost
+    remains, cells and explanation are empty.
     """
     values, sign = [row.fair_value(main.id) for row in rows], 1 if main.higher_is_better else -1
     scores = [None if value is None else sign * value for value in values]
     one_machine = len(machines_of(rows)) < 2
-    fronts = {}
+    fronts, names = {}, {}
     for column in columns:
         several = len(column.sizes) > 1 or (column.kind == "timing" and not one_machine)
-        costs = [row.fair_value(column.id) for row in rows]
+        by = deciding(column.id, rows)
+        costs = [row.fair_value(by) for row in rows]
         if column.id in PAIRS and not several and sum(cost is not None for cost in costs) > 1:
             fronts[column.id] = front(scores, costs)
+            names[column.id] = PAIRS[column.id][1] + (
+                ", relative to the calibration kernel's" if by != column.id else ""
+            )
     if not fronts or not any(score is not None for score in scores):
         return (), ""
     cells = tuple("".join(PAIRS[id][0] if i in on else _NOT for id, on in fronts.items()) for i in range(len(rows)))
-    named = ", ".join(f"{PAIRS[id][0]} {PAIRS[id][1]}" for id in fronts)
+    named = ", ".join(f"{PAIRS[id][0]} {name}" for id, name in names.items())
     return cells, (
         f"Pareto: costs ({named}) at which the row is optimal: no other is at least as good by `{main.id}` and at least"
         " as cheap, and better in one of the two."

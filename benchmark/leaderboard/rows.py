@@ -127,9 +127,10 @@ class Row:
 
     def fair_value(self, id: str) -> float | None:
         """Return the value if it may be compared with other rows; None if it is only shown."""
-        if id not in self.measurements or not self.is_fair or self.measurements[id].is_incomplete:
+        one = self.measurements.get(id)
+        if one is None or not self.is_fair or one.is_incomplete or one.is_doubtful:
             return None
-        return self.value(id) if self.measurements[id].kind != "score" or self.has_enough_scenes else None
+        return self.value(id) if one.kind != "score" or self.has_enough_scenes else None
 
     @property
     def weights(self) -> str:

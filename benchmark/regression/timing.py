@@ -2,9 +2,9 @@
 
 Each run timed the network and a calibration kernel in turn. The median over these pairs of network time / kernel time
 measures the network relative to the machine: slow phases and clock drift cancel in each pair (better than in
-``relative_latency``, the ratio of two medians, because a slow phase can move only one of them). A block bootstrap over
-the pairs of both runs gives the uncertainty of the ratio. Differences between processes and days (memory layout, clock)
-do not show in a single run, so BETWEEN_RUNS is added for them.
+``relative_latency``, the ratio of two medians, because a slow phase can move only one of them). The interval of each
+run's median allows for correlated and for few pairs (``benchmark.timing.intervals``). Differences between processes and
+days (memory layout, clock) do not show in a single run, so BETWEEN_RUNS is added for them.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmark.regression.verdicts import Change, Verdict
-from benchmark.timing.sampling import LEVEL, resampled
+from benchmark.timing.intervals import logarithms, reach
 
 # Relative standard deviation of a relative latency between runs of the same code on an idle machine.
 BETWEEN_RUNS = 0.015
@@ -32,10 +31,9 @@ def ratio_of_samples(
     n = min(len(before[0]), len(after[0]))
     if n < FEWEST:
         return None
-    draws = _log_draws(*after, seed=1) - _log_draws(*before, seed=0)
-    center = float(np.median(_log_ratios(*after)) - np.median(_log_ratios(*before)))
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return _widened(center, center - float(low), float(high) - center, n)
+    a, b = (logarithms(samples) - logarithms(calibration) for samples, calibration in (before, after))
+    both = math.hypot(reach(a, seed=0), reach(b, seed=1))
+    return _widened(float(np.median(b) - np.median(a)), both, both, n)
 
 
 def ratio_of_intervals(
@@ -54,15 +52,6 @@ def verdict_of(change: Change, tolerance: float, *, higher_is_better: bool | Non
     if high < 1 / (1 + tolerance):
         return "worse" if higher_is_better else "better"
     return "same"
-
-
-def _log_ratios(samples: Sequence[float], calibration: Sequence[float]) -> NDArray[np.float64]:
-    return np.asarray(np.log(np.asarray(samples, dtype=np.float64) / np.asarray(calibration, dtype=np.float64)))
-
-
-def _log_draws(samples: Sequence[float], calibration: Sequence[float], *, seed: int) -> NDArray[np.float64]:
-    drawn = resampled(len(samples), seed)
-    return np.asarray(np.median(_log_ratios(samples, calibration)[drawn], axis=1))
 
 
 def _widened(center: float, below: float, above: float, n: int | None) -> Change:

@@ -1,8 +1,7 @@
-"""Statistics of timings: quartiles, bootstrap intervals, when a warm-up is over, when a run was disturbed."""
+"""Statistics of timings: quartiles, intervals, when a warm-up is over, when a run was disturbed."""
 
 from __future__ import annotations
 
-import functools
 import statistics
 from collections.abc import Sequence
 
@@ -11,9 +10,8 @@ from numpy.typing import NDArray
 
 from benchmark.host.machine import Snapshot
 from benchmark.measured import Samples
+from benchmark.timing.intervals import logarithms, reach
 
-RESAMPLES = 2000
-LEVEL = 0.95
 # A warm-up is over when the fastest of the last STEADY passes is not faster by STEADY_GAIN than those before.
 STEADY, STEADY_GAIN = 3, 0.05
 
@@ -35,16 +33,16 @@ def quartiles(samples: Sequence[float]) -> tuple[float, float, float]:
 
 
 def summarize(samples: Sequence[float], *, seed: int = 0) -> Samples:
-    """Return the samples with median, quartiles and the 95 % interval of 2000 block-bootstrap resamples."""
+    """Return the samples with median, quartiles and the median's 95 % interval (see ``reach``)."""
     q1, median, q3 = quartiles(samples)
-    low, high = _interval(np.median(np.asarray(samples)[resampled(len(samples), seed)], axis=1), len(samples))
+    low, high = _around(median, logarithms(samples), seed=seed)
     return Samples(median=median, q1=q1, q3=q3, ci_low=low, ci_high=high, n=len(samples), samples=list(samples))
 
 
 def relative(
     samples: Sequence[float], calibration: Sequence[float], *, seed: int = 0
 ) -> tuple[float, float | None, float | None]:
-    """Return median(samples) / median(calibration) and its 95 % interval.
+    """Return median(samples) / median(calibration) and its 95 % interval (see ``reach``).
 
     Sample i and calibration i were taken one after the other: resamples draw pairs, so that a slow period that
     affected both cancels. Raises ValueError if the lengths differ.
@@ -52,26 +50,14 @@ def relative(
     if len(samples) != len(calibration):
         raise ValueError(f"{len(samples)} samples and {len(calibration)} calibrations; expected pairs")
     value = statistics.median(samples) / statistics.median(calibration)
-    drawn = resampled(len(samples), seed)
-    ratios = np.median(np.asarray(samples)[drawn], axis=1) / np.median(np.asarray(calibration)[drawn], axis=1)
-    return (value, *_interval(ratios, len(samples)))
+    return (value, *_around(value, logarithms(samples), -logarithms(calibration), seed=seed))
 
 
-@functools.lru_cache(maxsize=16)
-def resampled(n: int, seed: int) -> NDArray[np.int64]:
-    """Return indices (RESAMPLES, n) in circular blocks of about the cube root of n, as neighbours are similar."""
-    block = max(1, round(n ** (1 / 3)))
-    starts = np.random.default_rng(seed).integers(0, n, size=(RESAMPLES, -(-n // block)))
-    indices: NDArray[np.int64] = (starts[:, :, None] + np.arange(block)).reshape(RESAMPLES, -1)[:, :n] % n
-    indices.setflags(write=False)
-    return indices
-
-
-def _interval(values: NDArray[np.float64], n: int) -> tuple[float | None, float | None]:
-    if n < 2:
+def _around(value: float, *series: NDArray[np.float64], seed: int) -> tuple[float | None, float | None]:
+    if len(series[0]) < 2:
         return None, None
-    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
+    wide = 1 + reach(*series, seed=seed)
+    return value / wide, value * wide
 
 
 def is_steady(passes: Sequence[float]) -> bool:
