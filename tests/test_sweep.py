@@ -30,7 +30,7 @@ from benchmark.scoring.evaluation import evaluate
 from benchmark.sweeping import budget as budgeting
 from benchmark.sweeping.budget import Costs, Estimate, count_members, wall_seconds
 from benchmark.sweeping.points import expand, open_splits, point_key
-from benchmark.sweeping.searching import choose
+from benchmark.sweeping.searching import choose, missing_rates
 from benchmark.sweeping.session import budget, sweep
 from benchmark.sweeping.settings import Search, load_sweep
 from benchmark.training.checkpoints import read_state
@@ -503,9 +503,11 @@ def test_each_network_gets_the_rate_that_the_rule_finds(arena, here, undrawn, tm
     document = sweep(arena, tmp_path / "out", workers=1)
     assert document["failed"] == []
     searches = read_lines(tmp_path / "out" / "points" / "search.jsonl")
-    assert [(line["family"], line["lr"], line["seed"]) for line in searches] == [
-        (family, lr, 3) for family in ("four", "one") for lr in (1e-5, 1e-2, 3e-2)
-    ]
+    assert {line["seed"] for line in searches} == {3}
+    for family in ("four", "one"):
+        tried = {line["lr"]: line["score"] for line in searches if line["family"] == family}
+        assert {1e-5, 1e-2} <= tried.keys()
+        assert missing_rates(load_sweep(arena).sweep.search, tried) == []
     results = read_results(tmp_path / "out" / "results.jsonl")
     assert sorted((r.options["family"], r.options["seed"]) for r in results) == [("four", 0), ("four", 3), ("one", 3)]
     for result in results:
@@ -530,6 +532,21 @@ def test_the_choice_is_the_best_score_and_of_equal_ones_the_smallest_rate() -> N
     assert choose(search, {0.01: 20.0, 0.1: 21.0, 1.0: 20.5}) == 0.1
     assert choose(search, {0.01: None, 0.1: 21.0, 1.0: 21.0}) == 0.1
     assert choose(search, {0.01: None, 0.1: None, 1.0: None}) == 0.01
+
+
+def test_a_search_walks_from_the_middle_to_the_better_neighbour_until_both_are_worse() -> None:
+    search = Search(lr=[1, 2, 3, 4, 5, 6], max_steps=1)
+    truth = {1: 10.0, 2: 12.0, 3: 11.0, 4: 9.0, 5: 8.0, 6: 50.0}
+    tried: dict[float, float | None] = {}
+    rounds = []
+    while missing := missing_rates(search, tried):
+        rounds.append(missing)
+        tried |= {rate: truth[rate] for rate in missing}
+    assert (rounds, choose(search, tried)) == ([[3, 4], [2], [1]], 2)
+    # To the end of the grid, and away from rates that fail.
+    assert missing_rates(search, {3: 1.0, 4: 2.0, 5: 3.0, 6: 4.0}) == []
+    assert missing_rates(search, {3: None, 4: None}) == [1, 2]
+    assert missing_rates(Search(lr=[1, 2], max_steps=1), {}) == [1, 2]
 
 
 def test_families_are_trained_one_after_the_other_and_other_metrics_train_nothing(

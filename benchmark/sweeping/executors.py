@@ -33,7 +33,8 @@ class _Stopped(Exception):  # noqa: N818
 class LocalExecutor:
     """Runs ``workers`` child processes on this machine at a time, with ``threads`` each.
 
-    In both executors ``run`` is a generator; closing it stops the tasks that have not ended.
+    In both executors ``run`` is a generator; closing it stops the tasks that have not ended. It may be called again
+    until ``close``.
     """
 
     def __init__(self, workers: int, threads: int) -> None:
@@ -63,6 +64,9 @@ class LocalExecutor:
                 yield ended.get()
         finally:
             stopping.set()
+
+    def close(self) -> None:
+        """Nothing is left to close here."""
 
     def _run_one(self, task: Task, listen: Listen, stopping: threading.Event) -> Outcome:
         def take(event: Record) -> None:
@@ -129,7 +133,10 @@ class RayExecutor:
         finally:
             for reference in running:
                 self.ray.cancel(reference, force=True)
-            self.ray.shutdown()
+
+    def close(self) -> None:
+        """Disconnect from the cluster; one that was started here ends."""
+        self.ray.shutdown()
 
     def _outcome(self, reference: Any) -> Outcome:
         try:

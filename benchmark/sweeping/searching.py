@@ -1,7 +1,8 @@
 """The choice of a learning rate for each member of a sweep: short trainings, scored on held-out images, by one rule.
 
-Every member is trained with every rate of the grid and with the sweep's first seed. The rate with the best score at the
-end is taken, of equal ones the smallest. The test images have no part in it.
+The two rates in the middle of the grid are tried first, then the neighbours of the best one, until both neighbours of
+the best are worse or the grid ends. All trainings of a search have the sweep's first seed. The rate with the best score
+at the end is taken, of equal ones the smallest. The test images have no part in it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Probe:
 
 
 def probes_of(plan: SweepPlan, points: Sequence[Point], splits: Splits) -> list[Probe]:
-    """Return the probes of each member of ``points``, in their order."""
+    """Return the probes of each member of ``points`` for every rate of the grid, in their order."""
     search = plan.sweep.search
     if search is None:
         return []
@@ -103,13 +104,22 @@ def choose(search: Search, scores: Mapping[float, float | None]) -> float:
     return min(good, key=lambda rate: (-good[rate], rate)) if good else min(search.lr)
 
 
-def found_rates(probes: Sequence[Probe], scores: Mapping[str, float | None]) -> Found:
-    """Return the scores by rate of every member whose probes have all ended."""
-    found: Found = {}
-    incomplete = {probe.point.member for probe in probes if probe.key not in scores}
+def missing_rates(search: Search, scores: Mapping[float, float | None]) -> list[float]:
+    """Return the rates to try next, given the scores of those that were tried; empty when the search is complete."""
+    grid = search.lr
+    first = [grid[max(len(grid) // 2 - 1, 0)], grid[len(grid) // 2]]
+    if untried := [rate for rate in first if rate not in scores]:
+        return untried
+    place = grid.index(choose(search, scores))
+    return [rate for rate in grid[max(place - 1, 0) : place + 2] if rate not in scores]
+
+
+def tried_rates(probes: Sequence[Probe], scores: Mapping[str, float | None]) -> Found:
+    """Return the scores of the rates that were tried for each member; None where the training failed."""
+    found: Found = {probe.point.member: {} for probe in probes}
     for probe in probes:
-        if probe.point.member not in incomplete:
-            found.setdefault(probe.point.member, {})[probe.point.recipe.lr] = scores[probe.key]
+        if probe.key in scores:
+            found[probe.point.member][probe.point.recipe.lr] = scores[probe.key]
     return found
 
 

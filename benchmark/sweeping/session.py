@@ -45,14 +45,16 @@ from benchmark.sweeping.points import (
     weights_key,
 )
 from benchmark.sweeping.searching import (
+    Found,
     Probe,
     choose,
-    found_rates,
     keep_score,
     known_scores,
+    missing_rates,
     probes_of,
     rule_text,
     search_record,
+    tried_rates,
 )
 from benchmark.sweeping.settings import SweepPlan, load_sweep
 from benchmark.types import Environment, Result, RunSpec
@@ -98,8 +100,17 @@ class _Session:
 
     @property
     def probes_left(self) -> list[Probe]:
-        """The short trainings that a choice of learning rates still needs."""
-        return [probe for probe in self.probes if self.scores.get(probe.key) is None and self.wanted(probe.point)]
+        """The short trainings that the choice of learning rates needs next."""
+        search = self.plan.sweep.search
+        if search is None:
+            return []
+        missing = {member: missing_rates(search, tried) for member, tried in self.tried.items()}
+        return [one for one in self.probes if self.wanted(one.point) and one.point.rate in missing[one.point.member]]
+
+    @property
+    def tried(self) -> Found:
+        """The scores of the learning rates that were tried, by member."""
+        return tried_rates(self.probes, self.scores)
 
     def use_scores(self) -> None:
         """Make the points of the members whose search is complete, with their rates."""
@@ -109,14 +120,16 @@ class _Session:
         recipe = self.members[0].recipe
         rule = rule_text(search, recipe.validation.split or self.splits.card.default_split)
         rates = {
-            member: (choose(search, scores), rule) for member, scores in found_rates(self.probes, self.scores).items()
+            member: (choose(search, tried), rule)
+            for member, tried in self.tried.items()
+            if not missing_rates(search, tried)
         }
         self.points = expand(self.plan, rates)
         self.keys = [point_key(self.plan, point, self.splits) for point in self.points]
 
     def searched(self, point: Point) -> list[dict[str, Any]]:
         """Return what the search found for the member of a point; empty without a search."""
-        found = found_rates(self.probes, self.scores).get(point.member, {})
+        found = self.tried.get(point.member, {})
         return search_record(found, point.recipe.lr) if found else []
 
     @property
@@ -160,10 +173,13 @@ def sweep(
             executor: Executor = LocalExecutor(workers or default_workers(threads), threads)
             if engine == "ray":
                 executor = RayExecutor(address, workers, threads, session.plan.sweep.gpus)
-            estimates = _announce(session, executor.workers)
-            _search(session, executor, folder)
-            session.take(store.latest())
-            _run(session, executor, estimates, store, folder)
+            try:
+                estimates = _announce(session, executor.workers)
+                _search(session, executor, folder)
+                session.take(store.latest())
+                _run(session, executor, estimates, store, folder)
+            finally:
+                executor.close()
         known = store.latest()
         recorded = [(point, known[key]) for point, key in zip(session.points, session.keys) if key in known]
         summary = summary_of([result for _, result in recorded])
@@ -253,7 +269,12 @@ def _announce(session: _Session, workers: int) -> list[Estimate]:
 
 def _search(session: _Session, executor: Executor, folder: Path) -> None:
     """Run the short trainings that are left, keep their scores, and give every member its learning rate."""
-    probes = session.probes_left
+    while probes := session.probes_left:
+        _run_probes(session, executor, folder, probes)
+    session.use_scores()
+
+
+def _run_probes(session: _Session, executor: Executor, folder: Path, probes: Sequence[Probe]) -> None:
     tasks = [task_of(session.plan, probe.point, probe.key, session.splits, folder) for probe in probes]
     probe_of = dict(zip((task.key for task in tasks), probes))
     with contextlib.closing(executor.run(tasks, _listener(session))) as ended:
@@ -264,7 +285,6 @@ def _search(session: _Session, executor: Executor, folder: Path) -> None:
             score = session.scores[probe.key] = keep_score(folder, session.plan, probe, outcome.value, outcome.error)
             found = outcome.error if score is None else f"{score:.4f} on held-out images"
             session.reporter.note(f"{number}/{len(tasks)}  {probe.point.name}: {found}")
-    session.use_scores()
 
 
 def _listener(session: _Session) -> Callable[[Task, str], None]:
