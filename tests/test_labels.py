@@ -16,6 +16,7 @@ from benchmark.leaderboard import boards, row_name
 from benchmark.leaderboard.rows import rows_of
 from benchmark.regression.matching import pair_up, rows_to_compare
 from benchmark.results.store import Store, image_scores
+from benchmark.results.upkeep import drop
 from benchmark.selection import select
 from tests.conftest import TINY
 from tests.sample_records import result, under
@@ -184,6 +185,11 @@ def test_another_label_renames_a_record_and_measures_nothing(two, tmp_path) -> N
     assert len(stored) == 4
     assert [row.name for row in rows_of(stored)] == ["tiny_net"]
     assert not rows_of(stored)[0].conflict
+    # The former names are not there to be dropped, and do not come back when the record is.
+    assert drop(out / "results.jsonl", models=("tiny_net (a)",)) == []
+    run(models="tiny_net", weights={"tiny_net@a": file}, out=out)
+    assert len(drop(out / "results.jsonl", models=("tiny_net (a)",))) == 5
+    assert Store(out).results() == []
 
 
 def test_an_edited_record_is_not_sealed_under_another_name(two, tmp_path) -> None:

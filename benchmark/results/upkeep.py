@@ -135,19 +135,20 @@ def parts_of_need(predicted: float, factor: float, process: float) -> str:
 def drop(file: Path, *, keys: tuple[str, ...] = (), models: tuple[str, ...] = (), status: str = "") -> list[Result]:
     """Remove and return the records that have one of ``keys``, a model of a pattern in ``models``, or ``status``.
 
-    A pattern is for the model's name or, with the label of the weights, "NAME (LABEL)".
+    A pattern is for the name of the model, or "NAME (LABEL)" with the newest label of its weights; former ones go too.
     The file is replaced atomically. The scores per image are removed with the last record of their key, so that the
     next run measures again; they are removed afterwards, so that nothing is lost if the file cannot be written. Raises
     UserError naming scores that cannot be removed.
     """
 
     def is_meant(record: Result) -> bool:
-        names = (record.model, label_of(record.model, {}, record.label))
+        names = (record.model, label_of(record.model, {}, labels[record.key]))
         named = any(fnmatchcase(name, pattern) for name in names for pattern in models)
         return record.key in keys or named or record.status == status
 
     with lock_of(file):
         records = [record for record, _ in read_records(file)]
+        labels = {record.key: record.label for record in records}
         dropped = [record for record in records if is_meant(record)]
         if not dropped:
             return []
