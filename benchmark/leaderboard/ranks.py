@@ -49,10 +49,11 @@ def ranked(rows: Sequence[Row], main: str) -> tuple[list[str], list[str]]:
     Each group is led by its best row; the first row that is significantly worse than the leader leads the next group,
     and its rank is its position. A row that may not be compared has no rank, and no row has one if the scenes are too
     few or unknown. A row without scores per image cannot be tested against the leader, so it leads a group of its own,
-    with a question mark.
+    with a question mark. Each test is of two rows alone at 5 %; nothing is corrected for the number of rows
+    (docs/statistics.md).
     """
     if not rows[0].has_enough_scenes:
-        return [], []
+        return [], _distrusted(rows)
     testable = [is_testable(row, main) for row in rows]
     ranks = ["-"] * len(rows)
     fair = [index for index, row in enumerate(rows) if row.is_fair]

@@ -45,7 +45,7 @@ class Difference:
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
 
-def paired_difference(a: Sequence[float], b: Sequence[float], scenes: Sequence[str] | None = None) -> Difference:
+def paired_difference(a: Sequence[float], b: Sequence[float], scenes: Sequence[str]) -> Difference:
     """Return the mean of ``b - a`` over images, and its interval over scenes as `mean_interval` defines it.
 
     Score i of both belongs to the same image of the scene ``scenes[i]``, so what makes an image hard cancels. An
@@ -56,7 +56,7 @@ def paired_difference(a: Sequence[float], b: Sequence[float], scenes: Sequence[s
     return mean_interval(_finite(b) - _finite(a), scenes)
 
 
-def mean_interval(values: Sequence[float] | Array, scenes: Sequence[str] | None = None) -> Difference:
+def mean_interval(values: Sequence[float] | Array, scenes: Sequence[str]) -> Difference:
     """Return the mean of ``values``, one of each image, and its 95 % interval; image i shows ``scenes[i]``.
 
     Scenes are assumed to be drawn independently; images of one scene may depend on each other in any way. With n_k of
@@ -77,7 +77,7 @@ def mean_interval(values: Sequence[float] | Array, scenes: Sequence[str] | None 
     Nothing is drawn at random. Equal values have an interval of zero width; an infinite value counts as 120. Raises
     ValueError if there are no values, or not one scene for each.
     """
-    names = tuple(map(str, range(len(values)))) if scenes is None else tuple(scenes)
+    names = tuple(scenes)
     if len(values) != len(names) or not names:
         raise ValueError(f"{len(values)} values in {len(names)} scenes; expected a scene for each value")
     finite = _finite(values)
