@@ -86,14 +86,18 @@ def _print_summary(document: Mapping[str, Any]) -> None:
     parts = [f"{document[side]} {side[:-5]} images" for side in ("train_part", "test_part") if document[side]]
     on = f"{document['dataset']} ({', '.join(parts)})" if parts else document["dataset"]
     echo(f"{document['title']} on {on}: {document['error']}, mean over seeds")
-    echo(f"{'family':12} {'value':>8} {'params':>12} {'FLOPs [G]':>10} {'seeds':>5} {'test':>8} {'train':>8}")
+    width = max([12, *(len(member["family"]) for member in document["members"])])
+    varies = any(_value(member) for member in document["members"])
+    value = f" {'value':>8}" if varies else ""
+    echo(f"{'family':{width}}{value} {'params':>12} {'FLOPs [G]':>10} {'seeds':>5} {'test':>8} {'train':>8}")
     for member in document["members"]:
         echo(
-            f"{member['family']:12} {_value(member):>8} {member['params']:>12,} {member['flops'] / 1e9:>10.3f}"
+            f"{member['family']:{width}}{f' {_value(member):>8}' if varies else ''} {member['params']:>12,}"
+            f" {member['flops'] / 1e9:>10.3f}"
             f" {member['seeds']:>5} {member['test_error']:>8.4f} {member['train_error']:>8.4f}"
             f"{'  ' + member['incomplete'] if 'incomplete' in member else ''}"
         )
-    for family, threshold in document["thresholds"].items():
+    for family, threshold in document["thresholds"].items() if varies else ():
         where = "not reached" if threshold is None else f"{threshold['option']} {threshold['value']}"
         echo(f"training error under {document['vanished']:g}, {family}: {where}")
     for file in document["files"]:

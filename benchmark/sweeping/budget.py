@@ -216,16 +216,17 @@ def budget_document(estimates: Sequence[Estimate], *, total: int, workers: int, 
 
 def budget_lines(document: Mapping[str, Any]) -> list[str]:
     """Return the budget as lines for people."""
+    width = max([28, *(len(row["point"]) for row in document["estimates"])])
     lines = [
         f"{document['points_left']} of {document['points']} points are left to train; costs of one image of"
         f" {shape_text(document['input_shape'])}; time and memory predicted",
-        f"{'point':28} {'params':>12} {'FLOPs [G]':>10} {'time':>9} {'memory':>9}",
+        f"{'point':{width}} {'params':>12} {'FLOPs [G]':>10} {'time':>9} {'memory':>9}",
     ]
     for row in document["estimates"]:
         flops = "?" if row["flops"] is None else f"{row['flops'] / 1e9:.3f}"
         params = "?" if row["params"] is None else f"{row['params']:,}"
         memory = "?" if row["memory_bytes"] is None else f"{row['memory_bytes'] / GIB:.2f} GiB"
-        lines.append(f"{row['point']:28} {params:>12} {flops:>10} {clock(row['seconds']):>9} {memory:>9}")
+        lines.append(f"{row['point']:{width}} {params:>12} {flops:>10} {clock(row['seconds']):>9} {memory:>9}")
         lines += [f"  {row[key]}" for key in ("error", "incomplete") if row.get(key)]
     lines.append(
         f"about {clock(document['seconds'])} with {document['workers']} worker(s), {clock(document['core_seconds'])}"
