@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -11,11 +12,14 @@ import pytest
 import zoo.trained
 from benchmark import evaluate
 from benchmark.datasets import DATASETS
+from benchmark.opening import dataset_card, open_dataset
+from benchmark.results.store import read_results
 from benchmark.selection import entry_of, with_shipped_weights
 from benchmark.training.recipe import load_recipe
 from zoo.card import get_card
 from zoo.weights import read_checkpoint
 
+ROOT = Path(__file__).parent.parent
 FILES = sorted(Path(zoo.trained.__file__).parent.glob("*.safetensors"))
 FLOORS = {"zrr": "bilinear", "sidd": "identity"}
 
@@ -28,6 +32,19 @@ def dataset_of(file: Path) -> str:
 def mean_psnr(model: str, dataset: str, *, limit: int, weights: Path | None = None) -> float:
     images = evaluate(model, dataset, limit=limit, weights=weights, metrics=["psnr[rgb]"])
     return math.fsum(image["scores"]["psnr[rgb]"] for image in images) / len(images)
+
+
+def test_the_test_images_of_the_standins_never_change() -> None:
+    """Committed records were measured on them. Pixels are compared: compressed bytes depend on Pillow's zlib."""
+    digest = hashlib.sha256()
+    for sample in open_dataset(dataset_card("zrr")):
+        digest.update(sample.input.numpy().tobytes() + sample.target.numpy().tobytes())
+    assert digest.hexdigest() == "9da79c4271fc5ddda872d7fa36ded3031d89dabf89d600991dda8fccd7d19a9e"
+    # This digest is of pixels, and stands in the records.
+    blocks = open_dataset(dataset_card("sidd")).digest()
+    assert blocks == "247a313a9d98d8a545ca6dad33bc293535bd8da028feaafe662921112eb46f61"
+    records = read_results(ROOT / "leaderboards" / "results" / "sidd-standin.jsonl")
+    assert blocks in {record.spec.dataset_digest for record in records}
 
 
 def test_they_are_small() -> None:
