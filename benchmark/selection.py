@@ -257,14 +257,15 @@ def entry_of(
 
 
 def with_shipped_weights(entry: Entry) -> Entry:
-    """Return a model of this package with the weights that ship with it, if there are any and it has no others.
+    """Return a model of this package with the weights that ship for its options, if there are any and it has no others.
 
     Use them only for the embedded stand-ins, on which they were trained.
     """
     file = shipped_weights(entry.card.name) if entry.card.is_builtin else None
-    if entry.checkpoint or entry.options or file is None:
+    if entry.checkpoint or file is None:
         return entry
-    return entry_of(entry.card.name, file, {})
+    shipped = entry_of(entry.card.name, file, {})
+    return shipped if shipped.options == entry.options else entry
 
 
 def target_scale(dataset: DatasetCard) -> float:

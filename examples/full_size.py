@@ -25,8 +25,8 @@ from zoo.card import get_card
 MODELS = "plainunet_64,hyperunet_32_16_2048,unet,vdn,hypervdn_21"
 TASKS = {"zrr": "raw2rgb", "sidd": "denoise_rgb"}
 FLOORS = {"zrr": "bilinear", "sidd": "identity"}
-# The recipes of the small members: the loss and schedule that they were tuned with, network and length are ours.
-RECIPES = {"zrr": "standin_hyperunet_8_8_64", "sidd": "standin_vdn_w8"}
+# The recipes of the small members: loss and schedule are theirs, network and length are ours.
+RECIPES = {"zrr": "standin_raw2rgb", "sidd": "standin_denoise"}
 SPLITS = {"zrr": "test", "sidd": "validation"}
 # A learning rate at which large networks do not diverge.
 RATE = 2e-4

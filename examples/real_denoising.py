@@ -4,7 +4,7 @@
 
 The folder holds scene folders of SIDD-Small sRGB (``0001_001_S6_.../NOISY_SRGB_010.PNG``, ``GT_SRGB_010.PNG``) or the
 pairs of PolyU (``*_real.JPG``, ``*_mean.JPG``). No scene is in both halves: shots of one scene are nearly the same
-picture. Both networks take the recipes of the stand-in with the same steps; ``identity`` is the floor. Results on a
+picture. Both networks take the recipe of the stand-in with the same steps; ``identity`` is the floor. Results on a
 part of a dataset compare with nothing but each other.
 """
 
@@ -71,6 +71,7 @@ def experiment(data: Path, out: Path, steps: int, reporter: Reporter) -> list[Re
     for model in MODELS:
         overrides = {
             **rule,
+            "model": model,
             "dataset": name,
             "data_root": str(to_train),
             # Half of the scenes are a part of the dataset: the weights and the records say so.
@@ -83,7 +84,7 @@ def experiment(data: Path, out: Path, steps: int, reporter: Reporter) -> list[Re
             "validation.every": max(1, steps // 3),
             "validation.limit": 4,
         }
-        done = train(f"standin_{model}", out / model, overrides=overrides, resume=True, reporter=reporter)
+        done = train("standin_denoise", out / model, overrides=overrides, resume=True, reporter=reporter)
         weights[model] = str(done["weights"])
     return run(
         name,

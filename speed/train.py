@@ -55,7 +55,7 @@ def measure_waiting(steps: int) -> None:
             "validation.every": 10 * steps,
             "validation.limit": 1,
         }
-        done = train("standin_hyperunet_8_8_64", folder, overrides=overrides)
+        done = train("standin_raw2rgb", folder, overrides=overrides)
     print(
         f"hyperunet_8_8_64 at batch 8: {1 - done['wait_share']:.1%} of {steps} steps in the network"
         f" ({done['images_per_s']:.1f} images/s); goal over 90 %"
@@ -91,7 +91,7 @@ def measure_convolution(side: int) -> None:
 
 def measure_memory(model: str, *, batch_size: int = 8, side: int = 192) -> None:
     """Take two steps after a small one has loaded the libraries; Linux only."""
-    recipe, card = load_recipe(f"standin_{model}"), get_card(model)
+    recipe, card = load_recipe("standin_raw2rgb", {"model": model}), get_card(model)
     objective = Objective(recipe, card.input, None)
     batch = Batch(torch.rand(batch_size, 4, side, side), torch.rand(batch_size, 3, 2 * side, 2 * side))
     need = footprint(card.build, objective, batch.planes[:1], batch.target[:1], epoch=0).bytes(batch_size)

@@ -71,7 +71,7 @@ def test_plain_yaml_reads_as_before_with_dates_as_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", ["1e400", "-1e400", "nan", 10**400])
 def test_rates_that_are_no_finite_number_are_refused(value: object) -> None:
     with pytest.raises(UserError, match="--set lr="):
-        load_recipe("standin_unet_w8", {"lr": value})
+        load_recipe("standin_raw2rgb", {"lr": value})
 
 
 def test_values_in_messages_are_short_and_can_be_printed() -> None:

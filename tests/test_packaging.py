@@ -68,7 +68,7 @@ def test_the_installed_command_lists_and_runs(python: Path, tmp_path) -> None:
     names = [model["name"] for model in json.loads(call(python, tmp_path, "list", "models", "--json").stdout)]
     assert {"bilinear", "unet", "hyperunet_32_16_2048"} <= set(names)
     recipes = json.loads(call(python, tmp_path, "list", "recipes", "--json").stdout)
-    assert {"paper_large", "standin_unet_w8"} <= {recipe["name"] for recipe in recipes}
+    assert {"paper_large", "standin_raw2rgb"} <= {recipe["name"] for recipe in recipes}
     done = call(python, tmp_path, "run", "--dataset", "zrr", "--models", "bilinear", "--limit", "1", "--json")
     assert done.returncode == 0, done.stderr
     (record,) = json.loads(done.stdout)["results"]

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.config import shipped_files
 from benchmark.costs.profiling import meta_model
 from benchmark.datasets import DATASETS
 from benchmark.results.store import read_folders
+from benchmark.sweeping.searching import rule_text
+from benchmark.sweeping.settings import load_sweep
 from benchmark.training.optimizing import Clipper
 from benchmark.training.recipe import Recipe, Term, find_recipe, load_recipe, recipe_digest, recipe_files
 from benchmark.types import Result
@@ -49,17 +52,27 @@ def test_every_shipped_recipe_opens_with_command_hardware_time_and_result(file: 
     assert all(word in header for word in ("Hardware:", "Time:", "Result:"))
 
 
+def swept(name: str, recipe: Recipe) -> list[str]:
+    """Return the digest of the recipe with the rule of the sweep of its name, if there is such a sweep with a rule."""
+    search = load_sweep(name).sweep.search if name in shipped_files("sweep") else None
+    if search is None:
+        return []
+    rule = rule_text(search, str(recipe.validation.split))
+    return [recipe_digest(recipe.model_copy(update={"lr_rule": rule}))]
+
+
 def contradictions(comment: str, name: str, recipe: Recipe, records: Sequence[Result]) -> list[str]:
     """Return in words where the opening comment of a recipe says another result than ``records``.
 
     A result names the images ("12 test images"), metrics with their scores ("psnr[rgb] 21.57 dB") and, if it likes,
     other models by the first metric ("bilinear: 18.99"). Of several seeds the mean counts, of one seed the newest.
+    Records of the recipe's own model count, also those of the sweep that has the recipe's name.
     """
     result = " ".join(line.lstrip("# ") for line in comment.splitlines()).partition("Result:")[2].strip()
     # Later records say by which version of the recipe their weights were trained.
-    versions = (None, recipe_digest(recipe))
+    versions = (None, recipe_digest(recipe), *swept(name, recipe))
     records = [r for r in records if r.status == "ok"]
-    own = [r for r in records if r.weights and r.weights.get("recipe") == name]
+    own = [r for r in records if r.model == recipe.model and r.weights and r.weights.get("recipe") == name]
     own = [r for r in own if r.weights and r.weights.get("recipe_digest") in versions]
     if result.startswith("not measured yet"):
         return [f"{len(own)} records of a recipe that is not measured yet"] if own else []
@@ -119,7 +132,7 @@ def test_the_result_of_a_recipe_is_what_the_records_say(file: Path) -> None:
     ],
 )
 def test_a_result_that_contradicts_the_records_is_found(result: str, found: str) -> None:
-    recipe = load_recipe("standin_unet_w8")
+    recipe = load_recipe("standin_raw2rgb", {"model": "unet_w8"})
     digest = recipe_digest(recipe)
 
     def trained(psnr: float, seed: str, created: str, digest: str) -> Result:
@@ -156,7 +169,7 @@ def test_the_recipes_of_the_paper_say_what_is_assumed() -> None:
 def test_list_recipes_names_them_all(zoo_bench) -> None:
     rows = json.loads(zoo_bench("list", "recipes", "--json").out)
     names = {row["name"] for row in rows}
-    assert {"paper_large", "paper_double_descent", "vdn", "hypervdn", "pynet_level_0", "standin_hypervdn_8"} <= names
+    assert {"paper_large", "paper_double_descent", "vdn", "hypervdn", "pynet_level_0", "standin_denoise"} <= names
     assert all(row["summary"] and row["model"] for row in rows)
 
 
@@ -195,12 +208,12 @@ def test_a_wrong_recipe_names_file_key_and_nearest(tmp_path, text: str, message:
 
 
 def test_overrides_reach_into_the_recipe_and_are_named(tmp_path) -> None:
-    recipe = load_recipe("standin_vdn_w8", {"schedule.floor": "1e-5", "options.width": 4})
+    recipe = load_recipe("standin_denoise", {"schedule.floor": "1e-5", "options.width": 4})
     assert (recipe.schedule.floor, recipe.schedule.cosine, recipe.options) == (1e-5, True, {"width": 4})
     with pytest.raises(UserError, match=r"--set schedule.flor=1: unknown key 'flor'; did you mean floor"):
-        load_recipe("standin_vdn_w8", {"schedule.flor": 1})
+        load_recipe("standin_denoise", {"schedule.flor": 1})
     with pytest.raises(UserError, match=r"--set lr=fast: Input should be a valid number"):
-        load_recipe("standin_vdn_w8", {"lr": "fast"})
+        load_recipe("standin_denoise", {"lr": "fast"})
 
 
 def test_a_term_counts_on_every_nth_step_of_its_epochs() -> None:

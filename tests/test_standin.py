@@ -157,6 +157,14 @@ def test_photographs_need_neither_pooch_nor_network(monkeypatch):
     }
 
 
+def test_procedural_images_keep_their_pixels():
+    """All stand-ins that were written show them: a faster way to draw must draw the same."""
+    digest = hashlib.sha256()
+    for number, size in ((0, 448), (100, 448), (3, 256), *((number, 96) for number in range(20))):
+        digest.update(photographs.procedural_image(number, size).tobytes())
+    assert digest.hexdigest() == "adeba2547c20f2d3e1d5a930ebf566394edda554380656b593bea530906e5497"
+
+
 def test_missing_photograph_is_named():
     with pytest.raises(UserError, match=r"nowhere\.png cannot be read.*Reinstall"):
         photographs._read_wheel_file("nowhere.png")
@@ -379,6 +387,12 @@ def test_sidd_same_seed_same_bytes(small_sidd, tmp_path):
 def test_sidd_splits_share_no_photograph_and_isos_cover_the_range():
     plan = sidd.DEFAULT_PLAN
     assert not {p.name for p in plan.train} & {p.name for p in (*plan.validation, *plan.benchmark)}
+    assert len({p.name for p in plan.train}) == 60
+    assert not {"procedural-100", "procedural-101"} & {
+        p.name for p in (*plan.train, *zrr.DEFAULT_PLAN.photographs("train"))
+    }
+    # The scenes of train-select.
+    assert [sidd.draw_scene("x", i, 60, RandomState(0)).iso for i in (19, 39, 59)] == [100, 400, 1600]
     isos = [sidd.draw_scene("x", i, 7, RandomState(0)).iso for i in range(7)]
     assert (min(isos), max(isos)) == (100, 3200)
     assert isos[0] != isos[1]

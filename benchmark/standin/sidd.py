@@ -37,7 +37,7 @@ from benchmark.standin.photographs import (
 from benchmark.standin.unprocess import BLACK, WHITE
 
 NAME = "sidd-standin"
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 CAMERA_SEED = 2018
 BLOCKS, BLOCK = 32, 256
 SPLITS = ("train", "validation", "benchmark")
@@ -54,9 +54,12 @@ FRAMES = ("010", "011")
 
 @dataclass(frozen=True)
 class ScenePlan:
-    """The photographs of each split, one per scene, and the longest side of a training picture."""
+    """The photographs of each split, one per scene, and the longest side of a training picture.
 
-    train: tuple[Photograph, ...] = (*TRAIN_PHOTOGRAPHS, procedural_photograph(0), procedural_photograph(1))
+    Every twentieth of the 60 scenes of train is in ``train-select``: three, with weak, medium and strong noise.
+    """
+
+    train: tuple[Photograph, ...] = (*TRAIN_PHOTOGRAPHS, *(procedural_photograph(n, BLOCK) for n in range(55)))
     validation: tuple[Photograph, ...] = (*TEST_PHOTOGRAPHS, procedural_photograph(100))
     benchmark: tuple[Photograph, ...] = (procedural_photograph(101),)
     size: int = 448
@@ -135,13 +138,15 @@ def draw_scene(name: str, index: int, total: int, random: RandomState) -> Scene:
     return Scene(name, iso, unprocess.sample_rgb_gain(random), noise)
 
 
-def take(photograph: Pixels, scene: Scene, random: RandomState) -> tuple[Pixels, Pixels]:
-    """Return one shot of a picture (H, W, 3) with even sides: noisy and clean, both rendered."""
+def take(photograph: Pixels, scene: Scene, random: RandomState, shots: int = 1) -> list[Pixels]:
+    """Return noisy ``shots`` of a picture (H, W, 3) with even sides, and at the end the clean picture, all rendered."""
     camera = fixed_camera()
     clean = unprocess.unprocess(photograph / 255.0, camera, scene.rgb_gain)
-    counts = np.rint(BLACK + unprocess.add_noise(clean, scene.noise, random) * (WHITE - BLACK)).clip(0, WHITE)
-    noisy = (counts - BLACK) / (WHITE - BLACK)
-    return unprocess.to_uint8(unprocess.develop(noisy, camera)), unprocess.to_uint8(unprocess.develop(clean, camera))
+    planes = []
+    for _ in range(shots):
+        counts = np.rint(BLACK + unprocess.add_noise(clean, scene.noise, random) * (WHITE - BLACK)).clip(0, WHITE)
+        planes.append((counts - BLACK) / (WHITE - BLACK))
+    return [unprocess.to_uint8(unprocess.develop(plane, camera)) for plane in (*planes, clean)]
 
 
 def _make_piece(root: Path, job: Job, *, seed: int, size: int, blocks: int, totals: Mapping[str, int]) -> Piece:
@@ -165,12 +170,11 @@ def _make_folder(index: int, pixels: Pixels, scene: Scene, size: int, random: Ra
     crop = _crop(pixels, height, width, random)
     instance = f"{FIRST_INSTANCE + index}"
     folder = f"{TRAIN_FOLDER}/{instance}_901_ZB_{scene.iso:05}_00100_5500_N"
+    *shots, clean = (encode_image(p, format="PNG", compress_level=3) for p in take(crop, scene, random, len(FRAMES)))
     files = {}
-    for frame in FRAMES:
-        for side, picture in zip(("NOISY", "GT"), take(crop, scene, random)):
-            files[f"{folder}/{instance}_{side}_SRGB_{frame}.PNG"] = encode_image(
-                picture, format="PNG", compress_level=3
-            )
+    for frame, noisy in zip(FRAMES, shots):
+        for side, content in (("NOISY", noisy), ("GT", clean)):
+            files[f"{folder}/{instance}_{side}_SRGB_{frame}.PNG"] = content
     return files
 
 

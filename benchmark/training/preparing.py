@@ -139,13 +139,16 @@ def check_step(
 
 
 def metadata_of(recipe: Recipe, name: str, card: ModelCard, data: Data, objective: Objective) -> dict[str, str]:
-    """Return the metadata of the weights' file that describe its origin, without step and scores."""
+    """Return the metadata of the weights' file that describe its origin, without step and scores.
+
+    ``name``: that of the recipe, or of a sweep and its point with a slash between.
+    """
     options = resolve_options(card.name, card.options, recipe.options)
     metadata = {
         "model": card.name,
         "options": json.dumps(jsonable_options(options), sort_keys=True),
         "evidence": "trained",
-        "recipe": name,
+        "recipe": name.partition("/")[0],
         "recipe_digest": recipe_digest(recipe),
         "seed": str(recipe.seed),
         "lr": repr(recipe.lr),

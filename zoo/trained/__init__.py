@@ -1,7 +1,17 @@
-"""Weights of small networks that ship with the package, trained on the stand-ins by the recipes named in the files.
+"""Weights of small networks that ship with the package, trained on the stand-ins by one recipe for each dataset.
 
-There is one file per model, ``<model>.safetensors``, for the model's default options. The weights demonstrate the tool;
-because they were trained on stand-in data, they say nothing about a network's quality on real data.
+There is one file per model, ``<model>.safetensors``, for the options that it names: the model's defaults, except for
+``dped``, which has ``width=6``. The weights demonstrate the tool; because they were trained on stand-in data, they say
+nothing about a network's quality on real data. They come from two sweeps, in which only the learning rate differs
+between networks, and a rule chooses it on images that are not tested. To train them anew, in a checkout:
+
+    zoo-bench sweep configs/sweeps/standin_raw2rgb.yaml -o runs/standin_raw2rgb
+    zoo-bench sweep configs/sweeps/standin_denoise.yaml -o runs/standin_denoise
+    for model in bilinear_colour plainunet_8 unet_w8 hyperunet_8_8_64 dped vdn_w8 hypervdn_8; do
+      cp runs/standin_*/points/"$model"*_seed0_*/weights.safetensors zoo/trained/"$model".safetensors
+    done
+
+``tests/test_trained.py`` checks that each file is what these sweeps make; then measure the records again.
 """
 
 from __future__ import annotations
