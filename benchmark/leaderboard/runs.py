@@ -37,14 +37,18 @@ def widened(difference: Difference, spread: Spread | None, *runs: int) -> Differ
     ``runs``: how many trainings each mean is over; 0 for what is not trained. The two sources of uncertainty are
     independent, so the parts of the interval add as squares.
     """
-    shares = math.fsum(1 / number for number in runs if number)
-    if spread is None or not shares or difference.low is None or difference.high is None:
+    between = between_runs(spread, *runs)
+    if not between or difference.low is None or difference.high is None:
         return difference
-    quantile = float(stdtrit(spread.freedom, (1 + LEVEL) / 2))
-    between = quantile * spread.deviation * math.sqrt(shares)
     below, above = difference.mean - difference.low, difference.high - difference.mean
     low, high = difference.mean - math.hypot(below, between), difference.mean + math.hypot(above, between)
     return Difference(difference.mean, low, high, difference.n, difference.num_scenes)
+
+
+def between_runs(spread: Spread | None, *runs: int) -> float:
+    """Return half the width of the 95 % interval that the spread between trainings alone gives (see `widened`)."""
+    shares = math.fsum(1 / number for number in runs if number)
+    return float(stdtrit(spread.freedom, (1 + LEVEL) / 2)) * spread.deviation * math.sqrt(shares) if spread else 0.0
 
 
 def mean_scores(runs: Sequence[Mapping[str, Scores]]) -> dict[str, Scores]:

@@ -38,12 +38,16 @@ _RESTORE = f"Restore it, or {_AGAIN}."
 
 @dataclass(frozen=True)
 class Kept:
-    """One record of a baseline with its scores and scenes by image id, and its samples by suffix of the size."""
+    """One record of a baseline with its scores and scenes by image id, and its samples by suffix of the size.
+
+    ``runs``: in a comparison, the records of the trainings that the scores are the means of.
+    """
 
     result: Result
     scores: dict[str, Scores]
     samples: dict[str, Any]
     scenes: dict[str, str] = field(default_factory=dict)
+    runs: tuple[Result, ...] = ()
 
 
 def is_baseline(path: Path) -> bool:

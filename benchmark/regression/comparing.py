@@ -12,6 +12,7 @@ from benchmark.regression.judging import judge, kind_of
 from benchmark.regression.matching import Pair, pair_up
 from benchmark.regression.sources import ResultSet
 from benchmark.regression.thresholds import Thresholds, Timings
+from benchmark.regression.trainings import ONE_EACH, are_several, is_one_each, kept_of, seedless
 from benchmark.regression.verdicts import Change, Comparison, Finding, Judgement, finding_of
 from benchmark.types import Fingerprint, Result
 from benchmark.units import shape_text
@@ -19,6 +20,8 @@ from benchmark.units import shape_text
 _RELATIVE = "relative_latency"
 # The same measured time in other units: these share the verdict of the relative latency.
 _SAME_TIME = ("latency_ms", "ms_per_mpix", "ceiling_share", "gemm_share")
+# What decides trained weights besides the recipe.
+_TRAINED = (("learning rate", "lr"), ("steps", "step"), ("training data", "data_digest"))
 _USUAL = Thresholds(timings=Timings(tolerance=0.05))
 
 
@@ -26,21 +29,23 @@ def compare(before: ResultSet, after: ResultSet, limits: Thresholds = _USUAL) ->
     """Return a finding for every measurement in either set, by dataset and model.
 
     A record that is in only one set gives one finding, ``missing`` or ``new``. A record that fails now also gives one,
-    beside those of the measurements it still has. Only the tolerances in ``limits`` are used here.
+    beside those of the measurements it still has. Several trainings of a network by one recipe are judged once. Only
+    the tolerances in ``limits`` are used here.
     """
     findings: list[Finding] = []
     for pair in pair_up(before.results, after.results):
         if pair.before is None or pair.after is None:
             findings.append(_unpaired(pair))
             continue
-        a, b = pair.before.result, pair.after.result
-        if edited := _edited(a, b):
+        if edited := _edited(pair.before.result, pair.after.result):
             findings.append(edited)
             continue
+        a, b = kept_of(pair, before, after)
         rows = (("before", pair.before), ("after", pair.after))
         doubts = tuple(f"{when}: {doubt}" for when, row in rows for doubt in row.doubts)
         context = (*_context(a, b), *doubts)
-        found = (replace(_status(a, b), warnings=doubts), *_of_pair(before.kept(a), after.kept(b), limits))
+        status = _lost(pair, b.result) if pair.lost else _status(a.result, b.result)
+        found = (replace(status, warnings=doubts), *_of_pair(a, b, limits))
         findings += [replace(finding, context=context) if finding.changed else finding for finding in found]
     return Comparison(before.name, after.name, findings)
 
@@ -50,6 +55,8 @@ def _unpaired(pair: Pair) -> Finding:
     assert row is not None
     result, images = row.result, row.result.part or row.result.n
     has = f"{result.status}, {result.evidence}, {len(result.measurements)} measurements, {images} images"
+    if len(row.runs) > 1:
+        result, has = seedless(result), f"{has}, {row.runs_text}"
     judged = Judgement("missing", f"no record of it after; before: {has}")
     if pair.before is None:
         judged = Judgement("new", f"no record of it before; after: {has}")
@@ -69,16 +76,32 @@ def _edited(before: Result, after: Result) -> Finding | None:
     return finding_of(after, "record", "record", Judgement("not comparable", evidence))
 
 
-def _context(a: Result, b: Result) -> Iterator[str]:
+def _lost(pair: Pair, after: Result) -> Finding:
+    assert pair.before is not None
+    assert pair.after is not None
+    return finding_of(
+        after, "record", "record", Judgement("missing", f"{pair.before.runs_text} before, {len(pair.after.runs)} after")
+    )
+
+
+def _context(before: Kept, after: Kept) -> Iterator[str]:
     """Yield the differences between two runs that may explain why their numbers differ."""
+    a, b, several = before.result, after.result, are_several(before, after)
+    if is_one_each(before, after):
+        yield ONE_EACH
     if a.spec.code != b.spec.code:
         yield "other code"
-    if a.spec.weights_digest != b.spec.weights_digest:
+    if a.spec.weights_digest != b.spec.weights_digest and not several:
         digests = [(one.spec.weights_digest or "none")[:8] for one in (a, b)]
         yield f"other weights ({' -> '.join(digests)})"
+    trained = [one.weights or {} for one in (a, b)]
+    recipes = [f"{one.get('recipe')} ({one['recipe_digest'][:8]})" for one in trained if "recipe_digest" in one]
     for what, x, y in (
         ("evidence", a.evidence, b.evidence),
-        ("seed", a.spec.seed, b.spec.seed),
+        # What else is known of trainings, if both are by a known recipe.
+        *([("recipe", *recipes)] if len(recipes) == 2 else []),
+        *((what, *(one.get(key, "?") for one in trained)) for what, key in _TRAINED if len(recipes) == 2),
+        ("seed", *(("", "") if several else (a.spec.seed, b.spec.seed))),
         ("threads", a.spec.conditions.threads, b.spec.conditions.threads),
         ("torch", a.environment.torch, b.environment.torch),
         ("machine", a.environment.machine, b.environment.machine),
@@ -90,7 +113,7 @@ def _context(a: Result, b: Result) -> Iterator[str]:
 def _of_pair(before: Kept, after: Kept, limits: Thresholds) -> Iterator[Finding]:
     yield from _shapes(before.result, after.result)
     if before.result.fingerprint or after.result.fingerprint:
-        yield _fingerprint(before.result, after.result, limits.fingerprints.tolerance)
+        yield _fingerprint(before, after, limits.fingerprints.tolerance)
     a, b = before.result.measurements, after.result.measurements
     failed = before.result.status != after.result.status
     for id in dict.fromkeys([*a, *b]):
@@ -152,9 +175,12 @@ def _shape(result: Result, name: str, before: list[int], after: list[int]) -> Fi
     return finding_of(result, name, "shape", judged, before=before, after=after)
 
 
-def _fingerprint(a: Result, b: Result, tolerance: float) -> Finding:
+def _fingerprint(before: Kept, after: Kept, tolerance: float) -> Finding:
     """Compare what the networks of two records compute; at least one record has a fingerprint."""
+    a, b = before.result, after.result
     judged = _judge_fingerprint(a, b, tolerance)
+    if judged.change and are_several(before, after) and a.spec.weights_digest != b.spec.weights_digest:
+        judged = replace(judged, warnings=("trained anew, which alone changes the output",))
     hashes = {}
     if a.fingerprint and b.fingerprint:
         hashes = {"before": a.fingerprint.sha256[:16], "after": b.fingerprint.sha256[:16]}

@@ -74,7 +74,9 @@ def _decide(finding: Finding, thresholds: Thresholds) -> Action:
         if verdict in ("not comparable", "better"):
             return "ignore"
         return _mildest(action, "warn") if verdict == "missing" or finding.warnings else action
-    return (thresholds.shapes if kind == "shape" else thresholds.fingerprints).action
+    action = (thresholds.shapes if kind == "shape" else thresholds.fingerprints).action
+    # The output of other weights proves nothing: the warning of a fingerprint says that these were trained anew.
+    return _mildest(action, "warn") if finding.warnings else action
 
 
 def _mildest(first: Action, second: Action) -> Action:

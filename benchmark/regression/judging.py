@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
+from benchmark.leaderboard.runs import between_runs, widened
 from benchmark.regression.baseline import Kept
 from benchmark.regression.thresholds import Thresholds
 from benchmark.regression.timing import FEWEST, ratio_of_intervals, ratio_of_samples, verdict_of
+from benchmark.regression.trainings import Between, between
 from benchmark.regression.verdicts import Change, FindingKind, Judgement, Verdict
 from benchmark.results.paired import paired_difference
 from benchmark.types import Measurement, Result
@@ -88,18 +91,33 @@ def _judge_score(id: str, before: Kept, after: Kept, tolerance: float) -> Judgem
         return Judgement("not comparable", _values(a, b))
     allowed = tolerance * abs(a.value) if math.isfinite(a.value) else 0.0
     difference = 0.0 if a.value == b.value else b.value - a.value
+    runs = between(id, before, after)
     images = list(before.scores)
     if images and set(images) == set(after.scores):
         pairs = [(before.scores[image].get(id), after.scores[image].get(id)) for image in images]
         known = [(x, y) for x, y in pairs if x is not None and y is not None]
         if len(known) == len(images):
             scenes = [_scenes_at(side, images) for side in (before, after)]
-            return _judge_images(known, scenes, _values(a, b), allowed, a.higher_is_better)
+            return _judge_images(known, scenes, _values(a, b), allowed, a.higher_is_better, runs)
     elif images and after.scores:
         return Judgement("not comparable", f"{len(images)} images before, {len(after.scores)} after, not the same ones")
-    change = Change(difference, "difference") if math.isfinite(difference) else None
+    change = Change(difference, "difference", **_of_runs(runs)) if math.isfinite(difference) else None
+    evidence = f"{_values(a, b)}{runs.text if runs else ''}, means only"
+    if chance := _chance(difference, allowed, runs):
+        return Judgement("same", f"{evidence}{chance}", change)
     verdict = _direction(difference, allowed, a.higher_is_better)
-    return Judgement(verdict, f"{_values(a, b)}, means only: differences up to {allowed:.2g} are none", change)
+    return Judgement(verdict, f"{evidence}: differences up to {allowed:.2g} are none", change)
+
+
+def _of_runs(runs: Between | None) -> dict[str, Any]:
+    """Return what a change tells about trainings."""
+    return {"runs": runs.runs, "run_std": runs.spread.deviation if runs.spread else None} if runs else {}
+
+
+def _chance(difference: float, allowed: float, runs: Between | None) -> str:
+    """Say that trainings alone differ as much, where no interval over scenes holds that; empty if they do not."""
+    half = between_runs(runs.spread, *runs.runs) if runs else 0.0
+    return f": within what runs differ by (up to {half:.2g})" if allowed < abs(difference) <= half else ""
 
 
 def _scenes_at(side: Kept, images: list[str]) -> list[str]:
@@ -108,34 +126,45 @@ def _scenes_at(side: Kept, images: list[str]) -> list[str]:
 
 
 def _judge_images(
-    pairs: list[tuple[float, float]], scenes: list[list[str]], evidence: str, allowed: float, higher: bool
+    pairs: list[tuple[float, float]],
+    scenes: list[list[str]],
+    evidence: str,
+    allowed: float,
+    higher: bool,
+    runs: Between | None,
 ) -> Judgement:
     """Judge the scores (before, after) of each image, and the ``scenes`` of the images before and after.
 
-    If few scenes leave no interval, the tolerance alone decides: a gate must not let a change pass in silence.
+    The interval over scenes also holds the spread between ``runs``. If few scenes leave no interval, the tolerance
+    decides beyond what runs differ by: a gate must not let a change pass in silence.
     """
     # The images are the same, so are their scenes: one side may tell them for a record of an earlier version.
     known = scenes[1] or scenes[0]
-    found = paired_difference([x for x, _ in pairs], [y for _, y in pairs], known or [""] * len(pairs))
+    alone = paired_difference([x for x, _ in pairs], [y for _, y in pairs], known or [""] * len(pairs))
+    found = widened(alone, runs.spread, *runs.runs) if runs else alone
     number = found.num_scenes if known else None
-    change = Change(found.mean, "difference", found.low, found.high, found.n, number)
+    change = Change(found.mean, "difference", found.low, found.high, found.n, number, **_of_runs(runs))
+    beside = runs.text if runs else ""
     images = f"{found.n} image{'s' if found.n > 1 else ''}"
     if all(x == y for x, y in pairs):
-        return Judgement("same", f"{evidence}, each of {images} exactly", change)
+        return Judgement("same", f"{evidence}, each of {images} exactly{beside}", change)
     interval = f" [{found.low:+.4g}, {found.high:+.4g}]" if found.low is not None else ""
     shown = f"{number} scene{'s' if number > 1 else ''}" if number else "scenes unknown"
-    evidence += f", {found.mean:+.4g}{interval} over {images}, {shown}"
+    evidence += f", {found.mean:+.4g}{interval} over {images}, {shown}{beside}"
     if abs(found.mean) <= allowed:
         return Judgement("same", f"{evidence}; up to {allowed:.2g} is rounding", change)
     if all(scenes) and scenes[0] != scenes[1]:
         return Judgement(
             "not comparable", f"{evidence} after, {len(set(scenes[0]))} before: grouped by another rule", change
         )
+    if found.low is None and (chance := _chance(found.mean, allowed, runs)):
+        return Judgement("same", f"{evidence}{chance}", change)
     if found.low is None:
         why = "too few for an interval" if number else "measure again for an interval"
         evidence += f": {why}, so the tolerance of {allowed:.2g} alone decides"
     elif not found.is_significant:
-        return Judgement("same", f"{evidence}: not significant", change)
+        why = " beside the spread between runs" if alone.is_significant else ""
+        return Judgement("same", f"{evidence}: not significant{why}", change)
     return Judgement(_direction(found.mean, allowed, higher), evidence, change)
 
 

@@ -26,6 +26,9 @@ class Change:
     # Number of images or pairs of samples used for the interval, and of the scenes of these images.
     n: int | None = None
     num_scenes: int | None = None
+    # Numbers of trainings before and after if one of them is above 1, and the standard deviation between them.
+    runs: tuple[int, int] | None = None
+    run_std: float | None = None
 
 
 @dataclass(frozen=True)
