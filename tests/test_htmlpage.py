@@ -9,6 +9,7 @@ import json
 import math
 import re
 import shlex
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -20,11 +21,16 @@ from benchmark.cli import cli
 from benchmark.htmlpage import gallery as gallery_module
 from benchmark.htmlpage.data import Document, document
 from benchmark.htmlpage.page import json_in_html, render
+from benchmark.htmlpage.tables import Distinct, table_document
 from benchmark.imaging.pictures import INDEX, LONGEST_SIDE, VIEWS, Row, save_pictures
+from benchmark.leaderboard.pooling import pooled
+from benchmark.leaderboard.rows import rows_of
+from benchmark.leaderboard.tables import tables_of as leaderboard_tables
 from benchmark.results.store import read_folders
 from benchmark.types import Result
 from tests.page_records import HOSTILE, measurement, record, write_records
-from tests.sample_records import under
+from tests.sample_records import result, under
+from tests.test_runs import BASE, sweep_record, trained
 from zoo.errors import UserError
 
 RESULTS = Path(__file__).parent.parent / "leaderboards" / "results"
@@ -251,6 +257,45 @@ def test_a_point_of_a_sweep_is_repeated_by_its_sweep(tmp_path) -> None:
     point = record("a", 20.0, notes=["sweep double_descent_toy, recipe x"]).model_copy(update={"options": {"seed": 1}})
     (shown,) = document_of(tmp_path, point).content["records"]
     assert shown["commands"][-1] == "zoo-bench sweep double_descent_toy"
+
+
+def test_a_row_of_several_runs_names_each_of_them(tmp_path) -> None:
+    for seed in range(3):
+        sweep_record(tmp_path, "arena", "one", seed, 0.01 * (1 + seed))
+    (table,) = (table for one in document(read_folders([tmp_path])).content["datasets"] for table in one["tables"])
+    (shown,) = document(read_folders([tmp_path])).content["records"]
+    assert [run["seed"] for run in shown["runs"]] == ["0", "1", "2"]
+    assert [run["sha256"] for run in shown["runs"]] == ["one0", "one1", "one2"]
+    assert [run["record"] for run in shown["runs"]] == [f"results.jsonl, record {number}" for number in (1, 2, 3)]
+    assert shown["commands"][-1] == "zoo-bench sweep arena"
+    assert shown["remark"].startswith("3 points of a sweep")
+    scores = [run["scores"]["psnr[rgb]"] for run in shown["runs"]]
+    (place,) = (index for index, column in enumerate(table["columns"]) if column["id"] == "psnr[rgb]")
+    value, *_, beside = table["rows"][0]["cells"][place]
+    assert value == pytest.approx(sum(scores) / 3)
+    assert (beside["num_runs"], beside["run_std"]) == (3, pytest.approx(np.std(scores, ddof=1)))
+
+
+def test_trainings_without_a_sweep_are_repeated_one_by_one(tmp_path) -> None:
+    for seed in range(2):
+        trained("net", seed, BASE + seed, tmp_path, weights={"name": f"seed{seed}.safetensors"})
+    (shown,) = document(read_folders([tmp_path])).content["records"]
+    _, *lines = shown["commands"]
+    assert ["net=seed0.safetensors" in lines[0], "net=seed1.safetensors" in lines[1]] == [True, True]
+
+
+def test_times_measured_apart_are_those_of_their_own_machine(tmp_path) -> None:
+    for seed in range(2):
+        sweep_record(tmp_path, "arena", "one", seed, 0.01)
+    timed = result("one", None, machine="other", spec={"evaluate": False})
+    latency = measurement(7.0, "timing", False, "ms", input_shape=[1, 4, 224, 224])
+    row = pooled(rows_of(read_folders([tmp_path])))[0]
+    apart = rows_of([timed.model_copy(update={"measurements": {"latency_ms": latency}})])[0]
+    (table, *_) = leaderboard_tables([replace(row, timed=apart)])
+    shown = table_document(table, "title", {0: 0}, Distinct())
+    machines = {column["id"]: column["contexts"][0]["machine"] for column in shown["columns"] if column["contexts"]}
+    assert machines["latency_ms"].startswith("CPU other")
+    assert machines["psnr[rgb]"] == ""
 
 
 # Pictures

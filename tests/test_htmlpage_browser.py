@@ -16,6 +16,7 @@ from benchmark.htmlpage.page import write_page
 from benchmark.results.store import read_folders
 from tests.page_records import HOSTILE, measurement, record, write_records
 from tests.test_htmlpage import with_pictures
+from tests.test_runs import sweep_record
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra [browser]")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -309,6 +310,27 @@ def test_axe_finds_nothing_to_mend(page, scheme: str) -> None:
     page.locator("#table tbody td button").first.click()
     found = page.evaluate("axe.run('#drawer', { resultTypes: ['violations'] })")
     assert [(v["id"], [node["target"] for node in v["nodes"]]) for v in found["violations"]] == []
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_the_drawer_of_several_runs_names_each_of_them(browser, tmp_path, width) -> None:
+    for seed in range(3):
+        sweep_record(tmp_path / "results", "arena", "one", seed, 0.01 * (1 + seed))
+    write_page(document(read_folders([tmp_path / "results"])), tmp_path / "page.html")
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.goto((tmp_path / "page.html").as_uri())
+    page.locator("#table tbody th button").click()
+    lines = page.locator("#drawer .runs tbody tr").all_inner_texts()
+    assert [line.split("\t")[0] for line in lines] == ["0", "1", "2"]
+    assert all(f"one{seed}…" in line and "results.jsonl, record" in line for seed, line in enumerate(lines))
+    assert "zoo-bench sweep arena" in page.inner_text("#drawer-body")
+    assert (
+        page.evaluate(
+            "(({scrollWidth, clientWidth}) => scrollWidth - clientWidth)(document.querySelector('#drawer-body'))"
+        )
+        == 0
+    )
+    page.close()
 
 
 def test_a_narrow_window_scrolls_the_table_and_not_the_page(page) -> None:

@@ -46,7 +46,8 @@ def summary(content: dict[str, Any]) -> str:
     """Return the number of records and datasets, and the days of the records."""
     days = sorted(record["created"][:10] for record in content["records"])
     span = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
-    records, datasets = len(days), len(content["datasets"])
+    records = sum(len(record["runs"]) or 1 for record in content["records"])
+    datasets = len(content["datasets"])
     return (
         f"{records:,} record{'s' * (records != 1)} on {datasets} dataset{'s' * (datasets != 1)}, measured {span}."
         " Every number opens its definition, conditions and origin."

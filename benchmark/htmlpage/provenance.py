@@ -34,9 +34,23 @@ def provenance(row: Row) -> dict[str, Any]:
         "protocol": f"{result.protocol.name}, version {result.protocol.version}: {result.protocol.text}",
         "code": spec.code,
         "weights": dict(sorted((result.weights or {}).items())),
+        "runs": [_run(run.result) for run in row.runs] if len(row.runs) > 1 else [],
+        "timed": str(row.timed.result.source or "") if row.timed else "",
         "conditions": conditions_text(result),
         "commands": commands(row),
         "remark": commands_remark(row),
+    }
+
+
+def _run(result: Result) -> dict[str, Any]:
+    """Return what tells one training of a row from the others."""
+    weights = result.weights or {}
+    scores = {id: one for id, one in result.measurements.items() if one.kind == "score"}
+    return {
+        "seed": weights.get("seed", ""),
+        "sha256": weights.get("sha256", ""),
+        "record": str(result.source or ""),
+        "scores": {id: one.model_dump(mode="json")["value"] for id, one in scores.items()},
     }
 
 
@@ -53,10 +67,12 @@ def commands(row: Row) -> list[str]:
     commit = result.environment.commit
     lines = [f"git checkout {shlex.quote(commit)}"] if commit else []
     if sweep := _sweep(result):
-        return [*lines, in_lines(["zoo-bench", "sweep", sweep])]
+        own_data = not row.is_standin or "label" in result.data
+        return [*lines, in_lines(["zoo-bench", "sweep", sweep, *["--set", "recipe.data_root=DATA"] * own_data])]
     if result.spec.dataset_digest == NO_IMAGES or not result.spec.evaluate:
         return [*lines, in_lines(_costs_command(result))]
-    return [*lines, in_lines(_run_command(result, row.is_standin))]
+    runs = [_run_command(run.result, row.is_standin) for run in row.runs or (row,)]
+    return [*lines, *dict.fromkeys(map(in_lines, runs))]
 
 
 def in_lines(parts: Sequence[str], width: int = 62) -> str:
@@ -79,7 +95,11 @@ def commands_remark(row: Row) -> str:
     if row.result.environment.dirty:
         parts.append("The checkout had changes that were not committed: its code cannot be had again exactly.")
     if _sweep(row.result):
-        return " ".join([*parts, "One point of a sweep, which trains and tests all of them."])
+        points = f"{len(row.runs)} points" if len(row.runs) > 1 else "One point"
+        parts.append(
+            f"{points} of a sweep, which trains and tests all of them; a sweep of your own is named by its file."
+        )
+        return " ".join(parts)
     if not row.is_standin and row.result.spec.evaluate:
         parts.append("Put the folder of your copy of the data for DIR.")
     if row.result.spec.conditions.tile == "auto" and any(tiling.tile for tiling in row.result.tilings):
@@ -92,7 +112,9 @@ def commands_remark(row: Row) -> str:
 
 
 def _sweep(result: Result) -> str | None:
-    """Return the sweep that a record belongs to; its options say more than those of the network."""
+    """Return the sweep that a record belongs to; records of earlier versions name it in a note alone."""
+    if about := result.training.get("sweep"):
+        return str(about["name"])
     note = next((note for note in result.notes if note.startswith("sweep ")), "")
     return note.removeprefix("sweep ").partition(",")[0] if result.options != result.spec.options and note else None
 

@@ -32,6 +32,8 @@ _BESIDE = (
     "ci_high",
     "n",
     "num_scenes",
+    "num_runs",
+    "run_std",
     "threads",
     "tainted",
     "remark",
@@ -202,7 +204,7 @@ def _measured(column: Column, rows: Sequence[Row], texts: Distinct) -> tuple[dic
     contexts = Distinct()
     cells: list[list[Any] | None] = []
     for row in rows:
-        measurement, environment = row.measurements.get(column.id), row.result.environment
+        measurement = row.measurements.get(column.id)
         if measurement is None or (measurement.value is None and not measurement.remark):
             cells.append(None)
             continue
@@ -213,6 +215,8 @@ def _measured(column: Column, rows: Sequence[Row], texts: Distinct) -> tuple[dic
         if spread := spread_text(column, measurement, "–"):
             beside["spread"] = spread
         timed = measurement.kind == "timing"
+        apart = row.timed if row.timed and timed and column.id in row.timed.measurements else row
+        environment = apart.result.environment
         context = {
             "definition": texts.index(measurement.definition),
             "version": measurement.version,

@@ -6,7 +6,7 @@ function openDrawer(row, index) {
   const column = index < 0 ? null : state.table.columns[index];
   byId("drawer-title").textContent = column ? `${column.title} of ${row.name}` : row.name;
   fill(byId("drawer-body"), column ? valueSection(column, row.cells[index]) : null,
-    recordSection(row, record), commandSection(record), environmentSection(DATA.environments[record.environment]),
+    runsSection(record, column), recordSection(row, record), commandSection(record), environmentSection(DATA.environments[record.environment]),
     column ? null : rowSection(row));
   byId("drawer").showModal();
   byId("drawer-body").scrollTop = 0;
@@ -37,6 +37,8 @@ function valueSection(column, cell) {
       ["95 % interval", between(beside.ci_low, beside.ci_high)],
       [column.group === "Scores" ? "Images" : "Samples", beside.n === undefined ? null : exact(beside.n)],
       ["Scenes", beside.num_scenes === undefined ? null : exact(beside.num_scenes)],
+      ["Runs", beside.num_runs > 1 ? exact(beside.num_runs) : null],
+      ["Standard deviation between runs", beside.run_std === undefined ? null : `${exact(beside.run_std)} ${context.unit}`],
       ["Infinite values", beside.n_inf === undefined ? null : exact(beside.n_inf)],
       ["Mean of the finite", beside.finite_mean === undefined ? null : exact(beside.finite_mean)],
       ["Input", context.shape && `${context.shape} (channels × height × width)`],
@@ -54,6 +56,18 @@ function rowSection(row) {
   const values = shown.filter(([column, cell]) => column.contexts !== null && cell !== null);
   const text = (column, cell) => `${textOf(cell)} ${column.unit}${besideOf(cell).spread ? ` (${besideOf(cell).spread})` : ""}`.trim();
   return values.length ? section("Values", list(values.map(([column, cell]) => [column.title, text(column, cell)]))) : null;
+}
+
+/** Return a table with a line for each training of a row: the score of the column, or else the main one. */
+function runsSection(record, column) {
+  if (!record.runs.length) return null;
+  const shown = column && column.id in record.runs[0].scores ? column : state.table.columns[state.table.sort.column];
+  const digits = (value) => (typeof value === "number" ? value.toPrecision(6) : String(value ?? "–"));
+  const heads = ["Seed", `${shown.title} ${shown.unit}`.trim(), "Weights sha256", "Record"];
+  const line = (run) => [run.seed, digits(run.scores[shown.id]), `${run.sha256.slice(0, 8)}…`, run.record];
+  const cells = (tag, texts) => make("tr", {}, texts.map((text) => make(tag, tag === "th" ? { scope: "col" } : {}, text)));
+  return section(`${record.runs.length} runs`, make("table", { class: "runs" },
+    make("thead", {}, cells("th", heads)), make("tbody", {}, record.runs.map((run) => cells("td", line(run))))));
 }
 
 function commandSection(record) {
@@ -77,7 +91,7 @@ function recordSection(row, record) {
   const { weights, data } = record;
   const recipe = weights.recipe && `${weights.recipe}${weights.seed ? `, seed ${weights.seed}` : ""}`;
   const standin = data.standin ? `stand-in data, generator ${data.generator}, sources ${data.sources}` : null;
-  return section("Record", list([
+  return section(record.runs.length ? "Record of the first run" : "Record", list([
     ["Evidence", row.cells[state.table.evidence]],
     ["Recipe", recipe],
     ["Weights file", weights.name],
@@ -87,6 +101,7 @@ function recordSection(row, record) {
     ["Failure", record.error],
     ["Key", record.key],
     ["File", `${record.file}, record ${record.number}`],
+    ["Times", record.timed && `measured apart: ${record.timed}`],
     ["Measured on", record.created],
     ["Took", `${exact(record.seconds)} s`],
     ["Conditions", record.conditions],
