@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmark.leaderboard.runs import spread_of, widened
 from benchmark.regression.baseline import write_baseline
 from benchmark.regression.comparing import compare
 from benchmark.regression.gate import check
 from benchmark.regression.rendering import comparison_text
 from benchmark.regression.sources import ResultSet, open_baseline, open_set
+from benchmark.results.paired import paired_difference
 from benchmark.results.store import Store
 from benchmark.types import Fingerprint
 from tests.sample_records import measurement
@@ -53,6 +55,22 @@ def test_scores_of_several_seeds_are_judged_once_with_the_spread_between_runs(tm
     # Counts and times are judged once.
     for id in ("params", "latency_ms", "record"):
         assert finding(little, id)
+
+
+@pytest.mark.parametrize("runs", [(3, 3), (2, 2), (3, 1)])
+def test_seeds_alone_are_rarely_called_a_change(runs) -> None:
+    """Equal recipes whose seeds move the score by more than scenes do: 5 % of the verdicts may be wrong."""
+    rng, scenes = np.random.default_rng(0), list(map(str, range(24)))
+    wrong = alone = 0
+    for _ in range(400):
+        hard = rng.normal(25, 4, 24)
+        sides = [[hard + rng.normal(0, 0.5) + rng.normal(0, 0.5, 24) for _ in range(number)] for number in runs]
+        difference = paired_difference(*(np.mean(side, axis=0) for side in sides), scenes)
+        spread = spread_of([[float(run.mean()) for run in side] for side in sides])
+        alone += difference.is_significant
+        wrong += widened(difference, spread, *runs).is_significant
+    assert wrong / 400 < 0.08
+    assert alone / 400 > 0.4
 
 
 def test_one_run_takes_the_spread_of_the_other_side(tmp_path) -> None:

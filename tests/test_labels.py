@@ -151,8 +151,9 @@ def test_seeds_of_one_recipe_need_no_labels(tmp_path) -> None:
     for name in ("key", "pictures", "gallery", "per_image"):
         assert len({getattr(one, name) for one in results}) == 3
     # No seed's record takes the place of another's, although their files have one name.
-    pairs = pair_up(results, reversed(results))
-    assert [pair.before.result == pair.after.result for pair in pairs] == [True] * 3
+    (pair,) = pair_up(results, reversed(results))
+    runs = zip(pair.before.runs, pair.after.runs, strict=True)
+    assert [before.result == after.result for before, after in runs] == [True] * 3
 
 
 @pytest.mark.parametrize(
