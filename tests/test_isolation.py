@@ -50,11 +50,11 @@ def test_a_record_has_time_and_memory_of_a_process_of_its_own(tmp_path) -> None:
         ("leave", "error", "the process ended with status 3"),
         ("crash_when_traced", "error", "killed by SIGSEGV"),
         ("hoard", "oom", ""),
-        ("sleep", "timeout", "stopped after the time limit of 3 s"),
+        ("sleep", "timeout", "stopped after the time limit of 8 s"),
     ],
 )
 def test_a_model_that_ends_its_process_is_a_record(tmp_path, how: str, status: str, message: str) -> None:
-    limits = Limits(seconds=3.0 if how == "sleep" else 20.0, memory_bytes=3 << 29)
+    limits = Limits(seconds=8.0 if how == "sleep" else 20.0, memory_bytes=3 << 29)
     options = {"tiny_broken.how": how}
     (result,) = run(
         "tiny",

@@ -112,7 +112,7 @@ def test_rows_in_tiles_have_names_of_their_own_and_say_how_they_were_cut(tmp_pat
     results = Store(tmp_path).results()
     assert {row_name(result) for result in results} == {"local", "local, tiles 16x8"}
     (quality, costs) = boards(results, "tiny")
-    assert {row[1] for row in quality.rows} == {"local", "local, tiles 16x8"}
+    assert {row[quality.headers.index("model")] for row in quality.rows} == {"local", "local, tiles 16x8"}
     assert len(costs.rows) == 2
     assert any(note.startswith("local, tiles 16x8: scores at 4x32x32: tiles: 8 tiles") for note in quality.notes)
 
@@ -205,7 +205,8 @@ def test_approximate_tiles_record_their_seams_and_are_not_ranked(tmp_path) -> No
     # However good its score, it is neither ranked nor the best of a column.
     best = score.model_copy(update={"value": 99.0})
     better = rough.model_copy(update={"measurements": {**rough.measurements, "psnr[rgb]": best}})
-    board = boards([whole, better], "zrr-standin")[0]
+    scened = [one.model_copy(update={"num_scenes": 12}) for one in (whole, better)]
+    board = boards(scened, "zrr-standin")[0]
     assert [row[:2] for row in board.rows] == [("-", "normed, approximate tiles 64x64"), ("1", "normed")]
     assert {y for y, _ in board.best} <= {1}
     assert any("tiles that are not exact" in note for note in board.notes)

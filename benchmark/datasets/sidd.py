@@ -62,6 +62,8 @@ class SiddBlocks:
     """The validation blocks; sample ``32 i + k`` is block ``k`` of image ``i``."""
 
     split = "validation"
+    # The number of blocks of an image; a stand-in may have fewer.
+    _blocks = BLOCKS
 
     def __init__(self, root: Path, *, partial: bool = False) -> None:
         """Read both files; raises UserError unless all published blocks, or those of a stand-in, are there.
