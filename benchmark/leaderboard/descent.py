@@ -11,12 +11,12 @@ import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from scipy.special import stdtrit
+from benchmark.leaderboard.runs import Spread, between_runs, spread_of
+from benchmark.results.paired import LEVEL
 
-LEVEL = 0.95
 # FLOPs that grow by less than this from the smallest to the largest member count as fixed.
 FIXED = 1.25
 
@@ -95,13 +95,9 @@ def members_of(summary: Mapping[str, Any]) -> list[Member]:
     return sorted(found, key=lambda member: (order.index(member.family), member.params))
 
 
-def spread(members: Sequence[Member]) -> tuple[float, int] | None:
-    """Return the standard deviation of log errors between seeds, pooled over members, and its degrees of freedom."""
-    freedom = sum(len(member.logs) - 1 for member in members)
-    if not freedom:
-        return None
-    squares = math.fsum((log - member.mean) ** 2 for member in members for log in member.logs)
-    return math.sqrt(squares / freedom), freedom
+def spread(members: Sequence[Member]) -> Spread | None:
+    """Return the spread of log errors between seeds, pooled over members; None if each has one seed."""
+    return spread_of([member.logs for member in members])
 
 
 def largest_bump(family: Sequence[Member], everyone: Sequence[Member]) -> Bump | None:
@@ -117,13 +113,10 @@ def largest_bump(family: Sequence[Member], everyone: Sequence[Member]) -> Bump |
     pooled = spread(everyone)
     if pooled is None:
         return best
-    deviation, freedom = pooled
     # Bonferroni over all pairs of the family: the largest rise is looked for, not one that was chosen before.
-    pairs = math.comb(len(family), 2)
-    quantile = float(stdtrit(freedom, 1 - (1 - LEVEL) / 2 / pairs))
+    level = 1 - (1 - LEVEL) / math.comb(len(family), 2)
     seeds = min(len(member.logs) for member in family)
-    noise = math.exp(quantile * deviation * math.sqrt(2 / seeds))
-    return Bump(best.valley, best.peak, best.last, noise)
+    return replace(best, noise=math.exp(between_runs(pooled, seeds, seeds, level=level)))
 
 
 def at_equal_flops(overparametrised: Sequence[Member], plain: Sequence[Member]) -> tuple[Member, Member] | None:
@@ -144,8 +137,7 @@ def ratio_interval(one: Member, other: Member, everyone: Sequence[Member]) -> tu
     pooled = spread(everyone)
     if pooled is None:
         return None
-    deviation, freedom = pooled
-    half = float(stdtrit(freedom, (1 + LEVEL) / 2)) * deviation * math.sqrt(1 / len(one.logs) + 1 / len(other.logs))
+    half = between_runs(pooled, len(one.logs), len(other.logs))
     ratio = one.mean - other.mean
     return math.exp(ratio), math.exp(ratio - half), math.exp(ratio + half)
 

@@ -45,10 +45,10 @@ def widened(difference: Difference, spread: Spread | None, *runs: int) -> Differ
     return Difference(difference.mean, low, high, difference.n, difference.num_scenes)
 
 
-def between_runs(spread: Spread | None, *runs: int) -> float:
-    """Return half the width of the 95 % interval that the spread between trainings alone gives (see `widened`)."""
+def between_runs(spread: Spread | None, *runs: int, level: float = LEVEL) -> float:
+    """Return half the width of the interval (95 %) that the spread between trainings alone gives (see `widened`)."""
     shares = math.fsum(1 / number for number in runs if number)
-    return float(stdtrit(spread.freedom, (1 + LEVEL) / 2)) * spread.deviation * math.sqrt(shares) if spread else 0.0
+    return float(stdtrit(spread.freedom, (1 + level) / 2)) * spread.deviation * math.sqrt(shares) if spread else 0.0
 
 
 def mean_scores(runs: Sequence[Mapping[str, Scores]]) -> dict[str, Scores]:

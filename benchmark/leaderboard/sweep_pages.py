@@ -28,7 +28,8 @@ _PARTS = (0.25, 0.5, 0.75, 1.0)
 
 def sweeps_by_page(results: Sequence[Result]) -> dict[str, dict[str, list[Result]]]:
     """Return the newest records of the sweeps on each page, by page and by sweep."""
-    own = sorted((one for one in newest(results) if page_of_sweep(one)), key=lambda one: (one.created, one.key))
+    own = newest([one for one in results if page_of_sweep(one)])
+    own = sorted(own, key=lambda one: (one.created, one.key))
     return {
         page: dict(sorted(grouped(of_page, lambda one: one.training["sweep"]["name"]).items()))
         for page, of_page in sorted(grouped(own, lambda one: page_of_sweep(one) or "").items())

@@ -85,6 +85,12 @@ class _Session:
     scores: dict[str, float | None] = field(default_factory=dict)
     done: dict[str, Result] = field(default_factory=dict)
 
+    def resume(self, folder: Path, known: Mapping[str, Result]) -> None:
+        """Take over what earlier runs left in ``folder``: the scores of searches, and the ``known`` good records."""
+        self.scores |= known_scores(folder, self.probes)
+        self.use_scores()
+        self.take(known)
+
     def take(self, known: Mapping[str, Result]) -> None:
         """Take over the good records of earlier runs."""
         self.done = {key: known[key] for key in self.keys if key in known and known[key].status == "ok"}
@@ -165,9 +171,7 @@ def sweep(
     store = Store(folder)
     # Two sweeps in it would train the same points.
     with alone(folder / "sweep", f"-o: another sweep is running in {folder}; wait for it or name another folder."):
-        session.scores |= known_scores(folder, session.probes)
-        session.use_scores()
-        session.take(store.latest())
+        session.resume(folder, store.latest())
         if session.left or session.probes_left:
             threads = session.plan.sweep.threads
             executor: Executor = LocalExecutor(workers or default_workers(threads), threads)
@@ -203,9 +207,7 @@ def budget(
     """Return the budget of the points that ``out`` lacks, as ``--dry-run --json`` prints it; nothing is trained."""
     session = _open(sweep, overrides, reporter or Reporter(), families)
     folder = Path(out or Path("runs") / session.plan.name)
-    session.scores |= known_scores(folder, session.probes)
-    session.use_scores()
-    session.take(Store(folder).latest() if (folder / "results.jsonl").exists() else {})
+    session.resume(folder, Store(folder).latest() if (folder / "results.jsonl").exists() else {})
     return _estimated(session, workers or default_workers(session.plan.sweep.threads))[1]
 
 
