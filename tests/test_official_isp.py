@@ -26,6 +26,7 @@ WEIGHTS = [
     *(("lan_trained", f"lan_efficient__{name}") for name in ("ultraisp__unpaired", "zrr__paired", "zrr__paired_noadv")),
     ("lan_trained", "lan_efficient__zrr__unpaired"),
     *(("lan_trained", f"lan_robust__ultraisp__{name}") for name in ("paired", "paired_noadv", "unpaired")),
+    *(("lan_trained", f"rmfa_tiny__ultraisp__{name}") for name in ("paired", "paired_noadv", "unpaired")),
 ]
 
 
