@@ -20,6 +20,7 @@ from zoo.weights import read_checkpoint
 # Per golden file: its families of weights, with the registered model and the key of their seeded input.
 FILES = {
     "lan_trained": {"lan_efficient": "lan", "lan_robust": "lan", "rmfa_tiny": "rmfa"},
+    "mobileie_trained": {"mobileie": "mobileie"},
 }
 WEIGHTS = [
     *(("lan_trained", f"lan_efficient__{name}") for name in ("start", "ultraisp__paired", "ultraisp__paired_noadv")),
@@ -27,6 +28,7 @@ WEIGHTS = [
     ("lan_trained", "lan_efficient__zrr__unpaired"),
     *(("lan_trained", f"lan_robust__ultraisp__{name}") for name in ("paired", "paired_noadv", "unpaired")),
     *(("lan_trained", f"rmfa_tiny__ultraisp__{name}") for name in ("paired", "paired_noadv", "unpaired")),
+    *(("mobileie_trained", f"mobileie__{name}") for name in ("ultraisp", "zrr")),
 ]
 
 
