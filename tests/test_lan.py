@@ -75,7 +75,7 @@ def test_counts_are_those_of_the_specification(
 
 
 @both
-def test_the_reach_is_three_planes_pixels(name: str) -> None:
+def test_the_reach_is_three_packed_pixels(name: str) -> None:
     network = create_model(name).double()
     for parameter in network.parameters():
         # Positive values keep every ReLU open.

@@ -7,8 +7,9 @@ project (Apache-2.0).
 
 The official input has a level for each plane: (counts - b) / (1023 - b), where b is 62 for blue, 60 for the green
 beside red, 58 for red and 61 for the green beside blue. An ``InputSpec`` has one level, so the card states their mean,
-60.25. Plane values then differ from the official ones by up to 0.0024 at black. The same counts go in for both data
-sets of the paper: 10-bit counts for ZRR, 10-bit counts times 4 for UltraISP, which then run from 0.2 to 4.2.
+60.25. Plane values then differ from the official ones by up to 0.0024 at black, and PSNR with official weights by up to
+0.04 dB (UltraISP) and 0.18 dB (ZRR) on two pairs of UltraISP. The same counts go in for both data sets of the paper:
+10-bit counts for ZRR, 10-bit counts times 4 for UltraISP, which then run from 0.2 to 4.2.
 
 A third network of the repository, RMFA-tiny, is in ``zoo.models.rmfa``.
 """
