@@ -1,8 +1,8 @@
 """MobileIE for RAW: twelve channels, two squares and two gates, in its deploy form and its training form.
 
-Paper: H. Yan et al., "MobileIE: An Extremely Lightweight and Effective ConvNet for Real-Time Image Enhancement on
-Mobile Devices", ICCV 2025, arXiv 2507.01838. Official code: AVC2-UESTC/MobileIE, Apache-2.0; key names are those of its
-checkpoints, nothing else is taken from it. Written from a layer-by-layer specification for this project (Apache-2.0).
+Paper: "MobileIE: An Extremely Lightweight and Effective ConvNet for Real-Time Image Enhancement on Mobile Devices",
+ICCV 2025, arXiv 2507.01838. Official code: AVC2-UESTC/MobileIE, Apache-2.0; key names are those of its checkpoints,
+nothing else is taken from it. Written from a layer-by-layer specification for this project (Apache-2.0).
 
 Both forms compute the same function in evaluation mode. In the training form each convolution is a
 ``BranchedConv``: several kernels side by side, with and without batch norm, merged by a 1x1 convolution. ``deployed``
@@ -172,7 +172,7 @@ def deployed(network: MobileIE) -> MobileIE:
     task="raw2rgb",
     input=InputSpec(layout="bayer_packed", planes=((0, 0), (0, 1), (1, 0), (1, 1)), black_level=0.0, divisor=4095.0),
     params=4_132,
-    paper="Yan et al. 2025, ICCV, arXiv 2507.01838",
+    paper="MobileIE, ICCV 2025, arXiv 2507.01838",
     licence="Apache-2.0 (written from a specification)",
     official_weights=(
         "mai25_isp_challenge_best_slim.pkl (UltraISP) and zrr_best_slim.pkl of AVC2-UESTC/MobileIE; Apache-2.0; deploy"
