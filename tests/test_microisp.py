@@ -119,11 +119,11 @@ def test_attention_looks_at_the_first_position_of_each_window_and_drops_the_rest
     assert rows == columns == list(range(0, 81, 3))
 
 
+@torch.no_grad()
 def test_colours_never_mix() -> None:
     network = filled()
     before = network(planes(1, 79, 80))
-    with torch.no_grad():
-        network.get_parameter("stages.0.1.conv.0.bias").add_(1.0)
+    network.get_parameter("stages.0.1.conv.0.bias").add_(1.0)
     changed = (network(planes(1, 79, 80)) - before).abs().amax(dim=(0, 2, 3))
     assert changed[1] > 1e-4
     assert (changed[0], changed[2]) == (0, 0)
