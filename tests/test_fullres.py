@@ -53,8 +53,8 @@ NARROW = {
     "hypervdn_32": {"width": 4, "embedding_channels": (4, 4, 8), "pool": 3, "hidden": 5},
 }
 GLOBAL = {
-    "awnet_4ch", "bilinear", "bilinear_colour", "dped", "dped_rgb", "microisp", "pynet", "pynet_ca", "syenet",
-    "syenet_train",
+    "awnet_4ch", "bilinear", "bilinear_colour", "dped", "dped_rgb", "liteisp", "microisp", "pynet", "pynet_ca",
+    "syenet", "syenet_train",
 }  # fmt: skip
 # Wider or deeper members of families whose smallest goes through the same rules.
 LARGE = {"hypervdn_21", "hypervdn_32", "hyperunet_64_32_2048", "hyperunet_32_32_2048", "hyperunet_8_32_4000"}
