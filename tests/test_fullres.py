@@ -52,7 +52,10 @@ NARROW = {
     "hypervdn_21": {"width": 3, "embedding_channels": (4, 8), "hidden": 5},
     "hypervdn_32": {"width": 4, "embedding_channels": (4, 4, 8), "pool": 3, "hidden": 5},
 }
-GLOBAL = {"awnet_4ch", "bilinear", "bilinear_colour", "dped", "dped_rgb", "mobileie", "pynet", "pynet_ca", "rmfa_tiny"}
+GLOBAL = {
+    "awnet_4ch", "bilinear", "bilinear_colour", "dped", "dped_rgb", "liteisp", "microisp", "mobileie", "pynet",
+    "pynet_ca", "rmfa_tiny", "syenet", "syenet_train",
+}  # fmt: skip
 # Wider or deeper members of families whose smallest goes through the same rules.
 LARGE = {"hypervdn_21", "hypervdn_32", "hyperunet_64_32_2048", "hyperunet_32_32_2048", "hyperunet_8_32_4000"}
 EXACT = [
