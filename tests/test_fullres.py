@@ -45,6 +45,9 @@ NARROW = {
     "spade": {"width": 2},
     "plainunet_96": {"width": 12},
     "vdn": {"width": 4, "noise_width": 4},
+    **dict.fromkeys(("dncnn_17", "dncnn_17_bn", "dncnn_20", "dncnn_20_bn", "dncnn_20_color", "dncnn_20_color_bn"), {"width": 8}),
+    **dict.fromkeys(("ffdnet_color", "ffdnet_gray"), {"width": 4}),
+    **dict.fromkeys(("nafnet_32_local", "nafnet_64_local"), {"width": 4, "train_size": 16}),
     "hyperunet_64_32_2048": {"width": 16, "embedding_width": 4, "hidden": 16},
     "hyperunet_32_32_2048": {"width": 5, "embedding_width": 4, "hidden": 16},
     "hyperunet_32_16_2048": {"width": 6, "embedding_width": 4, "hidden": 16},
@@ -52,7 +55,7 @@ NARROW = {
     "hypervdn_21": {"width": 3, "embedding_channels": (4, 8), "hidden": 5},
     "hypervdn_32": {"width": 4, "embedding_channels": (4, 4, 8), "pool": 3, "hidden": 5},
 }
-GLOBAL = {"awnet_4ch", "bilinear", "bilinear_colour", "dped", "dped_rgb", "pynet", "pynet_ca"}
+GLOBAL = {"awnet_4ch", "bilinear", "bilinear_colour", "dped", "dped_rgb", "nafnet_32", "nafnet_64", "pynet", "pynet_ca"}
 # Wider or deeper members of families whose smallest goes through the same rules.
 LARGE = {"hypervdn_21", "hypervdn_32", "hyperunet_64_32_2048", "hyperunet_32_32_2048", "hyperunet_8_32_4000"}
 EXACT = [

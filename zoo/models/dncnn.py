@@ -28,7 +28,6 @@ from zoo.matconvnet import PREFIX
 
 Form = Literal["merged", "saoyan", "kair"]
 
-_WIDTH = 64
 # The two repositories differ in it, and it is visible: up to 6e-4 of the output.
 _EPS = {"saoyan": 1e-5, "kair": 1e-4}
 _NAMES = {"merged": "model", "saoyan": "dncnn", "kair": "model"}
@@ -40,17 +39,17 @@ class DnCNN(nn.Module):
     ``channels`` is 1 (gray) or 3. A gray network takes any C: it denoises each channel on its own.
     """
 
-    def __init__(self, depth: int, channels: int, form: Form) -> None:
+    def __init__(self, depth: int, channels: int, form: Form, width: int) -> None:
         super().__init__()
         self.channels = channels
         bias = form != "saoyan"
-        layers: list[nn.Module] = [nn.Conv2d(channels, _WIDTH, 3, padding=1, bias=bias), nn.ReLU()]
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1, bias=bias), nn.ReLU()]
         for _ in range(depth - 2):
-            layers.append(nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1, bias=bias))
+            layers.append(nn.Conv2d(width, width, 3, padding=1, bias=bias))
             if form != "merged":
-                layers.append(nn.BatchNorm2d(_WIDTH, eps=_EPS[form]))
+                layers.append(nn.BatchNorm2d(width, eps=_EPS[form]))
             layers.append(nn.ReLU())
-        layers.append(nn.Conv2d(_WIDTH, channels, 3, padding=1, bias=bias))
+        layers.append(nn.Conv2d(width, channels, 3, padding=1, bias=bias))
         self.name = _NAMES[form]
         self.add_module(self.name, nn.Sequential(*layers))
         self._initialise()
@@ -62,7 +61,7 @@ class DnCNN(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
             elif isinstance(module, nn.BatchNorm2d):
-                nn.init.normal_(module.weight, std=math.sqrt(2 / (9 * _WIDTH)))
+                nn.init.normal_(module.weight, std=math.sqrt(2 / (9 * module.num_features)))
                 with torch.no_grad():
                     module.weight.clamp_(-0.025, 0.025)
 
@@ -122,9 +121,9 @@ _NOISE = "forward returns the denoised image; SaoYan's network returns the noise
     differences=_GRAY,
     convert_checkpoint=merge_batch_norms,
 )
-def dncnn_17() -> nn.Module:
+def dncnn_17(width: int = 64) -> nn.Module:
     """DnCNN-S for gray images and one noise level, 17 convolutions with batch norm merged, 0.56 M parameters."""
-    return DnCNN(17, 1, "merged")
+    return DnCNN(17, 1, "merged", width)
 
 
 @register_model(
@@ -137,9 +136,9 @@ def dncnn_17() -> nn.Module:
     differences=_GRAY,
     convert_checkpoint=merge_batch_norms,
 )
-def dncnn_20() -> nn.Module:
+def dncnn_20(width: int = 64) -> nn.Module:
     """DnCNN-B for gray images and any noise level, 20 convolutions with batch norm merged, 0.67 M parameters."""
-    return DnCNN(20, 1, "merged")
+    return DnCNN(20, 1, "merged", width)
 
 
 @register_model(
@@ -151,9 +150,9 @@ def dncnn_20() -> nn.Module:
     official_weights=f"GD_Color_Blind.mat {_CSZN}",
     convert_checkpoint=merge_batch_norms,
 )
-def dncnn_20_color() -> nn.Module:
+def dncnn_20_color(width: int = 64) -> nn.Module:
     """DnCNN for colour images and any noise level, 20 convolutions with batch norm merged, 0.67 M parameters."""
-    return DnCNN(20, 3, "merged")
+    return DnCNN(20, 3, "merged", width)
 
 
 @register_model(
@@ -165,9 +164,9 @@ def dncnn_20_color() -> nn.Module:
     official_weights=f"DnCNN-S-15|25|50 {_SAOYAN}",
     differences=(*_GRAY, _NOISE),
 )
-def dncnn_17_bn(form: Literal["saoyan", "kair"] = "saoyan") -> nn.Module:
+def dncnn_17_bn(form: Literal["saoyan", "kair"] = "saoyan", width: int = 64) -> nn.Module:
     """DnCNN-S with its batch norms: SaoYan's form, without biases, or KAIR's, with biases and another epsilon."""
-    return DnCNN(17, 1, form)
+    return DnCNN(17, 1, form, width)
 
 
 @register_model(
@@ -179,12 +178,12 @@ def dncnn_17_bn(form: Literal["saoyan", "kair"] = "saoyan") -> nn.Module:
     official_weights=f"DnCNN-B {_SAOYAN}",
     differences=(*_GRAY, _NOISE),
 )
-def dncnn_20_bn(form: Literal["saoyan", "kair"] = "saoyan") -> nn.Module:
+def dncnn_20_bn(form: Literal["saoyan", "kair"] = "saoyan", width: int = 64) -> nn.Module:
     """DnCNN-B with its batch norms: SaoYan's form, without biases, or KAIR's, with biases and another epsilon."""
-    return DnCNN(20, 1, form)
+    return DnCNN(20, 1, form, width)
 
 
 @register_model(task="denoise_rgb", input=_INPUT, params=669_312, paper=_PAPER, licence=_LICENCE, differences=(_NOISE,))
-def dncnn_20_color_bn(form: Literal["saoyan", "kair"] = "saoyan") -> nn.Module:
+def dncnn_20_color_bn(form: Literal["saoyan", "kair"] = "saoyan", width: int = 64) -> nn.Module:
     """DnCNN for colour images with its batch norms, the form to train; as ``dncnn_20_bn``."""
-    return DnCNN(20, 3, form)
+    return DnCNN(20, 3, form, width)

@@ -62,7 +62,7 @@ class FFDNet(nn.Module):
     def _denoised(self, x: Tensor, sigma: Tensor | None) -> Tensor:
         height, width = x.shape[-2:]
         cells = F.pixel_unshuffle(F.pad(x, (0, width % 2, 0, height % 2), mode="replicate"), 2)
-        level = cells.new_full((cells.shape[0], 1, *cells.shape[-2:]), self.sigma)
+        level = torch.full_like(cells[:, :1], self.sigma)
         if sigma is not None:
             if sigma.ndim != 4 or any(a not in (1, b) for a, b in zip(sigma.shape, level.shape)):
                 raise ValueError(f"FFDNet takes a sigma of shape {tuple(level.shape)}; got {tuple(sigma.shape)}")
@@ -119,9 +119,9 @@ _LICENCE = "Apache-2.0 (written from a specification)"
     differences=("gray network: the channels of a colour image are denoised one by one, each as a gray image",),
     convert_checkpoint=from_matconvnet,
 )
-def ffdnet_gray(sigma: float = 25.0) -> nn.Module:
+def ffdnet_gray(sigma: float = 25.0, width: int = 64) -> nn.Module:
     """FFDNet for gray images, 0.49 M parameters; ``sigma``: the noise of 8-bit values that it expects, 0 to 75."""
-    return FFDNet(1, 15, 64, _checked("ffdnet_gray", sigma))
+    return FFDNet(1, 15, width, _checked("ffdnet_gray", sigma))
 
 
 @register_model(
@@ -135,6 +135,6 @@ def ffdnet_gray(sigma: float = 25.0) -> nn.Module:
     ),
     convert_checkpoint=from_matconvnet,
 )
-def ffdnet_color(sigma: float = 25.0) -> nn.Module:
+def ffdnet_color(sigma: float = 25.0, width: int = 96) -> nn.Module:
     """FFDNet for colour images, 0.85 M parameters; ``sigma``: the noise of 8-bit values that it expects, 0 to 75."""
-    return FFDNet(3, 12, 96, _checked("ffdnet_color", sigma))
+    return FFDNet(3, 12, width, _checked("ffdnet_color", sigma))
