@@ -45,7 +45,9 @@ NARROW = {
     "spade": {"width": 2},
     "plainunet_96": {"width": 12},
     "vdn": {"width": 4, "noise_width": 4},
-    **dict.fromkeys(("dncnn_17", "dncnn_17_bn", "dncnn_20", "dncnn_20_bn", "dncnn_20_color", "dncnn_20_color_bn"), {"width": 8}),
+    **dict.fromkeys(
+        ("dncnn_17", "dncnn_17_bn", "dncnn_20", "dncnn_20_bn", "dncnn_20_color", "dncnn_20_color_bn"), {"width": 8}
+    ),
     **dict.fromkeys(("ffdnet_color", "ffdnet_gray"), {"width": 4}),
     **dict.fromkeys(("nafnet_32_local", "nafnet_64_local"), {"width": 4, "train_size": 16}),
     "hyperunet_64_32_2048": {"width": 16, "embedding_width": 4, "hidden": 16},

@@ -5,10 +5,10 @@ Image Denoising", IEEE TIP 2017, arXiv 1608.03981. Written from a layer-by-layer
 (Apache-2.0); nothing is copied from cszn/DnCNN (no licence file), cszn/KAIR (MIT) or SaoYan/DnCNN-PyTorch (GPL-3.0).
 Key names are those of the two PyTorch repositories.
 
-The input is the noisy image as it is, not clipped; the stack of convolutions predicts the noise, and ``forward`` returns
-the input minus that noise, not clipped. ``dncnn_17`` and ``dncnn_20`` have no batch norm: it is merged into the
-convolutions, which is the form to deploy. ``dncnn_17_bn`` and ``dncnn_20_bn`` have it: the form to train. Checkpoints of
-any form can be imported into the merged one.
+The input is the noisy image as it is, not clipped. The stack of convolutions predicts the noise, and ``forward``
+returns the input minus that noise, not clipped. ``dncnn_17`` and ``dncnn_20`` have no batch norm: it is merged into the
+convolutions, which is the form to deploy. ``dncnn_17_bn`` and ``dncnn_20_bn`` have it, which is the form to train.
+Checkpoints of any form can be imported into the merged one.
 
 Differences: SaoYan's network returns the noise, this one the image. A gray network gets each channel of a colour image
 as a gray image of its own. Free in training: convolutions begin as He et al. draw them, scales of batch norms

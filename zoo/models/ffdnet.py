@@ -98,7 +98,9 @@ def _order(channels: int) -> list[int]:
 
 def _checked(name: str, sigma: float) -> float:
     if not 0 <= sigma <= _MOST:
-        raise UserError(f"{name}: option sigma={sigma:g} does not fit; expected 0 to {_MOST:g}, as 8-bit values have it.")
+        raise UserError(
+            f"{name}: option sigma={sigma:g} does not fit; expected 0 to {_MOST:g}, as 8-bit values have it."
+        )
     return sigma
 
 
@@ -113,9 +115,7 @@ _LICENCE = "Apache-2.0 (written from a specification)"
     params=485_316,
     paper=_PAPER,
     licence=_LICENCE,
-    official_weights=(
-        "FFDNet_gray.mat and FFDNet_Clip_gray.mat (for input clipped and rounded to 8 bits) of cszn/FFDNet; no licence"
-    ),
+    official_weights=("FFDNet_gray.mat and FFDNet_Clip_gray.mat (for 8-bit input, clipped) of cszn/FFDNet; no licence"),
     differences=("gray network: the channels of a colour image are denoised one by one, each as a gray image",),
     convert_checkpoint=from_matconvnet,
 )
@@ -131,7 +131,7 @@ def ffdnet_gray(sigma: float = 25.0, width: int = 64) -> nn.Module:
     paper=_PAPER,
     licence=_LICENCE,
     official_weights=(
-        "FFDNet_color.mat and FFDNet_Clip_color.mat (for input clipped and rounded to 8 bits) of cszn/FFDNet; no licence"
+        "FFDNet_color.mat and FFDNet_Clip_color.mat (for 8-bit input, clipped) of cszn/FFDNet; no licence"
     ),
     convert_checkpoint=from_matconvnet,
 )
