@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
@@ -124,7 +125,7 @@ def test_a_matconvnet_file_runs_as_in_matlab_and_any_wrong_order_differs(tmp_pat
     draw, width = np.random.RandomState(3), 5
     sizes = [4 * channels + 1, *[width] * (depth - 1), 4 * channels]
     kernels = [
-        (draw.standard_normal((3, 3, a, b)) * np.sqrt(2 / (9 * a))).astype(np.float32) for a, b in zip(sizes, sizes[1:])
+        (draw.standard_normal((3, 3, a, b)) * np.sqrt(2 / (9 * a))).astype(np.float32) for a, b in pairwise(sizes)
     ]
     biases = [(0.1 * draw.standard_normal(b)).astype(np.float32) for b in sizes[1:]]
     write_matconvnet(tmp_path / "net.mat", kernels, biases)
