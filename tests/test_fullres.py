@@ -52,7 +52,7 @@ NARROW = {
     "dncnn_20_color": {"width": 8},
     "dncnn_20_color_bn": {"width": 8},
     "ffdnet_color": {"width": 4},
-    "ffdnet_gray": {"width": 4},
+    "ffdnet_gray": {"width": 2},
     "nafnet_32_local": {"width": 4, "train_size": 16},
     "nafnet_64_local": {"width": 4, "train_size": 16},
     "hyperunet_64_32_2048": {"width": 16, "embedding_width": 4, "hidden": 16},
