@@ -45,6 +45,16 @@ NARROW = {
     "spade": {"width": 2},
     "plainunet_96": {"width": 12},
     "vdn": {"width": 4, "noise_width": 4},
+    "dncnn_17": {"width": 8},
+    "dncnn_17_bn": {"width": 8},
+    "dncnn_20": {"width": 8},
+    "dncnn_20_bn": {"width": 8},
+    "dncnn_20_color": {"width": 8},
+    "dncnn_20_color_bn": {"width": 8},
+    "ffdnet_color": {"width": 4},
+    "ffdnet_gray": {"width": 2},
+    "nafnet_32_local": {"width": 4, "train_size": 16},
+    "nafnet_64_local": {"width": 4, "train_size": 16},
     "hyperunet_64_32_2048": {"width": 16, "embedding_width": 4, "hidden": 16},
     "hyperunet_32_32_2048": {"width": 5, "embedding_width": 4, "hidden": 16},
     "hyperunet_32_16_2048": {"width": 6, "embedding_width": 4, "hidden": 16},
@@ -52,7 +62,10 @@ NARROW = {
     "hypervdn_21": {"width": 3, "embedding_channels": (4, 8), "hidden": 5},
     "hypervdn_32": {"width": 4, "embedding_channels": (4, 4, 8), "pool": 3, "hidden": 5},
 }
-GLOBAL = {"awnet_4ch", "bilinear", "bilinear_colour", "dped", "dped_rgb", "pynet", "pynet_ca"}
+GLOBAL = {
+    "awnet_4ch", "bilinear", "bilinear_colour", "dped", "dped_rgb", "liteisp", "microisp", "mobileie", "nafnet_32",
+    "nafnet_64", "pynet", "pynet_ca", "rmfa_tiny", "syenet", "syenet_train",
+}  # fmt: skip
 # Wider or deeper members of families whose smallest goes through the same rules.
 LARGE = {"hypervdn_21", "hypervdn_32", "hyperunet_64_32_2048", "hyperunet_32_32_2048", "hyperunet_8_32_4000"}
 EXACT = [

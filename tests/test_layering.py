@@ -64,7 +64,7 @@ DOORS = {
     "skimage": {"benchmark.standin.photographs", "benchmark.metrics.colour"},
     "torchmetrics": {"benchmark.metrics.perceptual"},
     "torchvision": {"benchmark.metrics.perceptual"},
-    "h5py": {"benchmark.imaging.matfiles"},
+    "h5py": {"benchmark.imaging.matfiles", "zoo.matconvnet"},
     "lightning_fabric": {"benchmark.training"},
     "jinja2": {"benchmark.htmlpage.page"},
     "markupsafe": {"benchmark.htmlpage.page"},

@@ -1,4 +1,4 @@
-"""Files of weights: safetensors, PyTorch checkpoints read without running code, NumPy archives."""
+"""Files of weights: safetensors, PyTorch checkpoints read without running code, NumPy archives, MatConvNet's files."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from zoo.card import ModelCard
 from zoo.errors import UserError, printable, reason_of, shortened, shown
 from zoo.fitting import unshared
 from zoo.inputs import regular_file
+from zoo.matconvnet import read_matconvnet
 from zoo.writing import whole_file
 
 # The largest published network of this field has about 1 GiB, so a file beyond this limit is not one of them.
@@ -85,23 +86,25 @@ def file_digest(path: Path) -> str:
 
 
 def read_checkpoint(path: str | Path, *, take: str | None = None, max_bytes: int = MAX_BYTES) -> Checkpoint:
-    """Read the tensors in ``path`` (.safetensors, .npz, or a PyTorch checkpoint of any suffix).
+    """Read the tensors in ``path`` (.safetensors, .npz, MatConvNet's .mat, or a PyTorch checkpoint of any suffix).
 
     Pickles are read with ``weights_only=True``. Wrapping dictionaries and ``module.`` prefixes are removed; if there
     are several, ``take`` is the dotted name of the one with the weights. Raises UserError if the file is missing, too
     large, truncated or damaged, if it holds anything but plain tensors, or several networks and ``take`` names none.
     """
-    file = regular_file(path, ".safetensors, .npz or a PyTorch checkpoint", "weights")
+    file = regular_file(path, ".safetensors, .npz, .mat or a PyTorch checkpoint", "weights")
     size = file.stat().st_size
     if size > max_bytes:
         raise UserError(f"weights: {path} has {size} bytes; files over {max_bytes} bytes are refused.")
     check_sums(file)
-    if take is not None and file.suffix in (".safetensors", ".npz"):
+    if take is not None and file.suffix in (".safetensors", ".npz", ".mat"):
         raise UserError(f"--take {take}: {path} holds one set of weights; only PyTorch checkpoints hold several.")
     if file.suffix == ".safetensors":
         state, metadata = _read_safetensors(file)
     elif file.suffix == ".npz":
         state, metadata = _read_npz(file), {}
+    elif file.suffix == ".mat":
+        state, metadata = _read_mat(file), {}
     else:
         state, metadata = _read_pickle(file, take), {}
     if not state:
@@ -167,6 +170,13 @@ def _read_npz(file: Path) -> dict[str, Tensor]:
             return {key: torch.from_numpy(archive[key]) for key in archive.files}
     except (*_FILE_ERRORS, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"weights: {file} is not a complete .npz archive of arrays ({reason_of(error)}).") from None
+
+
+def _read_mat(file: Path) -> dict[str, Tensor]:
+    try:
+        return read_matconvnet(file)
+    except _FILE_ERRORS as error:
+        raise UserError(f"weights: {file} is not a network of MatConvNet, MATLAB v7.3 ({reason_of(error)}).") from None
 
 
 def _read_pickle(file: Path, take: str | None) -> dict[str, Tensor]:

@@ -82,7 +82,9 @@ def _write_shuffled(node: Node, first: int, last: int, reader: Reader, target: T
         return False
     strip = reader.read(source, first // factor, last // factor)
     both_float = strip.dtype == target.dtype == torch.float32
-    if factor == 2 and both_float and is_channels_last(strip) and target.stride(3) == 1:
+    # The channels of one channel lie at any distance, also at an odd one.
+    in_pairs = target.stride(3) == 1 and target.stride(1) % 2 == 0
+    if factor == 2 and both_float and is_channels_last(strip) and in_pairs:
         # Two neighbours of a row lie together in source and target, so they move as eight bytes.
         pairs = strip.permute(0, 2, 3, 1).view(torch.int64).unflatten(3, (target.shape[1], 2)).permute(0, 3, 1, 4, 2)
         target.view(torch.int64).unflatten(2, (-1, 2)).copy_(pairs)

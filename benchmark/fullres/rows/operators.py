@@ -103,9 +103,18 @@ def _normalised(node: Node, first: int, last: int, reader: Reader) -> Tensor:
     return torch.native_batch_norm(strip, weight, bias, mean, var, False, 0.0, eps)[0]
 
 
+def _mean_of_channels(node: Node, first: int, last: int, reader: Reader) -> Tensor:
+    return reader.read(node.args[0], first, last).mean(1, keepdim=True)
+
+
+def _is_of_channels(node: Node) -> bool:
+    return [dim % 4 for dim in node.args[1] or ()] == [1] and node.args[2:] == (True,)
+
+
 POINTWISE = RowRule(_pointwise, same_rows=True, supports=_pointwise_supports, images=_rows_of, write=_write_pointwise)
 RULES: dict[Any, RowRule] = {
     "norm": RowRule(_normalised, same_rows=True),
+    aten.mean.dim: RowRule(_mean_of_channels, same_rows=True, supports=_is_of_channels),
     **MOVES,
     **WINDOWS,
     **RESIZES,

@@ -1,0 +1,84 @@
+"""LAN "Efficient" and "Robust": three 3x3 convolutions from packed RAW to RGB.
+
+Paper: A. Arhire, R. Timofte, "Learned Lightweight Smartphone ISP with Unpaired Data", CVPR Workshops 2025, arXiv
+2505.10420. Key names are those of the official PyTorch code (AndreiiArhire/Learned-Lightweight-Smartphone-ISP-with-
+Unpaired-Data, no licence file; nothing is copied from it). Written from a layer-by-layer specification for this
+project (Apache-2.0).
+
+The official input has a level for each plane: (counts - b) / (1023 - b), where b is 62 for blue, 60 for the green
+beside red, 58 for red and 61 for the green beside blue. An ``InputSpec`` has one level, so the card states their mean,
+60.25. Plane values then differ from the official ones by up to 0.0024 at black, and PSNR with official weights by up to
+0.04 dB (UltraISP) and 0.18 dB (ZRR) on two pairs of UltraISP. The same counts go in for both data sets of the paper:
+10-bit counts for ZRR, 10-bit counts times 4 for UltraISP, which then run from 0.2 to 4.2.
+
+A third network of the repository, RMFA-tiny, is in ``zoo.models.rmfa``.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zoo.card import InputSpec, register_model
+
+
+class LAN(nn.Module):
+    """Packed RAW (N, 4, H, W) to RGB (N, 3, 2H, 2W) in [0, infinity); any H and W.
+
+    ``first`` and ``second`` are the widths of the two hidden layers. Each convolution has zero padding and a bias.
+    """
+
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(4, first, 3, padding=1)
+        self.conv2 = nn.Conv2d(first, second, 3, padding=1)
+        self.conv3 = nn.Conv2d(second, 12, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map packed RAW (N, 4, H, W) to RGB (N, 3, 2H, 2W)."""
+        x = F.relu(self.conv2(torch.tanh(self.conv1(x))))
+        return F.pixel_shuffle(F.relu(self.conv3(x)), 2)
+
+
+_INPUT = InputSpec(layout="bayer_packed", black_level=60.25, divisor=962.75)
+_PAPER = "Arhire and Timofte 2025, CVPRW, arXiv 2505.10420"
+_LICENCE = "Apache-2.0 (written from a specification)"
+_DIFFERENCES = (
+    "one black level, the mean of the four official ones: 60.25 instead of 62, 60, 58 and 61 for B, G, R, G, so plane"
+    " values differ by up to 0.0024",
+)
+
+
+@register_model(
+    task="raw2rgb",
+    input=_INPUT,
+    params=3_060,
+    paper=_PAPER,
+    licence=_LICENCE,
+    official_weights=(
+        "Efficient_ISP_*.pth of AndreiiArhire/Learned-Lightweight-Smartphone-ISP-with-Unpaired-Data, for UltraISP and"
+        " for ZRR; no licence stated"
+    ),
+    differences=_DIFFERENCES,
+)
+def lan_efficient() -> nn.Module:
+    """LAN Efficient on packed RAW, 3,060 parameters."""
+    return LAN(12, 12)
+
+
+@register_model(
+    task="raw2rgb",
+    input=_INPUT,
+    params=1_616,
+    paper=_PAPER,
+    licence=_LICENCE,
+    official_weights=(
+        "Robust_*.pth of AndreiiArhire/Learned-Lightweight-Smartphone-ISP-with-Unpaired-Data, for UltraISP; no licence"
+        " stated"
+    ),
+    differences=_DIFFERENCES,
+)
+def lan_robust() -> nn.Module:
+    """LAN Robust on packed RAW, 1,616 parameters."""
+    return LAN(16, 4)
