@@ -7,6 +7,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from benchmark.counting.trace import incomplete_text
@@ -15,7 +16,8 @@ from benchmark.metrics import METRICS
 from benchmark.profilers import PROFILERS
 from benchmark.training.recipe import recipe_rows
 from benchmark.units import GIB, shape_text
-from zoo.card import MODELS, InputSpec, ModelCard, get_card
+from zoo.card import MODELS, ModelCard, get_card
+from zoo.convention import InputSpec
 
 # The fields that are listed for each kind of card.
 _SHOWN: dict[str, tuple[Iterable[Any], tuple[str, ...]]] = {
@@ -48,10 +50,9 @@ def card_document(name: str) -> dict[str, Any]:
     def of(source: object, *keys: str) -> dict[str, Any]:
         return {key: getattr(source, key) for key in keys}
 
-    convention = of(card.input, "layout", "channels", "planes", "divisor", "black_level", "input_range")
-    convention |= of(card.input, "output_range", "multiple", "min_size", "output_scale")
-    if card.input.layout != "bayer_packed":
-        convention |= dict.fromkeys(("planes", "divisor", "black_level"))
+    convention = asdict(card.input) | {"channels": card.input.channels}
+    if not card.input.is_raw:
+        convention |= dict.fromkeys(("planes", "divisor", "black_level", "levels", "floor", "missing"))
     return {
         **of(card, "name", "summary", "task", "params"),
         "options": {o.name: {"type": _type_name(o.annotation), "default": o.default} for o in card.options.values()},
@@ -117,19 +118,18 @@ def card_text(name: str) -> str:
 
 
 def _input_lines(spec: InputSpec) -> list[str]:
-    if spec.layout == "bayer_packed":
-        black = "the sensor's black level" if spec.black_level is None else f"{spec.black_level:g}"
-        divisor = "(white - black)" if spec.divisor is None else f"{spec.divisor:g}"
-        planes = " ".join(f"({row},{column})" for row, column in spec.planes)
-        taken = f"packed RAW (N, {spec.channels}, H, W): (counts - {black}) / {divisor}; planes from red at {planes}"
-    else:
-        taken = "sRGB (N, 3, H, W)"
+    shape = f"(N, {spec.channels}, H, W)"
     low, high = spec.input_range
     out_low, out_high = spec.output_range
+    mapped = "" if (low, high) == (0, 1) else f", mapped to [{low:g}, {high:g}]"
+    scale = "" if spec.output_scale == 1 else f"{spec.output_scale:g}"
+    multiples = f"multiples of {spec.multiple} (padded by reflection, cropped back)"
+    sizes = "any" if spec.multiple == 1 else multiples
+    taken = _raw_lines(spec, shape, mapped) if spec.is_raw else _image_lines(spec, shape, mapped)
     return [
-        f"  input         {taken}, mapped to [{low:g}, {high:g}]",
-        f"  output        (N, 3, {spec.output_scale:g}H, {spec.output_scale:g}W) in [{out_low:g}, {out_high:g}]",
-        f"  sizes         multiples of {spec.multiple}, at least {spec.min_size} (padded by reflection, cropped back)",
+        *(f"  {line}" for line in taken),
+        f"  output        (N, {spec.out_channels}, {scale}H, {scale}W) in [{out_low:g}, {out_high:g}]",
+        f"  sizes         {sizes}, at least {spec.min_size}",
     ]
 
 
@@ -183,3 +183,34 @@ def _audit_lines(audit: dict[str, Any]) -> list[str]:
         lines.append(f"    {counter:14} {'-' if value is None else f'{value:,}':>20} {ratio:>10}  {whys[0]}")
         lines += [f"    {'':14} {'':20} {'':10}  {why}" for why in whys[1:]]
     return lines
+
+
+def _raw_lines(spec: InputSpec, shape: str, mapped: str) -> list[str]:
+    black = _of_planes(spec.black_level, "black")
+    divisor = _of_planes(spec.divisor, "(white - black)")
+    value = f"(counts - {black}) / {divisor}"
+    value = value if spec.floor is None else f"max({value}, {spec.floor:g})"
+    if spec.layout == "bayer_packed":
+        places = " ".join(f"({row},{column})" for row, column in spec.planes)
+        planes = f"packed RAW {shape}; planes from red at {places}"
+    else:
+        planes = f"RAW as planes red, green, blue {shape}; {spec.missing:g} where the mosaic has another colour"
+    if spec.black_level is None and spec.divisor is None:
+        levels = "levels        black and white of the sensor"
+    else:
+        black, white = (f"{level:g}" for level in spec.levels)
+        levels = f"levels        for counts with black {black} and white {white}; others are mapped to these"
+    return [f"input         {planes}", f"values        {value}{mapped}", levels]
+
+
+def _of_planes(value: float | tuple[float, ...] | None, own: str) -> str:
+    if value is None:
+        return own
+    return f"({', '.join(f'{one:g}' for one in value)})" if isinstance(value, tuple) else f"{value:g}"
+
+
+def _image_lines(spec: InputSpec, shape: str, mapped: str) -> list[str]:
+    image = "gray" if spec.layout == "gray" else "sRGB"
+    rounded = ", clipped to [0, 1] and rounded to 8 bits" if spec.quantised else ""
+    noise = ["noise         the last plane is the standard deviation of the noise, / 255"] if spec.noise_level else []
+    return [f"input         {image} {shape}{rounded}{mapped}", *noise]

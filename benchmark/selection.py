@@ -227,11 +227,11 @@ def _entry(
     dataset: DatasetCard, name: str, options: Mapping[str, str], weights: str | None, named: bool, label: str
 ) -> Entry:
     entry = entry_of(name, weights, options, label=label)
-    scale = entry.card.input_for(entry.options).output_scale
-    if scale != target_scale(dataset):
+    spec = entry.card.input_for(entry.options)
+    if spec.output_scale != spec.cell:
         raise UserError(
-            f"{entry.label} returns images of {scale:g} times its planes; the targets of {dataset.name}"
-            f" have {target_scale(dataset):g} times. Choose other options."
+            f"{entry.label} returns images of {spec.output_scale / spec.cell:g} times the size of its input; the"
+            f" targets of {dataset.name} have the same size. Choose other options."
         )
     return replace(entry, evaluate=named or entry.scored)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.selection import entry_of
@@ -98,14 +98,6 @@ def test_the_wrong_form_is_refused(tmp_path) -> None:
     torch.save(create_model("dncnn_17").state_dict(), tmp_path / "merged.pth")
     with pytest.raises(UserError, match=r"does not fit: .*It looks like a checkpoint of dncnn_17\."):
         entry_of("dncnn_17_bn", tmp_path / "merged.pth", {})
-
-
-def test_a_gray_network_denoises_each_channel_alone() -> None:
-    network = create_model("dncnn_17", width=4).eval()
-    x = torch.from_numpy(make_input(1, (2, 3, 7, 5)))
-    with torch.no_grad():
-        singles: list[Tensor] = [network(x[:, i : i + 1]) for i in range(3)]
-        torch.testing.assert_close(network(x), torch.cat(singles, dim=1))
 
 
 OFFICIAL = {

@@ -17,8 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.selection import entry_of
 from tests.golden_rule import load_into, make_input
-from zoo import UserError, create_model
+from zoo import UserError, create_model, get_card
 from zoo.matconvnet import read_matconvnet
+from zoo.raw import to_network
 
 DATA = Path(__file__).parent / "data" / "networks"
 SHARED = Path(os.environ.get("ZOO_BENCH_SHARED", ""))
@@ -29,6 +30,15 @@ def image(channels: int, *size: int) -> Tensor:
     return torch.from_numpy(make_input(5, (1, channels, *size)))
 
 
+def told(x: Tensor, sigma: float | Tensor = 25.0) -> Tensor:
+    """The image with its map of the noise, from a level of 8-bit values or a map (1, 1, h, w) at half the size."""
+    if isinstance(sigma, Tensor):
+        level = F.interpolate(sigma, scale_factor=2, mode="nearest")[..., : x.shape[-2], : x.shape[-1]]
+    else:
+        level = torch.full_like(x[:, :1], sigma / 255)
+    return torch.cat([x, level], dim=1)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_outputs_and_keys_equal_the_official_ones(name: str) -> None:
     golden = np.load(DATA / f"{name}_golden.npz")
@@ -36,7 +46,8 @@ def test_outputs_and_keys_equal_the_official_ones(name: str) -> None:
     official = json.loads((DATA / f"{name}_keys.json").read_text())["keys"]
     assert [[key, list(value.shape)] for key, value in network.state_dict().items()] == [key[:2] for key in official]
     with torch.no_grad():
-        error = np.abs(network(torch.from_numpy(make_input(golden["seed"], golden["shape"]))).numpy() - golden["out"])
+        x = torch.from_numpy(make_input(golden["seed"], golden["shape"]))
+        error = np.abs(network(told(x)).numpy() - golden["out"])
     assert error.max() < 2e-5
     assert error.mean() < 3e-6
 
@@ -46,32 +57,33 @@ def test_outputs_and_keys_equal_the_official_ones(name: str) -> None:
 )
 def test_macs_match_the_specification(name: str, channels: int, macs: int) -> None:
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        create_model(name)(torch.empty(1, channels, 256, 256))
+        create_model(name)(torch.empty(1, channels + 1, 256, 256))
     assert counter.get_total_flops() == 2 * macs
 
 
-def test_the_option_a_number_and_a_flat_map_are_one_noise_level() -> None:
+def test_the_first_pixel_of_each_cell_gives_the_level_of_the_noise() -> None:
     torch.manual_seed(0)
-    network, x = create_model("ffdnet_color", sigma="30", width=4).eval(), image(3, 7, 9)
+    network, x = create_model("ffdnet_color", width=4).eval(), image(3, 7, 9)
+    noisy = told(x, 30.0)
+    noisy[:, -1, 1::2] = noisy[:, -1, :, 1::2] = 0.9
     with torch.no_grad():
-        whole = network(x)
-        assert torch.equal(network(x, torch.full((1, 1, 1, 1), 30 / 255)), whole)
-        assert torch.equal(network(x, torch.full((1, 1, 4, 5), 30 / 255)), whole)
-        assert not torch.equal(network(x, torch.full((1, 1, 1, 1), 15 / 255)), whole)
+        assert torch.equal(network(noisy), network(told(x, 30.0)))
+        assert not torch.equal(network(told(x, 15.0)), network(told(x, 30.0)))
 
 
-def test_a_map_of_another_size_and_a_level_out_of_range_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"sigma of shape \(1, 1, 4, 5\); got \(1, 1, 7, 9\)"):
-        create_model("ffdnet_gray", width=2)(image(1, 7, 9), torch.zeros(1, 1, 7, 9))
-    with pytest.raises(UserError, match="ffdnet_gray: option sigma=76 does not fit; expected 0 to 75"):
-        create_model("ffdnet_gray", sigma="76")
+def test_weights_for_8_bit_input_get_it() -> None:
+    card = get_card("ffdnet_gray")
+    noisy = torch.tensor([[[[-0.2, 0.1234, 1.3]]]])
+    assert torch.equal(to_network(noisy, card.input, sigma=25.0)[:, :1], noisy)
+    clipped = to_network(noisy, card.input_for({"clip": True}), sigma=25.0)
+    torch.testing.assert_close(clipped, told(torch.tensor([[[[0.0, 31 / 255, 1.0]]]])))
 
 
 def test_odd_sides_repeat_the_last_row_and_column() -> None:
     network, x = create_model("ffdnet_gray", width=4).eval(), image(1, 5, 7)
     with torch.no_grad():
-        padded = network(F.pad(x, (0, 1, 0, 1), mode="replicate"))
-        assert torch.equal(network(x), padded[..., :5, :7])
+        padded = network(told(F.pad(x, (0, 1, 0, 1), mode="replicate")))
+        assert torch.equal(network(told(x)), padded[..., :5, :7])
 
 
 def write_matconvnet(file: Path, kernels: list[np.ndarray], biases: list[np.ndarray]) -> None:
@@ -132,11 +144,11 @@ def test_a_matconvnet_file_runs_as_in_matlab_and_any_wrong_order_differs(tmp_pat
     x = draw.rand(10, 14, channels)
     expected = matlab(x, 40 / 255, kernels, biases)
     planes = torch.from_numpy(x.transpose(2, 0, 1)[None]).float()
-    network = entry_of(name, tmp_path / "net.mat", {"width": width, "sigma": 40.0}).build()
+    network = entry_of(name, tmp_path / "net.mat", {"width": width}).build()
 
     def error() -> float:
         with torch.no_grad():
-            return float(np.abs(network(planes)[0].numpy().transpose(1, 2, 0) - expected).max())
+            return float(np.abs(network(told(planes, 40.0))[0].numpy().transpose(1, 2, 0) - expected).max())
 
     assert error() < 1e-5
     right = {key: value.clone() for key, value in network.state_dict().items()}
@@ -167,11 +179,11 @@ def test_official_weights_give_the_official_images(label: str) -> None:
     golden = np.load(SHARED / "golden" / "denoisers" / "ffdnet_official_golden.npz")
     name = f"ffdnet_{label.removeprefix('clip_')}"
     file = SHARED / "weights" / "denoisers" / "ffdnet" / f"FFDNet_{label.replace('clip', 'Clip')}.mat"
-    network = entry_of(name, file, {"sigma": 30.0}).build()
+    network = entry_of(name, file, {}).build()
     x = torch.from_numpy(make_input(1051, (1, 3 if "color" in label else 1, 47, 61)))
     noise = torch.from_numpy(golden[f"sigma255map:{label}"]).float().reshape(1, 1, 24, 31) / 255
     with torch.no_grad():
-        for output, kind in ((network(x), "seeded"), (network(x, noise), "map")):
+        for output, kind in ((network(told(x, 30.0)), "seeded"), (network(told(x, noise)), "map")):
             error = np.abs(output.numpy() - golden[f"{label}:{kind}"])
             assert error.max() < 1e-5
             assert error.mean() < 2e-6

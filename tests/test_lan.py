@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.golden_rule import fill, load_into, make_input
 from zoo import create_model, get_card
+from zoo.raw import to_network
 
 DATA = Path(__file__).parent / "data" / "networks"
 
@@ -108,8 +109,14 @@ def test_centre_taps_alone_give_the_closed_form(name: str) -> None:
 
 
 @both
-def test_the_card_has_the_official_planes_and_the_mean_of_the_levels(name: str) -> None:
-    spec = get_card(name).input
+def test_each_plane_has_its_official_level(name: str) -> None:
+    spec = get_card(name).input_for({"counts": "zrr"})
     assert spec.planes == ((1, 1), (0, 1), (0, 0), (1, 0))
-    assert spec.black_level == np.mean([62, 60, 58, 61])
-    assert spec.divisor == 1023 - spec.black_level
+    levels = np.array([[58.0, 60.0], [61.0, 62.0]])
+    black = torch.from_numpy(levels).float()[None, None]
+    assert to_network(black, spec).flatten().tolist() == [0.0] * 4
+    assert to_network(torch.full((1, 1, 2, 2), 1023.0), spec).flatten().tolist() == [1.0] * 4
+    # Files of UltraISP go in as they are: 10-bit counts times 4, with the same levels.
+    stored = to_network(4 * black, get_card(name).input, black=256.0, white=4092.0)
+    expected = [3 * level / (1023 - level) for level in (62, 60, 58, 61)]
+    torch.testing.assert_close(stored.flatten(), torch.tensor(expected))

@@ -229,11 +229,13 @@ def test_the_self_transform_does_not_overflow_float16() -> None:
     assert transform(u).item() == pytest.approx(72.0, rel=2e-3)
 
 
-def test_every_data_set_is_divided_by_4095() -> None:
+def test_every_data_set_is_divided_by_4095_as_its_files_hold_it() -> None:
     card = get_card("mobileie")
     counts = torch.tensor([[0.0, 4095.0], [1023.0, 64.0]])[None, None]
-    planes = to_network(counts, card.input).flatten().tolist()
-    assert planes == pytest.approx([0.0, 1.0, 1023 / 4095, 64 / 4095])
+    expected = pytest.approx([0.0, 1.0, 1023 / 4095, 64 / 4095])
+    assert to_network(counts, card.input, black=256.0, white=4092.0).flatten().tolist() == expected
+    assert to_network(counts, card.input_for({"counts": "zrr"})).flatten().tolist() == expected
+    assert to_network(counts / 4, card.input).flatten().tolist() == expected
 
 
 def test_another_form_is_refused(zoo_bench) -> None:

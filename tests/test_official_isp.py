@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from zoo import create_model, get_card
 from zoo.fitting import load_strictly
-from zoo.raw import apply_model, pack, to_network
+from zoo.raw import apply_model, to_network
 from zoo.weights import read_checkpoint
 
 # Per golden file: its families of weights, with the registered model and the key of their seeded input.
@@ -39,20 +37,6 @@ def shared() -> Path:
     return folder
 
 
-def planes_of(name: str, counts: Tensor) -> Tensor:
-    """The network's input from counts (1, 1, H, W), by the official convention."""
-    spec = get_card(name).input
-    if not name.startswith("lan"):
-        return to_network(counts, spec)
-    # The card has the mean of these levels.
-    levels = torch.tensor([62.0, 60.0, 58.0, 61.0])[:, None, None]
-    return (pack(counts, spec.planes) - levels) / (1023 - levels)
-
-
-def seeded(name: str, network: Any, x: Tensor) -> Tensor:
-    return network.develop(x) if name == "rmfa_tiny" else network(x)
-
-
 @pytest.mark.parametrize(("file", "weights"), WEIGHTS)
 def test_trained_weights_give_the_official_outputs(file: str, weights: str) -> None:
     folder, name = shared(), weights.partition("__")[0]
@@ -63,11 +47,12 @@ def test_trained_weights_give_the_official_outputs(file: str, weights: str) -> N
     with np.load(folder / "golden" / "compact_isp" / f"{file}_golden.npz") as golden, torch.no_grad():
         shape = tuple(int(side) for side in golden[f"shape_{key}"])
         x = np.random.RandomState(int(golden[f"seed_{key}"])).rand(*shape).astype(np.float32)
-        errors = {"seeded": seeded(name, network, torch.from_numpy(x * np.float32(golden[f"scale_{key}"])))}
+        errors = {"seeded": network(torch.from_numpy(x * np.float32(golden[f"scale_{key}"])))}
         for pair in ("10", "15"):
             raw = np.asarray(Image.open(folder / "data" / "ultraisp_sample" / f"raw_{pair}.png")).astype(np.float32)
-            counts = torch.from_numpy(raw / 4 if "__zrr" in weights else raw)[None, None]
-            output = apply_model(network, planes_of(name, counts), get_card(name).input)
+            spec = get_card(name).input_for({"counts": "zrr" if "__zrr" in weights else "ultraisp"})
+            planes = to_network(torch.from_numpy(raw)[None, None], spec, black=256.0, white=4092.0)
+            output = apply_model(network, planes, spec)
             errors[f"pair{pair}"] = output[..., ::5, ::5]
         for part, output in errors.items():
             error = np.abs(output.numpy() - golden[f"{weights}.{part}"])

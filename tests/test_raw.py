@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -62,12 +64,69 @@ def test_an_odd_mosaic_is_refused(shape: tuple[int, ...]) -> None:
         (InputSpec(layout="bayer_packed", divisor=1023.0), 1.0),
         (InputSpec(layout="bayer_packed", divisor=957.0, black_level=63.0), 960 / 957),
         (InputSpec(layout="bayer_packed", divisor=1023.0, input_range=(-1.0, 1.0)), 1.0),
-        (InputSpec(layout="bayer_packed", divisor=None, black_level=None), (1023 - 60) / (1000 - 60)),
+        (InputSpec(layout="bayer_packed", divisor=None, black_level=None), 1.0),
     ],
 )
 def test_counts_are_scaled_as_the_card_says(spec: InputSpec, expected: float) -> None:
-    planes = to_network(torch.full((1, 1, 2, 2), 1023.0), spec, black=60.0, white=1000.0)
+    planes = to_network(torch.full((1, 1, 2, 2), 1023.0), spec, black=64.0, white=1023.0)
     torch.testing.assert_close(planes, torch.full((1, 4, 1, 1), expected))
+
+
+@pytest.mark.parametrize("counts", [64.0, 300.0, 1023.0, 1500.0])
+def test_counts_of_another_sensor_are_mapped_to_the_levels_of_the_convention(counts: float) -> None:
+    spec = InputSpec(layout="bayer_packed", black_level=60.0, divisor=(963.0, 960.0, 961.0, 962.0))
+    own = to_network(torch.full((1, 1, 2, 2), counts), spec)
+    times_4 = to_network(torch.full((1, 1, 2, 2), 4 * counts), spec, black=256.0, white=4092.0)
+    linear = to_network(torch.full((1, 1, 2, 2), (counts - 64) / 959 * 15871 + 512), spec, black=512.0, white=16383.0)
+    torch.testing.assert_close(own.flatten(), (counts - 60) / torch.tensor([963.0, 960.0, 961.0, 962.0]))
+    torch.testing.assert_close(times_4, own)
+    torch.testing.assert_close(linear, own)
+    stored = replace(spec, levels=(256.0, 4092.0))
+    assert torch.equal(
+        to_network(torch.full((1, 1, 2, 2), counts), stored, black=256.0, white=4092.0),
+        to_network(torch.full((1, 1, 2, 2), counts), spec),
+    )
+
+
+def test_own_levels_of_the_sensor_need_no_mapping() -> None:
+    spec = InputSpec(layout="bayer_packed", divisor=None, black_level=None)
+    planes = to_network(torch.full((1, 1, 2, 2), 1023.0), spec, black=60.0, white=1000.0)
+    torch.testing.assert_close(planes, torch.full((1, 4, 1, 1), (1023 - 60) / (1000 - 60)))
+
+
+def test_a_level_per_plane_follows_the_order_of_the_planes() -> None:
+    spec = InputSpec(layout="bayer_packed", black_level=(1.0, 2.0, 3.0, 4.0), divisor=(1.0, 2.0, 4.0, 8.0))
+    planes = to_network(torch.tensor([[[[3.0, 6.0], [12.0, 9.0]]]]), spec)
+    assert planes.flatten().tolist() == [8.0, 2.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("red", [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_colour_planes_hold_the_mosaic_and_what_is_missing(red: tuple[int, int]) -> None:
+    spec = InputSpec(
+        layout="bayer_rgb", black_level=2.0, divisor=1.0, floor=0.0, missing=7.0, multiple=4, output_scale=1.0
+    )
+    mosaic = torch.arange(36.0).reshape(1, 1, 6, 6)
+    planes = to_network(mosaic, spec, red=red)
+    inner = apply_model(lambda x: x, planes, spec, red=red)
+    assert inner.shape == (1, 3, 6, 6)
+    for row in range(6):
+        for column in range(6):
+            odd = ((row - red[0]) % 2, (column - red[1]) % 2)
+            place = {(0, 0): 0, (0, 1): 1, (1, 0): 1, (1, 1): 2}[odd]
+            expected = [7.0] * 3
+            expected[place] = max(6.0 * row + column - 2, 0)
+            assert inner[0, :, row, column].tolist() == expected
+
+
+def test_a_network_that_is_told_the_noise_gets_its_map() -> None:
+    spec = InputSpec(layout="gray", noise_level=True, quantised=True, output_scale=1.0)
+    planes = to_network(torch.tensor([[[[-0.1, 0.5019, 1.4]]]]), spec, sigma=51.0)
+    torch.testing.assert_close(planes, torch.tensor([[[[0.0, 128 / 255, 1.0]], [[0.2, 0.2, 0.2]]]]))
+    assert apply_model(lambda x: x[:, :1], planes, spec).shape == (1, 1, 1, 3)
+    with pytest.raises(UserError, match="told the level of the noise; give it, for example --sigma 25"):
+        to_network(torch.zeros(1, 1, 2, 2), spec)
+    with pytest.raises(UserError, match="sigma -1: expected a standard deviation of 0 to 255"):
+        to_network(torch.zeros(1, 1, 2, 2), spec, sigma=-1)
 
 
 def test_the_input_range_maps_zero_to_its_low_end() -> None:

@@ -207,4 +207,5 @@ def test_any_size_and_batch(name: str, size: tuple[int, int]) -> None:
 
 def test_planes_are_those_of_a_cell_with_red_first_and_counts_are_divided_by_4095() -> None:
     mosaic = torch.tensor([[4095.0, 819.0], [1638.0, 8190.0]])[None, None]
-    assert to_network(mosaic, get_card("syenet").input).flatten().tolist() == pytest.approx([1.0, 0.2, 0.4, 2.0])
+    planes = to_network(mosaic, get_card("syenet").input, black=256.0, white=4092.0)
+    assert planes.flatten().tolist() == pytest.approx([1.0, 0.2, 0.4, 2.0])

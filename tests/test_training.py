@@ -31,7 +31,8 @@ from benchmark.training.preparing import process_settings
 from benchmark.training.recipe import Clip, Recipe, Validation
 from benchmark.training.validating import Validator
 from tests.conftest import TINY
-from zoo.card import MODELS, InputSpec, default_input, get_card
+from zoo.card import MODELS, default_input, get_card
+from zoo.convention import InputSpec
 from zoo.errors import UserError
 from zoo.options import read_options
 from zoo.weights import read_checkpoint

@@ -1,14 +1,7 @@
 """Networks for RAW-to-RGB and denoising, each with a card; this package does not depend on the benchmark."""
 
-from zoo.card import (
-    PYNET_PLANES,
-    InputSpec,
-    ModelCard,
-    create_model,
-    get_card,
-    list_models,
-    register_model,
-)
+from zoo.card import ModelCard, create_model, get_card, list_models, register_model
+from zoo.convention import PYNET_PLANES, InputSpec
 from zoo.errors import UserError
 
 __all__ = [

@@ -8,10 +8,11 @@ import inspect
 import pkgutil
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from zoo.building import build_network
+from zoo.convention import InputSpec
 from zoo.errors import UserError
 from zoo.identity import digest_of_build
 from zoo.options import Option, read_options, resolve_options
@@ -20,45 +21,12 @@ from zoo.registry import Registry
 if TYPE_CHECKING:
     from torch import nn
 
-Task = Literal["raw2rgb", "denoise_rgb", "enhance_rgb"]
-Layout = Literal["bayer_packed", "rgb"]
-
-# Offsets (row, column) from a red pixel, in the plane order of PyNET, AWNet, PyNET-CA and LiteISP:
-# blue, green beside red, red, green beside blue. The letters Gr and Gb have two conflicting meanings in this field.
-PYNET_PLANES = ((1, 1), (0, 1), (0, 0), (1, 0))
-
-
-@dataclass(frozen=True)
-class InputSpec:
-    """The input and output convention of a network, as data.
-
-    A raw network receives ``(counts - black_level) / divisor``, one plane per offset in ``planes``, mapped
-    linearly from [0, 1] to ``input_range``; nothing is clipped. ``None`` for the black level or the divisor
-    means the sensor's own value (black, white - black), which comes with each sample. Height and width of the
-    planes are padded by reflection at the right and bottom to a multiple of ``multiple``, and the output is
-    cropped back; planes smaller than ``min_size`` are refused. The output has ``output_scale`` times the
-    planes' size and is mapped from ``output_range`` to [0, 1].
-    """
-
-    layout: Layout
-    planes: tuple[tuple[int, int], ...] = PYNET_PLANES
-    divisor: float | None = 1020.0  # 4 * 255: PyNET's scale for 10-bit counts, so 1023 becomes 1.003
-    black_level: float | None = 0.0
-    input_range: tuple[float, float] = (0.0, 1.0)
-    output_range: tuple[float, float] = (0.0, 1.0)
-    multiple: int = 1
-    min_size: int = 1
-    output_scale: float = 2.0
-
-    @property
-    def channels(self) -> int:
-        """Number of input planes."""
-        return len(self.planes) if self.layout == "bayer_packed" else 3
-
+Task = Literal["raw2rgb", "denoise_rgb", "denoise_gray", "enhance_rgb"]
 
 _DEFAULT_INPUT: dict[str, InputSpec] = {
     "raw2rgb": InputSpec(layout="bayer_packed"),
     "denoise_rgb": InputSpec(layout="rgb", output_scale=1.0),
+    "denoise_gray": InputSpec(layout="gray", output_scale=1.0),
     "enhance_rgb": InputSpec(layout="rgb", output_scale=1.0),
 }
 
@@ -75,7 +43,8 @@ class ModelCard:
     ``params`` is the number of parameters with default options (None: not stated). ``licence`` is the licence of
     the code here; ``official_weights`` names the published checkpoints and their licence. ``differences`` lists
     every deliberate difference from the paper; ``reconstruction`` marks layouts that the paper does not give.
-    ``global_ops`` names the operations that use the whole image: a model without any is exact under tiling.
+    ``input_of`` returns the input convention for all options, where options change it. ``global_ops`` names the
+    operations that use the whole image: a model without any is exact under tiling.
     ``unused_params`` are parameters that the official network has but does not use. ``version`` is raised when
     a change outside the code, for example in a data file, changes the model's numbers. ``registered_in`` is the
     module that registered it.
@@ -95,16 +64,14 @@ class ModelCard:
     reconstruction: bool = False
     global_ops: tuple[str, ...] = ()
     unused_params: tuple[str, ...] = ()
-    scale_of: Callable[[Mapping[str, Any]], float] | None = None
+    input_of: Callable[[Mapping[str, Any]], InputSpec] | None = None
     convert_checkpoint: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     version: int = 1
     registered_in: str = ""
 
     def input_for(self, options: Mapping[str, Any]) -> InputSpec:
-        """Return the input convention with ``options``; some options change the output's size."""
-        if self.scale_of is None:
-            return self.input
-        return replace(self.input, output_scale=self.scale_of(self.all_options(options)))
+        """Return the input convention with ``options``: some change the levels or the size of the output."""
+        return self.input if self.input_of is None else self.input_of(self.all_options(options))
 
     def create(self, options: Mapping[str, Any]) -> nn.Module:
         """Build the network with unchanged ``options``; raises UserError, BuildError or exceptions of its code."""
@@ -147,7 +114,7 @@ def register_model(
     reconstruction: bool = False,
     global_ops: tuple[str, ...] = (),
     unused_params: tuple[str, ...] = (),
-    scale_of: Callable[[Mapping[str, Any]], float] | None = None,
+    input_of: Callable[[Mapping[str, Any]], InputSpec] | None = None,
     convert_checkpoint: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     version: int = 1,
 ) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
@@ -156,7 +123,8 @@ def register_model(
     The function's name is the model's name, its arguments (each with a default) are the ``--set`` options,
     the first line of its docstring is the summary. Without ``input`` the task's convention is used:
     ``raw2rgb`` takes packed RAW (N, 4, H, W) in PyNET's plane order, counts / 1020 without black level, and
-    returns (N, 3, 2H, 2W) in [0, 1]; ``denoise_rgb`` and ``enhance_rgb`` take and return (N, 3, H, W).
+    returns (N, 3, 2H, 2W) in [0, 1]; ``denoise_rgb`` and ``enhance_rgb`` take and return (N, 3, H, W), ``denoise_gray``
+    (N, 1, H, W). Where options change the convention, ``input_of`` gives it for all options.
     Raises UserError for an unknown task, a name that is taken or an argument without default.
     """
     if task not in _DEFAULT_INPUT:
@@ -165,12 +133,14 @@ def register_model(
     registered_in = sys._getframe(1).f_globals.get("__name__", "")
 
     def register(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+        options = read_options(build)
+        default = input_of({name: option.default for name, option in options.items()}) if input_of else input
         card = ModelCard(
             name=build.__name__,
             build=build,
             task=task,
-            input=input or _DEFAULT_INPUT[task],
-            options=read_options(build),
+            input=default or _DEFAULT_INPUT[task],
+            options=options,
             summary=(inspect.getdoc(build) or "").partition("\n")[0],
             params=params,
             paper=paper,
@@ -180,7 +150,7 @@ def register_model(
             reconstruction=reconstruction,
             global_ops=global_ops,
             unused_params=unused_params,
-            scale_of=scale_of,
+            input_of=input_of,
             convert_checkpoint=convert_checkpoint,
             version=version,
             registered_in=registered_in,

@@ -27,7 +27,7 @@ _ENVIRONMENT = frozenset({"benchmark", "torch", "torchvision", "numpy"})
 _INSTALLED = tuple(
     {Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
 )
-# Modules that only register, build and name networks; ``import zoo`` counts as ``zoo.card``.
+# Modules that only register, build and name networks; ``zoo`` and ``zoo.card`` count as ``zoo.convention``.
 _KEEPING = frozenset({"zoo.building", "zoo.errors", "zoo.identity", "zoo.options", "zoo.plugins", "zoo.registry"})
 # Code that builds other networks by their names may build any network of the package.
 _BY_NAME = frozenset({"create_model", "get_card"})
@@ -113,7 +113,8 @@ def _find(name: str, importer: _File) -> _File | None:
     top = name.partition(".")[0]
     if top in _ENVIRONMENT or not top or name in _KEEPING:
         return None
-    name = "zoo.card" if name == "zoo" else name
+    # What code takes from these decides how a network is fed, and not how it is registered.
+    name = "zoo.convention" if name in ("zoo", "zoo.card") else name
     loaded = _located(name, getattr(sys.modules.get(name), "__file__", None))
     if loaded is None:
         place = importer.base / name.replace(".", "/")

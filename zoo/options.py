@@ -23,8 +23,11 @@ class Option:
 
     def describe(self) -> str:
         """Return ``name: type = default``."""
-        shown = self.annotation.__name__ if isinstance(self.annotation, type) else str(self.annotation)
-        return f"{self.name}: {shown} = {self.default!r}"
+        kind = self.annotation
+        words = kind.__name__ if isinstance(kind, type) else str(kind)
+        if typing.get_origin(kind) is typing.Literal:
+            words = " or ".join(map(str, typing.get_args(kind)))
+        return f"{self.name}: {words} = {self.default!r}"
 
 
 def read_options(build: Callable[..., Any]) -> dict[str, Option]:

@@ -5,12 +5,14 @@ Level L returns images of 2 / 2^L times the size of the planes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from zoo.convention import InputSpec
 from zoo.errors import UserError
 
 
@@ -58,6 +60,6 @@ def check_size(network: str, x: Tensor) -> None:
         raise ValueError(f"{network} takes planes with multiples of 16, at least 32; got {height}x{width}")
 
 
-def scale_of(options: Mapping[str, Any]) -> float:
-    """Return the size of the images of the option ``level``, relative to the planes."""
-    return 2.0 ** (1 - options["level"])
+def at_level(spec: InputSpec) -> Callable[[Mapping[str, Any]], InputSpec]:
+    """Return ``input_of`` for a network whose option ``level`` halves its output so many times."""
+    return lambda options: replace(spec, output_scale=2.0 ** (1 - options["level"]))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zoo.card import PYNET_PLANES, InputSpec
+from zoo.convention import PYNET_PLANES, ZRR_LEVELS, InputSpec
 from zoo.errors import OutputError, SizeError, UserError
 from zoo.outputs import check_output
 
@@ -60,19 +61,67 @@ def _check_mosaic(mosaic: Tensor) -> None:
 
 
 def to_network(
-    image: Tensor, spec: InputSpec, *, black: float = 0.0, white: float = 1023.0, red: Offset = (0, 0)
+    image: Tensor,
+    spec: InputSpec,
+    *,
+    black: float = ZRR_LEVELS[0],
+    white: float = ZRR_LEVELS[1],
+    red: Offset = (0, 0),
+    sigma: float | None = None,
 ) -> Tensor:
-    """Return the network's input: counts (N, 1, H, W) packed and scaled, or RGB (N, 3, H, W) mapped.
+    """Return the network's input: counts (N, 1, H, W) as planes and scaled, or RGB (N, 3, H, W) or gray mapped.
 
-    ``black`` and ``white`` are the sensor's levels; they are used only if the convention needs them. ``red`` is
-    the position of the red pixel in the first 2x2 block.
+    ``black`` and ``white`` are the levels of the sensor's counts and ``red`` is the position of the red pixel in the
+    first 2x2 block. ``sigma`` is the standard deviation of the noise on the scale of 8-bit values, for networks that
+    are told it. Raises UserError if such a network gets none, or one that no noise has.
     """
-    if spec.layout == "bayer_packed":
-        level = black if spec.black_level is None else spec.black_level
-        divisor = white - black if spec.divisor is None else spec.divisor
-        image = (pack(align_to_red(image, red), spec.planes) - level) / divisor
+    if spec.is_raw:
+        planes = _scaled(align_to_red(image, red), spec, (black, white))
+    elif spec.quantised:
+        planes = (image.clamp(0, 1) * 255).round() / 255
+    else:
+        planes = image
     low, high = spec.input_range
-    return image if (low, high) == (0.0, 1.0) else image * (high - low) + low
+    planes = planes if (low, high) == (0.0, 1.0) else planes * (high - low) + low
+    return torch.cat([planes, _noise_level(planes, sigma)], dim=1) if spec.noise_level else planes
+
+
+def _scaled(mosaic: Tensor, spec: InputSpec, levels: tuple[float, float]) -> Tensor:
+    """Return a mosaic (N, 1, H, W) that begins with red as the planes of ``spec``, in [0, 1] for its white."""
+    if spec.black_level is None and spec.divisor is None:
+        spec = replace(spec, levels=levels)
+    elif levels != spec.levels:
+        (black, white), (low, high) = levels, spec.levels
+        mosaic = (mosaic - black) * ((high - low) / (white - black)) + low
+    level = spec.levels[0] if spec.black_level is None else spec.black_level
+    divisor = spec.levels[1] - spec.levels[0] if spec.divisor is None else spec.divisor
+    planes = pack(mosaic, spec.planes) if spec.layout == "bayer_packed" else mosaic
+    planes = (planes - _by_plane(level, mosaic)) / _by_plane(divisor, mosaic)
+    if spec.floor is not None:
+        planes = planes.clamp(min=spec.floor)
+    return _spread(planes, spec.missing) if spec.layout == "bayer_rgb" else planes
+
+
+def _by_plane(value: float | tuple[float, ...], like: Tensor) -> float | Tensor:
+    return like.new_tensor(value)[:, None, None] if isinstance(value, tuple) else value
+
+
+def _spread(mosaic: Tensor, missing: float) -> Tensor:
+    """Return planes red, green, blue (N, 3, H, W) of a mosaic that begins with red, ``missing`` at other places."""
+    planes = mosaic.new_full((len(mosaic), 3, *mosaic.shape[-2:]), missing)
+    for plane, row, column in ((0, 0, 0), (1, 0, 1), (1, 1, 0), (2, 1, 1)):
+        planes[:, plane, row::2, column::2] = mosaic[:, 0, row::2, column::2]
+    return planes
+
+
+def _noise_level(planes: Tensor, sigma: float | None) -> Tensor:
+    """Return a map (N, 1, H, W) of ``sigma`` / 255."""
+    if sigma is None:
+        raise UserError("this network is told the level of the noise; give it, for example --sigma 25.")
+    # This is also false for NaN.
+    if not 0 <= sigma <= 255:
+        raise UserError(f"sigma {sigma:g}: expected a standard deviation of 0 to 255, as 8-bit values have it.")
+    return torch.full_like(planes[:, :1], sigma / 255)
 
 
 def padded_size(height: int, width: int, spec: InputSpec) -> tuple[int, int]:
@@ -87,7 +136,7 @@ def padded_size(height: int, width: int, spec: InputSpec) -> tuple[int, int]:
         needed = max(least, spec.multiple // 2 + 1)
         raise SizeError(
             f"planes of {height}x{width} are too small: this network takes at least {needed}x{needed}"
-            f" (the planes it receives; a mosaic is twice as large)."
+            f" (the planes it receives{'; a mosaic is twice as large' if spec.cell == 2 else ''})."
         )
     return sizes[0], sizes[1]
 
@@ -105,7 +154,7 @@ def pad_planes(planes: Tensor, spec: InputSpec) -> Tensor:
 
 
 def apply_model(model: Callable[[Tensor], Any], planes: Tensor, spec: InputSpec, *, red: Offset = (0, 0)) -> Tensor:
-    """Run ``model`` on the planes from ``to_network``; the output is (N, 3, H * scale, W * scale) in [0, 1].
+    """Run ``model`` on the planes from ``to_network``; the output is (N, 3, H * scale, W * scale) in [0, 1], or gray.
 
     Pads to the network's multiple, crops the output back (also the part that ``align_to_red`` added for ``red``) and
     maps its range; nothing is clipped. Raises OutputError if the model does not return one image of the size that its
@@ -114,15 +163,16 @@ def apply_model(model: Callable[[Tensor], Any], planes: Tensor, spec: InputSpec,
     height, width = planes.shape[-2:]
     padded = pad_planes(planes, spec)
     output = model(padded)
-    expected = (planes.shape[0], 3, *(round(size * spec.output_scale) for size in padded.shape[-2:]))
+    expected = (planes.shape[0], spec.out_channels, *(round(size * spec.output_scale) for size in padded.shape[-2:]))
     check_output(output)
     if tuple(output.shape) != expected:
         raise OutputError(f"the model returned shape {tuple(output.shape)}; expected {expected}")
     output = output[..., : round(height * spec.output_scale), : round(width * spec.output_scale)]
     if red != (0, 0):
         # Output pixels per pixel of the mosaic; its first red[0] rows and red[1] columns were added.
-        top, left = (int(offset * spec.output_scale / 2) for offset in red)
-        rows, columns = (round((2 * n - 2 * o) * spec.output_scale / 2) for n, o in zip((height, width), red))
+        scale = spec.output_scale / spec.cell
+        top, left = (int(offset * scale) for offset in red)
+        rows, columns = (round((spec.cell * n - 2 * o) * scale) for n, o in zip((height, width), red))
         output = output[..., top : top + rows, left : left + columns]
     low, high = spec.output_range
     return output if (low, high) == (0.0, 1.0) else (output - low) / (high - low)

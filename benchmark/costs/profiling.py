@@ -21,7 +21,7 @@ from zoo.options import resolve_options
 from zoo.raw import padded_size
 
 Size = tuple[int, int]
-_PATCH_OF_TASK = {"raw2rgb": (224, 224), "denoise_rgb": (256, 256), "enhance_rgb": (256, 256)}
+_PATCH_OF_TASK = {"raw2rgb": (224, 224)} | dict.fromkeys(("denoise_rgb", "denoise_gray", "enhance_rgb"), (256, 256))
 # An audit really runs the network; these limits mean about a second, and memory that any machine has.
 AUDIT_PEAK_BYTES = 1 << 30
 AUDIT_MACS = 50_000_000_000
@@ -139,7 +139,7 @@ def count_costs(model: nn.Module, result: Trace) -> dict[str, Measurement]:
 
 def default_size(card: ModelCard) -> Size:
     """Return the size of the patches in the dataset of a network's task: ZRR 224x224 packed, SIDD 256x256."""
-    return _PATCH_OF_TASK[card.task]
+    return card.input.plane_size(_PATCH_OF_TASK[card.task])
 
 
 def audit_card(card: ModelCard, options: Mapping[str, Any], size: Size) -> dict[str, Any]:

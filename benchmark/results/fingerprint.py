@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from benchmark.types import Fingerprint
-from zoo.card import InputSpec
+from zoo.convention import InputSpec
 from zoo.raw import apply_model, padded_size
 
 VERSION = 1

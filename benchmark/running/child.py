@@ -32,7 +32,7 @@ from benchmark.running.messages import Counted, Done, ImageDone, Work
 from benchmark.scoring.evaluation import Phases, as_picture, evaluate_images, run_sample
 from benchmark.selection import Entry, entry_of
 from benchmark.types import Dataset, DatasetCard, Fingerprint, Sample
-from zoo.card import InputSpec
+from zoo.convention import InputSpec
 from zoo.errors import OutputError, SizeError, UserError, in_one_line
 
 SHEET_ROWS = 4

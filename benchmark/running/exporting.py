@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata as packages
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from benchmark.replacing import refuse_inputs
 from benchmark.running.inference import Levels, read_input
 from benchmark.selection import Entry, entry_of, jsonable_options
 from benchmark.units import shape_text
-from zoo.card import InputSpec
+from zoo.convention import InputSpec
 from zoo.errors import EngineError, UserError, in_one_line
 from zoo.raw import pad_planes, padded_size
 from zoo.splitting import FrozenNetwork, Halves, split
@@ -210,22 +210,15 @@ def _named(entry: Entry, graph: Graph) -> Iterator[None]:
 
 def _metadata(entry: Entry, spec: InputSpec, graph: Graph) -> dict[str, str]:
     weights = entry.weights_record() or {}
-    colours: dict[str, Any] = {"planes": "red, green, blue"}
-    if spec.layout == "bayer_packed":
-        colours = {
-            "planes": spec.planes,
-            "black_level": "of the sensor" if spec.black_level is None else spec.black_level,
-            "divisor": "of the sensor: white - black" if spec.divisor is None else spec.divisor,
-        }
-    convention = {
-        "layout": spec.layout,
-        **colours,
-        "input_range": list(spec.input_range),
-        "output_range": list(spec.output_range),
-        "output_scale": spec.output_scale,
-        "multiple": spec.multiple,
-        "min_size": spec.min_size,
-    }
+    convention = asdict(spec)
+    if spec.layout != "bayer_packed":
+        convention["planes"] = "gray" if spec.layout == "gray" else "red, green, blue"
+    if spec.is_raw:
+        convention["black_level"] = "of the sensor" if spec.black_level is None else spec.black_level
+        convention["divisor"] = "of the sensor: white - black" if spec.divisor is None else spec.divisor
+    else:
+        for name in ("black_level", "divisor", "levels", "floor", "missing"):
+            del convention[name]
     return {
         "zoo_bench.model": entry.card.name,
         "zoo_bench.options": json.dumps(jsonable_options(entry.options), sort_keys=True),

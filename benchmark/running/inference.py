@@ -28,14 +28,14 @@ from benchmark.placing import check
 from benchmark.replacing import refuse_inputs
 from benchmark.reporting import Reporter
 from benchmark.selection import entry_of
-from zoo.card import InputSpec
+from zoo.convention import ZRR_LEVELS, InputSpec
 from zoo.errors import UserError, reason_of
 from zoo.raw import apply_model, to_network
 from zoo.surroundings import kept
 from zoo.writing import whole_file
 
 # The RAW networks of this zoo were trained on the scale of counts of ZRR's sensor.
-ZRR_BLACK, ZRR_WHITE = 64.0, 1023.0
+ZRR_BLACK, ZRR_WHITE = ZRR_LEVELS
 _ORIENTATION = 274
 # Position of the red pixel in the first 2x2 block, by the name of the colour filter array.
 CFA = {"RGGB": (0, 0), "GRBG": (0, 1), "GBRG": (1, 0), "BGGR": (1, 1)}
@@ -67,7 +67,7 @@ class Levels:
 
     def red(self, spec: InputSpec) -> tuple[int, int]:
         """Return where the red pixel of the first 2x2 block lies, for a network that takes RAW."""
-        return CFA[self.cfa.upper()] if spec.layout == "bayer_packed" else (0, 0)
+        return CFA[self.cfa.upper()] if spec.is_raw else (0, 0)
 
 
 # Images of any size are run, in pieces if these are exact.
@@ -96,10 +96,10 @@ def infer(
 
     ``.npy`` holds float32 (N, C, H, W) exactly as the bare network receives it, and the output is an array too: no
     padding, no mapping, no clamping. A PNG is a RAW mosaic for RAW models (grey, counts; ``cfa``, ``black`` and
-    ``white`` describe it, and counts are converted to ZRR's scale) and an RGB picture for the others, of 16 bits with
-    ``white`` as 1 if that is given; the output is clamped to 8 bits. Pixels are used as they are stored; the
-    orientation for viewers (in EXIF data or a TIFF) and the colour profile of an RGB picture are copied into the
-    output. Hot pixels above ``white`` are clipped, which is reported.
+    ``white`` describe it, and counts are mapped to the levels for which the network's convention holds) and an RGB
+    picture for the others, of 16 bits with ``white`` as 1 if that is given; the output is clamped to 8 bits. Pixels are
+    used as they are stored; the orientation for viewers (in EXIF data or a TIFF) and the colour profile of an RGB
+    picture are copied into the output. Hot pixels above ``white`` are clipped, which is reported.
 
     ``conditions`` gives what runs the network (backend, an engine's precision) and how large images run: with ``tile``
     "auto" (the default) in strips or tiles that give the output of the whole image, with "off" always whole, with
@@ -259,12 +259,9 @@ def _planes(file: Path, picture: Picture, spec: InputSpec, levels: Levels, repor
             for remark in depths.unused().values():
                 reporter.note(f"{file}: {remark}.")
         return to_network(torch.from_numpy(values).permute(2, 0, 1)[None].contiguous(), spec)
-    counts = array.astype(np.float32)
-    if (black, white) != (ZRR_BLACK, ZRR_WHITE):
-        counts = (counts - black) / (white - black) * (ZRR_WHITE - ZRR_BLACK) + ZRR_BLACK
-    mosaic = torch.from_numpy(counts.astype(np.float32))[None, None]
+    mosaic = torch.from_numpy(array.astype(np.float32))[None, None]
     try:
-        return to_network(mosaic, spec, black=ZRR_BLACK, white=ZRR_WHITE, red=levels.red(spec))
+        return to_network(mosaic, spec, black=black, white=white, red=levels.red(spec))
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
 

@@ -30,6 +30,7 @@ from benchmark.selection import Entry, jsonable_options, target_scale
 from benchmark.timing.session import as_measurements, measure
 from benchmark.types import Dataset, DatasetCard, Measurement, Result, RunSpec, Status, Tiling, scenes_of
 from benchmark.units import shape_text
+from zoo.convention import InputSpec
 from zoo.errors import UserError
 from zoo.identity import is_unknown
 
@@ -69,12 +70,11 @@ class Session:
         self.left_out: dict[str, str] = dict(getattr(self.data, "left_out", {}))
         self.remarks: list[str] = []
 
-    @property
-    def plane_sizes(self) -> dict[str, list[int]]:
-        """Return the sizes of planes at which costs are counted, by suffix."""
+    def plane_sizes(self, spec: InputSpec) -> dict[str, list[int]]:
+        """Return the sizes of a network's planes at which costs are counted, by suffix."""
         mpix = round(1024 / target_scale(self.card))
         sizes = (self.card.plane_size, (mpix, mpix), self.card.full_size)
-        return {suffix: list(size) for suffix, size in zip(SIZES.values(), sizes)}
+        return {suffix: list(spec.plane_size(size)) for suffix, size in zip(SIZES.values(), sizes)}
 
     @cached_property
     def digest(self) -> str:
@@ -280,7 +280,7 @@ class _Recording:
             weights=entry.weights_file and os.path.abspath(entry.weights_file),
             label=entry.weights_label,
             seed=spec.seed,
-            sizes=session.plane_sizes,
+            sizes=session.plane_sizes(entry.card.input_for(entry.options)),
             evaluate=spec.evaluate,
             dataset=session.card.name,
             dataset_options=session.dataset_options,

@@ -28,7 +28,8 @@ from benchmark.scoring.intervals import over_scenes
 from benchmark.scoring.pipeline import Finished, run_pipeline
 from benchmark.selection import select
 from benchmark.types import Dataset, EvaluationProtocol, Measurement, Sample, scenes_of
-from zoo.card import InputSpec, default_input
+from zoo.card import default_input
+from zoo.convention import InputSpec
 from zoo.errors import UserError, in_one_line
 from zoo.raw import apply_model, to_network
 from zoo.surroundings import kept

@@ -81,10 +81,10 @@ def _step_bytes(point: Point, splits: Splits) -> int | None:
     recipe, spec = point.recipe, point.card.input_for(point.options)
     if any(term.name == "vgg" for term in recipe.loss):
         return None
-    height, width = (recipe.crop, recipe.crop) if recipe.crop else splits.card.plane_size
+    height, width = spec.plane_size((recipe.crop, recipe.crop) if recipe.crop else splits.card.plane_size)
     planes = torch.empty(1, spec.channels, height, width, device="meta")
     scale = round(spec.output_scale)
-    target = torch.empty(1, 3, height * scale, width * scale, device="meta")
+    target = torch.empty(1, spec.out_channels, height * scale, width * scale, device="meta")
     try:
         need = footprint(
             lambda: point.card.create(point.options), Objective(recipe, spec, None), planes, target, epoch=0

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from benchmark.training.windows import draw_window
 from benchmark.types import Dataset, Sample
-from zoo.card import InputSpec
+from zoo.convention import InputSpec
 from zoo.errors import UserError
 from zoo.raw import to_network
 
@@ -46,7 +46,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Cut:
-    """How samples become batches. ``side``: side of the planes that the network receives; None: whole images."""
+    """How samples become batches. ``side``: side of a window in packed planes (RAW) or pixels; None: whole images."""
 
     spec: InputSpec
     side: int | None
@@ -57,7 +57,7 @@ class Cut:
         """Return one sample's window as a batch of one; raises UserError naming a sample that is too small."""
         sample = stored.sample
         rng = np.random.default_rng([self.seed, _WINDOW, epoch, place])
-        is_raw = self.spec.layout == "bayer_packed"
+        is_raw = self.spec.is_raw
         side = None if self.side is None else self.side * (2 if is_raw else 1)
         height, width = sample.input.shape[-2:]
         try:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from benchmark.training.batches import Batch
 from benchmark.training.recipe import Recipe, Term
-from zoo.card import InputSpec
+from zoo.convention import InputSpec
 from zoo.errors import UserError, in_one_line
 from zoo.fitting import load_strictly
 from zoo.raw import apply_model

@@ -109,12 +109,13 @@ class Recipe(Strict):
 
     ``partial``: train on the available part of the dataset, which the weights' file records. ``white``: for pairs, the
     count that means 1 in 16-bit files (null: 65535). ``limit``, ``window`` and ``wrong_targets`` make the training set
-    smaller or harder (``benchmark.training.subset``). ``crop``: side of the planes that the network receives (a
-    mosaic's window is twice as large); null: whole images. ``init``: a file of weights to start from. ``lr_rule``: the
-    rule by which a sweep chose ``lr``. ``perceptual``: VGG-19's weights for the term vgg: ``pretrained``, a file, or
-    ``off`` to leave the term out, which is recorded. ``ema``: decay of a running mean of the weights; if it is set, the
-    mean is scored and written. ``workers``: threads that make batches ahead; ``cache_gib``: memory for decoded images.
-    ``divergence_factor``: the run ends if a loss is this many times the largest loss of the first 20 steps.
+    smaller or harder (``benchmark.training.subset``). ``crop``: side of the windows in packed planes or, for images,
+    pixels (a mosaic's window is twice as large); null: whole images. ``init``: a file of weights to start from.
+    ``lr_rule``: the rule by which a sweep chose ``lr``. ``perceptual``: VGG-19's weights for the term vgg:
+    ``pretrained``, a file, or ``off`` to leave the term out, which is recorded. ``ema``: decay of a running mean of the
+    weights; if it is set, the mean is scored and written. ``workers``: threads that make batches ahead; ``cache_gib``:
+    memory for decoded images. ``divergence_factor``: the run ends if a loss is this many times the largest loss of the
+    first 20 steps.
     """
 
     model: str

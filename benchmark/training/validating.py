@@ -16,7 +16,7 @@ from benchmark.scoring.evaluation import as_picture, network_input, score_pair
 from benchmark.training.losses import resize_target
 from benchmark.training.recipe import Validation
 from benchmark.types import Dataset, EvaluationProtocol, Sample, encode_number
-from zoo.card import InputSpec
+from zoo.convention import InputSpec
 from zoo.raw import apply_model
 
 

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.card import PYNET_PLANES, InputSpec, register_model
+from zoo.card import register_model
+from zoo.convention import PYNET_PLANES, InputSpec
 from zoo.raw import unpack
 
 # A gamma has no finite derivative at 0. After the gamma of 1/2.2 this value is 0.002, which is 0 in 8 bits.

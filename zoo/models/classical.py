@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.card import PYNET_PLANES, InputSpec, register_model
+from zoo.card import register_model
+from zoo.convention import PYNET_PLANES, InputSpec
 from zoo.raw import unpack
 
 

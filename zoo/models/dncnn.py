@@ -10,9 +10,8 @@ returns the input minus that noise, not clipped. ``dncnn_17`` and ``dncnn_20`` h
 convolutions, which is the form to deploy. ``dncnn_17_bn`` and ``dncnn_20_bn`` have it, which is the form to train.
 Checkpoints of any form can be imported into the merged one.
 
-Differences: SaoYan's network returns the noise, this one the image. A gray network gets each channel of a colour image
-as a gray image of its own. Free in training: convolutions begin as He et al. draw them, scales of batch norms
-as SaoYan's code draws them.
+Differences: SaoYan's network returns the noise, this one the image. Free in training: convolutions begin as He et al.
+draw them, scales of batch norms as SaoYan's code draws them.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.card import InputSpec, register_model
+from zoo.card import register_model
 from zoo.matconvnet import PREFIX
 
 Form = Literal["merged", "saoyan", "kair"]
@@ -36,12 +35,11 @@ _NAMES = {"merged": "model", "saoyan": "dncnn", "kair": "model"}
 class DnCNN(nn.Module):
     """Noisy image (N, C, H, W) in about [0, 1] to the denoised image (N, C, H, W), not clipped; any H and W.
 
-    ``channels`` is 1 (gray) or 3. A gray network takes any C: it denoises each channel on its own.
+    ``channels``, the C, is 1 (gray) or 3.
     """
 
     def __init__(self, depth: int, channels: int, form: Form, width: int) -> None:
         super().__init__()
-        self.channels = channels
         bias = form != "saoyan"
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1, bias=bias), nn.ReLU()]
         for _ in range(depth - 2):
@@ -68,8 +66,6 @@ class DnCNN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` minus the predicted noise."""
         stack = self.get_submodule(self.name)
-        if self.channels == 1 and x.shape[1] > 1:
-            return x - torch.cat([stack(x[:, i : i + 1]) for i in range(x.shape[1])], dim=1)
         return x - stack(x)
 
 
@@ -102,23 +98,19 @@ def merge_batch_norms(state: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-_INPUT = InputSpec(layout="rgb", output_scale=1.0)
 _PAPER = "Zhang et al. 2017, IEEE TIP 26, arXiv 1608.03981"
 _LICENCE = "Apache-2.0 (written from a specification)"
-_GRAY = ("gray network: the channels of a colour image are denoised one by one, each as a gray image",)
 _CSZN = "of cszn/DnCNN (no licence file; free for education and research)"
 _SAOYAN = "of SaoYan/DnCNN-PyTorch (GPL-3.0)"
 _NOISE = "forward returns the denoised image; SaoYan's network returns the noise"
 
 
 @register_model(
-    task="denoise_rgb",
-    input=_INPUT,
+    task="denoise_gray",
     params=555_137,
     paper=_PAPER,
     licence=_LICENCE,
     official_weights=f"dncnn_25.pth of cszn/KAIR (MIT); sigma=15|25|50.mat {_CSZN}; DnCNN-S-15|25|50 {_SAOYAN}",
-    differences=_GRAY,
     convert_checkpoint=merge_batch_norms,
 )
 def dncnn_17(width: int = 64) -> nn.Module:
@@ -127,13 +119,11 @@ def dncnn_17(width: int = 64) -> nn.Module:
 
 
 @register_model(
-    task="denoise_rgb",
-    input=_INPUT,
+    task="denoise_gray",
     params=665_921,
     paper=_PAPER,
     licence=_LICENCE,
     official_weights=f"GD_Gray_Blind.mat {_CSZN}; DnCNN-B {_SAOYAN}",
-    differences=_GRAY,
     convert_checkpoint=merge_batch_norms,
 )
 def dncnn_20(width: int = 64) -> nn.Module:
@@ -143,7 +133,6 @@ def dncnn_20(width: int = 64) -> nn.Module:
 
 @register_model(
     task="denoise_rgb",
-    input=_INPUT,
     params=668_227,
     paper=_PAPER,
     licence=_LICENCE,
@@ -156,13 +145,12 @@ def dncnn_20_color(width: int = 64) -> nn.Module:
 
 
 @register_model(
-    task="denoise_rgb",
-    input=_INPUT,
+    task="denoise_gray",
     params=556_032,
     paper=_PAPER,
     licence=_LICENCE,
     official_weights=f"DnCNN-S-15|25|50 {_SAOYAN}",
-    differences=(*_GRAY, _NOISE),
+    differences=(_NOISE,),
 )
 def dncnn_17_bn(form: Literal["saoyan", "kair"] = "saoyan", width: int = 64) -> nn.Module:
     """DnCNN-S with its batch norms: SaoYan's form, without biases, or KAIR's, with biases and another epsilon."""
@@ -170,20 +158,19 @@ def dncnn_17_bn(form: Literal["saoyan", "kair"] = "saoyan", width: int = 64) -> 
 
 
 @register_model(
-    task="denoise_rgb",
-    input=_INPUT,
+    task="denoise_gray",
     params=667_008,
     paper=_PAPER,
     licence=_LICENCE,
     official_weights=f"DnCNN-B {_SAOYAN}",
-    differences=(*_GRAY, _NOISE),
+    differences=(_NOISE,),
 )
 def dncnn_20_bn(form: Literal["saoyan", "kair"] = "saoyan", width: int = 64) -> nn.Module:
     """DnCNN-B with its batch norms: SaoYan's form, without biases, or KAIR's, with biases and another epsilon."""
     return DnCNN(20, 1, form, width)
 
 
-@register_model(task="denoise_rgb", input=_INPUT, params=669_312, paper=_PAPER, licence=_LICENCE, differences=(_NOISE,))
+@register_model(task="denoise_rgb", params=669_312, paper=_PAPER, licence=_LICENCE, differences=(_NOISE,))
 def dncnn_20_color_bn(form: Literal["saoyan", "kair"] = "saoyan", width: int = 64) -> nn.Module:
     """DnCNN for colour images with its batch norms, the form to train; as ``dncnn_20_bn``."""
     return DnCNN(20, 3, form, width)

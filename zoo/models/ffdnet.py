@@ -8,37 +8,35 @@ Every 2x2 cell of the image becomes one pixel of four channels, at half the size
 files, whose channels go down the columns of a cell where PyTorch's go along its rows; ``from_matconvnet`` exchanges
 them. A file read in the wrong order gives images that look plausible and are about 2 dB worse.
 
-Differences: a gray network gets each channel of a colour image as a gray image of its own. Free in training:
-convolutions begin as He et al. draw them; the paper's code makes them orthogonal.
+The networks were trained on levels from 0 to 75, on the scale of 8-bit values. Two of the published files, whose names
+have "Clip", were trained for noisy images clipped to [0, 1] and rounded to 8 bits: the option ``clip``.
+
+Free in training: convolutions begin as He et al. draw them; the paper's code makes them orthogonal.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.card import InputSpec, register_model
-from zoo.errors import UserError
+from zoo.card import register_model
+from zoo.convention import InputSpec
 from zoo.matconvnet import PREFIX
-
-# The networks were trained on levels from 0 to this one, on the scale of 8-bit values.
-_MOST = 75.0
 
 
 class FFDNet(nn.Module):
-    """Noisy image (N, C, H, W) in about [0, 1] to the denoised image (N, C, H, W), not clipped; any H and W.
+    """Noisy image and map of its noise (N, C + 1, H, W) to the denoised image (N, C, H, W), not clipped; any H and W.
 
-    ``channels`` is 1 (gray) or 3; a gray network takes any C and denoises each channel on its own. ``sigma`` is the
-    standard deviation of the noise that ``forward`` takes where none is given, on the scale of 8-bit values.
+    ``channels``, the C, is 1 (gray) or 3. The map holds the standard deviation of the noise on the scale of the image
+    (25 / 255 where 8-bit values would have 25); of each 2x2 cell the first pixel counts.
     """
 
-    def __init__(self, channels: int, depth: int, width: int, sigma: float) -> None:
+    def __init__(self, channels: int, depth: int, width: int) -> None:
         super().__init__()
-        self.channels = channels
-        self.sigma = sigma / 255
         layers: list[nn.Module] = [nn.Conv2d(4 * channels + 1, width, 3, padding=1), nn.ReLU()]
         for _ in range(depth - 2):
             layers += [nn.Conv2d(width, width, 3, padding=1), nn.ReLU()]
@@ -48,26 +46,12 @@ class FFDNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor, sigma: Tensor | None = None) -> Tensor:
-        """Return the denoised image.
-
-        ``sigma`` is the standard deviation of the noise on the scale of ``x`` (25 / 255 where 8-bit values would have
-        25): (N, 1, 1, 1), or a map at half the size, (N, 1, ceil(H / 2), ceil(W / 2)). Raises ValueError for another
-        shape.
-        """
-        if self.channels == 1 and x.shape[1] > 1:
-            return torch.cat([self._denoised(x[:, i : i + 1], sigma) for i in range(x.shape[1])], dim=1)
-        return self._denoised(x, sigma)
-
-    def _denoised(self, x: Tensor, sigma: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the denoised image (N, C, H, W) of an image and its noise (N, C + 1, H, W)."""
         height, width = x.shape[-2:]
         cells = F.pixel_unshuffle(F.pad(x, (0, width % 2, 0, height % 2), mode="replicate"), 2)
-        level = torch.full_like(cells[:, :1], self.sigma)
-        if sigma is not None:
-            if sigma.ndim != 4 or any(a not in (1, b) for a, b in zip(sigma.shape, level.shape)):
-                raise ValueError(f"FFDNet takes a sigma of shape {tuple(level.shape)}; got {tuple(sigma.shape)}")
-            level = sigma.expand_as(level)
-        output = F.pixel_shuffle(self.model(torch.cat([cells, level], dim=1)), 2)
+        # All four pixels of the image's channels, and the first one of the map.
+        output = F.pixel_shuffle(self.model(cells[:, : cells.shape[1] - 3]), 2)
         return output.narrow(-2, 0, height).narrow(-1, 0, width)
 
 
@@ -96,37 +80,31 @@ def _order(channels: int) -> list[int]:
     return [4 * (index // 4) + (0, 2, 1, 3)[index % 4] for index in range(channels)]
 
 
-def _checked(name: str, sigma: float) -> float:
-    if not 0 <= sigma <= _MOST:
-        raise UserError(
-            f"{name}: option sigma={sigma:g} does not fit; expected 0 to {_MOST:g}, as 8-bit values have it."
-        )
-    return sigma
+def _input(spec: InputSpec) -> Callable[[Mapping[str, Any]], InputSpec]:
+    return lambda options: replace(spec, quantised=options["clip"])
 
 
-_INPUT = InputSpec(layout="rgb", output_scale=1.0)
 _PAPER = "Zhang et al. 2018, IEEE TIP 27, arXiv 1710.04026"
 _LICENCE = "Apache-2.0 (written from a specification)"
 
 
 @register_model(
-    task="denoise_rgb",
-    input=_INPUT,
+    task="denoise_gray",
+    input_of=_input(InputSpec(layout="gray", noise_level=True, output_scale=1.0)),
     params=485_316,
     paper=_PAPER,
     licence=_LICENCE,
     official_weights=("FFDNet_gray.mat and FFDNet_Clip_gray.mat (for 8-bit input, clipped) of cszn/FFDNet; no licence"),
-    differences=("gray network: the channels of a colour image are denoised one by one, each as a gray image",),
     convert_checkpoint=from_matconvnet,
 )
-def ffdnet_gray(sigma: float = 25.0, width: int = 64) -> nn.Module:
-    """FFDNet for gray images, 0.49 M parameters; ``sigma``: the noise of 8-bit values that it expects, 0 to 75."""
-    return FFDNet(1, 15, width, _checked("ffdnet_gray", sigma))
+def ffdnet_gray(clip: bool = False, width: int = 64) -> nn.Module:
+    """FFDNet for gray images, 0.49 M parameters; it is told the noise. ``clip``: the weights are for 8-bit input."""
+    return FFDNet(1, 15, width)
 
 
 @register_model(
     task="denoise_rgb",
-    input=_INPUT,
+    input_of=_input(InputSpec(layout="rgb", noise_level=True, output_scale=1.0)),
     params=852_108,
     paper=_PAPER,
     licence=_LICENCE,
@@ -135,6 +113,6 @@ def ffdnet_gray(sigma: float = 25.0, width: int = 64) -> nn.Module:
     ),
     convert_checkpoint=from_matconvnet,
 )
-def ffdnet_color(sigma: float = 25.0, width: int = 96) -> nn.Module:
-    """FFDNet for colour images, 0.85 M parameters; ``sigma``: the noise of 8-bit values that it expects, 0 to 75."""
-    return FFDNet(3, 12, width, _checked("ffdnet_color", sigma))
+def ffdnet_color(clip: bool = False, width: int = 96) -> nn.Module:
+    """FFDNet for colour images, 0.85 M parameters; it is told the noise. ``clip``: the weights are for 8-bit input."""
+    return FFDNet(3, 12, width)

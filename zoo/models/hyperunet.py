@@ -43,7 +43,8 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.card import InputSpec, register_model
+from zoo.card import register_model
+from zoo.convention import InputSpec
 from zoo.hyper import HyperConv2d, embedding_for
 
 _PAPER = "arXiv 2105.08470, CVPRW 2021"

@@ -36,7 +36,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from zoo.card import InputSpec, register_model
+from zoo.card import register_model
+from zoo.convention import InputSpec
 from zoo.hyper import HyperConv2d, embedding_for
 from zoo.layers import VariationalDenoiser
 

@@ -5,11 +5,10 @@ Paper: A. Arhire, R. Timofte, "Learned Lightweight Smartphone ISP with Unpaired 
 Unpaired-Data, no licence file; nothing is copied from it). Written from a layer-by-layer specification for this
 project (Apache-2.0).
 
-The official input has a level for each plane: (counts - b) / (1023 - b), where b is 62 for blue, 60 for the green
-beside red, 58 for red and 61 for the green beside blue. An ``InputSpec`` has one level, so the card states their mean,
-60.25. Plane values then differ from the official ones by up to 0.0024 at black, and PSNR with official weights by up to
-0.04 dB (UltraISP) and 0.18 dB (ZRR) on two pairs of UltraISP. The same counts go in for both data sets of the paper:
-10-bit counts for ZRR, 10-bit counts times 4 for UltraISP, which then run from 0.2 to 4.2.
+The input has a level for each plane: (counts - b) / (1023 - b), where b is 62 for blue, 60 for the green beside red, 58
+for red and 61 for the green beside blue. The same numbers hold for both data sets of the paper: for the 10-bit counts
+of ZRR, and for the files of UltraISP, 10-bit counts times 4, which then run from 0.2 to 4.2. So the option ``counts``
+belongs to the weights.
 
 A third network of the repository, RMFA-tiny, is in ``zoo.models.rmfa``.
 """
@@ -20,7 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.card import InputSpec, register_model
+from zoo.card import register_model
+from zoo.convention import Counts, InputSpec, of_counts
 
 
 class LAN(nn.Module):
@@ -41,18 +41,17 @@ class LAN(nn.Module):
         return F.pixel_shuffle(F.relu(self.conv3(x)), 2)
 
 
-_INPUT = InputSpec(layout="bayer_packed", black_level=60.25, divisor=962.75)
+_BLACK = (62.0, 60.0, 58.0, 61.0)
+_INPUT = of_counts(
+    InputSpec(layout="bayer_packed", black_level=_BLACK, divisor=tuple(1023.0 - level for level in _BLACK))
+)
 _PAPER = "Arhire and Timofte 2025, CVPRW, arXiv 2505.10420"
 _LICENCE = "Apache-2.0 (written from a specification)"
-_DIFFERENCES = (
-    "one black level, the mean of the four official ones: 60.25 instead of 62, 60, 58 and 61 for B, G, R, G, so plane"
-    " values differ by up to 0.0024",
-)
 
 
 @register_model(
     task="raw2rgb",
-    input=_INPUT,
+    input_of=_INPUT,
     params=3_060,
     paper=_PAPER,
     licence=_LICENCE,
@@ -60,16 +59,15 @@ _DIFFERENCES = (
         "Efficient_ISP_*.pth of AndreiiArhire/Learned-Lightweight-Smartphone-ISP-with-Unpaired-Data, for UltraISP and"
         " for ZRR; no licence stated"
     ),
-    differences=_DIFFERENCES,
 )
-def lan_efficient() -> nn.Module:
+def lan_efficient(counts: Counts = "ultraisp") -> nn.Module:
     """LAN Efficient on packed RAW, 3,060 parameters."""
     return LAN(12, 12)
 
 
 @register_model(
     task="raw2rgb",
-    input=_INPUT,
+    input_of=_INPUT,
     params=1_616,
     paper=_PAPER,
     licence=_LICENCE,
@@ -77,8 +75,7 @@ def lan_efficient() -> nn.Module:
         "Robust_*.pth of AndreiiArhire/Learned-Lightweight-Smartphone-ISP-with-Unpaired-Data, for UltraISP; no licence"
         " stated"
     ),
-    differences=_DIFFERENCES,
 )
-def lan_robust() -> nn.Module:
+def lan_robust(counts: Counts = "ultraisp") -> nn.Module:
     """LAN Robust on packed RAW, 1,616 parameters."""
     return LAN(16, 4)

@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.card import InputSpec, register_model
+from zoo.card import register_model
+from zoo.convention import Counts, InputSpec, of_counts
 
 _WIDTH = 4
 _COLOURS = 3
@@ -140,7 +141,7 @@ def from_tensorflow(state: dict[str, Any]) -> dict[str, Any]:
 
 @register_model(
     task="raw2rgb",
-    input=InputSpec(layout="bayer_packed", min_size=_LEAST),
+    input_of=of_counts(InputSpec(layout="bayer_packed", min_size=_LEAST)),
     params=13_560,
     paper="Ignatov et al. 2022, ECCVW, arXiv 2211.06770",
     licence="Apache-2.0 (written from a specification)",
@@ -155,6 +156,6 @@ def from_tensorflow(state: dict[str, Any]) -> dict[str, Any]:
     global_ops=("attention: gates depend on the average of the whole image",),
     convert_checkpoint=from_tensorflow,
 )
-def microisp() -> nn.Module:
+def microisp(counts: Counts = "ultraisp") -> nn.Module:
     """MicroISP on packed RAW, 13.6 k parameters: two stages of 4 channels for each colour."""
     return MicroISP()

@@ -25,7 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.card import InputSpec, register_model
+from zoo.card import register_model
+from zoo.convention import READING_PLANES, Counts, InputSpec, of_counts
 
 # Takes in_channels, out_channels and the kernel's side; returns a convolution that keeps the size.
 MakeConv = Callable[[int, int, int], nn.Module]
@@ -170,7 +171,7 @@ def deployed(network: MobileIE) -> MobileIE:
 
 @register_model(
     task="raw2rgb",
-    input=InputSpec(layout="bayer_packed", planes=((0, 0), (0, 1), (1, 0), (1, 1)), black_level=0.0, divisor=4095.0),
+    input_of=of_counts(InputSpec(layout="bayer_packed", planes=READING_PLANES, divisor=4095.0)),
     params=4_132,
     paper="MobileIE, ICCV 2025, arXiv 2507.01838",
     licence="Apache-2.0 (written from a specification)",
@@ -184,6 +185,6 @@ def deployed(network: MobileIE) -> MobileIE:
     ),
     global_ops=("channel gate: it depends on the mean of the whole image",),
 )
-def mobileie(form: Literal["deploy", "training"] = "deploy") -> nn.Module:
+def mobileie(form: Literal["deploy", "training"] = "deploy", counts: Counts = "ultraisp") -> nn.Module:
     """MobileIE on packed RAW, 4,132 parameters; its training form has 51,259."""
     return MobileIE() if form == "deploy" else MobileIETraining()

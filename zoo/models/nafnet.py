@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.card import InputSpec, register_model
+from zoo.card import register_model
+from zoo.convention import InputSpec
 from zoo.errors import UserError
 
 _ENCODER, _MIDDLE, _DECODER = (2, 2, 4, 8), 12, (2, 2, 2, 2)

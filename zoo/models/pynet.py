@@ -20,8 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.card import InputSpec, register_model
-from zoo.pyramid import LevelOutputs, check_level, check_size, concatenate, doubling, leaky_relu, reflect_conv, scale_of
+from zoo.card import register_model
+from zoo.convention import InputSpec
+from zoo.pyramid import LevelOutputs, at_level, check_level, check_size, concatenate, doubling, leaky_relu, reflect_conv
 
 
 def _layer(in_channels: int, out_channels: int, kernel: int, *, norm: bool) -> nn.Sequential:
@@ -185,7 +186,7 @@ _DIFFERENCES = (
 
 @register_model(
     task="raw2rgb",
-    input=InputSpec(layout="bayer_packed", multiple=16, min_size=32),
+    input_of=at_level(InputSpec(layout="bayer_packed", multiple=16, min_size=32)),
     params=47_554_738,
     paper="Ignatov et al. 2020, arXiv 2002.05509, CVPRW 2020",
     licence="Apache-2.0 (written from a specification)",
@@ -195,7 +196,6 @@ _DIFFERENCES = (
     ),
     differences=_DIFFERENCES,
     global_ops=("instance norm: statistics of the whole image",),
-    scale_of=scale_of,
 )
 def pynet(level: int = 0) -> nn.Module:
     """PyNET, PyTorch version, 47.6 M parameters; level 0 (full resolution) to 5 (a sixteenth of the planes)."""

@@ -18,8 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.card import InputSpec, register_model
-from zoo.pyramid import LevelOutputs, check_level, check_size, concatenate, doubling, leaky_relu, reflect_conv, scale_of
+from zoo.card import register_model
+from zoo.convention import InputSpec
+from zoo.pyramid import LevelOutputs, at_level, check_level, check_size, concatenate, doubling, leaky_relu, reflect_conv
 
 
 def _branch(in_channels: int, width: int, kernel: int, *, norm: bool) -> nn.Sequential:
@@ -204,13 +205,15 @@ _GLOBAL = ("instance norm: statistics of the whole image", "channel attention: g
 
 @register_model(
     task="raw2rgb",
-    input=InputSpec(
-        layout="bayer_packed",
-        divisor=1023.0,  # not PyNET's 1020
-        input_range=(-1.0, 1.0),
-        output_range=(-1.0, 1.0),
-        multiple=16,
-        min_size=32,
+    input_of=at_level(
+        InputSpec(
+            layout="bayer_packed",
+            divisor=1023.0,  # not PyNET's 1020
+            input_range=(-1.0, 1.0),
+            output_range=(-1.0, 1.0),
+            multiple=16,
+            min_size=32,
+        )
     ),
     params=51_303_515,
     paper="Kim et al. 2020, arXiv 2104.03895, ECCVW 2020",
@@ -221,7 +224,6 @@ _GLOBAL = ("instance norm: statistics of the whole image", "channel attention: g
     ),
     differences=_DIFFERENCES,
     global_ops=_GLOBAL,
-    scale_of=scale_of,
 )
 def pynet_ca(level: int = 0) -> nn.Module:
     """PyNET-CA, 51.3 M parameters; level 0 (full resolution) to 5 (a sixteenth of the planes)."""

@@ -5,9 +5,8 @@ Paper: A. Arhire, R. Timofte, "Learned Lightweight Smartphone ISP with Unpaired 
 Learned-Lightweight-Smartphone-ISP-with-Unpaired-Data, no licence file; nothing is copied from it). Written from a
 layer-by-layer specification for this project (Apache-2.0).
 
-The official network takes three planes of the mosaic's size, one per colour. Where a plane has no sample its value is
-exactly 1, and samples below black are 0. Here ``forward`` makes these planes from packed RAW (see ``spread``), so the
-network takes the same input as the others; ``develop`` takes the official planes.
+The network takes three planes of the mosaic's size, one per colour. Where a plane has no sample its value is exactly 1,
+and samples below black are 0.
 """
 
 from __future__ import annotations
@@ -16,19 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.card import InputSpec, register_model
-
-
-def spread(x: Tensor) -> Tensor:
-    """Return colour planes (N, 3, 2H, 2W) of packed RAW (N, 4, H, W) in the order R, G beside R, G beside B, B.
-
-    Negative samples become 0. Places where a colour has no sample become 1.
-    """
-    red, right, below, blue = x.clamp(min=0).chunk(4, dim=1)
-    none = torch.ones_like(red)
-    # Four channels per colour: the offsets (0, 0), (0, 1), (1, 0), (1, 1) of a cell.
-    cells = [red, none, none, none, none, right, below, none, none, none, none, blue]
-    return F.pixel_shuffle(torch.cat(cells, dim=1), 2)
+from zoo.card import register_model
+from zoo.convention import Counts, InputSpec, of_counts
 
 
 def _conv(in_channels: int, out_channels: int, size: int = 3) -> nn.Conv2d:
@@ -115,7 +103,10 @@ class RMFABlock(nn.Module):
 
 
 class RMFA(nn.Module):
-    """Packed RAW (N, 4, H, W) in the order of ``spread`` to RGB (N, 3, 2H, 2W) in (0, 1); H and W multiples of 2."""
+    """Planes red, green, blue of a mosaic (N, 3, H, W), 1 where a sample is missing, to RGB (N, 3, H, W) in (0, 1).
+
+    H and W are 0 or 1 modulo 4.
+    """
 
     def __init__(self, width: int, blocks: int) -> None:
         super().__init__()
@@ -125,33 +116,30 @@ class RMFA(nn.Module):
         self.output_module = nn.Sequential(_conv(width, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map packed RAW (N, 4, H, W) to RGB (N, 3, 2H, 2W). Raises ValueError if H or W is odd."""
-        height, width = x.shape[-2:]
-        if height % 2 or width % 2 or min(height, width) < 2:
-            raise ValueError(f"RMFA takes packed planes with multiples of 2, at least 2; got {height}x{width}")
-        return self.develop(spread(x))
+        """Map colour planes (N, 3, H, W) to RGB (N, 3, H, W).
 
-    def develop(self, colours: Tensor) -> Tensor:
-        """Map the official planes R, G, B (N, 3, h, w) with 1 for missing samples to RGB (N, 3, h, w).
-
-        Raises ValueError unless h and w are 0 or 1 modulo 4 and at least 4.
+        Raises ValueError unless H and W are 0 or 1 modulo 4 and at least 4.
         """
-        height, width = colours.shape[-2:]
+        height, width = x.shape[-2:]
         if height % 4 > 1 or width % 4 > 1 or min(height, width) < 4:
-            raise ValueError(f"RMFA takes colour planes of 4k or 4k + 1 samples, at least 4; got {height}x{width}")
-        x = torch.tanh(self.input_module(colours))
+            raise ValueError(f"RMFA takes planes of 4k or 4k + 1 samples, at least 4; got {height}x{width}")
+        x = torch.tanh(self.input_module(x))
         return torch.sigmoid(self.output_module(self.rmfa_blocks(x)))
 
 
 @register_model(
     task="raw2rgb",
-    input=InputSpec(
-        layout="bayer_packed",
-        planes=((0, 0), (0, 1), (1, 0), (1, 1)),
-        black_level=63.0,
-        divisor=1023.0,
-        multiple=2,
-        min_size=2,
+    input_of=of_counts(
+        InputSpec(
+            layout="bayer_rgb",
+            black_level=63.0,
+            divisor=1023.0,
+            floor=0.0,
+            missing=1.0,
+            multiple=4,
+            min_size=4,
+            output_scale=1.0,
+        )
     ),
     params=29_223,
     paper="Arhire and Timofte 2025, CVPRW, arXiv 2505.10420",
@@ -160,11 +148,8 @@ class RMFA(nn.Module):
         "RMFA_TINY_*.pth of AndreiiArhire/Learned-Lightweight-Smartphone-ISP-with-Unpaired-Data, for UltraISP; no"
         " licence stated"
     ),
-    differences=(
-        "forward takes packed RAW and makes the three official planes itself: negative samples 0, missing samples 1",
-    ),
     global_ops=("channel attention: gates depend on the average and the maximum of the whole image",),
 )
-def rmfa_tiny() -> nn.Module:
-    """RMFA-tiny on packed RAW, 29,223 parameters."""
+def rmfa_tiny(counts: Counts = "ultraisp") -> nn.Module:
+    """RMFA-tiny on the colour planes of a mosaic, 29,223 parameters."""
     return RMFA(width=16, blocks=2)

@@ -24,7 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.card import InputSpec, register_model
+from zoo.card import register_model
+from zoo.convention import READING_PLANES, Counts, InputSpec, of_counts
 
 _WIDTH = 12
 _FACTOR = 0.1  # of the products, in the training form only
@@ -173,8 +174,8 @@ def _merged(state: Mapping[str, Tensor], unit: str, size: int) -> tuple[Tensor, 
     return torch.einsum("os,sikl->oikl", mix, torch.cat(kernels)), bias
 
 
-# The top left pixel of the official mosaics is red: red, green beside it, green below it, blue.
-_INPUT = InputSpec(layout="bayer_packed", planes=((0, 0), (0, 1), (1, 0), (1, 1)), divisor=4095.0)
+# The top left pixel of the official mosaics is red.
+_INPUT = of_counts(InputSpec(layout="bayer_packed", planes=READING_PLANES, divisor=4095.0))
 _PAPER = "Gou et al. 2023, ICCV, arXiv 2308.08137"
 _LICENCE = "Apache-2.0 (written from a specification)"
 _GLOBAL = ("attention: gates depend on the average of the whole image",)
@@ -183,7 +184,7 @@ _DIFFERENCES = ("the image is not clipped; the official program clips it and tru
 
 @register_model(
     task="raw2rgb",
-    input=_INPUT,
+    input_of=_INPUT,
     params=5_640,
     paper=_PAPER,
     licence=_LICENCE,
@@ -191,14 +192,14 @@ _DIFFERENCES = ("the image is not clipped; the official program clips it and tru
     global_ops=_GLOBAL,
     convert_checkpoint=deployed,
 )
-def syenet() -> nn.Module:
+def syenet(counts: Counts = "ultraisp") -> nn.Module:
     """SYENet for ISP in its deploy form, 5.6 k parameters; import also takes checkpoints of the training form."""
     return SYENet()
 
 
 @register_model(
     task="raw2rgb",
-    input=_INPUT,
+    input_of=_INPUT,
     params=108_715,
     paper=_PAPER,
     licence=_LICENCE,
@@ -208,6 +209,6 @@ def syenet() -> nn.Module:
     ),
     global_ops=_GLOBAL,
 )
-def syenet_train() -> nn.Module:
+def syenet_train(counts: Counts = "ultraisp") -> nn.Module:
     """SYENet for ISP in its training form, 0.11 M parameters; ``deployed`` makes the deploy form of it."""
     return SYENetTrain()

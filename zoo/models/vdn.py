@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from zoo.card import InputSpec, register_model
+from zoo.card import register_model
+from zoo.convention import InputSpec
 from zoo.layers import VariationalDenoiser
 
 _INPUT = InputSpec(layout="rgb", output_scale=1.0, multiple=8, min_size=8)
