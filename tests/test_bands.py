@@ -51,8 +51,7 @@ def network(name: str) -> nn.Module:
 
 
 def planes(name: str, height: int, width: int) -> Tensor:
-    channels = 4 if get_card(name).input.layout == "bayer_packed" else 3
-    return torch.rand(1, channels, height, width, generator=torch.Generator().manual_seed(1))
+    return torch.rand(1, get_card(name).input.channels, height, width, generator=torch.Generator().manual_seed(1))
 
 
 @torch.no_grad()

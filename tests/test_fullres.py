@@ -51,7 +51,7 @@ NARROW = {
     "dncnn_20_bn": {"width": 8},
     "dncnn_20_color": {"width": 8},
     "dncnn_20_color_bn": {"width": 8},
-    "ffdnet_color": {"width": 4},
+    "ffdnet_color": {"width": 2},
     "ffdnet_gray": {"width": 2},
     "nafnet_32_local": {"width": 4, "train_size": 16},
     "nafnet_64_local": {"width": 4, "train_size": 16},

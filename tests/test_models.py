@@ -99,7 +99,7 @@ def test_odd_sizes_go_through_the_adapter(name: str, model: nn.Module) -> None:
     with torch.inference_mode():
         output = apply_model(model.eval(), planes, spec)
     scale = int(spec.output_scale)
-    assert output.shape == (1, 3, planes.shape[-2] * scale, planes.shape[-1] * scale)
+    assert output.shape == (1, spec.out_channels, planes.shape[-2] * scale, planes.shape[-1] * scale)
     assert torch.isfinite(output).all()
 
 
@@ -169,7 +169,7 @@ def test_the_bare_network_says_which_sizes_it_takes(name: str, model: nn.Module)
         return
     side = side_of(spec)
     with pytest.raises(ValueError, match=rf"\b{spec.multiple}\b"):
-        model(torch.zeros(1, spec.channels, side + 1, side))
+        model(torch.zeros(1, spec.channels, side + spec.multiple - 1, side))
 
 
 def test_the_same_seed_gives_the_same_network(name: str) -> None:

@@ -185,7 +185,8 @@ def test_an_arena_has_a_page_with_plots_rates_and_curves(tmp_path) -> None:
     }  # fmt: skip
     page = (out / "page.md").read_text()
     for text in (
-        "trained 6 networks by one recipe, 100 steps of 4, on 9 images of zrr-standin train, with seeds 0, 1, 2",
+        "trained 2 networks in 6 trainings by one recipe, 100 steps of 4, on 9 images of zrr-standin train, with seeds"
+        " 0, 1, 2",
         "6.0 hours, with 2 threads each",
         "the best of two",
         "trained by arena",

@@ -122,7 +122,7 @@ class RMFA(nn.Module):
         """
         height, width = x.shape[-2:]
         if height % 4 > 1 or width % 4 > 1 or min(height, width) < 4:
-            raise ValueError(f"RMFA takes planes of 4k or 4k + 1 samples, at least 4; got {height}x{width}")
+            raise ValueError(f"RMFA takes planes with multiples of 4, or one more, at least 4; got {height}x{width}")
         x = torch.tanh(self.input_module(x))
         return torch.sigmoid(self.output_module(self.rmfa_blocks(x)))
 
