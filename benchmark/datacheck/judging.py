@@ -20,6 +20,8 @@ from zoo.errors import printable
 _LEAST_LIKENESS = 0.3
 # From this share of pixels at 255 on, an 8-bit mosaic was cut and is not dark.
 _CUT_SHARE = 0.001
+# If no count of a set is as near to black as this share of the range, the black level may be wrong.
+_DARKEST = 0.02
 # Votes for a phase or an orientation are used only from this many pairs on.
 _LEAST_VOTES = 3
 _NAMED = 20
@@ -35,6 +37,8 @@ class Judge:
     # Findings that may be correct but influence the numbers.
     remarks: list[Problem] = field(default_factory=list)
     depths: Depths = field(default_factory=Depths)
+    # The lowest count of each mosaic of a user's own.
+    lows: list[int] = field(default_factory=list)
     phases: Counter[str] = field(default_factory=Counter)
     orientations: Counter[str] = field(default_factory=Counter)
     pairs: int = 0
@@ -71,8 +75,18 @@ class Judge:
             self._judge_votes(self.orientations, ORIENTATIONS[0], "orientation", "targets are", ORIENTATIONS)
         for first, second in self.plan.separate:
             self._judge_duplicates(first, second)
-        for side, what in self.depths.unused().items():
+        raw = self.plan.rules.get("raw")
+        sensor = raw.sensor if raw is not None else None
+        for side, what in self.depths.unused(sensor).items():
             self.remarks.append(Problem(str(self.root), f"range of {side}", what, ""))
+        if sensor is not None and self.lows:
+            low, room = min(self.lows), _DARKEST * (sensor.white - sensor.black)
+            if low > sensor.black + room:
+                what = (
+                    f"the lowest count of {len(self.lows)} mosaics is {low}, and --black is {sensor.black:g}: that is"
+                    " right if all are bright, else the black level is higher"
+                )
+                self.remarks.append(Problem(str(self.root), "black level", what, ""))
         return [*self.plan.problems, *self.problems]
 
     def _add(self, path: Path | str, kind: str, what: str, expected: str) -> None:
@@ -108,6 +122,11 @@ class Judge:
             self.remarks.append(Problem(str(path), "hot pixels", what, ""))
         if "used" in found:
             self.depths.take(role, found["used"])
+        if rule.sensor is not None:
+            self.lows.append(found["low"])
+        if "stated" in found and rule.sensor is not None:
+            what = f"states {found['stated']}, but {rule.sensor.levels} were given and are used"
+            self.remarks.append(Problem(str(path), "levels", what, ""))
 
     def _remember(self, split: str, path: Path, found: dict[str, Any]) -> None:
         if "sha256" in found:
@@ -165,13 +184,22 @@ def _level_problems(file: str, rule: FileRule, found: dict[str, Any]) -> Iterato
     above, of = found.get("above", (0, 0))
     if rule.white is not None and not rare_above(above, of):
         what = f"counts up to {found['high']}, above white in {100 * above / of:.2g} % of the pixels"
-        yield Problem(file, "range", what, f"at most {rule.white:g}, unscaled")
+        what += f" ({found['hint']})" if found.get("hint") else ""
+        yield Problem(
+            file,
+            "range",
+            what,
+            f"at most {rule.white:g}, unscaled" if rule.sensor is None else f"at most --white {rule.white:g}",
+        )
     if rule.unscaled and found.get("at_255", 0.0) > _CUT_SHARE:
         what = f"{100 * found['at_255']:.1f} % of an 8-bit mosaic at 255"
         yield Problem(file, "range", what, "8 bits only where no count exceeds 255")
     if found["low"] == found["high"]:
         yield Problem(file, "black", f"every pixel is {found['low']}", "a picture")
-    elif found["brightest"] <= rule.black_up_to * (257 if found["bits"] == 16 and not rule.unscaled else 1):
+    elif found.get("mean", rule.black) < rule.black:
+        what = f"a mean of {found['mean']:.1f} counts, below --black {rule.black:g}"
+        yield Problem(file, "range", what, "a picture above the black level, or a lower level")
+    elif found["brightest"] <= rule.black_up_to * (257 if found["bits"] == 16 and not rule.mosaic else 1):
         yield Problem(file, "black", f"a black frame: no block brighter than {found['brightest']:.1f}", "a picture")
 
 
