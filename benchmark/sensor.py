@@ -62,7 +62,8 @@ class Sensor:
     def record(self) -> dict[str, object]:
         """Return the values for a record's ``data``, under the names of the options."""
         size = {"raw_size": shape_text(self.raw_size)} if self.raw_size else {}
-        return {"cfa": self.cfa, "black": self.black, "white": self.white, **size}
+        black = int(self.black) if self.black.is_integer() else self.black
+        return {"cfa": self.cfa, "black": black, "white": int(self.white), **size}
 
 
 def _level(key: str, text: str) -> float:

@@ -64,7 +64,12 @@ from zoo.errors import UserError
 )
 @click.option("--suite", metavar="FILE.yaml", help="File that sets these options; the command line overrides it.")
 @click.option(
-    "--out", default="zoo-bench-out", show_default=True, metavar="DIR", help="Folder for records, pictures and tables."
+    "-o",
+    "--out",
+    default="zoo-bench-out",
+    show_default=True,
+    metavar="DIR",
+    help="Folder for records, pictures and tables.",
 )
 @click.option(
     "--rerun",

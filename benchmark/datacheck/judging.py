@@ -13,6 +13,7 @@ from benchmark.datacheck.plans import CheckPlan, FileRule, Problem, Unit
 from benchmark.datacheck.views import ORIENTATIONS, PHASES
 from benchmark.imaging.duplicates import MAX_BITS, MIN_CORRELATION, ImageHashes, near_duplicates
 from benchmark.imaging.levels import Depths, clipped_words, rare_above
+from benchmark.sensor import Sensor
 from benchmark.units import shape_text
 from zoo.errors import printable
 
@@ -75,8 +76,7 @@ class Judge:
             self._judge_votes(self.orientations, ORIENTATIONS[0], "orientation", "targets are", ORIENTATIONS)
         for first, second in self.plan.separate:
             self._judge_duplicates(first, second)
-        raw = self.plan.rules.get("raw")
-        sensor = raw.sensor if raw is not None else None
+        sensor = self._sensor
         for side, what in self.depths.unused(sensor).items():
             self.remarks.append(Problem(str(self.root), f"range of {side}", what, ""))
         if sensor is not None and self.lows:
@@ -88,6 +88,11 @@ class Judge:
                 )
                 self.remarks.append(Problem(str(self.root), "black level", what, ""))
         return [*self.plan.problems, *self.problems]
+
+    @property
+    def _sensor(self) -> Sensor | None:
+        raw = self.plan.rules.get("raw")
+        return raw.sensor if raw is not None else None
 
     def _add(self, path: Path | str, kind: str, what: str, expected: str) -> None:
         self.problems.append(Problem(str(path), kind, what, expected))
@@ -149,12 +154,18 @@ class Judge:
     def _judge_votes(self, votes: Counter[str], right: str, kind: str, words: str, names: tuple[str, ...]) -> None:
         counted = {name: votes[name] for name in names if votes[name]}
         total = sum(counted.values())
-        if total < _LEAST_VOTES:
+        winner = max(counted, key=lambda name: counted[name], default=right)
+        if winner == right:
             return
-        winner = max(counted, key=lambda name: counted[name])
-        if winner != right:
-            unclear = f", {votes['unclear']} unclear" if votes["unclear"] else ""
-            self._add(self.root, kind, f"{words} {winner} in {counted[winner]} of {total} pairs{unclear}", right)
+        unclear = f", {votes['unclear']} unclear" if votes["unclear"] else ""
+        problem = Problem(
+            str(self.root), kind, f"{words} {winner} in {counted[winner]} of {total} pairs{unclear}", right
+        )
+        if total >= _LEAST_VOTES:
+            self.problems.append(problem)
+        elif self._sensor is not None and kind == "cfa" and not counted.get(right):
+            # Too few to be sure, but a user's own few pairs may be all there are.
+            self.remarks.append(problem)
 
     def _judge_duplicates(self, first: str, second: str) -> None:
         one, other = self.digests.get(first, {}), self.digests.get(second, {})
