@@ -167,21 +167,23 @@ class PairDigest:
         folder: Path | None = None,
         skip_bad: bool = False,
         part: str = "",
+        levels: str = "",
     ) -> None:
         """A file's name in the digest is its path below ``folder``, or without a folder the id of its pair.
 
         With ``skip_bad`` a file that cannot be read is not an error here: it is left out later, when it is read as an
-        image. The ``part`` enters the digest, so that this changes whenever more of the dataset exists.
+        image. The ``part`` enters the digest, so that this changes whenever more of the dataset exists, and so do the
+        ``levels`` by which a user says how the files' numbers are meant.
         """
         self._name, self._ids, self._paths, self._skip_bad = name, ids, paths, skip_bad
-        self._folder, self._part = folder, part
+        self._folder, self._prefix = folder, part_prefix(part) + (f"levels {levels}\n".encode() if levels else b"")
         self._known: dict[int, str] = {}
 
     def __call__(self, limit: int | None = None) -> str:
         """Return a sha256 of the names and contents of the first ``limit`` pairs' files (all if None)."""
         count = len(self._ids) if limit is None else min(max(limit, 0), len(self._ids))
         if count not in self._known:
-            digest = sha256(part_prefix(self._part))
+            digest = sha256(self._prefix)
             for id in self._ids[:count]:
                 for path in self._paths(id):
                     content = self._content(path)

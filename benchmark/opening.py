@@ -16,17 +16,31 @@ from benchmark.types import Dataset, DatasetCard
 from zoo.errors import UserError
 
 
-def dataset_card(name: str, **options: str | float | None) -> DatasetCard:
-    """Return the card called ``name`` with the given ``options`` (pairs: ``rule``, ``task``, ``white``, ``scene``).
+def given_options(**options: str | float | None) -> dict[str, str]:
+    """Return the options of a user's own data that are given, as texts for ``dataset_card``."""
+    numbers = {key: f"{value:.10g}" for key, value in options.items() if isinstance(value, float)}
+    return {key: numbers.get(key, str(value)) for key, value in options.items() if value is not None}
 
-    Raises UserError for unknown names, and for options if the dataset has none.
+
+def dataset_card(name: str, /, **options: str | float | None) -> DatasetCard:
+    """Return the card called ``name`` with the given ``options``, those of a user's own data (``pairing.FLAGS``).
+
+    Raises UserError for unknown names, for options that the dataset does not have, and for a ``name`` in records that
+    cannot be used.
     """
-    card = DATASETS.get(name)
-    given = {key: str(value) for key, value in options.items() if value is not None}
-    if not given:
-        return card
+    card, given = DATASETS.get(name), given_options(**options)
     if card.configure is None:
-        raise UserError(f"{name} takes no {' or '.join(given)}; those are for --dataset pairs.")
+        if given:
+            able = " and ".join(other.name for other in DATASETS if other.configure)
+            raise UserError(f"{name} takes no {' or '.join(given)}; those are for --dataset {able}.")
+        return card
+    if "name" in given:
+        check_label(given["name"])
+        if original_of(given["name"].lower()) in DATASETS:
+            raise UserError(
+                f"--name {given['name']}: {original_of(given['name'].lower())} is a dataset of this package; expected"
+                " a name of your own data, as ultraisp-sample."
+            )
     return card.configure(given)
 
 

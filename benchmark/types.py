@@ -18,6 +18,7 @@ from pydantic.functional_serializers import SerializerFunctionWrapHandler
 from benchmark.cleaning import encodable
 from benchmark.conditions import FIRST_CONDITIONS, Conditions
 from benchmark.record import Record, flattened
+from benchmark.sensor import Sensor
 from zoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -462,6 +463,8 @@ class DatasetCard:
     configure: Callable[[Mapping[str, str]], DatasetCard] | None = None
     # The white level of 16-bit files in counts, if the user gives it.
     white: float | None = None
+    # The sensor of RAW mosaics, if the user describes it.
+    sensor: Sensor | None = None
 
 
 class MetricFunction(Protocol):

@@ -44,3 +44,33 @@ def tiff16(array, order="<", planar=1):
         form = "HH" if type == 3 and count == 1 else "I"
         content += struct.pack(f"{order}HHI{form}", tag, type, count, value, *([0] if form == "HH" else []))
     return content + bytes(4) + tables + data
+
+
+def dng(counts, cfa="RGGB", black=256, white=4092):
+    """Return a DNG of 16-bit counts (H, W) without compression."""
+    height, width = counts.shape
+    pixels = counts.astype("<u2").tobytes()
+    values = [
+        *[(254, 4, (0,)), (256, 4, (width,)), (257, 4, (height,)), (258, 3, (16,)), (259, 3, (1,)), (262, 3, (32803,))],
+        *[(271, 2, b"Some\0"), (272, 2, b"Sensor\0"), (273, 4, (8,)), (277, 3, (1,)), (278, 4, (height,))],
+        *[(279, 4, (len(pixels),)), (33421, 3, (2, 2)), (33422, 1, bytes("RGB".index(colour) for colour in cfa))],
+        *[(50706, 1, bytes((1, 4, 0, 0))), (50708, 2, b"Some Sensor\0"), (50714, 4, (black,)), (50717, 4, (white,))],
+        *[(50721, 10, (1, 1, *(0, 1) * 3) * 2 + (1, 1)), (50778, 3, (21,))],
+    ]
+    entries, further = b"", b""
+    place = 8 + len(pixels) + 2 + 12 * len(values) + 4
+    for tag, kind, one in values:
+        content = one if isinstance(one, bytes) else struct.pack(f"<{len(one)}{'H' if kind == 3 else 'I'}", *one)
+        entries += struct.pack("<HHI", tag, kind, len(one) // (2 if kind == 10 else 1))
+        if len(content) > 4:
+            content, further = struct.pack("<I", place + len(further)), further + content + bytes(len(content) % 2)
+        entries += content.ljust(4, b"\0")
+    return (
+        b"II*\0"
+        + struct.pack("<I", 8 + len(pixels))
+        + pixels
+        + struct.pack("<H", len(values))
+        + entries
+        + bytes(4)
+        + further
+    )

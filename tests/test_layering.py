@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent
 # folder what does not import it back.
 LAYERS = [
     {"record", "units"},
+    {"sensor"},
     {"cleaning", "reporting", "replacing", "cache", "config", "counting"},
     {"conditions"},
     {"types"},
@@ -18,6 +19,7 @@ LAYERS = [
     {"host", "imaging", "profilers", "protocols", "results"},
     {"backends", "metrics", "standin"},
     {"layout", "placing"},
+    {"pairing"},
     {"datasets"},
     {"costs", "opening"},
     {"leaderboard", "selection"},
@@ -75,6 +77,7 @@ DOORS = {
     "cv2": {"benchmark.scoring.fastmetrics"},
     "onnxruntime": {"benchmark.backends.onnxruntime"},
     "openvino": {"benchmark.backends.openvino"},
+    "rawpy": {"benchmark.imaging.mosaics"},
 }
 PIECES = ("zoo.models", "benchmark.datasets", "benchmark.metrics", "benchmark.profilers")
 

@@ -11,10 +11,8 @@ import click
 from benchmark.cli.options import (
     data_root_option,
     json_option,
-    pairs_option,
+    own_data_options,
     partial_option,
-    scene_option,
-    white_option,
 )
 from benchmark.cli.printing import echo, given_seed, print_result, start
 
@@ -58,9 +56,7 @@ def data_make(name: str, out: str, seed: int | None, photos: str | None, count: 
 @data_command.command("check")
 @click.argument("name")
 @data_root_option
-@pairs_option
-@white_option
-@scene_option
+@own_data_options
 @partial_option
 @click.option(
     "--manifest", metavar="FILE", help="Also write the sha256 of each file to FILE, as `sha256sum -c` reads it."

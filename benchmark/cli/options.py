@@ -79,24 +79,6 @@ data_root_option = click.option(
     metavar="DIR",
     help="Folder of the dataset.  [default: $ZOO_BENCH_DATA/NAME, else the embedded stand-in, if any]",
 )
-pairs_option = click.option(
-    "--pairs",
-    metavar="RULE",
-    help="For the dataset `pairs`: how the name of a target follows from that of its input, e.g. '*_real.* ->"
-    " *_mean.*'.",
-)
-white_option = click.option(
-    "--white",
-    type=float,
-    metavar="COUNT",
-    help="For the dataset `pairs`: white level of 16-bit files that use fewer bits, e.g. 1023.",
-)
-scene_option = click.option(
-    "--scene",
-    metavar="REGEX",
-    help="For the dataset `pairs`: finds in the name of an input which scene it shows, e.g. '^(scene[0-9]+)'. Intervals"
-    " and ranks are over scenes.  [default: each pair is a scene]",
-)
 partial_option = click.option(
     "--partial",
     is_flag=True,
@@ -112,6 +94,34 @@ def all_options(*options: Callable[[Command], Command]) -> Callable[[Command], C
 
     return add
 
+
+# What the files of a user's own data do not say.
+own_data_options = all_options(
+    click.option(
+        "--pairs",
+        metavar="RULE",
+        help="For `pairs` and `raw-pairs`: how the name of a target follows from that of its input, e.g. '*_real.* ->"
+        " *_mean.*'.",
+    ),
+    click.option("--cfa", help="For `raw-pairs`: colour filter array of the mosaics, e.g. RGGB."),
+    click.option(
+        "--black", type=float, metavar="COUNT", help="For `raw-pairs`: black level of the mosaics in counts, e.g. 64."
+    ),
+    click.option(
+        "--white",
+        type=float,
+        metavar="COUNT",
+        help="For `raw-pairs`: white level of the mosaics in counts, e.g. 1023. For `pairs`: that of 16-bit files that"
+        " use fewer bits.",
+    ),
+    click.option("--raw-size", metavar="HxW", help="For `raw-pairs`: size of .raw files, which have no header."),
+    click.option(
+        "--scene",
+        metavar="REGEX",
+        help="For `pairs` and `raw-pairs`: finds in the name of an input which scene it shows, e.g. '^(scene[0-9]+)'."
+        " Intervals and ranks are over scenes.  [default: each pair is a scene]",
+    ),
+)
 
 # These describe a RAW mosaic, because its file does not contain these values.
 raw_options = all_options(

@@ -15,10 +15,8 @@ from benchmark.cli.options import (
     data_root_option,
     json_option,
     mapping_option,
-    pairs_option,
+    own_data_options,
     partial_option,
-    scene_option,
-    white_option,
 )
 from benchmark.cli.printing import echo, given_seed, print_result, start
 from zoo.errors import UserError
@@ -27,9 +25,8 @@ from zoo.errors import UserError
 @click.command("run")
 @click.option("--dataset", metavar="NAME", help="Name of the dataset (see `zoo-bench list datasets`).")
 @data_root_option
-@pairs_option
-@white_option
-@scene_option
+@own_data_options
+@click.option("--name", metavar="LABEL", help="For `pairs` and `raw-pairs`: a name for the data: pairs (LABEL).")
 @click.option(
     "--task", metavar="TASK", help="For the dataset `pairs`: denoise_rgb or enhance_rgb.  [default: denoise_rgb]"
 )
@@ -67,7 +64,12 @@ from zoo.errors import UserError
 )
 @click.option("--suite", metavar="FILE.yaml", help="File that sets these options; the command line overrides it.")
 @click.option(
-    "--out", default="zoo-bench-out", show_default=True, metavar="DIR", help="Folder for records, pictures and tables."
+    "-o",
+    "--out",
+    default="zoo-bench-out",
+    show_default=True,
+    metavar="DIR",
+    help="Folder for records, pictures and tables.",
 )
 @click.option(
     "--rerun",

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from benchmark.cli.errors import EXIT_INTERRUPTED
-from benchmark.cli.options import json_option, mapping_option, partial_option, white_option
+from benchmark.cli.options import json_option, mapping_option, partial_option
 from benchmark.cli.printing import echo, given_seed, print_result, start
 
 
@@ -20,7 +20,13 @@ from benchmark.cli.printing import echo, given_seed, print_result, start
     "Replace a key of the recipe, e.g. lr=3e-4 or schedule.floor=1e-6 (repeatable).",
     expected="KEY=VALUE, a key of the recipe",
 )
-@white_option
+@click.option(
+    "--white",
+    type=float,
+    metavar="COUNT",
+    help="Replace the key white: of `pairs` the white level of 16-bit files that use fewer bits, e.g. 1023; of"
+    " `raw-pairs` that of the mosaics.",
+)
 @click.option(
     "-o",
     "--out",

@@ -16,7 +16,7 @@ from benchmark.datacheck.inspection import VERSION, Facts, inspect_unit
 from benchmark.datacheck.judging import Judge
 from benchmark.datacheck.memory import Memory
 from benchmark.datacheck.plans import CheckPlan, Problem, Unit, make_plan
-from benchmark.opening import dataset_card, find_root, note_partial
+from benchmark.opening import dataset_card, find_root, given_options, note_partial
 from benchmark.replacing import refuse_inputs, replacing
 from benchmark.reporting import Reporter
 from benchmark.scoring.pipeline import default_workers
@@ -34,7 +34,10 @@ def check_dataset(
     data_root: str | Path | None = None,
     *,
     pairs: str | None = None,
+    cfa: str | None = None,
+    black: float | None = None,
     white: float | None = None,
+    raw_size: str | None = None,
     scene: str | None = None,
     partial: bool = False,
     manifest: Path | None = None,
@@ -47,12 +50,13 @@ def check_dataset(
     (the same, for findings that may be correct), ``manifest_digest`` (sha256 of the lines ``<sha256>  <path>``, which
     are written to ``manifest``), ``remembered`` (files known from an earlier check, unchanged in size and time) and for
     RAW ``cfa`` and ``orientation`` votes; ``scenes`` is the number of scenes by split. ``pairs`` is the rule of the
-    dataset ``pairs``, ``white`` the count of white in its 16-bit files, ``scene`` its rule for scenes. With ``partial``
-    missing pairs are not a problem, and ``parts`` gives the available part by split ({"test": "12 of 1204"}); half a
-    pair is a problem. Raises UserError for an unknown dataset or folder.
+    datasets ``pairs`` and ``raw-pairs``, ``cfa`` to ``raw_size`` say how their files are stored, ``scene`` is their
+    rule for scenes. With ``partial`` missing pairs are not a problem, and ``parts`` gives the available part by split
+    ({"test": "12 of 1204"}); half a pair is a problem. Raises UserError for an unknown dataset or folder.
     """
     reporter = reporter or Reporter()
-    card = dataset_card(original_of(name), rule=pairs, white=white, scene=scene)
+    own = given_options(rule=pairs, cfa=cfa, black=black, white=white, raw_size=raw_size, scene=scene)
+    card = dataset_card(original_of(name), **own)
     root = _find_root(card, data_root, reporter)
     plan = make_plan(card, root, partial=partial)
     files = (path for unit in plan.units for _, path in unit.files)
@@ -146,8 +150,10 @@ class _Job:
         self.files = [(path, plan.rules[role]) for role, path in unit.files]
         # The role is part of the key: the same file is measured differently as a mosaic and as a picture.
         self.key = f"{plan.name} " + " ".join(f"{role} {printable(path)}" for role, path in unit.files)
-        # The white level is part of the key too, because a user may try several.
-        self.key += "".join(f" {rule.white:g}" for _, rule in self.files if rule is not None and rule.white is not None)
+        # The white level is part of the key too, because a user may try several, and so is the rest of the sensor.
+        for _, rule in self.files:
+            if rule is not None and rule.white is not None:
+                self.key += f" {rule.sensor.text}" if rule.sensor else f" {rule.white:g}"
         self.state = memory.state([path for path, _ in self.files])
         self.known: Facts | None = memory.recall(self.key, self.state)
 

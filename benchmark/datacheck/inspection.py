@@ -20,7 +20,9 @@ from benchmark.datacheck.plans import FileRule
 from benchmark.datacheck.views import GRID, compare_views
 from benchmark.imaging.duplicates import perceptual_hash
 from benchmark.imaging.imagefiles import decode, read_content
-from benchmark.imaging.levels import bits_used
+from benchmark.imaging.levels import bits_used, rare_above
+from benchmark.imaging.mosaics import decode_mosaic, white_hint
+from benchmark.sensor import Sensor
 from zoo.errors import UserError
 
 # Part of the key of remembered facts; it is raised when a fact changes its meaning.
@@ -57,7 +59,10 @@ def _inspect(path: Path, rule: FileRule | None) -> tuple[Facts, Grid | None]:
     if rule is None:
         return facts, None
     try:
-        picture = decode("check", path, content, rule.formats, draft=_DRAFT_SIDE)
+        if rule.sensor is not None:
+            picture = decode_mosaic("check", path, content, rule.sensor)
+        else:
+            picture = decode("check", path, content, rule.formats, draft=_DRAFT_SIDE)
     except UserError as error:
         facts["error"] = _short(str(error), path)
         return facts, None
@@ -70,7 +75,9 @@ def _inspect(path: Path, rule: FileRule | None) -> tuple[Facts, Grid | None]:
     facts["low"], facts["high"] = int(pixels.min()), int(pixels.max())
     if rule.unscaled and pixels.dtype == np.uint8 and facts["high"] == 255:
         facts["at_255"] = float(np.mean(pixels == 255))
-    if pixels.dtype == np.uint16 and rule.white is not None:
+    if rule.sensor is not None:
+        facts |= _levels(path, pixels, rule.sensor, picture.levels)
+    elif pixels.dtype == np.uint16 and rule.white is not None:
         facts["above"] = [int(np.count_nonzero(pixels > rule.white)), pixels.size]
     elif pixels.dtype == np.uint16:
         facts["used"] = bits_used(pixels)
@@ -82,6 +89,17 @@ def _inspect(path: Path, rule: FileRule | None) -> tuple[Facts, Grid | None]:
         facts["hash"], thumbnail = f"{hashed[0]:016x}", hashed[1]
         facts["thumbnail"] = base64.b64encode(thumbnail.tobytes()).decode("ascii")
     return facts, grid
+
+
+def _levels(path: Path, counts: NDArray[Any], sensor: Sensor, stated: str) -> Facts:
+    """Return how the counts of a mosaic lie between the levels of its sensor, and other levels that the file states."""
+    above = int(np.count_nonzero(counts > sensor.white))
+    facts: Facts = {"above": [above, counts.size], "used": bits_used(counts), "mean": float(counts.mean())}
+    if not rare_above(above, counts.size):
+        facts["hint"] = white_hint(path, counts, sensor.white)
+    if stated not in ("", sensor.levels):
+        facts["stated"] = stated
+    return facts
 
 
 def _grid(pixels: NDArray[Any]) -> Grid:

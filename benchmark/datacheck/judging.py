@@ -13,6 +13,7 @@ from benchmark.datacheck.plans import CheckPlan, FileRule, Problem, Unit
 from benchmark.datacheck.views import ORIENTATIONS, PHASES
 from benchmark.imaging.duplicates import MAX_BITS, MIN_CORRELATION, ImageHashes, near_duplicates
 from benchmark.imaging.levels import Depths, clipped_words, rare_above
+from benchmark.sensor import Sensor
 from benchmark.units import shape_text
 from zoo.errors import printable
 
@@ -20,6 +21,8 @@ from zoo.errors import printable
 _LEAST_LIKENESS = 0.3
 # From this share of pixels at 255 on, an 8-bit mosaic was cut and is not dark.
 _CUT_SHARE = 0.001
+# If no count of a set is as near to black as this share of the range, the black level may be wrong.
+_DARKEST = 0.02
 # Votes for a phase or an orientation are used only from this many pairs on.
 _LEAST_VOTES = 3
 _NAMED = 20
@@ -35,6 +38,8 @@ class Judge:
     # Findings that may be correct but influence the numbers.
     remarks: list[Problem] = field(default_factory=list)
     depths: Depths = field(default_factory=Depths)
+    # The lowest count of each mosaic of a user's own.
+    lows: list[int] = field(default_factory=list)
     phases: Counter[str] = field(default_factory=Counter)
     orientations: Counter[str] = field(default_factory=Counter)
     pairs: int = 0
@@ -71,9 +76,23 @@ class Judge:
             self._judge_votes(self.orientations, ORIENTATIONS[0], "orientation", "targets are", ORIENTATIONS)
         for first, second in self.plan.separate:
             self._judge_duplicates(first, second)
-        for side, what in self.depths.unused().items():
+        sensor = self._sensor
+        for side, what in self.depths.unused(sensor).items():
             self.remarks.append(Problem(str(self.root), f"range of {side}", what, ""))
+        if sensor is not None and self.lows:
+            low, room = min(self.lows), _DARKEST * (sensor.white - sensor.black)
+            if low > sensor.black + room:
+                what = (
+                    f"the lowest count of {len(self.lows)} mosaics is {low}, and --black is {sensor.black:g}: that is"
+                    " right if all are bright, else the black level is higher"
+                )
+                self.remarks.append(Problem(str(self.root), "black level", what, ""))
         return [*self.plan.problems, *self.problems]
+
+    @property
+    def _sensor(self) -> Sensor | None:
+        raw = self.plan.rules.get("raw")
+        return raw.sensor if raw is not None else None
 
     def _add(self, path: Path | str, kind: str, what: str, expected: str) -> None:
         self.problems.append(Problem(str(path), kind, what, expected))
@@ -108,6 +127,11 @@ class Judge:
             self.remarks.append(Problem(str(path), "hot pixels", what, ""))
         if "used" in found:
             self.depths.take(role, found["used"])
+        if rule.sensor is not None:
+            self.lows.append(found["low"])
+        if "stated" in found and rule.sensor is not None:
+            what = f"states {found['stated']}, but {rule.sensor.levels} were given and are used"
+            self.remarks.append(Problem(str(path), "levels", what, ""))
 
     def _remember(self, split: str, path: Path, found: dict[str, Any]) -> None:
         if "sha256" in found:
@@ -130,12 +154,18 @@ class Judge:
     def _judge_votes(self, votes: Counter[str], right: str, kind: str, words: str, names: tuple[str, ...]) -> None:
         counted = {name: votes[name] for name in names if votes[name]}
         total = sum(counted.values())
-        if total < _LEAST_VOTES:
+        winner = max(counted, key=lambda name: counted[name], default=right)
+        if winner == right:
             return
-        winner = max(counted, key=lambda name: counted[name])
-        if winner != right:
-            unclear = f", {votes['unclear']} unclear" if votes["unclear"] else ""
-            self._add(self.root, kind, f"{words} {winner} in {counted[winner]} of {total} pairs{unclear}", right)
+        unclear = f", {votes['unclear']} unclear" if votes["unclear"] else ""
+        problem = Problem(
+            str(self.root), kind, f"{words} {winner} in {counted[winner]} of {total} pairs{unclear}", right
+        )
+        if total >= _LEAST_VOTES:
+            self.problems.append(problem)
+        elif self._sensor is not None and kind == "cfa" and not counted.get(right):
+            # Too few to be sure, but a user's own few pairs may be all there are.
+            self.remarks.append(problem)
 
     def _judge_duplicates(self, first: str, second: str) -> None:
         one, other = self.digests.get(first, {}), self.digests.get(second, {})
@@ -165,13 +195,22 @@ def _level_problems(file: str, rule: FileRule, found: dict[str, Any]) -> Iterato
     above, of = found.get("above", (0, 0))
     if rule.white is not None and not rare_above(above, of):
         what = f"counts up to {found['high']}, above white in {100 * above / of:.2g} % of the pixels"
-        yield Problem(file, "range", what, f"at most {rule.white:g}, unscaled")
+        what += f" ({found['hint']})" if found.get("hint") else ""
+        yield Problem(
+            file,
+            "range",
+            what,
+            f"at most {rule.white:g}, unscaled" if rule.sensor is None else f"at most --white {rule.white:g}",
+        )
     if rule.unscaled and found.get("at_255", 0.0) > _CUT_SHARE:
         what = f"{100 * found['at_255']:.1f} % of an 8-bit mosaic at 255"
         yield Problem(file, "range", what, "8 bits only where no count exceeds 255")
     if found["low"] == found["high"]:
         yield Problem(file, "black", f"every pixel is {found['low']}", "a picture")
-    elif found["brightest"] <= rule.black_up_to * (257 if found["bits"] == 16 and not rule.unscaled else 1):
+    elif found.get("mean", rule.black) < rule.black:
+        what = f"a mean of {found['mean']:.1f} counts, below --black {rule.black:g}"
+        yield Problem(file, "range", what, "a picture above the black level, or a lower level")
+    elif found["brightest"] <= rule.black_up_to * (257 if found["bits"] == 16 and not rule.mosaic else 1):
         yield Problem(file, "black", f"a black frame: no block brighter than {found['brightest']:.1f}", "a picture")
 
 

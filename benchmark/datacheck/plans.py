@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.datasets import pairs, sidd, zrr
+from benchmark.datasets import pairs, raw_pairs, sidd, zrr
+from benchmark.imaging import mosaics
 from benchmark.imaging.matfiles import find_mat
 from benchmark.layout import Defect, DefectsError, check_standin, part_text
+from benchmark.sensor import Sensor
 from benchmark.standin.cache import MARKER, read_marker, rebuild_advice
 from benchmark.standin.kinds import named
 from benchmark.standin.sidd import BENCHMARK, VALIDATION_NOISY, VALIDATION_TARGET
@@ -54,6 +56,8 @@ class FileRule:
     # Counts that are stored unscaled rarely reach 255 in 8 bits, so many counts at 255 show that they were cut.
     unscaled: bool = False
     mosaic: bool = False
+    # How a mosaic of a user's own is stored.
+    sensor: Sensor | None = None
 
 
 class Unit(NamedTuple):
@@ -140,6 +144,22 @@ def _sidd_rules(card: DatasetCard, root: Path) -> tuple[CheckPlan, Mapping[str, 
 def _pairs_rules(card: DatasetCard, root: Path) -> tuple[CheckPlan, Mapping[str, int]]:
     rule = replace(PICTURE, white=card.white)
     return CheckPlan(pairs.NAME, {"input": rule, "target": rule}), {}
+
+
+def _raw_pairs_rules(card: DatasetCard, root: Path) -> tuple[CheckPlan, Mapping[str, int]]:
+    sensor = card.sensor
+    assert sensor is not None
+    raw = replace(
+        RAW,
+        formats=mosaics.FORMATS,
+        white=sensor.white,
+        black=sensor.black,
+        # Of the range above black, as in ZRR.
+        black_up_to=sensor.black + (sensor.white - sensor.black) * 2 / (zrr.WHITE - zrr.BLACK),
+        unscaled=sensor.white > 255,
+        sensor=sensor,
+    )
+    return CheckPlan(raw_pairs.NAME, {"raw": raw, "target": PICTURE}, cfa=sensor.cfa), {}
 
 
 def _find_zrr(plan: CheckPlan, card: DatasetCard, root: Path, counts: Mapping[str, int], partial: bool) -> None:
@@ -236,7 +256,7 @@ def _noiseless_blocks(path: Path, noisy: NDArray[np.uint8], target: NDArray[np.u
 def _find_pairs(plan: CheckPlan, card: DatasetCard, root: Path, counts: Mapping[str, int], partial: bool) -> None:
     split = _opened(plan, root, lambda: card.open(root, card.default_split))
     if split is not None:
-        plan.units = _loader_units(split)
+        plan.units = _loader_units(split, tuple(plan.rules))
         _count_scenes(plan, split.split, split.scenes)
 
 
@@ -252,6 +272,7 @@ PLANS: dict[str, tuple[Rules, Find]] = {
     zrr.NAME: (_zrr_rules, _find_zrr),
     sidd.NAME: (_sidd_rules, _find_sidd),
     pairs.NAME: (_pairs_rules, _find_pairs),
+    raw_pairs.NAME: (_raw_pairs_rules, _find_pairs),
 }
 
 
@@ -293,8 +314,8 @@ def _problems_of(defects: Sequence[Defect]) -> list[Problem]:
     return [Problem(printable(d.path), d.kind, d.what, d.expected) for d in defects]
 
 
-def _loader_units(split: Any) -> list[Unit]:
-    return [Unit(split.split, id, tuple(zip(("input", "target"), split.paths(id)))) for id in split.ids]
+def _loader_units(split: Any, roles: Sequence[str] = ("input", "target")) -> list[Unit]:
+    return [Unit(split.split, id, tuple(zip(roles, split.paths(id)))) for id in split.ids]
 
 
 def _files(plan: CheckPlan, folder: Path, *, partial: bool = False) -> Iterator[Path]:

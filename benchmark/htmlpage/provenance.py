@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.leaderboard.rows import Row
+from benchmark.pairing import FLAGS
 from benchmark.standin.kinds import original_of
 from benchmark.types import Result
 from zoo.trained import shipped_weights
@@ -130,12 +131,14 @@ def _costs_command(result: Result) -> list[str]:
 
 def _run_command(result: Result, standin: bool) -> list[str]:
     spec = result.spec
-    dataset = original_of(result.dataset) if standin else result.dataset
+    dataset = original_of(result.dataset) if standin or "label" in result.data else result.dataset
+    label = [] if standin or "label" not in result.data else ["--name", str(result.data["label"])]
     standin = standin and not result.data.get("from_photographs")
     command = ["zoo-bench", *_seed(result), "run", "--dataset", dataset]
     command += [] if standin else ["--data-root", "DIR"]
-    for name, flag in (("rule", "--pairs"), ("scene", "--scene"), ("white", "--white")):
+    for name, flag in FLAGS.items():
         command += [flag, str(result.data[name])] if name in result.data else []
+    command += label
     command += ["--models", result.model, "--split", result.split]
     command += ["--limit", str(spec.limit)] if spec.limit else []
     command += ["--metrics", ",".join(spec.metrics)] if spec.metrics else []

@@ -7,6 +7,7 @@ import ctypes
 import io
 import warnings
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -74,6 +75,7 @@ class Picture:
 
     ``image`` is Pillow's image, with the upper 8 bits of deeper colours. ``orientation`` is as in EXIF, 1 is upright;
     it is never applied. ``size`` (height, width) is the file's, even if ``pixels`` were requested at an eighth of it.
+    ``levels`` are those that a camera's file states, in words.
     """
 
     pixels: NDArray[Any]
@@ -84,6 +86,7 @@ class Picture:
     size: tuple[int, int]
     orientation: int = 1
     profile: bytes | None = None
+    levels: str = ""
 
     @property
     def words(self) -> str:
@@ -123,9 +126,9 @@ def read_content(name: str, path: Path) -> bytes:
         raise UserError(f"{name}: {path} cannot be read ({error.strerror or error}). Check the file.") from error
 
 
-def unread_suffixes(folder: Path) -> str:
+def unread_suffixes(folder: Path, read: Collection[str] = SUFFIXES) -> str:
     """Return a sentence about a folder's pictures in formats that are not read; empty if there are none."""
-    found = sorted({path.suffix.lower() for path in folder.iterdir()} & _OTHER_SUFFIXES)
+    found = sorted({path.suffix.lower() for path in folder.iterdir()} & (_OTHER_SUFFIXES - {*read}))
     return f" It holds {', '.join(found)} files, which are not read: convert them to PNG." if found else ""
 
 

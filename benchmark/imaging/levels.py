@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.sensor import Sensor
 from zoo.errors import UserError
 
 # Hot pixels are at most this frequent; if more values are above the white level, the level is wrong.
@@ -85,14 +86,25 @@ class Depths:
         """Record the bits that one file uses."""
         self.used.setdefault(side, []).append(bits)
 
-    def unused(self) -> Mapping[str, str]:
-        """Return by side a warning if no file uses the upper bits: then the assumed range is probably wrong."""
+    def unused(self, sensor: Sensor | None = None) -> Mapping[str, str]:
+        """Return by side a warning if no file uses the upper bits: then the assumed range is probably wrong.
+
+        With a ``sensor`` the side ``raw`` holds mosaics, whose range ends at its white level.
+        """
         found: dict[str, str] = {}
         for side, used in self.used.items():
-            if (bits := max(used)) < 16:
-                most = (1 << bits) - 1
+            bits = max(used)
+            most = (1 << bits) - 1
+            if sensor is not None and side == "raw":
+                if 2 * most <= sensor.white:
+                    found[side] = (
+                        f"no mosaic of {len(used)} uses more than {bits} bits, counts up to {most}, and --white is"
+                        f" {sensor.white:g}: that is right if all are dark, else the white level is lower"
+                    )
+            elif bits < 16:
+                step = f"pass --white {most} if that is their white, --white 65535 if they are dark"
                 found[side] = (
                     f"the {side} side has a range of {bits} bits in all its 16-bit files ({len(used)}), at most {most}"
-                    f" of 65535: pass --white {most} if that is their white, --white 65535 if they are dark"
+                    f" of 65535: {step if sensor is None else 'scale them to 16 bits unless they are dark'}"
                 )
         return found

@@ -20,6 +20,7 @@ from zoo.errors import UserError
 
 # The titles of the texts above a table.
 STANDIN, PART, SCENES, MACHINE = "Stand-in data", "A part of the dataset", "Scenes", "Machine of the timings"
+MOSAICS = "RAW mosaics"
 _NO_QUALITY = "No quality is shown for untrained weights; costs do not depend on training."
 _INTERVAL = (
     f"In brackets: the {LEVEL:.0%} interval of the mean over scenes. Rows are compared image by image, so they may"
@@ -284,6 +285,10 @@ def _lead(rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
         lines.append((PART, f"{part} images; scores of the whole dataset may differ."))
     if rule := first.result.data.get("scene"):
         lines.append((SCENES, f"found in the names of the inputs by the regular expression {rule}"))
+    described = [row.result.data for row in rows if "cfa" in row.result.data]
+    sensors = [f"{data['cfa']}, black level {data.get('black')}, white level {data.get('white')}" for data in described]
+    if sensors:
+        lines.append((MOSAICS, f"{'; '.join(dict.fromkeys(sensors))}, as the user states."))
     letters = machines_of(rows)
     by_key = {row.machine: row.result for row in rows}
     for key, letter in letters.items():

@@ -28,6 +28,7 @@ from benchmark.placing import check
 from benchmark.replacing import refuse_inputs
 from benchmark.reporting import Reporter
 from benchmark.selection import entry_of
+from benchmark.sensor import CFA
 from zoo.convention import ZRR_LEVELS, InputSpec
 from zoo.errors import UserError, reason_of
 from zoo.raw import apply_model, to_network
@@ -37,8 +38,6 @@ from zoo.writing import whole_file
 # The RAW networks of this zoo were trained on the scale of counts of ZRR's sensor.
 ZRR_BLACK, ZRR_WHITE = ZRR_LEVELS
 _ORIENTATION = 274
-# Position of the red pixel in the first 2x2 block, by the name of the colour filter array.
-CFA = {"RGGB": (0, 0), "GRBG": (0, 1), "GBRG": (1, 0), "BGGR": (1, 1)}
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmark.conditions import Conditions, Limits
 from benchmark.metrics import chosen_ids
-from benchmark.opening import dataset_card, open_with_root
+from benchmark.opening import dataset_card, given_options, open_with_root
 from benchmark.placing import check
 from benchmark.reporting import Reporter
 from benchmark.results.store import Store
@@ -31,8 +31,12 @@ def run(
     options: Mapping[str, str] | None = None,
     metrics: Sequence[str] | None = None,
     pairs: str | None = None,
+    cfa: str | None = None,
+    black: float | None = None,
     white: float | None = None,
+    raw_size: str | None = None,
     scene: str | None = None,
+    name: str | None = None,
     task: str | None = None,
     sizes: Sequence[str] = tuple(SIZES),
     conditions: Conditions | None = None,
@@ -57,10 +61,12 @@ def run(
     images with damaged files; ``partial`` uses the existing part of a dataset, which the records state ("12 of 1204").
     ``metrics`` are ids, or "protocol" and "error" for the default ones and those that say what the error is made of.
     ``weights`` gives a file by MODEL or MODEL@LABEL (each label makes a record), or by MODEL a list of files that
-    differ only in the seed of one recipe. ``pairs`` is the rule by which the dataset "pairs" finds partners, ``white``
-    the count that is 1 in its files of 16 bits (default 65535), ``scene`` a regular expression that finds the scene in
-    the names of its inputs (default: each pair is one), ``task`` the task of its models (default denoise_rgb). Raises
-    UserError for bad input before anything is measured.
+    differ only in the seed of one recipe. ``pairs`` is the rule by which the datasets "pairs" and "raw-pairs" find
+    partners, ``scene`` a regular expression that finds the scene in the names of inputs (default: each pair is one),
+    ``name`` what records call the data: "pairs (name)". For pairs, ``white`` is the count that is 1 in files of 16 bits
+    (default 65535) and ``task`` the task of the models (default denoise_rgb). For raw-pairs, ``cfa``, ``black`` and
+    ``white`` describe the mosaics, and ``raw_size`` ("512x512") files without a header. Raises UserError for bad input
+    before anything is measured.
     """
     reporter, conditions, limits = reporter or Reporter(), conditions or Conditions(), limits or Limits()
     if rerun not in RERUN:
@@ -73,8 +79,9 @@ def run(
         if size not in SIZES:
             raise UserError(f"--sizes: no size '{size}'{nearest(size, [*SIZES, NO_SIZE])}")
     check(conditions, limits)
-    given = {"rule": pairs, "task": task, "white": None if white is None else f"{white:g}", "scene": scene}
-    named = {name: value for name, value in given.items() if value is not None}
+    named = given_options(
+        rule=pairs, cfa=cfa, black=black, white=white, raw_size=raw_size, scene=scene, name=name, task=task
+    )
     card = dataset_card(dataset, **named)
     patterns = [name for name in models.split(",") if name] if isinstance(models, str) else models
     entries = select(card, models=patterns, weights=weights or {}, options=options or {})

@@ -19,8 +19,12 @@ class Suite(Conditions):
     dataset: str
     data_root: str | None = None
     pairs: str | None = None
+    cfa: str | None = None
+    black: float | None = None
     white: float | None = None
+    raw_size: str | None = None
     scene: str | None = None
+    name: str | None = None
     task: str | None = None
     models: list[str] | None = None
     split: str | None = None

@@ -282,7 +282,10 @@ def evaluate(
     options: Mapping[str, Any] | None = None,
     input: InputSpec | None = None,
     pairs: str | None = None,
+    cfa: str | None = None,
+    black: float | None = None,
     white: float | None = None,
+    raw_size: str | None = None,
     scene: str | None = None,
     metrics: Sequence[str] | None = None,
     exact: bool = False,
@@ -293,10 +296,10 @@ def evaluate(
 
     ``model`` is a registered name, with ``weights`` unless it has no parameters, or your own module, used unchanged
     with the ``input`` convention (default: that of the dataset's task). ``exact`` scores by the metrics' float64
-    definitions, ``partial`` accepts an incomplete dataset. Nothing is stored. Raises UserError for bad input and for an
-    untrained model, whose scores would mean nothing.
+    definitions, ``partial`` accepts an incomplete dataset; ``pairs`` to ``scene`` are those of ``run``. Nothing is
+    stored. Raises UserError for bad input and for an untrained model, whose scores would mean nothing.
     """
-    card = dataset_card(dataset, rule=pairs, white=white, scene=scene)
+    card = dataset_card(dataset, rule=pairs, cfa=cfa, black=black, white=white, raw_size=raw_size, scene=scene)
     data = open_dataset(card, data_root, split, reporter, partial=partial)
     if isinstance(model, str):
         given = {f"{model}.{key}": value for key, value in (options or {}).items()}

@@ -114,7 +114,7 @@ def _recipe_of(plan: SweepPlan, card: ModelCard, options: Mapping[str, Any], see
 def open_splits(plan: SweepPlan, points: list[Point], reporter: Reporter) -> Splits:
     """Open the training and test images of the points; raises UserError for wrong data, metrics and tasks."""
     recipe, evaluation = points[0].recipe, plan.sweep.evaluation
-    card = dataset_card(recipe.dataset, rule=recipe.pairs, task=recipe.task, white=recipe.white)
+    card = dataset_card(recipe.dataset, **recipe.data_options())
     for point in points:
         if point.card.task != card.task:
             raise UserError(
@@ -161,7 +161,7 @@ def weights_key(plan: SweepPlan, point: Point, splits: Splits) -> str:
 def decisive(plan: SweepPlan, point: Point, splits: Splits) -> dict[str, Any]:
     """Return all that determines the weights of a point: recipe, threads, code of the network and training images."""
     # The white level was added later; if it is given, the protocol's name contains it. So were the others.
-    flat, later = point.recipe.flat(), {"limit", "window", "wrong_targets", "lr_rule"}
+    flat, later = point.recipe.flat(), {"limit", "window", "wrong_targets", "lr_rule", "cfa", "black", "raw_size"}
     free = {*FREE_KEYS, "white", *(key for key in later if flat.get(key) is None)}
     return {
         "recipe": {key: value for key, value in flat.items() if key.split(".")[0] not in free},

@@ -71,7 +71,7 @@ def open_two(recipe: Recipe, card: DatasetCard, other: str | None, reporter: Rep
 
 def open_data(recipe: Recipe, card: ModelCard, device: torch.device, processes: int, reporter: Reporter) -> Data:
     """Open the training and validation splits; raises UserError for every problem with them."""
-    data_card = dataset_card(recipe.dataset, rule=recipe.pairs, task=recipe.task, white=recipe.white)
+    data_card = dataset_card(recipe.dataset, **recipe.data_options())
     if card.task != data_card.task:
         raise UserError(f"recipe: model: {card.name} is a {card.task} model, {data_card.name} needs {data_card.task}.")
     samples, held_out = open_two(recipe, data_card, recipe.validation.split, reporter)

@@ -18,6 +18,7 @@ _MOST, MAX_STEPS = 1 << 20, 1 << 50
 # Keys that may change when a run is resumed: they do not influence the weights.
 FREE_KEYS = (
     "data_root",
+    "data_name",
     "partial",
     "checkpoint_every",
     "log_every",
@@ -107,15 +108,15 @@ class Validation(Strict):
 class Recipe(Strict):
     """The keys of a recipe file; see configs/recipes for examples.
 
-    ``partial``: train on the available part of the dataset, which the weights' file records. ``white``: for pairs, the
-    count that means 1 in 16-bit files (null: 65535). ``limit``, ``window`` and ``wrong_targets`` make the training set
-    smaller or harder (``benchmark.training.subset``). ``crop``: side of the windows in packed planes or, for images,
-    pixels (a mosaic's window is twice as large); null: whole images. ``init``: a file of weights to start from.
-    ``lr_rule``: the rule by which a sweep chose ``lr``. ``perceptual``: VGG-19's weights for the term vgg:
-    ``pretrained``, a file, or ``off`` to leave the term out, which is recorded. ``ema``: decay of a running mean of the
-    weights; if it is set, the mean is scored and written. ``workers``: threads that make batches ahead; ``cache_gib``:
-    memory for decoded images. ``divergence_factor``: the run ends if a loss is this many times the largest loss of the
-    first 20 steps.
+    ``partial``: train on the available part of the dataset, which the weights' file records. ``pairs`` to ``data_name``
+    are for a user's own data, as the flags of ``run``: the rule for partners, how the files are stored, and what
+    records call the data. ``limit``, ``window`` and ``wrong_targets`` make the training set smaller or harder
+    (``benchmark.training.subset``). ``crop``: side of the windows in packed planes or, for images, pixels (a mosaic's
+    window is twice as large); null: whole images. ``init``: a file of weights to start from. ``lr_rule``: the rule by
+    which a sweep chose ``lr``. ``perceptual``: VGG-19's weights for the term vgg: ``pretrained``, a file, or ``off`` to
+    leave the term out, which is recorded. ``ema``: decay of a running mean of the weights; if it is set, the mean is
+    scored and written. ``workers``: threads that make batches ahead; ``cache_gib``: memory for decoded images.
+    ``divergence_factor``: the run ends if a loss is this many times the largest loss of the first 20 steps.
     """
 
     model: str
@@ -124,7 +125,11 @@ class Recipe(Strict):
     data_root: str | None = None
     partial: bool = False
     pairs: str | None = None
+    cfa: str | None = None
+    black: float | None = None
     white: float | None = None
+    raw_size: str | None = None
+    data_name: str | None = None
     task: str | None = None
     split: str | None = None
     limit: int | None = Field(default=None, ge=1)
@@ -174,6 +179,11 @@ class Recipe(Strict):
         if not starts or starts[0] != 0 or starts != sorted(set(starts)):
             raise ValueError("optimizers: the first begins at epoch 0, each other one later than the one before it")
         return self
+
+    def data_options(self) -> dict[str, str | float | None]:
+        """Return the options of a user's own data, for ``opening.dataset_card``."""
+        own = {key: getattr(self, key) for key in ("cfa", "black", "white", "raw_size", "task")}
+        return {"rule": self.pairs, "name": self.data_name, **own}
 
     def flat(self) -> dict[str, Any]:
         """Return every value by dotted key, JSON-ready; lists are not flattened."""
