@@ -10,7 +10,7 @@ import click
 
 from benchmark.cleaning import visible
 from benchmark.cli.options import json_option
-from benchmark.cli.printing import echo_commands, echo_lines, echo_warnings, print_result, start, wants_json
+from benchmark.cli.printing import echo_clean, echo_lines, echo_warnings, print_result, start, wants_json
 from zoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def check_command(
     print_result(lambda: report_json(report), lambda _: echo_lines(report_text(report, command)))
     if github:
         # These are meant as commands, with clean texts. GitHub reads both streams; with --json stdout has one document.
-        echo_commands(github_annotations(report, command), err=wants_json())
+        echo_clean(github_annotations(report, command), err=wants_json())
     if not report.passes:
         raise click.exceptions.Exit(1)
 
