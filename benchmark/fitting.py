@@ -11,6 +11,8 @@ from typing import NamedTuple
 from benchmark.cleaning import one_line, terminal
 
 _CUT = "…"
+# The longest line of a short header; all titles of costs fit.
+_LONGEST_SHORT = 16
 
 
 class Form(NamedTuple):
@@ -61,7 +63,9 @@ class Field:
 
     def head(self, form: Form) -> tuple[str, ...]:
         """Return the lines of the header."""
-        return tuple(map(_clean, self.short if form.is_short and self.short else self.header))
+        if form.is_short:
+            return tuple(shortened_middle(_clean(line), _LONGEST_SHORT) for line in self.short or self.header)
+        return tuple(map(_clean, self.header))
 
     def lines(self, y: int, form: Form) -> list[str]:
         """Return the lines of a cell."""
@@ -142,7 +146,8 @@ def _widths(fields: Sequence[Field], form: Form, room: int | None) -> tuple[list
     missing = 0 if room is None else sum(widths) + form.gap * (len(widths) - 1) - room
     for index, field in enumerate(fields):
         if field.is_name and form.shortest:
-            given = max(0, min(missing, widths[index] - form.shortest))
+            least = max(form.shortest, *map(width_of, field.head(form)))
+            given = max(0, min(missing, widths[index] - least))
             widths[index] -= given
             missing -= given
     return widths, missing <= 0
