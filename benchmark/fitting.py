@@ -122,6 +122,18 @@ def wrapped(text: str, room: int | None, indent: str = "") -> list[str]:
     return [terminal(line) for line in [*lines, line]]
 
 
+def hanging(head: str, text: str, room: int | None, least: int = 30) -> list[str]:
+    """Return the lines of a paragraph beside ``head``, or below it where fewer than ``least`` columns are left."""
+    indent = " " * width_of(head)
+    if room is None:
+        return [head + _clean(text)]
+    if room - len(indent) < least:
+        above = [head.rstrip()] if width_of(head.rstrip()) <= room else wrapped(head, room, "    ")
+        return [*above, *(f"    {line}" for line in wrapped(text, room - 4))]
+    first, *rest = wrapped(text, room - len(indent))
+    return [head + first, *(indent + line for line in rest)]
+
+
 def fitted(fields: Sequence[Field], room: int | None, bold: Callable[[str], str] = str) -> Fitted:
     """Return a table that fits ``room`` (None: unlimited); ``bold`` marks the best cells of a column.
 

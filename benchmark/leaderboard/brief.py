@@ -62,7 +62,7 @@ def brief_of(
     Without ``names`` columns are left out where room is short, and the notes name them.
     """
     columns = chosen(table, names)
-    if not columns:
+    if not columns and names is not None:
         return None
     cells = Cells(table.rows, columns)
     measured = {column.id: _field(table, cells, column, can_go=names is None) for column in columns}
