@@ -124,6 +124,7 @@ def test_columns_are_chosen_by_id_title_or_base_in_the_order_given(tables) -> No
     assert text.index("MACs") < text.index("params") < text.index("psnr[rgb]")
     assert "rank" in head
     assert brief_of(tables[1], 80, ["psnr"]) is None
+    assert "● trained" in "\n".join(brief_of(tables[1], 80, ["Evidence"]).lines)
     # The exact id wins over a title that several sizes share.
     assert "12 MP" not in "\n".join(brief_of(tables[1], 60, ["params", "flops@12mp", "flops"]).lines[:1])
 

@@ -62,11 +62,11 @@ def brief_of(
     Without ``names`` columns are left out where room is short, and the notes name them.
     """
     columns = chosen(table, names)
-    if not columns and names is not None:
+    if names is not None and not columns and not any(_has(label, names) for label in _LABELS):
         return None
     cells = Cells(table.rows, columns)
     measured = {column.id: _field(table, cells, column, can_go=names is None) for column in columns}
-    front = [Field(("Pareto",), tuple(map(Cell, table.fronts)))] if _has("pareto", names) and table.fronts else []
+    front = [Field(("Pareto",), tuple(map(Cell, table.fronts)))] if _has("Pareto", names) and table.fronts else []
     found = fitted([*_labels(table, names), *measured.values(), *front], room, bold)
     shown = [column for column in columns if measured[column.id] not in found.left_out]
     notes = [*_notes(table, cells, shown, found.form), *(note for note in table.notes if front and "Pareto:" in note)]
@@ -91,7 +91,7 @@ def absent(tables: Sequence[Table], names: Sequence[str]) -> list[str]:
 
 
 def _has(label: str, names: Sequence[str] | None) -> bool:
-    return label in (name.lower() for name in names or ())
+    return label.lower() in (name.lower() for name in names or ())
 
 
 def _labels(table: Table, names: Sequence[str] | None) -> Iterator[Field]:
