@@ -6,6 +6,7 @@ import itertools
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from benchmark.cleaning import one_line, terminal
@@ -67,15 +68,27 @@ class Field:
             return tuple(shortened_middle(_clean(line), _LONGEST_SHORT) for line in self.short or self.header)
         return tuple(map(_clean, self.header))
 
+    @cached_property
+    def texts(self) -> list[Cell]:
+        """The cells with clean texts."""
+        return [Cell(*map(_clean, cell)) for cell in self.cells]
+
     def lines(self, y: int, form: Form) -> list[str]:
         """Return the lines of a cell."""
-        text, beside, below = map(_clean, self.cells[y])
+        text, beside, below = self.texts[y]
         return [text, below] if form.is_stacked and below else [f"{text} {beside}".rstrip()]
 
     def width(self, form: Form) -> int:
         """Return the width of the column if nothing is shortened."""
-        cells = (line for y in range(len(self.cells)) for line in self.lines(y, form))
-        return max(map(width_of, (*self.head(form), *cells)))
+        return max(*map(width_of, self.head(form)), self._widths[form.is_stacked])
+
+    @cached_property
+    def _widths(self) -> tuple[int, int]:
+        beside, below = (
+            max([0, *(width_of(line) for y in range(len(self.cells)) for line in self.lines(y, form))])
+            for form in (_FORMS[0], _TIGHTEST)
+        )
+        return beside, below
 
 
 @dataclass(frozen=True)
@@ -168,9 +181,7 @@ def _widths(fields: Sequence[Field], form: Form, room: int | None) -> tuple[list
 def _lines(fields: Sequence[Field], form: Form, widths: Sequence[int], bold: Callable[[str], str]) -> Iterator[str]:
     heads = [field.head(form) for field in fields]
     height = max(map(len, heads))
-    names = {
-        i: _names([_clean(cell.text) for cell in one.cells], widths[i]) for i, one in enumerate(fields) if one.is_name
-    }
+    names = {i: _names([cell.text for cell in one.texts], widths[i]) for i, one in enumerate(fields) if one.is_name}
     blocks = [[[""] * (height - len(head)) + [*head] for head in heads], [["─" * width] for width in widths]]
     for y in range(len(fields[0].cells)):
         blocks.append([names[x][y] if x in names else field.lines(y, form) for x, field in enumerate(fields)])

@@ -42,7 +42,7 @@ def _details(findings: Sequence[Finding], room: int | None, prefix: str = "") ->
     for where, some in _by_model(findings):
         first = max(len(one_line(finding.measurement)) for finding in some)
         second = max(len(finding.verdict) for finding in some)
-        lines = hanging(prefix, f"{where}{_context(some)}", room)
+        lines = hanging(prefix, f"{where}{_context(some)}", room, least=16)
         for finding in some:
             head = f"{one_line(finding.measurement):{first}}  {finding.verdict:{second}}  "
             lines += hanging(f"{prefix and '  '}{head}", finding.reported, room)
