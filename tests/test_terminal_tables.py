@@ -233,3 +233,21 @@ def test_a_terminal_gets_a_table_of_its_width(tables, columns: int, flags: tuple
     assert any("unet_w8" in line and "●" in line for line in plain)
     # The best score is bold.
     assert "\x1b[1m" in printed
+
+
+def test_the_table_at_the_end_of_a_sweep_fits(capsys, monkeypatch) -> None:
+    from benchmark.cli.sweep import _print_summary
+
+    costs = {"params": 303_096, "flops": 405_000_000, "seeds": 3, "test_error": 0.0597, "train_error": 0.0569}
+    members = [{"family": f"hyperunet_8_8_64_with_many_layers_{n}", "value": 2**n, **costs} for n in (1, 2)]
+    members[1]["incomplete"] = "without fft"
+    about = {"title": "Widths", "error": "1 - MS-SSIM", "dataset": "zrr", "train_part": None, "test_part": None}
+    monkeypatch.setenv("COLUMNS", "60")
+    _print_summary({**about, "members": members, "thresholds": {}, "files": []})
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(width_of, lines)) <= 60
+    assert [line.split()[1:] for line in lines[3:5]] == [
+        ["2", "303,096", "0.405", "3", "0.0597", "0.0569"],
+        ["4", "303,096", "0.405", "3", "0.0597", "0.0569"],
+    ]
+    assert lines[-1].endswith("4: without fft")
