@@ -13,7 +13,7 @@ LAYERS = [
     {"record", "units"},
     {"sensor"},
     {"cleaning", "reporting", "replacing", "cache", "config", "counting"},
-    {"conditions"},
+    {"conditions", "fitting"},
     {"types"},
     {"measured"},
     {"host", "imaging", "profilers", "protocols", "results"},

@@ -10,7 +10,7 @@ import click
 
 from benchmark.cleaning import visible
 from benchmark.cli.options import json_option
-from benchmark.cli.printing import echo_commands, echo_lines, echo_warnings, print_result, start, wants_json
+from benchmark.cli.printing import echo_clean, echo_lines, echo_warnings, print_result, start, wants_json
 from zoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,6 +32,14 @@ if TYPE_CHECKING:
     metavar="FILE.yaml",
     help="YAML file with thresholds (see the README).  [default: equal counts, times within 10 %]",
 )
+@click.option(
+    "--ignore",
+    multiple=True,
+    metavar="GLOB",
+    help="Let pass what a pattern matches: a measurement (`psnr[rgb]`, `*latency*`), a model, or MODEL/MEASUREMENT"
+    " (repeatable).",
+)
+@click.option("--details", is_flag=True, help="Print every measurement that broke with its evidence; so does -v.")
 @click.option("--update", is_flag=True, help="Print the changes and write the results as the new baseline.")
 @click.option("--junit", metavar="FILE.xml", help="Also write a report as JUnit XML.")
 @click.option("--markdown", metavar="FILE.md", help="Also write a report as Markdown, for a comment on a pull request.")
@@ -41,6 +49,8 @@ def check_command(
     baseline: str,
     results: str,
     config: str | None,
+    ignore: tuple[str, ...],
+    details: bool,
     update: bool,
     junit: str | None,
     markdown: str | None,
@@ -48,11 +58,12 @@ def check_command(
 ) -> None:
     """Compare results with a baseline: the gate for CI.
 
-    The exit status is 1 if something got worse, and a list says what. Counts, shapes, output fingerprints and predicted
-    memory must stay equal, and scores must not get worse. Times are compared only on the same machine; they fail when
-    their whole interval lies beyond the tolerance.
+    The exit status is 1 if something got worse. Each model has a line that says what, the worst first. Counts, shapes,
+    output fingerprints and predicted memory must stay equal, and scores must not get worse. Times are compared only on
+    the same machine; they fail when their whole interval lies beyond the tolerance.
     """
-    start()
+    reporter = start()
+    from benchmark.cli.tables import room
     from benchmark.config import read_settings
     from benchmark.regression.gate import check
     from benchmark.regression.rendering import (
@@ -67,12 +78,15 @@ def check_command(
     from benchmark.replacing import refuse_inputs, replace_text
     from benchmark.results.store import files_of
 
+    if update and ignore:
+        raise UserError("--update takes all results as the new baseline; leave --ignore out.")
     held_against = [config, *files_of(Path(results))]
     if update:
         refuse_inputs(f"--update: --baseline {baseline}", [baseline], held_against)
     for flag, file in (("--junit", junit), ("--markdown", markdown)):
         refuse_inputs(f"{flag} {file}", [file], [baseline, *held_against])
     thresholds = read_settings(config, Thresholds) if config else Thresholds()
+    thresholds = thresholds.model_copy(update={"ignore": [*thresholds.ignore, *ignore]})
     found = open_set(results)
     # If the scores per image have changed since they were written, only means are compared.
     echo_warnings(found.warnings)
@@ -85,16 +99,21 @@ def check_command(
         write_junit(report, Path(junit))
     if markdown:
         replace_text(Path(markdown), report_markdown(report, command), "--markdown")
-    print_result(lambda: report_json(report), lambda _: echo_lines(report_text(report, command)))
+    details = details or reporter.verbosity >= 1
+    print_result(
+        lambda: report_json(report),
+        lambda _: echo_lines(report_text(report, command, details=details, room=room())),
+    )
     if github:
         # These are meant as commands, with clean texts. GitHub reads both streams; with --json stdout has one document.
-        echo_commands(github_annotations(report, command), err=wants_json())
+        echo_clean(github_annotations(report, command), err=wants_json())
     if not report.passes:
         raise click.exceptions.Exit(1)
 
 
 def _update(baseline: Path, found: ResultSet, thresholds: Thresholds) -> None:
     """Write the results as the new baseline and print what this changes."""
+    from benchmark.cli.tables import room
     from benchmark.regression.baseline import refuse_other_files, write_baseline
     from benchmark.regression.comparing import compare
     from benchmark.regression.rendering import comparison_json, comparison_text
@@ -108,7 +127,7 @@ def _update(baseline: Path, found: ResultSet, thresholds: Thresholds) -> None:
         text = f"nothing to compare with: {error}" if baseline.exists() else ""
     else:
         comparison = compare(before, found, thresholds)
-        text, changes = comparison_text(comparison, changes_only=True), comparison_json(comparison)
+        text, changes = comparison_text(comparison, changes_only=True, room=room()), comparison_json(comparison)
     number = write_baseline(baseline, map(found.kept, found.results))
     written = f"wrote {visible(str(baseline))}: {number} record{'s' if number != 1 else ''}"
     document = {"written": str(baseline), "records": number} | changes

@@ -76,20 +76,22 @@ def _line(text: str) -> str:
     return terminal(one_line(text))
 
 
-def print_board(board: Board) -> None:
-    """Print a table on stdout: on a terminal in as many pieces as its width needs, elsewhere in one piece."""
+def print_board(board: Board, room: int | None = None) -> None:
+    """Print a whole table on stdout, in as many pieces as ``room`` needs (None: in one piece).
+
+    Each piece begins with the labels but the evidence. Texts that are too wide go on in the next line, numbers do not.
+    """
     headers, rows = tuple(map(_line, board.headers)), tuple(tuple(map(_line, row)) for row in board.rows)
     board = replace(board, title=_line(board.title), headers=headers, rows=rows)
-    console = Console(highlight=False)
     widths = [_width(board, index) for index in range(len(board.headers))]
-    if not console.is_terminal:
-        console = Console(width=sum(widths) + 3 * len(widths) + 1, highlight=False)
-    for part, columns in enumerate(_pieces(widths, console.width, board.labels)):
+    console = Console(width=room or sum(widths) + 3 * len(widths) + 1, highlight=False)
+    for part, columns in enumerate(_pieces(widths, console.width, board.labels - 1)):
         table = Table(title=escape(board.title) if not part else None, title_justify="left")
         for index in columns:
             # The header is split into short lines for a narrow terminal: name, unit, size.
             header = escape("\n".join(_header_lines(board.headers[index])))
-            table.add_column(header, justify="left" if index < board.labels else "right", overflow="fold")
+            is_label = index < board.labels
+            table.add_column(header, justify="left" if is_label else "right", overflow="fold", no_wrap=not is_label)
         for y, row in enumerate(board.rows):
             cells = [escape(row[x]) for x in columns]
             table.add_row(*(f"[bold]{cell}[/]" if (y, x) in board.best else cell for x, cell in zip(columns, cells)))

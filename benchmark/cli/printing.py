@@ -84,8 +84,8 @@ def echo_warnings(warnings: Iterable[str]) -> None:
         echo(f"warning: {warning}", err=True)
 
 
-def echo_commands(lines: Sequence[str], *, err: bool) -> None:
-    """Print commands for a CI system; their texts must already be clean."""
+def echo_clean(lines: Sequence[str], *, err: bool = False) -> None:
+    """Print lines whose texts are already clean: of a table, or commands for a CI system."""
     for line in lines:
         _write(line, err=err)
 

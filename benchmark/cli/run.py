@@ -19,6 +19,7 @@ from benchmark.cli.options import (
     partial_option,
 )
 from benchmark.cli.printing import echo, given_seed, print_result, start
+from benchmark.cli.tables import check_columns, print_tables, table_options
 from zoo.errors import UserError
 
 
@@ -94,10 +95,12 @@ from zoo.errors import UserError
 )
 @partial_option
 @condition_options
+@table_options
 @json_option
-def run_command(out: str, rerun: str, suite: str | None, **flags: Any) -> None:
+def run_command(out: str, rerun: str, suite: str | None, wide: bool, columns: list[str] | None, **flags: Any) -> None:
     """Evaluate and profile models on a dataset, and print the table."""
     reporter = start()
+    check_columns(columns, wide=wide)
     from benchmark.leaderboard import write_pages
     from benchmark.results.store import Store
     from benchmark.running.run import run as evaluate
@@ -113,7 +116,7 @@ def run_command(out: str, rerun: str, suite: str | None, **flags: Any) -> None:
     pages = write_pages(Store(out).results(), Path(out) / "leaderboards")
     print_result(
         lambda: {"results": [_with_paths(result.model_dump(mode="json"), Path(out)) for result in results]},
-        lambda _: _print_results(results, pages, Path(out)),
+        lambda _: _print_results(results, pages, Path(out), columns, wide=wide),
     )
     if any(result.status != "ok" for result in results):
         raise click.exceptions.Exit(1)
@@ -146,13 +149,14 @@ def _with_paths(record: dict[str, Any], out: Path) -> dict[str, Any]:
     return record
 
 
-def _print_results(results: Sequence[Any], pages: Sequence[Path], out: Path) -> None:
-    from benchmark.cli.console import print_board
-    from benchmark.leaderboard import boards
+def _print_results(
+    results: Sequence[Any], pages: Sequence[Path], out: Path, columns: Sequence[str] | None, *, wide: bool
+) -> None:
+    from benchmark.leaderboard.rows import rows_of
+    from benchmark.leaderboard.tables import grouped, tables_of
 
-    for dataset in dict.fromkeys(result.dataset for result in results):
-        for board in boards(results, dataset):
-            print_board(board)
+    by_dataset = grouped(results, lambda result: result.dataset)
+    print_tables([table for own in by_dataset.values() for table in tables_of(rows_of(own))], columns, wide=wide)
     pictures = [out / result.pictures for result in results if result.pictures]
     echo(f"records    {out / 'results.jsonl'}")
     for what, paths in (("table", pages), ("pictures", pictures)):

@@ -9,7 +9,9 @@ import click
 
 from benchmark.cli.errors import EXIT_INTERRUPTED
 from benchmark.cli.options import json_option, mapping_option, partial_option
-from benchmark.cli.printing import echo, given_seed, print_result, start
+from benchmark.cli.printing import echo, echo_clean, given_seed, print_result, start
+from benchmark.cli.tables import room
+from benchmark.fitting import Cell, Field, fitted
 
 
 @click.command("sweep")
@@ -86,17 +88,22 @@ def _print_summary(document: Mapping[str, Any]) -> None:
     parts = [f"{document[side]} {side[:-5]} images" for side in ("train_part", "test_part") if document[side]]
     on = f"{document['dataset']} ({', '.join(parts)})" if parts else document["dataset"]
     echo(f"{document['title']} on {on}: {document['error']}, mean over seeds")
-    width = max([12, *(len(member["family"]) for member in document["members"])])
-    varies = any(_value(member) for member in document["members"])
-    value = f" {'value':>8}" if varies else ""
-    echo(f"{'family':{width}}{value} {'params':>12} {'FLOPs [G]':>10} {'seeds':>5} {'test':>8} {'train':>8}")
-    for member in document["members"]:
-        echo(
-            f"{member['family']:{width}}{f' {_value(member):>8}' if varies else ''} {member['params']:>12,}"
-            f" {member['flops'] / 1e9:>10.3f}"
-            f" {member['seeds']:>5} {member['test_error']:>8.4f} {member['train_error']:>8.4f}"
-            f"{'  ' + member['incomplete'] if 'incomplete' in member else ''}"
-        )
+    members = document["members"]
+    varies = any(_value(member) for member in members)
+    columns = {
+        "value": [_value(member) for member in members] if varies else [],
+        "params": [f"{member['params']:,}" for member in members],
+        "FLOPs [G]": [f"{member['flops'] / 1e9:.3f}" for member in members],
+        "seeds": [str(member["seeds"]) for member in members],
+        "test": [f"{member['test_error']:.4f}" for member in members],
+        "train": [f"{member['train_error']:.4f}" for member in members],
+    }
+    fields = [Field((title,), tuple(map(Cell, texts))) for title, texts in columns.items() if texts]
+    families = Field(("family",), tuple(Cell(member["family"]) for member in members), is_name=True)
+    echo_clean(fitted([families, *fields], room()).lines)
+    for member in members:
+        if "incomplete" in member:
+            echo(f"{' '.join(filter(None, [member['family'], _value(member)]))}: {member['incomplete']}")
     for family, threshold in document["thresholds"].items() if varies else ():
         where = "not reached" if threshold is None else f"{threshold['option']} {threshold['value']}"
         echo(f"training error under {document['vanished']:g}, {family}: {where}")

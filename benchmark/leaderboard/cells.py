@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from benchmark.fitting import Cell
 from benchmark.leaderboard.columns import Column, deciding, size_text
 from benchmark.leaderboard.differences import differ, run_spread
 from benchmark.leaderboard.rows import Row
@@ -102,6 +103,22 @@ class Cells:
     def texts(self, y: int) -> list[str]:
         """Return one text per column of a row, "-" where there is no value."""
         return [self._text(y, column) for column in self.columns]
+
+    def brief(self, y: int, column: Column) -> Cell:
+        """Return a cell for a narrow table: the value with its signs, and beside or below it a score's interval."""
+        row, signs = self.rows[y], self.signs[y, column.id]
+        one = row.measurements.get(column.id)
+        if one is None or one.value is None:
+            return Cell(f"-{signs}")
+        text = column.show(float(one.value)) + signs
+        if one.kind == "timing" and len(self._machines) > 1:
+            text += f" {self._machines[row.machine]}"
+        about = ["incomplete"] * one.is_incomplete + [f"at {size_text(one)}"] * (column.id in self._mixed)
+        beside = below = " ".join(about)
+        if one.kind == "score" and one.ci_low is not None and one.ci_high is not None:
+            low, high = column.show(one.ci_low), column.show(one.ci_high)
+            beside, below = f"[{low}, {high}]", f"{low} to {high}" if "-" in low + high else f"{low}-{high}"
+        return Cell(text, beside, below)
 
     def _text(self, y: int, column: Column) -> str:
         row, signs = self.rows[y], self.signs[y, column.id]

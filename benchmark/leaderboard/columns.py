@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from benchmark.cleaning import markdown_code
 from benchmark.leaderboard.rows import Row
+from benchmark.leaderboard.shares import SHARES
+from benchmark.metrics import METRICS
 from benchmark.types import Kind, Measurement
 from benchmark.units import GIB, MIB, shape_text
 
@@ -158,6 +160,43 @@ def header(column: Column, rows: Sequence[Row]) -> str:
     where = f"at {column.sizes[0]}" if len(column.sizes) == 1 and column.kind != "score" else ""
     words = filter(None, [title, f"[{column.unit}]" if column.unit else "", where])
     return f"{' '.join(words)} {ARROWS[column.higher_is_better]}"
+
+
+def header_lines(column: Column, rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return the header for a terminal in lines: name, unit, size."""
+    return tuple(header(column, rows).replace("`", "").replace(" [", "\n[").replace(" at ", "\n").split("\n"))
+
+
+def short_header(column: Column, columns: Sequence[Column]) -> tuple[str, ...]:
+    """Return the header without the input size, and of a score's definition only what tells it from ``columns``."""
+    base, parts = _parts_of(column)
+    others = [_parts_of(other)[1] for other in columns if _parts_of(other)[0] == base]
+    own = [part for part in parts if column.kind != "score" or not all(part in other for other in others)]
+    last = " ".join(filter(None, [f"[{column.unit}]" if column.unit else "", ARROWS[column.higher_is_better]]))
+    return tuple(filter(None, (base, *own, last)))
+
+
+def _parts_of(column: Column) -> tuple[str, list[str]]:
+    """Return the short name of a column and what tells columns of this name apart: definition, or size."""
+    if column.kind != "score":
+        size = column.id.partition("@")[2]
+        return column.title, [_SIZES.get(size, (size, False))[0]]
+    base, _, definition = column.id.rstrip("]").partition("[")
+    return base, definition.split(",")
+
+
+def named(name: str, columns: Sequence[Column]) -> list[Column]:
+    """Return the columns that a user means: the one of this id, else all of this title ("time", "ssim")."""
+    wanted = name.lower().removeprefix("cpu ")
+    exact = [column for column in columns if column.id.lower() == wanted]
+    return exact or [column for column in columns if wanted in (column.title.lower(), _parts_of(column)[0].lower())]
+
+
+def known_names() -> set[str]:
+    """Return all ids and titles of columns that a table can have."""
+    scores = {*METRICS.names(), *SHARES}
+    sized = {f"{name}@{size}" if size else name for name in _STYLES for size in _SIZES}
+    return scores | sized | {id.partition("[")[0] for id in scores} | {title for title, _, _ in _STYLES.values()}
 
 
 def size_text(measurement: Measurement) -> str:

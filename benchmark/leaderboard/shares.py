@@ -8,9 +8,10 @@ from benchmark.metrics import ERROR_IDS, ERROR_PARTS, error_shares
 from benchmark.types import Measurement, Result
 
 _TOTAL = "error"
-_SHARES = {part: f"share[{part}]" for part in ERROR_PARTS}
+_SHARE_OF = {part: f"share[{part}]" for part in ERROR_PARTS}
 # The columns of the table that says what the error is made of, and all ids that are shown there.
-COLUMNS = (*(id for id in ERROR_IDS if id not in ERROR_PARTS.values()), _TOTAL, *_SHARES.values())
+SHARES = (_TOTAL, *_SHARE_OF.values())
+COLUMNS = (*(id for id in ERROR_IDS if id not in ERROR_PARTS.values()), *SHARES)
 SHOWN_THERE = frozenset((*COLUMNS, *ERROR_IDS))
 NOTE = (
     "Shares of the squared error, summed over all images (each by its mean over pixels), that a shift of each image"
@@ -34,7 +35,7 @@ def shares_of(result: Result) -> dict[str, Measurement]:
     found = {_TOTAL: first.model_copy(update={"value": total, "definition": definition, **without})}
     for part, share in shares.items():
         definition = f"mean {ERROR_PARTS[part]} over all images as a share of the mean error"
-        found[_SHARES[part]] = Measurement(
+        found[_SHARE_OF[part]] = Measurement(
             value=100 * share, unit="% of error", definition=definition, kind="score", n=first.n
         )
     return found

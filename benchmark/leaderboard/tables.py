@@ -22,7 +22,7 @@ from zoo.errors import UserError
 STANDIN, PART, SCENES, MACHINE = "Stand-in data", "A part of the dataset", "Scenes", "Machine of the timings"
 MOSAICS = "RAW mosaics"
 _NO_QUALITY = "No quality is shown for untrained weights; costs do not depend on training."
-_INTERVAL = (
+INTERVAL = (
     f"In brackets: the {LEVEL:.0%} interval of the mean over scenes. Rows are compared image by image, so they may"
     " differ significantly although their intervals overlap."
 )
@@ -217,7 +217,7 @@ def _few_scenes(rows: Sequence[Row]) -> str:
 
 def _interval_note(rows: Sequence[Row]) -> str:
     scores = [one for row in rows for one in row.measurements.values() if one.kind == "score"]
-    return _INTERVAL if any(one.ci_low is not None for one in scores) else ""
+    return INTERVAL if any(one.ci_low is not None for one in scores) else ""
 
 
 def _has_shares(rows: Sequence[Row]) -> bool:

@@ -121,9 +121,21 @@ def _of_pair(before: Kept, after: Kept, limits: Thresholds) -> Iterator[Finding]
             yield _measurement(id, before, after, limits)
         # Measurements that are missing because a run failed are reported once, by the status of the record.
         elif not failed and not _is_reported(id, b if id in a else a):
-            judged = Judgement("missing", "only before") if id in a else Judgement("new", "only after")
-            only = a[id] if id in a else b[id]
-            yield finding_of(after.result, id, kind_of(only), judged, unit=only.unit)
+            yield _one_sided(id, before.result, after.result)
+
+
+def _one_sided(id: str, before: Result, after: Result) -> Finding:
+    """Return the finding about a measurement of one record alone; a size that the other never timed is no loss."""
+    a, b = before.measurements, after.measurements
+    own, others, when = (a, b, "after") if id in a else (b, a, "before")
+    judged, judged_by = Judgement("missing", "only before") if id in a else Judgement("new", "only after"), None
+    name, at, size = id.partition("@")
+    if own[id].kind == "timing" and not any(
+        m.kind == "timing" and i.partition("@")[2] == size for i, m in others.items()
+    ):
+        judged = Judgement("not comparable", f"never timed at {size or 'the size of the dataset'} {when}")
+        judged_by = _RELATIVE + at + size if name in _SAME_TIME and _RELATIVE + at + size in own else None
+    return finding_of(after, id, kind_of(own[id]), judged, unit=own[id].unit, judged_by=judged_by)
 
 
 def _is_reported(id: str, others: Any) -> bool:

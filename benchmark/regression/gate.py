@@ -10,7 +10,7 @@ from benchmark.regression.comparing import compare
 from benchmark.regression.sources import ResultSet
 from benchmark.regression.thresholds import Action, Thresholds
 from benchmark.regression.verdicts import Comparison, Finding
-from zoo.errors import UserError
+from zoo.errors import UserError, nearest, shortened
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,8 @@ class Report:
 
     comparison: Comparison
     decisions: list[tuple[Finding, Action]]
+    # How many changes pass because a pattern says so.
+    num_ignored: int = 0
 
     @property
     def failures(self) -> list[Finding]:
@@ -43,22 +45,43 @@ def check(baseline: ResultSet, results: ResultSet, thresholds: Thresholds | None
     """
     thresholds = thresholds or Thresholds()
     comparison = compare(baseline, results, thresholds)
-    names = [_name(finding) for finding in comparison.findings]
     for pattern in thresholds.ignore:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            example = names[0] if names else "unet/macs"
-            raise UserError(f"ignore: '{pattern}' matches no MODEL/MEASUREMENT; expected one such as '{example}'.")
-    return Report(comparison, [(finding, _decide(finding, thresholds)) for finding in comparison.findings])
+        _refuse_idle(pattern, comparison.findings)
+    decisions = [(finding, _decide(finding, thresholds)) for finding in comparison.findings]
+    ignored = [one for one in comparison.findings if one.changed and not one.judged_by and _is_ignored(one, thresholds)]
+    return Report(comparison, decisions, len(ignored))
 
 
-def _name(finding: Finding) -> str:
-    return f"{finding.model}/{finding.measurement}"
+def _refuse_idle(pattern: str, findings: list[Finding]) -> None:
+    """Raise UserError for an ``ignore`` pattern that matches nothing, or only what another measurement decides."""
+    matched = [finding for finding in findings if _matches(finding, pattern)]
+    if any(not finding.judged_by for finding in matched):
+        return
+    if matched:
+        raise UserError(f"ignore: '{shortened(pattern)}' decides nothing; name {matched[0].judged_by}, which does.")
+    known = {name for finding in findings for name in _names(finding)}
+    raise UserError(
+        f"ignore: '{shortened(pattern)}' matches no MODEL/MEASUREMENT, measurement or model{nearest(pattern, known)}"
+    )
+
+
+def _names(finding: Finding) -> tuple[str, ...]:
+    return (f"{finding.model}/{finding.measurement}", finding.measurement, finding.model)
+
+
+def _matches(finding: Finding, pattern: str) -> bool:
+    # Ids hold brackets, which are a set of characters in a pattern.
+    patterns = (pattern, pattern.replace("[", "[[]"))
+    return any(fnmatchcase(name, one) for name in _names(finding) for one in patterns)
+
+
+def _is_ignored(finding: Finding, thresholds: Thresholds) -> bool:
+    return any(_matches(finding, pattern) for pattern in thresholds.ignore)
 
 
 def _decide(finding: Finding, thresholds: Thresholds) -> Action:
     kind, verdict = finding.kind, finding.verdict
-    ignored = any(fnmatchcase(_name(finding), pattern) for pattern in thresholds.ignore)
-    if ignored or finding.judged_by or verdict in ("same", "new", "fixed now"):
+    if _is_ignored(finding, thresholds) or finding.judged_by or verdict in ("same", "new", "fixed now"):
         return "ignore"
     if kind == "record":
         return thresholds.records.missing if verdict == "missing" else "fail"

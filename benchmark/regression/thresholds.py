@@ -5,7 +5,7 @@ scores: {tolerance: 1.0e-4}              # share of the score that is rounding; 
                                          # decides, and with fewer than 6 scenes every change counts
 fingerprints: {tolerance: 1.0e-3}        # share of the output's spread
 timings: {action: warn, tolerance: 0.1}  # the whole 95 % interval of the ratio must lie beyond 10 %
-ignore: ["*/peak_conv_bytes*"]           # patterns of MODEL/MEASUREMENT
+ignore: ["*/peak_conv_bytes*"]           # patterns of MODEL/MEASUREMENT, of measurements or of models
 """
 
 from __future__ import annotations
