@@ -27,13 +27,12 @@ STRIPS = BandSizes(strip_bytes=20_000, small_bytes=0)
 # The same rules of the same file; the small member is tested.
 SAME_LAYERS = {
     "hyperunet_32_16_2048", "hyperunet_32_32_2048", "hyperunet_64_32_2048", "hyperunet_8_32_4000", "hypervdn_21",
-    "hypervdn_32", "plainunet_64", "plainunet_96", "unet", "vdn", "spade", "dncnn_20", "dncnn_20_bn", "dncnn_20_color",
-    "dncnn_20_color_bn", "nafnet_64", "nafnet_64_local",
+    "hypervdn_32", "plainunet_64", "plainunet_96", "unet", "vdn", "spade", "dncnn_20", "dncnn_20_color",
+    "nafnet_64", "nafnet_64_local",
 }  # fmt: skip
 SMALL = {
     "awnet_4ch": {"blocks": (1, 1, 1, 1, 1)},
     "dncnn_17": {"width": 8},
-    "dncnn_17_bn": {"width": 8},
     "ffdnet_color": {"width": 4},
     "ffdnet_gray": {"width": 4},
     "nafnet_32": {"width": 4},

@@ -46,11 +46,8 @@ NARROW = {
     "plainunet_96": {"width": 12},
     "vdn": {"width": 4, "noise_width": 4},
     "dncnn_17": {"width": 8},
-    "dncnn_17_bn": {"width": 8},
     "dncnn_20": {"width": 8},
-    "dncnn_20_bn": {"width": 8},
     "dncnn_20_color": {"width": 8},
-    "dncnn_20_color_bn": {"width": 8},
     "ffdnet_color": {"width": 2},
     "ffdnet_gray": {"width": 2},
     "nafnet_32_local": {"width": 4, "train_size": 16},
@@ -64,7 +61,7 @@ NARROW = {
 }
 GLOBAL = {
     "awnet_4ch", "bilinear", "bilinear_colour", "dped", "dped_rgb", "liteisp", "microisp", "mobileie", "nafnet_32",
-    "nafnet_64", "pynet", "pynet_ca", "rmfa_tiny", "syenet", "syenet_train",
+    "nafnet_64", "pynet", "pynet_ca", "rmfa_tiny", "syenet",
 }  # fmt: skip
 # Wider or deeper members of families whose smallest goes through the same rules.
 LARGE = {"hypervdn_21", "hypervdn_32", "hyperunet_64_32_2048", "hyperunet_32_32_2048", "hyperunet_8_32_4000"}
