@@ -395,7 +395,7 @@ def test_a_wrong_epsilon_is_more_than_the_tolerance(registering) -> None:
     for module in wrong.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eps = 1e-4
-    x = torch.rand(1, 3, 16, 19)
+    x = torch.rand(1, card.input.channels, 16, 19)
     with torch.no_grad():
         outputs = [one(x) for one in (network, wrong)]
     assert (outputs[0] - outputs[1]).abs().max() > TOLERANCE * outputs[0].abs().max()
