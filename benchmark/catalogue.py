@@ -21,7 +21,7 @@ from zoo.convention import InputSpec
 
 # The fields that are listed for each kind of card.
 _SHOWN: dict[str, tuple[Iterable[Any], tuple[str, ...]]] = {
-    "models": (MODELS, ("name", "task", "params", "summary", "paper")),
+    "models": (MODELS, ("name", "task", "params", "forms", "summary", "paper")),
     "datasets": (DATASETS, ("name", "task", "splits", "summary")),
     "metrics": (METRICS, ("name", "unit", "higher_is_better", "version", "summary")),
     "profilers": (PROFILERS, ("name", "kind", "summary")),
@@ -55,7 +55,8 @@ def card_document(name: str) -> dict[str, Any]:
         convention |= dict.fromkeys(("planes", "divisor", "black_level", "levels", "floor", "missing"))
     return {
         **of(card, "name", "summary", "task", "params"),
-        "options": {o.name: {"type": _type_name(o.annotation), "default": o.default} for o in card.options.values()},
+        "forms": card.forms,
+        "options": {o.name: {"type": o.type_name, "default": o.default} for o in card.options.values()},
         "input": convention,
         **of(card, "paper", "licence", "official_weights", "reconstruction", "differences", "global_ops"),
         "free_choices": free_choices(card),
@@ -90,10 +91,6 @@ def reconstructions_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _type_name(annotation: Any) -> str:
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
-
-
 def card_text(name: str) -> str:
     """Return a model's card as text for people."""
     card = get_card(name)
@@ -103,6 +100,7 @@ def card_text(name: str) -> str:
         f"{card.name}: {card.summary}",
         f"  task          {card.task}",
         f"  parameters    {'not stated' if card.params is None else f'{card.params:,}'}",
+        *_form_lines(card),
         *(f"  option        {option.describe()}" for option in card.options.values()),
         *_input_lines(card.input),
         f"  paper         {card.paper or '-'}",
@@ -115,6 +113,15 @@ def card_text(name: str) -> str:
         *(f"  unused        {line}" for line in card.unused_params),
     ]
     return "\n".join(lines)
+
+
+def _form_lines(card: ModelCard) -> list[str]:
+    others = " or ".join(f"form={form}" for form in card.forms[1:])
+    lines = (
+        f"deploy is counted, timed, scored and exported; {others} has the same output with more parameters",
+        "train and sweep use form=training by themselves; its weights are converted when they are loaded",
+    )
+    return [f"  forms         {line}" for line in lines] if card.forms else []
 
 
 def _input_lines(spec: InputSpec) -> list[str]:

@@ -18,9 +18,10 @@ from torch import nn
 from benchmark.costs.profiling import meta_model
 from benchmark.reporting import Reporter
 from benchmark.types import DatasetCard, Evidence, label_of
-from zoo.card import MODELS, ModelCard, get_card
+from zoo.card import DEPLOY, FORM, MODELS, ModelCard, get_card
 from zoo.errors import BuildError, UserError, nearest, printable, shortened, shown
 from zoo.fitting import check_fits, load_strictly
+from zoo.forms import deploy_options, form_note, in_form
 from zoo.options import resolve_options
 from zoo.outputs import checked
 from zoo.trained import shipped_weights
@@ -67,19 +68,27 @@ class Entry:
     def weights_record(self) -> dict[str, str] | None:
         """Return name, sha256 and label of the weights file and, if it states them, recipe, seed and data.
 
-        ``part`` means that they were trained on a part of a dataset, for example "12 of 44487".
+        ``part`` means that they were trained on a part of a dataset, for example "12 of 44487"; ``form`` is the form
+        that the file holds, if it was converted to the deploy form.
         """
         if self.checkpoint is None:
             return None
         metadata, stated = self.checkpoint.metadata, ("recipe", "seed", "data_digest", "part", "source", *_TRAINING)
         own = {"name": printable(self.checkpoint.path.name), "sha256": self.checkpoint.digest}
         own |= {"label": self.weights_label} if self.weights_label else {}
+        own |= {"form": self.checkpoint.held} if self.checkpoint.held else {}
         return own | {key: metadata[key] for key in stated if key in metadata}
 
     def tell_notes(self, reporter: Reporter) -> None:
         """Report how the weights were converted for the network, if they were."""
         for line in self.checkpoint.notes if self.checkpoint else ():
             reporter.note(f"{self.weights_file}: {line}")
+
+    @property
+    def notes(self) -> list[str]:
+        """What a record says of this network: its form, if it has two, and how the weights were converted for it."""
+        form = form_note(self.card, self.options)
+        return [*([form] if form else []), *(self.checkpoint.notes if self.checkpoint else ())]
 
     @property
     def weights_digest(self) -> str | None:
@@ -173,7 +182,7 @@ def _check_told_apart(entries: Sequence[Entry]) -> None:
 
 def _more_than_seeds(entries: Sequence[Entry]) -> str:
     """Return what else than the seed of one recipe tells trained weights of one model apart; empty if nothing does."""
-    about = [entry.checkpoint.metadata for entry in entries if entry.checkpoint]
+    about = [{**one.checkpoint.metadata, "options": str(one.options)} for one in entries if one.checkpoint]
     if not all(one.get("recipe_digest") and one.get("seed") for one in about):
         return "not all of them say by which recipe and seed they were trained"
     for key in (*_TRAINING, "data_digest", "part", "options"):
@@ -245,7 +254,7 @@ def entry_of(
     unknown names, options that the model refuses and weights that do not fit.
     """
     card = get_card(name)
-    resolved = resolve_options(name, card.options, options)
+    resolved = deploy_options(card, resolve_options(name, card.options, options))
     if resolved:
         with contextlib.suppress(BuildError):
             meta_model(card, resolved)  # refuses wrong values before anything is measured
@@ -290,14 +299,20 @@ def _with_weights(
     if metadata.get("model", card.name) != card.name:
         raise UserError(f"--weights: {weights} was written for {shortened(metadata['model'])}, not for {card.name}.")
     merged = merge_options(card, metadata, options, weights)
-    state = official_state(card, checkpoint)
+    found = in_form(card, merged, official_state(card, checkpoint), weights)
     # This is checked before anything is measured, and without building the network twice.
-    fitted = check_fits(meta_model(card, merged), state, name=card.name, source=weights)
+    fitted = check_fits(meta_model(card, merged), found.state, name=card.name, source=weights)
     # The digest marks official weights and the metadata trained ones; others are just a weights file.
     evidence: Evidence = "trained" if metadata.get("evidence") == "trained" else "weights-file"
     if is_official(checkpoint):
         evidence = "official-weights"
-    return replace(checkpoint, state=fitted.state, notes=fitted.notes), merged, evidence
+    notes = (*found.notes, *fitted.notes)
+    return replace(checkpoint, state=fitted.state, notes=notes, held=found.held), merged, evidence
+
+
+def options_text(card: ModelCard, options: Mapping[str, Any]) -> str:
+    """Return the options of a network as the metadata of its weights, which name the form of one that has two."""
+    return json.dumps(jsonable_options({**({FORM: DEPLOY} if card.forms else {}), **options}), sort_keys=True)
 
 
 def jsonable_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -308,8 +323,13 @@ def jsonable_options(options: Mapping[str, Any]) -> dict[str, Any]:
 def merge_options(
     card: ModelCard, metadata: Mapping[str, str], options: Mapping[str, Any], source: object
 ) -> dict[str, Any]:
-    """Return the options of a weights file together with ``options``, if they do not conflict."""
+    """Return the options of a weights file together with ``options``, if they do not conflict.
+
+    The file's form is left out: its tensors show it, and those of the training form can be used in the deploy form.
+    """
     stored = resolve_options(card.name, card.options, parse_stored_options(metadata.get("options", ""), source))
+    if card.forms:
+        stored.pop(FORM, None)
     for name, value in options.items():
         fixed = stored.get(name, value)
         if fixed != value:

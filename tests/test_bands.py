@@ -27,13 +27,14 @@ STRIPS = BandSizes(strip_bytes=20_000, small_bytes=0)
 # The same rules of the same file; the small member is tested.
 SAME_LAYERS = {
     "hyperunet_32_16_2048", "hyperunet_32_32_2048", "hyperunet_64_32_2048", "hyperunet_8_32_4000", "hypervdn_21",
-    "hypervdn_32", "plainunet_64", "plainunet_96", "unet", "vdn", "spade", "dncnn_20", "dncnn_20_bn", "dncnn_20_color",
-    "dncnn_20_color_bn", "nafnet_64", "nafnet_64_local",
+    "hypervdn_32", "plainunet_64", "plainunet_96", "unet", "vdn", "spade", "dncnn_20", "dncnn_20_color",
+    "nafnet_64", "nafnet_64_local",
 }  # fmt: skip
 SMALL = {
     "awnet_4ch": {"blocks": (1, 1, 1, 1, 1)},
     "dncnn_17": {"width": 8},
-    "dncnn_17_bn": {"width": 8},
+    "dncnn_17:training": {"width": 8, "form": "training"},
+    "syenet:training": {"form": "training"},
     "ffdnet_color": {"width": 4},
     "ffdnet_gray": {"width": 4},
     "nafnet_32": {"width": 4},
@@ -47,11 +48,12 @@ def banded(module: nn.Module, x: Tensor, sizes: BandSizes = STRIPS) -> Tensor:
 
 def network(name: str) -> nn.Module:
     torch.manual_seed(0)
-    return create_model(name, **SMALL.get(name, {})).eval()
+    return create_model(name.partition(":")[0], **SMALL.get(name, {})).eval()
 
 
 def planes(name: str, height: int, width: int) -> Tensor:
-    return torch.rand(1, get_card(name).input.channels, height, width, generator=torch.Generator().manual_seed(1))
+    channels = get_card(name.partition(":")[0]).input.channels
+    return torch.rand(1, channels, height, width, generator=torch.Generator().manual_seed(1))
 
 
 @torch.no_grad()
@@ -66,9 +68,9 @@ def check(module: nn.Module, x: Tensor) -> None:
     assert torch.equal(x, before)
 
 
-@pytest.mark.parametrize("name", sorted(set(list_models()) - SAME_LAYERS))
+@pytest.mark.parametrize("name", sorted({*list_models(), "dncnn_17:training", "syenet:training"} - SAME_LAYERS))
 def test_registered_networks_give_the_whole_images_values(name: str) -> None:
-    card = get_card(name).input
+    card = get_card(name.partition(":")[0]).input
     multiple = max(card.multiple, 8)
     height = max(3 * multiple, card.min_size)
     check(network(name), planes(name, height, height + multiple))

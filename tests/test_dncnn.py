@@ -15,23 +15,23 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmark.selection import entry_of
 from tests.golden_rule import fill, load_into, make_input
 from zoo import UserError, create_model
-from zoo.models.dncnn import merge_batch_norms
+from zoo.models.dncnn import from_matconvnet
 
 DATA = Path(__file__).parent / "data" / "networks"
 SHARED = Path(os.environ.get("ZOO_BENCH_SHARED", ""))
 # golden family, model, its options, the output that is the image, largest and mean error
 GOLDEN = [
     ("dncnn17", "dncnn_17", {}, "out", 2e-5, 3e-6),
-    ("dncnn17_bn", "dncnn_17_bn", {}, "denoised", 2e-5, 3e-6),
-    ("dncnn17_kair_bn", "dncnn_17_bn", {"form": "kair"}, "out", 1e-5, 2e-6),
+    ("dncnn17_bn", "dncnn_17", {"form": "training"}, "denoised", 2e-5, 3e-6),
+    ("dncnn17_kair_bn", "dncnn_17", {"form": "training_kair"}, "out", 1e-5, 2e-6),
 ]
 KEYS = [
     ("dncnn17", "dncnn_17", {}),
     ("dncnn20", "dncnn_20", {}),
     ("dncnn20_color", "dncnn_20_color", {}),
-    ("dncnn17_bn", "dncnn_17_bn", {}),
-    ("dncnn20_bn", "dncnn_20_bn", {}),
-    ("dncnn17_kair_bn", "dncnn_17_bn", {"form": "kair"}),
+    ("dncnn17_bn", "dncnn_17", {"form": "training"}),
+    ("dncnn20_bn", "dncnn_20", {"form": "training"}),
+    ("dncnn17_kair_bn", "dncnn_17", {"form": "training_kair"}),
 ]
 
 
@@ -66,12 +66,16 @@ def test_keys_and_shapes_are_the_official_ones(family: str, name: str, options: 
 
 
 @pytest.mark.parametrize(
-    ("name", "channels", "per_pixel"),
-    [("dncnn_17", 1, 554_112), ("dncnn_20_bn", 1, 664_704), ("dncnn_20_color", 3, 667_008)],
+    ("name", "form", "channels", "per_pixel"),
+    [
+        ("dncnn_17", "deploy", 1, 554_112),
+        ("dncnn_20", "training", 1, 664_704),
+        ("dncnn_20_color", "deploy", 3, 667_008),
+    ],
 )
-def test_macs_match_the_specification(name: str, channels: int, per_pixel: int) -> None:
+def test_macs_match_the_specification(name: str, form: str, channels: int, per_pixel: int) -> None:
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        create_model(name).eval()(torch.empty(1, channels, 256, 256))
+        create_model(name, form=form).eval()(torch.empty(1, channels, 256, 256))
     assert counter.get_total_flops() == 2 * 256 * 256 * per_pixel
 
 
@@ -91,32 +95,33 @@ def test_merged_batch_norms_give_the_same_image(zoo_bench, tmp_path, family: str
 
 def test_a_state_without_batch_norms_stays_as_it_is() -> None:
     state = create_model("dncnn_17", width=2).state_dict()
-    assert merge_batch_norms(state) is state
+    assert from_matconvnet(state) is state
 
 
 def test_the_wrong_form_is_refused(tmp_path) -> None:
     torch.save(create_model("dncnn_17").state_dict(), tmp_path / "merged.pth")
-    with pytest.raises(UserError, match=r"does not fit: .*It looks like a checkpoint of dncnn_17\."):
-        entry_of("dncnn_17_bn", tmp_path / "merged.pth", {})
+    for form in ("training", "training_kair"):
+        with pytest.raises(UserError, match=f"holds form=deploy, which cannot be turned back into form={form}; choose"):
+            entry_of("dncnn_17", tmp_path / "merged.pth", {"form": form})
 
 
 OFFICIAL = {
-    "kair_dncnn_25": ("dncnn_17", "dncnn/dncnn_25.pth"),
-    "mat_S15": ("dncnn_17", "dncnn_matlab/sigma=15.mat"),
-    "mat_S50": ("dncnn_17", "dncnn_matlab/sigma=50.mat"),
-    "mat_B": ("dncnn_20", "dncnn_matlab/GD_Gray_Blind.mat"),
-    "mat_CB": ("dncnn_20_color", "dncnn_matlab/GD_Color_Blind.mat"),
-    "saoyan_S25": ("dncnn_17", "dncnn_saoyan/DnCNN-S-25.pth"),
-    "saoyan_S50": ("dncnn_17_bn", "dncnn_saoyan/DnCNN-S-50.pth"),
-    "saoyan_B": ("dncnn_20_bn", "dncnn_saoyan/DnCNN-B.pth"),
+    "kair_dncnn_25": ("dncnn_17", "deploy", "dncnn/dncnn_25.pth"),
+    "mat_S15": ("dncnn_17", "deploy", "dncnn_matlab/sigma=15.mat"),
+    "mat_S50": ("dncnn_17", "deploy", "dncnn_matlab/sigma=50.mat"),
+    "mat_B": ("dncnn_20", "deploy", "dncnn_matlab/GD_Gray_Blind.mat"),
+    "mat_CB": ("dncnn_20_color", "deploy", "dncnn_matlab/GD_Color_Blind.mat"),
+    "saoyan_S25": ("dncnn_17", "deploy", "dncnn_saoyan/DnCNN-S-25.pth"),
+    "saoyan_S50": ("dncnn_17", "training", "dncnn_saoyan/DnCNN-S-50.pth"),
+    "saoyan_B": ("dncnn_20", "training", "dncnn_saoyan/DnCNN-B.pth"),
 }
 
 
 @pytest.mark.skipif(not (SHARED / "weights" / "denoisers").is_dir(), reason="needs the official weights")
 @pytest.mark.parametrize("label", OFFICIAL)
 def test_official_weights_give_the_official_images(label: str) -> None:
-    name, file = OFFICIAL[label]
+    name, form, file = OFFICIAL[label]
     golden = np.load(SHARED / "golden" / "denoisers" / "dncnn_official_golden.npz")
     x = make_input(951, (1, 3 if name == "dncnn_20_color" else 1, 48, 64))
-    entry = entry_of(name, SHARED / "weights" / "denoisers" / file, {})
+    entry = entry_of(name, SHARED / "weights" / "denoisers" / file, {"form": form})
     assert_near(run(entry.build(), x), golden[f"{label}:seeded"], 1e-5, 2e-6)

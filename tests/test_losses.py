@@ -11,6 +11,7 @@ from torch.distributions import Gamma, Normal, kl_divergence
 
 from benchmark.metrics.msssim import msssim_perchannel
 from benchmark.training import losses
+from tests.golden_rule import make_input
 from zoo.errors import UserError
 
 N, SIDE = 2, 12
@@ -155,3 +156,60 @@ def test_levels_compare_each_resolution_with_block_means() -> None:
     assert losses.levels_loss([coarse, fine], target, [2.0, 0.5]).item() == pytest.approx(expected.item(), rel=1e-5)
     with pytest.raises(ValueError, match="2 outputs, 1 weights"):
         losses.levels_loss([coarse, fine], target, [1.0])
+
+
+@pytest.fixture
+def pair() -> tuple[torch.Tensor, torch.Tensor]:
+    """Output and target of the official values below: beyond [0, 1] on both sides, in float64."""
+    output, target = (torch.from_numpy(make_input(seed, (2, 3, 24, 32))) for seed in (1451, 1452))
+    return (1.4 * output - 0.2).double().requires_grad_(), target.double()
+
+
+def test_losses_of_mobileie_and_lan_have_the_values_of_the_official_code(pair) -> None:
+    raw, planes = (torch.from_numpy(make_input(seed, (2, 4, 12, 16))).double() for seed in (1454, 1453))
+    terms = [losses.outlier_aware_tanh_loss(*pair), losses.cosine_loss(*pair), losses.psnr_loss(*pair)]
+    loss = terms[0] + terms[1] + 2 * terms[2]
+    (gradient,) = torch.autograd.grad(loss, pair[0])
+    found = [*terms, loss, gradient.norm(), losses.warm_up_loss(pair[0], raw, pair[1], planes)]
+    expected = [0.346852996512288, 0.248183754324833, 0.438290264228019, 1.471617279293158]
+    expected += [0.028095576046067, 0.990489979297960]
+    assert [value.item() for value in found] == pytest.approx(expected, rel=1e-12)
+    assert losses.total_variation(pair[0]).item() == pytest.approx(0.651292060758763, rel=1e-12)
+
+
+def test_outlier_aware_weights_grow_with_the_distance_from_the_mean_error_and_have_no_gradient() -> None:
+    target = torch.zeros(1, 1, 1, 4, dtype=torch.float64)
+    output = torch.tensor([1.0, 1.0, 1.0, 5.0], dtype=torch.float64).reshape(1, 1, 1, 4).requires_grad_()
+    # Mean 2, standard deviation 2: distances 1, 1, 1, 3 over sqrt 2.
+    z = np.array([1, 1, 1, 3]) / math.sqrt(2)
+    loss = losses.outlier_aware_loss(output, target)
+    weights = 1 - np.exp(-z)
+    assert loss.item() == pytest.approx((weights * [1, 1, 1, 5]).mean())
+    (gradient,) = torch.autograd.grad(loss, output)
+    assert gradient.flatten().tolist() == pytest.approx(weights / 4)
+    tanh = losses.outlier_aware_tanh_loss(output, target).item()
+    assert tanh == pytest.approx((np.tanh(z) * [1, 1, 1, 5]).mean(), rel=1e-5)
+
+
+def test_losses_of_equal_black_and_constant_images_are_finite_with_finite_gradients() -> None:
+    black, grey = torch.zeros(2, 3, 8, 8), torch.full((2, 3, 8, 8), 0.5)
+    for output, target in ((black, black), (grey, grey), (grey, black), (black, grey), (-grey, grey)):
+        image = output.clone().requires_grad_()
+        for loss in (*losses._PAIRWISE.values(), lambda image, _: losses.total_variation(image)):
+            if loss is losses.msssim_loss:
+                continue
+            value = loss(image, target)
+            (gradient,) = torch.autograd.grad(value, image)
+            assert torch.isfinite(value)
+            assert torch.isfinite(gradient).all()
+    assert losses.cosine_loss(black, grey).item() == 1.0
+    assert losses.cosine_loss(0.3 * grey, grey).item() == pytest.approx(0, abs=1e-6)
+    assert losses.charbonnier(grey, black).item() == pytest.approx(0.5)
+    # An error of 0.1 everywhere is 20 dB.
+    assert losses.psnr_loss(grey + 0.1, grey).item() == pytest.approx(0.3, abs=1e-5)
+
+
+def test_total_variation_is_the_mean_of_squared_differences_of_neighbours() -> None:
+    ramp = torch.arange(6.0).reshape(1, 1, 2, 3)
+    assert losses.total_variation(ramp).item() == 1 + 9
+    assert losses.total_variation(ramp.repeat(4, 3, 1, 1)).item() == 10

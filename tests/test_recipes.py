@@ -195,6 +195,10 @@ def test_recipes_are_found_by_name_and_by_path(tmp_path, monkeypatch) -> None:
         ("max_steps: null", "epochs or max_steps is needed"),
         ("optimizers: [{name: adam, from_epoch: 3}]", "the first begins at epoch 0"),
         ("loss: [{name: mse, from_epoch: 3}]", "at least one term must count at every step"),
+        ("loss: [{name: warm_up, until_epoch: 3}]", "at least one term must count at every step"),
+        ("loss: [{name: mse, until_epoch: 3}, {name: psnr, from_epoch: 4}]", "at least one term must count at every"),
+        ("loss: [{name: mse, until_epoch: 3}, {name: psnr, from_epoch: 3, every: 2}]", "at least one term must count"),
+        ("schedule: {restart_after: 3}", "restart_after needs cosine: true"),
     ],
 )
 def test_a_wrong_recipe_names_file_key_and_nearest(tmp_path, text: str, message: str) -> None:
@@ -216,6 +220,16 @@ def test_overrides_reach_into_the_recipe_and_are_named(tmp_path) -> None:
         load_recipe("standin_denoise", {"schedule.flor": 1})
     with pytest.raises(UserError, match=r"--set lr=fast: Input should be a valid number"):
         load_recipe("standin_denoise", {"lr": "fast"})
+
+
+def test_terms_may_follow_each_other() -> None:
+    terms = [{"name": "warm_up", "until_epoch": 10}, {"name": "mse", "from_epoch": 10}]
+    recipe = Recipe(model="mobileie", dataset="zrr", max_steps=1, batch_size=2, lr=1e-3, loss=terms)
+    assert [term.name for epoch in (0, 9, 10) for term in recipe.loss if term.active(epoch, 0)] == [
+        "warm_up",
+        "warm_up",
+        "mse",
+    ]
 
 
 def test_a_term_counts_on_every_nth_step_of_its_epochs() -> None:

@@ -29,7 +29,7 @@ from benchmark.results.store import Store, read_results
 from benchmark.scoring.evaluation import evaluate
 from benchmark.sweeping import budget as budgeting
 from benchmark.sweeping.budget import Costs, Estimate, count_members, wall_seconds
-from benchmark.sweeping.points import expand, open_splits, point_key
+from benchmark.sweeping.points import decisive, expand, open_splits, point_key
 from benchmark.sweeping.searching import choose, missing_rates
 from benchmark.sweeping.session import budget, sweep
 from benchmark.sweeping.settings import Search, load_sweep
@@ -173,6 +173,18 @@ def test_the_key_holds_what_decides_the_numbers_and_nothing_else(settings, monke
     assert key() != first
 
 
+def test_a_recipe_key_that_was_added_later_is_part_of_the_key_only_if_it_is_given(settings) -> None:
+    found = []
+    for given in ({}, {"recipe.schedule.cosine": True, "recipe.schedule.restart_after": 2}):
+        plan = load_sweep(settings, given)
+        points = expand(plan)
+        recipe = decisive(plan, points[0], open_splits(plan, points, Reporter()))["recipe"]
+        found.append(recipe.get("schedule.restart_after"))
+        assert "schedule.floor" in recipe
+        assert ("schedule.restart_after" in recipe) == bool(given)
+    assert found == [None, 2]
+
+
 def test_every_point_becomes_a_record(settings, here, tmp_path) -> None:
     out = tmp_path / "out"
     document = sweep(settings, out, workers=1)
@@ -195,6 +207,23 @@ def test_every_point_becomes_a_record(settings, here, tmp_path) -> None:
     assert result.measurements["mse[rgb]@train"].value == pytest.approx(sum(errors[:3]) / 3, rel=1e-6)
     assert "first 3 images of tiny test" in result.measurements["mse[rgb]@train"].definition
     assert len(read_lines(out / result.per_image)) == 4
+
+
+def test_a_network_with_two_forms_is_trained_in_one_and_measured_in_the_other(
+    settings, here, undrawn, tmp_path
+) -> None:
+    families = "families:\n  - {name: mobileie, model: mobileie}\nseeds: [0]\n"
+    settings.write_text(f"{BASE.partition('families:')[0]}{families}evaluation:{BASE.partition('evaluation:')[2]}")
+    sweep(settings, tmp_path / "out", workers=1)
+    (record,) = Store(tmp_path / "out").latest().values()
+    assert record.status == "ok", record.error
+    assert (record.spec.options, record.measurements["params"].value) == ({}, 4_132)
+    assert record.weights["form"] == "training"
+    assert any(note.startswith("costs and times are those of the deploy form") for note in record.notes)
+    plan = load_sweep(settings)
+    points = expand(plan)
+    (costs,) = count_members(points, open_splits(plan, points, Reporter())).values()
+    assert costs.trained_params == 51_259
 
 
 def test_figures_stand_beside_the_data_that_they_show(settings, here, tmp_path) -> None:

@@ -18,21 +18,15 @@ from zoo.raw import apply_model, to_network
 
 DATA = Path(__file__).parent / "data" / "networks"
 GOLDEN = dict(np.load(DATA / "syenet_golden.npz"))
-KEYS = {"syenet": "syenet_deploy_keys.json", "syenet_train": "syenet_keys.json"}
+KEYS = {"deploy": "syenet_deploy_keys.json", "training": "syenet_keys.json"}
 
-both = pytest.mark.parametrize("name", list(KEYS))
+both = pytest.mark.parametrize("form", list(KEYS))
 
 
 def trained() -> SYENetTrain:
-    network = create_model("syenet_train")
+    network = create_model("syenet", form="training")
     assert isinstance(network, SYENetTrain)
     return load_into(network, GAINS["syenet"], model="syenet")
-
-
-def small(state: dict[str, Tensor]) -> nn.Module:
-    network = create_model("syenet").eval()
-    network.load_state_dict(deployed(state))
-    return network
 
 
 def planes(n: int, height: int, width: int) -> Tensor:
@@ -51,11 +45,11 @@ def test_both_forms_equal_the_official_network() -> None:
     x = torch.from_numpy(make_input(GOLDEN["seed"], GOLDEN["shape"]))
     network = trained()
     check_golden(network(x).numpy(), "out")
-    check_golden(small(network.state_dict())(x).numpy(), "out_deploy")
+    check_golden(deployed(network)(x).numpy(), "out_deploy")
 
 
 def test_deployed_tensors_equal_the_official_ones() -> None:
-    ours = deployed(trained().state_dict())
+    ours = deployed(trained()).state_dict()
     official = {key[2:]: value for key, value in GOLDEN.items() if key.startswith("w:")}
     assert ours.keys() == official.keys()
     for key, value in official.items():
@@ -64,27 +58,27 @@ def test_deployed_tensors_equal_the_official_ones() -> None:
 
 
 @both
-def test_keys_and_shapes_are_the_official_ones(name: str) -> None:
-    network = create_model(name)
+def test_keys_and_shapes_are_the_official_ones(form: str) -> None:
+    network = create_model("syenet", form=form)
     buffers = {key for key, _ in network.named_buffers()}
     ours = {key: (list(value.shape), key in buffers) for key, value in network.state_dict().items()}
-    official = json.loads((DATA / KEYS[name]).read_text(encoding="utf-8"))["keys"]
+    official = json.loads((DATA / KEYS[form]).read_text(encoding="utf-8"))["keys"]
     assert ours == {key: (shape, bool(kind)) for key, shape, *kind in official}
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "macs"),
+    ("form", "size", "macs"),
     [
-        ("syenet", (224, 224), 273_961_248),
-        ("syenet", (544, 960), 2_851_430_688),
-        ("syenet", (1536, 2048), 17_175_675_168),
-        ("syenet_train", (224, 224), 4_874_703_360),
-        ("syenet_train", (544, 960), 50_736_665_088),
-        ("syenet_train", (1536, 2048), 305_613_771_264),
+        ("deploy", (224, 224), 273_961_248),
+        ("deploy", (544, 960), 2_851_430_688),
+        ("deploy", (1536, 2048), 17_175_675_168),
+        ("training", (224, 224), 4_874_703_360),
+        ("training", (544, 960), 50_736_665_088),
+        ("training", (1536, 2048), 305_613_771_264),
     ],
 )
-def test_macs_equal_the_specification(name: str, size: tuple[int, int], macs: int) -> None:
-    assert profile(name, size=size)["macs"] == macs
+def test_macs_equal_the_specification(form: str, size: tuple[int, int], macs: int) -> None:
+    assert profile("syenet", size=size, options={"form": form})["macs"] == macs
 
 
 def test_parameters_equal_the_specification() -> None:
@@ -108,11 +102,9 @@ def test_forms_agree_with_random_statistics(seed: int, size: tuple[int, int]) ->
             module.bias.uniform_(-1, 1)
     x = planes(2, *size)
     whole = network(x)
-    torch.testing.assert_close(small(network.state_dict())(x), whole, rtol=0, atol=1e-5 * float(whole.abs().max() + 1))
+    torch.testing.assert_close(deployed(network)(x), whole, rtol=0, atol=1e-5 * float(whole.abs().max() + 1))
     exact = network.double()(x.double())
-    torch.testing.assert_close(
-        small(network.state_dict()).double().eval()(x.double()), exact, rtol=0, atol=1e-6 * float(exact.abs().max() + 1)
-    )
+    torch.testing.assert_close(deployed(network)(x.double()), exact, rtol=0, atol=1e-6 * float(exact.abs().max() + 1))
 
 
 @torch.no_grad()
@@ -123,7 +115,7 @@ def test_a_unit_pads_zeros_so_that_one_convolution_equals_it_at_the_borders(kern
     name = {1: "body.block2", 3: "body.block1", 5: "head.block2"}[kernel]
     unit = network.get_submodule(name)
     assert isinstance(unit, Unit)
-    state = deployed(network.state_dict())
+    state = deployed(network).state_dict()
     x = torch.rand(1, unit.get_submodule("conv").get_parameter("weight").shape[1], 4, 3, dtype=torch.float64)
     one = nn.functional.conv2d(x, state[f"{name}.weight"], state[f"{name}.bias"], padding=kernel // 2)
     factor = 1.0 if name == "body.block1" else 0.1
@@ -139,11 +131,10 @@ def test_a_cross_branch_of_name_h_is_a_column_of_three_rows() -> None:
 @torch.no_grad()
 def test_the_outputs_of_the_warm_up_skip_the_attention() -> None:
     network, x = trained(), planes(2, 9, 7)
-    outputs = network.all_outputs(x)
-    assert torch.equal(outputs.out, network(x))
-    assert (outputs.warm_rgb.shape, outputs.warm_raw.shape) == ((2, 3, 18, 14), (2, 4, 9, 7))
+    warm_rgb, warm_raw = network.warm_up_outputs(x, drop=False)
+    assert (warm_rgb.shape, warm_raw.shape) == ((2, 3, 18, 14), (2, 4, 9, 7))
     network.att = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Threshold(float("inf"), 1.0))
-    torch.testing.assert_close(outputs.warm_rgb, network(x))
+    torch.testing.assert_close(warm_rgb, network(x))
 
 
 @pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {f"module.{k}": v for k, v in state.items()}])
@@ -161,16 +152,16 @@ def test_a_training_checkpoint_is_imported_as_the_deploy_form(zoo_bench, tmp_pat
 
 
 def test_official_files_of_each_form_are_imported_as_they_are(zoo_bench, tmp_path) -> None:
-    state = trained().state_dict()
+    network = trained()
     np.save(tmp_path / "planes.npy", make_input(GOLDEN["seed"], GOLDEN["shape"]))
-    forms = (("syenet_train", state, "out"), ("syenet", deployed(state), "out_deploy"))
-    for name, content, output in forms:
+    forms = (("training", network.state_dict(), "out"), ("deploy", deployed(network).state_dict(), "out_deploy"))
+    for form, content, output in forms:
         torch.save(content, tmp_path / "official.pkl")
-        imported = tmp_path / f"{name}.safetensors"
-        assert zoo_bench("weights", "import", name, tmp_path / "official.pkl", "-o", imported).code == 0
-        flags = ("--weights", imported, "-o", tmp_path / name)
-        assert zoo_bench("infer", name, tmp_path / "planes.npy", *flags).code == 0
-        check_golden(np.load(tmp_path / name / "planes.npy"), output)
+        imported, options = tmp_path / f"{form}.safetensors", ("--set", f"form={form}")
+        assert zoo_bench("weights", "import", "syenet", tmp_path / "official.pkl", "-o", imported, *options).code == 0
+        flags = ("--weights", imported, "-o", tmp_path / form, *options)
+        assert zoo_bench("infer", "syenet", tmp_path / "planes.npy", *flags).code == 0
+        check_golden(np.load(tmp_path / form / "planes.npy"), output)
 
 
 @pytest.mark.parametrize("change", ["missing", "extra", "shape"])
@@ -190,17 +181,18 @@ def test_a_damaged_training_checkpoint_is_refused_in_one_line(zoo_bench, tmp_pat
 
 def test_the_deploy_form_does_not_load_into_the_training_form(zoo_bench, tmp_path) -> None:
     torch.save(create_model("syenet").state_dict(), tmp_path / "slim.pkl")
-    outcome = zoo_bench("weights", "import", "syenet_train", tmp_path / "slim.pkl", "-o", tmp_path / "w.safetensors")
-    assert outcome.code == 2
-    assert "It looks like a checkpoint of syenet." in outcome.err
+    flags = ("-o", tmp_path / "w.safetensors", "--set", "form=training")
+    outcome = zoo_bench("weights", "import", "syenet", tmp_path / "slim.pkl", *flags)
+    assert (outcome.code, len(outcome.err.splitlines())) == (2, 1)
+    assert "holds form=deploy, which cannot be turned back into form=training; choose form=deploy." in outcome.err
 
 
 @torch.no_grad()
 @both
 @pytest.mark.parametrize("size", [(1, 1), (5, 8)])
-def test_any_size_and_batch(name: str, size: tuple[int, int]) -> None:
-    network, x = create_model(name).eval(), planes(2, *size)
-    output = apply_model(network, x, get_card(name).input)
+def test_any_size_and_batch(form: str, size: tuple[int, int]) -> None:
+    network, x = create_model("syenet", form=form).eval(), planes(2, *size)
+    output = apply_model(network, x, get_card("syenet").input)
     assert output.shape == (2, 3, 2 * size[0], 2 * size[1])
     torch.testing.assert_close(output, torch.cat([network(x[:1]), network(x[1:])]), rtol=0, atol=1e-5)
 

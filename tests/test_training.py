@@ -407,6 +407,45 @@ def test_learning_rate_follows_warmup_milestones_floor_and_cosine() -> None:
     assert learning_rate(switch, 0, epoch=2, total_steps=10) == 0.3
 
 
+def test_a_cosine_with_restarts_takes_periods_that_double_and_begins_with_its_optimiser() -> None:
+    base = {"model": "tiny_net", "dataset": "tiny", "epochs": 40, "batch_size": 1, "lr": 1.0}
+    schedule = {"cosine": True, "restart_after": 2, "floor": 0.2}
+    again = Recipe(**base, schedule=schedule)
+    rates = [learning_rate(again, 7 * epoch, epoch=epoch, total_steps=280) for epoch in (0, 1, 2, 3, 4, 5, 6, 10, 14)]
+    middle = 0.2 + 0.4 * (1 + 0.5**0.5)
+    assert rates == pytest.approx([1.0, 0.6, 1.0, middle, 0.6, 1.2 - middle, 1.0, 0.6, 1.0])
+    late = Recipe(**base, schedule=schedule, optimizers=[{"lr": 0.3}, {"from_epoch": 5}])
+    assert learning_rate(late, 0, epoch=5, total_steps=280) == 1.0
+    assert learning_rate(late, 0, epoch=6, total_steps=280) == pytest.approx(0.6)
+
+
+def test_a_run_with_restarts_may_be_made_longer(recipe, tmp_path) -> None:
+    restarts = {"schedule.cosine": True, "schedule.restart_after": 1, "epochs": 9}
+    train(recipe, tmp_path / "run", overrides={**restarts, "max_steps": 4})
+    assert train(recipe, tmp_path / "run", overrides={**restarts, "max_steps": 8}, resume=True)["steps"] == 8
+
+
+def test_a_warm_up_is_followed_by_the_main_loss_and_resumes_to_the_same_weights(recipe, tmp_path) -> None:
+    loss = [{"name": "warm_up", "until_epoch": 2}, {"name": "outlier_aware", "from_epoch": 2}]
+    loss += [{"name": "cosine", "from_epoch": 2, "weight": 0.5}, {"name": "total_variation", "from_epoch": 2}]
+    optimizers = [{"lr": 1e-6}, {"from_epoch": 2}]
+    common = {"loss": loss, "optimizers": optimizers, "clip": None, "epochs": 3, "schedule.milestones": [], "lr": 1e-3}
+    for model in ("syenet", "mobileie"):
+        train(recipe, tmp_path / model, overrides={**common, "model": model})
+        # Random squares of the warm-up are drawn by step, so a resumed run draws the same.
+        for steps in (5, 12):
+            train(
+                recipe,
+                tmp_path / f"{model}_parts",
+                overrides={**common, "model": model, "max_steps": steps},
+                resume=True,
+            )
+        whole, parts = state_of(tmp_path / model), state_of(tmp_path / f"{model}_parts")
+        assert all(torch.equal(whole[key], parts[key]) for key in whole)
+    with pytest.raises(UserError, match="loss warm_up: the network has no warm_up_outputs"):
+        train(recipe, tmp_path / "other", overrides=common)
+
+
 def test_clipping_tightens_each_part_to_the_mean_norm_of_the_epoch() -> None:
     model = torch.nn.ModuleDict({"DNet": torch.nn.Linear(1, 1, bias=False), "SNet": torch.nn.Linear(1, 1, bias=False)})
     clipper = Clipper(model, Clip(norms={"DNet": 5.0, "SNet": 1.0}, tighten=True))

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 Task = Literal["raw2rgb", "denoise_rgb", "denoise_gray", "enhance_rgb"]
 
+# The option of a network with two forms: one to deploy, which is the default, and one or more to train, of which
+# TRAINING is the usual one.
+FORM, DEPLOY, TRAINING = "form", "deploy", "training"
+# How the note of a record begins that says which form was counted.
+FORM_NOTE = "costs and times are those of"
+
 _DEFAULT_INPUT: dict[str, InputSpec] = {
     "raw2rgb": InputSpec(layout="bayer_packed"),
     "denoise_rgb": InputSpec(layout="rgb", output_scale=1.0),
@@ -45,7 +51,9 @@ class ModelCard:
     every deliberate difference from the paper; ``reconstruction`` marks layouts that the paper does not give.
     ``input_of`` returns the input convention for all options, where options change it. ``global_ops`` names the
     operations that use the whole image: a model without any is exact under tiling.
-    ``unused_params`` are parameters that the official network has but does not use. ``version`` is raised when
+    ``unused_params`` are parameters that the official network has but does not use. ``deploy`` turns a network in
+    training form (option ``form``) into one in deploy form with the same outputs in evaluation mode: training uses the
+    first, costs, scores and exports are those of the second. ``version`` is raised when
     a change outside the code, for example in a data file, changes the model's numbers. ``registered_in`` is the
     module that registered it.
     """
@@ -66,12 +74,18 @@ class ModelCard:
     unused_params: tuple[str, ...] = ()
     input_of: Callable[[Mapping[str, Any]], InputSpec] | None = None
     convert_checkpoint: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    deploy: Callable[[nn.Module], nn.Module] | None = None
     version: int = 1
     registered_in: str = ""
 
     def input_for(self, options: Mapping[str, Any]) -> InputSpec:
         """Return the input convention with ``options``: some change the levels or the size of the output."""
         return self.input if self.input_of is None else self.input_of(self.all_options(options))
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """The values of the option ``form`` of a network with two forms; empty for all others."""
+        return self.options[FORM].choices if self.deploy else ()
 
     def create(self, options: Mapping[str, Any]) -> nn.Module:
         """Build the network with unchanged ``options``; raises UserError, BuildError or exceptions of its code."""
@@ -116,6 +130,7 @@ def register_model(
     unused_params: tuple[str, ...] = (),
     input_of: Callable[[Mapping[str, Any]], InputSpec] | None = None,
     convert_checkpoint: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    deploy: Callable[[nn.Module], nn.Module] | None = None,
     version: int = 1,
 ) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
     """Register a build function as a model; the fields are those of ModelCard.
@@ -125,7 +140,8 @@ def register_model(
     ``raw2rgb`` takes packed RAW (N, 4, H, W) in PyNET's plane order, counts / 1020 without black level, and
     returns (N, 3, 2H, 2W) in [0, 1]; ``denoise_rgb`` and ``enhance_rgb`` take and return (N, 3, H, W), ``denoise_gray``
     (N, 1, H, W). Where options change the convention, ``input_of`` gives it for all options.
-    Raises UserError for an unknown task, a name that is taken or an argument without default.
+    Raises UserError for an unknown task, a name that is taken, an argument without default, and for ``deploy`` without
+    the option ``form`` or the reverse.
     """
     if task not in _DEFAULT_INPUT:
         raise UserError(f"unknown task '{task}'; expected one of {', '.join(_DEFAULT_INPUT)}.")
@@ -134,6 +150,7 @@ def register_model(
 
     def register(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
         options = read_options(build)
+        _check_forms(build.__name__, options.get(FORM), deploy)
         default = input_of({name: option.default for name, option in options.items()}) if input_of else input
         card = ModelCard(
             name=build.__name__,
@@ -152,6 +169,7 @@ def register_model(
             unused_params=unused_params,
             input_of=input_of,
             convert_checkpoint=convert_checkpoint,
+            deploy=deploy,
             version=version,
             registered_in=registered_in,
         )
@@ -159,6 +177,17 @@ def register_model(
         return build
 
     return register
+
+
+def _check_forms(name: str, option: Option | None, deploy: object) -> None:
+    has_two = option is not None and {DEPLOY, TRAINING} <= {*option.choices}
+    if deploy and not (option and has_two and option.default == DEPLOY):
+        raise UserError(f'{name}: deploy needs the option `form: Literal["deploy", "training"] = "deploy"`.')
+    if has_two and not deploy:
+        raise UserError(
+            f"{name}: the option form has the values deploy and training; pass deploy=FUNCTION too, which"
+            " turns a network in training form into one in deploy form."
+        )
 
 
 def get_card(name: str) -> ModelCard:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from zoo.card import get_card, list_models
+from zoo.card import FORM, ModelCard, get_card, list_models
 from zoo.errors import UserError, in_one_line, shortened
 
 # Types of numbers for weights. 8-bit types are useless without scales that are stored elsewhere.
@@ -85,16 +85,32 @@ def _first(what: str, keys: list[str]) -> str:
 
 def _resembles(name: str, state: Mapping[str, Tensor]) -> str:
     """Name the registered model whose keys and shapes agree best with ``state``, if it is another one."""
-    shapes = {key: tuple(value.shape) for key, value in state.items()}
     best, score = "", 0.0
-    for other in list_models():
-        with torch.device("meta"):
-            own = {key: tuple(value.shape) for key, value in get_card(other).create({}).state_dict().items()}
-        union = len(own.keys() | shapes.keys())
-        same = sum(shapes.get(key) == shape for key, shape in own.items())
-        if union and same / union > score:
-            best, score = other, same / union
+    for card in map(get_card, list_models()):
+        for options in [{FORM: form} for form in card.forms] or [{}]:
+            found = likeness(keys_of(card, options), state)
+            if found > score:
+                best, score = card.name, found
     return f" It looks like a checkpoint of {best}." if score > 0.5 and best != name else ""
+
+
+def keys_of(card: ModelCard, options: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the state of a network for its keys and shapes, without memory for its values where that is possible."""
+    try:
+        with torch.device("meta"):
+            return card.create(options).state_dict()
+    except UserError:
+        raise
+    except Exception:
+        # A build function that reads values of its tensors needs real tensors; other errors are raised here again.
+        return card.create(options).state_dict()
+
+
+def likeness(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> float:
+    """Return the share of all keys in either state that both have with the same shape; 0 to 1."""
+    union = own.keys() | state.keys()
+    same = sum(key in state and state[key].shape == value.shape for key, value in own.items())
+    return same / len(union) if union else 0.0
 
 
 def judged(model: nn.Module, state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:

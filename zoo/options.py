@@ -21,13 +21,21 @@ class Option:
     annotation: Any
     default: Any
 
+    @property
+    def choices(self) -> tuple[Any, ...]:
+        """The values that the option may have, if its annotation is a Literal; else empty."""
+        return typing.get_args(self.annotation) if typing.get_origin(self.annotation) is typing.Literal else ()
+
+    @property
+    def type_name(self) -> str:
+        """The annotation as text; for a Literal its values, as "deploy or training"."""
+        if self.choices:
+            return " or ".join(map(str, self.choices))
+        return self.annotation.__name__ if isinstance(self.annotation, type) else str(self.annotation)
+
     def describe(self) -> str:
         """Return ``name: type = default``."""
-        kind = self.annotation
-        words = kind.__name__ if isinstance(kind, type) else str(kind)
-        if typing.get_origin(kind) is typing.Literal:
-            words = " or ".join(map(str, typing.get_args(kind)))
-        return f"{self.name}: {words} = {self.default!r}"
+        return f"{self.name}: {self.type_name} = {self.default!r}"
 
 
 def read_options(build: Callable[..., Any]) -> dict[str, Option]:

@@ -67,13 +67,17 @@ _DEPTH = 6
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Tensors by key, the file's metadata and its sha256; ``notes`` say how tensors were converted for a network."""
+    """Tensors by key, the file's metadata and its sha256; ``notes`` say how tensors were converted for a network.
+
+    ``held``: the training form that the file holds, if the tensors were converted to the deploy form.
+    """
 
     state: dict[str, Tensor]
     metadata: dict[str, str]
     digest: str
     path: Path
     notes: tuple[str, ...] = ()
+    held: str = ""
 
 
 def file_digest(path: Path) -> str:

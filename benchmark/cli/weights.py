@@ -1,4 +1,4 @@
-"""``zoo-bench weights``: import."""
+"""``zoo-bench weights``: import, deploy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmark.cli.printing import echo, start
 
 @click.group("weights")
 def weights_command() -> None:
-    """Convert the weights of official checkpoints."""
+    """Convert files of weights."""
 
 
 @weights_command.command("import")
@@ -24,10 +24,26 @@ def weights_command() -> None:
 def weights_import(model: str, checkpoint: str, out: str, take: str | None, options: dict[str, str]) -> None:
     """Convert an official CHECKPOINT of MODEL to safetensors.
 
-    Every key and every shape must fit. A pickle may hold only tensors.
+    Every key and every shape must fit. A pickle may hold only tensors. Of a network with a training form and a deploy
+    form either is taken, and the deploy form is written; --set form=training keeps the training form.
     """
     reporter = start()
     from benchmark.importing import import_weights
 
     metadata = import_weights(model, checkpoint, out, options=options, take=take, reporter=reporter)
     echo(f"wrote {out} ({metadata['evidence']}, sha256 of the source {metadata['source_sha256'][:16]})")
+
+
+@weights_command.command("deploy")
+@click.argument("file")
+@click.option("-o", "--out", required=True, metavar="OUT.safetensors", help="File to write.")
+def weights_deploy(file: str, out: str) -> None:
+    """Convert trained weights in FILE from the training form of their network to its deploy form.
+
+    The outputs stay the same. Metadata such as recipe and seed are kept. Other commands also take FILE as it is.
+    """
+    reporter = start()
+    from benchmark.importing import deploy_weights
+
+    metadata = deploy_weights(file, out, reporter=reporter)
+    echo(f"wrote {out} (deploy form of {metadata['model']}, sha256 of the source {metadata['source_sha256'][:16]})")

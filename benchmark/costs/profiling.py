@@ -17,6 +17,7 @@ from benchmark.types import Measurement
 from benchmark.units import shape_text
 from zoo.card import ModelCard, get_card
 from zoo.errors import BuildError, SizeError, UserError, in_one_line
+from zoo.forms import form_note
 from zoo.options import resolve_options
 from zoo.raw import padded_size
 
@@ -206,7 +207,7 @@ def profile(
         ],
         "incomplete": result.missing_ops,
         "definitions": {name: measurement.definition for name, measurement in costs.items()},
-        "notes": [text for text in (note, result.output_fault) if text],
+        "notes": [text for text in (form_note(card, given), note, result.output_fault) if text],
     }
     if layers:
         document["layers"] = [

@@ -22,6 +22,7 @@ from benchmark.results.records import newest, oldest_first
 from benchmark.results.store import image_scenes, image_scores
 from benchmark.types import Evidence, Measurement, Result, label_of
 from benchmark.units import shape_text
+from zoo.card import FORM_NOTE
 
 BADGES: dict[Evidence, tuple[str, str]] = {
     "published": ("¶", "printed in a paper, not measured here"),
@@ -178,8 +179,9 @@ class Row:
     @property
     def remarks(self) -> list[str]:
         """What a reader should know: this row's doubts, how the images were tiled, and the run's notes."""
-        # The notes of a sweep's runs say by what and on what they were trained, which its page says above the tables.
-        return [*self.doubts, *_tilings(self.result), *(() if self.runs else self.result.notes)]
+        # Other notes of a sweep's runs say by what and on what they were trained; its page says that above the tables.
+        notes = [note for note in self.result.notes if not self.runs or note.startswith(FORM_NOTE)]
+        return [*self.doubts, *_tilings(self.result), *notes]
 
 
 def row_name(result: Result, options: Mapping[str, Any] | None = None) -> str:

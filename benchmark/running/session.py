@@ -206,7 +206,7 @@ class _Recording:
         self.measurements: dict[str, Measurement] = {}
         self.predicted: dict[str, Predicted] = {}
         self.output_shapes: dict[str, list[int]] = {}
-        self.notes: list[str] = []
+        self.notes = entry.notes
         self.tilings: list[Tiling] = []
         self.timings: str | None = None
         self.num_scenes: int | None = None

@@ -21,6 +21,7 @@ from benchmark.training.losses import Objective
 from benchmark.types import Measurement
 from benchmark.units import GIB, shape_text
 from zoo.errors import UserError
+from zoo.forms import training_options
 
 # For each parameter a checkpoint holds the weight twice and two moments, all in float32.
 _CHECKPOINT_BYTES_PER_PARAM = 16
@@ -28,10 +29,14 @@ _CHECKPOINT_BYTES_PER_PARAM = 16
 
 @dataclass(frozen=True)
 class Costs:
-    """The costs of a member, counted without running it: measurements by id, and the bytes of one training step."""
+    """The costs of a member, counted without running it: measurements by id, and the bytes of one training step.
+
+    ``trained_params``: the parameters of the form that is trained.
+    """
 
     measurements: dict[str, Measurement]
     step_bytes: int | None
+    trained_params: int = 0
     error: str | None = None
 
     def value(self, id: str) -> int | None:
@@ -68,13 +73,14 @@ def _count(point: Point, splits: Splits) -> Costs:
         costs = count_costs(model, traced)
     except (CostError, UserError) as error:
         # The point fails when its turn comes and becomes a record; the others go on.
-        return Costs({}, None, str(error))
+        return Costs({}, None, error=str(error))
     shape = list(traced.input_shape)
     sized = {
         id: cost if id in ("params", "weight_bytes") else cost.model_copy(update={"input_shape": shape})
         for id, cost in costs.items()
     }
-    return Costs(sized, _step_bytes(point, splits))
+    trained = meta_model(point.card, training_options(point.card, point.options))
+    return Costs(sized, _step_bytes(point, splits), sum(params.numel() for params in trained.parameters()))
 
 
 def _step_bytes(point: Point, splits: Splits) -> int | None:
@@ -85,10 +91,9 @@ def _step_bytes(point: Point, splits: Splits) -> int | None:
     planes = torch.empty(1, spec.channels, height, width, device="meta")
     scale = round(spec.output_scale)
     target = torch.empty(1, spec.out_channels, height * scale, width * scale, device="meta")
+    options = training_options(point.card, point.options)
     try:
-        need = footprint(
-            lambda: point.card.create(point.options), Objective(recipe, spec, None), planes, target, epoch=0
-        )
+        need = footprint(lambda: point.card.create(options), Objective(recipe, spec, None), planes, target, epoch=0)
     except Exception:
         # A network may need real tensors; then the memory is not predicted, and the table shows this.
         return None
@@ -209,7 +214,7 @@ def budget_document(estimates: Sequence[Estimate], *, total: int, workers: int, 
         "seconds": wall_seconds(estimates, workers),
         "core_seconds": sum(one.seconds or 0.0 for one in estimates),
         "memory_bytes": sum(sorted((one.memory_bytes or 0 for one in estimates), reverse=True)[:workers]),
-        "disk_bytes": sum(_CHECKPOINT_BYTES_PER_PARAM * (one.costs.value("params") or 0) for one in estimates),
+        "disk_bytes": sum(_CHECKPOINT_BYTES_PER_PARAM * one.costs.trained_params for one in estimates),
         "estimates": rows,
     }
 

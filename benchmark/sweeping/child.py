@@ -77,7 +77,8 @@ def _test_data(work: Task, run: Run) -> Dataset:
 
 
 def _measure(work: Task, run: Run, test: Dataset) -> Trained:
-    entry = entry_of(run.recipe.model, Path(work.folder) / WEIGHTS, {})
+    # Trained in training form, it is measured in deploy form, unless the sweep names a form.
+    entry = entry_of(run.recipe.model, Path(work.folder) / WEIGHTS, run.recipe.options)
     assert entry.checkpoint is not None
     model, spec, phases = entry.build(), entry.card.input_for(entry.options), Phases()
     phases.seconds["train"] = run.seconds

@@ -161,10 +161,11 @@ def weights_key(plan: SweepPlan, point: Point, splits: Splits) -> str:
 def decisive(plan: SweepPlan, point: Point, splits: Splits) -> dict[str, Any]:
     """Return all that determines the weights of a point: recipe, threads, code of the network and training images."""
     # The white level was added later; if it is given, the protocol's name contains it. So were the others.
-    flat, later = point.recipe.flat(), {"limit", "window", "wrong_targets", "lr_rule", "cfa", "black", "raw_size"}
+    flat = point.recipe.flat()
+    later = {"limit", "window", "wrong_targets", "lr_rule", "cfa", "black", "raw_size", "schedule.restart_after"}
     free = {*FREE_KEYS, "white", *(key for key in later if flat.get(key) is None)}
     return {
-        "recipe": {key: value for key, value in flat.items() if key.split(".")[0] not in free},
+        "recipe": {key: value for key, value in flat.items() if not free & {key, key.split(".")[0]}},
         "threads": plan.sweep.threads,
         "code": point.card.code_digest,
         "train": [splits.train.name, splits.train.split, splits.train.digest()],

@@ -60,6 +60,7 @@ from benchmark.sweeping.settings import SweepPlan, load_sweep
 from benchmark.types import Environment, Result, RunSpec
 from benchmark.units import GIB
 from zoo.errors import UserError, nearest
+from zoo.forms import form_note
 
 ENGINES = ("local", "ray")
 POINTS = "points"
@@ -376,7 +377,7 @@ def result_of(
         measurements=costs.measurements | (done.measurements if done else {}),
         per_image=done.per_image if done else None,
         phases=done.phases if done else {},
-        notes=[f"sweep {plan.name}, recipe {plan.recipe_name}", f"trained on {train.name} {train.split}{part}"],
+        notes=_notes(plan, point, f"trained on {train.name} {train.split}{part}"),
         weights={**done.weights, "recipe": plan.recipe_name} if done else None,
         protocol=splits.card.protocol.record(),
         environment=environment,
@@ -395,6 +396,11 @@ def result_of(
             },
         },
     )
+
+
+def _notes(plan: SweepPlan, point: Point, trained_on: str) -> list[str]:
+    form = form_note(point.card, point.options)
+    return [f"sweep {plan.name}, recipe {plan.recipe_name}", trained_on, *([form] if form else [])]
 
 
 def _about(plan: SweepPlan, point: Point) -> dict[str, Any]:

@@ -75,6 +75,7 @@ def time_full_scale(
         protocol=_PROTOCOL,
         environment=describe_environment(),
         tilings=tilings,
+        notes=entry.notes,
     )
 
 

@@ -18,7 +18,7 @@ from benchmark.host.machine import available_memory
 from benchmark.training.batches import Batch
 from benchmark.training.losses import Objective, total
 from benchmark.units import GIB, shape_text
-from zoo.errors import UserError
+from zoo.errors import UserError, in_one_line
 
 # Gradients of activations and the workspace of convolutions need memory beside the kept tensors. On a CPU the peak was
 # 1.3 to 1.9 times the kept tensors for six networks with MSE and MS-SSIM, or VDN's bound (speed/train.py measures two).
@@ -48,14 +48,33 @@ def footprint(
 
     ``build`` makes the network; it is called on the meta device. Raises every exception of the network at this size.
     """
-    with torch.device("meta"):
-        model = build().to("meta").train()
+    model = _shadow(build)
     kept = [_kept_bytes(model, objective, planes, target, epoch=epoch, count=count) for count in (2, 3)]
     per_sample = max(1, kept[1] - kept[0])
     weights = sum(tensor.numel() * tensor.element_size() for tensor in [*model.parameters(), *model.buffers()])
     # Weights, gradients, two moments and the update's temporary copy; a running mean of the weights is one more.
     fixed = 6 * weights + max(0, kept[0] - 2 * per_sample)
     return Footprint(int(fixed), int(per_sample * BACKWARD_FACTOR))
+
+
+def _shadow(build: Callable[[], nn.Module]) -> nn.Module:
+    with torch.device("meta"):
+        return build().to("meta").train()
+
+
+def check_single(
+    build: Callable[[], nn.Module], objective: Objective, planes: Tensor, target: Tensor, *, epoch: int, name: str
+) -> None:
+    """Raise UserError if the network cannot be trained with one image; arguments as for ``footprint``.
+
+    A batch norm of one value per image and channel, as in a gate, has no variance then.
+    """
+    try:
+        _kept_bytes(_shadow(build), objective, planes, target, epoch=epoch, count=1)
+    except ValueError as error:
+        raise UserError(
+            f"recipe: batch_size: 1 is too small for {name} ({in_one_line(error)}); choose at least 2."
+        ) from None
 
 
 def _kept_bytes(

@@ -1,4 +1,4 @@
-"""The training losses: fidelity, structure, VGG-19 features, VDN's evidence lower bound, PyNET's levels.
+"""The training losses: fidelity, structure, VGG-19 features, colour direction, VDN's bound, PyNET's levels, warm-up.
 
 ``Objective`` decides which terms of a recipe are active at a step, and what they need from the network.
 
@@ -8,7 +8,7 @@ Images are (N, 3, H, W) in [0, 1], each loss is a scalar tensor. Only this modul
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ MSSSIM_SMALLEST_SIDE = 176
 # VDN clamps the logarithms that its networks return to these limits.
 LOG_RANGE = (math.log(1e-8), math.log(1e4))
 # The terms that use a network's side outputs, and the method of the network that they call.
-SIDE_OUTPUTS = {"elbo": "all_outputs", "levels": "all_outputs"}
+SIDE_OUTPUTS = {"elbo": "all_outputs", "levels": "all_outputs", "warm_up": "warm_up_outputs"}
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -57,6 +57,77 @@ def check_msssim_side(side: int) -> None:
             f"loss msssim: targets of {side} pixels are too small; expected sides of at least {MSSSIM_SMALLEST_SIDE}"
             " (five scales, window of 11). Choose a larger crop or only the loss mse."
         )
+
+
+def charbonnier(output: Tensor, target: Tensor, *, eps: float = 1e-8) -> Tensor:
+    """Return the mean of sqrt(d^2 + eps^2) over all differences d; the absolute error, but smooth at 0."""
+    return torch.sqrt((output - target).square() + eps**2).mean()
+
+
+def cosine_loss(output: Tensor, target: Tensor) -> Tensor:
+    """Return the mean over pixels of 1 - cosine between the colours of the output, clipped to [0, 1], and the target.
+
+    Each norm is at least 1e-8, so a black pixel counts 1.
+    """
+    return 1.0 - F.cosine_similarity(output.clamp(0.0, 1.0), target, dim=1).mean()
+
+
+def outlier_aware_loss(output: Tensor, target: Tensor) -> Tensor:
+    """Return SYENet's outlier-aware loss: the mean of each absolute error times 1 - exp(-z).
+
+    z is the distance of an error from the mean error of its image and channel, over their standard deviation / sqrt 2.
+    The weights have no gradient.
+    """
+    # SYENet states no constant; this one only prevents 0 / 0 for equal errors.
+    distance = _distance_from_mean(output - target, eps=1e-12)
+    return ((output - target).abs() * (1.0 - torch.exp(-distance))).mean()
+
+
+def outlier_aware_tanh_loss(output: Tensor, target: Tensor) -> Tensor:
+    """Return MobileIE's outlier-aware loss: as SYENet's, with the weights tanh(z)."""
+    distance = _distance_from_mean(output - target, eps=1e-6)
+    return ((output - target).abs() * torch.tanh(distance)).mean()
+
+
+@torch.no_grad()
+def _distance_from_mean(errors: Tensor, *, eps: float) -> Tensor:
+    spread = errors.std(dim=(-2, -1), keepdim=True) / math.sqrt(2)
+    return (errors - errors.mean(dim=(-2, -1), keepdim=True)).abs() / (spread + eps)
+
+
+def psnr_loss(output: Tensor, target: Tensor) -> Tensor:
+    """Return (50 - PSNR) / 100, with the mean over the images of each one's PSNR in dB, peak 1, not clipped.
+
+    1e-8 is added to each mean squared error, so the PSNR is at most 80 dB.
+    """
+    errors = (output - target).square().mean(dim=(1, 2, 3))
+    return (50.0 + 10.0 * torch.log10(errors + 1e-8).mean()) / 100.0
+
+
+def total_variation(output: Tensor) -> Tensor:
+    """Return the mean squared difference of horizontal neighbours plus that of vertical ones (anisotropic, squared)."""
+    return output.diff(dim=-1).square().mean() + output.diff(dim=-2).square().mean()
+
+
+def warm_up_loss(rgb: Tensor, raw: Tensor, target: Tensor, planes: Tensor) -> Tensor:
+    """Return the warm-up loss of SYENet and MobileIE for the two images from ``warm_up_outputs``.
+
+    ``rgb`` (N, 3, 2H, 2W) is compared with the target by Charbonnier and cosine, ``raw`` (N, 4, H, W) with the
+    network's input ``planes`` by Charbonnier.
+    """
+    return charbonnier(raw, planes) + charbonnier(rgb, target) + cosine_loss(rgb, target)
+
+
+# The terms that compare the image with the target, and need nothing else.
+_PAIRWISE: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mse": mse,
+    "msssim": msssim_loss,
+    "charbonnier": charbonnier,
+    "cosine": cosine_loss,
+    "outlier_aware": outlier_aware_loss,
+    "outlier_aware_tanh": outlier_aware_tanh_loss,
+    "psnr": psnr_loss,
+}
 
 
 class PerceptualLoss(nn.Module):
@@ -234,28 +305,35 @@ class Objective:
     def __call__(self, model: nn.Module, batch: Batch, *, epoch: int, step: int) -> dict[str, Tensor]:
         """Return the weighted terms that are active at this step, by name; their sum is the loss."""
         active = [term for term in self.terms if term.active(epoch, step)]
-        side = any(term.name in SIDE_OUTPUTS for term in active)
+        methods = dict.fromkeys(SIDE_OUTPUTS[term.name] for term in active if term.name in SIDE_OUTPUTS)
+        side = {method: [image.float() for image in getattr(model, method)(batch.planes)] for method in methods}
         plain = any(term.name not in SIDE_OUTPUTS for term in active)
-        outputs: Sequence[Tensor] | None = getattr(model, "all_outputs")(batch.planes) if side else None  # noqa: B009
         image = apply_model(model, batch.planes, self.spec).float() if plain else None
         losses: dict[str, Tensor] = {}
         for term in active:
-            value = term.weight * self._value(term, batch, image, outputs)
+            if term.name in SIDE_OUTPUTS:
+                value = self._value_of_sides(term, batch, side[SIDE_OUTPUTS[term.name]])
+            else:
+                assert image is not None
+                value = self._value(term, image, resize_target(batch.target, image))
+            value = term.weight * value
             losses[term.name] = losses[term.name] + value if term.name in losses else value
         return losses
 
-    def _value(self, term: Term, batch: Batch, image: Tensor | None, outputs: Sequence[Tensor] | None) -> Tensor:
-        if outputs is not None and term.name in SIDE_OUTPUTS:
-            parts = [output.float() for output in outputs]
-            if term.name == "elbo":
-                return vdn_bound(parts[0], parts[1], batch.planes, batch.target, eps2=term.eps2).total()
-            return levels_loss(parts, batch.target, term.levels or [])
-        assert image is not None
-        target = resize_target(batch.target, image)
+    def _value_of_sides(self, term: Term, batch: Batch, outputs: Sequence[Tensor]) -> Tensor:
+        if term.name == "elbo":
+            return vdn_bound(outputs[0], outputs[1], batch.planes, batch.target, eps2=term.eps2).total()
+        if term.name == "warm_up":
+            return warm_up_loss(outputs[0], outputs[1], batch.target, batch.planes)
+        return levels_loss(outputs, batch.target, term.levels or [])
+
+    def _value(self, term: Term, image: Tensor, target: Tensor) -> Tensor:
         if term.name == "vgg":
             assert self.perceptual is not None
             return self.perceptual(image, target)
-        return {"mse": mse, "msssim": msssim_loss}[term.name](image, target)
+        if term.name == "total_variation":
+            return total_variation(image)
+        return _PAIRWISE[term.name](image, target)
 
 
 def total(losses: dict[str, Tensor]) -> Tensor:

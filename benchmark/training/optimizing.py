@@ -35,11 +35,21 @@ def learning_rate(recipe: Recipe, step: int, *, epoch: int, total_steps: int) ->
     rate = settings_at(recipe, epoch)[1].lr or recipe.lr
     # A rate that starts below the floor is not changed.
     floor = min(schedule.floor, rate)
-    if schedule.cosine:
+    if schedule.restart_after is not None:
+        place = _place_in_period(epoch - settings_at(recipe, epoch)[1].from_epoch, schedule.restart_after)
+        rate = floor + (rate - floor) * 0.5 * (1.0 + math.cos(math.pi * place))
+    elif schedule.cosine:
         rate = floor + (rate - floor) * 0.5 * (1.0 + math.cos(math.pi * step / total_steps))
     rate *= schedule.gamma ** sum(epoch >= milestone for milestone in schedule.milestones)
     rate = max(rate, floor)
     return rate * (step + 1) / schedule.warmup if step < schedule.warmup else rate
+
+
+def _place_in_period(epoch: int, period: int) -> float:
+    """Return where an epoch lies in its period, from 0 to 1, if each period has twice as many epochs as the last."""
+    while epoch >= period:
+        epoch, period = epoch - period, 2 * period
+    return epoch / period
 
 
 class Clipper:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 from collections.abc import Iterator
@@ -17,9 +16,9 @@ from torch import nn
 from benchmark.host import machine
 from benchmark.opening import dataset_card, open_dataset
 from benchmark.reporting import Reporter
-from benchmark.selection import jsonable_options
+from benchmark.selection import options_text
 from benchmark.training.batches import Batch, Cut, EpochPlan, SampleCache, make_batch
-from benchmark.training.fitting import check_batch_fits, footprint, free_bytes
+from benchmark.training.fitting import check_batch_fits, check_single, footprint, free_bytes
 from benchmark.training.losses import Objective, PerceptualLoss, load_perceptual, vgg19_features
 from benchmark.training.recipe import Recipe, recipe_digest
 from benchmark.training.subset import Subset
@@ -29,6 +28,7 @@ from benchmark.units import GIB, shape_text
 from zoo.card import ModelCard
 from zoo.errors import UserError, in_one_line
 from zoo.fitting import load_strictly
+from zoo.forms import in_form, training_options
 from zoo.options import resolve_options
 from zoo.weights import official_state, read_checkpoint
 
@@ -49,6 +49,11 @@ class Data:
     def batch(self, step: int) -> Batch:
         """Return the first process's batch of a step."""
         return make_batch(self.cache, self.plan, self.cut, step)
+
+
+def options_of(recipe: Recipe, card: ModelCard) -> dict[str, Any]:
+    """Return the options of the network that is trained: it is in training form, unless the recipe names a form."""
+    return training_options(card, resolve_options(card.name, card.options, recipe.options))
 
 
 def total_steps(recipe: Recipe, plan: EpochPlan) -> int:
@@ -75,7 +80,7 @@ def open_data(recipe: Recipe, card: ModelCard, device: torch.device, processes: 
     if card.task != data_card.task:
         raise UserError(f"recipe: model: {card.name} is a {card.task} model, {data_card.name} needs {data_card.task}.")
     samples, held_out = open_two(recipe, data_card, recipe.validation.split, reporter)
-    spec = card.input_for(resolve_options(card.name, card.options, recipe.options))
+    spec = card.input_for(options_of(recipe, card))
     return Data(
         card=data_card,
         cache=SampleCache(samples, budget_bytes=int(recipe.cache_gib * GIB)),
@@ -90,12 +95,13 @@ def open_data(recipe: Recipe, card: ModelCard, device: torch.device, processes: 
 def build_model(recipe: Recipe, card: ModelCard, reporter: Reporter) -> nn.Module:
     """Build the network with weights from the seed or from ``init``; raises UserError if these do not fit."""
     torch.manual_seed(recipe.seed)
-    model = card.create(resolve_options(card.name, card.options, recipe.options))
+    options = options_of(recipe, card)
+    model = card.create(options)
     if not any(True for _ in model.parameters()):
         raise UserError(f"recipe: model: {card.name} has no parameters; there is nothing to train.")
     if recipe.init is not None:
-        state = official_state(card, read_checkpoint(recipe.init))
-        for line in load_strictly(model, state, name=card.name, source=recipe.init):
+        found = in_form(card, options, official_state(card, read_checkpoint(recipe.init)), recipe.init)
+        for line in (*found.notes, *load_strictly(model, found.state, name=card.name, source=recipe.init)):
             reporter.note(f"{recipe.init}: {line}")
     return model
 
@@ -115,14 +121,16 @@ def check_step(
     recipe: Recipe, card: ModelCard, objective: Objective, data: Data, device: torch.device, reporter: Reporter
 ) -> None:
     """Run one step without data; raises UserError for a size that the network refuses or a batch that is too big."""
-    options = resolve_options(card.name, card.options, recipe.options)
-    batch = data.batch(0)
+    options, batch = options_of(recipe, card), data.batch(0)
     with torch.device("meta"):
         perceptual = PerceptualLoss(vgg19_features()).to("meta") if objective.perceptual is not None else None
     shadow = Objective(recipe, data.cut.spec, perceptual)
     epoch = max(term.from_epoch for term in objective.terms)
+    sizes: Any = (lambda: card.create(options), shadow, batch.planes[:1], batch.target[:1])
     try:
-        need = footprint(lambda: card.create(options), shadow, batch.planes[:1], batch.target[:1], epoch=epoch)
+        need = footprint(*sizes, epoch=epoch)
+        if recipe.batch_size == 1:
+            check_single(*sizes, epoch=epoch, name=card.name)
     except UserError:
         raise
     except ValueError as error:
@@ -143,10 +151,9 @@ def metadata_of(recipe: Recipe, name: str, card: ModelCard, data: Data, objectiv
 
     ``name``: that of the recipe, or of a sweep and its point with a slash between.
     """
-    options = resolve_options(card.name, card.options, recipe.options)
     metadata = {
         "model": card.name,
-        "options": json.dumps(jsonable_options(options), sort_keys=True),
+        "options": options_text(card, options_of(recipe, card)),
         "evidence": "trained",
         "recipe": name.partition("/")[0],
         "recipe_digest": recipe_digest(recipe),

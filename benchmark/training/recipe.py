@@ -34,10 +34,24 @@ FREE_KEYS = (
 class Term(Strict):
     """One term of the loss, multiplied by ``weight``; active from an epoch until another (excluded), every n-th step.
 
-    ``eps2`` belongs to ``elbo``, ``levels`` (weights, coarse to fine) to ``levels``.
+    ``eps2`` belongs to ``elbo``, ``levels`` (weights, coarse to fine) to ``levels``. ``psnr`` is (50 - PSNR) / 100;
+    ``total_variation`` needs no target; ``warm_up`` is for the training forms of SYENet and MobileIE.
     """
 
-    name: Literal["mse", "msssim", "vgg", "elbo", "levels"]
+    name: Literal[
+        "mse",
+        "msssim",
+        "vgg",
+        "elbo",
+        "levels",
+        "charbonnier",
+        "cosine",
+        "outlier_aware",
+        "outlier_aware_tanh",
+        "psnr",
+        "total_variation",
+        "warm_up",
+    ]
     weight: float = Field(default=1.0, ge=0)
     from_epoch: int = Field(default=0, ge=0)
     until_epoch: int | None = Field(default=None, ge=1)
@@ -75,14 +89,23 @@ class Schedule(Strict):
     """The learning rate over time, never below ``floor``.
 
     ``milestones``: epochs at which it is multiplied by ``gamma``. ``cosine``: from the full rate to the floor over
-    the whole run. ``warmup``: number of steps in which the rate rises linearly at the start.
+    the whole run. ``restart_after``: instead, once an epoch, over this number of epochs, then again over twice as many,
+    and so on, counted from the start of the optimiser. ``warmup``: number of steps in which the rate rises linearly at
+    the start.
     """
 
     milestones: list[int] = []
     gamma: float = Field(default=0.1, gt=0, le=1)
     cosine: bool = False
+    restart_after: int | None = Field(default=None, ge=1)
     floor: float = Field(default=0.0, ge=0)
     warmup: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _restarts_belong_to_cosine(self) -> Schedule:
+        if self.restart_after is not None and not self.cosine:
+            raise ValueError("restart_after needs cosine: true")
+        return self
 
 
 class Clip(Strict):
@@ -173,7 +196,8 @@ class Recipe(Strict):
     def _consistent(self) -> Recipe:
         if self.epochs is None and self.max_steps is None:
             raise ValueError("epochs or max_steps is needed: when does the training end?")
-        if not any(term.every == 1 and term.from_epoch == 0 and term.until_epoch is None for term in self.loss):
+        changes = {0, *(term.until_epoch for term in self.loss if term.until_epoch is not None)}
+        if not all(any(term.active(epoch, 0) and term.every == 1 for term in self.loss) for epoch in changes):
             raise ValueError("loss: at least one term must count at every step of every epoch")
         starts = [optimizer.from_epoch for optimizer in self.optimizers]
         if not starts or starts[0] != 0 or starts != sorted(set(starts)):
@@ -256,7 +280,8 @@ def first_difference(old: Mapping[str, Any], recipe: Recipe) -> tuple[str, Any, 
     A run may be made longer, unless its learning rate depends on its length.
     """
     new = recipe.flat()
-    free = {*FREE_KEYS} if recipe.schedule.cosine else {*FREE_KEYS, "epochs", "max_steps"}
+    whole = recipe.schedule.cosine and recipe.schedule.restart_after is None
+    free = {*FREE_KEYS} if whole else {*FREE_KEYS, "epochs", "max_steps"}
     for key in [*new, *(key for key in old if key not in new)]:
         if key.split(".")[0] not in free and old.get(key) != new.get(key):
             return key, old.get(key), new.get(key)

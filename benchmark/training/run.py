@@ -30,9 +30,10 @@ from benchmark.training.preparing import (
     total_steps,
 )
 from benchmark.training.recipe import Recipe
-from zoo.card import get_card
+from zoo.card import FORM, get_card
 from zoo.errors import UserError, in_one_line
 from zoo.fitting import load_strictly
+from zoo.forms import training_options
 from zoo.surroundings import read as read_surroundings
 
 
@@ -199,12 +200,15 @@ def _open_log(run: Run, state: State | None, *, resume: bool) -> None:
     run.log = Logbook(run.folder, run.reporter, total_steps=run.total_steps, tensorboard=run.recipe.tensorboard)
     run.log.rewind(run.step if state is not None else -1)
     if state is None:
+        form = training_options(get_card(run.recipe.model), run.recipe.options).get(FORM, "")
         started = {"recipe": run.recipe.model_dump(mode="json"), "dropped_terms": run.objective.dropped}
+        started |= {"form": form} if form else {}
         run.log.write("start", 0, name=run.name, data_digest=run.data.digest, **started)
         run.reporter.note(
-            f"{'no checkpoint yet, training from the start' if resume else 'training'}: {run.recipe.model} on"
-            f" {run.data.cache.dataset.name}, {run.total_steps} steps of {run.recipe.batch_size} x"
-            f" {run.fabric.world_size}, {run.data.plan.steps_per_epoch} an epoch, in {run.folder}"
+            f"{'no checkpoint yet, training from the start' if resume else 'training'}: {run.recipe.model}"
+            f"{f' in form={form}' if form else ''} on {run.data.cache.dataset.name}, {run.total_steps} steps of"
+            f" {run.recipe.batch_size} x {run.fabric.world_size}, {run.data.plan.steps_per_epoch} an epoch,"
+            f" in {run.folder}"
         )
     else:
         run.reporter.note(f"resuming at step {run.step} of {run.total_steps} in {run.folder}")

@@ -6,9 +6,9 @@ Image Denoising", IEEE TIP 2017, arXiv 1608.03981. Written from a layer-by-layer
 Key names are those of the two PyTorch repositories.
 
 The input is the noisy image as it is, not clipped. The stack of convolutions predicts the noise, and ``forward``
-returns the input minus that noise, not clipped. ``dncnn_17`` and ``dncnn_20`` have no batch norm: it is merged into the
-convolutions, which is the form to deploy. ``dncnn_17_bn`` and ``dncnn_20_bn`` have it, which is the form to train.
-Checkpoints of any form can be imported into the merged one.
+returns the input minus that noise, not clipped. The deploy form has no batch norms: they are merged into the
+convolutions. The training form has them as SaoYan's code does (no biases, epsilon 1e-5), ``training_kair`` as KAIR's
+does (biases, epsilon 1e-4), which shows in the output.
 
 Differences: SaoYan's network returns the noise, this one the image. Free in training: convolutions begin as He et al.
 draw them, scales of batch norms as SaoYan's code draws them.
@@ -24,12 +24,13 @@ from torch import Tensor, nn
 
 from zoo.card import register_model
 from zoo.matconvnet import PREFIX
+from zoo.merging import folded
 
-Form = Literal["merged", "saoyan", "kair"]
+Form = Literal["deploy", "training", "training_kair"]
 
 # The two repositories differ in it, and it is visible: up to 6e-4 of the output.
-_EPS = {"saoyan": 1e-5, "kair": 1e-4}
-_NAMES = {"merged": "model", "saoyan": "dncnn", "kair": "model"}
+_EPS = {"training": 1e-5, "training_kair": 1e-4}
+_NAMES = {"deploy": "model", "training": "dncnn", "training_kair": "model"}
 
 
 class DnCNN(nn.Module):
@@ -40,11 +41,12 @@ class DnCNN(nn.Module):
 
     def __init__(self, depth: int, channels: int, form: Form, width: int) -> None:
         super().__init__()
-        bias = form != "saoyan"
+        self.depth, self.channels, self.width = depth, channels, width
+        bias = form != "training"
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1, bias=bias), nn.ReLU()]
         for _ in range(depth - 2):
             layers.append(nn.Conv2d(width, width, 3, padding=1, bias=bias))
-            if form != "merged":
+            if form != "deploy":
                 layers.append(nn.BatchNorm2d(width, eps=_EPS[form]))
             layers.append(nn.ReLU())
         layers.append(nn.Conv2d(width, channels, 3, padding=1, bias=bias))
@@ -69,33 +71,23 @@ class DnCNN(nn.Module):
         return x - stack(x)
 
 
-def merge_batch_norms(state: dict[str, Any]) -> dict[str, Any]:
-    """Return a published state under the keys of the merged form; a state in that form is not changed.
+def deployed(network: nn.Module) -> DnCNN:
+    """Return a network in deploy form with the outputs that ``network`` has in evaluation mode; ``network`` is kept."""
+    assert isinstance(network, DnCNN)
+    result = DnCNN(network.depth, network.channels, "deploy", network.width).to(next(network.parameters()))
+    stack = [layer for layer in network.get_submodule(network.name).children() if not isinstance(layer, nn.ReLU)]
+    norms = [layer if isinstance(layer, nn.BatchNorm2d) else None for layer in [*stack[1:], None]]
+    merged = [folded(layer, norm) for layer, norm in zip(stack, norms) if isinstance(layer, nn.Conv2d)]
+    keys = result.state_dict()
+    result.load_state_dict(dict(zip(keys, (tensor for pair in merged for tensor in pair), strict=True)))
+    return result.train(network.training)
 
-    Takes convolutions with batch norm under SaoYan's keys (``dncnn.*``, eps 1e-5) or KAIR's (``model.*``, eps 1e-4),
-    and what ``read_matconvnet`` returns. Batch norms become a part of the convolution before them.
-    """
-    if all(key.startswith(f"{PREFIX}.") for key in state):
-        return {f"model.{2 * int(key.split('.')[1])}.{key.split('.')[2]}": value for key, value in state.items()}
-    form = next((form for form in _EPS if any(key.startswith(f"{_NAMES[form]}.") for key in state)), None)
-    if form is None or not any(key.endswith(".running_var") for key in state):
+
+def from_matconvnet(state: dict[str, Any]) -> dict[str, Any]:
+    """Return what ``read_matconvnet`` returns under the keys of the deploy form; any other state is not changed."""
+    if not all(key.startswith(f"{PREFIX}.") for key in state):
         return state
-    name, merged = _NAMES[form], {}
-    kernels = {key: value for key, value in state.items() if key.endswith(".weight") and value.ndim == 4}
-    numbers = sorted(int(key.split(".")[1]) for key in kernels)
-    for position, number in enumerate(numbers):
-        kernel = kernels[f"{name}.{number}.weight"].double()
-        bias = state.get(f"{name}.{number}.bias", torch.zeros(len(kernel))).double()
-        norm = f"{name}.{number + 1}"
-        if f"{norm}.running_var" in state:
-            scale, shift, mean, variance = (
-                state[f"{norm}.{leaf}"].double() for leaf in ("weight", "bias", "running_mean", "running_var")
-            )
-            factor = scale / torch.sqrt(variance + _EPS[form])
-            kernel, bias = kernel * factor[:, None, None, None], (bias - mean) * factor + shift
-        merged[f"model.{2 * position}.weight"] = kernel.float()
-        merged[f"model.{2 * position}.bias"] = bias.float()
-    return merged
+    return {f"model.{2 * int(key.split('.')[1])}.{key.split('.')[2]}": value for key, value in state.items()}
 
 
 _PAPER = "Zhang et al. 2017, IEEE TIP 26, arXiv 1608.03981"
@@ -111,11 +103,13 @@ _NOISE = "forward returns the denoised image; SaoYan's network returns the noise
     paper=_PAPER,
     licence=_LICENCE,
     official_weights=f"dncnn_25.pth of cszn/KAIR (MIT); sigma=15|25|50.mat {_CSZN}; DnCNN-S-15|25|50 {_SAOYAN}",
-    convert_checkpoint=merge_batch_norms,
+    differences=(_NOISE,),
+    convert_checkpoint=from_matconvnet,
+    deploy=deployed,
 )
-def dncnn_17(width: int = 64) -> nn.Module:
-    """DnCNN-S for gray images and one noise level, 17 convolutions with batch norm merged, 0.56 M parameters."""
-    return DnCNN(17, 1, "merged", width)
+def dncnn_17(form: Form = "deploy", width: int = 64) -> nn.Module:
+    """DnCNN-S for gray images and one noise level: 17 convolutions, 0.56 M parameters; trained with batch norms."""
+    return DnCNN(17, 1, form, width)
 
 
 @register_model(
@@ -124,11 +118,13 @@ def dncnn_17(width: int = 64) -> nn.Module:
     paper=_PAPER,
     licence=_LICENCE,
     official_weights=f"GD_Gray_Blind.mat {_CSZN}; DnCNN-B {_SAOYAN}",
-    convert_checkpoint=merge_batch_norms,
+    differences=(_NOISE,),
+    convert_checkpoint=from_matconvnet,
+    deploy=deployed,
 )
-def dncnn_20(width: int = 64) -> nn.Module:
-    """DnCNN-B for gray images and any noise level, 20 convolutions with batch norm merged, 0.67 M parameters."""
-    return DnCNN(20, 1, "merged", width)
+def dncnn_20(form: Form = "deploy", width: int = 64) -> nn.Module:
+    """DnCNN-B for gray images and any noise level: 20 convolutions, 0.67 M parameters; trained with batch norms."""
+    return DnCNN(20, 1, form, width)
 
 
 @register_model(
@@ -137,40 +133,10 @@ def dncnn_20(width: int = 64) -> nn.Module:
     paper=_PAPER,
     licence=_LICENCE,
     official_weights=f"GD_Color_Blind.mat {_CSZN}",
-    convert_checkpoint=merge_batch_norms,
-)
-def dncnn_20_color(width: int = 64) -> nn.Module:
-    """DnCNN for colour images and any noise level, 20 convolutions with batch norm merged, 0.67 M parameters."""
-    return DnCNN(20, 3, "merged", width)
-
-
-@register_model(
-    task="denoise_gray",
-    params=556_032,
-    paper=_PAPER,
-    licence=_LICENCE,
-    official_weights=f"DnCNN-S-15|25|50 {_SAOYAN}",
     differences=(_NOISE,),
+    convert_checkpoint=from_matconvnet,
+    deploy=deployed,
 )
-def dncnn_17_bn(form: Literal["saoyan", "kair"] = "saoyan", width: int = 64) -> nn.Module:
-    """DnCNN-S with its batch norms: SaoYan's form, without biases, or KAIR's, with biases and another epsilon."""
-    return DnCNN(17, 1, form, width)
-
-
-@register_model(
-    task="denoise_gray",
-    params=667_008,
-    paper=_PAPER,
-    licence=_LICENCE,
-    official_weights=f"DnCNN-B {_SAOYAN}",
-    differences=(_NOISE,),
-)
-def dncnn_20_bn(form: Literal["saoyan", "kair"] = "saoyan", width: int = 64) -> nn.Module:
-    """DnCNN-B with its batch norms: SaoYan's form, without biases, or KAIR's, with biases and another epsilon."""
-    return DnCNN(20, 1, form, width)
-
-
-@register_model(task="denoise_rgb", params=669_312, paper=_PAPER, licence=_LICENCE, differences=(_NOISE,))
-def dncnn_20_color_bn(form: Literal["saoyan", "kair"] = "saoyan", width: int = 64) -> nn.Module:
-    """DnCNN for colour images with its batch norms, the form to train; as ``dncnn_20_bn``."""
+def dncnn_20_color(form: Form = "deploy", width: int = 64) -> nn.Module:
+    """DnCNN for colour images and any noise level: 20 convolutions, 0.67 M parameters; trained with batch norms."""
     return DnCNN(20, 3, form, width)

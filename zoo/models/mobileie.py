@@ -18,33 +18,16 @@ training, in which the 1x1 convolutions are frozen and a trainable tensor is add
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.card import register_model
 from zoo.convention import READING_PLANES, Counts, InputSpec, of_counts
+from zoo.merging import BRANCHES, MakeConv, drop_squares, folded, mixed, plain_conv, put_into, sized_conv
 
-# Takes in_channels, out_channels and the kernel's side; returns a convolution that keeps the size.
-MakeConv = Callable[[int, int, int], nn.Module]
-
-# Name and kernel (rows, columns) of each branch, by the side of the merged kernel. The official "crossh" is vertical.
-_CROSS = (("conv_crossh", (3, 1)), ("conv_crossv", (1, 3)))
-_BRANCHES = {
-    5: (("conv", (5, 5)), ("conv1", (1, 1)), ("conv2", (3, 3)), *_CROSS),
-    3: (("conv", (3, 3)), ("conv1", (1, 1)), *_CROSS),
-    1: (("conv", (1, 1)),),
-}
-_NORM = ("weight", "bias", "running_mean", "running_var")
 _EPS = 1e-5
-
-
-def plain_conv(in_channels: int, out_channels: int, side: int) -> nn.Conv2d:
-    """Return a convolution with zero padding that keeps the size: one layer of the deploy form."""
-    return nn.Conv2d(in_channels, out_channels, side, padding=side // 2)
 
 
 class BranchedConv(nn.Module):
@@ -58,15 +41,13 @@ class BranchedConv(nn.Module):
         super().__init__()
         self.side = side
         width = 4 * out_channels
-        for name, (rows, columns) in _BRANCHES[side]:
-            padding = (rows // 2, columns // 2)
-            self.add_module(name, nn.Conv2d(in_channels, width, (rows, columns), padding=padding))
+        for name, size in BRANCHES[side].items():
+            self.add_module(name, sized_conv(in_channels, width, size))
             self.add_module(f"{name}_bn", nn.Sequential(nn.BatchNorm2d(width, eps=_EPS)))
-        self.conv_out = nn.Conv2d(2 * len(_BRANCHES[side]) * width, out_channels, 1)
+        self.conv_out = nn.Conv2d(2 * len(BRANCHES[side]) * width, out_channels, 1)
 
-    def _branches(self) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-        names = [name for name, _ in _BRANCHES[self.side]]
-        return [(self.get_submodule(name), self.get_submodule(f"{name}_bn.0")) for name in names]  # type: ignore[misc]
+    def _branches(self) -> list[tuple[nn.Module, nn.Module]]:
+        return [(self.get_submodule(name), self.get_submodule(f"{name}_bn.0")) for name in BRANCHES[self.side]]
 
     def forward(self, x: Tensor) -> Tensor:
         """Merge the outputs of all convolutions and then all normalised ones."""
@@ -75,25 +56,12 @@ class BranchedConv(nn.Module):
         normalised = [norm(y) for (_, norm), y in zip(branches, plain)]
         return self.conv_out(torch.cat([*plain, *normalised], dim=1))
 
-    @torch.no_grad()
     def merged(self) -> nn.Conv2d:
         """Return one plain convolution that equals this block in evaluation mode, also at the image's borders."""
-        state = {key: value.double() for key, value in self.state_dict().items()}
-        kernels, biases = [], []
-        for name, (rows, columns) in _BRANCHES[self.side]:
-            top, left = (self.side - rows) // 2, (self.side - columns) // 2
-            kernels.append(F.pad(state[f"{name}.weight"], (left, left, top, top)))
-            biases.append(state[f"{name}.bias"])
-        for index, (name, _) in enumerate(_BRANCHES[self.side]):
-            scale, shift, mean, variance = (state[f"{name}_bn.0.{part}"] for part in _NORM)
-            scale = scale / torch.sqrt(variance + _EPS)
-            kernels.append(scale[:, None, None, None] * kernels[index])
-            biases.append(scale * (biases[index] - mean) + shift)
-        stack, mixing = torch.cat(kernels), state["conv_out.weight"][:, :, 0, 0]
-        result = plain_conv(stack.shape[1], mixing.shape[0], self.side).to(self.conv_out.weight)
-        kernel, bias = torch.tensordot(mixing, stack, dims=1), mixing @ torch.cat(biases) + state["conv_out.bias"]
-        result.load_state_dict({"weight": kernel, "bias": bias})
-        return result
+        branches = self._branches()
+        plain = [folded(convolution) for convolution, _ in branches]
+        normalised = [folded(convolution, norm) for convolution, norm in branches]
+        return mixed([*plain, *normalised], self.conv_out, self.side)
 
 
 class SelfTransform(nn.Module):
@@ -148,25 +116,14 @@ class MobileIETraining(MobileIE):
 
         With ``drop``, squares of 3x3 positions around random seeds are 0 in the input, also in evaluation mode.
         """
-        y = self.body(self.head(_dropped(x) if drop else x))
+        y = self.body(self.head(drop_squares(x) if drop else x))
         return self.tail(y), self.tail_warm(y)
 
 
-def _dropped(x: Tensor) -> Tensor:
-    """Set x to 0 within 3x3 positions around seeds of probability 0.5 / 9, in all channels, without rescaling."""
-    seeds = torch.rand_like(x[:, :1]) < 0.5 / 9
-    return x * (1 - F.max_pool2d(seeds.to(x.dtype), 3, stride=1, padding=1))
-
-
-def deployed(network: MobileIE) -> MobileIE:
+def deployed(network: nn.Module) -> MobileIE:
     """Return a network in deploy form with the outputs that ``network`` has in evaluation mode; ``network`` is kept."""
-    state = network.state_dict()
-    for name, module in network.named_modules():
-        if isinstance(module, BranchedConv):
-            state |= {f"{name}.{key}": value for key, value in module.merged().state_dict().items()}
-    result = MobileIE().to(network.head.weight1)
-    result.load_state_dict({key: state[key] for key in result.state_dict()})
-    return result.train(network.training)
+    blocks = {name: block.merged() for name, block in network.named_modules() if isinstance(block, BranchedConv)}
+    return put_into(MobileIE(), network, blocks)
 
 
 @register_model(
@@ -182,8 +139,10 @@ def deployed(network: MobileIE) -> MobileIE:
     differences=(
         "the self-transforms start as the plain square (scalars 1, bias 0): the specification does not give the"
         " official initial values",
+        "training has one phase: the second one of the paper, incremental weight optimisation, is left out",
     ),
     global_ops=("channel gate: it depends on the mean of the whole image",),
+    deploy=deployed,
 )
 def mobileie(form: Literal["deploy", "training"] = "deploy", counts: Counts = "ultraisp") -> nn.Module:
     """MobileIE on packed RAW, 4,132 parameters; its training form has 51,259."""
