@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ from zoo.fitting import check_fits, load_strictly
 from zoo.options import resolve_options
 from zoo.outputs import checked
 from zoo.trained import shipped_weights
-from zoo.weights import Checkpoint, is_official, official_state, read_checkpoint
+from zoo.weights import Checkpoint, is_official, official_state, read_checkpoint, stored_options
 
 _WILDCARDS = "*?["
 
@@ -309,23 +308,10 @@ def merge_options(
     card: ModelCard, metadata: Mapping[str, str], options: Mapping[str, Any], source: object
 ) -> dict[str, Any]:
     """Return the options of a weights file together with ``options``, if they do not conflict."""
-    stored = resolve_options(card.name, card.options, parse_stored_options(metadata.get("options", ""), source))
+    stored = resolve_options(card.name, card.options, stored_options(metadata, source))
     for name, value in options.items():
         fixed = stored.get(name, value)
         if fixed != value:
             given = f"--set {name}={shown(value)}"
             raise UserError(f"{given}: {source} was written with {name}={shown(fixed)}; leave the option out.")
     return {**stored, **options}
-
-
-def parse_stored_options(text: str, source: object) -> dict[str, Any]:
-    """Return the options in a weights file's metadata (JSON)."""
-    if not text:
-        return {}
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise UserError(f"weights: {source} has unreadable options in its metadata: {shown(text)}.")
-    return value
