@@ -260,6 +260,7 @@ def test_wrong_calls_are_one_clear_line(tmp_path) -> None:
         (lambda: load_results(COMMITTED, "long"), "form='long': expected tidy or wide"),
         (lambda: load_results(COMMITTED, level="pixel"), "level='pixel': expected record or image"),
         (lambda: load_results([3]), "expected a folder or file of records, or records, got 3"),
+        (lambda: load_results(None), "expected a folder or file of records, or records, got None"),
     ):
         with pytest.raises(UserError, match=words) as caught:
             call()
@@ -295,7 +296,7 @@ def test_csv_and_json_hold_the_frame(zoo_bench, tmp_path) -> None:
     frame = load_results(COMMITTED)
     table = pd.read_csv(tmp_path / "t.csv")
     assert [*table] == [*frame]
-    np.testing.assert_allclose(table.value, frame.value, rtol=1e-15)
+    np.testing.assert_allclose(table.value, frame.value, rtol=1e-12)
     assert [*table.measurement] == [*frame.measurement]
     document = json.loads((tmp_path / "t.json").read_text())
     assert [row["value"] for row in document["rows"]] == [None if np.isnan(value) else value for value in frame.value]

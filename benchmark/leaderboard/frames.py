@@ -173,7 +173,8 @@ def load_results(
 def read(results: Records) -> list[Result]:
     """Return the records of a path, a record, or several of these."""
     found: list[Result] = []
-    for one in [results] if isinstance(results, (str, Path, Result)) else results:
+    is_one = isinstance(results, (str, Path, Result)) or not isinstance(results, Iterable)
+    for one in [results] if is_one else results:
         if isinstance(one, Result):
             found.append(one)
         elif not isinstance(one, (str, Path)):
@@ -201,7 +202,7 @@ def frame_of(
     lead = pd.concat([lead, _options(rows, [*lead, *tail])], axis=1)
     images = _filled(_IMAGE, items) if of_images else pd.DataFrame(index=range(len(items)))
     if form == "wide":
-        own = _wide(items, taken=[*lead, *images, *tail], of_images=of_images)
+        own = _wide(items, [*lead, *images, *tail])
         places = [item.place for item in items]
     else:
         lines = list(_lines(items))
@@ -237,7 +238,7 @@ def _lines(items: Sequence[_Item]) -> Iterator[_Line]:
             yield _Line(number, None, None, is_comparable=False)
 
 
-def _wide(items: Sequence[_Item], taken: Sequence[str], *, of_images: bool) -> pd.DataFrame:
+def _wide(items: Sequence[_Item], taken: Sequence[str]) -> pd.DataFrame:
     """Return a column for each measurement, in the order of tables, with its interval if any of the rows has one."""
     found: dict[str, list[Measurement | None]] = {}
     ids = dict.fromkeys((KINDS.index(one.kind), id) for item in items for id, one in item.measurements.items())
