@@ -407,3 +407,19 @@ def test_notebooks_get_no_markup_from_records() -> None:
         assert "<script" not in text
         assert "&lt;img src=x onerror=alert(1)&gt;" in text
         assert "\x1b" not in text
+
+
+# ---- the README
+
+
+def test_the_example_of_the_readme_draws_its_plot(tmp_path, monkeypatch) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (example,) = (block.partition("\n```")[0] for block in readme.split("```python\n") if "load_results" in block[:400])
+    assert len([line for line in example.splitlines() if line.strip()]) <= 10
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    count = measurement(10**9, "count", False, "MAC")
+    untrained = record("vdn", more={"macs": count})
+    write_records(Path("zoo-bench-out/results.jsonl"), [record("unet", 30.0, more={"macs": count}), untrained])
+    exec(compile(example, "README.md", "exec"), {})
+    assert Path("quality.png").stat().st_size > 1000

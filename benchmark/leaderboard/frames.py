@@ -9,7 +9,7 @@ import warnings as python_warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -174,7 +174,7 @@ def read(results: Records) -> list[Result]:
     """Return the records of a path, a record, or several of these."""
     found: list[Result] = []
     is_one = isinstance(results, (str, Path, Result)) or not isinstance(results, Iterable)
-    for one in [results] if is_one else results:
+    for one in cast("Iterable[Any]", [results] if is_one else results):
         if isinstance(one, Result):
             found.append(one)
         elif not isinstance(one, (str, Path)):

@@ -11,7 +11,7 @@ from benchmark.types import Result
 
 
 class Results(list[Result]):
-    """Records; a notebook shows the tables that ``zoo-bench run`` would print of them."""
+    """Records; a notebook shows the tables that ``zoo-bench leaderboard`` would write of them."""
 
     def _repr_html_(self) -> str:
         """Return the tables as HTML; each is followed by its notes."""
