@@ -6,8 +6,9 @@ characters. Records keep the text as it is; every writer passes it through the f
 
 from __future__ import annotations
 
+import html
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -64,6 +65,23 @@ def markdown_link(text: str, file: str) -> str:
     """Return a link in Markdown to a file in the folder of the page."""
     label = markdown(text).replace("[", "\\[").replace("]", "\\]")
     return f"[{label}]({quote(file)})"
+
+
+def markup(text: str) -> str:
+    """Return a text for HTML, as content or in quotes; code in Markdown's backticks becomes code here."""
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", html.escape(one_line(text)))
+
+
+def html_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[str]], notes: Iterable[str] = ()) -> str:
+    """Return a table for a notebook, with its title above and its notes below; all texts are cleaned here."""
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        return f"<tr>{''.join(f'<{tag}>{markup(cell)}</{tag}>' for cell in cells)}</tr>"
+
+    body = "".join(line(row, "td") for row in rows)
+    below = "".join(f"<p>{markup(note)}</p>" for note in notes)
+    head = f"<thead>{line(headers, 'th')}</thead>"
+    return f"<div><p><b>{markup(title)}</b></p><table>{head}<tbody>{body}</tbody></table>{below}</div>"
 
 
 def annotation(text: str) -> str:

@@ -25,7 +25,7 @@ from zoo.forms import deploy_options, form_note, in_form
 from zoo.options import resolve_options
 from zoo.outputs import checked
 from zoo.trained import shipped_weights
-from zoo.weights import Checkpoint, is_official, official_state, read_checkpoint
+from zoo.weights import Checkpoint, is_official, official_state, read_checkpoint, stored_options
 
 _WILDCARDS = "*?["
 
@@ -327,7 +327,7 @@ def merge_options(
 
     The file's form is left out: its tensors show it, and those of the training form can be used in the deploy form.
     """
-    stored = resolve_options(card.name, card.options, parse_stored_options(metadata.get("options", ""), source))
+    stored = resolve_options(card.name, card.options, stored_options(metadata, source))
     if card.forms:
         stored.pop(FORM, None)
     for name, value in options.items():
@@ -336,16 +336,3 @@ def merge_options(
             given = f"--set {name}={shown(value)}"
             raise UserError(f"{given}: {source} was written with {name}={shown(fixed)}; leave the option out.")
     return {**stored, **options}
-
-
-def parse_stored_options(text: str, source: object) -> dict[str, Any]:
-    """Return the options in a weights file's metadata (JSON)."""
-    if not text:
-        return {}
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise UserError(f"weights: {source} has unreadable options in its metadata: {shown(text)}.")
-    return value

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 from pydantic import AfterValidator, PlainSerializer, PrivateAttr, model_serializer, model_validator
 from pydantic.functional_serializers import SerializerFunctionWrapHandler
 
-from benchmark.cleaning import encodable
+from benchmark.cleaning import encodable, html_table
 from benchmark.conditions import FIRST_CONDITIONS, Conditions
 from benchmark.record import Record, flattened
 from benchmark.sensor import Sensor
+from benchmark.units import style_of
 from zoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -325,6 +326,23 @@ class Result(Record):
     def is_edited(self) -> bool:
         """Whether the line of this record was changed after it was written."""
         return self._source is not None and self._source.is_intact is False
+
+    def _repr_html_(self) -> str:
+        """Return a table of the measurements for a notebook, with the units that every table has."""
+        about = [f"{self.dataset} {self.split}", f"{self.part or self.n} images", self.evidence, self.status]
+        title = ", ".join([self.name, *self.spec.conditions.words(approximate=self.is_approximate)])
+        rows = []
+        for id, one in self.measurements.items():
+            style = style_of(id, one.unit, is_score=one.kind == "score")
+            value, low, high = (
+                "-" if number is None else style.show(float(number)) for number in (one.value, one.ci_low, one.ci_high)
+            )
+            doubts = "; ".join([*(one.tainted or ()), *([one.remark] if one.remark else [])])
+            rows.append([style.full_title, value, style.unit, "" if one.ci_low is None else f"{low} to {high}", doubts])
+        edited = ["This record was edited by hand."] if self.is_edited else []
+        notes = filter(None, [*edited, self.error, *self.notes])
+        headers = ("measurement", "value", "unit", "95 % interval", "doubts")
+        return html_table(f"{title}: {', '.join(about)}", headers, rows, notes)
 
     @classmethod
     def of(

@@ -71,6 +71,7 @@ DOORS = {
     "jinja2": {"benchmark.htmlpage.page"},
     "markupsafe": {"benchmark.htmlpage.page"},
     "plotly": {"benchmark.htmlpage.page"},
+    "pandas": {"benchmark.leaderboard.frames"},
     "matplotlib": {"benchmark.training.logbook", "benchmark.leaderboard.figures"},
     "ray": {"benchmark.sweeping.executors"},
     "timm": {"benchmark.training.losses", "benchmark.training"},

@@ -99,3 +99,33 @@ def test_an_entry_point_registers_a_model(python: Path, tmp_path) -> None:
         timeout=120,
     )
     assert "their_net" in done.stdout
+
+
+def test_type_checkers_see_the_names_of_the_installed_packages(python: Path, tmp_path) -> None:
+    pytest.importorskip("mypy")
+    (tmp_path / "script.py").write_text(
+        "from benchmark import load_results, profile, run\nfrom zoo import create_model, list_models\n\n"
+        "results = run('zrr', models=['bilinear'])\n"
+        "reveal_type(results[0].measurements['macs'].value)\n"
+        "reveal_type(list_models())\nreveal_type(load_results)\nreveal_type(create_model)\nreveal_type(profile)\n"
+        "run('zrr', modells=['bilinear'])\n"
+    )
+    # What other packages say of their names takes long to read, and is not ours.
+    others = "torch.*,numpy.*,scipy.*,pydantic.*,pydantic_core.*,PIL.*,cv2.*,skimage.*,matplotlib.*,safetensors.*"
+    (tmp_path / "mypy.ini").write_text(
+        f"[mypy]\nignore_missing_imports = True\nfollow_imports = silent\n[mypy-{others}]\nfollow_imports = skip\n"
+    )
+    command = [sys.executable, "-m", "mypy", "--python-executable", python, "--config-file", "mypy.ini", "script.py"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=180)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("script.py")]
+    expected = [
+        'Revealed type is "int | float | None"',
+        'Revealed type is "list[str]"',
+        "results: str | pathlib.Path | benchmark.types.Result",
+        "(name: str, *, pretrained: bool | None =, **options: Any)",
+        "input: zoo.convention.InputSpec | None =",
+        'Unexpected keyword argument "modells" for "run"',
+    ]
+    assert len(lines) >= len(expected), done.stdout + done.stderr
+    for line, words in zip(lines, expected):
+        assert words in line

@@ -198,12 +198,3 @@ def get_card(name: str) -> ModelCard:
 def list_models(pattern: str = "*") -> list[str]:
     """Return the names of the registered models that match a shell ``pattern``, sorted."""
     return MODELS.names(pattern)
-
-
-def create_model(name: str, **options: Any) -> nn.Module:
-    """Build the model called ``name`` with fresh weights, in training mode.
-
-    Options may be strings, as on the command line. Raises UserError for an unknown name or option.
-    """
-    card = get_card(name)
-    return card.create(resolve_options(name, card.options, options))

@@ -286,6 +286,20 @@ def is_official(checkpoint: Checkpoint) -> bool:
     return checkpoint.metadata.get("source_sha256", checkpoint.digest) in OFFICIAL
 
 
+def stored_options(metadata: Mapping[str, str], source: object) -> dict[str, Any]:
+    """Return the options in a weights file's metadata (JSON); raises UserError if they cannot be read."""
+    text = metadata.get("options", "")
+    if not text:
+        return {}
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise UserError(f"weights: {source} has unreadable options in its metadata: {shown(text)}.")
+    return value
+
+
 def save_state(path: str | Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write tensors as safetensors, atomically, with ``metadata``; raises UserError if the file cannot be written.
 

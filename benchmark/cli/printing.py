@@ -102,12 +102,16 @@ def print_result(document: Any, text: str | Callable[[Any], object]) -> None:
     """
     if wants_json():
         document = document() if callable(document) else document
-        stdout = click.get_current_context().obj["stdout"]
-        _write(json.dumps(_strict(document), indent=2, allow_nan=False), file=stdout)
+        print_data(json.dumps(_strict(document), indent=2, allow_nan=False))
     elif isinstance(text, str):
         echo_lines(text)
     else:
         text(document)
+
+
+def print_data(text: str) -> None:
+    """Print what another program reads (JSON, CSV) on stdout; its texts must already be clean."""
+    _write(text, file=click.get_current_context().obj["stdout"])
 
 
 def _write(text: str, **how: Any) -> None:

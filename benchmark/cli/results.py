@@ -1,18 +1,83 @@
-"""``zoo-bench results``: migrate, drop."""
+"""``zoo-bench results``: export, migrate, drop."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from benchmark.cli.printing import echo, start
+from benchmark.cli.printing import JSON, echo, echo_warnings, print_data, start
 from zoo.errors import UserError
+
+# The name of a file that means standard output.
+_STDOUT = "-"
 
 
 @click.group("results")
 def results_command() -> None:
-    """Migrate the records in a file, or remove some of them."""
+    """Export records for other programs, migrate the records in a file, or remove some of them."""
+
+
+@results_command.command("export")
+@click.argument("paths", nargs=-1, required=True, metavar="RESULTS...")
+@click.option("--csv", is_flag=False, flag_value=_STDOUT, metavar="[FILE]", help="Write CSV, by default to stdout.")
+@click.option("--json", is_flag=False, flag_value=_STDOUT, metavar="[FILE]", help="Write JSON, by default to stdout.")
+@click.option("--parquet", metavar="FILE", help="Write Parquet, which needs pyarrow (extra `parquet`).")
+@click.option(
+    "--form",
+    type=click.Choice(["tidy", "wide"]),
+    default="tidy",
+    show_default=True,
+    help="One row for each measurement, or one for each record with a column for each measurement.",
+)
+@click.option(
+    "--level",
+    type=click.Choice(["record", "image"]),
+    default="record",
+    show_default=True,
+    help="Measurements of records, or the scores of each image.",
+)
+def results_export(
+    paths: tuple[str, ...], csv: str | None, json: str | None, parquet: str | None, form: Any, level: Any
+) -> None:
+    """Write records as a table for other programs: CSV, JSON or Parquet.
+
+    RESULTS are folders that `run --out` wrote, or files of records. The columns are those of
+    `benchmark.load_results`.
+    """
+    files = {f"--{name}": file for name, file in (("csv", csv), ("json", json), ("parquet", parquet)) if file}
+    if not files:
+        raise UserError("results export: expected --csv [FILE], --json [FILE] or --parquet FILE.")
+    if len({*files.values()}) < len(files) or parquet == _STDOUT:
+        raise UserError("results export: name a file for each format; only one can be printed, and Parquet cannot.")
+    # Standard output then holds nothing else.
+    click.get_current_context().meta[JSON] = _STDOUT in files.values()
+    start()
+    from benchmark.leaderboard.exporting import as_csv, as_json, write_parquet
+    from benchmark.leaderboard.frames import frame_of
+    from benchmark.replacing import refuse_inputs, replace_text
+    from benchmark.results.conflicts import warnings
+    from benchmark.results.store import files_of, read_folders
+
+    folders = [Path(path) for path in paths]
+    for flag, file in files.items():
+        if Path(file).suffix == ".jsonl" or Path(file).is_dir():
+            raise UserError(f"{flag} {file}: expected a file to write, as table.{flag[2:]}; RESULTS stand before it.")
+        refuse_inputs(f"{flag} {file}", [file], (one for folder in folders for one in files_of(folder)))
+    records = read_folders(folders)
+    echo_warnings(warnings(records))
+    frame = frame_of(records, form, level=level)
+    for flag, file in files.items():
+        if flag == "--parquet":
+            write_parquet(frame, Path(file), flag)
+        else:
+            text = as_csv(frame) if flag == "--csv" else as_json(frame)
+            if file == _STDOUT:
+                print_data(text.removesuffix("\n"))
+                continue
+            replace_text(Path(file), text, flag)
+        echo(f"wrote {file} ({len(frame)} rows, {len(frame.columns)} columns)")
 
 
 @results_command.command("migrate")

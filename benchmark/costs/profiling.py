@@ -15,7 +15,9 @@ from benchmark.counting.trace import Trace, trace
 from benchmark.profilers import PROFILERS
 from benchmark.types import Measurement
 from benchmark.units import shape_text
-from zoo.card import ModelCard, get_card
+from zoo.card import ModelCard, Task, get_card
+from zoo.convention import InputSpec
+from zoo.creating import card_of_module
 from zoo.errors import BuildError, SizeError, UserError, in_one_line
 from zoo.forms import form_note
 from zoo.options import resolve_options
@@ -172,24 +174,35 @@ def _audit_record(card: ModelCard, options: Mapping[str, Any], size: Size, netwo
 
 
 def profile(
-    model: str,
+    model: str | nn.Module,
     *,
     size: Size | None = None,
     options: Mapping[str, Any] | None = None,
+    task: Task | None = None,
+    input: InputSpec | None = None,
     layers: bool = False,
     audit: bool = False,
 ) -> dict[str, Any]:
-    """Return the costs of a model by name as JSON-ready values; keys as in ``zoo-bench profile --json``.
+    """Return the costs of a model as JSON-ready values; keys as in ``zoo-bench profile --json``.
 
-    ``size`` is the size of the planes that the network receives (default: the patch of its dataset); nothing is run
-    and no memory of that size is needed. ``layers`` adds the MACs per layer; ``audit`` adds the results of other
-    counters, which run the network on a small image. A model that cannot run on meta tensors is run on an image of at
-    most its dataset's patch; ``input_shape`` and ``notes`` say so. ``incomplete`` lists operators without a formula
-    that multiply and accumulate, or may do so: without them MACs and FLOPs are too low. A model that does not return
-    one image has no ``output_shape``, and a note says what it returned. Raises UserError for unknown names, options
-    and sizes that are too small, and for a model that does not run at all.
+    ``model`` is a registered name, with ``options``, or your own module, with its ``task`` (raw2rgb, denoise_rgb, ...)
+    or its ``input`` convention; a module that ``create_model`` built needs neither. ``size`` is the size of the planes
+    that the network receives (default: the patch of its dataset); nothing is run and no memory of that size is needed.
+    ``layers`` adds the MACs per layer; ``audit`` adds the results of other counters, which run the network on a small
+    image. A model that cannot run on meta tensors is run on an image of at most its dataset's patch; ``input_shape``
+    and ``notes`` say so. ``incomplete`` lists operators without a formula that multiply and accumulate, or may do so:
+    without them MACs and FLOPs are too low. A model that does not return one image has no ``output_shape``, and a note
+    says what it returned. Raises UserError for unknown names, options and sizes that are too small, for a module of
+    which nothing says what it receives, and for a model that does not run at all.
     """
-    card = get_card(model)
+    if isinstance(model, str):
+        if task is not None or input is not None:
+            raise UserError(f"profile: task and input are for a module; the card of {model} says them.")
+        card = get_card(model)
+    elif options:
+        raise UserError("profile: options are for a model by name; a module is built already.")
+    else:
+        card = card_of_module(model, task=task, input=input, asked_by="profile")
     given = options or {}
     network = meta_model(card, given)
     result, note = trace_or_run(card, given, size or default_size(card), network)

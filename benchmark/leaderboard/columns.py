@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -11,41 +10,9 @@ from benchmark.leaderboard.rows import Row
 from benchmark.leaderboard.shares import SHARES
 from benchmark.metrics import METRICS
 from benchmark.types import Kind, Measurement
-from benchmark.units import GIB, MIB, shape_text
+from benchmark.units import SIZES, STYLES, Style, shape_text, style_of
 
 ARROWS = {True: "↑", False: "↓", None: ""}
-# Decimals of the units that have a fixed number of them; None: three significant digits, as every other cost has.
-_DIGITS = {"dB": 2, "ΔE00": 2, "MSE": None, "% of error": 1, "GiB": 2, "%": 0}
-_SCORE_DIGITS = 4
-# A unit and its divisor: first for the dataset's size and one megapixel, then for sizes where costs are large.
-_Unit = tuple[str, float]
-_NONE: tuple[_Unit, _Unit] = (("", 1), ("", 1))
-_COUNT = (("G", 1e9), ("T", 1e12))
-_BYTES = (("MiB", MIB), ("GiB", GIB))
-_SHARE: tuple[_Unit, _Unit] = (("%", 0.01), ("%", 0.01))
-_TIME: tuple[_Unit, _Unit] = (("ms", 1), ("s", 1000))
-# By the name before the "@": the short title of the column, the full title if the short one says too little, and the
-# units.
-_STYLES: dict[str, tuple[str, str, tuple[_Unit, _Unit]]] = {
-    "params": ("params", "Parameters", (("M", 1e6), ("M", 1e6))),
-    "macs": ("MACs", "", _COUNT),
-    "flops": ("FLOPs", "", _COUNT),
-    "conv_output_bytes": ("conv outputs", "", _BYTES),
-    "peak_conv_bytes": ("largest conv", "", _BYTES),
-    "peak_activation_bytes": ("peak activations", "", _BYTES),
-    "predicted_rss_bytes": ("memory expected", "", _BYTES),
-    "weight_bytes": ("weights", "", _BYTES),
-    "latency_ms": ("time", "", _TIME),
-    "relative_latency": ("x calibration", "Time / calibration", _NONE),
-    "ms_per_mpix": ("ms/MPix", "Milliseconds per MPix", _NONE),
-    "ceiling_share": ("of ceilings", "Share of ceilings", _SHARE),
-    "gemm_share": ("of sgemm", "Share of sgemm", _SHARE),
-    "peak_rss_bytes": ("memory added", "", _BYTES),
-}
-# Units of measurements that have no entry above, by the unit in the record.
-_BY_UNIT = {"B": _BYTES, "MAC": _COUNT, "FLOP": _COUNT}
-# What the part behind the "@" means, and whether costs are large there.
-_SIZES = {"": ("", False), "1mpix": ("1 MPix", False), "12mp": ("12 MP", True), "fullscale": ("full scale", True)}
 # The costs and times in a table, in the order of its columns; the HTML page can show all others.
 COSTS = (
     "params",
@@ -73,34 +40,16 @@ KINDS: tuple[Kind, ...] = ("score", "count", "timing")
 
 
 @dataclass(frozen=True)
-class Column:
-    """One measurement in a table. Values are divided by ``divisor`` and shown in ``unit``, with ``digits`` decimals
-    (None: three significant digits). Direction, ``definitions`` and input ``sizes`` (CxHxW) are collected from the
-    rows: several definitions or sizes mean that not all values measure the same thing.
+class Column(Style):
+    """One measurement in a table. Direction, ``definitions`` and input ``sizes`` (CxHxW) are collected from the rows:
+    several definitions or sizes mean that not all values measure the same thing.
     """
 
     id: str
-    title: str
-    full_title: str
-    unit: str
-    divisor: float
-    digits: int | None
     kind: Kind
     higher_is_better: bool | None
     definitions: tuple[str, ...]
     sizes: tuple[str, ...]
-
-    def show(self, value: float) -> str:
-        """Return a number as every table shows it."""
-        scaled = value / self.divisor
-        return three_digits(scaled) if self.digits is None else f"{scaled:.{self.digits}f}"
-
-
-def three_digits(value: float) -> str:
-    """Return a number with three significant digits; digits before the point are never dropped."""
-    if value == 0 or not math.isfinite(value):
-        return str(value) if value else "0"
-    return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
 
 
 def columns_of(rows: Sequence[Row], ids: Iterable[str]) -> tuple[Column, ...]:
@@ -112,22 +61,9 @@ def columns_of(rows: Sequence[Row], ids: Iterable[str]) -> tuple[Column, ...]:
 def _column(id: str, measurements: Sequence[Measurement]) -> Column:
     """Return the column of measurements; an unknown measurement keeps its id and unit."""
     first = measurements[0]
-    name, _, size = id.partition("@")
-    where, is_large = _SIZES.get(size, (size, False))
-    plain: tuple[_Unit, _Unit] = ((first.unit, 1), (first.unit, 1))
-    title, full, units = _STYLES.get(name, (id, id, _BY_UNIT.get(first.unit, plain)))
-    if first.kind == "score":
-        title, full, units = id, id, plain
-    elif name in _STYLES:
-        full = ", ".join(filter(None, (full or title[0].upper() + title[1:], where)))
-    unit, divisor = units[is_large]
     return Column(
+        **vars(style_of(id, first.unit, is_score=first.kind == "score")),
         id=id,
-        title=title,
-        full_title=full,
-        unit=unit,
-        divisor=divisor,
-        digits=_DIGITS.get(unit, _SCORE_DIGITS if first.kind == "score" else None),
         kind=first.kind,
         higher_is_better=first.higher_is_better,
         definitions=tuple(sorted({one.definition for one in measurements})),
@@ -180,7 +116,7 @@ def _parts_of(column: Column) -> tuple[str, list[str]]:
     """Return the short name of a column and what tells columns of this name apart: definition, or size."""
     if column.kind != "score":
         size = column.id.partition("@")[2]
-        return column.title, [_SIZES.get(size, (size, False))[0]]
+        return column.title, [SIZES.get(size, (size, False))[0]]
     base, _, definition = column.id.rstrip("]").partition("[")
     return base, definition.split(",")
 
@@ -195,8 +131,8 @@ def named(name: str, columns: Sequence[Column]) -> list[Column]:
 def known_names() -> set[str]:
     """Return all ids and titles of columns that a table can have."""
     scores = {*METRICS.names(), *SHARES}
-    sized = {f"{name}@{size}" if size else name for name in _STYLES for size in _SIZES}
-    return scores | sized | {id.partition("[")[0] for id in scores} | {title for title, _, _ in _STYLES.values()}
+    sized = {f"{name}@{size}" if size else name for name in STYLES for size in SIZES}
+    return scores | sized | {id.partition("[")[0] for id in scores} | {title for title, _, _ in STYLES.values()}
 
 
 def size_text(measurement: Measurement) -> str:

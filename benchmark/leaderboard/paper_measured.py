@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 from benchmark.leaderboard.boards import Board
 from benchmark.leaderboard.cells import Footnotes, letter, signs_beside
-from benchmark.leaderboard.columns import size_text, three_digits
+from benchmark.leaderboard.columns import size_text
 from benchmark.leaderboard.published import PaperRow, PaperTable, Printed, QualityColumn
 from benchmark.leaderboard.row_costs import RowCosts
 from benchmark.types import Evidence, Measurement, Result, label_of
+from benchmark.units import three_digits
 
 _MEGAPIXEL = 1024 * 1024
 # Weights that may represent a model, best first. Untrained networks have no quality, and a number printed in a

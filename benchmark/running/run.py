@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmark.conditions import Conditions, Limits
+from benchmark.leaderboard.notebook import Results
 from benchmark.metrics import chosen_ids
 from benchmark.opening import dataset_card, given_options, open_with_root
 from benchmark.placing import check
@@ -13,7 +14,6 @@ from benchmark.reporting import Reporter
 from benchmark.results.store import Store
 from benchmark.running.session import SIZES, Session
 from benchmark.selection import Weights, select, with_shipped_weights
-from benchmark.types import Result
 from zoo.errors import UserError, nearest
 
 RERUN = ("never", "failed", "always")
@@ -49,7 +49,7 @@ def run(
     seed: int = 0,
     isolate: bool = True,
     reporter: Reporter | None = None,
-) -> list[Result]:
+) -> Results:
     """Evaluate and profile models on a dataset and return one record per model; the same as ``zoo-bench run``.
 
     Records that ``out`` already holds are returned and not measured again, unless ``rerun`` asks for it ("never";
@@ -112,4 +112,4 @@ def run(
         entry.tell_notes(reporter)
     if any(entry.evaluate for entry in entries):
         session.screen()
-    return [session.result_of(entry, rerun) for entry in entries]
+    return Results(session.result_of(entry, rerun) for entry in entries)

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from benchmark.datasets import DATASETS
 from benchmark.host.turns import Turn, work_turns
 from benchmark.imaging.alignment import Shift, find_shift
 from benchmark.metrics import METRICS, chosen_ids
@@ -28,8 +29,9 @@ from benchmark.scoring.intervals import over_scenes
 from benchmark.scoring.pipeline import Finished, run_pipeline
 from benchmark.selection import select
 from benchmark.types import Dataset, EvaluationProtocol, Measurement, Sample, scenes_of
-from zoo.card import default_input
+from zoo.card import ModelCard, Task, get_card
 from zoo.convention import InputSpec
+from zoo.creating import card_of_module, made_as
 from zoo.errors import UserError, in_one_line
 from zoo.raw import apply_model, to_network
 from zoo.surroundings import kept
@@ -273,8 +275,9 @@ def mean_scores(
 
 def evaluate(
     model: str | nn.Module,
-    dataset: str,
+    dataset: str | None = None,
     *,
+    task: Task | None = None,
     data_root: str | Path | None = None,
     split: str | None = None,
     limit: int | None = None,
@@ -295,11 +298,22 @@ def evaluate(
     """Return the scores of a model on a dataset image by image: [{"id", "scores", "scene"}].
 
     ``model`` is a registered name, with ``weights`` unless it has no parameters, or your own module, used unchanged
-    with the ``input`` convention (default: that of the dataset's task). ``exact`` scores by the metrics' float64
-    definitions, ``partial`` accepts an incomplete dataset; ``pairs`` to ``scene`` are those of ``run``. Nothing is
-    stored. Raises UserError for bad input and for an untrained model, whose scores would mean nothing.
+    with the ``input`` convention (default: that of its ``task``; a module that ``create_model`` built knows its own).
+    Without ``dataset`` the task says which one. ``exact`` scores by the metrics' float64 definitions, ``partial``
+    accepts an incomplete dataset; ``pairs`` to ``scene`` are those of ``run``. Nothing is stored. Raises UserError for
+    bad input, for a model of another task than the dataset's, and for an untrained model by name, whose scores would
+    mean nothing.
     """
-    card = dataset_card(dataset, rule=pairs, cfa=cfa, black=black, white=white, raw_size=raw_size, scene=scene)
+    own = get_card(model) if isinstance(model, str) else _card_of(model, task, input, dataset)
+    if not isinstance(model, str) and (weights is not None or options):
+        raise UserError("evaluate: weights and options are for a model by name; use load_weights(module, file).")
+    base = DATASETS.get(dataset or _dataset_of(own.task))
+    # The task of a user's own pictures is that of the model.
+    is_open = base.configure is not None and "raw2rgb" not in (base.task, own.task)
+    described = {"rule": pairs, "cfa": cfa, "black": black, "white": white, "raw_size": raw_size, "scene": scene}
+    card = dataset_card(base.name, **described, task=own.task if is_open and base.task != own.task else None)
+    if not isinstance(model, str) and card.task != own.task:
+        raise UserError(f"evaluate: {card.name} needs {card.task}, and this module is for {own.task}; name another.")
     data = open_dataset(card, data_root, split, reporter, partial=partial)
     if isinstance(model, str):
         given = {f"{model}.{key}": value for key, value in (options or {}).items()}
@@ -308,10 +322,29 @@ def evaluate(
             raise UserError(f"{model} is untrained: its scores would mean nothing. Pass weights.")
         network, spec = entry.build(), entry.card.input_for(entry.options)
     else:
-        network, spec = model, input or default_input(card.task)
+        network, spec = model, own.input
     count = min(limit or len(data.ids), len(data.ids))
     ids = chosen_ids(metrics, card.protocol.metrics)
     scoring = "float64" if exact else "one-pass"
-    scores, _ = evaluate_images(network, spec, data, count, protocol=card.protocol, metrics=ids, scoring=scoring)
+    modes = {part: part.training for part in network.modules()}
+    try:
+        scores, _ = evaluate_images(network, spec, data, count, protocol=card.protocol, metrics=ids, scoring=scoring)
+    finally:
+        for part, training in modes.items():
+            part.training = training
     scenes = scenes_of(data)
     return [{"id": id, "scores": values, "scene": scenes.get(id)} for id, values in scores.items()]
+
+
+def _card_of(module: nn.Module, task: Task | None, input: InputSpec | None, dataset: str | None) -> ModelCard:
+    if task is None and dataset is not None and made_as(module) is None:
+        task = cast(Task, DATASETS.get(dataset).task)
+    return card_of_module(module, task=task, input=input, asked_by="evaluate")
+
+
+def _dataset_of(task: str) -> str:
+    """Return the dataset with an embedded stand-in whose models have a task."""
+    for card in DATASETS:
+        if card.task == task and card.standin is not None:
+            return card.name
+    raise UserError(f"evaluate: there is no embedded dataset for {task} models; name a dataset.")

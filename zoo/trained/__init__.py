@@ -24,3 +24,8 @@ def shipped_weights(model: str) -> Path | None:
     """Return the file of a model's shipped weights, if there is one."""
     path = Path(__file__).parent / f"{model}.safetensors"
     return path if path.is_file() else None
+
+
+def shipped_models() -> list[str]:
+    """Return the names of the models whose weights ship, sorted."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("*.safetensors"))

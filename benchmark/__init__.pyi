@@ -1,0 +1,9 @@
+from benchmark.costs.profiling import profile as profile
+from benchmark.datasets import register_dataset as register_dataset
+from benchmark.leaderboard.frames import load_results as load_results
+from benchmark.metrics import register_metric as register_metric
+from benchmark.profilers import register_profiler as register_profiler
+from benchmark.running.run import run as run
+from benchmark.scoring.evaluation import evaluate as evaluate
+from benchmark.scoring.folders import score as score
+from benchmark.training.loop import train as train
