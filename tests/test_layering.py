@@ -27,7 +27,7 @@ LAYERS = [
     {"fullres"},
     {"htmlpage", "scoring", "timing"},
     {"datacheck", "regression", "training"},
-    {"catalogue", "importing", "running", "sweeping"},
+    {"catalogue", "importing", "running", "sweeping", "verifying"},
     {"cli"},
 ]
 DOORS = {

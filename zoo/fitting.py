@@ -115,9 +115,14 @@ def likeness(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> float:
 
 def judged(model: nn.Module, state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     """Yield the values that must be finite, by key: all except the infinities in fixed buffers, such as masks."""
-    fixed = {name for name, _ in model.named_buffers(remove_duplicate=False) if not name.endswith(_STATISTICS)}
+    fixed = fixed_buffers(model)
     for key, value in state.items():
         yield key, value[~torch.isinf(value)] if key in fixed else value
+
+
+def fixed_buffers(model: nn.Module) -> set[str]:
+    """Return the names of the buffers that training does not change: masks and constants, but no statistics."""
+    return {name for name, _ in model.named_buffers(remove_duplicate=False) if not name.endswith(_STATISTICS)}
 
 
 def _with_tied_names(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -25,12 +25,12 @@ def check_output(output: Any) -> None:
     if isinstance(output, Tensor) and output.ndim == 4 and output.is_floating_point() and output.numel():
         return
     raise OutputError(
-        f"the model returned {_described(output)}; expected one tensor (N, C, H, W) of floating-point numbers:"
+        f"the model returned {described(output)}; expected one tensor (N, C, H, W) of floating-point numbers:"
         " let forward return the image and a method all_outputs the side outputs."
     )
 
 
-def _described(output: Any) -> str:
+def described(output: Any) -> str:
     """Describe a network's output in a few words: its type and the shapes of its tensors."""
     if isinstance(output, Tensor):
         return f"a tensor {_member(output)}"

@@ -1,7 +1,8 @@
-"""Load a user's own models, datasets and metrics from a file or an installed distribution."""
+"""Load a user's own models, datasets and metrics from a file or an installed distribution, and classes by name."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -9,12 +10,13 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from zoo.errors import UserError, in_one_line, shortened
+from zoo.errors import UserError, in_one_line, nearest, shortened
 from zoo.inputs import regular_file
 from zoo.surroundings import kept, staying
 
@@ -31,24 +33,75 @@ def load_file(path: str | Path) -> None:
     A second call for the same file does nothing. Raises UserError, with the failing line, if the file is
     missing, is not Python, raises, or exits the process.
     """
-    file = regular_file(path, "a Python file with @register_... functions", "--plugin").resolve()
+    before = set(sys.modules)
+    _import_file(path, "--plugin", "a Python file with @register_... functions")
+    if (file := str(Path(path).resolve())) not in _files:
+        _provided.update(set(sys.modules) - before)
+        _files.append(file)
+
+
+@contextlib.contextmanager
+def find_object(place: str, flag: str) -> Iterator[Any]:
+    """Yield what ``place`` names: ``path/to/file.py:Name``, or ``package.module:Name`` seen from the working directory.
+
+    In the block, imports are found as if Python had been started with that file or module. Raises UserError, which
+    begins with ``flag``, if there is nothing of this name or its code fails.
+    """
+    source, _, name = place.rpartition(":")
+    if not source or not name:
+        raise UserError(f"{flag} {shortened(place)}: expected MODULE:CLASS or path/to/file.py:CLASS.")
+    is_file = source.endswith(".py") or os.sep in source
+    folders = [os.path.dirname(os.path.abspath(source))] if is_file else []
+    before = list(sys.path)
+    sys.path[:0] = [*folders, os.getcwd()]
+    try:
+        found = _import(source, flag, is_file=is_file)
+        for part in name.split("."):
+            if not hasattr(found, part):
+                known = nearest(part, [key for key in dir(found) if not key.startswith("_")])
+                raise UserError(f"{flag}: {shortened(source, 400)} has no '{shortened(name)}'{known}")
+            found = getattr(found, part)
+        yield found
+    finally:
+        sys.path[:] = before
+
+
+def _import(source: str, flag: str, *, is_file: bool) -> ModuleType:
+    try:
+        return _import_file(source, flag, "a Python file") if is_file else _import_module(source, flag)
+    except UserError as error:
+        if isinstance(error.__cause__, ImportError):
+            advice = "start in the folder from which its imports work, or name that folder in PYTHONPATH"
+            raise UserError(f"{error}; {advice}.") from error.__cause__
+        raise
+
+
+def _import_file(path: str | Path, flag: str, expected: str) -> ModuleType:
+    """Return the module in a file; a second call for the same file returns the same module."""
+    file = regular_file(path, expected, flag).resolve()
     name = _PREFIX + hashlib.sha256(os.fsencode(file)).hexdigest()[:12]
     if name in sys.modules:
-        return
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
-        raise UserError(f"--plugin: {shortened(path, 400)} cannot be imported; expected a file that ends in .py.")
+        raise UserError(f"{flag}: {shortened(path, 400)} cannot be imported; expected a file that ends in .py.")
     module = importlib.util.module_from_spec(spec)
-    before = set(sys.modules)
     sys.modules[name] = module
     try:
         _call(spec.loader.exec_module, module)
     except (Exception, SystemExit, GeneratorExit) as error:
         sys.modules.pop(name, None)
-        place = f"--plugin: {shortened(path, 400)}{_line(error, file)}"
+        place = f"{flag}: {shortened(path, 400)}{_line(error, file)}"
         raise UserError(f"{place}: {_reason(error)}") from error
-    _provided.update(set(sys.modules) - before)
-    _files.append(str(file))
+    return module
+
+
+def _import_module(name: str, flag: str) -> ModuleType:
+    try:
+        _call(importlib.import_module, name)
+    except (Exception, SystemExit, GeneratorExit) as error:
+        raise UserError(f"{flag}: the module {shortened(name)} cannot be imported: {_reason(error)}") from error
+    return sys.modules[name]
 
 
 def loaded_files() -> list[str]:
