@@ -8,7 +8,7 @@ grouping of tables follow from the field.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import BeforeValidator, PlainSerializer
 
@@ -36,6 +36,37 @@ def tile_of(text: object) -> TileSize:
     return size
 
 
+# What a network that is told the level of the noise is told: a standard deviation on the scale of 8-bit values, or that
+# of each picture as it is estimated.
+ESTIMATE: Literal["estimate"] = "estimate"
+Sigma = float | Literal["estimate"]
+MAX_SIGMA = 255.0
+# The level for a dataset that adds noise when training opens it: none is added, because each window gets its own.
+CLEAN = "clean"
+
+
+def sigma_of(value: object) -> Sigma | None:
+    """Return the value of ``--sigma``, None if it is not given; raises UserError if it is no level of noise."""
+    if value is None or value == ESTIMATE:
+        return cast("Sigma | None", value)
+    try:
+        sigma = float(str(value))
+    except ValueError:
+        sigma = -1.0
+    # This is also false for NaN.
+    if not 0 <= sigma <= MAX_SIGMA:
+        raise UserError(
+            f"--sigma {shortened(value)}: expected the standard deviation of the noise on the scale of 8-bit values, 0"
+            f" to {MAX_SIGMA:g}, or {ESTIMATE}."
+        )
+    return sigma
+
+
+def sigma_text(sigma: Sigma | None) -> str | None:
+    """Return a level of noise as it is written for ``--sigma``."""
+    return f"{sigma:.10g}" if isinstance(sigma, float) else sigma
+
+
 def tile_text(tile: TileSize) -> str:
     """Return a tile size as it is written for ``--tile``."""
     return tile if isinstance(tile, str) else f"{tile[0]}x{tile[1]}"
@@ -58,6 +89,13 @@ class Conditions(Record):
     tile: Annotated[TileSize, BeforeValidator(tile_of), PlainSerializer(tile_text)] = WHOLE
     # Whether tiles of that size are used even if they are not exact.
     approximate: bool = False
+    # What networks that are told the level of the noise are told, where the data do not know it. In JSON and in keys it
+    # is a text. No other network has it among its conditions, and no measurement of time.
+    sigma: Annotated[Sigma | None, BeforeValidator(sigma_of), PlainSerializer(sigma_text)] = None
+
+    def without_sigma(self) -> Conditions:
+        """Return these conditions for a network that is not told the level of the noise."""
+        return self.model_copy(update={"sigma": None})
 
     @property
     def is_tiled(self) -> bool:
@@ -86,6 +124,7 @@ class Conditions(Record):
         words += ["channels last"] if self.channels_last else []
         words += [] if self.by_torch else [engine or self.backend]
         words += [f"{'approximate ' if inexact else ''}tiles {tile_text(self.tile)}"] if self.is_tiled else []
+        words += [] if self.sigma is None else [f"sigma {sigma_text(self.sigma)}"]
         return words
 
     def flags(self) -> list[str]:

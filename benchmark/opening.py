@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from benchmark.cleaning import is_file_name, one_line
+from benchmark.conditions import Sigma, sigma_text
 from benchmark.datasets import DATASETS
 from benchmark.reporting import Reporter
 from benchmark.standin.building import hold
@@ -22,17 +23,19 @@ def given_options(**options: str | float | None) -> dict[str, str]:
     return {key: numbers.get(key, str(value)) for key, value in options.items() if value is not None}
 
 
-def dataset_card(name: str, /, **options: str | float | None) -> DatasetCard:
+def dataset_card(name: str, data_root: str | Path | None = None, /, **options: str | float | None) -> DatasetCard:
     """Return the card called ``name`` with the given ``options``, those of a user's own data (``pairing.FLAGS``).
 
-    Raises UserError for unknown names, for options that the dataset does not have, and for a ``name`` in records that
-    cannot be used.
+    Where the files of a folder decide the task, it is that of the folder at ``data_root`` (default: as
+    ``open_dataset``). Raises UserError for unknown names, for options that the dataset does not have, and for a
+    ``name`` in records that cannot be used.
     """
     card, given = DATASETS.get(name), given_options(**options)
     if card.configure is None:
         if given:
-            able = " and ".join(other.name for other in DATASETS if other.configure)
-            raise UserError(f"{name} takes no {' or '.join(given)}; those are for --dataset {able}.")
+            key = next(iter(given))
+            able = " and ".join(other.name for other in DATASETS if key in other.options)
+            raise UserError(f"{name} takes no {key}; those are for --dataset {able}.")
         return card
     if "name" in given:
         check_label(given["name"])
@@ -41,7 +44,14 @@ def dataset_card(name: str, /, **options: str | float | None) -> DatasetCard:
                 f"--name {given['name']}: {original_of(given['name'].lower())} is a dataset of this package; expected"
                 " a name of your own data, as ultraisp-sample."
             )
-    return card.configure(given)
+    card = card.configure(given)
+    root = find_root(card, data_root, Reporter()) if card.at_root else None
+    return card.at_root(card, root) if card.at_root and root else card
+
+
+def divided_sigma(name: str, sigma: Sigma | None) -> tuple[str | None, Sigma | None]:
+    """Return ``sigma`` as the option of a dataset that adds noise, and as what networks are told on other datasets."""
+    return (sigma_text(sigma), None) if DATASETS.get(name).adds_noise else (None, sigma)
 
 
 def open_dataset(

@@ -34,6 +34,10 @@ FLAGS = {
     "black": "--black",
     "white": "--white",
     "raw_size": "--raw-size",
+    "sigma": "--sigma",
+    "noise_seed": "--noise-seed",
+    "clip": "--clip",
+    "gray": "--gray",
     "name": "--name",
     "task": "--task",
 }
@@ -120,8 +124,8 @@ class PairFolder:
         sides = Pattern(texts[0].strip(), inputs), Pattern(texts[1].strip())
         defects: list[Defect] = []
         found = (
-            _find(kind, root, sides[0], defects, not_as=sides[1]),
-            _find(kind, root, sides[1], defects),
+            find_pictures(kind, root, sides[0], defects, not_as=sides[1]),
+            find_pictures(kind, root, sides[1], defects),
         )
         for files, side in zip(found, sides):
             if not files and not defects:
@@ -136,7 +140,7 @@ class PairFolder:
             raise DefectsError(kind, defects, _files(*found))
         self.name, self.split, self.root, self._read = named(kind, label), split, root, read
         self.left_out = left_out(defects)
-        self._pairs = {key: (found[0][key], found[1][key]) for key in sorted(both, key=_natural)}
+        self._pairs = {key: (found[0][key], found[1][key]) for key in sorted(both, key=natural)}
         self.ids: Sequence[str] = list(self._pairs)
         self.scenes: Sequence[str] = self.ids
         if scene is not None:
@@ -171,20 +175,27 @@ def check_options(name: str, options: Mapping[str, str], allowed: Sequence[str])
         raise UserError(f"{name}: no option '{unknown[0]}'; expected {expected}.")
 
 
-def _find(
-    name: str, root: Path, pattern: Pattern, defects: list[Defect], not_as: Pattern | None = None
+def find_pictures(
+    name: str,
+    root: Path,
+    pattern: Pattern,
+    defects: list[Defect],
+    *,
+    not_as: Pattern | None = None,
+    expected: str | None = None,
 ) -> dict[str, Path]:
-    """Return the matching pictures by their shared part of the name; those that also match ``not_as`` are excluded.
+    """Return the matching pictures by the part of the name that ``*`` stands for, without those that match ``not_as``.
 
-    Matches that are not separate pictures are added to ``defects``. Raises UserError for a missing folder.
+    Matches that are not separate pictures are added to ``defects``. Raises UserError for a folder that cannot be
+    listed, with what was ``expected`` there (default: files that the rule of a pair finds).
     """
     folder = root / pattern.folder
     try:
         paths = sorted(path for path in folder.iterdir() if path.name[0] != ".")
     except OSError as error:
+        by_rule = f"the pictures '{pattern.text}'. Pass another --data-root, or a rule with --pairs, like {_EXAMPLE}"
         raise UserError(
-            f"{name}: {folder} cannot be listed ({error.strerror or error}); expected the pictures '{pattern.text}'."
-            f" Pass another --data-root, or a rule with --pairs, like {_EXAMPLE}."
+            f"{name}: {folder} cannot be listed ({error.strerror or error}); expected {expected or by_rule}."
         ) from error
     found: dict[str, Path] = {}
     for path in paths:
@@ -220,10 +231,10 @@ def _singles(paths: Mapping[str, Path], others: Mapping[str, Path], pattern: Pat
 def _files(inputs: Mapping[str, Path], targets: Mapping[str, Path]) -> dict[str, Files]:
     """Return the existing files by id."""
     sides = (("input", inputs), ("target", targets))
-    keys = sorted({*inputs, *targets}, key=_natural)
+    keys = sorted({*inputs, *targets}, key=natural)
     return {key: tuple((role, paths[key]) for role, paths in sides if key in paths) for key in keys}
 
 
-def _natural(key: str) -> list[tuple[int, str]]:
+def natural(key: str) -> list[tuple[int, str]]:
     """Return a sort key that places 2 before 10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", key) if part]

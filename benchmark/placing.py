@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from benchmark.backends import check_backend, named
-from benchmark.conditions import Conditions, Limits
+from benchmark.conditions import ESTIMATE, Conditions, Limits
 from benchmark.host import machine
 from benchmark.units import MAX_THREADS
 from zoo.errors import UserError, shown
@@ -32,6 +33,8 @@ def check(conditions: Conditions, limits: Limits | None = None) -> None:
         raise UserError(f"{unfit}: --backend {conditions.backend} runs on the CPU and chooses its own memory format.")
     if conditions.threads is not None and not 1 <= conditions.threads <= MAX_THREADS:
         raise UserError(f"--threads {shown(conditions.threads)}: expected 1 to {MAX_THREADS}.")
+    if conditions.sigma == ESTIMATE and find_spec("pywt") is None:
+        raise UserError("--sigma estimate: scikit-image needs PyWavelets for it; pip install PyWavelets.")
     _check_tile(conditions)
     _check_limits(limits or Limits())
 

@@ -26,6 +26,8 @@ SIDD = EvaluationProtocol(
     round_uint8=True,
     metrics=("psnr[rgb]", "ssim[gaussian11,rgb]", "ssim[matlab3d,rgb]"),
 )
+# The metrics of gray images, where a protocol names those of colour ones.
+GRAY_METRICS = ("psnr[gray]", "ssim[gaussian11,gray]")
 # 8-bit values / 255 in float32 differ from those in float64 by less than this; 16-bit values are 1.5e-5 apart.
 _FLOAT32_ROUNDING = 1e-7
 PROTOCOLS = {protocol.name: protocol for protocol in (ZRR, SIDD)}

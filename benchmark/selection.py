@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmark.conditions import Sigma
 from benchmark.costs.profiling import meta_model
 from benchmark.reporting import Reporter
 from benchmark.types import DatasetCard, Evidence, label_of
@@ -91,6 +92,19 @@ class Entry:
         return [*([form] if form else []), *(self.checkpoint.notes if self.checkpoint else ())]
 
     @property
+    def is_told_noise(self) -> bool:
+        """Whether the network is told the level of the noise."""
+        return self.card.input_for(self.options).noise_level
+
+    def check_noise(self, data: object, sigma: Sigma | None) -> None:
+        """Raise UserError if the network is told the level of the noise and there is no ``sigma``; ``data`` lack it."""
+        if self.is_told_noise and sigma is None:
+            raise UserError(
+                f"{self.label} is told the level of the noise, which {data} does not say; pass --sigma 15 (on the scale"
+                " of 8-bit values), or --sigma estimate for that of each picture."
+            )
+
+    @property
     def weights_digest(self) -> str | None:
         """The sha256 of the weights file, if there is one."""
         return self.checkpoint.digest if self.checkpoint else None
@@ -112,12 +126,14 @@ def select(
     models: Sequence[str] | None,
     weights: Weights,
     options: Mapping[str, str],
+    sigma: Sigma | None = None,
 ) -> list[Entry]:
     """Return the models of a run, in the order named; a model with several weights is there once for each of them.
 
     Without ``models`` all models of the dataset's task are taken; for those without weights only costs are counted.
-    Options of MODEL are for all its weights, those of MODEL@LABEL for these alone. Raises UserError for unknown names,
-    a model of another task, options or weights of a model outside the run, and weights that nobody could tell apart.
+    Options of MODEL are for all its weights, those of MODEL@LABEL for these alone. ``sigma`` is what networks that are
+    told the level of the noise are told. Raises UserError for unknown names, a model of another task, options or
+    weights of a model outside the run, weights that nobody could tell apart, and a network whose noise is not known.
     """
     names, explicit = _names(dataset, models), models is not None
     given = _options_by_model(names, options, explicit=explicit)
@@ -138,6 +154,8 @@ def select(
         for label, file in files.get(name, [("", None)]):
             set_here = given.get(name, {}) | (given.get(f"{name}@{label}", {}) if label else {})
             own.append(_entry(dataset, name, set_here, file, explicit, label))
+            if own[-1].evaluate and not dataset.adds_noise:
+                own[-1].check_noise(dataset.name, sigma)
         _check_told_apart(own)
         entries += own
     return entries

@@ -412,11 +412,13 @@ class EvaluationProtocol:
 
 @dataclass(frozen=True)
 class Sample:
-    """One pair. ``input``: RAW counts (1, 1, H, W) or RGB (1, 3, H, W) in [0, 1]; ``target`` (1, 3, H, W).
+    """One pair. ``input``: RAW counts (1, 1, H, W), RGB (1, 3, H, W) or gray (1, 1, H, W); ``target`` RGB, or gray too.
 
-    ``black`` and ``white`` are the sensor's levels in counts and ``red`` the (row, column) of the red pixel
-    in the first 2x2 block; all three matter for RAW only. ``scene`` names what the picture shows (the photograph, the
-    scene instance): images of one scene are not independent.
+    RGB and gray values are in [0, 1], or beyond where noise was added. ``sigma`` is the standard deviation of the noise
+    on the scale of 8-bit values, where it is known: networks that take it are told it. ``black`` and ``white`` are the
+    sensor's levels in counts and ``red`` the (row, column) of the red pixel in the first 2x2 block; all three matter
+    for RAW only. ``scene`` names what the picture shows (the photograph, the scene instance): images of one scene are
+    not independent.
     """
 
     id: str
@@ -426,6 +428,12 @@ class Sample:
     white: float = 1.0
     red: tuple[int, int] = (0, 0)
     scene: str = ""
+    sigma: float | None = None
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether the input is a mosaic of counts."""
+        return self.input.shape[1] < self.target.shape[1]
 
 
 class Dataset(Protocol):
@@ -479,14 +487,25 @@ class DatasetCard:
     write_from_photos: Callable[..., None] | None = None
     # Returns the card for the user's options, for example rule, task and white of pairs.
     configure: Callable[[Mapping[str, str]], DatasetCard] | None = None
+    # The names of these options.
+    options: tuple[str, ...] = ()
     # The white level of 16-bit files in counts, if the user gives it.
     white: float | None = None
     # The sensor of RAW mosaics, if the user describes it.
     sensor: Sensor | None = None
+    # Whether the dataset adds noise of a level that the user gives, which its samples know.
+    adds_noise: bool = False
+    # Returns the card for a folder: its files may decide the task. None: they decide nothing.
+    at_root: Callable[[DatasetCard, Path], DatasetCard] | None = None
+
+    @property
+    def is_gray(self) -> bool:
+        """Whether the images have one channel."""
+        return self.task == "denoise_gray"
 
 
 class MetricFunction(Protocol):
-    """Compare two images (H, W, 3), float64 in [0, 1]; raises UserError if the metric is not defined."""
+    """Compare two images (H, W, 3) or gray (H, W, 1), float64 in [0, 1]; raises UserError if it is not defined."""
 
     def __call__(self, output: np.ndarray, target: np.ndarray) -> float: ...
 
@@ -495,7 +514,8 @@ class MetricFunction(Protocol):
 class MetricCard:
     """A registered metric: a pure function with a definition and a version. Values lie in [``least``, ``most``].
 
-    ``check`` raises UserError if a package or file that the function needs is missing.
+    ``check`` raises UserError if a package or file that the function needs is missing. ``takes_gray``: whether it is
+    also defined for gray images.
     """
 
     id: str
@@ -507,3 +527,4 @@ class MetricCard:
     least: float = -math.inf
     most: float = math.inf
     check: Callable[[], None] = lambda: None
+    takes_gray: bool = False

@@ -60,6 +60,8 @@ GOLDEN: list[tuple[dict[str, Any], str]] = [
     ({"tile": "64x64", "approximate": True}, "e14c949f8734f007e41f"),
     ({"scoring": "one-pass"}, "fa7f6645568871ad1ed1"),
     ({"skip_bad": True}, "4ee3d89f227e53a0cf9b"),
+    ({"sigma": 15}, "2261763c4e29566db690"),
+    ({"sigma": "estimate"}, "e409a687060f9cbbaebd"),
     ({"options": {"widths": [1, 2], "a": 1.5}}, "e24253a0ae6281ca6042"),
     ({"backend": "onnxruntime", "tile": "auto", "threads": 1, "seed": 7, "limit": 3}, "56e39709697a71c1098f"),
 ]  # fmt: skip
@@ -75,7 +77,7 @@ def test_keys_stay_what_they_were(fields: dict[str, Any], key: str) -> None:
 # Of each condition another value: all decide. Limits only decide whether there is a number.
 CONDITIONS: dict[str, Any] = {
     "threads": 3, "device": "cuda", "precision": "bf16", "channels_last": True, "backend": "openvino", "tile": "auto",
-    "approximate": True,
+    "approximate": True, "sigma": 15.0,
 }  # fmt: skip
 
 
@@ -88,6 +90,11 @@ def test_conditions_decide_the_key(name: str, session: Session) -> None:
     usual = Conditions(threads=2)
     other = usual.model_copy(update={name: CONDITIONS[name]})
     entry, size = entry_of(session), (64, 64)
+    if name == "sigma":
+        # Only of networks that are told the level of the noise.
+        keys = [dataclasses.replace(session, conditions=one).spec_of(entry).key() for one in (usual, other)]
+        assert keys[0] == keys[1]
+        entry = entry_of(session, card=get_card("ffdnet_color"))
     keys = [dataclasses.replace(session, conditions=one).spec_of(entry).key() for one in (usual, other)]
     assert keys[0] != keys[1]
     keys = [fullscale._spec(entry, size, 0, one).key() for one in (usual, other)]

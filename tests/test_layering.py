@@ -63,7 +63,7 @@ DOORS = {
     "ptflops": {"benchmark.costs.audit"},
     "fvcore": {"benchmark.costs.audit"},
     "pytorch_msssim": {"benchmark.training.losses"},
-    "skimage": {"benchmark.standin.photographs", "benchmark.metrics.colour"},
+    "skimage": {"benchmark.standin.photographs", "benchmark.imaging.noise", "benchmark.metrics.colour"},
     "torchmetrics": {"benchmark.metrics.perceptual"},
     "torchvision": {"benchmark.metrics.perceptual"},
     "h5py": {"benchmark.imaging.matfiles", "zoo.matconvnet"},

@@ -180,7 +180,7 @@ def test_sensor_flags_are_not_for_pictures(zoo_bench, root: Path) -> None:
     outcome = zoo_bench("run", "--dataset", "pairs", "--data-root", root, "--cfa", "RGGB")
     assert (outcome.code, "pairs: no option 'cfa'; expected rule (--pairs)" in outcome.err) == (2, True)
     outcome = zoo_bench("run", "--dataset", "zrr", "--raw-size", "64x64")
-    assert "zrr takes no raw_size; those are for --dataset pairs and raw-pairs" in outcome.err
+    assert "zrr takes no raw_size; those are for --dataset raw-pairs" in outcome.err
 
 
 def test_files_that_do_not_fit(root: Path) -> None:

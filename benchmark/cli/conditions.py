@@ -47,6 +47,14 @@ precision_option = click.option(
 )
 
 
+sigma_option = click.option(
+    "--sigma",
+    metavar="SIGMA|estimate",
+    help="Standard deviation of the noise on the scale of 8-bit values, e.g. 25, or `estimate`: what networks are told"
+    " that take the level of the noise, and on `awgn` the noise that is added.",
+)
+
+
 # The options for how a network runs while it is measured.
 condition_options = all_options(
     click.option(

@@ -12,6 +12,7 @@ from benchmark.cli.conditions import (
     given_conditions,
     memory_limit_option,
     precision_option,
+    sigma_option,
 )
 from benchmark.cli.options import raw_options, set_option, weights_option
 from benchmark.cli.printing import echo, given_seed, start
@@ -23,6 +24,7 @@ from benchmark.cli.printing import echo, given_seed, start
 @click.option("-o", "--out", required=True, metavar="DIR", help="Folder for the outputs, named after the inputs.")
 @weights_option
 @raw_options
+@sigma_option
 @click.option("--tile", default="auto", show_default=True, metavar="auto|HxW|off", help=TILE_HELP)
 @memory_limit_option
 @click.option(
@@ -46,14 +48,15 @@ from benchmark.cli.printing import echo, given_seed, start
 def infer_command(model: str, inputs: tuple[str, ...], out: str, options: dict[str, str], **flags: Any) -> None:
     """Run MODEL on images of your own, of any size.
 
-    An INPUT is a RAW mosaic or an RGB picture (PNG, JPEG or TIFF), whichever the model takes, or a .npy file: a
+    An INPUT is a RAW mosaic, an RGB or a gray picture (PNG, JPEG or TIFF), whichever the model takes, or a .npy file: a
     float32 array (N, C, H, W) that the network receives without any change.
     """
     reporter = start()
     from benchmark.running.inference import infer
 
+    sigma = flags.pop("sigma")
     how = given_conditions(flags)
-    flags |= {"conditions": how["conditions"], "memory_limit": how["limits"].memory_bytes}
+    flags |= {"conditions": how["conditions"], "memory_limit": how["limits"].memory_bytes, "sigma": sigma}
     flags |= {"options": options, "seed": given_seed() or 0, "reporter": reporter, "own_process": True}
     for path in infer(model, inputs, out, **flags):
         echo(str(path))

@@ -123,6 +123,19 @@ own_data_options = all_options(
     ),
 )
 
+# The noise of the dataset `awgn`, besides its level.
+noise_options = all_options(
+    click.option(
+        "--gray",
+        metavar="NAME",
+        help="For `awgn`: makes gray pictures of colour ones, by `matlab` (as BSD68 of CBSD68) or `pillow`.",
+    ),
+    click.option("--clip", is_flag=True, help="For `awgn`: clip the noisy picture to [0, 1] and round it to 8 bits."),
+    click.option(
+        "--noise-seed", type=int, metavar="N", help="For `awgn`: seed of the noise of each picture.  [default: 0]"
+    ),
+)
+
 # These describe a RAW mosaic, because its file does not contain these values.
 raw_options = all_options(
     click.option("--cfa", default="RGGB", show_default=True, help="Colour filter array of a RAW mosaic."),

@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
-from benchmark.cli.conditions import condition_options, given_conditions
+from benchmark.cli.conditions import condition_options, given_conditions, sigma_option
 from benchmark.cli.errors import EXIT_INTERRUPTED
 from benchmark.cli.options import (
     comma_separated,
     data_root_option,
     json_option,
     mapping_option,
+    noise_options,
     own_data_options,
     partial_option,
 )
@@ -27,7 +28,9 @@ from zoo.errors import UserError
 @click.option("--dataset", metavar="NAME", help="Name of the dataset (see `zoo-bench list datasets`).")
 @data_root_option
 @own_data_options
-@click.option("--name", metavar="LABEL", help="For `pairs` and `raw-pairs`: a name for the data: pairs (LABEL).")
+@sigma_option
+@noise_options
+@click.option("--name", metavar="LABEL", help="For `pairs`, `raw-pairs`, `awgn`: a name for the data: pairs (LABEL).")
 @click.option(
     "--task", metavar="TASK", help="For the dataset `pairs`: denoise_rgb or enhance_rgb.  [default: denoise_rgb]"
 )

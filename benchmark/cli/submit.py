@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from benchmark.cli.conditions import sigma_option
 from benchmark.cli.options import set_option, weights_option
 from benchmark.cli.printing import echo, start
 
@@ -19,6 +20,7 @@ from benchmark.cli.printing import echo, start
 @click.option("--authors", default="", help="Authors of the method.")
 @click.option("--paper", default="", help="Title of the paper about the method.")
 @click.option("--venue", default="", help="Where the paper appeared.")
+@sigma_option
 @set_option
 def submit_command(
     model: str, data_root: str, out: str, method: str | None, authors: str, paper: str, venue: str, **flags: Any

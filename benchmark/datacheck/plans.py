@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.datasets import pairs, raw_pairs, sidd, zrr
+from benchmark.datasets import awgn, pairs, raw_pairs, sidd, zrr
 from benchmark.imaging import mosaics
 from benchmark.imaging.matfiles import find_mat
 from benchmark.layout import Defect, DefectsError, check_standin, part_text
@@ -260,6 +260,20 @@ def _find_pairs(plan: CheckPlan, card: DatasetCard, root: Path, counts: Mapping[
         _count_scenes(plan, split.split, split.scenes)
 
 
+def _awgn_rules(card: DatasetCard, root: Path) -> tuple[CheckPlan, Mapping[str, int]]:
+    # The most frequent kind is right; a picture of the other one is a problem.
+    kind = next(iter(awgn.kinds_of([*awgn.pictures_in(root, []).values()])), "RGB")
+    return CheckPlan(awgn.NAME, {"picture": replace(PICTURE, kinds=(kind,), bits=(8,))}), {}
+
+
+def _find_awgn(plan: CheckPlan, card: DatasetCard, root: Path, counts: Mapping[str, int], partial: bool) -> None:
+    defects: list[Defect] = []
+    pictures = awgn.pictures_in(root, defects)
+    plan.problems += _problems_of(defects)
+    plan.units = [Unit("pictures", id, (("picture", path),)) for id, path in pictures.items()]
+    _count_scenes(plan, "pictures", list(pictures))
+
+
 def _count_scenes(plan: CheckPlan, split: str, scenes: Sequence[str]) -> None:
     if scenes and all(scenes):
         plan.scenes[split] = len(set(scenes))
@@ -273,6 +287,7 @@ PLANS: dict[str, tuple[Rules, Find]] = {
     sidd.NAME: (_sidd_rules, _find_sidd),
     pairs.NAME: (_pairs_rules, _find_pairs),
     raw_pairs.NAME: (_raw_pairs_rules, _find_pairs),
+    awgn.NAME: (_awgn_rules, _find_awgn),
 }
 
 

@@ -40,8 +40,8 @@ def screen(card: DatasetCard, dataset: Dataset, root: Path, ids: Sequence[str]) 
     if card.name not in PLANS or paths is None:
         return Screening({}, [])
     plan: CheckPlan = rules_at(card, root)
-    roles = ("raw", "target") if "raw" in plan.rules else ("input", "target")
-    plan.units = [Unit(dataset.split, id, tuple(zip(roles, paths(id)))) for id in ids]
+    # The files of an image are those of the first rules.
+    plan.units = [Unit(dataset.split, id, tuple(zip(plan.rules, paths(id)))) for id in ids]
     owner = {str(path): unit.id for unit in plan.units for _, path in unit.files}
     judge = Judge(plan, root)
     for unit, facts, _ in facts_of(plan, root, None):

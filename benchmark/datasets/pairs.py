@@ -101,5 +101,6 @@ CARD = register_dataset(
         full_size=(3072, 4096),
         open=open_pairs,
         configure=configure,
+        options=OPTIONS,
     )
 )

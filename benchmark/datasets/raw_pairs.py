@@ -113,5 +113,6 @@ CARD = register_dataset(
         full_size=(1536, 2048),
         open=open_raw_pairs,
         configure=configure,
+        options=OPTIONS,
     )
 )

@@ -137,7 +137,8 @@ def _run_command(result: Result, standin: bool) -> list[str]:
     command = ["zoo-bench", *_seed(result), "run", "--dataset", dataset]
     command += [] if standin else ["--data-root", "DIR"]
     for name, flag in FLAGS.items():
-        command += [flag, str(result.data[name])] if name in result.data else []
+        value = result.data.get(name)
+        command += [] if value is None else [flag] if value is True else [flag, str(value)]
     command += label
     command += ["--models", result.model, "--split", result.split]
     command += ["--limit", str(spec.limit)] if spec.limit else []

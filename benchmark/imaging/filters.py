@@ -14,18 +14,21 @@ C1 = 0.01**2
 C2 = 0.03**2
 
 
-def check_pair(output: np.ndarray, target: np.ndarray, *, smallest_side: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def check_pair(
+    output: np.ndarray, target: np.ndarray, *, smallest_side: int = 1, gray: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Return both images as float64 arrays (H, W, 3); other float types are converted, values are not changed.
 
-    Raises UserError if the shapes differ, an image is not (H, W, 3), a side is below ``smallest_side`` or the
-    values are not floats: the range of integers would have to be guessed.
+    With ``gray`` they may also be gray, (H, W, 1). Raises UserError if the shapes differ, an image has another number
+    of channels, a side is below ``smallest_side`` or the values are not floats: the range of integers would have to be
+    guessed.
     """
     if output.shape != target.shape:
         raise UserError(
             f"output of shape {output.shape} against target of shape {target.shape}: expected equal shapes. "
             "Crop or scale one of the two before it is scored."
         )
-    if output.ndim != 3 or output.shape[2] != 3:
+    if output.ndim != 3 or (output.shape[2] != 3 and not (gray and output.shape[2] == 1)):
         raise UserError(f"images of shape {output.shape}: expected (height, width, 3). Convert them to RGB first.")
     if min(output.shape[:2]) < smallest_side:
         height, width = output.shape[:2]
@@ -42,11 +45,13 @@ def check_pair(output: np.ndarray, target: np.ndarray, *, smallest_side: int = 1
 
 
 def to_gray(image: np.ndarray) -> np.ndarray:
-    """Return the luma (H, W) of RGB (H, W, 3) in [0, 1], rounded to whole steps of 1/255.
+    """Return the luma (H, W) of RGB (H, W, 3) in [0, 1], rounded to whole steps of 1/255; a gray (H, W, 1) as it is.
 
     The weights are the luma row of the inverted YIQ matrix, as in MATLAB's rgb2gray. No 8-bit colour is closer than
     4e-6 to a tie, so values in [0, 1] are rounded exactly like integers.
     """
+    if image.shape[2] == 1:
+        return image[..., 0]
     red, green, blue = np.moveaxis(image * 255.0, 2, 0)
     return np.rint(0.298936021293775 * red + 0.587043074451121 * green + 0.114020904255103 * blue) / 255.0
 

@@ -110,11 +110,24 @@ def read_picture(
     """Return a picture, RGB (H, W, 3) or grey (H, W), at its stored depth; raises the errors of ``read_rgb``."""
     picture = decode(name, path, read_content(name, path), formats)
     if picture.kind not in kinds:
-        wanted = "RGB. Convert it without alpha to RGB." if kinds == ("RGB",) else "grey or RGB, no alpha. Convert it."
+        wanted = f"{' or '.join(kinds)}, no alpha. Convert it."
+        wanted = "RGB. Convert it without alpha to RGB." if kinds == ("RGB",) else wanted
         raise UserError(f"{name}: {path} is a {picture.words}; expected {wanted}")
     if picture.bits < 8 or (picture.kind == "RGB" and picture.bits not in (8, 16)):
         raise UserError(f"{name}: {path} is a {picture.words}; expected 8 or 16 bits. Convert it.")
     return picture
+
+
+def kind_of(path: Path) -> str:
+    """Return the kind of a picture by its header alone, such as ``grey`` or ``RGB``; empty if there is none to read."""
+    try:
+        refuse_endless(path)
+        _silence_libtiff()
+        with Image.open(path) as image:
+            return _KINDS.get(image.mode, image.mode)
+    except Exception:
+        # As in ``decode``: every exception of a decoder is caused by the file, which is refused when it is read.
+        return ""
 
 
 def read_content(name: str, path: Path) -> bytes:

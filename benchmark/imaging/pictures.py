@@ -35,7 +35,7 @@ Picture = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Row:
-    """One image of a sheet; pictures are (H, W, 3) in [0, 1]."""
+    """One image of a sheet; pictures are (H, W, 3) or gray (H, W, 1) in [0, 1]."""
 
     caption: str
     input: Picture
@@ -52,7 +52,7 @@ class Row:
 
 def show_input(sample: Sample) -> Picture:
     """Return a sample's input in a form for people: RAW as half-size RGB with gamma, else the image itself."""
-    if sample.input.shape[1] == 3:
+    if not sample.is_raw:
         return sample.input[0].permute(1, 2, 0).double().numpy().clip(0, 1)
     red, green, other, blue = pack(align_to_red(sample.input, sample.red), ((0, 0), (0, 1), (1, 0), (1, 1)))[0].double()
     rgb = np.stack([red.numpy(), (green.numpy() + other.numpy()) / 2, blue.numpy()], axis=-1)
@@ -102,7 +102,8 @@ def save_pictures(folder: Path, rows: Sequence[Row]) -> None:
 
 
 def _image(picture: Picture) -> Image.Image:
-    return Image.fromarray(np.rint(picture.clip(0, 1) * 255).astype(np.uint8))
+    pixels = np.rint(picture.clip(0, 1) * 255).astype(np.uint8)
+    return Image.fromarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
 
 
 def _heat(error: Picture) -> Image.Image:

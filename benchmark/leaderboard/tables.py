@@ -20,7 +20,7 @@ from zoo.errors import UserError
 
 # The titles of the texts above a table.
 STANDIN, PART, SCENES, MACHINE = "Stand-in data", "A part of the dataset", "Scenes", "Machine of the timings"
-MOSAICS = "RAW mosaics"
+MOSAICS, NOISE, GRAY = "RAW mosaics", "Noise added", "Gray pictures"
 _NO_QUALITY = "No quality is shown for untrained weights; costs do not depend on training."
 INTERVAL = (
     f"In brackets: the {LEVEL:.0%} interval of the mean over scenes. Rows are compared image by image, so they may"
@@ -285,6 +285,10 @@ def _lead(rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
         lines.append((PART, f"{part} images; scores of the whole dataset may differ."))
     if rule := first.result.data.get("scene"):
         lines.append((SCENES, f"found in the names of the inputs by the regular expression {rule}"))
+    for key, title in (("noise", NOISE), ("conversion", GRAY)):
+        # A table of costs may hold rows of several levels.
+        if len(texts := {str(row.result.data.get(key, "")) for row in rows}) == 1 and (text := texts.pop()):
+            lines.append((title, text))
     described = [row.result.data for row in rows if "cfa" in row.result.data]
     sensors = [f"{data['cfa']}, black level {data.get('black')}, white level {data.get('white')}" for data in described]
     if sensors:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from benchmark.types import MetricCard, MetricFunction
+from zoo.errors import UserError
 from zoo.registry import Registry, pieces_of
 
 METRICS: Registry[MetricCard] = Registry("metric", load=pieces_of(__name__))
@@ -33,30 +34,37 @@ def register_metric(
     least: float = -math.inf,
     most: float = math.inf,
     check: Callable[[], None] = lambda: None,
+    takes_gray: bool = False,
 ) -> Callable[[MetricFunction], MetricFunction]:
     """Register a function of two images (H, W, 3), float64 in [0, 1], as the metric called ``id``.
 
     Its values lie in [``least``, ``most``]; a stored score outside of this range is measured again. ``check`` raises
-    UserError if a package or file that the metric needs is missing.
+    UserError if a package or file that the metric needs is missing. ``takes_gray``: the function also compares gray
+    images (H, W, 1).
     """
 
     def register(function: MetricFunction) -> MetricFunction:
-        METRICS.add(id, MetricCard(id, function, definition, unit, higher_is_better, version, least, most, check))
+        card = MetricCard(id, function, definition, unit, higher_is_better, version, least, most, check, takes_gray)
+        METRICS.add(id, card)
         return function
 
     return register
 
 
-def chosen_ids(wanted: Sequence[str] | None, protocol: Sequence[str]) -> list[str]:
+def chosen_ids(wanted: Sequence[str] | None, protocol: Sequence[str], *, gray: bool = False) -> list[str]:
     """Return the metric ids that a user wants (default: the ``protocol``'s), each once.
 
     "protocol" stands for the protocol's ids, "error" for those that say what the error is made of. Raises UserError
-    for an unknown id and for a metric that cannot be computed here.
+    for an unknown id, for a metric that cannot be computed here and, with ``gray``, for one that needs three colours.
     """
     words = {PROTOCOL: protocol, ERROR: ERROR_IDS}
     ids = list(dict.fromkeys(id for name in wanted or [PROTOCOL] for id in words.get(name, [name])))
     for id in ids:
-        METRICS.get(id).check()
+        card = METRICS.get(id)
+        if gray and not card.takes_gray:
+            able = ", ".join(other.id for other in METRICS if other.takes_gray)
+            raise UserError(f"metric {id}: it compares three colours, and these images are gray; expected {able}.")
+        card.check()
     return ids
 
 

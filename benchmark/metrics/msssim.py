@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from benchmark.imaging.filters import check_pair, filter_valid, gaussian_window, ssim_terms
+from benchmark.imaging.filters import check_pair, filter_valid, gaussian_window, ssim_terms, to_gray
 from benchmark.metrics import register_metric
 
 _WEIGHTS = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])
@@ -49,6 +49,20 @@ def msssim_pynet(output: np.ndarray, target: np.ndarray) -> float:
     if np.any(terms < 0):
         return float("nan")
     return float(np.prod(terms**_WEIGHTS))
+
+
+@register_metric(
+    "msssim[gray]",
+    least=0.0,
+    most=1.0,
+    takes_gray=True,
+    definition="msssim[perchannel] of the one channel of a gray image (RGB converted as for psnr[gray])",
+)
+def msssim_gray(output: np.ndarray, target: np.ndarray) -> float:
+    """Return the MS-SSIM of gray images (H, W, 1), or of RGB's luma, at least 176 pixels a side."""
+    output, target = check_pair(output, target, smallest_side=_SMALLEST_SIDE, gray=True)
+    terms = np.array(_channel_terms(to_gray(output), to_gray(target)))
+    return float(np.prod(np.maximum(terms, 0.0) ** _WEIGHTS))
 
 
 def _scale_terms(output: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -25,13 +25,14 @@ def psnr_rgb(output: np.ndarray, target: np.ndarray) -> float:
 @register_metric(
     "psnr[gray]",
     unit="dB",
-    definition="10 log10(1 / MSE) of one image after conversion to grey, "
+    takes_gray=True,
+    definition="10 log10(1 / MSE) of one gray image, RGB after conversion, "
     "rint(0.298936021293775 R + 0.587043074451121 G + 0.114020904255103 B) on 0..255 (MATLAB's rgb2gray), then / 255; "
-    "the squared error averaged over all pixels, peak 1, nothing added to the MSE (identical grey images: inf)",
+    "the squared error averaged over all pixels, peak 1, nothing added to the MSE (identical gray images: inf)",
 )
 def psnr_gray(output: np.ndarray, target: np.ndarray) -> float:
-    """Return the PSNR in dB of the rounded luma of RGB images (H, W, 3); inf if the lumas are identical."""
-    output, target = check_pair(output, target)
+    """Return the PSNR in dB of gray images (H, W, 1), or of the rounded luma of RGB; inf if they are identical."""
+    output, target = check_pair(output, target, gray=True)
     return _psnr(to_gray(output), to_gray(target))
 
 

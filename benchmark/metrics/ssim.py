@@ -30,6 +30,21 @@ def ssim_gaussian(output: np.ndarray, target: np.ndarray) -> float:
 
 
 @register_metric(
+    "ssim[gaussian11,gray]",
+    least=-1.0,
+    most=1.0,
+    takes_gray=True,
+    definition="SSIM of one gray image (RGB converted as for psnr[gray]) with an 11x11 Gaussian window, sigma 1.5, "
+    "only where it fits into the image (no padding), biased variances, K1 0.01, K2 0.03, range 1, averaged over "
+    "positions; as Wang et al. 2004, and scikit-image with gaussian_weights and without use_sample_covariance",
+)
+def ssim_gaussian_gray(output: np.ndarray, target: np.ndarray) -> float:
+    """Return the mean Gaussian-window SSIM of gray images (H, W, 1), or of RGB's luma, at least 11 pixels a side."""
+    output, target = check_pair(output, target, smallest_side=len(_GAUSSIAN), gray=True)
+    return _ssim(to_gray(output), to_gray(target), partial(filter_valid, window=_GAUSSIAN))
+
+
+@register_metric(
     "ssim[gaussian11,rgb,cov_unbiased]",
     least=-1.0,
     most=1.0,
@@ -73,13 +88,14 @@ def ssim_volume(output: np.ndarray, target: np.ndarray) -> float:
     "ssim[matlab2d,gray]",
     least=-1.0,
     most=1.0,
-    definition="SSIM of grey images, rint(0.298936021293775 R + 0.587043074451121 G + 0.114020904255103 B) on 0..255, "
-    "then / 255: 11x11 Gaussian window, sigma 1.5, border values replicated, biased variances, K1 0.01, K2 0.03, "
-    "range 1, averaged over all pixels of one image; as MATLAB's ssim after rgb2gray",
+    takes_gray=True,
+    definition="SSIM of gray images, RGB after rint(0.298936021293775 R + 0.587043074451121 G + 0.114020904255103 B) "
+    "on 0..255, then / 255: 11x11 Gaussian window, sigma 1.5, border values replicated, biased variances, K1 0.01, "
+    "K2 0.03, range 1, averaged over all pixels of one image; as MATLAB's ssim after rgb2gray",
 )
 def ssim_gray(output: np.ndarray, target: np.ndarray) -> float:
-    """Return the mean SSIM of the rounded luma of RGB images (H, W, 3), at least 11 pixels a side."""
-    output, target = check_pair(output, target, smallest_side=len(_GAUSSIAN))
+    """Return the mean SSIM of gray images (H, W, 1), or of RGB's rounded luma, at least 11 pixels a side."""
+    output, target = check_pair(output, target, smallest_side=len(_GAUSSIAN), gray=True)
     return _ssim(to_gray(output), to_gray(target), _replicated)
 
 

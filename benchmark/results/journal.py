@@ -23,11 +23,15 @@ Shift = tuple[float, float]
 
 @dataclass(frozen=True)
 class Entry:
-    """What a line says of one image: its scores, the shift (dy, dx) of aligned scores, its scene (empty: unknown)."""
+    """What a line says of one image: its scores, the shift (dy, dx) of aligned scores, its scene (empty: unknown).
+
+    ``sigma`` is the level of noise that was estimated for the network, if it was.
+    """
 
     scores: Scores
     shift: Shift | None
     scene: str
+    sigma: float | None = None
 
 
 class Journal:
@@ -53,6 +57,10 @@ class Journal:
         """Return the found shifts (dy, dx) by image id, for scores that align the output first."""
         return {image: entry.shift for image, entry in self._lines().good.items() if entry.shift is not None}
 
+    def sigmas(self) -> dict[str, float]:
+        """Return the estimated levels of noise by image id, on the scale of 8-bit values."""
+        return {image: entry.sigma for image, entry in self._lines().good.items() if entry.sigma is not None}
+
     def stored(self) -> tuple[dict[str, Entry], tuple[str, ...]]:
         """Return the entries of a finished record by image id, and what is wrong with the file's lines.
 
@@ -74,11 +82,14 @@ class Journal:
         old = f"{self.path}: {len(lines.unsealed)} lines without a digest, of an earlier version"
         return (*lines.bad, *([old] if lines.unsealed else []))
 
-    def append(self, id: str, scores: Scores, shift: Shift | None = None, *, scene: str = "") -> None:
-        """Write one image's scores, and the shift (dy, dx) of aligned scores; they are on disk when this returns."""
+    def append(
+        self, id: str, scores: Scores, shift: Shift | None = None, *, scene: str = "", sigma: float | None = None
+    ) -> None:
+        """Write one image's scores, and what else an ``Entry`` holds; they are on disk when this returns."""
         line: dict[str, Any] = {"id": id, "scores": {k: encode_number(v) for k, v in scores.items()}}
         line |= {} if shift is None else {"shift": list(shift)}
         line |= {"scene": scene} if scene else {}
+        line |= {} if sigma is None else {"sigma": sigma}
         append_line(self.path, {**line, "digest": self._digest(line)})
 
     def lock(self) -> FileLock:
@@ -152,7 +163,8 @@ def _entry_of(line: Any) -> tuple[str, Entry]:
     scene = line.get("scene", "")
     if not isinstance(line["id"], str) or not isinstance(scene, str):
         raise TypeError("an image's id and its scene are texts")
-    return line["id"], Entry(scores, shift, scene)
+    sigma = None if line.get("sigma") is None else _number(line["sigma"])
+    return line["id"], Entry(scores, shift, scene, sigma)
 
 
 def _number(value: Any) -> float:

@@ -29,7 +29,7 @@ from benchmark.results.fingerprint import take_fingerprint
 from benchmark.results.journal import Scores
 from benchmark.results.store import Store
 from benchmark.running.messages import Counted, Done, ImageDone, Work
-from benchmark.scoring.evaluation import Phases, as_picture, evaluate_images, run_sample
+from benchmark.scoring.evaluation import Phases, as_picture, evaluate_images, run_sample, with_sigma
 from benchmark.selection import Entry, entry_of
 from benchmark.types import Dataset, DatasetCard, Fingerprint, Sample
 from zoo.convention import InputSpec
@@ -96,7 +96,7 @@ class _Evaluation:
 
     def __init__(self, task: Work, entry: Entry, phases: Phases, emit: Emit) -> None:
         self.task, self.entry, self.phases, self.emit = task, entry, phases, emit
-        self.card: DatasetCard = dataset_card(task.dataset, **task.dataset_options)
+        self.card: DatasetCard = dataset_card(task.dataset, task.root, **task.dataset_options)
         flags = {"skip_bad": task.skip_bad, "partial": task.partial}
         self.data: Dataset = open_split(self.card, Path(task.root), task.split, **flags)
         if digest_of_ids(self.data.ids[: task.count]) != task.images:
@@ -130,6 +130,7 @@ class _Evaluation:
                 protocol=self.card.protocol,
                 metrics=task.metrics,
                 scoring=task.scoring,
+                sigma=task.conditions.sigma,
                 skip_bad=task.skip_bad,
                 leave_out=task.leave_out,
                 journal=self.journal,
@@ -156,7 +157,7 @@ class _Evaluation:
             gallery=gallery,
             shift_plot=shift_plot,
             fingerprint=fingerprint,
-            notes=[note for note in (shifts, without) if note],
+            notes=[note for note in (shifts, self._estimates(), without) if note],
         )
 
     def _fingerprint(self, model: nn.Module) -> tuple[Fingerprint | None, str | None]:
@@ -180,6 +181,16 @@ class _Evaluation:
         text = f"shifts found: median {statistics.median(lengths):.2f} px, largest {lengths[-1]:.2f} px"
         return str(path.relative_to(self.store.root)), text
 
+    def _estimates(self) -> str | None:
+        """Return a summary of the estimated levels of noise, or None if there are none."""
+        found = sorted(self.journal.sigmas().values())
+        if not found:
+            return None
+        return (
+            f"sigma estimated by scikit-image, mean over channels: median {statistics.median(found):.2f},"
+            f" {found[0]:.2f} to {found[-1]:.2f}"
+        )
+
     def _network(self) -> nn.Module:
         conditions = self.task.conditions
         model = self.entry.build(seed=self.task.seed)
@@ -197,7 +208,7 @@ class _Evaluation:
                 continue
             # After a resumed run the output for the picture is computed again.
             if id not in kept:
-                sample = self.data[index]
+                sample = with_sigma(self.data[index], self.spec, self.task.conditions.sigma)
                 kept[id] = (sample, run_sample(model, sample, self.spec))
             sample, output = kept[id]
             values = (f"{name} {value:.4g}" for name, value in scores[id].items())

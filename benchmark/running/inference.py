@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from benchmark.conditions import Conditions, Limits
+from benchmark.conditions import ESTIMATE, Conditions, Limits, Sigma, sigma_of
 from benchmark.fullres.files import MappedArray, map_input, new_array, room_text
 from benchmark.fullres.memory import set_heap
 from benchmark.fullres.network import FullNetwork
@@ -24,6 +24,7 @@ from benchmark.host.child import is_out_of_memory
 from benchmark.host.turns import work_turns
 from benchmark.imaging.imagefiles import Picture, read_picture
 from benchmark.imaging.levels import Depths, bits_used, clip_to_white, scaled, white_level
+from benchmark.imaging.noise import told_sigma
 from benchmark.placing import check
 from benchmark.replacing import refuse_inputs
 from benchmark.reporting import Reporter
@@ -83,6 +84,7 @@ def infer(
     cfa: str = "RGGB",
     black: float = ZRR_BLACK,
     white: float | None = None,
+    sigma: Sigma | None = None,
     seed: int = 0,
     conditions: Conditions = INFER_CONDITIONS,
     memory_limit: int | None = None,
@@ -95,8 +97,10 @@ def infer(
 
     ``.npy`` holds float32 (N, C, H, W) exactly as the bare network receives it, and the output is an array too: no
     padding, no mapping, no clamping. A PNG is a RAW mosaic for RAW models (grey, counts; ``cfa``, ``black`` and
-    ``white`` describe it, and counts are mapped to the levels for which the network's convention holds) and an RGB
-    picture for the others, of 16 bits with ``white`` as 1 if that is given; the output is clamped to 8 bits. Pixels are
+    ``white`` describe it, and counts are mapped to the levels for which the network's convention holds) and an RGB or
+    gray picture for the others, of 16 bits with ``white`` as 1 if that is given; the output is clamped to 8 bits. A
+    network that is told the level of the noise is told ``sigma``, on the scale of 8-bit values, or with "estimate" that
+    of each picture; an array has it in its last channel, or lacks that and gets it from ``sigma``. Pixels are
     used as they are stored; the orientation for viewers (in EXIF data or a TIFF) and the colour profile of an RGB
     picture are copied into the output. Hot pixels above ``white`` are clipped, which is reported.
 
@@ -110,6 +114,7 @@ def infer(
     """
     reporter = reporter or Reporter()
     entry = entry_of(model, weights, options or {})
+    sigma = sigma_of(sigma)
     if conditions.by_torch and not conditions.is_plain:
         raise UserError(
             f"--precision {conditions.precision}: torch runs infer only in fp32; choose an engine with --backend."
@@ -119,12 +124,15 @@ def infer(
     if conditions.approximate and not conditions.is_tiled:
         raise UserError("--approximate: --tile off cuts no tiles; leave one of the two out.")
     # Nothing is compared here, so approximate tiles may have an automatic size.
-    check(conditions.model_copy(update={"approximate": False}), Limits(memory_limit))
+    check(conditions.model_copy(update={"approximate": False, "sigma": sigma}), Limits(memory_limit))
     files, folder = [Path(file) for file in inputs], Path(out)
     _refuse_equal_stems(files)
     refuse_inputs(f"infer: -o {out}", (_target(file, folder) for file in files), [*files, weights])
     levels = Levels(cfa, black, white)
     spec = entry.card.input_for(entry.options)
+    for file in files:
+        if file.suffix != ".npy":
+            entry.check_noise(file, sigma)
     if own_process or memory_limit is not None:
         # This must happen before any thread has a heap of its own.
         set_heap(keep=memory_limit is None)
@@ -137,6 +145,8 @@ def infer(
         mlp_precision=mlp_precision,
     )
     entry.tell_notes(reporter)
+    if sigma is not None and not spec.noise_level:
+        reporter.note(f"{entry.label} is not told the level of the noise; --sigma changes nothing.")
     if not entry.scored:
         reporter.note(f"{entry.label}: untrained, with random weights; its output means nothing. Pass --weights.")
     try:
@@ -151,10 +161,10 @@ def infer(
             title = f"infer {entry.label}: {file.name}"
             if file.suffix == ".npy":
                 with turn(), kept(), runner.reporting(reporter, title):
-                    written.append(_infer_array(runner, spec, file, _target(file, folder)))
+                    written.append(_infer_array(runner, spec, file, _target(file, folder), sigma))
             else:
                 picture = read_picture("infer", file)
-                planes, red = _planes(file, picture, spec, levels, reporter), levels.red(spec)
+                planes, red = _planes(file, picture, spec, levels, reporter, sigma), levels.red(spec)
                 carried = _carried(file, picture, spec, reporter)
                 with turn(), kept(), runner.reporting(reporter, title):
                     written.append(_infer_image(runner, spec, planes, red, _target(file, folder), carried))
@@ -178,12 +188,16 @@ def _target(file: Path, folder: Path) -> Path:
     return folder / f"{file.stem}{'.npy' if file.suffix == '.npy' else '.png'}"
 
 
-def _infer_array(runner: FullNetwork, spec: InputSpec, file: Path, path: Path) -> Path:
-    source = _read_array(file, spec)
-    shape = runner.plan(source.tensor, mapped_output=True).output
-    with _refusals(file, tuple(source.tensor.shape)):
+def _infer_array(runner: FullNetwork, spec: InputSpec, file: Path, path: Path, sigma: Sigma | None) -> Path:
+    source = _read_array(file, spec, sigma)
+    planes = source.tensor
+    if planes.shape[1] < spec.channels:
+        levels = [torch.full_like(one[:, :1], (told_sigma(one, sigma) or 0.0) / 255) for one in planes.split(1)]
+        planes = torch.cat([planes, torch.cat(levels)], dim=1)
+    shape = runner.plan(planes, mapped_output=True).output
+    with _refusals(file, tuple(planes.shape)):
         if shape is None:
-            output = runner(source.tensor)
+            output = runner(planes)
             with new_array(path, tuple(output.shape)) as target:
                 target.tensor.copy_(output)
         else:
@@ -193,7 +207,7 @@ def _infer_array(runner: FullNetwork, spec: InputSpec, file: Path, path: Path) -
                     source.forget()
                     target.forget()
 
-                runner(source.tensor, target.tensor, after_piece=forget)
+                runner(planes, target.tensor, after_piece=forget)
     return path
 
 
@@ -210,7 +224,7 @@ def _refusals(file: Path, shape: tuple[int, ...]) -> Iterator[None]:
         raise UserError(f"{file}: the bare network refuses {shape}: {reason_of(error, 300)}") from error
 
 
-def _read_array(file: Path, spec: InputSpec) -> MappedArray:
+def _read_array(file: Path, spec: InputSpec, sigma: Sigma | None = None) -> MappedArray:
     try:
         with np.errstate(over="ignore"):
             source = map_input(file)
@@ -219,13 +233,19 @@ def _read_array(file: Path, spec: InputSpec) -> MappedArray:
         what = f"{file}: not a complete .npy file of numbers ({reason_of(error)})"
         raise UserError(f"{what}. Save a float32 array by numpy.save.") from None
     array = source.array
-    if array.dtype != np.float32 or array.ndim != 4 or array.shape[1] != spec.channels:
+    whole = array.ndim == 4 and array.shape[1] == spec.channels
+    # Without its last channel, the level of the noise.
+    lacks = array.ndim == 4 and spec.noise_level and array.shape[1] == spec.channels - 1
+    if array.dtype != np.float32 or not (whole or (lacks and sigma is not None)):
+        hint = f", or (N, {spec.channels - 1}, H, W) with --sigma" if spec.noise_level else ""
         raise UserError(
-            f"{file}: expected float32 (N, {spec.channels}, H, W) as the bare network receives it,"
+            f"{file}: expected float32 (N, {spec.channels}, H, W) as the bare network receives it{hint},"
             f" found {array.dtype} {array.shape}."
         )
     if not array.size:
         raise UserError(f"{file}: holds no values, shape {array.shape}; expected at least one image.")
+    if whole and spec.noise_level and sigma is not None:
+        raise UserError(f"{file}: its last channel is the level of the noise; leave --sigma out.")
     return source
 
 
@@ -236,14 +256,19 @@ def read_input(file: Path, spec: InputSpec, levels: Levels) -> Tensor:
     return _planes(file, read_picture("infer", file), spec, levels, Reporter())
 
 
-def _planes(file: Path, picture: Picture, spec: InputSpec, levels: Levels, reporter: Reporter) -> Tensor:
+def _planes(
+    file: Path, picture: Picture, spec: InputSpec, levels: Levels, reporter: Reporter, sigma: Sigma | None = None
+) -> Tensor:
     black, white = levels.black, levels.mosaic_white
     array = picture.pixels
-    wanted = "an RGB picture" if spec.layout == "rgb" else "a RAW mosaic (grey, 8 or 16 bits)"
+    wanted = {"rgb": "an RGB picture", "gray": "a gray picture"}.get(spec.layout, "a RAW mosaic (grey, 8 or 16 bits)")
     if array.ndim != (3 if spec.layout == "rgb" else 2):
-        raise UserError(f"{file}: expected {wanted}, found a {picture.words}, an array of shape {array.shape}.")
+        raise UserError(
+            f"{file}: expected {wanted}, found a {picture.words}, an array of shape {array.shape}. Choose a model that"
+            " takes it, or convert it."
+        )
     try:
-        if spec.layout == "rgb":
+        if not spec.is_raw:
             values, clipped = scaled(array, white_level(levels.white), np.float32)
         else:
             array, clipped = clip_to_white(array, white)
@@ -251,13 +276,18 @@ def _planes(file: Path, picture: Picture, spec: InputSpec, levels: Levels, repor
         raise UserError(f"{file}: {error}; pass the sensor's white level.") from None
     if clipped:
         reporter.note(f"{file}: {clipped}.")
-    if spec.layout == "rgb":
+    if not spec.is_raw:
         if levels.white is None and array.dtype == np.uint16:
             depths = Depths()
             depths.take("input", bits_used(array))
             for remark in depths.unused().values():
                 reporter.note(f"{file}: {remark}.")
-        return to_network(torch.from_numpy(values).permute(2, 0, 1)[None].contiguous(), spec)
+        channels = values if values.ndim == 3 else values[..., None]
+        image = torch.from_numpy(channels).permute(2, 0, 1)[None].contiguous()
+        told = told_sigma(image, sigma) if spec.noise_level else None
+        if sigma == ESTIMATE and told is not None:
+            reporter.note(f"{file}: sigma estimated: {told:.2f}.")
+        return to_network(image, spec, sigma=told)
     mosaic = torch.from_numpy(array.astype(np.float32))[None, None]
     try:
         return to_network(mosaic, spec, black=black, white=white, red=levels.red(spec))
@@ -289,6 +319,7 @@ def _infer_image(
     if not torch.isfinite(output).all():
         raise UserError(f"{path.stem}: the model returned NaN or infinite values.")
     pixels = (output.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
     try:
         with whole_file(path) as partial:
             Image.fromarray(pixels).save(partial, format="PNG", compress_level=1, **carried)

@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmark.conditions import Conditions, Limits
 from benchmark.leaderboard.notebook import Results
 from benchmark.metrics import chosen_ids
-from benchmark.opening import dataset_card, given_options, open_with_root
+from benchmark.opening import dataset_card, divided_sigma, given_options, open_with_root
 from benchmark.placing import check
 from benchmark.reporting import Reporter
 from benchmark.results.store import Store
@@ -36,6 +36,9 @@ def run(
     white: float | None = None,
     raw_size: str | None = None,
     scene: str | None = None,
+    noise_seed: int | None = None,
+    clip: bool = False,
+    gray: str | None = None,
     name: str | None = None,
     task: str | None = None,
     sizes: Sequence[str] = tuple(SIZES),
@@ -65,8 +68,10 @@ def run(
     partners, ``scene`` a regular expression that finds the scene in the names of inputs (default: each pair is one),
     ``name`` what records call the data: "pairs (name)". For pairs, ``white`` is the count that is 1 in files of 16 bits
     (default 65535) and ``task`` the task of the models (default denoise_rgb). For raw-pairs, ``cfa``, ``black`` and
-    ``white`` describe the mosaics, and ``raw_size`` ("512x512") files without a header. Raises UserError for bad input
-    before anything is measured.
+    ``white`` describe the mosaics, and ``raw_size`` ("512x512") files without a header. ``conditions.sigma`` is the
+    noise that awgn adds, drawn with ``noise_seed`` (default 0), with ``clip`` clipped and rounded to 8 bits, to gray
+    pictures if ``gray`` names a conversion; for all other data it is what networks are told that take the level of the
+    noise. Raises UserError for bad input before anything is measured.
     """
     reporter, conditions, limits = reporter or Reporter(), conditions or Conditions(), limits or Limits()
     if rerun not in RERUN:
@@ -79,13 +84,15 @@ def run(
         if size not in SIZES:
             raise UserError(f"--sizes: no size '{size}'{nearest(size, [*SIZES, NO_SIZE])}")
     check(conditions, limits)
-    named = given_options(
-        rule=pairs, cfa=cfa, black=black, white=white, raw_size=raw_size, scene=scene, name=name, task=task
-    )
-    card = dataset_card(dataset, **named)
+    added, told = divided_sigma(dataset, conditions.sigma)
+    conditions = conditions.model_copy(update={"sigma": told})
+    own = {"rule": pairs, "cfa": cfa, "black": black, "white": white, "raw_size": raw_size, "scene": scene}
+    own |= {"sigma": added, "noise_seed": noise_seed, "clip": clip or None, "gray": gray, "name": name, "task": task}
+    named = given_options(**own)
+    card = dataset_card(dataset, data_root, **named)
     patterns = [name for name in models.split(",") if name] if isinstance(models, str) else models
-    entries = select(card, models=patterns, weights=weights or {}, options=options or {})
-    ids = chosen_ids(metrics, card.protocol.metrics)
+    entries = select(card, models=patterns, weights=weights or {}, options=options or {}, sigma=told)
+    ids = chosen_ids(metrics, card.protocol.metrics, gray=card.is_gray)
     store = Store(out)
     data, root = open_with_root(card, data_root, split, reporter, skip_bad=skip_bad, partial=partial)
     if data.provenance.get("standin") and not data.provenance.get("from_photographs"):
@@ -108,6 +115,8 @@ def run(
         partial=partial,
         isolate=isolate,
     )
+    if told is not None and not any(entry.is_told_noise for entry in entries):
+        reporter.note("no network of this run is told the level of the noise; --sigma changes nothing.")
     for entry in entries:
         entry.tell_notes(reporter)
     if any(entry.evaluate for entry in entries):

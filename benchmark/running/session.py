@@ -143,6 +143,7 @@ class Session:
 
     def spec_of(self, entry: Entry) -> RunSpec:
         """Return everything that determines the numbers in ``entry``'s record."""
+        told = entry.evaluate and entry.is_told_noise
         metrics = self.metrics if entry.evaluate and entry.scored else []
         timed = self.timed if entry.evaluate else []
         profilers = [p.name for p in PROFILERS if p.kind == "count"]
@@ -159,7 +160,7 @@ class Session:
             protocol=f"{self.card.protocol.name}-v{self.card.protocol.version}",
             metrics={id: METRICS.get(id).version for id in metrics},
             profilers=profilers,
-            conditions=resolved(self.conditions),
+            conditions=resolved(self.conditions if told else self.conditions.without_sigma()),
             seed=self.seed,
             evaluate=entry.evaluate,
             scoring=self.scoring,
@@ -346,7 +347,7 @@ class _Recording:
                 options=entry.options,
                 weights=entry.weights_file,
                 seed=self.spec.seed,
-                conditions=session.conditions,
+                conditions=session.conditions.without_sigma(),
                 limits=session.limits,
                 budgets={suffix: LARGE_BUDGET for suffix in sizes if suffix},
                 longest_pass=LONGEST_PASS if limit is None else max(limit, LONGEST_PASS),

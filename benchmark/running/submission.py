@@ -19,7 +19,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.io import savemat
 
+from benchmark.conditions import Conditions, Sigma, sigma_of
 from benchmark.datasets.sidd import BLOCKS, SiddBenchmark
+from benchmark.imaging.noise import told_sigma
+from benchmark.placing import check
 from benchmark.replacing import naming, refuse_inputs, replacing
 from benchmark.reporting import Reporter
 from benchmark.selection import entry_of
@@ -51,11 +54,13 @@ def submit(
     weights: str | Path | None = None,
     options: Mapping[str, Any] | None = None,
     method: Method | None = None,
+    sigma: Sigma | None = None,
     reporter: Reporter | None = None,
 ) -> list[Path]:
     """Run a model over the benchmark blocks and write both files into ``out``; return their paths.
 
-    Raises UserError for a model of another task or without weights, and for every fault in the blocks.
+    ``sigma`` is what a network is told that takes the level of the noise. Raises UserError for a model of another task
+    or without weights, for a level that is missing, and for every fault in the blocks.
     """
     reporter, folder = reporter or Reporter(), Path(out)
     paths = [folder / MAT_FILE, folder / CSV_FILE]
@@ -66,6 +71,9 @@ def submit(
     entry.tell_notes(reporter)
     if not entry.scored:
         raise UserError(f"submit: {model} is untrained; its output would mean nothing. Pass --weights.")
+    sigma = sigma_of(sigma)
+    check(Conditions(sigma=sigma))
+    entry.check_noise("SIDD", sigma)
     benchmark = SiddBenchmark(Path(data_root))
     if benchmark.provenance["standin"]:
         reporter.note(f"submit: {benchmark.name} is synthetic: use these files for a trial only, not for the sites.")
@@ -76,9 +84,10 @@ def submit(
     with reporter.progress(f"submit {entry.label}", len(benchmark)) as advance:
         for number in range(len(benchmark)):
             block = benchmark[number]
+            told = told_sigma(block.input, sigma) if spec.noise_level else None
             start = time.perf_counter()
             with torch.inference_mode():
-                output = apply_model(network, to_network(block.input, spec), spec)
+                output = apply_model(network, to_network(block.input, spec, sigma=told), spec)
             seconds += time.perf_counter() - start
             if output.shape != block.input.shape or not torch.isfinite(output).all():
                 raise UserError(

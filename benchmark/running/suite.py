@@ -24,6 +24,9 @@ class Suite(Conditions):
     white: float | None = None
     raw_size: str | None = None
     scene: str | None = None
+    noise_seed: int | None = None
+    clip: bool | None = None
+    gray: str | None = None
     name: str | None = None
     task: str | None = None
     models: list[str] | None = None

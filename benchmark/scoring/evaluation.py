@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,11 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from benchmark.conditions import ESTIMATE, Sigma, sigma_of
 from benchmark.datasets import DATASETS
 from benchmark.host.turns import Turn, work_turns
 from benchmark.imaging.alignment import Shift, find_shift
+from benchmark.imaging.noise import told_sigma
 from benchmark.metrics import METRICS, chosen_ids
-from benchmark.opening import dataset_card, open_dataset
+from benchmark.opening import dataset_card, divided_sigma, open_dataset
 from benchmark.protocols import prepare_pair
 from benchmark.reporting import Reporter
 from benchmark.results.journal import Journal, Scores
@@ -58,16 +60,23 @@ class Phases:
 
 def network_input(sample: Sample, spec: InputSpec) -> Tensor:
     """Return the planes (1, C, H, W) that the network receives for ``sample``, before padding."""
-    return to_network(sample.input, spec, black=sample.black, white=sample.white, red=sample.red)
+    return to_network(sample.input, spec, black=sample.black, white=sample.white, red=sample.red, sigma=sample.sigma)
+
+
+def with_sigma(sample: Sample, spec: InputSpec, sigma: Sigma | None) -> Sample:
+    """Return a sample with the level of noise that the network is told: the data's own, else ``sigma``."""
+    if not spec.noise_level or sample.sigma is not None:
+        return sample
+    return replace(sample, sigma=told_sigma(sample.input, sigma))
 
 
 def as_picture(image: Tensor) -> NDArray[np.float64]:
-    """Return an image (1, 3, H, W) as an array (H, W, 3) of float64."""
+    """Return an image (1, C, H, W) as an array (H, W, C) of float64."""
     return image[0].permute(1, 2, 0).double().numpy()
 
 
 def run_sample(model: nn.Module, sample: Sample, spec: InputSpec) -> Tensor:
-    """Return the model's output (1, 3, H, W) in [0, 1], not clipped.
+    """Return the model's output (1, C, H, W) in [0, 1], not clipped.
 
     Raises ValueError if the shape is not the target's or a value is NaN or infinite, and RuntimeError for a plain
     UserError that the model raises, because a failing model must not end a run.
@@ -90,7 +99,7 @@ def run_sample(model: nn.Module, sample: Sample, spec: InputSpec) -> Tensor:
 def score_pair(
     output: Tensor, target: Tensor, protocol: EvaluationProtocol, metrics: Sequence[str], scoring: str = "one-pass"
 ) -> Scores:
-    """Return the scores of one output (1, 3, H, W) by metric id, under the rules of ``protocol``.
+    """Return the scores of one output (1, C, H, W) by metric id, under the rules of ``protocol``.
 
     ``scoring``: "one-pass" shares one float32 pass between metrics, "float64" uses the metrics' definitions.
     """
@@ -112,6 +121,7 @@ def evaluate_images(
     protocol: EvaluationProtocol,
     metrics: Sequence[str],
     scoring: str = "one-pass",
+    sigma: Sigma | None = None,
     skip_bad: bool = False,
     leave_out: Mapping[str, str] | None = None,
     workers: int | None = None,
@@ -126,7 +136,9 @@ def evaluate_images(
     Images are loaded before and scored after the network in ``workers`` threads (0: none); the results do not depend on
     their number. Images in ``journal`` are not run again, except those whose line is damaged, edited or out of a
     metric's range; ``note`` reports these. Without metrics the model still runs on every image, and shapes and values
-    are checked. ``keep`` receives each sample with its output, in order. A damaged file is a UserError; with
+    are checked. ``keep`` receives each sample with its output, in order. ``sigma`` is what
+    a network that is told the level of the noise is told where the data do not know it; the journal keeps the
+    estimates. A damaged file is a UserError; with
     ``skip_bad`` its image is left out. Images in ``leave_out``, which gives the reasons, are also left out. The network
     waits while this tool measures timings.
     """
@@ -140,7 +152,7 @@ def evaluate_images(
     for _ in range(count - len(pending)):
         advance()
     with work_turns() as turn:
-        steps = _Steps(model.eval(), spec, dataset, pending, protocol, metrics, scoring, skip_bad, turn)
+        steps = _Steps(model.eval(), spec, dataset, pending, protocol, metrics, scoring, sigma, skip_bad, turn)
 
         def deliver(image: Done) -> None:
             for phase in ("load", "forward", "score"):
@@ -152,7 +164,8 @@ def evaluate_images(
                     done[image.id], shift = image.score
                     if journal:
                         scene = scenes.get(image.id) or image.loaded.scene
-                        journal.append(image.id, done[image.id], shift, scene=scene)
+                        estimate = image.loaded.sigma if sigma == ESTIMATE else None
+                        journal.append(image.id, done[image.id], shift, scene=scene, sigma=estimate)
                 with phases.timing("pictures"):
                     keep(image.loaded, image.output)
             advance()
@@ -210,13 +223,14 @@ class _Steps:
     protocol: EvaluationProtocol
     metrics: Sequence[str]
     scoring: str
+    sigma: Sigma | None
     skip_bad: bool
     turn: Turn
 
     def load(self, position: int) -> Sample | UserError:
         """Return a sample, or the error about its files if bad images are left out."""
         try:
-            return self.dataset[self.pending[position]]
+            return with_sigma(self.dataset[self.pending[position]], self.spec, self.sigma)
         except UserError as error:
             if not self.skip_bad:
                 raise
@@ -290,6 +304,10 @@ def evaluate(
     white: float | None = None,
     raw_size: str | None = None,
     scene: str | None = None,
+    sigma: Sigma | None = None,
+    noise_seed: int | None = None,
+    clip: bool = False,
+    gray: str | None = None,
     metrics: Sequence[str] | None = None,
     exact: bool = False,
     partial: bool = False,
@@ -300,35 +318,39 @@ def evaluate(
     ``model`` is a registered name, with ``weights`` unless it has no parameters, or your own module, used unchanged
     with the ``input`` convention (default: that of its ``task``; a module that ``create_model`` built knows its own).
     Without ``dataset`` the task says which one. ``exact`` scores by the metrics' float64 definitions, ``partial``
-    accepts an incomplete dataset; ``pairs`` to ``scene`` are those of ``run``. Nothing is stored. Raises UserError for
-    bad input, for a model of another task than the dataset's, and for an untrained model by name, whose scores would
-    mean nothing.
+    accepts an incomplete dataset; ``pairs`` to ``gray`` are those of ``run``, ``sigma`` that of its conditions. Nothing
+    is stored. Raises UserError for bad input, for a model of another task than the dataset's, and for an untrained
+    model by name, whose scores would mean nothing.
     """
     own = get_card(model) if isinstance(model, str) else _card_of(model, task, input, dataset)
     if not isinstance(model, str) and (weights is not None or options):
         raise UserError("evaluate: weights and options are for a model by name; use load_weights(module, file).")
     base = DATASETS.get(dataset or _dataset_of(own.task))
-    # The task of a user's own pictures is that of the model.
-    is_open = base.configure is not None and "raw2rgb" not in (base.task, own.task)
+    added, told = divided_sigma(base.name, sigma_of(sigma))
     described = {"rule": pairs, "cfa": cfa, "black": black, "white": white, "raw_size": raw_size, "scene": scene}
-    card = dataset_card(base.name, **described, task=own.task if is_open and base.task != own.task else None)
+    described |= {"sigma": added, "noise_seed": noise_seed, "clip": clip or None, "gray": gray}
+    # The task of a user's own pictures is that of the model, if it is not a property of the pictures.
+    is_open = "task" in base.options and "raw2rgb" not in (base.task, own.task)
+    described |= {"task": own.task if is_open and base.task != own.task else None}
+    card = dataset_card(base.name, data_root, **described)
     if not isinstance(model, str) and card.task != own.task:
         raise UserError(f"evaluate: {card.name} needs {card.task}, and this module is for {own.task}; name another.")
     data = open_dataset(card, data_root, split, reporter, partial=partial)
     if isinstance(model, str):
         given = {f"{model}.{key}": value for key, value in (options or {}).items()}
-        (entry,) = select(card, models=[model], weights={model: str(weights)} if weights else {}, options=given)
+        files = {model: str(weights)} if weights else {}
+        (entry,) = select(card, models=[model], weights=files, options=given, sigma=told)
         if not entry.scored:
             raise UserError(f"{model} is untrained: its scores would mean nothing. Pass weights.")
         network, spec = entry.build(), entry.card.input_for(entry.options)
     else:
         network, spec = model, own.input
     count = min(limit or len(data.ids), len(data.ids))
-    ids = chosen_ids(metrics, card.protocol.metrics)
-    scoring = "float64" if exact else "one-pass"
+    ids = chosen_ids(metrics, card.protocol.metrics, gray=card.is_gray)
+    how: dict[str, Any] = {"scoring": "float64" if exact else "one-pass", "sigma": told}
     modes = {part: part.training for part in network.modules()}
     try:
-        scores, _ = evaluate_images(network, spec, data, count, protocol=card.protocol, metrics=ids, scoring=scoring)
+        scores, _ = evaluate_images(network, spec, data, count, protocol=card.protocol, metrics=ids, **how)
     finally:
         for part, training in modes.items():
             part.training = training

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.imaging.alignment import find_shift
-from benchmark.imaging.imagefiles import MORE_FORMATS, SUFFIXES, Picture, read_picture, unread_suffixes
+from benchmark.imaging.imagefiles import MORE_FORMATS, SUFFIXES, Picture, kind_of, read_picture, unread_suffixes
 from benchmark.imaging.levels import Depths, bits_used, scaled, white_level
 from benchmark.layout import SceneRule
 from benchmark.metrics import METRICS, chosen_ids, error_shares
-from benchmark.protocols import get_protocol
+from benchmark.protocols import GRAY_METRICS, get_protocol
 from benchmark.reporting import Reporter
 from benchmark.scoring.intervals import over_scenes
 from benchmark.types import MetricCard
@@ -49,15 +49,19 @@ def score(
     weights are missing. Values come from the files at their own depth of 8 or 16 bits, as float64, without rounding or
     clamping; ``white`` is the count that means 1 in 16-bit files that use fewer bits. Possible problems are reported
     and listed in ``remarks``: pairs of different orientation (which is never applied), unused upper bits, hot pixels.
-    Raises UserError for missing partners, unequal sizes, files that are not RGB images, and scenes that are not found.
+    Gray images have metrics of their own. Raises UserError for missing partners, unequal sizes, files that are neither
+    all RGB nor all gray, and scenes that are not found.
     """
     reporter = reporter or Reporter()
+    pairs, usual = _pair(Path(output_dir), Path(target_dir)), get_protocol(protocol).metrics
+    gray = all(kind_of(file) == "grey" for file in pairs[0][1:])
+    remarks = _Remarks(white_level(white), "grey" if gray else "RGB")
     if all_metrics and not metrics:
-        ids, absent = METRICS.names(), _absent(reporter)
+        ids = [card.id for card in METRICS if card.takes_gray or not gray]
+        absent = _absent(ids, reporter)
     else:
-        ids, absent = chosen_ids(metrics, get_protocol(protocol).metrics), set()
+        ids, absent = chosen_ids(metrics, GRAY_METRICS if gray else usual, gray=gray), set()
     cards = {id: METRICS.get(id) for id in ids}
-    pairs, remarks = _pair(Path(output_dir), Path(target_dir)), _Remarks(white_level(white))
     scenes = [stem for stem, _, _ in pairs]
     if scene is not None:
         scenes = SceneRule(scene).scenes([output_file.name for _, output_file, _ in pairs])
@@ -101,10 +105,10 @@ def score(
     return document
 
 
-def _absent(reporter: Reporter) -> set[str]:
+def _absent(ids: Sequence[str], reporter: Reporter) -> set[str]:
     """Return the ids of metrics that cannot be computed here, and report why."""
     absent = set()
-    for card in METRICS:
+    for card in map(METRICS.get, ids):
         try:
             card.check()
         except UserError as error:
@@ -116,18 +120,19 @@ def _absent(reporter: Reporter) -> set[str]:
 class _Remarks:
     """Reads pairs and collects remarks for the user: the first of each kind, and their number."""
 
-    def __init__(self, white: float | None) -> None:
-        self.white = white
+    def __init__(self, white: float | None, kind: str) -> None:
+        self.white, self.kind = white, kind
         self.depths = Depths()
         self.deep = False
         self.found: dict[str, list[str]] = {"orientation": [], "clipped": []}
 
     def read_pair(self, output: Path, target: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return both images (H, W, 3) in [0, 1]: 8-bit values / 255, 16-bit values / 65535 or the white level.
+        """Return both images (H, W, C) in [0, 1]: 8-bit values / 255, 16-bit values / 65535 or the white level.
 
-        Raises UserError naming the file if it is damaged, grey, or has alpha or other colours.
+        Raises UserError naming the file if it is damaged, of another kind than the first pair, or has alpha or other
+        colours.
         """
-        first, second = (read_picture("score", f, formats=MORE_FORMATS, kinds=("RGB",)) for f in (output, target))
+        first, second = (read_picture("score", f, formats=MORE_FORMATS, kinds=(self.kind,)) for f in (output, target))
         if first.orientation != second.orientation:
             self.found["orientation"].append(
                 f"{output} has orientation {first.orientation}, {target} has {second.orientation}: both are compared as"
@@ -154,7 +159,7 @@ class _Remarks:
             raise UserError(f"score: {file} has {error}; pass the white level of the files.") from None
         if clipped:
             self.found["clipped"].append(f"{file} has {clipped}")
-        return values
+        return values if values.ndim == 3 else values[..., None]
 
 
 def _scores_of(

@@ -14,7 +14,7 @@ from benchmark.opening import dataset_card
 from benchmark.reporting import Reporter
 from benchmark.selection import jsonable_options
 from benchmark.sweeping.settings import Family, SweepPlan
-from benchmark.training.preparing import open_two
+from benchmark.training.preparing import check_noise, open_two
 from benchmark.training.recipe import FREE_KEYS, Recipe
 from benchmark.training.subset import Subset
 from benchmark.types import Dataset, DatasetCard
@@ -114,13 +114,16 @@ def _recipe_of(plan: SweepPlan, card: ModelCard, options: Mapping[str, Any], see
 def open_splits(plan: SweepPlan, points: list[Point], reporter: Reporter) -> Splits:
     """Open the training and test images of the points; raises UserError for wrong data, metrics and tasks."""
     recipe, evaluation = points[0].recipe, plan.sweep.evaluation
-    card = dataset_card(recipe.dataset, **recipe.data_options())
+    card = dataset_card(recipe.dataset, recipe.data_root, **recipe.data_options())
+    if card.adds_noise:
+        raise UserError(f"sweep: {card.name} has no images to test on; train one network with `zoo-bench train`.")
     for point in points:
         if point.card.task != card.task:
             raise UserError(
                 f"sweep: family {point.family.name}: {point.card.name} is a {point.card.task} model,"
                 f" {card.name} needs {card.task}."
             )
+        check_noise(point.recipe, point.card, card)
     for id in evaluation.metrics:
         METRICS.get(id).check()
     train, test = open_two(recipe, card, evaluation.test_split, reporter)
@@ -163,6 +166,7 @@ def decisive(plan: SweepPlan, point: Point, splits: Splits) -> dict[str, Any]:
     # The white level was added later; if it is given, the protocol's name contains it. So were the others.
     flat = point.recipe.flat()
     later = {"limit", "window", "wrong_targets", "lr_rule", "cfa", "black", "raw_size", "schedule.restart_after"}
+    later |= {"sigma", "gray"}
     free = {*FREE_KEYS, "white", *(key for key in later if flat.get(key) is None)}
     return {
         "recipe": {key: value for key, value in flat.items() if not free & {key, key.split(".")[0]}},

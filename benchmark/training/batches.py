@@ -29,7 +29,7 @@ _AHEAD = 3  # the largest number of batches that are made ahead
 
 @dataclass(frozen=True)
 class Batch:
-    """The input of a step: ``planes`` (N, C, h, w) as the network receives them, ``target`` (N, 3, H, W)."""
+    """The input of a step: ``planes`` (N, C, h, w) as the network receives them, ``target`` (N, 3, H, W) or gray."""
 
     planes: Tensor
     target: Tensor
@@ -46,12 +46,17 @@ class Stored:
 
 @dataclass(frozen=True)
 class Cut:
-    """How samples become batches. ``side``: side of a window in packed planes (RAW) or pixels; None: whole images."""
+    """How samples become batches. ``side``: side of a window in packed planes (RAW) or pixels; None: whole images.
+
+    ``noise``: the lowest and the highest level of the noise that is added to each window, on the scale of 8-bit values;
+    None: the samples are noisy, or have no noise.
+    """
 
     spec: InputSpec
     side: int | None
     augment: bool
     seed: int
+    noise: tuple[float, float] | None = None
 
     def apply(self, stored: Stored, epoch: int, place: int) -> Batch:
         """Return one sample's window as a batch of one; raises UserError naming a sample that is too small."""
@@ -71,7 +76,12 @@ class Cut:
             ) from None
         # Windows begin with red for every colour filter.
         image = _restore(window.take(sample.input), stored.input_scale)
-        planes = to_network(image, self.spec, black=sample.black, white=sample.white)
+        sigma = sample.sigma
+        if self.noise is not None:
+            sigma = float(rng.uniform(*self.noise))
+            drawn = torch.from_numpy(rng.standard_normal(tuple(image.shape), dtype=np.float32))
+            image = image + drawn * (sigma / 255)
+        planes = to_network(image, self.spec, black=sample.black, white=sample.white, sigma=sigma)
         return Batch(planes, _restore(window.take(sample.target), stored.target_scale))
 
 

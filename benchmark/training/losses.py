@@ -296,6 +296,8 @@ class Objective:
         for term in self.terms:
             if term.name == "msssim":
                 check_msssim_side(round(min(batch.planes.shape[-2:]) * self.spec.output_scale))
+            if term.name == "vgg" and self.spec.out_channels != 3:
+                raise UserError("loss vgg: it compares RGB images, and the network returns gray ones; choose another.")
             method = SIDE_OUTPUTS.get(term.name)
             if method and not hasattr(model, method):
                 raise UserError(f"loss {term.name}: the network has no {method}; choose other terms.")

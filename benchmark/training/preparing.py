@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from benchmark.host import machine
+from benchmark.metrics import chosen_ids
 from benchmark.opening import dataset_card, open_dataset
 from benchmark.reporting import Reporter
 from benchmark.selection import options_text
@@ -68,23 +69,51 @@ def open_two(recipe: Recipe, card: DatasetCard, other: str | None, reporter: Rep
     train = open_dataset(card, recipe.data_root, recipe.split or fallback, reporter, partial=recipe.partial)
     if recipe.limit or recipe.window or recipe.wrong_targets:
         train = Subset(train, limit=recipe.limit, window=recipe.window, wrong_targets=recipe.wrong_targets)
+    if card.adds_noise:
+        return train, _noisy(recipe)
     held_out = open_dataset(card, recipe.data_root, other, partial=recipe.partial)
     for note in getattr(held_out, "notes", ()) if held_out.split != train.split else ():
         reporter.note(note)
     return train, held_out
 
 
+def _noisy(recipe: Recipe) -> Dataset:
+    """Return the pictures to validate on, with noise; raises UserError if the recipe does not say of which level."""
+    low, high = recipe.noise_range() or (0.0, 0.0)
+    sigma = recipe.validation.sigma
+    if sigma is None and low < high:
+        raise UserError(f"recipe: validation.sigma: expected one level of the range [{low:g}, {high:g}], as 25.")
+    root = recipe.validation.data_root or recipe.data_root
+    own = recipe.data_options() | {"sigma": f"{low if sigma is None else sigma:.10g}"}
+    return open_dataset(dataset_card(recipe.dataset, root, **own), root)
+
+
+def check_noise(recipe: Recipe, card: ModelCard, data: DatasetCard) -> None:
+    """Raise UserError if the level of the noise is not known, of a dataset that adds it or for a network told it."""
+    if data.adds_noise and recipe.sigma is None:
+        raise UserError(
+            f"recipe: sigma: {data.name} needs the level of the noise, as 25, or a range of levels, as [0, 75]."
+        )
+    if card.input.noise_level and not data.adds_noise:
+        raise UserError(
+            f"recipe: model: {card.name} is told the level of the noise, which {data.name} does not know; train it on"
+            " the dataset awgn."
+        )
+
+
 def open_data(recipe: Recipe, card: ModelCard, device: torch.device, processes: int, reporter: Reporter) -> Data:
     """Open the training and validation splits; raises UserError for every problem with them."""
-    data_card = dataset_card(recipe.dataset, **recipe.data_options())
+    data_card = dataset_card(recipe.dataset, recipe.data_root, **recipe.data_options())
     if card.task != data_card.task:
         raise UserError(f"recipe: model: {card.name} is a {card.task} model, {data_card.name} needs {data_card.task}.")
+    check_noise(recipe, card, data_card)
+    chosen_ids(recipe.validation.metrics, (), gray=data_card.is_gray)
     samples, held_out = open_two(recipe, data_card, recipe.validation.split, reporter)
     spec = card.input_for(options_of(recipe, card))
     return Data(
         card=data_card,
         cache=SampleCache(samples, budget_bytes=int(recipe.cache_gib * GIB)),
-        cut=Cut(spec, recipe.crop, recipe.augment, recipe.seed),
+        cut=Cut(spec, recipe.crop, recipe.augment, recipe.seed, recipe.noise_range()),
         plan=EpochPlan(len(samples.ids), recipe.crops_per_image, recipe.batch_size, recipe.seed, processes),
         validator=Validator(held_out, spec, data_card.protocol, recipe.validation, device),
         digest=samples.digest(),

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from benchmark.conditions import CLEAN, MAX_SIGMA
 from benchmark.config import Strict, find_settings, read_settings, shipped_files
 from benchmark.units import MAX_SEED, MAX_THREADS
 
@@ -119,9 +120,15 @@ class Clip(Strict):
 
 
 class Validation(Strict):
-    """Scores during training: ``limit`` images (null: all) of a split, at regular steps and at the end."""
+    """Scores during training: ``limit`` images (null: all) of a split, at regular steps and at the end.
+
+    For a folder of pictures with noise, ``data_root`` is the folder of other pictures and ``sigma`` the level of their
+    noise (null: as in training).
+    """
 
     split: str | None = None
+    data_root: str | None = None
+    sigma: float | None = Field(default=None, ge=0, le=MAX_SIGMA)
     every: int | None = Field(default=None, ge=1)
     limit: int | None = Field(default=16, ge=1)
     metrics: list[str] = ["psnr[rgb]"]
@@ -133,13 +140,15 @@ class Recipe(Strict):
 
     ``partial``: train on the available part of the dataset, which the weights' file records. ``pairs`` to ``data_name``
     are for a user's own data, as the flags of ``run``: the rule for partners, how the files are stored, and what
-    records call the data. ``limit``, ``window`` and ``wrong_targets`` make the training set smaller or harder
-    (``benchmark.training.subset``). ``crop``: side of the windows in packed planes or, for images, pixels (a mosaic's
-    window is twice as large); null: whole images. ``init``: a file of weights to start from. ``lr_rule``: the rule by
-    which a sweep chose ``lr``. ``perceptual``: VGG-19's weights for the term vgg: ``pretrained``, a file, or ``off`` to
-    leave the term out, which is recorded. ``ema``: decay of a running mean of the weights; if it is set, the mean is
-    scored and written. ``workers``: threads that make batches ahead; ``cache_gib``: memory for decoded images.
-    ``divergence_factor``: the run ends if a loss is this many times the largest loss of the first 20 steps.
+    records call the data; ``sigma`` is the level of the noise for awgn, or the lowest and the highest, and noise of a
+    level between these is drawn anew for each window. ``limit``, ``window`` and ``wrong_targets`` make the training set
+    smaller or harder (``benchmark.training.subset``). ``crop``: side of the windows in packed planes or, for images,
+    pixels (a mosaic's window is twice as large); null: whole images. ``init``: a file of weights to start from.
+    ``lr_rule``: the rule by which a sweep chose ``lr``. ``perceptual``: VGG-19's weights for the term vgg:
+    ``pretrained``, a file, or ``off`` to leave the term out, which is recorded. ``ema``: decay of a running mean of the
+    weights; if it is set, the mean is scored and written. ``workers``: threads that make batches ahead; ``cache_gib``:
+    memory for decoded images. ``divergence_factor``: the run ends if a loss is this many times the largest loss of the
+    first 20 steps.
     """
 
     model: str
@@ -152,6 +161,8 @@ class Recipe(Strict):
     black: float | None = None
     white: float | None = None
     raw_size: str | None = None
+    sigma: float | tuple[float, float] | None = None
+    gray: str | None = None
     data_name: str | None = None
     task: str | None = None
     split: str | None = None
@@ -192,6 +203,14 @@ class Recipe(Strict):
         # YAML reads a bare `off` as false.
         return "off" if value is False else value
 
+    @field_validator("sigma")
+    @classmethod
+    def _sigma_is_a_level(cls, sigma: float | tuple[float, float] | None) -> float | tuple[float, float] | None:
+        low, high = sigma if isinstance(sigma, tuple) else (sigma or 0.0, sigma or 0.0)
+        if not 0 <= low <= high <= MAX_SIGMA:
+            raise ValueError(f"expected a level of noise from 0 to {MAX_SIGMA:g}, or the lowest and the highest")
+        return sigma
+
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
         if self.epochs is None and self.max_steps is None:
@@ -206,8 +225,14 @@ class Recipe(Strict):
 
     def data_options(self) -> dict[str, str | float | None]:
         """Return the options of a user's own data, for ``opening.dataset_card``."""
-        own = {key: getattr(self, key) for key in ("cfa", "black", "white", "raw_size", "task")}
-        return {"rule": self.pairs, "name": self.data_name, **own}
+        own = {key: getattr(self, key) for key in ("cfa", "black", "white", "raw_size", "gray", "task")}
+        # Training draws the noise of each window, so it opens the pictures as they are.
+        sigma = None if self.sigma is None else CLEAN
+        return {"rule": self.pairs, "name": self.data_name, "sigma": sigma, **own}
+
+    def noise_range(self) -> tuple[float, float] | None:
+        """Return the lowest and the highest level of the noise, on the scale of 8-bit values."""
+        return (self.sigma, self.sigma) if isinstance(self.sigma, float) else self.sigma
 
     def flat(self) -> dict[str, Any]:
         """Return every value by dotted key, JSON-ready; lists are not flattened."""

@@ -58,6 +58,8 @@ class Subset:
         if self._window is not None:
             sample = _middle(sample, self._window, self.name)
         if order := self._wrong.get(sample.id):
+            if sample.target.shape[1] != len(order):
+                raise UserError(f"recipe: wrong_targets: the colours change places, and image {sample.id} is gray.")
             sample = replace(sample, target=sample.target[:, list(order)].contiguous())
         return sample
 
