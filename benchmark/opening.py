@@ -23,12 +23,11 @@ def given_options(**options: str | float | None) -> dict[str, str]:
     return {key: numbers.get(key, str(value)) for key, value in options.items() if value is not None}
 
 
-def dataset_card(name: str, data_root: str | Path | None = None, /, **options: str | float | None) -> DatasetCard:
+def dataset_card(name: str, /, **options: str | float | None) -> DatasetCard:
     """Return the card called ``name`` with the given ``options``, those of a user's own data (``pairing.FLAGS``).
 
-    Where the files of a folder decide the task, it is that of the folder at ``data_root`` (default: as
-    ``open_dataset``). Raises UserError for unknown names, for options that the dataset does not have, and for a
-    ``name`` in records that cannot be used.
+    Raises UserError for unknown names, for options that the dataset does not have, and for a ``name`` in records that
+    cannot be used.
     """
     card, given = DATASETS.get(name), given_options(**options)
     if card.configure is None:
@@ -44,7 +43,12 @@ def dataset_card(name: str, data_root: str | Path | None = None, /, **options: s
                 f"--name {given['name']}: {original_of(given['name'].lower())} is a dataset of this package; expected"
                 " a name of your own data, as ultraisp-sample."
             )
-    card = card.configure(given)
+    return card.configure(given)
+
+
+def card_at(name: str, data_root: str | Path | None, /, **options: str | float | None) -> DatasetCard:
+    """Return ``dataset_card``; where the files at ``data_root`` decide the task, with that."""
+    card = dataset_card(name, **options)
     root = find_root(card, data_root, Reporter()) if card.at_root else None
     return card.at_root(card, root) if card.at_root and root else card
 

@@ -14,7 +14,7 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 from skimage.restoration import estimate_sigma
 
-from benchmark import evaluate
+from benchmark import evaluate, load_results
 from benchmark import run as run_as_users_do
 from benchmark.conditions import Conditions
 from benchmark.datacheck.checking import check_dataset
@@ -23,7 +23,7 @@ from benchmark.htmlpage.data import document
 from benchmark.imaging.noise import estimated_sigma
 from benchmark.leaderboard.boards import boards
 from benchmark.metrics import METRICS, chosen_ids
-from benchmark.opening import dataset_card
+from benchmark.opening import card_at, dataset_card
 from benchmark.regression.matching import identity_of
 from benchmark.results.store import Store, read_results
 from benchmark.running.inference import infer
@@ -70,7 +70,7 @@ def _own_memory(tmp_path, monkeypatch) -> None:
 
 
 def opened(root: Path, **options):
-    card = dataset_card("awgn", root, **{"sigma": 25, **options})
+    card = card_at("awgn", root, **{"sigma": 25, **options})
     return card.open(root, card.default_split)
 
 
@@ -365,9 +365,10 @@ def test_real_noise_needs_a_level_that_the_key_holds_for_networks_that_are_told(
     assert all(len(set(one)) == 1 for one in others)
     assert names == [[["sigma 15"], [], []], [["sigma estimate"], [], []], [["sigma 15.5"], [], []]]
     assert len(read_results(out / "results.jsonl")) == 5
+    assert set(load_results(out, form="wide")["sigma"].dropna()) == {"15", "15.5", "estimate"}
 
 
-def test_the_record_holds_the_estimates(pairs: Path, tmp_path: Path, tiny, monkeypatch) -> None:
+def test_the_record_holds_the_estimates(pairs: Path, tmp_path: Path) -> None:
     weights = tmp_path / "w.pth"
     card = get_card("ffdnet_color")
     torch.save(card.create({"width": 8}).state_dict(), weights)
@@ -445,7 +446,7 @@ def test_infer_refuses_what_does_not_fit_in_one_line(gray: Path, colour: Path, t
 
 
 def test_each_window_gets_its_own_noise_of_a_level_in_the_range(gray: Path) -> None:
-    card = dataset_card("awgn", gray, sigma="clean")
+    card = card_at("awgn", gray, sigma="clean")
     sample = card.open(gray, card.default_split)[0]
     assert torch.equal(sample.input, sample.target)
     assert sample.sigma is None

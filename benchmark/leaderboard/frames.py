@@ -42,9 +42,11 @@ def _weights(name: str) -> Callable[[Row], str | None]:
 
 
 def _condition(name: str) -> _Column:
-    annotation = Conditions.model_fields[name].annotation
+    field = Conditions.model_fields[name]
+    # A field with a serializer of its own is a text in records, as a tile's size is.
+    types = () if field.metadata else (field.annotation, *get_args(field.annotation))
     kinds = ((bool, "bool"), (int, "Int64"), (float, "float64"))
-    kind = next((kind for one, kind in kinds if one in (annotation, *get_args(annotation))), "string")
+    kind = next((kind for one, kind in kinds if one in types), "string")
     return _Column(kind, lambda row: row.result.spec.conditions.model_dump(include={name})[name])
 
 

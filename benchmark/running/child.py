@@ -22,7 +22,7 @@ from benchmark.host.calls import Emit, child_call
 from benchmark.imaging.alignment import Shift
 from benchmark.imaging.pictures import Row, save_pictures, save_sheet, show_input
 from benchmark.imaging.shift_plots import save_shift_histogram
-from benchmark.opening import dataset_card, open_split
+from benchmark.opening import card_at, open_split
 from benchmark.placing import Placed
 from benchmark.reporting import Relay
 from benchmark.results.fingerprint import take_fingerprint
@@ -96,7 +96,7 @@ class _Evaluation:
 
     def __init__(self, task: Work, entry: Entry, phases: Phases, emit: Emit) -> None:
         self.task, self.entry, self.phases, self.emit = task, entry, phases, emit
-        self.card: DatasetCard = dataset_card(task.dataset, task.root, **task.dataset_options)
+        self.card: DatasetCard = card_at(task.dataset, task.root, **task.dataset_options)
         flags = {"skip_bad": task.skip_bad, "partial": task.partial}
         self.data: Dataset = open_split(self.card, Path(task.root), task.split, **flags)
         if digest_of_ids(self.data.ids[: task.count]) != task.images:

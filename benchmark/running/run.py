@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmark.conditions import Conditions, Limits
 from benchmark.leaderboard.notebook import Results
 from benchmark.metrics import chosen_ids
-from benchmark.opening import dataset_card, divided_sigma, given_options, open_with_root
+from benchmark.opening import card_at, divided_sigma, given_options, open_with_root
 from benchmark.placing import check
 from benchmark.reporting import Reporter
 from benchmark.results.store import Store
@@ -89,7 +89,7 @@ def run(
     own = {"rule": pairs, "cfa": cfa, "black": black, "white": white, "raw_size": raw_size, "scene": scene}
     own |= {"sigma": added, "noise_seed": noise_seed, "clip": clip or None, "gray": gray, "name": name, "task": task}
     named = given_options(**own)
-    card = dataset_card(dataset, data_root, **named)
+    card = card_at(dataset, data_root, **named)
     patterns = [name for name in models.split(",") if name] if isinstance(models, str) else models
     entries = select(card, models=patterns, weights=weights or {}, options=options or {}, sigma=told)
     ids = chosen_ids(metrics, card.protocol.metrics, gray=card.is_gray)

@@ -22,7 +22,7 @@ from benchmark.host.turns import Turn, work_turns
 from benchmark.imaging.alignment import Shift, find_shift
 from benchmark.imaging.noise import told_sigma
 from benchmark.metrics import METRICS, chosen_ids
-from benchmark.opening import dataset_card, divided_sigma, open_dataset
+from benchmark.opening import card_at, divided_sigma, open_dataset
 from benchmark.protocols import prepare_pair
 from benchmark.reporting import Reporter
 from benchmark.results.journal import Journal, Scores
@@ -332,7 +332,7 @@ def evaluate(
     # The task of a user's own pictures is that of the model, if it is not a property of the pictures.
     is_open = "task" in base.options and "raw2rgb" not in (base.task, own.task)
     described |= {"task": own.task if is_open and base.task != own.task else None}
-    card = dataset_card(base.name, data_root, **described)
+    card = card_at(base.name, data_root, **described)
     if not isinstance(model, str) and card.task != own.task:
         raise UserError(f"evaluate: {card.name} needs {card.task}, and this module is for {own.task}; name another.")
     data = open_dataset(card, data_root, split, reporter, partial=partial)

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmark.config import settings_of
 from benchmark.metrics import METRICS
-from benchmark.opening import dataset_card
+from benchmark.opening import card_at
 from benchmark.reporting import Reporter
 from benchmark.selection import jsonable_options
 from benchmark.sweeping.settings import Family, SweepPlan
@@ -114,7 +114,7 @@ def _recipe_of(plan: SweepPlan, card: ModelCard, options: Mapping[str, Any], see
 def open_splits(plan: SweepPlan, points: list[Point], reporter: Reporter) -> Splits:
     """Open the training and test images of the points; raises UserError for wrong data, metrics and tasks."""
     recipe, evaluation = points[0].recipe, plan.sweep.evaluation
-    card = dataset_card(recipe.dataset, recipe.data_root, **recipe.data_options())
+    card = card_at(recipe.dataset, recipe.data_root, **recipe.data_options())
     if card.adds_noise:
         raise UserError(f"sweep: {card.name} has no images to test on; train one network with `zoo-bench train`.")
     for point in points:

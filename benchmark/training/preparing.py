@@ -15,7 +15,7 @@ from torch import nn
 
 from benchmark.host import machine
 from benchmark.metrics import chosen_ids
-from benchmark.opening import dataset_card, open_dataset
+from benchmark.opening import card_at, open_dataset
 from benchmark.reporting import Reporter
 from benchmark.selection import options_text
 from benchmark.training.batches import Batch, Cut, EpochPlan, SampleCache, make_batch
@@ -85,7 +85,7 @@ def _noisy(recipe: Recipe) -> Dataset:
         raise UserError(f"recipe: validation.sigma: expected one level of the range [{low:g}, {high:g}], as 25.")
     root = recipe.validation.data_root or recipe.data_root
     own = recipe.data_options() | {"sigma": f"{low if sigma is None else sigma:.10g}"}
-    return open_dataset(dataset_card(recipe.dataset, root, **own), root)
+    return open_dataset(card_at(recipe.dataset, root, **own), root)
 
 
 def check_noise(recipe: Recipe, card: ModelCard, data: DatasetCard) -> None:
@@ -103,7 +103,7 @@ def check_noise(recipe: Recipe, card: ModelCard, data: DatasetCard) -> None:
 
 def open_data(recipe: Recipe, card: ModelCard, device: torch.device, processes: int, reporter: Reporter) -> Data:
     """Open the training and validation splits; raises UserError for every problem with them."""
-    data_card = dataset_card(recipe.dataset, recipe.data_root, **recipe.data_options())
+    data_card = card_at(recipe.dataset, recipe.data_root, **recipe.data_options())
     if card.task != data_card.task:
         raise UserError(f"recipe: model: {card.name} is a {card.task} model, {data_card.name} needs {data_card.task}.")
     check_noise(recipe, card, data_card)
