@@ -10,7 +10,7 @@ from benchmark.replacing import refuse_inputs
 from benchmark.reporting import Reporter
 from benchmark.selection import entry_of, options_text
 from zoo.errors import UserError
-from zoo.weights import Checkpoint, read_checkpoint, save_state
+from zoo.weights import Checkpoint, files_of, read_checkpoint, save_state
 
 
 def import_weights(
@@ -29,7 +29,7 @@ def import_weights(
     Raises UserError for unknown names and options, a file that does not hold tensors, and keys or shapes that do not
     fit the model.
     """
-    refuse_inputs(f"weights import: -o {out}", [out], [source])
+    refuse_inputs(f"weights import: -o {out}", [out], files_of(source))
     entry = entry_of(model, source, options, take=take)
     entry.tell_notes(reporter or Reporter())
     assert entry.checkpoint is not None
