@@ -24,6 +24,7 @@ from torch import Tensor
 from zoo.card import ModelCard
 from zoo.errors import UserError, printable, reason_of, shortened, shown
 from zoo.fitting import unshared
+from zoo.foreign import what_it_is
 from zoo.inputs import regular_file
 from zoo.matconvnet import read_matconvnet
 from zoo.tensorbundle import bundle_of, read_bundle
@@ -52,6 +53,8 @@ _FILE_ERRORS = (
     AssertionError,
     struct.error,
 )
+# The name of a class or function in a pickle that only holds plain data without it.
+_CODE = re.compile(r"GLOBAL ([\w.]+)")
 # No network's weights can be compressed to a hundredth of their size.
 _DENSE = 100
 _MAX_HEADER = 100_000_000
@@ -189,7 +192,8 @@ def _read_mat(file: Path) -> dict[str, Tensor]:
     try:
         return read_matconvnet(file)
     except _FILE_ERRORS as error:
-        raise UserError(f"weights: {file} is not a network of MatConvNet, MATLAB v7.3 ({reason_of(error)}).") from None
+        reason = what_it_is(file) or reason_of(error)
+        raise UserError(f"weights: {file} is not a network of MatConvNet, MATLAB v7.3 ({reason}).") from None
 
 
 def _read_bundle(index: Path, data: Path) -> dict[str, Tensor]:
@@ -207,13 +211,18 @@ def _read_pickle(file: Path, take: str | None) -> dict[str, Tensor]:
             # These warnings are about pickle protocols; the file is read or refused in any case.
             warnings.simplefilter("ignore")
             content = torch.load(stream, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except (pickle.UnpicklingError, *_FILE_ERRORS) as error:
+        if known := what_it_is(file):
+            raise UserError(f"weights: {file} cannot be read: it is {known}.") from None
+        if not isinstance(error, pickle.UnpicklingError):
+            raise UserError(f"weights: {file} cannot be read as a PyTorch checkpoint ({reason_of(error)}).") from None
+        # Torch's own text begins with the advice to run the code in the file.
+        code = _CODE.search(str(error))
+        reason = f"it needs the code of {shortened(code[1])}" if code else "torch.save did not write it"
         raise UserError(
-            f"weights: {file} is refused: it is not a plain file of tensors ({reason_of(error)})."
+            f"weights: {file} is refused: it is not a plain file of tensors ({reason})."
             " Save only the state_dict, with torch.save or safetensors."
         ) from None
-    except _FILE_ERRORS as error:
-        raise UserError(f"weights: {file} cannot be read as a PyTorch checkpoint ({reason_of(error)}).") from None
     found = dict(_networks(content, (), set()))
     if take is not None:
         if take not in found:
