@@ -100,6 +100,11 @@ def notes_on(file: OfficialFile | None, checkpoint: Checkpoint) -> tuple[str, ..
     for other in official_files():
         if other.sha256 == claimed:
             return (f"not official weights: its metadata names {other.words}, but its tensors are others",)
+    if checkpoint.path.suffix == ".mat":
+        return (
+            "not a published file that is known: its kernels, and sub-pixels if it has any, were taken to run down the"
+            " columns first, as MatConvNet stores them; scores do not show another order",
+        )
     return ()
 
 
