@@ -6,11 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from benchmark.imaging.imagefiles import read_picture
+from benchmark.imaging.levels import scaled
+from benchmark.probing import convention_warning
 from benchmark.replacing import refuse_inputs
 from benchmark.reporting import Reporter
-from benchmark.selection import entry_of, options_text
-from zoo.errors import UserError
-from zoo.weights import Checkpoint, read_checkpoint, save_state
+from benchmark.selection import Entry, entry_of, options_text
+from zoo.errors import UserError, in_one_line
+from zoo.weights import Checkpoint, files_of, read_checkpoint, save_state
 
 
 def import_weights(
@@ -20,18 +25,23 @@ def import_weights(
     *,
     options: Mapping[str, Any],
     take: str | None = None,
+    try_on: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, str]:
     """Convert a published checkpoint strictly to safetensors with our keys; return the written metadata.
 
-    ``take`` names the weights to use if the checkpoint holds several sets, for example also their running mean.
+    ``take`` names the weights to use if the checkpoint holds several sets, for example also their running mean. Weights
+    that are not known are tried on a synthetic picture, or ``try_on``, under several conventions of the input.
 
     Raises UserError for unknown names and options, a file that does not hold tensors, and keys or shapes that do not
     fit the model.
     """
-    refuse_inputs(f"weights import: -o {out}", [out], [source])
+    refuse_inputs(f"weights import: -o {out}", [out], [*files_of(source), try_on])
     entry = entry_of(model, source, options, take=take)
-    entry.tell_notes(reporter or Reporter())
+    reporter = reporter or Reporter()
+    entry.tell_notes(reporter)
+    if entry.evidence == "weights-file" or try_on is not None:
+        _try(entry, try_on, reporter)
     assert entry.checkpoint is not None
     metadata = {
         "model": entry.card.name,
@@ -78,3 +88,20 @@ def _source_of(checkpoint: Checkpoint) -> dict[str, str]:
         "source": known.get("source", checkpoint.path.name),
         "source_sha256": known.get("source_sha256", checkpoint.digest),
     }
+
+
+def _try(entry: Entry, try_on: str | Path | None, reporter: Reporter) -> None:
+    """Report whether the weights look as if they were trained with another convention of the input."""
+    picture = None
+    if try_on is not None:
+        pixels = read_picture("--try-on", Path(try_on), kinds=("RGB",)).pixels
+        picture, _ = scaled(pixels, None, np.float64)
+    try:
+        warning = convention_warning(entry.card, entry.options, entry.build(), picture)
+    except UserError:
+        raise
+    except Exception as error:
+        # The code of a user's network may raise anything, and the weights can be imported all the same.
+        warning = f"the convention of its input could not be tried ({in_one_line(error)})"
+    if warning:
+        reporter.note(f"{entry.label}: {warning}")

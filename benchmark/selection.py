@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -23,10 +24,11 @@ from zoo.card import DEPLOY, FORM, MODELS, ModelCard, get_card
 from zoo.errors import BuildError, UserError, nearest, printable, shortened, shown
 from zoo.fitting import check_fits, load_strictly
 from zoo.forms import deploy_options, form_note, in_form
+from zoo.official import find_official, mistaken_for, notes_on
 from zoo.options import resolve_options
 from zoo.outputs import checked
 from zoo.trained import shipped_weights
-from zoo.weights import Checkpoint, is_official, official_state, read_checkpoint, stored_options
+from zoo.weights import Checkpoint, official_state, read_checkpoint, stored_options
 
 _WILDCARDS = "*?["
 
@@ -316,15 +318,20 @@ def _with_weights(
     metadata = checkpoint.metadata
     if metadata.get("model", card.name) != card.name:
         raise UserError(f"--weights: {weights} was written for {shortened(metadata['model'])}, not for {card.name}.")
-    merged = merge_options(card, metadata, options, weights)
-    found = in_form(card, merged, official_state(card, checkpoint), weights)
-    # This is checked before anything is measured, and without building the network twice.
-    fitted = check_fits(meta_model(card, merged), found.state, name=card.name, source=weights)
+    state = official_state(card, checkpoint)
+    official = find_official(card.name, checkpoint, state)
+    merged = merge_options(card, metadata, options, weights, official.options if official else {})
+    try:
+        found = in_form(card, merged, state, weights)
+        # This is checked before anything is measured, and without building the network twice.
+        fitted = check_fits(meta_model(card, merged), found.state, name=card.name, source=weights)
+    except UserError as error:
+        raise UserError(mistaken_for(card.name, checkpoint) or str(error)) from None
     # The digest marks official weights and the metadata trained ones; others are just a weights file.
     evidence: Evidence = "trained" if metadata.get("evidence") == "trained" else "weights-file"
-    if is_official(checkpoint):
+    if official:
         evidence = "official-weights"
-    notes = (*found.notes, *fitted.notes)
+    notes = (*notes_on(official, checkpoint), *found.notes, *fitted.notes)
     return replace(checkpoint, state=fitted.state, notes=notes, held=found.held), merged, evidence
 
 
@@ -339,18 +346,34 @@ def jsonable_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merge_options(
-    card: ModelCard, metadata: Mapping[str, str], options: Mapping[str, Any], source: object
+    card: ModelCard,
+    metadata: Mapping[str, str],
+    options: Mapping[str, Any],
+    source: object,
+    known: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return the options of a weights file together with ``options``, if they do not conflict.
 
     The file's form is left out: its tensors show it, and those of the training form can be used in the deploy form.
+    Options that change the input convention belong to the weights: those of a file of this tool that does not name them
+    have their defaults. ``known`` options are those of a published file, whatever the metadata say.
     """
-    stored = resolve_options(card.name, card.options, stored_options(metadata, source))
+    stored = resolve_options(card.name, card.options, stored_options(metadata, source)) | {**known}
     if card.forms:
         stored.pop(FORM, None)
+    conventions = {name: card.options[name].default for name in card.conventions} if "model" in metadata else {}
+    fixed = {**conventions, **stored}
     for name, value in options.items():
-        fixed = stored.get(name, value)
-        if fixed != value:
-            given = f"--set {name}={shown(value)}"
-            raise UserError(f"{given}: {source} was written with {name}={shown(fixed)}; leave the option out.")
+        if fixed.get(name, value) != value:
+            given, its = f"--set {name}={shown(value)}", f"{name}={shown(fixed[name])}"
+            if name in known:
+                raise UserError(f"{given}: {source} is a published file of weights for {its}; leave the option out.")
+            step = (
+                "leave the option out, or import the original file with it"
+                if name in conventions
+                else "leave the option out"
+            )
+            raise UserError(f"{given}: {source} was written with {its}; {step}.")
+    # All records of one network have the same options.
+    stored = {name: value for name, value in stored.items() if name not in known or value != card.options[name].default}
     return {**stored, **options}

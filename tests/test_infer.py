@@ -55,6 +55,45 @@ def test_a_mosaic_of_any_even_size_becomes_a_picture(zoo_bench, tmp_path, weight
     np.testing.assert_allclose(picture / 255, expected, atol=0.5 / 255 + 1e-5)
 
 
+@pytest.mark.parametrize(
+    ("model", "size", "refused"),
+    [
+        ("microisp", (156, 200), "planes of 78x100 are too small: this network takes at least 79x79"),
+        ("microisp", (158, 160), ""),
+        # Planes of RMFA have the size of the mosaic, 2 modulo 4 here.
+        ("rmfa_tiny", (14, 18), ""),
+        ("rmfa_tiny", (2, 2), "planes of 2x2 are too small: this network takes at least 4x4"),
+    ],
+)
+def test_a_mosaic_of_a_size_that_a_network_does_not_take_is_padded_or_refused_by_name(
+    zoo_bench, tmp_path, model: str, size: tuple[int, int], refused: str
+) -> None:
+    Image.fromarray(np.full(size, 500, np.uint16)).save(tmp_path / "raw.png")
+    outcome = zoo_bench("infer", model, tmp_path / "raw.png", "-o", tmp_path / "out")
+    if refused:
+        assert outcome.code == 2
+        assert f"raw: {refused}" in outcome.err.splitlines()[-1]
+    else:
+        assert outcome.code == 0
+        assert np.asarray(Image.open(tmp_path / "out" / "raw.png")).shape == (*size, 3)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "words"),
+    [
+        ("microisp", (1, 4, 78, 90), "MicroISP takes planes of at least 79x79; got 78x90"),
+        ("rmfa_tiny", (1, 3, 8, 6), "multiples of 4, or one more, at least 4; got 8x6"),
+    ],
+)
+def test_the_bare_network_refuses_such_a_size_in_one_line(zoo_bench, tmp_path, model, shape, words: str) -> None:
+    np.save(tmp_path / "x.npy", np.zeros(shape, np.float32))
+    outcome = zoo_bench("infer", model, tmp_path / "x.npy", "-o", tmp_path / "out")
+    assert outcome.code == 2
+    assert f"x.npy: the bare network refuses {shape}: " in outcome.err.splitlines()[-1]
+    assert outcome.err.splitlines()[-1].endswith(words)
+    assert not (tmp_path / "out" / "x.npy").exists()
+
+
 def test_the_colour_filter_and_levels_of_another_sensor_are_adapted(zoo_bench, tmp_path, monkeypatch) -> None:
     rggb = np.random.RandomState(1).randint(64, 1024, (64, 64))
     Image.fromarray(rggb.astype(np.uint16)).save(tmp_path / "a.png")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import re
+import warnings
 
 import numpy as np
 import pytest
@@ -75,6 +77,56 @@ def test_a_pickled_module_is_refused(tmp_path) -> None:
     torch.save(create_model("plainunet_8"), tmp_path / "module.pth")
     with pytest.raises(UserError, match="is refused"):
         read_checkpoint(tmp_path / "module.pth")
+
+
+def test_tensors_of_a_gpu_are_read_on_the_cpu(tmp_path, state, monkeypatch) -> None:
+    monkeypatch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
+    for new in (True, False):
+        torch.save(state, tmp_path / "gpu.pth", _use_new_zipfile_serialization=new)
+        assert b"cuda:0" in (tmp_path / "gpu.pth").read_bytes()
+        read = read_checkpoint(tmp_path / "gpu.pth").state
+        assert all(torch.equal(read[key], value) for key, value in state.items())
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("wrap", [lambda net: net, lambda net: {"model": net, "epoch": 1}, torch.nn.DataParallel])
+def test_a_whole_network_is_refused_by_the_name_of_its_class(tmp_path, wrap, zipped: bool) -> None:
+    torch.save(wrap(create_model("plainunet_8")), tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(
+        UserError, match=r"w\.pth is refused: .*it needs the code of \S*(PlainUNet|DataParallel)\)"
+    ) as caught:
+        read_checkpoint(tmp_path / "w.pth")
+    assert "weights_only" not in str(caught.value)
+
+
+def test_torchscript_is_named_with_the_next_step(tmp_path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.trace(torch.nn.Conv2d(1, 1, 1), torch.rand(1, 1, 2, 2)), tmp_path / "w.pt")
+    with pytest.raises(UserError, match=r"w\.pt cannot be read: it is a TorchScript program; torch\.save\("):
+        read_checkpoint(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("w.tflite", b"\x1c\0\0\0TFL3", "a TensorFlow Lite program; import the checkpoint"),
+        ("w.ckpt.meta", b"\x0a\xff", r"the graph of a TensorFlow checkpoint; name its \.index"),
+        ("w.pb", b"\x0a\x10", r"a TensorFlow program; import its checkpoint"),
+        ("checkpoint", b'model_checkpoint_path: "x"', "a list of TensorFlow checkpoints"),
+        ("w.onnx", b"\x08\x07", "an ONNX program"),
+        ("w.h5", b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+        ("w.mat", b"MATLAB 5.0 MAT-file", r"v7\.3 \(a MATLAB file of version 5"),
+        ("w.npy", b"\x93NUMPY", "one NumPy array"),
+        ("w.pth", b"\n<!DOCTYPE html><html>", "a web page, not the file"),
+        ("w.pth", b"version https://git-lfs.github.com/spec/v1", "a pointer of Git LFS"),
+        ("w.pth.tar", b"\x1f\x8b\x08", "compressed by gzip; unpack it first"),
+    ],
+)
+def test_files_of_other_kinds_are_named(tmp_path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf"weights: .*{re.escape(name)} (cannot be read: it )?is .*{message}"):
+        read_checkpoint(tmp_path / name)
 
 
 @pytest.mark.parametrize(

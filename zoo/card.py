@@ -87,6 +87,16 @@ class ModelCard:
         """The values of the option ``form`` of a network with two forms; empty for all others."""
         return self.options[FORM].choices if self.deploy else ()
 
+    @functools.cached_property
+    def conventions(self) -> dict[str, tuple[Any, ...]]:
+        """The values of each option that changes the input convention, and so belongs to the weights."""
+        found = {}
+        for name, option in self.options.items() if self.input_of else ():
+            values = (False, True) if option.annotation is bool else option.choices
+            if any(self.input_for({name: value}) != self.input for value in values):
+                found[name] = values
+        return found
+
     def create(self, options: Mapping[str, Any]) -> nn.Module:
         """Build the network with unchanged ``options``; raises UserError, BuildError or exceptions of its code."""
         return build_network(self.name, self.build, options)

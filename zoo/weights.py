@@ -1,4 +1,4 @@
-"""Files of weights: safetensors, PyTorch checkpoints read without running code, NumPy archives, MatConvNet's files."""
+"""Files of weights, read without running code: of safetensors, PyTorch, NumPy, MatConvNet and TensorFlow."""
 
 from __future__ import annotations
 
@@ -24,15 +24,14 @@ from torch import Tensor
 from zoo.card import ModelCard
 from zoo.errors import UserError, printable, reason_of, shortened, shown
 from zoo.fitting import unshared
+from zoo.foreign import what_it_is
 from zoo.inputs import regular_file
 from zoo.matconvnet import read_matconvnet
+from zoo.tensorbundle import bundle_of, read_bundle
 from zoo.writing import whole_file
 
 # The largest published network of this field has about 1 GiB, so a file beyond this limit is not one of them.
 MAX_BYTES = 8 << 30
-# sha256 of official checkpoints -> their origin. None could be downloaded and hashed so far; until then every
-# imported file has the evidence `weights-file`, never `official-weights`.
-OFFICIAL: dict[str, str] = {}
 # Training scripts keep an epoch's PSNR beside the network, as a NumPy number: data, not code.
 _NUMPY_SCALARS = [
     np.float64(0).__reduce__()[0],
@@ -54,6 +53,8 @@ _FILE_ERRORS = (
     AssertionError,
     struct.error,
 )
+# The name of a class or function in a pickle that only holds plain data without it.
+_CODE = re.compile(r"GLOBAL ([\w.]+)")
 # No network's weights can be compressed to a hundredth of their size.
 _DENSE = 100
 _MAX_HEADER = 100_000_000
@@ -80,43 +81,54 @@ class Checkpoint:
     held: str = ""
 
 
-def file_digest(path: Path) -> str:
-    """Return the sha256 of a file's content."""
+def files_of(path: str | Path) -> tuple[Path, ...]:
+    """Return the files that ``path`` names: the two of a TensorFlow checkpoint, of any other kind one."""
+    return bundle_of(path) or (Path(path),)
+
+
+def file_digest(*paths: Path) -> str:
+    """Return the sha256 of a file's content, or of the contents of several files, one after the other."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()
 
 
 def read_checkpoint(path: str | Path, *, take: str | None = None, max_bytes: int = MAX_BYTES) -> Checkpoint:
     """Read the tensors in ``path`` (.safetensors, .npz, MatConvNet's .mat, or a PyTorch checkpoint of any suffix).
 
+    A TensorFlow checkpoint is named by one of its files, NAME.index and NAME.data-00000-of-00001, or by NAME.
     Pickles are read with ``weights_only=True``. Wrapping dictionaries and ``module.`` prefixes are removed; if there
     are several, ``take`` is the dotted name of the one with the weights. Raises UserError if the file is missing, too
     large, truncated or damaged, if it holds anything but plain tensors, or several networks and ``take`` names none.
     """
-    file = regular_file(path, ".safetensors, .npz, .mat or a PyTorch checkpoint", "weights")
-    size = file.stat().st_size
+    expected = ".safetensors, .npz, .mat or a PyTorch or TensorFlow checkpoint"
+    file, *others = files = [regular_file(file, expected, "weights") for file in files_of(path)]
+    size = sum(file.stat().st_size for file in files)
     if size > max_bytes:
         raise UserError(f"weights: {path} has {size} bytes; files over {max_bytes} bytes are refused.")
     check_sums(file)
-    if take is not None and file.suffix in (".safetensors", ".npz", ".mat"):
+    if take is not None and (others or file.suffix in (".safetensors", ".npz", ".mat")):
         raise UserError(f"--take {take}: {path} holds one set of weights; only PyTorch checkpoints hold several.")
-    if file.suffix == ".safetensors":
+    metadata: dict[str, str] = {}
+    if others:
+        state = _read_bundle(*files)
+    elif file.suffix == ".safetensors":
         state, metadata = _read_safetensors(file)
     elif file.suffix == ".npz":
-        state, metadata = _read_npz(file), {}
+        state = _read_npz(file)
     elif file.suffix == ".mat":
-        state, metadata = _read_mat(file), {}
+        state = _read_mat(file)
     else:
-        state, metadata = _read_pickle(file, take), {}
+        state = _read_pickle(file, take)
     if not state:
         raise UserError(f"weights: {path} holds no tensors; expected a state_dict.")
     for key, value in state.items():
         if value.layout != torch.strided or value.is_quantized or value.is_nested or value.is_meta:
             raise UserError(f"weights: {path}: {key} is no plain tensor of numbers; save it dense and dequantised.")
-    return Checkpoint(_strip_prefix(state), metadata, file_digest(file), file)
+    return Checkpoint(_strip_prefix(state), metadata, file_digest(*files), file)
 
 
 def check_sums(file: Path) -> None:
@@ -180,7 +192,17 @@ def _read_mat(file: Path) -> dict[str, Tensor]:
     try:
         return read_matconvnet(file)
     except _FILE_ERRORS as error:
-        raise UserError(f"weights: {file} is not a network of MatConvNet, MATLAB v7.3 ({reason_of(error)}).") from None
+        reason = what_it_is(file) or reason_of(error)
+        raise UserError(f"weights: {file} is not a network of MatConvNet, MATLAB v7.3 ({reason}).") from None
+
+
+def _read_bundle(index: Path, data: Path) -> dict[str, Tensor]:
+    try:
+        return read_bundle(index, data)
+    except _FILE_ERRORS as error:
+        raise UserError(
+            f"weights: {index} is not a TensorFlow checkpoint that can be read here ({reason_of(error)})."
+        ) from None
 
 
 def _read_pickle(file: Path, take: str | None) -> dict[str, Tensor]:
@@ -189,13 +211,18 @@ def _read_pickle(file: Path, take: str | None) -> dict[str, Tensor]:
             # These warnings are about pickle protocols; the file is read or refused in any case.
             warnings.simplefilter("ignore")
             content = torch.load(stream, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except (pickle.UnpicklingError, *_FILE_ERRORS) as error:
+        if known := what_it_is(file):
+            raise UserError(f"weights: {file} cannot be read: it is {known}.") from None
+        if not isinstance(error, pickle.UnpicklingError):
+            raise UserError(f"weights: {file} cannot be read as a PyTorch checkpoint ({reason_of(error)}).") from None
+        # Torch's own text begins with the advice to run the code in the file.
+        code = _CODE.search(str(error))
+        reason = f"it needs the code of {shortened(code[1])}" if code else "torch.save did not write it"
         raise UserError(
-            f"weights: {file} is refused: it is not a plain file of tensors ({reason_of(error)})."
+            f"weights: {file} is refused: it is not a plain file of tensors ({reason})."
             " Save only the state_dict, with torch.save or safetensors."
         ) from None
-    except _FILE_ERRORS as error:
-        raise UserError(f"weights: {file} cannot be read as a PyTorch checkpoint ({reason_of(error)}).") from None
     found = dict(_networks(content, (), set()))
     if take is not None:
         if take not in found:
@@ -279,11 +306,6 @@ def official_state(card: ModelCard, checkpoint: Checkpoint) -> dict[str, Tensor]
     """Return the checkpoint's tensors under our keys, converted by the model's table if it has one."""
     state = checkpoint.state
     return card.convert_checkpoint(state) if card.convert_checkpoint else state
-
-
-def is_official(checkpoint: Checkpoint) -> bool:
-    """Whether the file, or the file it was converted from, is in the table of official checkpoints."""
-    return checkpoint.metadata.get("source_sha256", checkpoint.digest) in OFFICIAL
 
 
 def stored_options(metadata: Mapping[str, str], source: object) -> dict[str, Any]:

@@ -20,17 +20,28 @@ def weights_command() -> None:
 @click.option(
     "--take", metavar="NAME", help="Name of the weights to take if CHECKPOINT holds several, e.g. state_dict_ema."
 )
+@click.option(
+    "--try-on",
+    metavar="PICTURE",
+    help="Picture (RGB) on which to try the scale and the order of planes of the input, in place of a synthetic one.",
+)
 @set_option
-def weights_import(model: str, checkpoint: str, out: str, take: str | None, options: dict[str, str]) -> None:
+def weights_import(
+    model: str, checkpoint: str, out: str, take: str | None, try_on: str | None, options: dict[str, str]
+) -> None:
     """Convert an official CHECKPOINT of MODEL to safetensors.
 
-    Every key and every shape must fit. A pickle may hold only tensors. Of a network with a training form and a deploy
-    form either is taken, and the deploy form is written; --set form=training keeps the training form.
+    Every key and every shape must fit. A pickle may hold only tensors. Of a TensorFlow checkpoint give NAME.index. Of a
+    network with a training form and a deploy form either is taken, and the deploy form is written; --set form=training
+    keeps the training form.
+
+    Published files are known by their digest, and so are their options. Others are tried on a picture, and a line warns
+    if they look as if they were trained on another scale or order of planes.
     """
     reporter = start()
     from benchmark.importing import import_weights
 
-    metadata = import_weights(model, checkpoint, out, options=options, take=take, reporter=reporter)
+    metadata = import_weights(model, checkpoint, out, options=options, take=take, try_on=try_on, reporter=reporter)
     echo(f"wrote {out} ({metadata['evidence']}, sha256 of the source {metadata['source_sha256'][:16]})")
 
 

@@ -31,7 +31,7 @@ from benchmark.reporting import Reporter
 from benchmark.selection import entry_of
 from benchmark.sensor import CFA
 from zoo.convention import ZRR_LEVELS, InputSpec
-from zoo.errors import UserError, reason_of
+from zoo.errors import SizeError, UserError, reason_of
 from zoo.raw import apply_model, to_network
 from zoo.surroundings import kept
 from zoo.writing import whole_file
@@ -216,6 +216,8 @@ def _refusals(file: Path, shape: tuple[int, ...]) -> Iterator[None]:
     """Name the file in an error that a network's own code raises; errors of the tool's code are already UserErrors."""
     try:
         yield
+    except SizeError as error:
+        raise SizeError(f"{file.stem}: {error}") from None
     except (UserError, MemoryError, OSError):
         raise
     except Exception as error:
