@@ -19,6 +19,8 @@ from benchmark.replacing import naming, refuse_inputs, replace_text
 from benchmark.results.records import newest, without_gc
 from benchmark.types import Result
 
+# Published figures of official weights, beside which those measured here stand.
+_OFFICIAL = "official.yaml"
 _INDEX_LEAD = """# Leaderboards
 
 Made by `zoo-bench leaderboard` from the records in [results](results) and the papers' numbers in
@@ -109,6 +111,10 @@ def _all_tables(results: Sequence[Result], out: Path) -> dict[str, str]:
         from benchmark.leaderboard.paper_tables import paper_pages
 
         papers = paper_pages(out / "published", results)
+    if (out / _OFFICIAL).is_file():
+        from benchmark.leaderboard.official import official_page
+
+        papers["official.md"] = official_page(out / _OFFICIAL, results)
     titles = {name: text.partition("\n")[0].removeprefix("# ") for name, text in papers.items()}
     counts = Counter(page_of_sweep(result) or result.dataset for result in newest(results))
     return {**texts, **papers, "README.md": index_page(tables, counts, titles)}
