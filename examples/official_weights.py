@@ -1,0 +1,98 @@
+"""Measure official weights: the figures of leaderboards/official.yaml, and the compact ISP networks on sample pairs.
+
+    python examples/official_weights.py WEIGHTS AWGN [--ultraisp DIR] [--rhid DIR] -o runs/official
+
+WEIGHTS holds the published files, in any folders and under any names: they are known by their digests. AWGN holds the
+folders Set12 and CBSD68, as cszn/FFDNet has them. ``--ultraisp`` and ``--rhid`` are folders of RAW mosaics raw_*.png or
+raw_*.raw with pictures rgb_*.png. Nothing is timed. A run that is stopped goes on when the same command is given again.
+About an hour on 2 CPU cores. The records in OUT are those of leaderboards/results/official.jsonl.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmark import run
+from benchmark.conditions import Conditions
+from benchmark.config import read_settings
+from benchmark.leaderboard.official import OfficialFigures
+from zoo import get_card
+from zoo.official import OfficialFile, official_files
+from zoo.weights import file_digest, read_checkpoint
+
+FIGURES = Path(__file__).parent.parent / "leaderboards" / "official.yaml"
+# Folder and conversion to gray of the sets by their names in official.yaml.
+SETS = {"set12": ("Set12", None), "bsd68": ("CBSD68", "matlab"), "cbsd68": ("CBSD68", None)}
+
+
+def known_files(folder: Path) -> list[tuple[OfficialFile, Path]]:
+    """Return the published files in a folder; a TensorFlow checkpoint is named by its file ``.index``."""
+    by_digest = {file.sha256: file for file in official_files() if file.model and "no result" not in file.what}
+    found = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest = read_checkpoint(path).digest if path.suffix == ".index" else file_digest(path)
+        if digest in by_digest:
+            found.append((by_digest[digest], path))
+    return found
+
+
+def label_of(file: OfficialFile) -> str:
+    """Return a label for a row: what the weights are, and for denoisers also the repository."""
+    repository = file.repository.rpartition("/")[2] if get_card(str(file.model)).task != "raw2rgb" else ""
+    return re.sub(r"[^A-Za-z0-9]+", "-", f"{repository} {file.what}").strip("-")
+
+
+def awgn_runs(found: list[tuple[OfficialFile, Path]]) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Yield dataset, split and weights of each run for the figures of ``official.yaml``."""
+    by_name = {(file.repository, file.path): (file, path) for file, path in found}
+    wanted: dict[tuple[str, str], dict[str, str]] = {}
+    for part in read_settings(FIGURES, OfficialFigures).files:
+        if (part.repository, part.path) in by_name:
+            file, path = by_name[part.repository, part.path]
+            for figure in part.figures:
+                wanted.setdefault((figure.dataset, figure.split), {})[f"{file.model}@{label_of(file)}"] = str(path)
+    for (dataset, split), weights in wanted.items():
+        yield dataset, split, weights
+
+
+def main() -> None:
+    """Run what the arguments allow."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("awgn", type=Path)
+    parser.add_argument("--ultraisp", type=Path)
+    parser.add_argument("--rhid", type=Path)
+    parser.add_argument("-o", "--out", default="runs/official")
+    given = parser.parse_args()
+    found = known_files(given.weights)
+    common: dict[str, Any] = {"out": given.out, "sizes": ["none"]}
+    for dataset, split, weights in awgn_runs(found):
+        name = dataset.partition("(")[2].rstrip(")")
+        folder, gray = SETS[name]
+        noise = split.split("-")
+        conditions = Conditions(sigma=float(noise[0].removeprefix("sigma")))
+        how = {"gray": gray, "clip": "clip" in noise, "name": name, "conditions": conditions}
+        run("awgn", data_root=given.awgn / folder, weights=weights, models=_models(weights), **how, **common)
+    raw = [(file, path) for file, path in found if get_card(str(file.model)).task == "raw2rgb"]
+    weights = {f"{file.model}@{label_of(file)}": str(path) for file, path in raw}
+    samples = {
+        "ultraisp-sample": (given.ultraisp, {"black": 256, "white": 4092}),
+        "rhid-sample": (given.rhid, {"black": 0, "white": 4095, "raw_size": "512x512"}),
+    }
+    for name, (folder, levels) in samples.items():
+        if folder is not None:
+            rule = {"pairs": "raw_* -> rgb_*", "cfa": "RGGB", "name": name, **levels}
+            models = ["bilinear", *_models(weights)]
+            run("raw-pairs", data_root=folder, weights=weights, models=models, **rule, **common)
+
+
+def _models(weights: dict[str, str]) -> list[str]:
+    return list(dict.fromkeys(name.partition("@")[0] for name in weights))
+
+
+if __name__ == "__main__":
+    main()
