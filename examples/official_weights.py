@@ -73,6 +73,9 @@ def main() -> None:
     for dataset, split, weights in awgn_runs(found):
         name = dataset.partition("(")[2].rstrip(")")
         folder, gray = SETS[name]
+        if not (given.awgn / folder).is_dir():
+            print(f"{dataset}, {split}: left out, there is no {given.awgn / folder}")
+            continue
         noise = split.split("-")
         conditions = Conditions(sigma=float(noise[0].removeprefix("sigma")))
         how = {"gray": gray, "clip": "clip" in noise, "name": name, "conditions": conditions}
