@@ -21,17 +21,13 @@ LAYERS = [
     {"layout", "placing"},
     {"pairing"},
     {"datasets"},
-    {"costs", "opening"},
+    {"costs", "opening", "probing"},
     {"leaderboard", "selection"},
     # Measuring and scoring run images in tiles.
     {"fullres"},
     {"htmlpage", "scoring", "timing"},
     {"datacheck", "regression", "training"},
-<<<<<<< HEAD
     {"catalogue", "importing", "running", "sweeping", "verifying"},
-=======
-    {"catalogue", "importing", "probing", "running", "sweeping"},
->>>>>>> 0258c0d (weights import: warn where weights look right only under another scale or order of planes)
     {"cli"},
 ]
 DOORS = {
