@@ -26,8 +26,9 @@ from zoo.convention import PYNET_PLANES, READING_PLANES, InputSpec
 from zoo.errors import UserError
 from zoo.raw import apply_model, to_network
 
-# Side of the picture in pixels of its mosaic, or of an image.
-RAW_SIDE, IMAGE_SIDE = 96, 64
+# Side of the picture in pixels of its mosaic, or of an image and of the mosaic for networks of many parameters.
+RAW_SIDE, SMALL_SIDE = 96, 64
+_MANY = 5_000_000
 _DIVISORS = (255.0, 1020.0, 1023.0, 4095.0, 16383.0)
 _RANGES = ((0.0, 1.0), (0.0, 255.0), (-1.0, 1.0))
 # By how much another convention must be better, in dB, and how like the picture in its colours.
@@ -116,7 +117,12 @@ def _by_option(card: ModelCard, options: Mapping[str, Any]) -> Iterator[Conventi
 def _by_spec(spec: InputSpec) -> Iterator[Convention]:
     changes: list[tuple[str, dict[str, Any]]]
     if spec.is_raw:
-        changes = [(f"divisor={divisor:g}", {"divisor": divisor}) for divisor in _DIVISORS]
+        tried = [spec.divisor]
+        for divisor in _DIVISORS:
+            # The outputs of 1020 and 1023 are nearly the same.
+            if not any(isinstance(one, float) and abs(divisor / one - 1) < 0.02 for one in tried):
+                tried.append(divisor)
+        changes = [(f"divisor={divisor:g}", {"divisor": divisor}) for divisor in tried[1:]]
         changes.append(("black_level=None, divisor=None", {"black_level": None, "divisor": None}))
         if spec.layout == "bayer_packed":
             orders = {"PYNET_PLANES": PYNET_PLANES, "READING_PLANES": READING_PLANES}
@@ -134,7 +140,8 @@ def _by_spec(spec: InputSpec) -> Iterator[Convention]:
 
 def _scenes(card: ModelCard, spec: InputSpec, picture: NDArray[np.float64] | None) -> Iterator[Sequence[Scene]]:
     """Yield groups of scenes, of which the one that a network does best counts."""
-    side = max(RAW_SIDE if spec.is_raw else IMAGE_SIDE, spec.min_size * spec.cell)
+    side = RAW_SIDE if spec.is_raw and (card.params or 0) < _MANY else SMALL_SIDE
+    side = max(side, spec.min_size * spec.cell)
     side += side % 2
     image = synthetic_picture(side) if picture is None else _middle(picture, side)
     if spec.is_raw:

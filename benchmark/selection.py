@@ -325,8 +325,10 @@ def _with_weights(
         found = in_form(card, merged, state, weights)
         # This is checked before anything is measured, and without building the network twice.
         fitted = check_fits(meta_model(card, merged), found.state, name=card.name, source=weights)
-    except UserError as error:
-        raise UserError(mistaken_for(card.name, checkpoint) or str(error)) from None
+    except UserError:
+        if mistaken := mistaken_for(card.name, checkpoint):
+            raise UserError(mistaken) from None
+        raise
     # The digest marks official weights and the metadata trained ones; others are just a weights file.
     evidence: Evidence = "trained" if metadata.get("evidence") == "trained" else "weights-file"
     if official:

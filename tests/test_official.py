@@ -14,7 +14,7 @@ from torch import nn
 
 from benchmark.selection import entry_of
 from tests.test_ffdnet import write_matconvnet
-from zoo import UserError, create_model, get_card, official, register_model
+from zoo import UserError, create_model, get_card, load_weights, official, register_model
 from zoo.card import MODELS
 from zoo.matconvnet import read_matconvnet
 from zoo.models.mobileie import MobileIE
@@ -125,6 +125,12 @@ def test_a_network_of_ones_own_takes_a_published_file_without_its_evidence(publi
         return MobileIE()
 
     assert entry_of("own_mobileie", published, {}).evidence == "weights-file"
+
+
+def test_a_module_built_for_other_counts_refuses_a_published_file(published) -> None:
+    load_weights(create_model("mobileie", counts="zrr"), published)
+    with pytest.raises(UserError, match=r"written with counts='zrr', the network was built with counts='ultraisp'"):
+        load_weights(create_model("mobileie"), published)
 
 
 def test_weights_of_this_tool_keep_the_convention_that_they_do_not_name(tmp_path) -> None:

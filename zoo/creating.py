@@ -13,7 +13,7 @@ from zoo.errors import UserError, nearest, shortened, shown
 from zoo.options import resolve_options
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from zoo.weights import Checkpoint
 
@@ -92,22 +92,27 @@ def load_weights(module: Network, file: str | Path, *, model: str | None = None,
     written_for = checkpoint.metadata.get("model", name)
     if card and written_for != name:
         raise UserError(f"load_weights: {file} was written for {shortened(written_for)}, not for {name}.")
-    if card and card is made:
-        _check_options(card, own, checkpoint)
     state = official_state(card, checkpoint) if card else checkpoint.state
     if card and card is made:
+        _check_options(card, own, checkpoint, state)
         state = in_form(card, own, state, file).state
     load_strictly(module, state, name=name, source=file)
     return module
 
 
-def _check_options(card: ModelCard, own: Mapping[str, Any], checkpoint: Checkpoint) -> None:
+def _check_options(
+    card: ModelCard, own: Mapping[str, Any], checkpoint: Checkpoint, state: Mapping[str, Tensor]
+) -> None:
     """Raise UserError if a file's weights belong to other options, which shapes need not show."""
-    mine, stored = card.all_options(own), card.all_options(_options_in(checkpoint))
+    from zoo.official import find_official
+
+    official = find_official(card.name, checkpoint, state)
+    known = official.options if official else {}
+    mine, stored = card.all_options(own), card.all_options({**_options_in(checkpoint), **known})
     if card.forms:
         # The tensors show their form, and those of the training form can be used in the deploy form.
         stored[FORM] = mine[FORM]
-    if checkpoint.metadata.get("options") and mine != stored:
+    if (known or checkpoint.metadata.get("options")) and mine != stored:
         option = next(name for name, value in stored.items() if value != mine[name])
         raise UserError(
             f"load_weights: {checkpoint.path} was written with {option}={shown(stored[option])}, the network was built"
