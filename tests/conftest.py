@@ -36,7 +36,8 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     # One cache for all worker processes; building the stand-in at the same time is part of what is tested.
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     os.environ["ZOO_BENCH_CACHE"] = str(shared / "cache")
-    for name in ("ZOO_BENCH_DATA", "ZOO_BENCH_DEBUG"):
+    # A worker of pytest-xdist has COLUMNS=80, which would decide how wide tables are.
+    for name in ("ZOO_BENCH_DATA", "ZOO_BENCH_DEBUG", "COLUMNS"):
         os.environ.pop(name, None)
     yield
     os.environ.clear()

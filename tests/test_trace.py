@@ -117,10 +117,10 @@ def test_layers_sum_to_the_total() -> None:
 @pytest.mark.parametrize("name", list_models())
 def test_costs_at_12_mp_need_no_memory(name: str) -> None:
     card = get_card(name)
-    size = (1536, 2048) if card.task == "raw2rgb" else (3072, 4096)
+    size = card.input.plane_size((1536, 2048) if card.task == "raw2rgb" else (3072, 4096))
     result = trace_card(card, {}, size)
     assert result.input_shape == (1, card.input.channels, *size)
-    assert result.output_shape == (1, 3, 3072, 4096)
+    assert result.output_shape == (1, card.input.out_channels, 3072, 4096)
 
 
 # From the specification of the UNet and of the paper's own networks (2 FLOPs per MAC, packed 1440x1984).
