@@ -18,6 +18,7 @@ from benchmark.training.recipe import recipe_rows
 from benchmark.units import GIB, shape_text
 from zoo.card import MODELS, ModelCard, get_card
 from zoo.convention import InputSpec
+from zoo.official import official_files
 
 # The fields that are listed for each kind of card.
 _SHOWN: dict[str, tuple[Iterable[Any], tuple[str, ...]]] = {
@@ -59,6 +60,7 @@ def card_document(name: str) -> dict[str, Any]:
         "options": {o.name: {"type": o.type_name, "default": o.default} for o in card.options.values()},
         "input": convention,
         **of(card, "paper", "licence", "official_weights", "reconstruction", "differences", "global_ops"),
+        "official_files": [asdict(file) for file in official_files() if file.model == name],
         "free_choices": free_choices(card),
         "exact_under_tiling": not card.global_ops,
         "unused_params": card.unused_params,
@@ -106,6 +108,7 @@ def card_text(name: str) -> str:
         f"  paper         {card.paper or '-'}",
         f"  code licence  {card.licence or 'not stated'}",
         f"  weights       {card.official_weights or 'no official ones known'}",
+        *(f"  known file    {file.sha256[:12]} {file.words}" for file in official_files() if file.model == name),
         f"  layout        {'reconstruction' if card.reconstruction else 'as published'}",
         *(f"  differs       {line}" for line in card.differences),
         *(f"  free choice   {line}" for line in free_choices(card)),

@@ -16,12 +16,8 @@ Free choices of dped:
 - counting: the printed 1.4 T come out at 1 per multiply-accumulate, where other rows of the table count 2.
 - initialisation: PyTorch's default.
 
-Official checkpoints are TensorFlow bundles. To import one, write it as a NumPy archive where TensorFlow is
-installed::
-
-    reader = tensorflow.train.load_checkpoint("iphone_orig")
-    names = reader.get_variable_to_shape_map()
-    numpy.savez("iphone_orig.npz", **{name: reader.get_tensor(name) for name in names})
+Official checkpoints are TensorFlow's, a file ``.index`` and one of data, which ``zoo.tensorbundle`` reads; an ``.npz``
+of their variables under TensorFlow's names can be imported too.
 """
 
 from __future__ import annotations
