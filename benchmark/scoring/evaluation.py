@@ -365,8 +365,8 @@ def _card_of(module: nn.Module, task: Task | None, input: InputSpec | None, data
 
 
 def _dataset_of(task: str) -> str:
-    """Return the dataset with an embedded stand-in whose models have a task."""
-    for card in DATASETS:
-        if card.task == task and card.standin is not None:
-            return card.name
+    """Return the dataset with an embedded stand-in whose models have a task; those of this package come first."""
+    found = [card for card in DATASETS if card.task == task and card.standin is not None]
+    for card in sorted(found, key=lambda card: not card.open.__module__.startswith("benchmark.datasets.")):
+        return card.name
     raise UserError(f"evaluate: there is no embedded dataset for {task} models; name a dataset.")
