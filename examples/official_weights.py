@@ -5,7 +5,7 @@
 WEIGHTS holds the published files, in any folders and under any names: they are known by their digests. AWGN holds the
 folders Set12 and CBSD68, as cszn/FFDNet has them. ``--ultraisp`` and ``--rhid`` are folders of RAW mosaics raw_*.png or
 raw_*.raw with pictures rgb_*.png. Nothing is timed. A run that is stopped goes on when the same command is given again.
-About an hour on 2 CPU cores. The records in OUT are those of leaderboards/results/official.jsonl.
+Time for all of it: not measured yet.
 """
 
 from __future__ import annotations

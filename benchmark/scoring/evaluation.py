@@ -136,11 +136,10 @@ def evaluate_images(
     Images are loaded before and scored after the network in ``workers`` threads (0: none); the results do not depend on
     their number. Images in ``journal`` are not run again, except those whose line is damaged, edited or out of a
     metric's range; ``note`` reports these. Without metrics the model still runs on every image, and shapes and values
-    are checked. ``keep`` receives each sample with its output, in order. ``sigma`` is what
-    a network that is told the level of the noise is told where the data do not know it; the journal keeps the
-    estimates. A damaged file is a UserError; with
-    ``skip_bad`` its image is left out. Images in ``leave_out``, which gives the reasons, are also left out. The network
-    waits while this tool measures timings.
+    are checked. ``keep`` receives each sample with its output, in order. ``sigma`` is what a network that is told the
+    level of the noise is told where the data do not know it; the journal keeps the estimates. A damaged file is a
+    UserError; with ``skip_bad`` its image is left out. Images in ``leave_out``, which gives the reasons, are also left
+    out. The network waits while this tool measures timings.
     """
     phases = phases or Phases()
     ids = list(dataset.ids[:count])
@@ -367,6 +366,6 @@ def _card_of(module: nn.Module, task: Task | None, input: InputSpec | None, data
 def _dataset_of(task: str) -> str:
     """Return the dataset with an embedded stand-in whose models have a task; those of this package come first."""
     found = [card for card in DATASETS if card.task == task and card.standin is not None]
-    for card in sorted(found, key=lambda card: not card.open.__module__.startswith("benchmark.datasets.")):
-        return card.name
-    raise UserError(f"evaluate: there is no embedded dataset for {task} models; name a dataset.")
+    if not found:
+        raise UserError(f"evaluate: there is no embedded dataset for {task} models; name a dataset.")
+    return min(found, key=lambda card: not card.open.__module__.startswith("benchmark.datasets.")).name
