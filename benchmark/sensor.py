@@ -15,6 +15,16 @@ _NEEDED = ("cfa", "black", "white")
 _MOST_COUNTS = 65535
 
 
+def red_of(cfa: str) -> tuple[int, int]:
+    """Return row and column of the red pixel in the first 2x2 block of a colour filter, in letters of either case.
+
+    Raises UserError for an unknown filter.
+    """
+    if cfa.upper() not in CFA:
+        raise UserError(f"--cfa {shortened(cfa)}: expected one of {', '.join(CFA)}.")
+    return CFA[cfa.upper()]
+
+
 @dataclass(frozen=True)
 class Sensor:
     """How the mosaics of a camera are stored; levels in the files' own counts, ``raw_size`` for headerless files."""
@@ -35,18 +45,16 @@ class Sensor:
                 f"{name}: {' and '.join(missing)} not given; expected the colour filter and both levels in the files'"
                 " counts, which the files do not say, for example --cfa RGGB --black 64 --white 1023."
             )
-        cfa = options["cfa"].upper()
-        if cfa not in CFA:
-            raise UserError(f"--cfa {shortened(options['cfa'])}: expected one of {', '.join(CFA)}.")
+        red_of(options["cfa"])
         black, white = (_level(key, options[key]) for key in ("black", "white"))
         if black >= white or not white.is_integer():
             raise UserError(f"--white {white:g}: expected a whole number above --black {black:g}.")
-        return cls(cfa, black, white, _raw_size(options.get("raw_size")))
+        return cls(options["cfa"].upper(), black, white, _raw_size(options.get("raw_size")))
 
     @property
     def red(self) -> tuple[int, int]:
         """Row and column of the red pixel in the first 2x2 block."""
-        return CFA[self.cfa]
+        return red_of(self.cfa)
 
     @property
     def text(self) -> str:

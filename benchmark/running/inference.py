@@ -29,7 +29,7 @@ from benchmark.placing import check
 from benchmark.replacing import refuse_inputs
 from benchmark.reporting import Reporter
 from benchmark.selection import entry_of
-from benchmark.sensor import CFA
+from benchmark.sensor import red_of
 from zoo.convention import ZRR_LEVELS, InputSpec
 from zoo.errors import SizeError, UserError, reason_of
 from zoo.raw import apply_model, to_network
@@ -54,8 +54,7 @@ class Levels:
 
     def __post_init__(self) -> None:
         """Raise UserError for values that no sensor has."""
-        if self.cfa.upper() not in CFA:
-            raise UserError(f"--cfa {self.cfa}: expected one of {', '.join(CFA)}.")
+        red_of(self.cfa)
         # This is also false for NaN.
         if not self.black < self.mosaic_white < math.inf:
             raise UserError(f"--white {self.mosaic_white:g} must be above --black {self.black:g}.")
@@ -67,7 +66,7 @@ class Levels:
 
     def red(self, spec: InputSpec) -> tuple[int, int]:
         """Return where the red pixel of the first 2x2 block lies, for a network that takes RAW."""
-        return CFA[self.cfa.upper()] if spec.is_raw else (0, 0)
+        return red_of(self.cfa) if spec.is_raw else (0, 0)
 
 
 # Images of any size are run, in pieces if these are exact.
