@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from benchmark.record import Record
@@ -20,8 +20,20 @@ class Reporter:
 
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[Callable[[], None]]:
-        """Show a bar while the block runs; yields a function to call after each finished piece."""
+        """Show a bar while the block runs; yields a function to call after each finished piece.
+
+        ``total`` 0: nobody knows how many pieces there will be.
+        """
         yield lambda: None
+
+    @contextmanager
+    def steps(self, plan: Sequence[tuple[str, float]]) -> Iterator[Callable[[str], None]]:
+        """Show work that has several steps while the block runs; ``plan``: label and expected seconds of each.
+
+        Yields a function to call after each finished step, with a few words about its result. Bars within the block
+        belong to the step in turn.
+        """
+        yield lambda result: None
 
 
 class Note(Record):

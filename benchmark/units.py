@@ -111,3 +111,10 @@ def three_digits(value: float) -> str:
     if value == 0 or not math.isfinite(value):
         return str(value) if value else "0"
     return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
+
+
+def clock(seconds: float) -> str:
+    """Return seconds as m:ss, from an hour on as h:mm:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

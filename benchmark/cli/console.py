@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
@@ -13,8 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from benchmark.cleaning import one_line, terminal
+from benchmark.cli.steps import Steps
+from benchmark.fitting import shortened_middle
 from benchmark.leaderboard import Board
 from benchmark.reporting import Reporter
+
+# Where no bar can be shown: seconds between two lines of the same work.
+_PAUSE = 30.0
 
 
 class ConsoleReporter(Reporter):
@@ -25,6 +31,7 @@ class ConsoleReporter(Reporter):
         self.console = Console(stderr=True, soft_wrap=True, highlight=False)
         # One display shows the bars of nested work too: a terminal has no room for a second one.
         self._display: Progress | None = None
+        self._steps: Steps | None = None
 
     def note(self, message: str) -> None:
         """Print a line."""
@@ -38,14 +45,43 @@ class ConsoleReporter(Reporter):
 
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[Callable[[], None]]:
-        """Show a bar on a terminal; elsewhere print a line at the start and at every tenth of the work."""
+        """Show a bar on a terminal; elsewhere print a line when work takes long."""
         if self.verbosity < 0:
             yield lambda: None
+        elif self._steps and self.console.is_terminal:
+            with self._steps.bar(label, total) as advance:
+                yield advance
         elif self.console.is_terminal:
             with self._bar(label, total) as advance:
                 yield advance
         else:
             yield self._lines(label, total)
+
+    @contextmanager
+    def steps(self, plan: Sequence[tuple[str, float]]) -> Iterator[Callable[[str], None]]:
+        """Show one bar for all steps on a terminal; elsewhere print a line after each."""
+        if self.verbosity < 0 or not plan:
+            yield lambda result: None
+        elif not self.console.is_terminal:
+            steps = Steps(plan)
+            yield lambda result: self.note(steps.finish(result))
+        else:
+            columns = (TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[left]} left"))
+            display = Progress(*columns, console=self.console, transient=True)
+            task = display.add_task("", total=1.0, left="")
+
+            def show() -> None:
+                room = self.console.width - 36 - len(steps.where)
+                text = escape(f"{steps.where}: {shortened_middle(_line(steps.doing), room)}")
+                display.update(task, completed=steps.part, description=text, left=steps.left)
+
+            steps = self._steps = Steps(plan, show)
+            show()
+            try:
+                with display:
+                    yield lambda result: self.detail(steps.finish(result))
+            finally:
+                self._steps = None
 
     @contextmanager
     def _bar(self, label: str, total: int) -> Iterator[Callable[[], None]]:
@@ -55,19 +91,19 @@ class ConsoleReporter(Reporter):
             if display is None:
                 display = self._display = stack.enter_context(Progress(*columns, console=self.console, transient=True))
                 stack.callback(setattr, self, "_display", None)
-            task = display.add_task(escape(_line(label)), total=total)
+            task = display.add_task(escape(_line(label)), total=total or None)
             stack.callback(display.remove_task, task)
             yield lambda: display.advance(task)
 
     def _lines(self, label: str, total: int) -> Callable[[], None]:
-        done = 0
-        step = max(1, -(-total // 10))
+        done, said = 0, time.monotonic()
 
         def advance() -> None:
-            nonlocal done
+            nonlocal done, said
             done += 1
-            if done % step == 0 or done == total:
-                print(_line(f"{label}: {done}/{total}"), file=sys.stderr, flush=True)
+            if time.monotonic() - said >= _PAUSE:
+                said = time.monotonic()
+                print(_line(f"{label}: {done}/{total}" if total else f"{label}: {done}"), file=sys.stderr, flush=True)
 
         return advance
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,9 +19,12 @@ from benchmark.cli.options import (
     own_data_options,
     partial_option,
 )
-from benchmark.cli.printing import echo, given_seed, print_result, start
+from benchmark.cli.printing import echo, given_seed, print_result, start, wants_json
 from benchmark.cli.tables import check_columns, print_tables, table_options
 from zoo.errors import UserError
+
+if TYPE_CHECKING:
+    from benchmark.types import Result
 
 
 @click.command("run")
@@ -86,7 +89,7 @@ from zoo.errors import UserError
     "--sizes",
     callback=comma_separated,
     metavar="SIZE,..",
-    help="Sizes at which time and memory are measured: dataset, 1mpix, 12mp; or none.  [default: all three]",
+    help="Sizes at which time and memory are measured: dataset, 1mpix, 12mp; or all or none.  [default: dataset]",
 )
 @click.option(
     "--exact",
@@ -109,8 +112,9 @@ def run_command(out: str, rerun: str, suite: str | None, wide: bool, columns: li
     from benchmark.running.run import run as evaluate
 
     arguments = _run_arguments(suite, flags)
+    table = _Tables(columns, wide=wide)
     try:
-        results = evaluate(out=out, rerun=rerun, reporter=reporter, **arguments)
+        results = evaluate(out=out, rerun=rerun, reporter=reporter, on_costs=table.print_costs, **arguments)
     except KeyboardInterrupt:
         count = len(Store(out).results())
         kept = f"{count} record(s) and the scores so far are in {out}"
@@ -119,7 +123,7 @@ def run_command(out: str, rerun: str, suite: str | None, wide: bool, columns: li
     pages = write_pages(Store(out).results(), Path(out) / "leaderboards")
     print_result(
         lambda: {"results": [_with_paths(result.model_dump(mode="json"), Path(out)) for result in results]},
-        lambda _: _print_results(results, pages, Path(out), columns, wide=wide),
+        lambda _: _print_results(results, pages, Path(out), table),
     )
     if any(result.status != "ok" for result in results):
         raise click.exceptions.Exit(1)
@@ -152,16 +156,54 @@ def _with_paths(record: dict[str, Any], out: Path) -> dict[str, Any]:
     return record
 
 
-def _print_results(
-    results: Sequence[Any], pages: Sequence[Path], out: Path, columns: Sequence[str] | None, *, wide: bool
-) -> None:
-    from benchmark.leaderboard.rows import rows_of
-    from benchmark.leaderboard.tables import grouped, tables_of
+class _Tables:
+    """The tables of a run: the costs as soon as they are counted, the rest at the end."""
 
-    by_dataset = grouped(results, lambda result: result.dataset)
-    print_tables([table for own in by_dataset.values() for table in tables_of(rows_of(own))], columns, wide=wide)
+    def __init__(self, columns: Sequence[str] | None, *, wide: bool) -> None:
+        self.columns, self.wide = columns, wide
+        self._has_costs = False
+
+    def print_costs(self, results: Sequence[Result]) -> None:
+        """Print the costs before the images run, unless they are asked for with what is measured later."""
+        if self.columns is None and not self.wide and not wants_json():
+            self._print(results, final=False)
+            self._has_costs = True
+
+    def print_rest(self, results: Sequence[Result]) -> None:
+        """Print what was measured."""
+        self._print(results, final=True)
+
+    def _print(self, results: Sequence[Result], *, final: bool) -> None:
+        from benchmark.leaderboard.rows import rows_of
+        from benchmark.leaderboard.tables import grouped, tables_of
+
+        by_dataset = grouped(results, lambda result: result.dataset)
+        tables = [table for own in by_dataset.values() for table in tables_of(rows_of(own))]
+        if final and self._has_costs and not any(_is_large(result) for result in results):
+            # The first table had them: only times at larger sizes are new.
+            tables = [table for table in tables if table.kind != "costs"] or tables
+        print_tables(tables, self.columns, wide=self.wide, hint=final)
+
+
+def _is_large(result: Result) -> bool:
+    return any(id.startswith("latency_ms@") for id in result.measurements)
+
+
+def _print_results(results: Sequence[Result], pages: Sequence[Path], out: Path, table: _Tables) -> None:
+    table.print_rest(results)
     pictures = [out / result.pictures for result in results if result.pictures]
     echo(f"records    {out / 'results.jsonl'}")
     for what, paths in (("table", pages), ("pictures", pictures)):
         for path in paths:
             echo(f"{what:10} {path}")
+    for what, step in zip(("next", ""), _next_steps(results, out)):
+        echo(f"{what:10} {step}")
+
+
+def _next_steps(results: Sequence[Result], out: Path) -> list[str]:
+    """Return what a user would do now: mend what failed, or look at the page and measure larger images."""
+    if failed := [result.name for result in results if result.status != "ok"]:
+        return [f"mend {failed[0]} and run the same again: what is measured is kept"]
+    page = f"zoo-bench leaderboard --results {out} --html (a page with plots and pictures)"
+    larger = "the same command with --sizes all (time and memory at 1 and 12 MPix)"
+    return [page] if any(map(_is_large, results)) else [page, larger]

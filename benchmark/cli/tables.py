@@ -51,8 +51,8 @@ def check_columns(names: Sequence[str] | None, *, wide: bool) -> None:
     check_names(names)
 
 
-def print_tables(tables: Sequence[Table], names: Sequence[str] | None, *, wide: bool) -> None:
-    """Print tables in lines that fit; a note on several of them is printed once."""
+def print_tables(tables: Sequence[Table], names: Sequence[str] | None, *, wide: bool, hint: bool = True) -> None:
+    """Print tables in lines that fit; a note on several of them is printed once, and a ``hint`` at other columns."""
     from benchmark.leaderboard.brief import absent, brief_of, chosen
     from benchmark.leaderboard.cells import REMARKED, TAINTED
 
@@ -68,7 +68,7 @@ def print_tables(tables: Sequence[Table], names: Sequence[str] | None, *, wide: 
             notes = [note for note in brief.notes if note not in said or note.startswith((TAINTED, REMARKED))]
             said.update(notes)
             echo_clean([*brief.lines, *(line for note in notes for line in wrapped(note, width, "  ")), ""])
-    if not wide and names is None:
+    if hint and not wide and names is None:
         echo_clean(wrapped("All columns and notes: --wide. Other columns: --columns NAME,..", width))
     if names and (gone := absent(tables, names)):
         echo_warnings([f"--columns: no table has {', '.join(gone)}"])

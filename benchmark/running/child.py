@@ -50,12 +50,13 @@ def count_and_evaluate(request: Work, emit: Emit) -> Done:
     """
     entry = entry_of(request.model, request.weights, request.options, label=request.label)
     phases = Phases()
-    with phases.timing("costs"):
-        counted, fault = count_at_sizes(entry, request.sizes)
-        emit(counted)
-    if fault:
-        # Its costs are known, but it cannot be compared with networks that return an image.
-        raise OutputError(fault)
+    if request.sizes:
+        with phases.timing("costs"):
+            counted, fault = count_at_sizes(entry, request.sizes)
+            emit(counted)
+        if fault:
+            # Its costs are known, but it cannot be compared with networks that return an image.
+            raise OutputError(fault)
     done = _Evaluation(request, entry, phases, emit).run() if request.evaluate else Done()
     return done.model_copy(update={"phases": dict(phases.seconds)})
 

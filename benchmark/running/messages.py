@@ -11,7 +11,11 @@ from benchmark.types import Fingerprint, Measurement, Number, Tiling
 
 
 class Work(Record):
-    """The work on one model. ``sizes`` are given by suffix of the ids, with the dataset's own size ("") first."""
+    """The work on one model.
+
+    ``sizes``: at which costs are counted, by suffix of the ids, with the dataset's own size ("") first; none if the
+    parent has counted them.
+    """
 
     model: str
     options: dict[str, Any]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmark.conditions import Conditions, Limits
@@ -13,11 +14,13 @@ from benchmark.placing import check
 from benchmark.reporting import Reporter
 from benchmark.results.store import Store
 from benchmark.running.session import SIZES, Session
-from benchmark.selection import Weights, select, with_shipped_weights
+from benchmark.selection import Entry, Weights, select, with_shipped_weights
+from benchmark.types import Result
+from benchmark.units import style_of
 from zoo.errors import UserError, nearest
 
 RERUN = ("never", "failed", "always")
-NO_SIZE = "none"
+NO_SIZE, ALL_SIZES = "none", "all"
 
 
 def run(
@@ -41,7 +44,7 @@ def run(
     gray: str | None = None,
     name: str | None = None,
     task: str | None = None,
-    sizes: Sequence[str] = tuple(SIZES),
+    sizes: Sequence[str] = ("dataset",),
     conditions: Conditions | None = None,
     limits: Limits | None = None,
     exact: bool = False,
@@ -52,6 +55,7 @@ def run(
     seed: int = 0,
     isolate: bool = True,
     reporter: Reporter | None = None,
+    on_costs: Callable[[Sequence[Result]], object] = lambda records: None,
 ) -> Results:
     """Evaluate and profile models on a dataset and return one record per model; the same as ``zoo-bench run``.
 
@@ -60,29 +64,30 @@ def run(
     ``limits`` (seconds: for its images, and for its timing at each size). A model that fails, crashes or runs out of
     memory becomes a record, and the others go on. With ``isolate`` False, and for models that are registered only in
     this process, everything runs in this process. Time is measured at ``sizes`` ("dataset", "1mpix", "12mp", or only
-    "none"). ``exact`` scores by the metrics' float64 definitions instead of one float32 pass; ``skip_bad`` leaves out
-    images with damaged files; ``partial`` uses the existing part of a dataset, which the records state ("12 of 1204").
-    ``metrics`` are ids, or "protocol" and "error" for the default ones and those that say what the error is made of.
-    ``weights`` gives a file by MODEL or MODEL@LABEL (each label makes a record), or by MODEL a list of files that
-    differ only in the seed of one recipe. ``pairs`` is the rule by which the datasets "pairs" and "raw-pairs" find
-    partners, ``scene`` a regular expression that finds the scene in the names of inputs (default: each pair is one),
-    ``name`` what records call the data: "pairs (name)". For pairs, ``white`` is the count that is 1 in files of 16 bits
-    (default 65535) and ``task`` the task of the models (default denoise_rgb). For raw-pairs, ``cfa``, ``black`` and
-    ``white`` describe the mosaics, and ``raw_size`` ("512x512") files without a header. ``conditions.sigma`` is the
-    noise that awgn adds, drawn with ``noise_seed`` (default 0), with ``clip`` clipped and rounded to 8 bits, to gray
-    pictures if ``gray`` names a conversion; for all other data it is what networks are told that take the level of the
-    noise. Raises UserError for bad input before anything is measured.
+    "none" or "all"). ``on_costs`` receives records of the counted costs before the first image runs, unless a network
+    is counted in a process of its own or nothing is left to run. ``exact`` scores by the metrics' float64 definitions
+    instead of one float32 pass; ``skip_bad`` leaves out images with damaged files; ``partial`` uses the existing part
+    of a dataset, which the records state ("12 of 1204"). ``metrics`` are ids, or "protocol" and "error" for the default
+    ones and those that say what the error is made of. ``weights`` gives a file by MODEL or MODEL@LABEL (each label
+    makes a record), or by MODEL a list of files that differ only in the seed of one recipe. ``pairs`` is the rule by
+    which the datasets "pairs" and "raw-pairs" find partners, ``scene`` a regular expression that finds the scene in the
+    names of inputs (default: each pair is one), ``name`` what records call the data: "pairs (name)". For pairs,
+    ``white`` is the count that is 1 in files of 16 bits (default 65535) and ``task`` the task of the models (default
+    denoise_rgb). For raw-pairs, ``cfa``, ``black`` and ``white`` describe the mosaics, and ``raw_size`` ("512x512")
+    files without a header. ``conditions.sigma`` is the noise that awgn adds, drawn with ``noise_seed`` (default 0),
+    with ``clip`` clipped and rounded to 8 bits, to gray pictures if ``gray`` names a conversion; for all other data it
+    is what networks are told that take the level of the noise. Raises UserError for bad input before anything is
+    measured.
     """
     reporter, conditions, limits = reporter or Reporter(), conditions or Conditions(), limits or Limits()
     if rerun not in RERUN:
         raise UserError(f"--rerun {rerun}: expected one of {', '.join(RERUN)}.")
     if limit is not None and limit < 1:
         raise UserError(f"--limit {limit}: expected at least 1 image.")
-    if list(sizes) == [NO_SIZE]:
-        sizes = ()
+    sizes = {NO_SIZE: (), ALL_SIZES: tuple(SIZES)}.get(",".join(sizes), sizes)
     for size in sizes:
         if size not in SIZES:
-            raise UserError(f"--sizes: no size '{size}'{nearest(size, [*SIZES, NO_SIZE])}")
+            raise UserError(f"--sizes: no size '{size}'{nearest(size, [*SIZES, NO_SIZE, ALL_SIZES])}")
     check(conditions, limits)
     added, told = divided_sigma(dataset, conditions.sigma)
     conditions = conditions.model_copy(update={"sigma": told})
@@ -121,4 +126,43 @@ def run(
         entry.tell_notes(reporter)
     if any(entry.evaluate for entry in entries):
         session.screen()
-    return Results(session.result_of(entry, rerun) for entry in entries)
+    return Results(_records(session, entries, rerun, on_costs))
+
+
+def _records(
+    session: Session, entries: Sequence[Entry], rerun: str, on_costs: Callable[[Sequence[Result]], object]
+) -> list[Result]:
+    """Count the costs of all models first, then run those that run on the images."""
+    # By their places: seeds of one recipe share a label.
+    found: dict[int, Result] = {}
+    here = [place for place, entry in enumerate(entries) if session.counts_here(entry)]
+    due = any(session.is_due(entry, rerun) for entry in entries)
+    with session.reporter.progress("counting costs", len(here)) as advance:
+        for place in here:
+            if due or not entries[place].evaluate:
+                found[place] = session.costs_of(entries[place], rerun)
+            advance()
+    if due and len(here) == len(entries):
+        on_costs(list(found.values()))
+    rest = {place: entry for place, entry in enumerate(entries) if entry.evaluate or place not in found}
+    plan = [(entry.label, session.expected_seconds(entry)) for entry in rest.values()]
+    with session.reporter.steps(plan) as finished:
+        for place, entry in rest.items():
+            begin = time.monotonic()
+            found[place] = session.result_of(entry, rerun)
+            finished(f"{_outcome(found[place])}, {time.monotonic() - begin:.0f} s")
+    return [found[place] for place in range(len(entries))]
+
+
+def _outcome(record: Result) -> str:
+    """Return a few words about a record: its first score and its time, or why there are none."""
+    if record.status != "ok":
+        return record.status
+    texts = []
+    scores = [id for id, one in record.measurements.items() if one.kind == "score"]
+    for id in (*scores[:1], "latency_ms"):
+        one = record.measurements.get(id)
+        if one is not None and one.value is not None:
+            style = style_of(id, one.unit, is_score=one.kind == "score")
+            texts.append(f"{style.title.replace('time', 'a pass')} {style.show(one.value)} {style.unit}".strip())
+    return ", ".join([*texts, f"{record.n} images"] if record.n else ["costs"])

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -39,6 +39,8 @@ SIZES = {"dataset": "", "1mpix": "@1mpix", "12mp": "@12mp"}
 SKIPPED_LISTED = 100
 # Seconds of timing at the larger sizes, and the longest pass that is tried there without --time-limit.
 LARGE_BUDGET, LONGEST_PASS = 5.0, 60.0
+# What the time left is reckoned from: starting the processes of a model, its timed passes, and FLOPs per second.
+STARTING_SECONDS, TIMED_PASSES, USUAL_SPEED = 6.0, 25, 1e11
 
 
 @dataclass(eq=False)
@@ -61,6 +63,8 @@ class Session:
     skip_bad: bool
     partial: bool
     isolate: bool
+    # The costs that this process has counted, by model and options.
+    counts: dict[str, Outcome] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Derive the values that several models need; no file is read yet."""
@@ -94,6 +98,33 @@ class Session:
         self.remarks = [problem.line() for problem in screening.remarks]
         for remark in self.remarks:
             self.reporter.note(f"{self.data.name}: {remark}")
+
+    def counts_here(self, entry: Entry) -> bool:
+        """Return whether the costs of ``entry`` are counted in this process, where torch is already loaded.
+
+        The package's own models are; others must not crash it.
+        """
+        return entry.card.is_builtin or not self.isolate or not can_isolate(entry.card.build)
+
+    def costs_of(self, entry: Entry, rerun: str) -> Result:
+        """Return a record of one model's costs; a model that runs on the images gets its own record later."""
+        if not entry.evaluate:
+            return self.result_of(entry, rerun)
+        only_costs = replace(entry, evaluate=False)
+        return _Recording(self, only_costs, self.spec_of(only_costs), again=False).run()
+
+    def is_due(self, entry: Entry, rerun: str) -> bool:
+        """Return whether ``entry`` has yet to run on the images."""
+        return entry.evaluate and (rerun == "always" or self.spec_of(entry).key() not in self.store.latest())
+
+    def expected_seconds(self, entry: Entry) -> float:
+        """Return about how long the record of ``entry`` takes, to weigh the steps of a run against each other."""
+        counted = self.counts.get(_counted_by(entry))
+        costs = next((event for event in counted.events if isinstance(event, Counted)), None) if counted else None
+        if not entry.evaluate or costs is None or "" not in costs.predicted:
+            return STARTING_SECONDS
+        passes = self.count + (TIMED_PASSES if self.timed else 0)
+        return STARTING_SECONDS + passes * costs.predicted[""].flops / USUAL_SPEED
 
     def result_of(self, entry: Entry, rerun: str) -> Result:
         """Return the record of one model; it is measured unless ``rerun`` accepts an earlier record."""
@@ -211,6 +242,7 @@ class _Recording:
         self.tilings: list[Tiling] = []
         self.timings: str | None = None
         self.num_scenes: int | None = None
+        self.phases: dict[str, float] = {}
 
     def run(self) -> Result:
         """Measure costs and quality, then time; return the record."""
@@ -240,7 +272,7 @@ class _Recording:
             pictures=done.pictures,
             gallery=done.gallery,
             timings=self.timings,
-            phases={name: round(seconds, 4) for name, seconds in sorted(done.phases.items())},
+            phases={name: round(seconds, 4) for name, seconds in sorted((self.phases | done.phases).items())},
             notes=self.notes,
             num_skipped=len(left_out),
             skipped=dict(list(left_out.items())[:SKIPPED_LISTED]),
@@ -267,11 +299,28 @@ class _Recording:
                 else:
                     relayed.take(event)
 
-            # The package's own models are counted in this process, where torch is already loaded.
-            if self.isolated or (session.isolate and not entry.card.is_builtin and can_isolate(entry.card.build)):
+            if session.counts_here(entry):
+                counted = self._count(request)
+                for event in counted.events:
+                    take(event)
+                if counted.status != "ok" or not entry.evaluate:
+                    return counted
+                request = request.model_copy(update={"sizes": {}})
+            if self.isolated or not session.counts_here(entry):
                 threads = self.spec.conditions.threads
                 return count_and_evaluate.isolated(request, limits=session.limits, threads=threads, on_event=take)
             return count_and_evaluate.here(request, on_event=take)
+
+    def _count(self, request: Work) -> Outcome:
+        """Count the costs in this process, once for all weights of a network."""
+        counts, name = self.session.counts, _counted_by(self.entry)
+        if name not in counts:
+            events: list[Record] = []
+            request = request.model_copy(update={"evaluate": False})
+            counts[name] = replace(count_and_evaluate.here(request, on_event=events.append), events=events)
+        if done := counts[name].value:
+            self.phases = done.phases
+        return counts[name]
 
     def _task(self) -> Work:
         session, entry, spec = self.session, self.entry, self.spec
@@ -340,20 +389,19 @@ class _Recording:
         if not sizes:
             return "ok", None
         limit = session.limits.seconds
-        with session.reporter.progress(f"{entry.label}: time and memory", 0):
-            measured = measure(
-                entry.card.name,
-                sizes,
-                options=entry.options,
-                weights=entry.weights_file,
-                seed=self.spec.seed,
-                conditions=session.conditions.without_sigma(),
-                limits=session.limits,
-                budgets={suffix: LARGE_BUDGET for suffix in sizes if suffix},
-                longest_pass=LONGEST_PASS if limit is None else max(limit, LONGEST_PASS),
-                isolate=self.isolated,
-                reporter=session.reporter,
-            )
+        measured = measure(
+            entry.card.name,
+            sizes,
+            options=entry.options,
+            weights=entry.weights_file,
+            seed=self.spec.seed,
+            conditions=session.conditions.without_sigma(),
+            limits=session.limits,
+            budgets={suffix: LARGE_BUDGET for suffix in sizes if suffix},
+            longest_pass=LONGEST_PASS if limit is None else max(limit, LONGEST_PASS),
+            isolate=self.isolated,
+            reporter=session.reporter,
+        )
         samples = {}
         for suffix, one in measured.items():
             found = as_measurements(one, sizes[suffix].shape)
@@ -376,3 +424,8 @@ class _Recording:
         if "" in measured and (first := measured[""].measurement).status in ("oom", "error"):
             return first.status, first.error
         return "ok", None
+
+
+def _counted_by(entry: Entry) -> str:
+    """Return what the counted costs of a model depend on: they are the same for all its weights."""
+    return f"{entry.card.name} {jsonable_options(entry.options)}"

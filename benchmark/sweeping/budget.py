@@ -19,7 +19,7 @@ from benchmark.sweeping.points import Point, Splits
 from benchmark.training.fitting import footprint
 from benchmark.training.losses import Objective
 from benchmark.types import Measurement
-from benchmark.units import GIB, shape_text
+from benchmark.units import GIB, clock, shape_text
 from zoo.errors import UserError
 from zoo.forms import training_options
 
@@ -231,20 +231,15 @@ def budget_lines(document: Mapping[str, Any]) -> list[str]:
         flops = "?" if row["flops"] is None else f"{row['flops'] / 1e9:.3f}"
         params = "?" if row["params"] is None else f"{row['params']:,}"
         memory = "?" if row["memory_bytes"] is None else f"{row['memory_bytes'] / GIB:.2f} GiB"
-        lines.append(f"{row['point']:{width}} {params:>12} {flops:>10} {clock(row['seconds']):>9} {memory:>9}")
+        lines.append(f"{row['point']:{width}} {params:>12} {flops:>10} {_clock(row['seconds']):>9} {memory:>9}")
         lines += [f"  {row[key]}" for key in ("error", "incomplete") if row.get(key)]
     lines.append(
-        f"about {clock(document['seconds'])} with {document['workers']} worker(s), {clock(document['core_seconds'])}"
+        f"about {_clock(document['seconds'])} with {document['workers']} worker(s), {_clock(document['core_seconds'])}"
         f" for all points in turn; {document['memory_bytes'] / GIB:.2f} GiB at once;"
         f" {document['disk_bytes'] / GIB:.2f} GiB of checkpoints"
     )
     return lines
 
 
-def clock(seconds: float | None) -> str:
-    """Return seconds as h:mm:ss, ``?`` for None."""
-    if seconds is None:
-        return "?"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}"
+def _clock(seconds: float | None) -> str:
+    return "?" if seconds is None else clock(seconds)

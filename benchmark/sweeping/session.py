@@ -26,7 +26,6 @@ from benchmark.sweeping.budget import (
     Estimate,
     budget_document,
     budget_lines,
-    clock,
     count_members,
     estimate,
     wall_seconds,
@@ -58,7 +57,7 @@ from benchmark.sweeping.searching import (
 )
 from benchmark.sweeping.settings import SweepPlan, load_sweep
 from benchmark.types import Environment, Result, RunSpec
-from benchmark.units import GIB
+from benchmark.units import GIB, clock
 from zoo.errors import UserError, nearest
 from zoo.forms import form_note
 

@@ -155,14 +155,22 @@ class _Session:
             cold_after=COLD_AFTER if limit is None else None,
             own_process=self.isolate,
         )
-        with closing(Relayed(self.reporter)) as relayed:
+        passes = self.reporter.progress(f"{self.job.model}: time, pass", 0)
+        with passes as passed, closing(Relayed(self.reporter)) as relayed:
+
+            def take(event: Record) -> None:
+                if isinstance(event, (WarmUpAt, PairAt)):
+                    passed()
+                else:
+                    relayed.take(event)
+
             if not self.isolate:
-                return measure_model.here(request, on_event=relayed.take)
+                return measure_model.here(request, on_event=take)
             grace = GRACE_SECONDS + (0.0 if self.conditions.by_torch else COMPILE_SECONDS)
             grace += DECIDING_SECONDS if self.conditions.is_tiled else 0.0
             seconds = None if limit is None else (1.5 * limit + grace) * len(self.open)
             limits, threads = Limits(self.limits.memory_bytes, seconds), self.conditions.threads
-            return measure_model.isolated(request, limits=limits, threads=threads, on_event=relayed.take)
+            return measure_model.isolated(request, limits=limits, threads=threads, on_event=take)
 
     def _take(self, outcome: Outcome) -> None:
         """Keep what a child sent; if it was ended, mark the size that it was measuring."""

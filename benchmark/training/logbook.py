@@ -9,6 +9,7 @@ from typing import Any
 from benchmark.replacing import replacing
 from benchmark.reporting import Reporter
 from benchmark.results.jsonl import append_line, read_lines, replace_lines, to_json
+from benchmark.units import clock
 from zoo.errors import UserError
 
 LOG, CURVES = "log.jsonl", "curves.png"
@@ -59,7 +60,7 @@ class Logbook:
         self._last_line = now
         self.reporter.note(
             f"step {step}/{self.total_steps}  epoch {epoch}  loss {loss:.5g}  lr {lr:.3g}"
-            f"  {rate:.1f} images/s  {_clock(seconds_left)} left"
+            f"  {rate:.1f} images/s  {clock(seconds_left)} left"
         )
 
     def scored(self, step: int, scores: dict[str, float]) -> None:
@@ -107,9 +108,3 @@ def _board(folder: Path) -> Any:
             "recipe: tensorboard: the package is not installed; pip install tensorboard, or leave the key out."
         ) from None
     return SummaryWriter(str(folder / "tensorboard"))
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
