@@ -22,7 +22,18 @@ from benchmark.htmlpage import gallery as gallery_module
 from benchmark.htmlpage.data import Document, document
 from benchmark.htmlpage.page import json_in_html, render
 from benchmark.htmlpage.tables import Distinct, table_document
-from benchmark.imaging.pictures import INDEX, LONGEST_SIDE, VIEWS, Row, save_pictures
+from benchmark.imaging.pictures import (
+    CAPTION,
+    GAP,
+    HEADER,
+    INDEX,
+    LONGEST_SIDE,
+    TILE,
+    VIEWS,
+    Row,
+    save_pictures,
+    save_sheet,
+)
 from benchmark.leaderboard.pooling import pooled
 from benchmark.leaderboard.rows import rows_of
 from benchmark.leaderboard.tables import tables_of as leaderboard_tables
@@ -313,9 +324,11 @@ def pictures(folder: Path, count: int = 3, *, seed: int = 0, size: tuple[int, in
     save_pictures(folder, rows)
 
 
-def with_pictures(tmp_path: Path, model: str = "a", psnr: float = 20.0, **fields) -> Result:
+def with_pictures(
+    tmp_path: Path, model: str = "a", psnr: float = 20.0, *, size: tuple[int, int] = (20, 30), **fields
+) -> Result:
     folder = f"images/{model}_0123"
-    pictures(tmp_path / folder, seed=len(model))
+    pictures(tmp_path / folder, seed=len(model), size=size)
     return record(model, psnr, gallery=folder, **fields)
 
 
@@ -327,7 +340,64 @@ def test_separate_pictures_are_small_and_listed(tmp_path) -> None:
         with Image.open(tmp_path / entry["files"][view]) as picture:
             assert picture.format == "JPEG"
             assert max(picture.size) == LONGEST_SIDE
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([INDEX, *entry["files"].values()])
+    files = [*entry["files"].values(), *entry["crop"]["files"].values()]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([INDEX, *files])
+
+
+def test_large_pictures_have_a_crop_where_the_error_is_largest(tmp_path) -> None:
+    height, width = LONGEST_SIDE + 400, LONGEST_SIDE + 200
+    target = np.full((height, width, 3), 0.5)
+    output = target.copy()
+    output[-10:, -10:] = 1.0
+    save_pictures(tmp_path, [Row("", target[::2, ::2], output, target, id="large", scores={"psnr[rgb]": 20.0})])
+    (entry,) = json.loads((tmp_path / INDEX).read_text())["images"]
+    crop = entry["crop"]
+    assert (crop["at"], crop["size"]) == ([200, 400], [LONGEST_SIDE, LONGEST_SIDE])
+    with Image.open(tmp_path / crop["files"]["output"]) as picture:
+        pixels = np.asarray(picture.convert("L"))
+    # It is cut, not shrunk: the bright corner has its ten pixels.
+    assert pixels.shape == (LONGEST_SIDE, LONGEST_SIDE)
+    assert (pixels[-1] > 200).sum() == pytest.approx(10, abs=1)
+    with Image.open(tmp_path / crop["files"]["input"]) as picture:
+        assert picture.size == (LONGEST_SIDE, LONGEST_SIDE)
+    # The page lists it beside the whole picture, and the limit counts images.
+    one = with_pictures(tmp_path / "run", size=(height, width))
+    (shown,) = document_of(tmp_path / "run", one, gallery=1).content["records"]
+    assert next(image["id"] for image in shown["pictures"]) == "image 0"
+    assert len(shown["pictures"]) == 2
+    (tmp_path / INDEX).replace(tmp_path / "run" / one.gallery / INDEX)
+    for file in tmp_path.glob("0_*.jpg"):
+        file.replace(tmp_path / "run" / one.gallery / file.name)
+    (shown,) = document_of(tmp_path / "run", one, gallery=1).content["records"]
+    assert [(image["id"], image["size"]) for image in shown["pictures"]] == [
+        ("large", [height, width]),
+        ("large: 1:1 at 200, 400", [LONGEST_SIDE, LONGEST_SIDE]),
+    ]
+
+
+def test_a_sheet_names_the_scale_of_the_error_and_cuts_large_pictures_at_full_size(tmp_path) -> None:
+    target = np.zeros((3 * TILE, 2 * TILE, 3))
+    output = target.copy()
+    output[: TILE // 2, : TILE // 2] = 0.25
+    small = np.zeros((TILE // 2, TILE // 2, 3))
+    save_sheet(
+        tmp_path / "sheet.png",
+        "sheet",
+        [Row("large", target[::2, ::2], output, target), Row("small", small, small, small)],
+    )
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        pixels = np.asarray(sheet)
+    # Overview and crop of the first, the second as it is.
+    assert pixels.shape[0] == HEADER + 2 * CAPTION + 3 * (TILE + GAP)
+    crop = pixels[HEADER + CAPTION + TILE + GAP :, GAP + TILE + GAP :][:TILE, :TILE]
+    assert (crop[0] == 64).all(-1).sum() == TILE // 2
+    # An error of 0.25 has the last colour of the scale, which is drawn beside its title.
+    error = pixels[HEADER + CAPTION + TILE + GAP + 5, GAP + 3 * (TILE + GAP) + 5]
+    header = pixels[:HEADER, 3 * (TILE + GAP) :].reshape(-1, 3)
+    assert tuple(error) == (255, 243, 176)
+    assert (header == error).all(-1).any()
+    assert (header == (0, 0, 16)).all(-1).any()
+    assert len({tuple(colour) for colour in header}) > 50
 
 
 def test_the_gallery_holds_each_content_once_and_no_more_images_than_asked(tmp_path) -> None:

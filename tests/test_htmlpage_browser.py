@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 import shutil
@@ -30,8 +31,8 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     timed = {"remark": "3 samples", "tainted": ("drifted",)}
     records = [
-        with_pictures(folder, "a", 20.0, flops=10**12, latency=4.0),
-        with_pictures(folder, "bb", 22.0, flops=3 * 10**12, latency=9.0),
+        with_pictures(folder, "a", 20.0, size=(200, 300), flops=10**12, latency=4.0),
+        with_pictures(folder, "bb", 22.0, size=(200, 300), flops=3 * 10**12, latency=9.0),
         record("c", 21.0, flops=4 * 10**12, latency=3.0, evidence="parameter-free"),
         record(HOSTILE, 18.0, flops=0, latency=5.0, notes=[HOSTILE]),
         record("d", flops=5, more={"latency_ms": measurement(7.0, "timing", False, "ms", **timed)}),
@@ -254,15 +255,153 @@ def test_the_slider_moves_between_two_pictures(page) -> None:
         "(all) => Promise.all(all.map((img) => img.decode())).then(() => true)"
     )
     assert "psnr[rgb] 21.00" in page.inner_text(".captions .left")
-    page.select_option("#zoom", "4")
+    assert page.locator(".scale").inner_text().split("\n")[0] == "error 0"
+    page.select_option("#zoom", "8")
     divider = "document.querySelector('.divider').getBoundingClientRect().left"
     before = page.evaluate(divider)
     page.evaluate("document.querySelector('.frame-box').scrollLeft = 300")
     page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     assert page.evaluate(divider) == pytest.approx(before, abs=1)  # the line stays in sight
-    page.select_option("#zoom", "1")
+    page.select_option("#zoom", "0")
     page.locator(".frame").click(position={"x": 5, "y": 50})
     assert float(slider.input_value()) < 5
+
+
+def test_pictures_are_shown_at_their_own_size(page) -> None:
+    assert page.input_value("#zoom") == "1"
+    assert page.evaluate(
+        "(({width, height}) => [width, height])(document.querySelector('.frame').getBoundingClientRect())"
+    ) == [300, 200]
+    page.select_option("#zoom", "2")
+    assert page.evaluate("document.querySelector('.frame').clientWidth") == 600
+    # Where the window is narrower, they are fitted to it at first.
+    page.set_viewport_size({"width": 260, "height": 700})
+    page.select_option("#dataset", label="zrr")
+    page.select_option("#dataset", label="zrr-standin")
+    assert page.input_value("#zoom") == "0"
+
+
+def test_the_difference_of_two_pictures_stands_between_them_and_all_move_together(page) -> None:
+    page.select_option("#layout", "beside")
+    page.select_option("#right-row", label="a")
+    page.select_option("#zoom", "8")
+    drawn = """() => {
+        const canvas = document.querySelector('#stage canvas');
+        const images = [...document.querySelectorAll('#stage img')];
+        const read = (source) => {
+            const sheet = Object.assign(document.createElement('canvas'), { width: 300, height: 200 }).getContext('2d');
+            sheet.drawImage(source, 0, 0);
+            return sheet.getImageData(0, 0, 300, 200).data;
+        };
+        const shown = [images[0], canvas, images[1]].map((one) => [...read(one).slice(0, 4000)]);
+        return [canvas.width, canvas.height, ...shown];
+    }"""
+    playwright.expect(page.locator("#stage canvas")).to_have_attribute("width", "300")
+    page.wait_for_timeout(300)
+    width, height, left, shown, right = page.evaluate(drawn)
+    assert (width, height) == (300, 200)
+    stops = [(0, 0, 16), (192, 57, 43), (255, 243, 176)]
+    for at in range(0, 4000, 4):
+        value = min(255, round(4 * sum(abs(left[at + c] - right[at + c]) for c in range(3)) / 3))
+        low, high, part = (0, 1, value / 127) if value < 127 else (1, 2, (value - 127) / 128)
+        expected = [stops[low][c] + (stops[high][c] - stops[low][c]) * part for c in range(3)]
+        assert shown[at : at + 3] == pytest.approx(expected, abs=4)
+    page.evaluate("document.querySelectorAll('.frame-box')[2].scrollLeft = 120")
+    page.wait_for_timeout(100)
+    assert page.evaluate("[...document.querySelectorAll('.frame-box')].map((box) => box.scrollLeft)") == [120] * 3
+
+
+def test_all_points_can_be_named_and_no_name_covers_another(browser, tmp_path) -> None:
+    draw = random.Random(0)
+    records = [
+        record(f"network_{index}", 20 + draw.random(), flops=int(10 ** draw.uniform(9, 12))) for index in range(25)
+    ]
+    write_page(document(read_folders([write_records(tmp_path / "results.jsonl", records)])), tmp_path / "page.html")
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto((tmp_path / "page.html").as_uri())
+    page.locator("#plot .main-svg").first.wait_for()
+    boxes = """() => [...document.querySelectorAll('#plot .annotation-text-g')].map((element) => {
+        const { left, right, top, bottom } = element.getBoundingClientRect();
+        return [element.textContent, left, right, top, bottom];
+    })"""
+    few = page.evaluate(boxes)
+    page.select_option("#labels", "all")
+    page.wait_for_timeout(300)
+    found = page.evaluate(boxes)
+    assert 0 < len(few) < len(found)
+    unnamed = int((re.search(r"(\d+) names? without room", page.inner_text("#plot-note")) or [0, 0])[1])
+    assert len(found) + unnamed == 25
+    assert unnamed <= 2
+    for index, (_, left, right, top, bottom) in enumerate(found):
+        for _, other_left, other_right, other_top, other_bottom in found[:index]:
+            assert right <= other_left or other_right <= left or bottom <= other_top or other_bottom <= top
+    page.close()
+
+
+def test_the_labels_of_an_axis_do_not_touch(browser, tmp_path) -> None:
+    records = [record(f"n{index}", 20.0 + index, flops=10 ** (6 + index)) for index in range(7)]
+    write_page(document(read_folders([write_records(tmp_path / "results.jsonl", records)])), tmp_path / "page.html")
+    for width in (360, 1400):
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        page.goto((tmp_path / "page.html").as_uri())
+        page.locator("#plot .main-svg").first.wait_for()
+        ticks = page.evaluate(
+            "[...document.querySelectorAll('#plot g.xtick')].map((element) => element.getBoundingClientRect())"
+            ".map(({left, right}) => [left, right])"
+        )
+        ticks.sort()
+        assert len(ticks) >= 2
+        assert all(right + 2 < left for (_, right), (left, _) in itertools.pairwise(ticks))
+        page.close()
+
+
+def test_the_address_holds_the_view(page, browser, file: Path) -> None:
+    page.evaluate("location.hash = ''")
+    page.click("#table thead th[data-column='latency_ms'] button")
+    page.fill("#search", "trained")
+    page.select_option("#labels", "all")
+    page.select_option("#y", label="Time [ms] ↓")
+    page.select_option("#left-view", "error")
+    page.select_option("#right-row", label="a")
+    page.select_option("#zoom", "2")
+    page.select_option("#layout", "beside")
+    page.wait_for_timeout(400)
+    address = page.evaluate("location.href")
+    assert address.startswith(f"{file.as_uri()}#")
+    other = browser.new_page()
+    other.goto(address)
+    other.locator("#plot .main-svg").first.wait_for()
+    for one in (page, other):
+        assert one.input_value("#search") == "trained"
+        assert sorted_column(one)[0] == "latency_ms"
+        assert one.input_value("#labels") == "all"
+        assert one.locator("#y option:checked").inner_text() == "Time [ms] ↓"
+        assert [one.input_value(f"#{id}") for id in ("left-view", "zoom", "layout")] == ["error", "2", "beside"]
+        assert one.locator("#right-row option:checked").inner_text() == "a"
+        assert names(one) == names(page)
+    # Another address in the same window, and one of another page: what is not here is passed over.
+    other.evaluate(
+        "location.hash = 'data=nowhere&sort=nothing:up&x=none&limits=a≥b&left=output:gone&zoom=3&columns=psnr[rgb]'"
+    )
+    playwright.expect(other.locator("#live")).to_have_text("A part of the address is not on this page.")
+    assert other.input_value("#search") == ""
+    # The links at the top scroll, and leave the address alone.
+    before = other.evaluate("location.hash")
+    other.click("a[href='#gallery-section']")
+    assert other.evaluate("document.activeElement.id") == "gallery-section"
+    assert other.evaluate("location.hash") == before
+    other.close()
+
+
+def test_a_phone_shows_a_number_beside_the_name(browser, file: Path) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto(file.as_uri())
+    page.select_option("#dataset", label="zrr-standin")
+    edge = page.evaluate("document.getElementById('scroller').getBoundingClientRect().right")
+    cell = page.locator("#table tbody tr").first.locator("td.num").first
+    assert cell.bounding_box()["x"] + cell.bounding_box()["width"] <= edge
+    assert page.locator("#table tbody .badge").first.inner_text().strip().startswith("●")
+    page.close()
 
 
 def test_missing_pictures_are_said(page) -> None:

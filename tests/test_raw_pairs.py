@@ -384,7 +384,8 @@ def test_pictures_have_names_too(tmp_path: Path) -> None:
         Image.fromarray(picture_of(counts_of(1))).save(tmp_path / folder / "1.png")
     quick = {"isolate": False, "sizes": ["none"], "conditions": Conditions(), "models": "identity"}
     (record,) = run_as_users_do("pairs", data_root=tmp_path, out=tmp_path / "out", name="polyu", **quick)
-    assert (record.dataset, record.pictures) == ("pairs (polyu)", "images/pairs (polyu)/identity.png")
+    sheet = f"images/pairs (polyu)/identity_{record.key[:8]}.png"
+    assert (record.dataset, record.pictures) == ("pairs (polyu)", sheet)
     assert check_dataset("pairs (polyu)", tmp_path)["ok"]
 
 

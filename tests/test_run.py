@@ -346,7 +346,8 @@ class Notes(Reporter):
 
 def test_pictures_that_cannot_be_written_end_the_run_and_keep_the_scores(tmp_path) -> None:
     (tmp_path / "images").touch()
-    with pytest.raises(UserError, match=rf"{tmp_path}/images/tiny/tiny_free.png: cannot be written \(Not a dir"):
+    sheet = rf"{tmp_path}/images/tiny/tiny_free_[0-9a-f]{{8}}.png"
+    with pytest.raises(UserError, match=rf"{sheet}: cannot be written \(Not a dir"):
         run("tiny", models="tiny_free", out=tmp_path, sizes=["none"])
     assert Store(tmp_path).results() == []
     (journal,) = (tmp_path / "scores").glob("*.jsonl")
@@ -354,6 +355,15 @@ def test_pictures_that_cannot_be_written_end_the_run_and_keep_the_scores(tmp_pat
     (tmp_path / "images").unlink()
     assert only(run("tiny", models="tiny_free", out=tmp_path, sizes=["none"])).status == "ok"
     assert journal.read_bytes() == before
+
+
+def test_a_second_record_leaves_the_pictures_of_the_first(tmp_path) -> None:
+    how = {"models": "tiny_free", "out": tmp_path, "sizes": ["none"], "metrics": ["psnr[rgb,aligned]"]}
+    first = only(run("tiny", **how))
+    before = {name: (tmp_path / name).read_bytes() for name in (first.pictures, first.shift_plot)}
+    second = only(run("tiny", **how, conditions=Conditions(channels_last=True)))
+    assert {second.pictures, second.shift_plot, second.gallery}.isdisjoint({*before, first.gallery})
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from typing import Any
 from benchmark.htmlpage.gallery import Gallery, NoPicturesError
 from benchmark.htmlpage.provenance import NO_IMAGES, provenance
 from benchmark.htmlpage.tables import Distinct, table_document, titles
-from benchmark.imaging.pictures import ERROR_GAIN, LONGEST_SIDE
-from benchmark.leaderboard.rows import Row
+from benchmark.imaging.pictures import ERROR_COLOURS, ERROR_GAIN, LONGEST_SIDE
+from benchmark.leaderboard.rows import BADGES, Row
 from benchmark.leaderboard.tables import STANDIN, Table, grouped, tables_by_page
 from benchmark.types import Result
 
@@ -57,7 +57,8 @@ def document(results: Sequence[Result], *, gallery: int = 0) -> Document:
         "environments": environments.items,
         "definitions": texts.items,
         "pictures": pictures.pictures,
-        "gallery": {"limit": gallery, "gain": ERROR_GAIN, "longest": LONGEST_SIDE},
+        "gallery": {"limit": gallery, "gain": ERROR_GAIN, "colours": ERROR_COLOURS, "longest": LONGEST_SIDE},
+        "signs": {evidence: sign for evidence, (sign, _) in BADGES.items()},
     }
     return Document(content, tuple(missing))
 

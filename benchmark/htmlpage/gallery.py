@@ -39,12 +39,18 @@ class Gallery:
         images = []
         for entry in _read_index(folder)[: self.limit]:
             try:
-                contents = {view: _read_picture(folder, entry["files"][view]) for view in VIEWS}
-                shown = {"id": str(entry["id"]), "size": [int(side) for side in entry["size"]]}
                 scores = {str(name): value for name, value in entry["scores"].items()} if row.is_scored else {}
+                shown = [(str(entry["id"]), entry)]
+                if crop := entry.get("crop"):
+                    left, top = crop["at"]
+                    shown.append((f"{entry['id']}: 1:1 at {int(left)}, {int(top)}", crop))
+                found = [
+                    ({"id": id, "size": [int(side) for side in part["size"]]}, _read_views(folder, part["files"]))
+                    for id, part in shown
+                ]
             except (KeyError, TypeError, ValueError) as error:
                 raise NoPicturesError(f"the index of the pictures is damaged ({error!r})") from None
-            images.append({**shown, "scores": scores, "views": self._take(contents)})
+            images += [{**part, "scores": scores, "views": self._take(contents)} for part, contents in found]
         if not images:
             raise NoPicturesError("the index of the pictures is empty")
         return images
@@ -79,6 +85,10 @@ def _read_index(folder: Path) -> list[dict[str, Any]]:
         return list(json.loads((folder / INDEX).read_text(encoding="utf-8"))["images"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise NoPicturesError(f"the index of the pictures cannot be read ({error!r})") from None
+
+
+def _read_views(folder: Path, files: dict[str, str]) -> dict[str, bytes]:
+    return {view: _read_picture(folder, files[view]) for view in VIEWS}
 
 
 def _read_picture(folder: Path, name: str) -> bytes:

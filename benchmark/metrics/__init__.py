@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from benchmark.types import MetricCard, MetricFunction
+from benchmark.units import style_of
 from zoo.errors import UserError
 from zoo.registry import Registry, pieces_of
 
@@ -80,3 +81,8 @@ def error_shares(means: Mapping[str, float | None]) -> dict[str, float] | None:
         return None
     shift, colour = known[0] / total, known[1] / total
     return {"shift": shift, "colour": colour, "rest": max(0.0, 1 - shift - colour)}
+
+
+def score_text(id: str, value: float) -> str:
+    """Return a score with its metric, with the decimals that all tables show."""
+    return f"{id} {style_of(id, METRICS.get(id).unit, is_score=True).show(value)}"

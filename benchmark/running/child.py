@@ -22,6 +22,7 @@ from benchmark.host.calls import Emit, child_call
 from benchmark.imaging.alignment import Shift
 from benchmark.imaging.pictures import Row, save_pictures, save_sheet, show_input
 from benchmark.imaging.shift_plots import save_shift_histogram
+from benchmark.metrics import score_text
 from benchmark.opening import card_at, open_split
 from benchmark.placing import Placed
 from benchmark.reporting import Relay
@@ -212,9 +213,9 @@ class _Evaluation:
                 sample = with_sigma(self.data[index], self.spec, self.task.conditions.sigma)
                 kept[id] = (sample, run_sample(model, sample, self.spec))
             sample, output = kept[id]
-            values = (f"{name} {value:.4g}" for name, value in scores[id].items())
+            values = (score_text(name, value) for name, value in scores[id].items())
             pictures = (show_input(sample), as_picture(output), as_picture(sample.target))
-            rows.append(Row("   ".join([f"image {id}", *values]), *pictures, id=str(id), scores=scores[id]))
+            rows.append(Row(", ".join([f"image {id}", *values]), *pictures, id=str(id), scores=scores[id]))
         return rows
 
     def _save_pictures(self, rows: Sequence[Row]) -> tuple[str | None, str | None]:
@@ -223,16 +224,16 @@ class _Evaluation:
             return None, None
         label = self.entry.label
         folder = self.store.root / "images" / self.data.name
-        sheet, pictures = folder / f"{self._picture_name()}.png", folder / f"{_file_name(label)}_{self.task.key[:8]}"
+        pictures = folder / self._picture_name()
+        sheet = pictures.with_name(f"{pictures.name}.png")
         save_sheet(sheet, f"{label} on {self.data.name} {self.data.split}: {self.entry.evidence}", rows)
         save_pictures(pictures, rows)
         root = self.store.root
         return str(sheet.relative_to(root)), str(pictures.relative_to(root))
 
     def _picture_name(self) -> str:
-        """Return the name of the record's pictures: the key is in it where a model may have several weights."""
-        name = _file_name(self.entry.label)
-        return f"{name}_{self.task.key[:8]}" if self.entry.checkpoint else name
+        """Return the name of the record's pictures, with its key: those of another record stay as they are."""
+        return f"{_file_name(self.entry.label)}_{self.task.key[:8]}"
 
 
 def _shown(count: int) -> list[int]:

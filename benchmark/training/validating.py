@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.imaging.pictures import Row, save_sheet, show_input
-from benchmark.metrics import METRICS
+from benchmark.metrics import METRICS, score_text
 from benchmark.scoring.evaluation import as_picture, network_input, score_pair
 from benchmark.training.losses import resize_target
 from benchmark.training.recipe import Validation
@@ -52,7 +52,7 @@ class Validator:
             for id, value in values.items():
                 scores[id].append(value)
             if sheet is not None and len(rows) < self.settings.pictures:
-                caption = f"{sample.id}  " + "  ".join(f"{id} {value:.4g}" for id, value in values.items())
+                caption = ", ".join([str(sample.id), *(score_text(id, value) for id, value in values.items())])
                 picture = as_picture(output).clip(0, 1)
                 rows.append(Row(caption, show_input(sample), picture, as_picture(sample.target)))
         model.train(was_training)

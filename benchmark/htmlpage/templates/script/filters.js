@@ -34,7 +34,7 @@ function drawEvidence() {
     make("input", { type: "checkbox", checked: !state.filters.hidden.has(evidence), onchange: (event) => {
       if (event.target.checked) state.filters.hidden.delete(evidence); else state.filters.hidden.add(evidence);
       filtersChanged();
-    } }), make("span", { class: `badge ${evidence}` }, evidence))));
+    } }), evidenceBadge(evidence))));
 }
 
 function drawLimits() {

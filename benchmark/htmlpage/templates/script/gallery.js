@@ -1,7 +1,4 @@
-// The gallery: two pictures over each other, and a slider between them.
-
-const VIEWS = ["input", "output", "target", "error"];
-const gallery = { image: 0, left: { row: 0, view: "output" }, right: { row: 0, view: "target" }, split: 50, zoom: 1 };
+// The gallery: which pictures of which rows are compared, and their captions.
 
 /** Return the rows of the table that have pictures. */
 const withPictures = () => state.table.rows.filter((row) => DATA.records[row.record].pictures);
@@ -12,8 +9,9 @@ const viewName = (view) => (view === "error" ? `error ×${DATA.gallery.gain}` : 
 function startGallery() {
   const rows = withPictures().sort(compareRows(state.table.columns[state.sort.column], state.sort.column, state.sort.descending));
   gallery.rows = rows;
-  Object.assign(gallery, { image: 0, left: { row: 0, view: "output" }, right: { row: 0, view: "target" }, split: 50 });
-  byId("gallery-note").textContent = rows.length ? `For looking, not for measuring: JPEG, at most ${DATA.gallery.longest} pixels long.` : "";
+  Object.assign(gallery, { image: 0, left: { row: 0, view: "output" }, right: { row: 0, view: "target" }, split: 50, zoom: null, isZoomed: false });
+  byId("gallery-note").textContent = rows.length
+    ? `For looking, not for measuring: JPEG; pictures over ${DATA.gallery.longest} pixels are shrunk, with a crop at 1:1 beside them.` : "";
   fill(byId("gallery"), rows.length ? [galleryControls(), make("div", { id: "stage" }), make("div", { id: "strip", class: "strip" }),
     missingNote()] : [emptyGallery()]);
   if (rows.length) drawGallery();
@@ -44,10 +42,11 @@ function galleryControls() {
   const side = (name, label) => make("fieldset", { class: "side" }, make("legend", {}, label),
     select(`${name}-row`, "Model", (value) => { gallery[name].row = Number(value); }),
     select(`${name}-view`, "Picture", (value) => { gallery[name].view = value; }));
-  return make("div", { class: "toolbar" }, side("left", "Left of the slider"), side("right", "Right of the slider"),
+  return make("div", { class: "toolbar" }, side("left", "Left"), side("right", "Right"),
     make("fieldset", { class: "side" }, make("legend", {}, "Both"),
       select("image", "Image", (value) => { gallery.image = Number(value); }),
-      select("zoom", "Zoom", (value) => { gallery.zoom = Number(value); })));
+      select("zoom", "Zoom", (value) => { Object.assign(gallery, { zoom: Number(value), isZoomed: true }); }),
+      select("layout", "Layout", (value) => { gallery.layout = value; })));
 }
 
 /** Return the image of a side: the one with the chosen id, where its row has it. */
@@ -66,50 +65,12 @@ function drawGallery() {
     fill(byId(`${side}-view`), VIEWS.map((view) => option(view, viewName(view), view === gallery[side].view)));
   }
   fill(byId("image"), ids.map((id, index) => option(index, id, index === gallery.image)));
-  fill(byId("zoom"), [1, 2, 4].map((zoom) => option(zoom, `${zoom}×`, zoom === gallery.zoom)));
+  if (gallery.zoom === null) gallery.zoom = shownSize()[1] > byId("gallery").clientWidth ? 0 : 1;
+  fill(byId("zoom"), [0, 1, 2, 4, 8].map((zoom) => option(zoom, zoom ? `${zoom}:1` : "fit", zoom === gallery.zoom)));
+  fill(byId("layout"), Object.entries(LAYOUTS).map(([name, text]) => option(name, text, name === gallery.layout)));
   drawStage();
   drawStrip();
-}
-
-function drawStage() {
-  const images = { left: chosen("left"), right: chosen("right") };
-  const size = (images.left || images.right).size;
-  const picture = (side) => (images[side]
-    ? make("img", { class: side, alt: describe(side), src: DATA.pictures[images[side].views[gallery[side].view]], draggable: "false" })
-    : make("div", { class: `${side} absent` }, "this row has no picture of this image"));
-  const frame = make("div", { class: gallery.zoom > 1 ? "frame pixels" : "frame", style: `aspect-ratio: ${size[1]} / ${size[0]}; width: ${gallery.zoom * 100}%` },
-    picture("right"), picture("left"), make("div", { class: "divider", "aria-hidden": "true" }));
-  const slider = make("input", { type: "range", id: "slider", min: 0, max: 100, step: 1, value: gallery.split,
-    "aria-label": "Share of the left picture", oninput: (event) => moveSplit(frame, Number(event.target.value)) });
-  const box = make("div", { class: "frame-box", tabindex: gallery.zoom > 1 ? "0" : null, role: "group", "aria-label": "The two pictures" }, frame);
-  fill(byId("stage"), make("div", { class: "captions" }, caption("left", images.left), caption("right", images.right)), box, slider);
-  box.addEventListener("scroll", () => moveSplit(frame, gallery.split));
-  frame.addEventListener("pointerdown", (event) => followPointer(frame, slider, event));
-  moveSplit(frame, gallery.split);
-}
-
-/** Show the left picture up to a percentage of the width that is in sight: all of it, or a part where it is zoomed. */
-function moveSplit(frame, percent) {
-  gallery.split = percent;
-  const box = frame.parentElement;
-  const inSight = `${box.scrollLeft + (percent / 100) * box.clientWidth}px`;
-  frame.style.setProperty("--split", gallery.zoom > 1 ? inSight : `${percent}%`);
-  byId("slider").setAttribute("aria-valuetext", `${percent} % ${describe("left")}, the rest ${describe("right")}`);
-}
-
-/** Let the mouse drag the line between the pictures. */
-function followPointer(frame, slider, event) {
-  const move = (at) => {
-    const box = frame.parentElement.getBoundingClientRect();
-    slider.value = Math.max(0, Math.min(100, ((at.clientX - box.left) / box.width) * 100));
-    moveSplit(frame, Number(slider.value));
-  };
-  const stop = () => { frame.removeEventListener("pointermove", move); };
-  frame.setPointerCapture(event.pointerId);
-  frame.addEventListener("pointermove", move);
-  frame.addEventListener("pointerup", stop, { once: true });
-  frame.addEventListener("pointercancel", stop, { once: true });
-  move(event);
+  hooks.changed();
 }
 
 const describe = (side) => `${viewName(gallery[side].view)}, ${gallery.rows[gallery[side].row].name}`;
@@ -120,9 +81,16 @@ function caption(side, image) {
   const { view } = gallery[side];
   if (view === "input" || view === "target") return make("div", { class: side }, make("b", {}, viewName(view)));
   const untrained = row.cells[state.table.evidence] === "untrained";
-  const scores = Object.entries((image && image.scores) || {}).map(([id, value]) => `${id} ${typeof value === "number" ? value.toPrecision(4) : value}`);
+  const scores = Object.entries((image && image.scores) || {}).map(([id, value]) => `${id} ${decimals(id, value)}`);
   const text = untrained ? "untrained: its output says nothing about the network" : scores.join(" · ");
   return make("div", { class: side }, make("b", {}, row.name), ` ${viewName(view)}`, make("span", { class: "muted" }, text));
+}
+
+/** Return a score with the decimals of its column. */
+function decimals(id, value) {
+  if (typeof value !== "number") return String(value);
+  const shown = state.table.rows.map((row) => row.cells[state.table.columns.findIndex((column) => column.id === id)]).find(Array.isArray);
+  return value.toFixed(shown ? (String(shown[1]).split(".")[1] || "").replace(/\D.*/, "").length : 4);
 }
 
 /** Draw the four pictures of the left row: a click puts one to the left of the slider. */

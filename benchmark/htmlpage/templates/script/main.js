@@ -68,6 +68,6 @@ connectDrawer();
 byId("table").tBodies[0].addEventListener("keydown", moveInTable);
 byId("table").tBodies[0].addEventListener("focusin", (event) => rove(event.target.closest("button.cell")));
 drawDatasets();
-show(0, 0);
+connectAddress(show);
 started = true;
 requestAnimationFrame(() => setTimeout(loadPlotly));

@@ -2,7 +2,6 @@
 
 const SYMBOLS = { published: "star", "official-weights": "diamond", trained: "circle", "weights-file": "triangle-up",
   "parameter-free": "square", untrained: "circle-open" };
-const NAMED = 12; // points of a front that are labelled; more would cover each other
 
 /** Return a text as plotly takes it: its labels read a few tags. */
 const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
@@ -46,9 +45,11 @@ function drawPlot() {
   const before = state.front;
   state.front = new Set([...front].map((point) => point.row));
   if (before.size !== state.front.size || [...before].some((row) => !state.front.has(row))) drawBody();
+  state.points = points;
   if (window.Plotly) drawChart([...frontTraces(points, front), ...pointTraces(points, front)], plotLayout(xColumn, yColumn));
   drawPlotNote(points, front, left);
   drawPlotData(points, front);
+  hooks.changed();
 }
 const drawPlotSoon = soon(drawPlot, 200);
 
@@ -57,7 +58,19 @@ function drawChart(traces, layout) {
   const plot = byId("plot");
   const isNew = !plot.on;
   Plotly.react(plot, traces, layout, { responsive: true, displayModeBar: false, displaylogo: false, doubleClick: "reset" });
-  if (isNew) plot.on("plotly_click", (event) => openDrawer(event.points[0].customdata, -1));
+  if (isNew) {
+    plot.on("plotly_click", (event) => openDrawer(event.points[0].customdata, -1));
+    plot.on("plotly_relayout", (changes) => { if (!("annotations" in changes)) nameAgain(); });
+  }
+  state.unnamed = drawNames();
+}
+
+/** Place the names again, for another part of the plot or another size. */
+const nameAgain = soon(() => { state.unnamed = drawNames(); drawUnnamed(); });
+
+/** Say how many names found no room. */
+function drawUnnamed() {
+  byId("unnamed").textContent = state.unnamed ? ` ${count(state.unnamed, "name")} without room: drag over a part of the plot to enlarge it.` : "";
 }
 
 /** Return one line per group of comparable points, along the best that can be had. */
@@ -72,15 +85,14 @@ function frontTraces(points, front) {
   });
 }
 
-/** Return one set of markers per evidence; those on a front are filled, ringed and, if few, named. */
+/** Return one set of markers per evidence; those on a front are large and ringed. */
 function pointTraces(points, front) {
   const kinds = [...new Set(points.map((point) => point.row.cells[state.table.evidence]))].sort();
   return kinds.map((evidence) => {
     const own = points.filter((point) => point.row.cells[state.table.evidence] === evidence);
     const on = (yes, no) => own.map((point) => (front.has(point) ? yes : no));
     return { x: own.map((point) => point.x), y: own.map((point) => point.y), type: "scatter", name: evidence,
-      mode: front.size <= NAMED ? "markers+text" : "markers", textposition: "top center", cliponaxis: false,
-      text: own.map((point) => (front.has(point) ? plain(short(point.row.name)) : "")), textfont: { size: 12, color: colour("text") },
+      mode: "markers", cliponaxis: false,
       customdata: own.map((point) => point.row), hovertext: own.map((point) => hoverText(point, front)), hoverinfo: "text",
       marker: { symbol: SYMBOLS[evidence] || "circle", color: colour(`series-${evidence}`), size: on(12, 9), opacity: on(1, 0.75),
         line: { width: on(2, 1), color: colour("text") } } };
@@ -101,12 +113,25 @@ function hoverText(point, front) {
   return [`<b>${plain(point.row.name)}</b>`, plain([point.row.cells[table.evidence], ...point.row.doubts].join(" ")), ...indices.map(line), ...last].join("<br>");
 }
 
+/** Return the step of a logarithmic axis whose labels do not touch: 1, 2, 5 of each decade, each decade, or every few. */
+function decades(values, size, length) {
+  const ends = [Math.min(...values), Math.max(...values)];
+  const spanned = Math.log10(ends[1] / ends[0]) + 0.5;
+  // The label of 0.000001 has as many digits as a decade is from 1.
+  const digits = Math.max(...ends.map((value) => 2 + 1.3 * Math.abs(Math.floor(Math.log10(value)))));
+  const room = length / (digits * size * 0.6 + 14);
+  return spanned * 5 < room ? "D2" : Math.max(1, Math.ceil(spanned / room));
+}
+
 function plotLayout(xColumn, yColumn) {
-  const size = byId("plot").clientWidth < 600 ? 11 : 13;
-  const axis = (column, log) => ({ title: { text: plain(`${fullTitle(column)} ${arrow(column)}`), font: { size }, standoff: 12 },
+  const isNarrow = byId("plot").clientWidth < 600;
+  const size = isNarrow ? 11 : 13;
+  const ticks = (log, values) => (log ? { dtick: decades(values, size, byId("plot").clientWidth - 100), tickformat: ",.3~r" } : { nticks: isNarrow ? 5 : 8 });
+  const axis = (column, log, values) => ({ title: { text: plain(`${fullTitle(column)} ${arrow(column)}`), font: { size }, standoff: 12 },
     type: log ? "log" : "linear", gridcolor: colour("grid"), linecolor: colour("line"), zeroline: false, automargin: true,
-    tickformat: log ? ",.3~r" : "", nticks: log ? 6 : 8, showline: true, ticks: "outside", tickcolor: colour("line") });
-  return { xaxis: axis(xColumn, state.axes.xLog), yaxis: axis(yColumn, state.axes.yLog), hovermode: "closest", dragmode: "zoom",
+    ...ticks(log, values), showline: true, ticks: "outside", tickcolor: colour("line") });
+  const [xs, ys] = ["x", "y"].map((name) => state.points.map((point) => point[name]));
+  return { xaxis: axis(xColumn, state.axes.xLog, xs), yaxis: axis(yColumn, state.axes.yLog, ys), hovermode: "closest", dragmode: "zoom",
     margin: { l: 64, r: 24, t: 56, b: 56 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: getComputedStyle(document.body).fontFamily, size, color: colour("text") },
     legend: { orientation: "h", yref: "container", y: 1, yanchor: "top", x: 0 },
@@ -124,7 +149,8 @@ function drawPlotNote(points, front, left) {
   const only = points.filter((point) => point.group === null).length;
   if (only) texts.push(`${count(only, "point")} only shown: not compared with the others.`);
   if (groups.size > 1) texts.push(`${groups.size} fronts: values under different conditions are not compared (see the letters in the table).`);
-  fill(byId("plot-note"), texts.join(" "));
+  fill(byId("plot-note"), texts.join(" "), make("span", { id: "unnamed" }));
+  drawUnnamed();
 }
 
 function drawPlotData(points, front) {
@@ -150,6 +176,7 @@ function drawAxes() {
         option(index, `${fullTitle(state.table.columns[index])} ${arrow(state.table.columns[index])}`.trim(), index === state.axes[name])))));
     byId(`${name}-log`).checked = state.axes[`${name}Log`];
   }
+  byId("labels").value = state.names;
 }
 
 /** Run plotly.js, which takes a second: the table is on the screen before. Only then are there plots. */
@@ -176,6 +203,7 @@ function connectPlot() {
     state.axes = { x: y, y: x, xLog: yLog, yLog: xLog };
     redrawPlot();
   });
+  byId("labels").addEventListener("change", (event) => { state.names = event.target.value; redrawPlot(); });
   byId("reset-plot").addEventListener("click", () => Plotly.relayout(byId("plot"), { "xaxis.autorange": true, "yaxis.autorange": true }));
   byId("save-plot").addEventListener("click", () => Plotly.downloadImage(byId("plot"), { format: "svg", filename: "zoo-bench-plot" }));
   byId("plot-data").addEventListener("toggle", drawPlot);

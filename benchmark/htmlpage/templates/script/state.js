@@ -13,7 +13,13 @@ const state = {
   pageSize: 50,
   axes: { x: 0, y: 0, xLog: false, yLog: false },
   front: new Set(),
+  points: [],
+  names: "front", // which points of the plot have names beside them: "front", "all", "none"
+  unnamed: 0,
 };
+
+// What later parts do when the view has changed.
+const hooks = { changed: () => {} };
 
 /** Return the rows that the filters leave, in the order of the sort. */
 function visibleRows() {
@@ -46,10 +52,12 @@ function chooseTable(dataset, number) {
   state.axes = { ...axes, xLog: wantsLog(axes.x), yLog: wantsLog(axes.y) };
 }
 
+/** Return the columns that the table shows at first. */
+const shownAtFirst = () => state.table.columns.map((_, index) => index).filter((index) => state.table.columns[index].shown);
+
 /** Show the columns that the table shows at first. */
 function firstColumns() {
-  const columns = state.table.columns;
-  state.shown = new Set(columns.map((_, index) => index).filter((index) => columns[index].shown));
+  state.shown = new Set(shownAtFirst());
 }
 
 /** Whether a column spans so much that a logarithmic axis shows it better. */

@@ -64,6 +64,7 @@ function drawBody() {
   rove(byId("table").tBodies[0].querySelector("button"));
   drawCount(rows.length);
   drawPager(rows.length, last);
+  hooks.changed();
   drawLegend(shown, columns);
 }
 
@@ -86,8 +87,8 @@ const statusColumn = () => state.table.columns.findIndex((column) => column.id =
 function cellElement(row, index) {
   const column = state.table.columns[index];
   const cell = row.cells[index];
-  if (column.id === "evidence") return make("td", {}, badge(cell, row));
-  if (column.contexts === null) return make("td", { class: column.numeric ? "num" : null }, cell === "" ? "–" : textOf(cell));
+  if (column.id === "evidence") return make("td", { "data-column": column.id }, badge(cell, row));
+  if (column.contexts === null) return make("td", { class: column.numeric ? "num" : null, "data-column": column.id }, cell === "" ? "–" : textOf(cell));
   if (cell === null) return make("td", { class: "num none" }, "–");
   const beside = besideOf(cell);
   const parts = [textOf(cell), signs(row.signs[index]), column.contexts.length > 1 ? make("sup", { class: "context" }, letter(contextOf(cell))) : null,
@@ -104,8 +105,14 @@ function signs(text) {
 /** Return the evidence as a badge, with the recipe or file behind it, and why the row is not ranked. */
 function badge(evidence, row) {
   const weights = row.cells[state.table.columns.findIndex((column) => column.id === "weights")];
-  return make("span", {}, make("span", { class: `badge ${evidence}` }, evidence),
+  return make("span", {}, evidenceBadge(evidence),
     weights ? make("span", { class: "recipe" }, weights) : null, row.doubts.map((doubt) => make("span", { class: "doubt" }, doubt)));
+}
+
+/** Return the name of an evidence in its colour; a narrow window shows its sign in place of it. */
+function evidenceBadge(evidence) {
+  return make("span", { class: `badge ${evidence}`, title: evidence }, make("span", { class: "as-sign", "aria-hidden": "true" }, DATA.signs[evidence] || "?"),
+    make("span", { class: "as-word" }, evidence));
 }
 
 function drawPager(left, last) {
