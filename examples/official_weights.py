@@ -1,10 +1,14 @@
 """Measure official weights: the figures of leaderboards/official.yaml, and the compact ISP networks on sample pairs.
 
-    python examples/official_weights.py WEIGHTS AWGN [--ultraisp DIR] [--rhid DIR] -o runs/official
+    python examples/official_weights.py WEIGHTS AWGN [--ultraisp DIR] [--rhid DIR] [--sidd DIR]
+        [--polyu DIR] -o runs/official
 
 WEIGHTS holds the published files, in any folders and under any names: they are known by their digests. AWGN holds the
 folders Set12 and CBSD68, as cszn/FFDNet has them. ``--ultraisp`` and ``--rhid`` are folders of RAW mosaics raw_*.png or
-raw_*.raw with pictures rgb_*.png. Nothing is timed. A run that is stopped goes on when the same command is given again.
+raw_*.raw with pictures rgb_*.png. ``--sidd`` (scene folders, as SIDD has them) and ``--polyu`` (*_real.JPG and
+*_mean.JPG) are real noise: there the denoisers of colour pictures, whose noise FFDNet estimates, stand beside the small
+networks that ship and the noisy picture itself. Nothing is timed. A run that is stopped goes on when the same command
+is given again.
 Time for all of it: not measured yet.
 """
 
@@ -22,10 +26,12 @@ from benchmark.config import read_settings
 from benchmark.leaderboard.official import OfficialFigures
 from zoo import get_card
 from zoo.official import OfficialFile, official_files
+from zoo.trained import shipped_weights
 from zoo.weights import file_digest, read_checkpoint
 
 FIGURES = Path(__file__).parent.parent / "leaderboards" / "official.yaml"
 # Folder and conversion to gray of the sets by their names in official.yaml.
+SHIPPED = ("vdn_w8", "hypervdn_8")
 SETS = {"set12": ("Set12", None), "bsd68": ("CBSD68", "matlab"), "cbsd68": ("CBSD68", None)}
 
 
@@ -66,6 +72,8 @@ def main() -> None:
     parser.add_argument("awgn", type=Path)
     parser.add_argument("--ultraisp", type=Path)
     parser.add_argument("--rhid", type=Path)
+    parser.add_argument("--sidd", type=Path)
+    parser.add_argument("--polyu", type=Path)
     parser.add_argument("-o", "--out", default="runs/official")
     given = parser.parse_args()
     found = known_files(given.weights)
@@ -78,19 +86,40 @@ def main() -> None:
             continue
         noise = split.split("-")
         conditions = Conditions(sigma=float(noise[0].removeprefix("sigma")))
-        how = {"gray": gray, "clip": "clip" in noise, "name": name, "conditions": conditions}
+        how: dict[str, Any] = {"gray": gray, "clip": "clip" in noise, "name": name, "conditions": conditions}
         run("awgn", data_root=given.awgn / folder, weights=weights, models=_models(weights), **how, **common)
     raw = [(file, path) for file, path in found if get_card(str(file.model)).task == "raw2rgb"]
     weights = {f"{file.model}@{label_of(file)}": str(path) for file, path in raw}
-    samples = {
+    samples: dict[str, tuple[Path | None, dict[str, Any]]] = {
         "ultraisp-sample": (given.ultraisp, {"black": 256, "white": 4092}),
         "rhid-sample": (given.rhid, {"black": 0, "white": 4095, "raw_size": "512x512"}),
     }
     for name, (folder, levels) in samples.items():
         if folder is not None:
-            rule = {"pairs": "raw_* -> rgb_*", "cfa": "RGGB", "name": name, **levels}
+            rule: dict[str, Any] = {"pairs": "raw_* -> rgb_*", "cfa": "RGGB", "name": name, **levels}
             models = ["bilinear", *_models(weights)]
             run("raw-pairs", data_root=folder, weights=weights, models=models, **rule, **common)
+    run_real_noise(found, given.sidd, given.polyu, common)
+
+
+def run_real_noise(
+    found: list[tuple[OfficialFile, Path]], sidd: Path | None, polyu: Path | None, common: dict[str, Any]
+) -> None:
+    """Run the denoisers of colour pictures on real noise; a part of SIDD is named as the part that it is."""
+    weights = {f"{name}@shipped": str(shipped_weights(name)) for name in SHIPPED if shipped_weights(name)}
+    for file, path in found:
+        if get_card(str(file.model)).task == "denoise_rgb" and file.model not in SHIPPED:
+            weights[f"{file.model}@{label_of(file)}"] = str(path)
+    how: dict[str, Any] = {
+        "weights": weights,
+        "models": ["identity", *_models(weights)],
+        "conditions": Conditions(sigma="estimate"),
+    }
+    if sidd is not None:
+        run("sidd", data_root=sidd, split="train", partial=True, **how, **common)
+    if polyu is not None:
+        rule = {"pairs": "*_real.* -> *_mean.*", "scene": r"^(.*?)_*\d*_real", "name": "polyu"}
+        run("pairs", data_root=polyu, **rule, **how, **common)
 
 
 def _models(weights: dict[str, str]) -> list[str]:

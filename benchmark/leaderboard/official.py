@@ -10,6 +10,7 @@ from benchmark.cleaning import markdown
 from benchmark.config import Strict, read_settings
 from benchmark.leaderboard import Board, rows_of, to_markdown
 from benchmark.leaderboard.published import MaybePrinted
+from benchmark.results.records import oldest_first
 from benchmark.types import Measurement, Result
 from zoo.errors import UserError
 from zoo.official import OfficialFile, official_files
@@ -78,8 +79,9 @@ def _measured(results: Iterable[Result]) -> dict[tuple[str, str, str], Result]:
     """Return the newest fair record on whole data by digest of the weights' file, dataset and split."""
     return {
         (row.result.weights["sha256"], row.result.dataset, row.result.split): row.result
-        for row in rows_of(results)
-        if row.is_fair and row.result.weights and not row.result.part and row.result.evidence == "official-weights"
+        for row in rows_of(oldest_first(results))
+        if row.is_fair and row.result.status == "ok" and row.result.evidence == "official-weights"
+        if row.result.weights and not row.result.part
     }
 
 
