@@ -80,7 +80,10 @@ def test_another_file_and_a_part_of_the_data_are_not_measured_values(tmp_path, o
 def test_the_newest_record_counts(tmp_path) -> None:
     old = measured(SET12, "sigma25", 20.0, created="2026-01-01T00:00:00+00:00")
     new = measured(SET12, "sigma25", 30.4, created="2026-02-01T00:00:00+00:00", options={"padding": "zeros"})
-    assert lines(tmp_path, new, old)[0][5].startswith("30.400 ")
+    files = [write_records(tmp_path / f"{name}.jsonl", [one]) for name, one in (("a", new), ("b", old))]
+    assert "| 30.400 [" in official_page(write_yaml(tmp_path), read_folders(files)).replace("   ", " ").replace(
+        "  ", " "
+    )
 
 
 @pytest.mark.parametrize(
