@@ -13,7 +13,7 @@ LAYERS = [
     {"record", "units"},
     {"sensor"},
     {"cleaning", "reporting", "replacing", "cache", "config", "counting"},
-    {"conditions", "fitting"},
+    {"conditions", "fetching", "fitting"},
     {"types"},
     {"measured"},
     {"host", "imaging", "profilers", "protocols", "results"},
@@ -51,6 +51,7 @@ DOORS = {
         "benchmark.training.recipe",
         "benchmark.sweeping.settings",
     },
+    "huggingface_hub": {"benchmark.fetching", "benchmark.modelcard"},
     "filelock": {
         "benchmark.results.jsonl",
         "benchmark.results.journal",
