@@ -27,7 +27,8 @@ LAYERS = [
     {"fullres"},
     {"htmlpage", "scoring", "timing"},
     {"datacheck", "regression", "training"},
-    {"catalogue", "importing", "running", "sweeping", "verifying"},
+    {"importing", "modelcard", "running", "sweeping", "verifying"},
+    {"catalogue"},
     {"cli"},
 ]
 DOORS = {

@@ -1,4 +1,4 @@
-"""``zoo-bench weights``: import, deploy."""
+"""``zoo-bench weights``: import, deploy, card."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmark.cli.printing import echo, start
 
 @click.group("weights")
 def weights_command() -> None:
-    """Convert files of weights."""
+    """Convert files of weights, and describe them."""
 
 
 @weights_command.command("import")
@@ -61,3 +61,20 @@ def weights_deploy(file: str, out: str) -> None:
 
     metadata = deploy_weights(file, out, reporter=reporter)
     echo(f"wrote {out} (deploy form of {metadata['model']}, sha256 of the source {metadata['source_sha256'][:16]})")
+
+
+@weights_command.command("card")
+@click.argument("file")
+@click.option(
+    "-o", "--out", metavar="CARD.md", help="File to write.  [default: README.md beside FILE, if there is none yet]"
+)
+@click.option("--licence", metavar="ID", help="Licence of the weights, by its id on the hub, e.g. apache-2.0.")
+def weights_card(file: str, out: str | None, licence: str | None) -> None:
+    """Write a model card for FILE, in the form of the Hugging Face Hub.
+
+    It says what FILE's metadata say: model, options, recipe, seed, data, and scores on held-out images.
+    """
+    start()
+    from benchmark.modelcard import write_model_card
+
+    echo(f"wrote {write_model_card(file, out, licence=licence)}")
