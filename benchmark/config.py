@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -31,7 +32,7 @@ class Strict(Record):
 
 
 def shipped_files(kind: str) -> dict[str, Path]:
-    """Return the settings of a kind ("recipe", "sweep") that ship with the package, by name."""
+    """Return the settings of a kind ("recipe", "suite", "sweep") that ship with the package, by name."""
     # The first folder is for an installed package, the second for a checkout without links.
     folders = (Path(__file__).parent / f"{kind}s", Path(__file__).parents[1] / "configs" / f"{kind}s")
     folder = next((folder for folder in folders if folder.is_dir()), None)
@@ -39,7 +40,7 @@ def shipped_files(kind: str) -> dict[str, Path]:
 
 
 def find_settings(file: str | Path, kind: str, verb: str) -> Path:
-    """Return the file of a recipe or a sweep (``kind``), given as a path or by the name of a shipped one.
+    """Return the file of a recipe, a suite or a sweep (``kind``), given as a path or by the name of a shipped one.
 
     Raises UserError for the command ``verb``, with the nearest names.
     """
@@ -53,6 +54,19 @@ def find_settings(file: str | Path, kind: str, verb: str) -> Path:
     what = "file" if kind == verb else f"{kind} file"
     where = f"{verb}: no {what} at {shortened(file, 400)}"
     raise UserError(f"{where}, and none shipped under that name{nearest(name, shipped)}")
+
+
+def header_of(file: Path) -> tuple[str, str, str]:
+    """Return command, summary and notes from the comment at the start of a shipped file; a shell runs the command.
+
+    The comment begins with the lines of the command. The summary goes up to the first line that ends a sentence.
+    """
+    lines = file.read_text(encoding="utf-8").splitlines()
+    texts = [line[1:].strip() for line in itertools.takewhile(lambda line: line.startswith("#"), lines)]
+    commands = list(itertools.takewhile(lambda text: text.startswith("zoo-bench "), texts))
+    rest = texts[len(commands) :]
+    end = next((number for number, text in enumerate(rest, 1) if text.endswith(".")), len(rest))
+    return " && ".join(commands), " ".join(rest[:end]), " ".join(rest[end:])
 
 
 def read_settings(path: str | Path, kind: type[Settings], overrides: Mapping[str, Any] | None = None) -> Settings:

@@ -118,6 +118,11 @@ def shortened_middle(text: str, room: int) -> str:
     return _start(text, room - 1 - tail) + _CUT + (_start(text[::-1], tail)[::-1] if tail else "")
 
 
+def shortened_end(text: str, room: int) -> str:
+    """Return a text whose end is left out if it is wider than ``room``."""
+    return text if width_of(text) <= room else _start(text, room - 1).rstrip() + _CUT
+
+
 def wrapped(text: str, room: int | None, indent: str = "") -> list[str]:
     """Return the lines of a paragraph; all but the first begin with ``indent``. A word that is too long is broken."""
     if room is None:

@@ -18,6 +18,7 @@ from torch import nn
 
 from benchmark.conditions import Sigma
 from benchmark.costs.profiling import meta_model
+from benchmark.fetching import fetch_weights, is_address
 from benchmark.reporting import Reporter
 from benchmark.types import DatasetCard, Evidence, label_of
 from zoo.card import DEPLOY, FORM, MODELS, ModelCard, get_card
@@ -27,10 +28,12 @@ from zoo.forms import deploy_options, form_note, in_form
 from zoo.official import find_official, mistaken_for, notes_on
 from zoo.options import resolve_options
 from zoo.outputs import checked
-from zoo.trained import shipped_weights
+from zoo.trained import shipped_models, shipped_weights
 from zoo.weights import Checkpoint, official_state, read_checkpoint, stored_options
 
 _WILDCARDS = "*?["
+# The word that stands for the weights of a model that ship with this package, where a file is named.
+SHIPPED = "shipped"
 
 # What decides whether two trained networks may be compared, and which of them differ only in their seed.
 _TRAINING = ("recipe_digest", "lr", "lr_rule", "step")
@@ -270,8 +273,9 @@ def entry_of(
 ) -> Entry:
     """Return a model with its options and weights; both are checked without building the network.
 
-    ``take`` names the weights in a file with several sets, ``label`` is the user's name for them. Raises UserError for
-    unknown names, options that the model refuses and weights that do not fit.
+    ``weights`` are as ``weights_file`` takes them, ``take`` names those in a file with several sets, ``label`` is the
+    user's name for them. Raises UserError for unknown names, options that the model refuses and weights that do not
+    fit.
     """
     card = get_card(name)
     resolved = deploy_options(card, resolve_options(name, card.options, options))
@@ -279,10 +283,30 @@ def entry_of(
         with contextlib.suppress(BuildError):
             meta_model(card, resolved)  # refuses wrong values before anything is measured
     if weights is not None:
-        checkpoint, resolved, evidence = _with_weights(card, weights, resolved, take)
+        checkpoint, resolved, evidence = _with_weights(card, weights_file(name, weights), resolved, take)
         return Entry(card, resolved, checkpoint, evidence, evaluate=True, weights_label=label)
     free = _is_parameter_free(card, resolved)
     return Entry(card, resolved, None, "parameter-free" if free else "untrained", evaluate=free)
+
+
+def weights_file(
+    model: str, weights: str | Path, *, trust: bool = False, reporter: Reporter | None = None
+) -> str | Path:
+    """Return the file for weights that a user names: a path, "shipped", or an address, whose file is downloaded.
+
+    Raises UserError if no weights of the model ship, and as ``fetch_weights`` does, which ``trust`` is for.
+    """
+    if is_address(weights):
+        return fetch_weights(str(weights), trust=trust, reporter=reporter)
+    if weights != SHIPPED:
+        return weights
+    file = shipped_weights(model) if get_card(model).is_builtin else None
+    if file is None:
+        raise UserError(
+            f"--weights {SHIPPED}: no weights of {shortened(model)} ship with this package, only those of"
+            f" {', '.join(shipped_models())}; `zoo-bench show {shortened(model)}` says what is known."
+        )
+    return file
 
 
 def with_shipped_weights(entry: Entry) -> Entry:

@@ -306,7 +306,7 @@ VERBS = {
         # Not its bytes: safetensors writes the metadata in another order each time.
         lambda folder: tensors(folder / "out.safetensors"),
     ),
-    "infer": Verb(["infer", "tiny_net", *IMAGES, "-o", "out"], prepare_images, contents("out/*")),
+    "infer": Verb(["infer", "tiny_net", *IMAGES, "-o", "out", "--random-weights"], prepare_images, contents("out/*")),
 }
 
 

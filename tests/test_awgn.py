@@ -402,7 +402,7 @@ def test_levels_that_no_noise_has_are_refused_before_anything_is_measured(pairs:
 
 
 def test_infer_tells_the_network_about_pictures_and_arrays(gray: Path, tmp_path: Path) -> None:
-    small, out = {"options": {"width": 8}, "seed": 3}, tmp_path / "out"
+    small, out = {"options": {"width": 8}, "seed": 3, "random_weights": True}, tmp_path / "out"
     (written,) = infer("ffdnet_gray", [gray / "1.png"], out, sigma=25, **small)
     with Image.open(written) as picture:
         shown = np.asarray(picture)
@@ -436,7 +436,7 @@ def test_infer_refuses_what_does_not_fit_in_one_line(gray: Path, colour: Path, t
         ("dncnn_17", tmp_path / "whole.npy", {"sigma": 5}, ["expected float32 (N, 1, H, W)"]),
     ):
         with pytest.raises(UserError) as caught:
-            infer(model, [file], tmp_path / "out", **more)
+            infer(model, [file], tmp_path / "out", random_weights=True, **more)
         assert "\n" not in str(caught.value)
         for part in parts:
             assert part in str(caught.value)

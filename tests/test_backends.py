@@ -234,7 +234,16 @@ def test_infer_writes_what_torch_writes(engine: str, zoo_bench, tmp_path) -> Non
 
     np.save(tmp_path / "x.npy", noise(1, 4, 32, 40).numpy())
     for backend in ("torch", engine):
-        call = ["infer", "plainunet_8", tmp_path / "x.npy", "--backend", backend, "-o", tmp_path / backend]
+        call = [
+            "infer",
+            "plainunet_8",
+            tmp_path / "x.npy",
+            "--backend",
+            backend,
+            "-o",
+            tmp_path / backend,
+            "--random-weights",
+        ]
         assert zoo_bench(*call).code == 0
     one, other = (np.load(tmp_path / backend / "x.npy") for backend in ("torch", engine))
     np.testing.assert_allclose(other, one, rtol=0, atol=1e-5)
@@ -257,7 +266,7 @@ def test_tiles_through_an_engine_make_the_image_that_torch_makes(engine: str, na
     import numpy as np
 
     np.save(tmp_path / "x.npy", noise(1, 4, 96, 128).numpy())
-    call = ["infer", name, tmp_path / "x.npy"]
+    call = ["infer", name, tmp_path / "x.npy", "--random-weights"]
     assert zoo_bench(*call, "--tile", "off", "-o", tmp_path / "torch").code == 0
     outcome = zoo_bench(*call, "--tile", "64x64", "--backend", engine, "-o", tmp_path / "tiles")
     assert outcome.code == 0, outcome.err

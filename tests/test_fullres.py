@@ -326,7 +326,7 @@ def test_a_limit_below_the_smallest_tile_says_what_is_needed() -> None:
 def test_infer_writes_arrays_tile_by_tile(zoo_bench, tmp_path) -> None:
     planes = np.random.RandomState(0).rand(2, 4, 96, 80).astype(np.float32)
     np.save(tmp_path / "x.npy", planes)
-    arguments = ("infer", "hyperunet_8_8_64", tmp_path / "x.npy", "-o")
+    arguments = ("infer", "hyperunet_8_8_64", tmp_path / "x.npy", "--random-weights", "-o")
     assert zoo_bench(*arguments, tmp_path / "whole", "--tile", "off").code == 0
     outcome = zoo_bench(*arguments, tmp_path / "tiles", "--tile", "32x48")
     assert outcome.code == 0
@@ -348,7 +348,7 @@ def test_infer_writes_arrays_tile_by_tile(zoo_bench, tmp_path) -> None:
 )
 def test_infer_says_what_cannot_be(zoo_bench, tmp_path, model, flags, message) -> None:
     np.save(tmp_path / "x.npy", np.zeros((1, 3, 64, 64), np.float32))
-    outcome = zoo_bench("infer", model, tmp_path / "x.npy", "-o", tmp_path / "o", *flags)
+    outcome = zoo_bench("infer", model, tmp_path / "x.npy", "-o", tmp_path / "o", *flags, "--random-weights")
     assert outcome.code == 2
     assert message in outcome.err
 
@@ -357,7 +357,7 @@ def test_filters_predicted_in_bf16_say_what_they_cost(zoo_bench, tmp_path, monke
     monkeypatch.setattr("benchmark.host.machine.instruction_sets", lambda: ["avx512_bf16"])
     planes = np.random.RandomState(0).rand(1, 4, 64, 64).astype(np.float32)
     np.save(tmp_path / "x.npy", planes)
-    call = ("infer", "hyperunet_8_8_64", tmp_path / "x.npy", "-o")
+    call = ("infer", "hyperunet_8_8_64", tmp_path / "x.npy", "--random-weights", "-o")
     assert zoo_bench(*call, tmp_path / "fp32").code == 0
     outcome = zoo_bench(*call, tmp_path / "bf16", "--mlp-precision", "bf16")
     assert outcome.code == 0
@@ -374,7 +374,16 @@ def test_filters_predicted_in_bf16_say_what_they_cost(zoo_bench, tmp_path, monke
 def test_bf16_is_refused_where_it_makes_no_sense(zoo_bench, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("benchmark.host.machine.instruction_sets", lambda: ["avx2"])
     np.save(tmp_path / "x.npy", np.zeros((1, 4, 64, 64), np.float32))
-    call = ("infer", "hyperunet_8_8_64", tmp_path / "x.npy", "-o", tmp_path / "o", "--mlp-precision", "bf16")
+    call = (
+        "infer",
+        "hyperunet_8_8_64",
+        tmp_path / "x.npy",
+        "-o",
+        tmp_path / "o",
+        "--mlp-precision",
+        "bf16",
+        "--random-weights",
+    )
     outcome = zoo_bench(*call)
     assert outcome.code == 2
     assert "--mlp-precision bf16: this processor has no bf16 instructions" in outcome.err
@@ -405,7 +414,9 @@ def test_a_full_disk_is_said_before_the_work(zoo_bench, tmp_path, monkeypatch) -
 
     monkeypatch.setattr("os.posix_fallocate", no_room)
     np.save(tmp_path / "x.npy", np.zeros((1, 3, 64, 64), np.float32))
-    outcome = zoo_bench("infer", "vdn_w8", tmp_path / "x.npy", "-o", tmp_path / "o", "--tile", "32x32")
+    outcome = zoo_bench(
+        "infer", "vdn_w8", tmp_path / "x.npy", "-o", tmp_path / "o", "--tile", "32x32", "--random-weights"
+    )
     assert outcome.code == 2
     assert "there is no room for it" in outcome.err
     assert not list((tmp_path / "o").iterdir())
@@ -445,7 +456,7 @@ def test_no_room_for_a_picture_is_one_line(zoo_bench, tmp_path, monkeypatch) -> 
 
     Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "x.png")
     monkeypatch.setattr("os.replace", raising(errno.ENOSPC))
-    outcome = zoo_bench("infer", "vdn_w8", tmp_path / "x.png", "-o", tmp_path / "o")
+    outcome = zoo_bench("infer", "vdn_w8", tmp_path / "x.png", "-o", tmp_path / "o", "--random-weights")
     assert outcome.code == 2
     assert "there is no room for it" in outcome.err
     assert not list((tmp_path / "o").iterdir())
@@ -455,7 +466,17 @@ def test_no_room_for_a_picture_is_one_line(zoo_bench, tmp_path, monkeypatch) -> 
 @pytest.mark.skipif(not machine.has_process_memory(), reason="the system does not tell what a process takes")
 def test_infer_keeps_within_the_least_memory_that_it_asks_for(tmp_path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((1, 4, 1152, 1152), np.float32))
-    call = [sys.executable, "-m", "benchmark.cli", "infer", "unet_w8", tmp_path / "x.npy", "-o", tmp_path / "o"]
+    call = [
+        sys.executable,
+        "-m",
+        "benchmark.cli",
+        "infer",
+        "unet_w8",
+        tmp_path / "x.npy",
+        "-o",
+        tmp_path / "o",
+        "--random-weights",
+    ]
     call += ["--tile", "384x384", "--memory-limit"]
     refused = subprocess.run([*call, "1MiB"], capture_output=True, text=True, check=False)
     assert refused.returncode == 2

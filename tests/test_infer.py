@@ -69,7 +69,7 @@ def test_a_mosaic_of_a_size_that_a_network_does_not_take_is_padded_or_refused_by
     zoo_bench, tmp_path, model: str, size: tuple[int, int], refused: str
 ) -> None:
     Image.fromarray(np.full(size, 500, np.uint16)).save(tmp_path / "raw.png")
-    outcome = zoo_bench("infer", model, tmp_path / "raw.png", "-o", tmp_path / "out")
+    outcome = zoo_bench("infer", model, tmp_path / "raw.png", "-o", tmp_path / "out", "--random-weights")
     if refused:
         assert outcome.code == 2
         assert f"raw: {refused}" in outcome.err.splitlines()[-1]
@@ -87,7 +87,7 @@ def test_a_mosaic_of_a_size_that_a_network_does_not_take_is_padded_or_refused_by
 )
 def test_the_bare_network_refuses_such_a_size_in_one_line(zoo_bench, tmp_path, model, shape, words: str) -> None:
     np.save(tmp_path / "x.npy", np.zeros(shape, np.float32))
-    outcome = zoo_bench("infer", model, tmp_path / "x.npy", "-o", tmp_path / "out")
+    outcome = zoo_bench("infer", model, tmp_path / "x.npy", "-o", tmp_path / "out", "--random-weights")
     assert outcome.code == 2
     assert f"x.npy: the bare network refuses {shape}: " in outcome.err.splitlines()[-1]
     assert outcome.err.splitlines()[-1].endswith(words)
@@ -131,8 +131,36 @@ def test_rgb_models_take_pictures_of_8_and_16_bits(zoo_bench, tmp_path) -> None:
 
 def test_untrained_networks_are_announced(zoo_bench, tmp_path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((1, 4, 32, 32), np.float32))
-    outcome = zoo_bench("infer", "plainunet_8", tmp_path / "x.npy", "-o", tmp_path / "o")
+    outcome = zoo_bench("infer", "plainunet_8", tmp_path / "x.npy", "-o", tmp_path / "o", "--random-weights")
     assert "untrained, with random weights" in outcome.err
+
+
+def test_random_weights_are_refused_unless_they_are_asked_for(zoo_bench, tmp_path) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "import torch.nn as nn\nfrom zoo import register_model\n"
+        '@register_model(task="denoise_rgb")\n'
+        "def my_own_net() -> nn.Module:\n    return nn.Conv2d(3, 3, 3, padding=1)\n"
+    )
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "p.png")
+    np.save(tmp_path / "x.npy", np.zeros((1, 3, 32, 32), np.float32))
+    out = ("-o", tmp_path / "o")
+    for model, file, flag in (
+        ("vdn_w8", "p.png", "--weights shipped, or FILE"),
+        ("vdn_w8", "x.npy", "--weights shipped, or FILE"),
+        ("dncnn_20_color", "p.png", "--weights FILE (`zoo-bench show dncnn_20_color` says what is known)"),
+        ("my_own_net", "p.png", "--random-weights"),
+    ):
+        outcome = zoo_bench("--plugin", plugin, "infer", model, tmp_path / file, *out)
+        assert outcome.code == 2
+        assert f"{model} has no weights, and with random ones its output means nothing" in outcome.err
+        assert flag in outcome.err
+        assert not (tmp_path / "o").exists()
+    assert zoo_bench("infer", "vdn_w8", tmp_path / "p.png", *out, "--weights", "shipped").code == 0
+    assert zoo_bench("infer", "vdn_w8", tmp_path / "p.png", *out, "--random-weights").code == 0
+    # So one tries which sizes a network of one's own takes.
+    outcome = zoo_bench("--plugin", plugin, "infer", "my_own_net", tmp_path / "x.npy", *out)
+    assert (outcome.code, "with random weights; its output means nothing" in outcome.err) == (0, True)
 
 
 def _save(folder, name: str, array: np.ndarray) -> None:
@@ -159,7 +187,7 @@ def _save(folder, name: str, array: np.ndarray) -> None:
 def test_files_that_do_not_fit_are_named(zoo_bench, tmp_path, name: str, array, message: str) -> None:
     if array is not None:
         _save(tmp_path, name, array)
-    outcome = zoo_bench("infer", "plainunet_8", tmp_path / name, "-o", tmp_path / "o")
+    outcome = zoo_bench("infer", "plainunet_8", tmp_path / name, "-o", tmp_path / "o", "--random-weights")
     assert outcome.code == 2
     assert message in outcome.err
     assert name in outcome.err or "too small" in message
@@ -169,11 +197,13 @@ def test_equal_names_and_truncated_files_are_refused(zoo_bench, tmp_path) -> Non
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         np.save(tmp_path / folder / "x.npy", np.zeros((1, 4, 32, 32), np.float32))
-    outcome = zoo_bench("infer", "plainunet_8", tmp_path / "a/x.npy", tmp_path / "b/x.npy", "-o", tmp_path / "o")
+    outcome = zoo_bench(
+        "infer", "plainunet_8", tmp_path / "a/x.npy", tmp_path / "b/x.npy", "-o", tmp_path / "o", "--random-weights"
+    )
     assert (outcome.code, "the same name; rename one" in outcome.err) == (2, True)
     content = (tmp_path / "a" / "x.npy").read_bytes()
     (tmp_path / "a" / "x.npy").write_bytes(content[:-100])
-    outcome = zoo_bench("infer", "plainunet_8", tmp_path / "a/x.npy", "-o", tmp_path / "o")
+    outcome = zoo_bench("infer", "plainunet_8", tmp_path / "a/x.npy", "-o", tmp_path / "o", "--random-weights")
     assert (outcome.code, "not a complete .npy file" in outcome.err) == (2, True)
 
 

@@ -13,7 +13,7 @@ LAYERS = [
     {"record", "units"},
     {"sensor"},
     {"cleaning", "reporting", "replacing", "cache", "config", "counting"},
-    {"conditions", "fitting"},
+    {"conditions", "fetching", "fitting"},
     {"types"},
     {"measured"},
     {"host", "imaging", "profilers", "protocols", "results"},
@@ -27,7 +27,8 @@ LAYERS = [
     {"fullres"},
     {"htmlpage", "scoring", "timing"},
     {"datacheck", "regression", "training"},
-    {"catalogue", "importing", "running", "sweeping", "verifying"},
+    {"importing", "modelcard", "running", "sweeping", "verifying"},
+    {"catalogue"},
     {"cli"},
 ]
 DOORS = {
@@ -51,6 +52,7 @@ DOORS = {
         "benchmark.training.recipe",
         "benchmark.sweeping.settings",
     },
+    "huggingface_hub": {"benchmark.fetching", "benchmark.modelcard"},
     "filelock": {
         "benchmark.results.jsonl",
         "benchmark.results.journal",

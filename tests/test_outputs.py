@@ -97,7 +97,7 @@ def folder(tmp_path, monkeypatch):
     "arguments",
     [
         "infer coarse x.npy -o o",
-        "infer coarse p.png -o o",
+        "infer coarse p.png -o o --random-weights",
         "infer coarse x.npy -o o --tile off",
         "infer coarse x.npy -o o --backend onnxruntime",
         "export coarse -o c.onnx --size 8x6",

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from torch import Tensor
 
@@ -44,6 +45,13 @@ class OfficialFile:
     def words(self) -> str:
         """Name, origin, licence and purpose, for messages and notes."""
         return f"{self.path} of {self.repository} ({self.licence}; {self.what})"
+
+    @property
+    def address(self) -> str:
+        """Where the file is published; of a TensorFlow checkpoint, its file NAME.index."""
+        is_bundle = Path(self.path).suffix in ("", ".ckpt")
+        repository = self.repository.partition(",")[0]
+        return f"https://github.com/{repository}/raw/{self.commit}/{quote(self.path, safe='/=')}{'.index' * is_bundle}"
 
 
 @functools.cache

@@ -7,7 +7,14 @@ from typing import Any
 
 import click
 
-from benchmark.cli.options import json_option, raw_options, set_option, size_option, weights_option
+from benchmark.cli.options import (
+    json_option,
+    raw_options,
+    set_option,
+    size_option,
+    weights_given,
+    weights_option,
+)
 from benchmark.cli.printing import echo, given_seed, print_result, start
 from benchmark.units import shape_text
 
@@ -45,10 +52,11 @@ def export_command(
     The exit status is 1 if ONNX Runtime and PyTorch disagree. A hyper-network becomes two files: FILE.filters.onnx
     (image to filters) and FILE.onnx (image and filters to image).
     """
-    start()
+    reporter = start()
     from benchmark.running.exporting import export
     from benchmark.running.inference import Levels
 
+    flags["weights"] = weights_given(model, flags["weights"], reporter, trust=flags.pop("trust"))
     levels = Levels(cfa, black, white)
     document = export(model, out, options=options, levels=levels, seed=given_seed() or 0, **flags)
     print_result(document, _print_text)

@@ -14,7 +14,7 @@ from benchmark.cli.conditions import (
     precision_option,
     sigma_option,
 )
-from benchmark.cli.options import raw_options, set_option, weights_option
+from benchmark.cli.options import raw_options, set_option, weights_given, weights_option
 from benchmark.cli.printing import echo, given_seed, start
 
 
@@ -23,6 +23,12 @@ from benchmark.cli.printing import echo, given_seed, start
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("-o", "--out", required=True, metavar="DIR", help="Folder for the outputs, named after the inputs.")
 @weights_option
+@click.option(
+    "--random-weights",
+    is_flag=True,
+    help="Run a network without trained weights; its output means nothing. Only a plug-in's network runs on arrays"
+    " without this flag.",
+)
 @raw_options
 @sigma_option
 @click.option("--tile", default="auto", show_default=True, metavar="auto|HxW|off", help=TILE_HELP)
@@ -53,6 +59,8 @@ def infer_command(model: str, inputs: tuple[str, ...], out: str, options: dict[s
     """
     reporter = start()
     from benchmark.running.inference import infer
+
+    flags["weights"] = weights_given(model, flags["weights"], reporter, trust=flags.pop("trust"))
 
     sigma = flags.pop("sigma")
     how = given_conditions(flags)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from benchmark.cli.printing import JSON
 from benchmark.units import MAX_SIDE, size_of
 from zoo.errors import UserError, shortened
+
+if TYPE_CHECKING:
+    from benchmark.reporting import Reporter
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -67,7 +71,9 @@ json_option = click.option(
     help="Print one JSON document instead of text.",
 )
 set_option = mapping_option("--set", "options", "Set an option of the model (repeatable).")
-weights_option = click.option("--weights", metavar="FILE", help="File with the weights of the model.")
+trust_option = click.option(
+    "--trust", is_flag=True, help="Take weights from an address without a digest, whatever they hold."
+)
 size_option = click.option(
     "--size",
     callback=parse_size,
@@ -93,6 +99,26 @@ def all_options(*options: Callable[[Command], Command]) -> Callable[[Command], C
         return functools.reduce(lambda so_far, option: option(so_far), reversed(options), command)
 
     return add
+
+
+weights_option = all_options(
+    click.option(
+        "--weights",
+        metavar="FILE",
+        help="File with the weights of the model, its address (hf:// or https://, with a digest), or `shipped` for"
+        " those of this package (see `zoo-bench list weights`).",
+    ),
+    trust_option,
+)
+
+
+def weights_given(model: str, weights: str | None, reporter: Reporter, *, trust: bool) -> str | Path | None:
+    """Return the file that ``--weights`` names, downloaded if it is an address; None if the flag is not given."""
+    if weights is None:
+        return None
+    from benchmark.selection import weights_file
+
+    return weights_file(model, weights, trust=trust, reporter=reporter)
 
 
 # What the files of a user's own data do not say.

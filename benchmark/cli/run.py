@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ from benchmark.cli.options import (
     noise_options,
     own_data_options,
     partial_option,
+    trust_option,
+    weights_given,
 )
 from benchmark.cli.printing import echo, given_seed, print_result, start, wants_json
 from benchmark.cli.tables import check_columns, print_tables, table_options
@@ -56,12 +58,14 @@ if TYPE_CHECKING:
 @mapping_option(
     "--weights",
     "weights",
-    "File with the weights of a model (repeatable). Several weights of one model need labels: their rows read MODEL"
-    " (LABEL). Only seeds of one recipe may do without.",
+    "File with the weights of a model, its address (hf:// or https://, with a digest), or `shipped` for those of this"
+    " package (repeatable; see `zoo-bench list weights`). Several weights of one model need labels: their rows read"
+    " MODEL (LABEL). Only seeds of one recipe may do without.",
     metavar="MODEL[@LABEL]=FILE",
     expected="MODEL=FILE or MODEL@LABEL=FILE, for example unet=unet.safetensors",
     several=True,
 )
+@trust_option
 @mapping_option(
     "--set",
     "options",
@@ -69,7 +73,12 @@ if TYPE_CHECKING:
     metavar="[MODEL[@LABEL].]KEY=VALUE",
     expected="KEY=VALUE or MODEL.KEY=VALUE",
 )
-@click.option("--suite", metavar="FILE.yaml", help="File that sets these options; the command line overrides it.")
+@click.option(
+    "--suite",
+    metavar="SUITE.yaml",
+    help="File that sets these options, or the name of one that `zoo-bench list suites` shows; the command line"
+    " overrides it.",
+)
 @click.option(
     "-o",
     "--out",
@@ -103,7 +112,9 @@ if TYPE_CHECKING:
 @condition_options
 @table_options
 @json_option
-def run_command(out: str, rerun: str, suite: str | None, wide: bool, columns: list[str] | None, **flags: Any) -> None:
+def run_command(
+    out: str, rerun: str, suite: str | None, wide: bool, columns: list[str] | None, trust: bool, **flags: Any
+) -> None:
     """Evaluate and profile models on a dataset, and print the table."""
     reporter = start()
     check_columns(columns, wide=wide)
@@ -112,6 +123,8 @@ def run_command(out: str, rerun: str, suite: str | None, wide: bool, columns: li
     from benchmark.running.run import run as evaluate
 
     arguments = _run_arguments(suite, flags)
+    if "weights" in arguments:
+        arguments["weights"] = _fetched(arguments["weights"], reporter, trust=trust)
     table = _Tables(columns, wide=wide)
     try:
         results = evaluate(out=out, rerun=rerun, reporter=reporter, on_costs=table.print_costs, **arguments)
@@ -129,15 +142,23 @@ def run_command(out: str, rerun: str, suite: str | None, wide: bool, columns: li
         raise click.exceptions.Exit(1)
 
 
+def _fetched(weights: Mapping[str, Any], reporter: Any, *, trust: bool) -> dict[str, list[Any]]:
+    """Return weights with files in place of addresses."""
+    lists = {key: [one] if isinstance(one, str) else one for key, one in weights.items()}
+    return {
+        key: [weights_given(key.partition("@")[0], file, reporter, trust=trust) for file in files]
+        for key, files in lists.items()
+    }
+
+
 def _run_arguments(suite: str | None, flags: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of ``benchmark.running.run.run``: the suite's, replaced by the flags that were given."""
     arguments: dict[str, Any] = {}
     how: dict[str, Any] = {}
     if suite:
-        from benchmark.config import read_settings
-        from benchmark.running.suite import Suite
+        from benchmark.running.suite import load_suite
 
-        settings = read_settings(suite, Suite)
+        settings = load_suite(suite)
         arguments, how = settings.arguments(), settings.how()
     arguments |= given_conditions(flags, how)
     for name, value in (flags | {"seed": given_seed()}).items():

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from benchmark.cli.conditions import sigma_option
-from benchmark.cli.options import set_option, weights_option
+from benchmark.cli.options import set_option, weights_given, weights_option
 from benchmark.cli.printing import echo, start
 
 
@@ -32,6 +32,7 @@ def submit_command(
     reporter = start()
     from benchmark.running.submission import Method, submit
 
+    flags["weights"] = weights_given(model, flags["weights"], reporter, trust=flags.pop("trust"))
     described = Method(method or model, authors, paper, venue)
     for path in submit(model, data_root, out, method=described, reporter=reporter, **flags):
         echo(str(path))

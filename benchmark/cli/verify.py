@@ -6,7 +6,14 @@ from typing import Any
 
 import click
 
-from benchmark.cli.options import json_option, mapping_option, parse_size, set_option, weights_option
+from benchmark.cli.options import (
+    json_option,
+    mapping_option,
+    parse_size,
+    set_option,
+    weights_given,
+    weights_option,
+)
 from benchmark.cli.printing import given_seed, print_result, start
 from zoo.errors import UserError, shortened
 
@@ -80,6 +87,7 @@ def verify_command(
     from benchmark.verifying.session import verify
     from benchmark.verifying.text import verdict_text
 
+    file = weights_given(model, flags.pop("weights"), reporter, trust=flags.pop("trust"))
     convention = Convention(**{name: flags.pop(name) for name in Convention.model_fields})
     found = verify(
         Request(
@@ -89,6 +97,7 @@ def verify_command(
             convention=convention,
             size=size,
             tolerance=tolerance,
+            weights=None if file is None else str(file),
             seed=given_seed() or 0,
             **flags,
         ),

@@ -28,12 +28,13 @@ from benchmark.imaging.noise import told_sigma
 from benchmark.placing import check
 from benchmark.replacing import refuse_inputs
 from benchmark.reporting import Reporter
-from benchmark.selection import entry_of
+from benchmark.selection import Entry, entry_of
 from benchmark.sensor import red_of
 from zoo.convention import ZRR_LEVELS, InputSpec
 from zoo.errors import SizeError, UserError, reason_of
 from zoo.raw import apply_model, to_network
 from zoo.surroundings import kept
+from zoo.trained import shipped_weights
 from zoo.writing import whole_file
 
 # The RAW networks of this zoo were trained on the scale of counts of ZRR's sensor.
@@ -90,6 +91,7 @@ def infer(
     freeze_filters: bool = False,
     mlp_precision: str = "fp32",
     own_process: bool = False,
+    random_weights: bool = False,
     reporter: Reporter | None = None,
 ) -> list[Path]:
     """Run a model on files and write ``out/<stem>.npy`` or ``out/<stem>.png``; return the paths.
@@ -108,8 +110,9 @@ def infer(
     (height, width) in tiles of this size; ``approximate`` allows tiles that are not exact, and measures the seams.
     ``memory_limit`` is in resident bytes. ``freeze_filters`` uses the filters that a hyper-network predicts for the
     first image for all images; ``mlp_precision`` "bf16" predicts them in bfloat16. ``own_process``: this process does
-    nothing else and may keep freed memory, which is faster; under a limit it is given back. Raises UserError for files
-    that do not fit, before anything is written for them, and for conditions that cannot be kept.
+    nothing else and may keep freed memory, which is faster; under a limit it is given back. ``random_weights`` accepts
+    a network without trained weights; on arrays, one of a plug-in is also accepted without it. Raises UserError for
+    files that do not fit, before anything is written for them, and for conditions that cannot be kept.
     """
     reporter = reporter or Reporter()
     entry = entry_of(model, weights, options or {})
@@ -127,6 +130,8 @@ def infer(
     files, folder = [Path(file) for file in inputs], Path(out)
     _refuse_equal_stems(files)
     refuse_inputs(f"infer: -o {out}", (_target(file, folder) for file in files), [*files, weights])
+    if not (entry.scored or random_weights):
+        _refuse_random(entry, files)
     levels = Levels(cfa, black, white)
     spec = entry.card.input_for(entry.options)
     for file in files:
@@ -170,6 +175,16 @@ def infer(
     if freeze_filters and len(files) > 1:
         reporter.note(f"{entry.label}: filters predicted for {files[0].name} were used for all {len(files)} images")
     return [Path(out) / path.name for path in written]
+
+
+def _refuse_random(entry: Entry, files: Sequence[Path]) -> None:
+    """Raise UserError, except for arrays and a plug-in: so one tries the sizes that a network of one's own takes."""
+    if entry.card.is_builtin or any(file.suffix != ".npy" for file in files):
+        known = "shipped, or " if shipped_weights(entry.card.name) and entry.card.is_builtin else ""
+        raise UserError(
+            f"infer: {entry.label} has no weights, and with random ones its output means nothing. Pass --weights"
+            f" {known}FILE (`zoo-bench show {entry.card.name}` says what is known), or --random-weights to run it so."
+        )
 
 
 def _refuse_equal_stems(files: Sequence[Path]) -> None:

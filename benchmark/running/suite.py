@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, field_validator
 
 from benchmark.conditions import Conditions
+from benchmark.config import find_settings, read_settings
 
 _LIMITS = ("time_limit", "memory_limit")
 
@@ -57,3 +59,8 @@ class Suite(Conditions):
     def arguments(self) -> dict[str, Any]:
         """Return everything else as arguments for ``benchmark.running.run.run``."""
         return self.model_dump(exclude_none=True, exclude={*Conditions.model_fields, *_LIMITS})
+
+
+def load_suite(suite: str | Path) -> Suite:
+    """Return a suite, by file or shipped name; raises UserError with file and key for all that is unknown or wrong."""
+    return read_settings(find_settings(suite, "suite", "run"), Suite)

@@ -17,7 +17,7 @@ from benchmark.host import machine
 from benchmark.metrics import chosen_ids
 from benchmark.opening import card_at, open_dataset
 from benchmark.reporting import Reporter
-from benchmark.selection import options_text
+from benchmark.selection import options_text, weights_file
 from benchmark.training.batches import Batch, Cut, EpochPlan, SampleCache, make_batch
 from benchmark.training.fitting import check_batch_fits, check_single, footprint, free_bytes
 from benchmark.training.losses import Objective, PerceptualLoss, load_perceptual, vgg19_features
@@ -129,7 +129,8 @@ def build_model(recipe: Recipe, card: ModelCard, reporter: Reporter) -> nn.Modul
     if not any(True for _ in model.parameters()):
         raise UserError(f"recipe: model: {card.name} has no parameters; there is nothing to train.")
     if recipe.init is not None:
-        found = in_form(card, options, official_state(card, read_checkpoint(recipe.init)), recipe.init)
+        file = weights_file(card.name, recipe.init)
+        found = in_form(card, options, official_state(card, read_checkpoint(file)), recipe.init)
         for line in (*found.notes, *load_strictly(model, found.state, name=card.name, source=recipe.init)):
             reporter.note(f"{recipe.init}: {line}")
     return model

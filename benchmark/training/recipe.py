@@ -281,24 +281,6 @@ def recipe_files() -> list[Path]:
     return list(shipped_files("recipe").values())
 
 
-def recipe_rows() -> list[dict[str, Any]]:
-    """Return name, model, dataset and summary (the second line of the comment) of each shipped recipe."""
-    rows = []
-    for file in recipe_files():
-        recipe = load_recipe(file)
-        comments = [line[1:].strip() for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
-        rows.append(
-            {
-                "name": file.stem,
-                "model": recipe.model,
-                "dataset": recipe.dataset,
-                "summary": comments[1] if len(comments) > 1 else "",
-                "command": comments[0] if comments else "",
-            }
-        )
-    return rows
-
-
 def first_difference(old: Mapping[str, Any], recipe: Recipe) -> tuple[str, Any, Any] | None:
     """Return the first key whose new value would change the weights of a run that began with ``old`` (flat), if any.
 

@@ -1,4 +1,4 @@
-"""All registered pieces, as rows, documents and text for people."""
+"""All registered pieces, as rows, documents and text for people; here are the models."""
 
 from __future__ import annotations
 
@@ -6,42 +6,25 @@ import fnmatch
 import inspect
 import re
 import sys
-from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from benchmark.catalogue.cards import Lines, laid_out, plain
+from benchmark.catalogue.listing import catalogue as catalogue
+from benchmark.catalogue.weights import known_weights, weights_lines
+from benchmark.costs.profiling import meta_model
 from benchmark.counting.trace import incomplete_text
-from benchmark.datasets import DATASETS
-from benchmark.metrics import METRICS
-from benchmark.profilers import PROFILERS
-from benchmark.training.recipe import recipe_rows
 from benchmark.units import GIB, shape_text
 from zoo.card import MODELS, ModelCard, get_card
 from zoo.convention import InputSpec
+from zoo.errors import BuildError
 from zoo.official import official_files
-
-# The fields that are listed for each kind of card.
-_SHOWN: dict[str, tuple[Iterable[Any], tuple[str, ...]]] = {
-    "models": (MODELS, ("name", "task", "params", "forms", "summary", "paper")),
-    "datasets": (DATASETS, ("name", "task", "splits", "summary")),
-    "metrics": (METRICS, ("name", "unit", "higher_is_better", "version", "summary")),
-    "profilers": (PROFILERS, ("name", "kind", "summary")),
-}
 
 _ABOUT_RECONSTRUCTIONS = """\
 No source gives all the layers of these networks. What their papers leave open was chosen here, mostly so that
 parameters, FLOPs and memory come near the printed ones; so digits that agree confirm nothing (`≈` in
 `leaderboards/table1.md` and `table2.md`). Every choice is listed here and by `zoo-bench show MODEL`. This page is made
 by `benchmark.catalogue.reconstructions_page` from the networks' files; do not edit."""
-
-
-def catalogue(what: str) -> list[dict[str, Any]]:
-    """Return one row per registered piece of a kind (models, datasets, metrics, profilers, recipes)."""
-    if what == "recipes":
-        return recipe_rows()
-    cards, keys = _SHOWN[what]
-    named = {"name": "id", "summary": "definition"} if what == "metrics" else {}
-    return [{key: getattr(card, named.get(key, key)) for key in keys} for card in cards]
 
 
 def card_document(name: str) -> dict[str, Any]:
@@ -55,11 +38,13 @@ def card_document(name: str) -> dict[str, Any]:
     if not card.input.is_raw:
         convention |= dict.fromkeys(("planes", "divisor", "black_level", "levels", "floor", "missing"))
     return {
-        **of(card, "name", "summary", "task", "params"),
+        **of(card, "name", "summary", "task"),
+        "params": card.params if (counted := _count(card)) is None else counted,
         "forms": card.forms,
         "options": {o.name: {"type": o.type_name, "default": o.default} for o in card.options.values()},
         "input": convention,
         **of(card, "paper", "licence", "official_weights", "reconstruction", "differences", "global_ops"),
+        "weights": [row for row in known_weights() if row["name"] == name],
         "official_files": [asdict(file) for file in official_files() if file.model == name],
         "free_choices": free_choices(card),
         "exact_under_tiling": not card.global_ops,
@@ -93,53 +78,64 @@ def reconstructions_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def card_text(name: str) -> str:
-    """Return a model's card as text for people."""
+def card_text(name: str, room: int | None = None) -> str:
+    """Return a model's card as text for people, in lines of at most ``room`` characters."""
     card = get_card(name)
     operations = "; ".join(card.global_ops)
-    tiling = f"global operations: {operations}" if operations else "exact: no global operations"
+    origin: Lines = [("paper", card.paper or "-"), ("code licence", card.licence or "not stated")]
+    if card.is_builtin:
+        origin.append(("layout", "reconstruction" if card.reconstruction else "as published"))
     lines = [
-        f"{card.name}: {card.summary}",
-        f"  task          {card.task}",
-        f"  parameters    {'not stated' if card.params is None else f'{card.params:,}'}",
+        ("task", card.task),
+        ("parameters", _params_text(card)),
         *_form_lines(card),
-        *(f"  option        {option.describe()}" for option in card.options.values()),
+        *(("option", option.describe()) for option in card.options.values()),
         *_input_lines(card.input),
-        f"  paper         {card.paper or '-'}",
-        f"  code licence  {card.licence or 'not stated'}",
-        f"  weights       {card.official_weights or 'no official ones known'}",
-        *(f"  known file    {file.sha256[:12]} {file.words}" for file in official_files() if file.model == name),
-        f"  layout        {'reconstruction' if card.reconstruction else 'as published'}",
-        *(f"  differs       {line}" for line in card.differences),
-        *(f"  free choice   {line}" for line in free_choices(card)),
-        f"  tiling        {tiling}",
-        *(f"  unused        {line}" for line in card.unused_params),
+        *(origin if card.is_builtin or card.paper or card.licence else [("origin", "a model of your own")]),
+        *weights_lines(card),
+        *(("differs", line) for line in card.differences),
+        *(("free choice", line) for line in free_choices(card)),
+        ("tiling", f"global operations: {operations}" if operations else "exact: no global operations"),
+        *(("unused", line) for line in card.unused_params),
     ]
-    return "\n".join(lines)
+    return laid_out(f"{card.name}: {plain(card.summary)}", lines, room)
 
 
-def _form_lines(card: ModelCard) -> list[str]:
+def _count(card: ModelCard) -> int | None:
+    """Return the number of parameters with default options; None if the network cannot be built without its data."""
+    try:
+        return sum(parameter.numel() for parameter in meta_model(card, {}).parameters())
+    except BuildError:
+        return None
+
+
+def _params_text(card: ModelCard) -> str:
+    counted = _count(card)
+    if counted is None:
+        return "cannot be counted" if card.params is None else f"{card.params:,}, as stated; they cannot be counted"
+    differs = card.params not in (None, counted)
+    return f"{counted:,}" + (f" (counted; the card states {card.params:,})" if differs else "")
+
+
+def _form_lines(card: ModelCard) -> Lines:
     others = " or ".join(f"form={form}" for form in card.forms[1:])
     lines = (
         f"deploy is counted, timed, scored and exported; {others} has the same output with more parameters",
         "train and sweep use form=training by themselves; its weights are converted when they are loaded",
     )
-    return [f"  forms         {line}" for line in lines] if card.forms else []
+    return [("forms", line) for line in lines] if card.forms else []
 
 
-def _input_lines(spec: InputSpec) -> list[str]:
+def _input_lines(spec: InputSpec) -> Lines:
     shape = f"(N, {spec.channels}, H, W)"
-    low, high = spec.input_range
-    out_low, out_high = spec.output_range
-    mapped = "" if (low, high) == (0, 1) else f", mapped to [{low:g}, {high:g}]"
+    low, high = spec.output_range
     scale = "" if spec.output_scale == 1 else f"{spec.output_scale:g}"
     multiples = f"multiples of {spec.multiple} (padded by reflection, cropped back)"
     sizes = "any" if spec.multiple == 1 else multiples
-    taken = _raw_lines(spec, shape, mapped) if spec.is_raw else _image_lines(spec, shape, mapped)
     return [
-        *(f"  {line}" for line in taken),
-        f"  output        (N, {spec.out_channels}, {scale}H, {scale}W) in [{out_low:g}, {out_high:g}]",
-        f"  sizes         {sizes}, at least {spec.min_size}",
+        *(_raw_lines(spec, shape) if spec.is_raw else _image_lines(spec, shape)),
+        ("output", f"(N, {spec.out_channels}, {scale}H, {scale}W) in [{low:g}, {high:g}]"),
+        ("sizes", f"{sizes}, at least {spec.min_size}"),
     ]
 
 
@@ -195,22 +191,27 @@ def _audit_lines(audit: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _raw_lines(spec: InputSpec, shape: str, mapped: str) -> list[str]:
-    black = _of_planes(spec.black_level, "black")
-    divisor = _of_planes(spec.divisor, "(white - black)")
-    value = f"(counts - {black}) / {divisor}"
-    value = value if spec.floor is None else f"max({value}, {spec.floor:g})"
+def _raw_lines(spec: InputSpec, shape: str) -> Lines:
     if spec.layout == "bayer_packed":
         places = " ".join(f"({row},{column})" for row, column in spec.planes)
         planes = f"packed RAW {shape}; planes from red at {places}"
     else:
         planes = f"RAW as planes red, green, blue {shape}; {spec.missing:g} where the mosaic has another colour"
     if spec.black_level is None and spec.divisor is None:
-        levels = "levels        black and white of the sensor"
+        levels = "black and white of the sensor"
     else:
         black, white = (f"{level:g}" for level in spec.levels)
-        levels = f"levels        for counts with black {black} and white {white}; others are mapped to these"
-    return [f"input         {planes}", f"values        {value}{mapped}", levels]
+        levels = f"for counts with black {black} and white {white}; others are mapped to these"
+    return [("input", planes), ("values", formula(spec)), ("levels", levels)]
+
+
+def formula(spec: InputSpec) -> str:
+    """Return how the value of a plane follows from counts, as arithmetic; several numbers are those of the planes."""
+    black, divisor = _of_planes(spec.black_level, "black"), _of_planes(spec.divisor, "(white - black)")
+    value = f"{'counts' if spec.black_level == 0 else f'(counts - {black})'} / {divisor}"
+    value = value if spec.floor is None else f"max({value}, {spec.floor:g})"
+    low, high = spec.input_range
+    return value if (low, high) == (0, 1) else f"{low:g} + {high - low:g} * {value}"
 
 
 def _of_planes(value: float | tuple[float, ...] | None, own: str) -> str:
@@ -219,8 +220,10 @@ def _of_planes(value: float | tuple[float, ...] | None, own: str) -> str:
     return f"({', '.join(f'{one:g}' for one in value)})" if isinstance(value, tuple) else f"{value:g}"
 
 
-def _image_lines(spec: InputSpec, shape: str, mapped: str) -> list[str]:
+def _image_lines(spec: InputSpec, shape: str) -> Lines:
     image = "gray" if spec.layout == "gray" else "sRGB"
+    low, high = spec.input_range
+    mapped = "" if (low, high) == (0, 1) else f", mapped from [0, 1] to [{low:g}, {high:g}]"
     rounded = ", clipped to [0, 1] and rounded to 8 bits" if spec.quantised else ""
-    noise = ["noise         the last plane is the standard deviation of the noise, / 255"] if spec.noise_level else []
-    return [f"input         {image} {shape}{rounded}{mapped}", *noise]
+    noise = [("noise", "the last plane is the standard deviation of the noise, / 255")] if spec.noise_level else []
+    return [("input", f"{image} {shape}{rounded}{mapped}"), *noise]
