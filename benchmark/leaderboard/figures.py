@@ -25,10 +25,9 @@ from benchmark.units import shape_text
 # The colours also differ in lightness and have different markers, so that figures are legible without colour.
 _STYLES = (("#1f5fa8", "o"), ("#c2571a", "s"), ("#3b7d3b", "^"), ("#7a4fa3", "D"), ("#555555", "v"))
 
-# For more networks than there are colours, other markers.
-_LOOKS = [
-    (colour, marker) for shift in range(3) for (colour, _), (_, marker) in zip(_STYLES, _STYLES[shift:] + _STYLES)
-]
+# For more networks than there are markers: more colours, and then each of them with another marker.
+_COLOURS = [*(colour for colour, _ in _STYLES), "#b8860b", "#0f8b8d", "#a6266e"]
+_LOOKS = [(colour, _STYLES[(index + shift) % 5][1]) for shift in range(5) for index, colour in enumerate(_COLOURS)]
 
 
 def draw_figures(folder: Path, summary: dict[str, Any]) -> list[Path]:
