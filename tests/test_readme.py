@@ -79,10 +79,13 @@ def test_the_example_of_a_model_of_ones_own_runs(zoo_bench, tmp_path) -> None:
     assert "psnr[rgb]" not in record["measurements"]
 
 
-def test_the_excerpt_is_the_committed_table() -> None:
-    excerpt = README.split("<!-- excerpt of leaderboards/zrr-standin.md -->")[1].split("<!-- end of excerpt -->")[0]
+EXCERPTS = re.findall(r"<!-- excerpt of (leaderboards/[^ ]+\.md) -->(.*?)<!-- end of excerpt -->", README, re.S)
+
+
+@pytest.mark.parametrize(("file", "excerpt"), EXCERPTS, ids=[file for file, _ in EXCERPTS])
+def test_an_excerpt_is_the_committed_table(file: str, excerpt: str) -> None:
     rows = [line for line in excerpt.strip().splitlines() if line.startswith("| ")]
-    table = (ROOT / "leaderboards" / "zrr-standin.md").read_text(encoding="utf-8")
+    table = (ROOT / file).read_text(encoding="utf-8")
     cells = {
         tuple(cell.strip() for cell in line.strip("|").split("|"))
         for line in table.splitlines()
