@@ -1,10 +1,11 @@
-"""CPU time of the paper's tables: one pass over a full-scale image, each model in a process of its own.
+"""CPU time of the full-scale table: one pass over a full-scale image, each model in a process of its own.
 
     python speed/table_times.py leaderboards/results/full-scale.jsonl [MODEL ...] [--tile auto] [--backend openvino]
 
-Table 1: a whole sensor frame, packed 1488x1984. Table 2: 1 MPix, 1024x1024. About 12 minutes on two fast cores, most of
-it PyNET and PyNET-CA; nothing else should run. With `--tile auto` each image goes through in tiles or bands where that
-takes less. Records are appended; `zoo-bench leaderboard` puts them into the tables.
+RAW networks get a whole sensor frame of 2976x3968 pixels (packed 1488x1984, as Table 1), denoisers 1 MPix (1024x1024,
+as Table 2). Nothing else should run. With `--tile auto` each image goes through in tiles or bands where that takes
+less. Records are appended; `zoo-bench leaderboard` puts them into the tables. On two cores the networks of the paper
+take about 12 minutes, most of it PyNET and PyNET-CA; all the others together were not timed yet.
 """
 
 from __future__ import annotations
@@ -14,9 +15,22 @@ import json
 import subprocess
 import sys
 
-RAW = ["plainunet_64", "plainunet_96", "hyperunet_8_32_4000", "hyperunet_32_16_2048", "hyperunet_32_32_2048"]
-RAW += ["hyperunet_64_32_2048", "dped", "unet", "awnet_4ch", "pynet", "pynet_ca"]
-SIZES = {**dict.fromkeys(RAW, (1488, 1984)), **dict.fromkeys(["vdn", "hypervdn_21", "hypervdn_32"], (1024, 1024))}
+from zoo import get_card, list_models
+
+# Half a frame's sides, for which the size of every network's planes follows; pixels of a denoiser.
+HALF_FRAME, MPIX = (1488, 1984), (1024, 1024)
+
+
+def sizes() -> dict[str, tuple[int, int]]:
+    """Return the size of the planes of each network, in the order of names."""
+    found = {}
+    for card in map(get_card, list_models()):
+        if card.task == "raw2rgb":
+            found[card.name] = card.input.plane_size(HALF_FRAME)
+        elif card.task.startswith("denoise"):
+            found[card.name] = MPIX
+    return found
+
 
 ONE = """
 import sys
@@ -35,13 +49,14 @@ def main() -> None:
     """Time the models named, or all; print seconds, quartiles and GFLOP/s of each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out")
-    parser.add_argument("models", nargs="*", metavar="MODEL", default=list(SIZES))
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="default: all")
     parser.add_argument("--tile", default="off")
     parser.add_argument("--backend", default="torch")
     options = parser.parse_args()
     out = options.out
-    for name in options.models:
-        height, width = map(str, SIZES[name])
+    of_model = sizes()
+    for name in options.models or of_model:
+        height, width = map(str, of_model[name])
         arguments = [out, name, height, width, options.tile, options.backend]
         done = subprocess.run([sys.executable, "-c", ONE, *arguments], check=False)
         if done.returncode:

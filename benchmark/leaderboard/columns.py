@@ -30,6 +30,8 @@ COSTS = (
     "ceiling_share@12mp",
     "peak_rss_bytes@12mp",
     "latency_ms@fullscale",
+    "ms_per_mpix@fullscale",
+    "peak_rss_bytes@fullscale",
 )
 # The costs shown beside quality, so that readers can weigh one against the other; the table of costs has all costs.
 BESIDE_QUALITY = ("params", "macs", "latency_ms", "relative_latency", "peak_rss_bytes@12mp")
