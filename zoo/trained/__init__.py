@@ -1,10 +1,9 @@
 """Weights of small networks that ship with the package, trained on the stand-ins.
 
-There is one file per model, ``<model>.safetensors``, for the options that it names. The weights demonstrate the tool;
-because they were trained on stand-in data, they say nothing about a network's quality on real data. The files here are
-still those of earlier recipes, which differed in steps and learning rates. Two sweeps replace them, in which only the
-learning rate differs between networks, and a rule chooses it on images that are not tested; their ``dped`` has
-``width=6``. In a checkout:
+There is one file per model, ``<model>.safetensors``, for the options that it names (``dped`` has ``width=6``). The
+weights demonstrate the tool; because they were trained on stand-in data, they say nothing about a network's quality on
+real data. Two sweeps make them, in which only the learning rate differs between networks, and a rule chooses it on
+images that are not tested. In a checkout:
 
     zoo-bench sweep configs/sweeps/standin_raw2rgb.yaml -o runs/standin_raw2rgb
     zoo-bench sweep configs/sweeps/standin_denoise.yaml -o runs/standin_denoise
