@@ -122,7 +122,8 @@ def _outcome_of(
     except Exception as error:
         # The process did not start or broke the protocol: this call fails, and the others go on.
         failure = describe_failure(error)
-        return Outcome(failure["status"], error=f"{failure['type']}: {failure['message']}")
+        kind = failure["type"] if failure["plain"] else None
+        return Outcome(failure["status"], error=f"{failure['type']}: {failure['message']}", exception=kind)
 
 
 def run_remote(
@@ -132,10 +133,9 @@ def run_remote(
     limits: Limits | None,
     plugins: list[str],
     weights: Mapping[str, bytes],
-) -> Iterator[Record | Outcome]:
-    """Run a call in a child process of a Ray worker; yield a note about the place, its events and its outcome."""
-    node = socket.gethostname()
-    yield Note(text=f"runs on {node}")
+) -> Iterator[Record | Outcome | None]:
+    """Run a call in a child process of a Ray worker; yield None when it has begun, then its events and its outcome."""
+    yield None
     found: queue.SimpleQueue[Record | Outcome] = queue.SimpleQueue()
     with _with_weights(request, weights) as given:
 
@@ -145,7 +145,7 @@ def run_remote(
         threading.Thread(target=work, daemon=True).start()
         while not isinstance(one := found.get(), Outcome):
             yield one
-    at = f"node {node}: " if one.exception in ("UserError", "DiskError") else ""
+    at = f"node {socket.gethostname()}: " if one.exception in ("UserError", "DiskError") else ""
     yield replace(one, error=one.error and at + one.error, events=[])
 
 
@@ -238,7 +238,7 @@ class RayExecutor:
                     started, one = True, self._next(stream)
                     if isinstance(one, Outcome):
                         yield running.pop(stream), one
-                    else:
+                    elif one is not None:
                         listen(running[stream], one)
         finally:
             for stream in running:
@@ -248,9 +248,9 @@ class RayExecutor:
         """Disconnect from the cluster; one that was started here ends."""
         self.ray.shutdown()
 
-    def _next(self, stream: Any) -> Record | Outcome:
+    def _next(self, stream: Any) -> Record | Outcome | None:
         try:
-            one: Record | Outcome = self.ray.get(next(stream))
+            one: Record | Outcome | None = self.ray.get(next(stream))
         except self.ray.exceptions.RayTaskError as error:
             # Our function does not fail: this node lacks the tool or a part of it.
             last = words_of(error, 2000)[-200:]
