@@ -75,7 +75,7 @@ DOORS = {
     "plotly": {"benchmark.htmlpage.page"},
     "pandas": {"benchmark.leaderboard.frames"},
     "matplotlib": {"benchmark.training.logbook", "benchmark.leaderboard.figures"},
-    "ray": {"benchmark.sweeping.executors"},
+    "ray": {"benchmark.host.executors"},
     "timm": {"benchmark.training.losses", "benchmark.training"},
     "cv2": {"benchmark.scoring.fastmetrics"},
     "onnxruntime": {"benchmark.backends.onnxruntime"},

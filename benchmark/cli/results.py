@@ -1,4 +1,4 @@
-"""``zoo-bench results``: export, migrate, drop."""
+"""``zoo-bench results``: export, merge, migrate, drop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STDOUT = "-"
 
 @click.group("results")
 def results_command() -> None:
-    """Export records for other programs, migrate the records in a file, or remove some of them."""
+    """Export records for other programs, merge folders, migrate the records in a file, or remove some of them."""
 
 
 @results_command.command("export")
@@ -78,6 +78,28 @@ def results_export(
                 continue
             replace_text(Path(file), text, flag)
         echo(f"wrote {file} ({len(frame)} rows, {len(frame.columns)} columns)")
+
+
+@results_command.command("merge")
+@click.argument("paths", nargs=-1, required=True, metavar="RESULTS...")
+@click.option(
+    "-o", "--out", required=True, metavar="DIR", help="Folder for all of them, which may hold records already."
+)
+def results_merge(paths: tuple[str, ...], out: str) -> None:
+    """Merge folders of records, of several people or machines, into one.
+
+    RESULTS are folders that `run --out` wrote, or files of records; they stay as they are. Scores per image, raw
+    timings and pictures come along; where records of one key name the same file, that of the newest record is taken.
+    The order of RESULTS does not matter. Records that cannot both be right are reported.
+    """
+    start()
+    from benchmark.results.conflicts import warnings
+    from benchmark.results.merging import RECORDS, merge
+    from benchmark.results.store import Store
+
+    done = merge([Path(path) for path in paths], Path(out))
+    echo_warnings(warnings(Store(out).results()))
+    echo(f"{Path(out, RECORDS)}: {done.total} records, {done.added} of them new; {done.files} files written")
 
 
 @results_command.command("migrate")

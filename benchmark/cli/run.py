@@ -110,6 +110,27 @@ if TYPE_CHECKING:
 )
 @partial_option
 @condition_options
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    help="Score the images in processes of this machine, or with Ray. The records are the same.  [default: local]",
+)
+@click.option("--address", metavar="ADDR", help="Address of the Ray cluster.  [default: a new one on this machine]")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Number of processes among which the images of a model are divided.  [default: 1; Ray: all that fit]",
+)
+@click.option(
+    "--cpus-per-worker",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Cores that Ray reserves for a worker.  [default: as many as --threads]",
+)
+@click.option(
+    "--gpus", type=click.FloatRange(min=0, min_open=True), metavar="G", help="GPUs that Ray reserves for a worker."
+)
 @table_options
 @json_option
 def run_command(

@@ -89,11 +89,17 @@ def child_call(*events: type[Record]) -> Callable[[Callable[[Request, Emit], Rep
 
 def serve(*, call: str, request: dict[str, Any], emit: Callable[[Any], object]) -> dict[str, Any] | None:
     """Run a ``ChildCall``, named "module:function", in this child process; records are sent as JSON-ready values."""
-    module, _, name = call.partition(":")
-    called: ChildCall[Any, Any] = getattr(importlib.import_module(module), name)
+    called = call_named(call)
 
     def send(event: Record) -> None:
         emit({type(event).__name__: event.model_dump(mode="json")})
 
     reply: Record | None = called(called.request.model_validate(request), send)
     return None if reply is None else reply.model_dump(mode="json")
+
+
+def call_named(name: str) -> ChildCall[Any, Any]:
+    """Return the call with a ``name`` "module:function"."""
+    module, _, function = name.partition(":")
+    called: ChildCall[Any, Any] = getattr(importlib.import_module(module), function)
+    return called

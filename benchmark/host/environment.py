@@ -38,6 +38,15 @@ def describe_environment() -> Environment:
     )
 
 
+@functools.cache
+def code_of_tool() -> str:
+    """Return a digest of this tool's own code, which is the same on every machine that has the same version."""
+    root, digest = Path(__file__).resolve().parents[2], hashlib.sha256()
+    for file in sorted(file for name in ("zoo", "benchmark") for file in (root / name).rglob("*.py")):
+        digest.update(f"{file.relative_to(root).as_posix()}\n".encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def _version(name: str) -> str:
     try:
         return metadata.version(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,14 @@ class Journal:
             line |= {"scene": scenes[line["id"]]} if line["id"] in scenes else {}
             resealed[text] = to_json({**line, "digest": other._digest(line)})
         replace_lines(other.path, [resealed.get(raw.text, raw.text) for raw in raw_lines(self.path)])
+
+    def union(self, others: Iterable[Journal]) -> list[bytes]:
+        """Return a line for each image that this or another journal of the same run has, from trusted lines only.
+
+        Neither the lines nor their order depend on the order of the journals.
+        """
+        texts = sorted({text for journal in (self, *others) for text in journal._lines().texts})
+        return list({json.loads(text)["id"]: text for text in texts}.values())
 
     def become(self, other: Journal) -> None:
         """Replace another journal of the same run; nothing happens if this journal does not exist."""

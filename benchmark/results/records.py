@@ -151,16 +151,22 @@ def oldest_first(results: Iterable[Result]) -> list[Result]:
     files: dict[object, list[Result]] = {}
     for index, result in enumerate(results):
         files.setdefault(result.source.file if result.source else index, []).append(result)
-    latest_possible = datetime.now(timezone.utc) + _CLOCK_SKEW
     placed = []
     for place, records in enumerate(files.values()):
-        moment = _NO_DATE
         # A record that was just added has no number yet, so it comes last.
-        for result in sorted(records, key=lambda r: (r.source.number or float("inf")) if r.source else 0):
-            written = _moment(result.created)
-            moment = max(moment, written) if written <= latest_possible else moment
-            placed.append((moment, place, result))
+        lines = sorted(records, key=lambda r: (r.source.number or float("inf")) if r.source else 0)
+        placed += [(moment, place, result) for moment, result in zip(moments(lines), lines)]
     return [result for _, _, result in sorted(placed, key=lambda one: one[:2])]
+
+
+def moments(results: Iterable[Result]) -> Iterator[datetime]:
+    """Yield for the records of one file when each was written: never before those above it, by no date to come."""
+    latest_possible = datetime.now(timezone.utc) + _CLOCK_SKEW
+    moment = _NO_DATE
+    for result in results:
+        written = _moment(result.created)
+        moment = max(moment, written) if written <= latest_possible else moment
+        yield moment
 
 
 def is_ahead(result: Result) -> bool:

@@ -21,7 +21,7 @@ from zoo.card import MODELS
 from zoo.errors import UserError
 
 # The fields that name a file or folder beside the records.
-_FILES = ("per_image", "pictures", "gallery", "timings", "shift_plot")
+FILES = ("per_image", "pictures", "gallery", "timings", "shift_plot")
 # A timing needs more memory than one pass; earlier versions called that amount predicted.
 _NEEDS = re.compile(r"(?<=not run: )(input \S+ needs )([\d.]+)( GiB)(?= \(predicted\), [\d.]+ GiB are)")
 _HEAP_FACTOR, _PROCESS_GIB = 1.4, 0.6
@@ -95,7 +95,7 @@ def renewed(record: Result, content: Mapping[str, Any], folder: Path | None) -> 
 
 def missing(content: Mapping[str, Any], folder: Path) -> list[str]:
     """Return the fields of a record's line that name a file missing in ``folder``."""
-    return [name for name in _FILES if content.get(name) and not (folder / content[name]).exists()]
+    return [name for name in FILES if content.get(name) and not (folder / content[name]).exists()]
 
 
 def scores_path(key: str) -> str:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from benchmark.costs.prediction import predicted_of
@@ -19,6 +21,7 @@ from benchmark.costs.profiling import CostError, count_costs, meta_model, trace_
 from benchmark.fullres.network import FullNetwork, reporting
 from benchmark.fullres.subject import subject_of
 from benchmark.host.calls import Emit, child_call
+from benchmark.host.environment import code_of_tool
 from benchmark.imaging.alignment import Shift
 from benchmark.imaging.pictures import Row, save_pictures, save_sheet, show_input
 from benchmark.imaging.shift_plots import save_shift_histogram
@@ -27,9 +30,9 @@ from benchmark.opening import card_at, open_split
 from benchmark.placing import Placed
 from benchmark.reporting import Relay
 from benchmark.results.fingerprint import take_fingerprint
-from benchmark.results.journal import Scores
+from benchmark.results.journal import Journal, Scores
 from benchmark.results.store import Store
-from benchmark.running.messages import Counted, Done, ImageDone, Work
+from benchmark.running.messages import Counted, Done, ImageDone, ImageScored, Shard, Work
 from benchmark.scoring.evaluation import Phases, as_picture, evaluate_images, run_sample, with_sigma
 from benchmark.selection import Entry, entry_of
 from benchmark.types import Dataset, DatasetCard, Fingerprint, Sample
@@ -60,6 +63,55 @@ def count_and_evaluate(request: Work, emit: Emit) -> Done:
             raise OutputError(fault)
     done = _Evaluation(request, entry, phases, emit).run() if request.evaluate else Done()
     return done.model_copy(update={"phases": dict(phases.seconds)})
+
+
+@child_call(ImageScored)
+def score_shard(request: Shard, emit: Emit) -> Done:
+    """Score some of the images of one model, perhaps on another machine than the one where the run was started.
+
+    Emits the scores of each image. Raises UserError if code, weights or images are not those of the run.
+    """
+    _check("torch", str(torch.__version__), request.torch)
+    _check("the code of zoo-bench", code_of_tool(), request.tool)
+    work, phases = request.work, Phases()
+    entry = entry_of(work.model, request.weights, work.options, label=work.label)
+    _check(f"the code of {work.model}", entry.card.code_digest, request.code)
+    _check(f"the weights of {work.model}", entry.weights_digest, request.weights_digest)
+    with tempfile.TemporaryDirectory() as folder:
+        # Nothing is written there: the scores go to the journal of the run.
+        part = _Evaluation(work.model_copy(update={"store": folder}), entry, phases, emit)
+        _check(f"the content of the images in {work.root}", part.data.digest(request.limit), request.digest)
+        chosen = {part.data.ids[index] for index in request.images}
+        others = dict.fromkeys(set(part.data.ids[: work.count]) - chosen, "in another shard")
+        part.score(part.network(), _Sending(emit, part.journal.path), leave_out=work.leave_out | others)
+    return Done(phases=dict(phases.seconds))
+
+
+def _check(what: str, found: str | None, expected: str | None) -> None:
+    if found != expected:
+        raise UserError(
+            f"{what} is {found} here and {expected} where the run was started; install or copy the same to every node."
+        )
+
+
+class _Sending(Journal):
+    """A journal without a file: the scores are sent to the process that keeps them."""
+
+    def __init__(self, emit: Emit, path: Path) -> None:
+        super().__init__(path)
+        self._emit = emit
+
+    def append(
+        self,
+        id: str,
+        scores: Scores,
+        shift: tuple[float, float] | None = None,
+        *,
+        scene: str = "",
+        sigma: float | None = None,
+    ) -> None:
+        """Send the scores of one image."""
+        self._emit(ImageScored(id=id, scores=scores, shift=shift, scene=scene, sigma=sigma))
 
 
 def count_at_sizes(entry: Entry, sizes: Mapping[str, list[int]]) -> tuple[Counted, str | None]:
@@ -113,7 +165,7 @@ class _Evaluation:
     def run(self) -> Done:
         task = self.task
         with self.phases.timing("build"):
-            model = self._network()
+            model = self.network()
         shown = {self.data.ids[index] for index in _shown(task.count)}
         kept: dict[str, tuple[Sample, Tensor]] = {}
 
@@ -121,26 +173,10 @@ class _Evaluation:
             if sample.id in shown:
                 kept[sample.id] = (sample, output)
 
-        relay = Relay(self.emit)
         # The steps after the images are not reported.
-        with reporting(model, relay):
-            scores, skipped = evaluate_images(
-                model,
-                self.spec,
-                self.data,
-                task.count,
-                protocol=self.card.protocol,
-                metrics=task.metrics,
-                scoring=task.scoring,
-                sigma=task.conditions.sigma,
-                skip_bad=task.skip_bad,
-                leave_out=task.leave_out,
-                journal=self.journal,
-                phases=self.phases,
-                advance=lambda: self.emit(ImageDone()),
-                note=relay.note,
-                keep=keep,
-            )
+        with reporting(model, Relay(self.emit)):
+            advance = lambda: self.emit(ImageDone())  # noqa: E731
+            scores, skipped = self.score(model, self.journal, leave_out=task.leave_out, advance=advance, keep=keep)
             # Neither is a time of the network, and both are spent at the first image of a size.
             before = {"compile": model.compile_seconds} if isinstance(model, (Placed, FullNetwork)) else {}
             before |= {"tiles": model.deciding_seconds} if isinstance(model, FullNetwork) else {}
@@ -193,7 +229,37 @@ class _Evaluation:
             f" {found[0]:.2f} to {found[-1]:.2f}"
         )
 
-    def _network(self) -> nn.Module:
+    def score(
+        self,
+        model: nn.Module,
+        journal: Journal,
+        *,
+        leave_out: Mapping[str, str],
+        advance: Callable[[], None] = lambda: None,
+        keep: Callable[[Sample, Tensor], None] = lambda sample, output: None,
+    ) -> tuple[dict[str, Scores], dict[str, str]]:
+        """Score the images but those in ``leave_out`` (see ``evaluate_images``)."""
+        task = self.task
+        return evaluate_images(
+            model,
+            self.spec,
+            self.data,
+            task.count,
+            protocol=self.card.protocol,
+            metrics=task.metrics,
+            scoring=task.scoring,
+            sigma=task.conditions.sigma,
+            skip_bad=task.skip_bad,
+            leave_out=leave_out,
+            journal=journal,
+            phases=self.phases,
+            note=Relay(self.emit).note,
+            advance=advance,
+            keep=keep,
+        )
+
+    def network(self) -> nn.Module:
+        """Return the network with its weights, under the conditions of the record."""
         conditions = self.task.conditions
         model = self.entry.build(seed=self.task.seed)
         if conditions.is_tiled:

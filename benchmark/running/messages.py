@@ -47,6 +47,32 @@ class Work(Record):
     memory_limit: int | None = None
 
 
+class Shard(Record):
+    """A part of the images of one model, by their indices, and what the machine that scores them must have."""
+
+    work: Work
+    # The weights on that machine.
+    weights: str | None
+    images: list[int]
+    limit: int | None
+    # Of the data, the weights, the model's code, the code of this tool, and torch.
+    digest: str
+    weights_digest: str | None
+    code: str
+    tool: str
+    torch: str
+
+
+class ImageScored(Record):
+    """The scores of one image, and what else a journal keeps of it."""
+
+    id: str
+    scores: dict[str, Number]
+    shift: tuple[float, float] | None
+    scene: str
+    sigma: float | None
+
+
 class Counted(Record):
     """The counted costs (by id), and the needs of a pass and the shape of the output (by suffix of the ids)."""
 

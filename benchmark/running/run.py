@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from benchmark.conditions import Conditions, Limits
+from benchmark.host.executors import Executor, LocalExecutor, RayExecutor, check_engine
 from benchmark.leaderboard.notebook import Results
 from benchmark.metrics import chosen_ids
 from benchmark.opening import card_at, divided_sigma, given_options, open_with_root
-from benchmark.placing import check
+from benchmark.placing import check, resolved
 from benchmark.reporting import Reporter
 from benchmark.results.store import Store
 from benchmark.running.session import SIZES, Session
@@ -54,6 +57,11 @@ def run(
     rerun: str = "failed",
     seed: int = 0,
     isolate: bool = True,
+    engine: str = "local",
+    address: str | None = None,
+    workers: int | None = None,
+    cpus_per_worker: int | None = None,
+    gpus: float | None = None,
     reporter: Reporter | None = None,
     on_costs: Callable[[Sequence[Result]], object] = lambda records: None,
 ) -> Results:
@@ -76,8 +84,10 @@ def run(
     denoise_rgb). For raw-pairs, ``cfa``, ``black`` and ``white`` describe the mosaics, and ``raw_size`` ("512x512")
     files without a header. ``conditions.sigma`` is the noise that awgn adds, drawn with ``noise_seed`` (default 0),
     with ``clip`` clipped and rounded to 8 bits, to gray pictures if ``gray`` names a conversion; for all other data it
-    is what networks are told that take the level of the noise. Raises UserError for bad input before anything is
-    measured.
+    is what networks are told that take the level of the noise. With several ``workers`` the images of a model are
+    divided among processes with the conditions' threads each, of this machine or (``engine`` "ray") of the Ray cluster
+    at ``address``, which reserves ``cpus_per_worker`` cores (default: as many as threads) and ``gpus`` for each;
+    records do not depend on it. Raises UserError for bad input before anything is measured.
     """
     reporter, conditions, limits = reporter or Reporter(), conditions or Conditions(), limits or Limits()
     if rerun not in RERUN:
@@ -89,6 +99,12 @@ def run(
         if size not in SIZES:
             raise UserError(f"--sizes: no size '{size}'{nearest(size, [*SIZES, NO_SIZE, ALL_SIZES])}")
     check(conditions, limits)
+    check_engine(engine, address, workers)
+    spreads = engine == "ray" or (workers or 1) > 1
+    if engine != "ray" and (cpus_per_worker or gpus):
+        raise UserError("--cpus-per-worker, --gpus: only --engine ray reserves them; leave them out.")
+    if spreads and conditions.is_tiled:
+        raise UserError("--tile: tiles depend on the memory of one machine; leave out --engine and --workers.")
     added, told = divided_sigma(dataset, conditions.sigma)
     conditions = conditions.model_copy(update={"sigma": told})
     own = {"rule": pairs, "cfa": cfa, "black": black, "white": white, "raw_size": raw_size, "scene": scene}
@@ -126,7 +142,20 @@ def run(
         entry.tell_notes(reporter)
     if any(entry.evaluate for entry in entries):
         session.screen()
-    return Results(_records(session, entries, rerun, on_costs))
+    with ExitStack() as stack:
+
+        @functools.cache
+        def executor() -> Executor:
+            threads = resolved(conditions).threads or 1
+            if engine == "local":
+                return LocalExecutor(workers or 1, threads, limits)
+            made = RayExecutor(address, workers, threads, gpus or 0.0, cpus=cpus_per_worker, limits=limits)
+            stack.callback(made.close)
+            reporter.note(f"--engine ray: {made.workers} workers, {threads} threads each")
+            return made
+
+        session.executor = executor if spreads else None
+        return Results(_records(session, entries, rerun, on_costs))
 
 
 def _records(

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+import torch
+
 from benchmark.cleaning import encodable
 from benchmark.conditions import Conditions, Limits
 from benchmark.costs.prediction import Predicted
 from benchmark.datacheck.screening import screen
-from benchmark.host.environment import describe_environment
+from benchmark.host.environment import code_of_tool, describe_environment
+from benchmark.host.executors import Executor
 from benchmark.host.isolation import Outcome, can_isolate
 from benchmark.metrics import METRICS
 from benchmark.placing import resolved
@@ -23,7 +26,8 @@ from benchmark.record import Record
 from benchmark.reporting import Relayed, Reporter
 from benchmark.results.store import Store, image_scenes, image_scores
 from benchmark.running.child import count_and_evaluate, digest_of_ids
-from benchmark.running.messages import Counted, Done, ImageDone, Work
+from benchmark.running.messages import Counted, Done, ImageDone, ImageScored, Shard, Work
+from benchmark.running.spreading import spread
 from benchmark.scoring.evaluation import mean_scores
 from benchmark.scoring.intervals import over_scenes
 from benchmark.selection import Entry, jsonable_options, target_scale
@@ -63,6 +67,8 @@ class Session:
     skip_bad: bool
     partial: bool
     isolate: bool
+    # Starts the workers among which the images of a model are divided; None: one process takes them all.
+    executor: Callable[[], Executor] | None = None
     # The costs that this process has counted, by model and options.
     counts: dict[str, Outcome] = field(default_factory=dict)
 
@@ -288,12 +294,18 @@ class _Recording:
 
     def _work(self) -> Outcome:
         session, entry, request = self.session, self.entry, self._task()
-        count, relayed = session.count if entry.evaluate else 0, Relayed(session.reporter)
+        count, relayed, scored = session.count if entry.evaluate else 0, Relayed(session.reporter), 0
         with session.reporter.progress(entry.label, count) as advance, closing(relayed):
 
             def take(event: Record) -> None:
-                if isinstance(event, ImageDone):
+                nonlocal scored
+                if isinstance(event, ImageScored):
+                    scored += 1
                     advance()
+                elif isinstance(event, ImageDone):
+                    # The process that completes the record finds the images of the workers done.
+                    advance() if not scored else None
+                    scored -= scored > 0
                 elif isinstance(event, Counted):
                     self._take_costs(event)
                 else:
@@ -306,10 +318,30 @@ class _Recording:
                 if counted.status != "ok" or not entry.evaluate:
                     return counted
                 request = request.model_copy(update={"sizes": {}})
+            if self.isolated and session.executor and (failed := self._spread(request, session.executor(), take)):
+                return failed
             if self.isolated or not session.counts_here(entry):
                 threads = self.spec.conditions.threads
                 return count_and_evaluate.isolated(request, limits=session.limits, threads=threads, on_event=take)
             return count_and_evaluate.here(request, on_event=take)
+
+    def _spread(self, request: Work, executor: Executor, take: Callable[[Record], None]) -> Outcome | None:
+        """Divide the images among workers; return an outcome if the model failed there."""
+        session, spec = self.session, self.spec
+        ids = list(session.data.ids[: session.count])
+        shard = Shard(
+            work=request.model_copy(update={"sizes": {}}),
+            weights=request.weights,
+            images=[index for index, id in enumerate(ids) if id not in session.left_out],
+            limit=session.limit,
+            digest=session.digest,
+            weights_digest=spec.weights_digest,
+            code=spec.code,
+            tool=code_of_tool(),
+            torch=str(torch.__version__),
+        )
+        seconds = session.expected_seconds(self.entry)
+        return spread(shard, ids, self.journal, executor, seconds=seconds, on_event=take)
 
     def _count(self, request: Work) -> Outcome:
         """Count the costs in this process, once for all weights of a network."""

@@ -1,1 +1,1 @@
-"""Experiment grids: settings, points, budget, executors, records and figures of ``benchmark.sweeping.session``."""
+"""Experiment grids: settings, points, budget, records and figures of ``benchmark.sweeping.session``."""

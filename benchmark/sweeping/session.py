@@ -12,12 +12,14 @@ from typing import Any
 from benchmark.conditions import Conditions
 from benchmark.host import machine
 from benchmark.host.environment import describe_environment
+from benchmark.host.executors import Executor, LocalExecutor, RayExecutor, check_engine
 from benchmark.host.isolation import Outcome
 from benchmark.leaderboard.sweeps import DATA_FILES, ERROR_IDS, ERROR_LABELS, ON_TRAIN, summary_of, write_data
 from benchmark.metrics import METRICS
 from benchmark.profilers import PROFILERS
+from benchmark.record import Record
 from benchmark.replacing import refuse_inputs
-from benchmark.reporting import Reporter
+from benchmark.reporting import Note, Reporter
 from benchmark.results.jsonl import alone
 from benchmark.results.store import Store
 from benchmark.selection import jsonable_options
@@ -30,8 +32,7 @@ from benchmark.sweeping.budget import (
     estimate,
     wall_seconds,
 )
-from benchmark.sweeping.child import digests_of
-from benchmark.sweeping.executors import Executor, LocalExecutor, RayExecutor
+from benchmark.sweeping.child import digests_of, train_point
 from benchmark.sweeping.messages import Task, Trained
 from benchmark.sweeping.points import (
     SCORING,
@@ -61,7 +62,6 @@ from benchmark.units import GIB, clock
 from zoo.errors import UserError, nearest
 from zoo.forms import form_note
 
-ENGINES = ("local", "ray")
 POINTS = "points"
 
 
@@ -164,7 +164,7 @@ def sweep(
     starts.
     """
     reporter = reporter or Reporter()
-    _check_engine(engine, address, workers)
+    check_engine(engine, address, workers)
     session = _open(sweep, overrides, reporter, families)
     folder = Path(out or Path("runs") / session.plan.name)
     refuse_inputs(f"sweep: -o {folder}", (folder / name for name in DATA_FILES), [sweep, session.plan.recipe_source])
@@ -214,15 +214,6 @@ def budget(
 def default_workers(threads: int) -> int:
     """Return how many points with ``threads`` each this machine's cores can run at a time."""
     return max(1, machine.usable_cores() // threads)
-
-
-def _check_engine(engine: str, address: str | None, workers: int | None) -> None:
-    if engine not in ENGINES:
-        raise UserError(f"--engine {engine}: expected one of {', '.join(ENGINES)}.")
-    if address is not None and engine != "ray":
-        raise UserError(f"--address {address}: only --engine ray has an address; leave it out.")
-    if workers is not None and workers < 1:
-        raise UserError(f"--workers {workers}: expected at least 1.")
 
 
 def _open(
@@ -279,7 +270,7 @@ def _search(session: _Session, executor: Executor, folder: Path) -> None:
 def _run_probes(session: _Session, executor: Executor, folder: Path, probes: Sequence[Probe]) -> None:
     tasks = [task_of(session.plan, probe.point, probe.key, session.splits, folder) for probe in probes]
     probe_of = dict(zip((task.key for task in tasks), probes))
-    with contextlib.closing(executor.run(tasks, _listener(session))) as ended:
+    with contextlib.closing(executor.run(train_point, tasks, _listener(session))) as ended:
         for number, (task, outcome) in enumerate(ended, 1):
             if outcome.exception == "DiskError":
                 raise UserError(f"{task.name}: {outcome.error}")
@@ -289,8 +280,12 @@ def _run_probes(session: _Session, executor: Executor, folder: Path, probes: Seq
             session.reporter.note(f"{number}/{len(tasks)}  {probe.point.name}: {found}")
 
 
-def _listener(session: _Session) -> Callable[[Task, str], None]:
-    return lambda task, line: session.reporter.detail(f"{task.name}: {line}")
+def _listener(session: _Session) -> Callable[[Task, Record], None]:
+    def listen(task: Task, event: Record) -> None:
+        if isinstance(event, Note):
+            session.reporter.detail(f"{task.name}: {event.text}")
+
+    return listen
 
 
 def _run(session: _Session, executor: Executor, estimates: Sequence[Estimate], store: Store, folder: Path) -> None:
@@ -303,7 +298,7 @@ def _run(session: _Session, executor: Executor, estimates: Sequence[Estimate], s
     pending = {one.point.name: one for one in estimates}
 
     # Closing the generator stops the processes of an interrupted sweep.
-    with contextlib.closing(executor.run(tasks, _listener(session))) as ended:
+    with contextlib.closing(executor.run(train_point, tasks, _listener(session))) as ended:
         for task, outcome in ended:
             if outcome.exception == "DiskError":
                 # This is not the point's fault: finished work is kept, and the same command continues it.

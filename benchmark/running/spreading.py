@@ -1,0 +1,76 @@
+"""Spread the images of one model over several workers, on this machine or on the nodes of a Ray cluster.
+
+The images that the journal lacks are cut into parts; the scores that the process of a part sends are written to the
+journal here, image by image. So nothing is scored twice: what the journal lacks after a failure or an interruption is
+cut into parts again. What is left to do for the record (pictures, fingerprint) is done where a run
+without workers does it, by a process that finds all images in the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from itertools import pairwise
+from threading import Lock
+
+from benchmark.host.executors import Executor
+from benchmark.host.isolation import Outcome
+from benchmark.record import Record
+from benchmark.reporting import Note
+from benchmark.results.journal import Journal
+from benchmark.running.child import score_shard
+from benchmark.running.messages import ImageScored, Shard
+
+# Images that fail so often are the model's failure.
+TRIES = 3
+# So long a part should take at least, and so many each worker gets at most: nodes may differ in speed.
+LEAST_SECONDS, MOST_PARTS = 60.0, 8
+
+
+def spread(
+    shard: Shard,
+    ids: Sequence[str],
+    journal: Journal,
+    executor: Executor,
+    *,
+    seconds: float,
+    on_event: Callable[[Record], object],
+) -> Outcome | None:
+    """Score the images of ``shard`` that ``journal`` lacks; return the outcome of a part that failed for good, or None.
+
+    ``ids`` are those of the data, ``seconds`` is how long all images take about. ``on_event`` gets each scored image.
+    """
+
+    turn = Lock()
+
+    def listen(part: Shard, event: Record) -> None:
+        with turn:
+            if isinstance(event, ImageScored):
+                journal.append(**{name: getattr(event, name) for name in ImageScored.model_fields})
+            on_event(event)
+
+    failed: dict[int, Outcome] = {}
+    for attempt in range(1, TRIES + 1):
+        failed = {}
+        parts = _parts(shard, ids, journal, executor.workers, seconds)
+        with closing(executor.run(score_shard, parts, listen, shard.weights or "")) as ended:
+            for part, outcome in ended:
+                if outcome.exception in ("UserError", "DiskError"):
+                    return outcome
+                if outcome.status != "ok":
+                    failed[part.images[0]] = outcome
+                    where = f"images {part.images[0] + 1} to {part.images[-1] + 1}"
+                    on_event(Note(text=f"{where}: {outcome.error} (try {attempt} of {TRIES})"))
+        if not failed:
+            break
+    return failed[min(failed)] if failed else None
+
+
+def _parts(shard: Shard, ids: Sequence[str], journal: Journal, workers: int, seconds: float) -> list[Shard]:
+    """Return about equal parts of the images that are left, in the data's order."""
+    journal.mend()
+    done = {id for id, scores in journal.read().items() if scores.keys() == {*shard.work.metrics}}
+    left = [index for index in shard.images if ids[index] not in done]
+    count = min(len(left), max(workers, min(int(seconds / LEAST_SECONDS), workers * MOST_PARTS)))
+    bounds = [len(left) * number // max(count, 1) for number in range(count + 1)]
+    return [shard.model_copy(update={"images": left[a:b]}) for a, b in pairwise(bounds)]

@@ -1,0 +1,201 @@
+"""The images of a model among several workers: the records of one process, nothing twice, three tries."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmark.host.environment import code_of_tool
+from benchmark.host.executors import RayExecutor
+from benchmark.host.isolation import Outcome
+from benchmark.record import Record
+from benchmark.results.journal import Journal
+from benchmark.results.store import Store
+from benchmark.running.child import digest_of_ids, score_shard
+from benchmark.running.messages import ImageScored, Shard, Work
+from benchmark.running.spreading import TRIES, spread
+from tests.conftest import TINY
+from zoo import UserError, get_card
+
+ROOT = Path(__file__).parent.parent
+IDS = [str(index) for index in range(20)]
+
+
+def shard_of(**changes: Any) -> Shard:
+    work = Work(
+        model="tiny_free", options={}, weights=None, label="", seed=0, sizes={}, evaluate=True, dataset="tiny",
+        dataset_options={}, root="/", split="test", count=20, metrics=["psnr[rgb]"], scoring="one-pass",
+        skip_bad=False, partial=False, images="", leave_out={}, store="", key="KEY",
+    )  # fmt: skip
+    usual = {
+        "work": work, "weights": None, "images": list(range(20)), "limit": None, "digest": "d",
+        "weights_digest": None, "code": "c", "tool": "t", "torch": "2",
+    }  # fmt: skip
+    return Shard(**{**usual, **changes})
+
+
+class Scripted:
+    """An executor of three workers whose part ``fails`` says how many of its images it scores, and how it ends."""
+
+    workers = 3
+
+    def __init__(self, fails: Callable[[int, list[int]], tuple[int, Outcome] | None]) -> None:
+        self.fails, self.scored, self.rounds = fails, Counter[int](), 0
+
+    def run(self, call, parts, listen, weights=""):
+        self.rounds += 1
+        for part in reversed(parts):
+            done, outcome = self.fails(self.rounds, part.images) or (len(part.images), Outcome("ok"))
+            for index in part.images[:done]:
+                self.scored[index] += 1
+                scores = {"psnr[rgb]": 20.0 + index}
+                listen(part, ImageScored(id=IDS[index], scores=scores, shift=None, scene="s", sigma=None))
+            yield part, outcome
+
+
+def spread_by(executor: Scripted, journal: Journal, seen: list[Record] | None = None) -> Outcome | None:
+    events = [] if seen is None else seen
+    return spread(shard_of(), IDS, journal, executor, seconds=1.0, on_event=events.append)  # type: ignore[arg-type]
+
+
+def test_every_image_is_scored_once_whatever_fails(tmp_path) -> None:
+    lost = Outcome("error", error="Ray lost it")
+    # Every part of the first two rounds dies behind its second image.
+    executor, journal = (
+        Scripted(lambda number, images: (2, lost) if number < 3 else None),
+        Journal(tmp_path / "KEY.jsonl"),
+    )
+    seen: list[Record] = []
+    assert spread_by(executor, journal, seen) is None
+    assert executor.scored == Counter(range(20))
+    assert journal.read() == {id: {"psnr[rgb]": 20.0 + int(id)} for id in IDS}
+    assert set(journal.scenes().values()) == {"s"}
+    assert next(event.text for event in seen if not isinstance(event, ImageScored)) == (
+        "images 14 to 20: Ray lost it (try 1 of 3)"
+    )
+    # What is there is not sent out again, except what was edited.
+    journal.path.write_text(journal.path.read_text().replace("23.0", "24.5"))
+    again = Scripted(lambda number, images: None)
+    assert spread_by(again, journal) is None
+    assert again.scored == Counter([3])
+
+
+def test_the_third_failure_is_the_models_the_first_image_first(tmp_path) -> None:
+    executor = Scripted(lambda number, images: (0, Outcome("oom", error=f"at {images[0]}")) if images[0] < 10 else None)
+    outcome = spread_by(executor, Journal(tmp_path / "KEY.jsonl"))
+    assert outcome == Outcome("oom", error="at 0")
+    assert executor.rounds == TRIES
+
+
+def test_a_mistake_of_the_user_is_not_tried_again(tmp_path) -> None:
+    executor = Scripted(lambda number, images: (0, Outcome("error", error="no data", exception="UserError")))
+    assert spread_by(executor, Journal(tmp_path / "KEY.jsonl")) == Outcome(
+        "error", error="no data", exception="UserError"
+    )
+    assert executor.rounds == 1
+
+
+def test_a_machine_with_other_code_or_data_is_refused_by_name(tiny) -> None:
+    good = {"torch": str(torch.__version__), "tool": code_of_tool(), "code": get_card("tiny_free").code_digest}
+    work = shard_of().work.model_copy(update={"count": 4, "images": digest_of_ids(IDS[:4])})
+    good |= {"work": work, "images": [1, 3], "digest": tiny_digest()}
+    events: list[Record] = []
+    score_shard(shard_of(**good), events.append)
+    assert [event.id for event in events if isinstance(event, ImageScored)] == ["1", "3"]
+    for name, text in (
+        ("torch", "torch is"),
+        ("tool", "the code of zoo-bench is"),
+        ("code", "the code of tiny_free is"),
+        ("weights_digest", "the weights of tiny_free is None here and other where"),
+        ("digest", "the content of the images in / is"),
+    ):
+        with pytest.raises(UserError, match=text):
+            score_shard(shard_of(**{**good, name: "other"}))
+
+
+def tiny_digest() -> str:
+    from benchmark.datasets import DATASETS
+
+    return DATASETS.get("tiny").open(Path(), "test").digest()
+
+
+def run(out: Path, *flags: str, models: str = "tiny_free,tiny_net") -> dict[str, dict]:
+    """Run in a process of its own; return the records by model, without times and environment."""
+    weights = [] if "tiny_net" not in models else ["--metrics", "psnr[rgb]"]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmark.cli",
+        "--plugin",
+        str(TINY),
+        "run",
+        "--dataset",
+        "tiny",
+        "--sizes",
+        "none",
+    ]
+    command += ["--models", models, "--threads", "1", "-o", str(out), *weights, *flags]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr, done.stderr
+    found = {}
+    for record in Store(out).results():
+        content = record.model_dump(mode="json")
+        found[record.model] = {k: v for k, v in content.items() if k not in TIMES}
+        found[record.model]["scores"] = sorted(Store(out).journal(record.key).read().items())
+    return found
+
+
+TIMES = ("created", "seconds", "phases", "environment")
+
+
+def test_several_processes_give_the_records_of_one(tmp_path) -> None:
+    one, many = run(tmp_path / "one"), run(tmp_path / "many", "--workers", "3")
+    assert [len(record["scores"]) for record in one.values()] == [4, 4]
+    assert json.dumps(one) == json.dumps(many)
+    assert {p.name for p in (tmp_path / "one").rglob("*.jpg")} == {p.name for p in (tmp_path / "many").rglob("*.jpg")}
+
+
+def test_a_model_that_kills_its_workers_is_a_record(tmp_path) -> None:
+    records = run(tmp_path, "--workers", "2", "--set", "tiny_broken.how=kill", models="tiny_broken,tiny_free")
+    assert (records["tiny_broken"]["status"], records["tiny_broken"]["error"]) == ("error", "killed by SIGKILL")
+    assert (records["tiny_free"]["status"], records["tiny_free"]["n"]) == ("ok", 4)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--address", "auto"], "--address auto: only --engine ray has an address"),
+        (["--gpus", "1"], "only --engine ray reserves them"),
+        (["--workers", "2", "--tile", "auto"], "--tile: tiles depend on the memory of one machine"),
+        (["--engine", "ray", "--address", "127.0.0.1:1"], "--address 127.0.0.1:1: no Ray cluster answers ("),
+    ],
+)
+def test_flags_that_cannot_be_kept_are_refused(tiny, zoo_bench, tmp_path, flags: list[str], message: str) -> None:
+    pytest.importorskip("ray")
+    outcome = zoo_bench("run", "--dataset", "tiny", "--models", "tiny_free", "-o", tmp_path, "--sizes", "none", *flags)
+    assert outcome.code == 2
+    assert message in outcome.err.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_ray_gives_the_records_of_one_process(tmp_path) -> None:
+    pytest.importorskip("ray")
+    one, ray = run(tmp_path / "one"), run(tmp_path / "ray", "--engine", "ray", "--workers", "2")
+    assert len(one) == 2
+    assert json.dumps(one) == json.dumps(ray)
+
+
+@pytest.mark.slow
+def test_a_worker_that_fits_nowhere_is_refused() -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(UserError, match=r"no node has 999 cores for a worker \(the largest has \d+ cores\)"):
+        RayExecutor(None, None, 999)
