@@ -142,7 +142,10 @@ def _notes(table: Table, cells: Cells, columns: Sequence[Column], form: Form) ->
         if row.runs:
             trainings.setdefault(row.runs_text, []).append(row.name)
     for runs, names in trainings.items():
-        yield f"means of {runs}: {'all trained networks' if len(trainings) == 1 else ', '.join(names)}"
+        said = (
+            "one training each, so the spread between trainings is not known" if runs == "1 run" else f"means of {runs}"
+        )
+        yield f"{said}: {'all trained networks' if len(trainings) == 1 else ', '.join(names)}"
     # The title says why no row has a rank, and a cost says by itself that it is no quality.
     long = (*filter(None, [table.caution if table.kind != "published" else ""]), evidence_legend(rows))
     yield from (note for note in table.notes if note not in long and not note.startswith(_LONG))
