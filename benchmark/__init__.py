@@ -2,8 +2,8 @@
 
 ``run``, ``evaluate``, ``profile``, ``score`` and ``train`` do the same as the commands of these names;
 ``load_results`` returns records as a pandas data frame, ``fetch_weights`` the file of weights at an address;
-``register_dataset``, ``register_metric`` and ``register_profiler`` are for plug-ins. All of them are imported when they
-are first used; ``__init__.pyi`` tells editors and type checkers what they are.
+``register_dataset``, ``register_loss``, ``register_metric`` and ``register_profiler`` are for plug-ins. All of them are
+imported when they are first used; ``__init__.pyi`` tells editors and type checkers what they are.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ _WHERE = {
     "load_results": "benchmark.leaderboard.frames",
     "fetch_weights": "benchmark.fetching",
     "register_dataset": "benchmark.datasets",
+    "register_loss": "benchmark.losses",
     "register_metric": "benchmark.metrics",
     "register_profiler": "benchmark.profilers",
 }

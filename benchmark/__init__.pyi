@@ -2,6 +2,7 @@ from benchmark.costs.profiling import profile as profile
 from benchmark.datasets import register_dataset as register_dataset
 from benchmark.fetching import fetch_weights as fetch_weights
 from benchmark.leaderboard.frames import load_results as load_results
+from benchmark.losses import register_loss as register_loss
 from benchmark.metrics import register_metric as register_metric
 from benchmark.profilers import register_profiler as register_profiler
 from benchmark.running.run import run as run

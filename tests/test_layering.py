@@ -17,7 +17,7 @@ LAYERS = [
     {"types"},
     {"measured"},
     {"host", "imaging", "profilers", "protocols", "results"},
-    {"backends", "metrics", "standin"},
+    {"backends", "losses", "metrics", "standin"},
     {"layout", "placing"},
     {"pairing"},
     {"datasets"},
@@ -64,7 +64,7 @@ DOORS = {
     "thop": {"benchmark.costs.audit"},
     "ptflops": {"benchmark.costs.audit"},
     "fvcore": {"benchmark.costs.audit"},
-    "pytorch_msssim": {"benchmark.training.losses"},
+    "pytorch_msssim": {"benchmark.losses.structure"},
     "skimage": {"benchmark.standin.photographs", "benchmark.imaging.noise", "benchmark.metrics.colour"},
     "torchmetrics": {"benchmark.metrics.perceptual"},
     "torchvision": {"benchmark.metrics.perceptual"},
@@ -82,7 +82,7 @@ DOORS = {
     "openvino": {"benchmark.backends.openvino"},
     "rawpy": {"benchmark.imaging.mosaics"},
 }
-PIECES = ("zoo.models", "benchmark.datasets", "benchmark.metrics", "benchmark.profilers")
+PIECES = ("zoo.models", "benchmark.datasets", "benchmark.losses", "benchmark.metrics", "benchmark.profilers")
 
 
 def module_of(file: Path) -> str:

@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch.distributions import Gamma, Normal, kl_divergence
 
+from benchmark.losses import LOSSES, detail, error, structure
 from benchmark.metrics.msssim import msssim_perchannel
+from benchmark.metrics.ssim import ssim_gaussian
 from benchmark.training import losses
 from tests.golden_rule import make_input
 from zoo.errors import UserError
@@ -87,19 +89,31 @@ def test_msssim_loss_is_one_minus_the_metric_and_has_a_gradient_everywhere() -> 
     torch.manual_seed(0)
     target = torch.rand(1, 3, 176, 192)
     output = (target + 0.2 * torch.rand_like(target)).requires_grad_()
-    loss = losses.msssim_loss(output, target)
+    loss = structure.msssim_loss(output, target)
     arrays = (image[0].permute(1, 2, 0).detach().double().numpy() for image in (output, target))
     assert loss.item() == pytest.approx(1 - msssim_perchannel(*arrays), abs=1e-5)
     # The negative has negative contrasts: MS-SSIM is 0, not NaN.
     inverted = (1 - target).requires_grad_()
-    (gradient,) = torch.autograd.grad(losses.msssim_loss(inverted, target), inverted)
+    (gradient,) = torch.autograd.grad(structure.msssim_loss(inverted, target), inverted)
     assert torch.isfinite(gradient).all()
+
+
+def test_ssim_loss_is_one_minus_the_metric() -> None:
+    torch.manual_seed(0)
+    target = torch.rand(2, 3, 24, 32)
+    output = target + 0.2 * torch.rand_like(target)
+    arrays = [image.permute(0, 2, 3, 1).double().numpy() for image in (output, target)]
+    expected = 1 - np.mean([ssim_gaussian(*pair) for pair in zip(*arrays)])
+    assert structure.ssim_loss(output, target).item() == pytest.approx(expected, abs=1e-5)
+    assert structure.ssim_loss(output[:, :1], target[:, :1]).isfinite()
 
 
 def test_small_targets_are_refused() -> None:
     small = torch.rand(1, 3, 175, 400)
     with pytest.raises(UserError, match="at least 176"):
-        losses.msssim_loss(small, small)
+        structure.msssim_loss(small, small)
+    with pytest.raises(UserError, match="targets of 10 pixels are too small; expected sides of at least 11"):
+        structure.ssim_loss(small[..., :10], small[..., :10])
 
 
 @pytest.fixture(scope="module")
@@ -167,14 +181,14 @@ def pair() -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_losses_of_mobileie_and_lan_have_the_values_of_the_official_code(pair) -> None:
     raw, planes = (torch.from_numpy(make_input(seed, (2, 4, 12, 16))).double() for seed in (1454, 1453))
-    terms = [losses.outlier_aware_tanh_loss(*pair), losses.cosine_loss(*pair), losses.psnr_loss(*pair)]
+    terms = [error.outlier_aware_tanh_loss(*pair), error.cosine_loss(*pair), error.psnr_loss(*pair)]
     loss = terms[0] + terms[1] + 2 * terms[2]
     (gradient,) = torch.autograd.grad(loss, pair[0])
     found = [*terms, loss, gradient.norm(), losses.warm_up_loss(pair[0], raw, pair[1], planes)]
     expected = [0.346852996512288, 0.248183754324833, 0.438290264228019, 1.471617279293158]
     expected += [0.028095576046067, 0.990489979297960]
     assert [value.item() for value in found] == pytest.approx(expected, rel=1e-12)
-    assert losses.total_variation(pair[0]).item() == pytest.approx(0.651292060758763, rel=1e-12)
+    assert detail.total_variation(pair[0]).item() == pytest.approx(0.651292060758763, rel=1e-12)
 
 
 def test_outlier_aware_weights_grow_with_the_distance_from_the_mean_error_and_have_no_gradient() -> None:
@@ -182,12 +196,12 @@ def test_outlier_aware_weights_grow_with_the_distance_from_the_mean_error_and_ha
     output = torch.tensor([1.0, 1.0, 1.0, 5.0], dtype=torch.float64).reshape(1, 1, 1, 4).requires_grad_()
     # Mean 2, standard deviation 2: distances 1, 1, 1, 3 over sqrt 2.
     z = np.array([1, 1, 1, 3]) / math.sqrt(2)
-    loss = losses.outlier_aware_loss(output, target)
+    loss = error.outlier_aware_loss(output, target)
     weights = 1 - np.exp(-z)
     assert loss.item() == pytest.approx((weights * [1, 1, 1, 5]).mean())
     (gradient,) = torch.autograd.grad(loss, output)
     assert gradient.flatten().tolist() == pytest.approx(weights / 4)
-    tanh = losses.outlier_aware_tanh_loss(output, target).item()
+    tanh = error.outlier_aware_tanh_loss(output, target).item()
     assert tanh == pytest.approx((np.tanh(z) * [1, 1, 1, 5]).mean(), rel=1e-5)
 
 
@@ -195,21 +209,39 @@ def test_losses_of_equal_black_and_constant_images_are_finite_with_finite_gradie
     black, grey = torch.zeros(2, 3, 8, 8), torch.full((2, 3, 8, 8), 0.5)
     for output, target in ((black, black), (grey, grey), (grey, black), (black, grey), (-grey, grey)):
         image = output.clone().requires_grad_()
-        for loss in (*losses._PAIRWISE.values(), lambda image, _: losses.total_variation(image)):
-            if loss is losses.msssim_loss:
-                continue
+        for loss in (one.function for one in LOSSES if one.function and one.name not in ("ssim", "msssim")):
             value = loss(image, target)
             (gradient,) = torch.autograd.grad(value, image)
             assert torch.isfinite(value)
             assert torch.isfinite(gradient).all()
-    assert losses.cosine_loss(black, grey).item() == 1.0
-    assert losses.cosine_loss(0.3 * grey, grey).item() == pytest.approx(0, abs=1e-6)
-    assert losses.charbonnier(grey, black).item() == pytest.approx(0.5)
+    assert error.cosine_loss(black, grey).item() == 1.0
+    assert error.cosine_loss(0.3 * grey, grey).item() == pytest.approx(0, abs=1e-6)
+    assert error.charbonnier(grey, black).item() == pytest.approx(0.5)
     # An error of 0.1 everywhere is 20 dB.
-    assert losses.psnr_loss(grey + 0.1, grey).item() == pytest.approx(0.3, abs=1e-5)
+    assert error.psnr_loss(grey + 0.1, grey).item() == pytest.approx(0.3, abs=1e-5)
 
 
 def test_total_variation_is_the_mean_of_squared_differences_of_neighbours() -> None:
     ramp = torch.arange(6.0).reshape(1, 1, 2, 3)
-    assert losses.total_variation(ramp).item() == 1 + 9
-    assert losses.total_variation(ramp.repeat(4, 3, 1, 1)).item() == 10
+    assert detail.total_variation(ramp).item() == 1 + 9
+    assert detail.total_variation(ramp.repeat(4, 3, 1, 1)).item() == 10
+
+
+def test_l1_gradient_and_edge_are_what_their_names_say(pair) -> None:
+    output, target = (image.detach().numpy() for image in pair)
+    errors = output - target
+    assert error.l1(*pair).item() == pytest.approx(np.abs(errors).mean())
+    steps = np.abs(np.diff(errors, axis=3)).mean() + np.abs(np.diff(errors, axis=2)).mean()
+    assert detail.gradient(*pair).item() == pytest.approx(steps)
+    padded = np.pad(errors, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+    neighbours = padded[..., 2:, 1:-1] + padded[..., :-2, 1:-1] + padded[..., 1:-1, 2:] + padded[..., 1:-1, :-2]
+    for eps in (1e-3, 0.1):
+        expected = np.sqrt((4 * errors - neighbours) ** 2 + eps**2).mean()
+        assert detail.edge(*pair, eps=eps).item() == pytest.approx(expected)
+
+
+def test_fft_is_the_error_of_real_and_imaginary_parts_of_all_frequencies(pair) -> None:
+    spectra = [np.fft.fft2(image.detach().numpy()) for image in pair]
+    parts = np.stack([spectra[0].real - spectra[1].real, spectra[0].imag - spectra[1].imag])
+    assert detail.fft(*pair).item() == pytest.approx(np.abs(parts).mean())
+    assert detail.fft(*pair, norm="ortho").item() == pytest.approx(np.abs(parts).mean() / math.sqrt(24 * 32))

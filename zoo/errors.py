@@ -5,10 +5,16 @@ from __future__ import annotations
 import difflib
 import os
 import reprlib
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
+from zoo.identity import is_installed
+
 _SHOWN = 100
+# The packages whose code is not a user's.
+_OURS = ("zoo", "benchmark")
 
 
 class UserError(Exception):
@@ -96,13 +102,31 @@ def words_of(error: BaseException, most: int = 300) -> str:
 
 
 def reason_of(error: BaseException, most: int = 200) -> str:
-    """Return an exception's message like ``words_of``, or the name of its class if it has no message."""
-    return words_of(error, most) or type(error).__name__
+    """Return an exception's message like ``words_of``, or the name of its class if it has none, and its place."""
+    return f"{words_of(error, most) or type(error).__name__}{place_of(error)}"
 
 
 def in_one_line(error: BaseException, most: int = 200) -> str:
-    """Return ``Class: message`` without line breaks, the message cut off after ``most`` characters."""
-    return f"{printable(type(error).__name__[:_SHOWN])}: {words_of(error, most)}"
+    """Return ``Class: message`` and its place in one line, the message cut off after ``most`` characters."""
+    return f"{printable(type(error).__name__[:_SHOWN])}: {words_of(error, most)}{place_of(error)}"
+
+
+def line_of(error: BaseException) -> str | None:
+    """Return the last line of a user's code that an exception came through, as "my_isp.py, line 12"; None if none."""
+    frames = [
+        (frame.f_code.co_filename, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in _OURS
+    ]
+    # Names such as <frozen importlib> are of no file.
+    own = [(file, line) for file, line in frames if file[:1] != "<" and not is_installed(Path(file))]
+    return f"{shortened(Path(own[-1][0]).name)}, line {own[-1][1]}" if own else None
+
+
+def place_of(error: BaseException) -> str:
+    """Return ``line_of`` in parentheses after a space, or nothing."""
+    line = line_of(error)
+    return f" ({line})" if line else ""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -120,7 +120,7 @@ def _find(name: str, importer: _File) -> _File | None:
         place = importer.base / name.replace(".", "/")
         tried = (place.with_name(place.name + ".py"), place / "__init__.py")
         loaded = next((_File(path, name, importer.base) for path in tried if _exists(path)), None)
-    if loaded is None or not _is_installed(loaded.path) or loaded.path.is_relative_to(_ZOO):
+    if loaded is None or not is_installed(loaded.path) or loaded.path.is_relative_to(_ZOO):
         return loaded
     # Of installed code, only the importer's own package is followed, or the modules beside a single-file importer.
     if "." in importer.name or importer.path.stem == "__init__":
@@ -128,7 +128,8 @@ def _find(name: str, importer: _File) -> _File | None:
     return loaded if loaded.path.parent == importer.path.parent else None
 
 
-def _is_installed(path: Path) -> bool:
+def is_installed(path: Path) -> bool:
+    """Whether a file belongs to an installed package or to Python."""
     named = {"site-packages", "dist-packages"} & set(path.parts)
     return bool(named) or any(path.is_relative_to(folder) for folder in _INSTALLED)
 

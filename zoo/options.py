@@ -38,11 +38,11 @@ class Option:
         return f"{self.name}: {self.type_name} = {self.default!r}"
 
 
-def read_options(build: Callable[..., Any]) -> dict[str, Option]:
-    """Return the options of ``build`` by name; every argument needs a default."""
+def read_options(build: Callable[..., Any], *, after: int = 0) -> dict[str, Option]:
+    """Return the options of ``build`` by name: its arguments, ``after`` the first ones; each needs a default."""
     hints = typing.get_type_hints(build)
     options = {}
-    for name, parameter in inspect.signature(build).parameters.items():
+    for name, parameter in list(inspect.signature(build).parameters.items())[after:]:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise UserError(f"{build.__name__}: *{name} cannot be an option; give each option an argument of its own.")
         if parameter.default is parameter.empty:

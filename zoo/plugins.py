@@ -91,8 +91,9 @@ def _import_file(path: str | Path, flag: str, expected: str) -> ModuleType:
         _call(spec.loader.exec_module, module)
     except (Exception, SystemExit, GeneratorExit) as error:
         sys.modules.pop(name, None)
-        place = f"{flag}: {shortened(path, 400)}{_line(error, file)}"
-        raise UserError(f"{place}: {_reason(error)}") from error
+        line = _line(error, file)
+        reason = _reason(error).removesuffix(f" ({shortened(file.name)}{line})")
+        raise UserError(f"{flag}: {shortened(path, 400)}{line}: {reason}") from error
     return module
 
 
@@ -161,7 +162,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _line(error: BaseException, file: Path) -> str:
-    if isinstance(error, SyntaxError) and error.lineno:
+    if isinstance(error, SyntaxError) and error.lineno and error.filename == str(file):
         return f", line {error.lineno}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
     return f", line {frames[-1].lineno}" if frames else ""

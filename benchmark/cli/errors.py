@@ -12,7 +12,7 @@ import click
 
 from benchmark.cleaning import one_line, terminal
 from benchmark.replacing import naming
-from zoo.errors import UserError, in_one_line, nearest, shortened
+from zoo.errors import UserError, in_one_line, line_of, nearest, shortened
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -53,7 +53,12 @@ class OneLineErrors(click.Group):
             # The reader (head, less) has closed the pipe; Python must not complain about that at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
-        except OSError as error:
+        except Exception as error:
+            if line_of(error) and not _is_out_of_memory(error):
+                told = f"code that is not part of zoo-bench failed: {in_one_line(error, 400)}"
+                self._fail(f"{told}; set ZOO_BENCH_DEBUG=1 to see its traceback.", EXIT_USAGE, debug)
+            if not isinstance(error, OSError):
+                raise
             self._fail(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "), 1, debug)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
@@ -71,9 +76,7 @@ class OneLineErrors(click.Group):
 
 def fail_unforeseen(error: Exception) -> NoReturn:
     """Print an error that no command expected, without calling it the user's mistake, and exit."""
-    from benchmark.host.child import is_out_of_memory
-
-    if is_out_of_memory(error):
+    if _is_out_of_memory(error):
         _say(f"out of memory ({in_one_line(error)}); choose a smaller image, batch or model.")
         sys.exit(1)
     _say(
@@ -81,6 +84,12 @@ def fail_unforeseen(error: Exception) -> NoReturn:
         " set ZOO_BENCH_DEBUG=1 to see where, and please report it."
     )
     sys.exit(EXIT_INTERNAL)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    from benchmark.host.child import is_out_of_memory
+
+    return is_out_of_memory(error)
 
 
 def _say(message: str) -> None:

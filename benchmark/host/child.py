@@ -20,7 +20,7 @@ import threading
 from typing import Any
 
 from benchmark.host import machine
-from zoo.errors import UserError, printable, words_of
+from zoo.errors import UserError, place_of, printable, words_of
 
 _leave, _write, _pid = os._exit, os.write, os.getpid
 _encode = json.JSONEncoder(allow_nan=True).encode
@@ -140,7 +140,7 @@ def describe_failure(error: BaseException) -> dict[str, Any]:
     return {
         "status": "oom" if is_out_of_memory(error) else "error",
         "type": name if ours or not name.endswith("UserError") else f"{type(error).__module__}.{name}"[:200],
-        "message": words_of(error, 2000 if ours else 300),
+        "message": words_of(error, 2000) if ours else f"{words_of(error)}{place_of(error)}",
         "plain": ours,
     }
 

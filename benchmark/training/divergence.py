@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zoo.errors import UserError
@@ -24,10 +24,10 @@ class Watch:
         self.largest = 0.0
         self.seen = 0
 
-    def check(self, loss: float, *, step: int, lr: float, kept: str) -> None:
+    def check(self, loss: float, *, step: int, lr: float, kept: str, bad: Sequence[str] = ()) -> None:
         """Check the loss of a step; raises DivergedError if it is not finite or over ``factor`` times the first ones.
 
-        ``kept`` is a text for the error that names the last good checkpoint.
+        ``kept`` is a text for the error that names the last good checkpoint, ``bad`` the terms that are not finite.
         """
         limit = self.factor * self.largest
         if math.isfinite(loss) and (self.seen < _FIRST or abs(loss) <= limit):
@@ -36,9 +36,13 @@ class Watch:
                 self.seen += 1
             return
         what = f"is {loss}" if not math.isfinite(loss) else f"is {loss:.4g}, over {limit:.4g}"
+        advice = f"Lower the rate, for example --set lr={lr / 3:.1g}, or set a clip."
+        if step == 0:
+            advice = "No weight has changed yet: look at the loss and at what the network returns."
+        terms = f" Not finite: {', '.join(bad)}." if bad else ""
         raise DivergedError(
-            f"train: the loss {what} at step {step}; expected a finite one of the size of the first steps. {kept}"
-            f" Lower the rate, for example --set lr={lr / 3:.1g}, or set a clip."
+            f"train: the loss {what} at step {step}; expected a finite one of the size of the first steps.{terms}"
+            f" {kept} {advice}"
         )
 
     def state(self) -> dict[str, Any]:

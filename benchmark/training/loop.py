@@ -8,6 +8,7 @@ determined by seed and step, and the checkpoint holds the rest.
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from collections.abc import Mapping
@@ -93,10 +94,12 @@ def train_step(run: Run, batch: Batch, *, epoch: int, lr: float) -> float:
     _seed_layers(run)
     batch = Batch(*run.fabric.to_device((batch.planes, batch.target)))
     run.optimizer.zero_grad(set_to_none=True)
-    loss = total(run.objective(run.model, batch, epoch=epoch, step=run.step))
+    terms = run.objective(run.model, batch, epoch=epoch, step=run.step)
+    loss = total(terms)
     # The loss is the mean over the processes, so that either all of them stop or none.
     value = float(run.fabric.all_reduce(loss.detach(), reduce_op="mean"))
-    run.watch.check(value, step=run.step, lr=lr, kept=run.kept)
+    bad = [name for name, term in terms.items() if not math.isfinite(value) and not torch.isfinite(term)]
+    run.watch.check(value, step=run.step, lr=lr, kept=run.kept, bad=bad)
     run.fabric.backward(loss)
     run.clipper()
     run.optimizer.step()

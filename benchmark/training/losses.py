@@ -1,23 +1,24 @@
-"""The training losses: fidelity, structure, VGG-19 features, colour direction, VDN's bound, PyNET's levels, warm-up.
+"""The terms of a recipe's loss: those of ``benchmark.losses``, VGG-19 features, VDN's bound, PyNET's levels, warm-up.
 
 ``Objective`` decides which terms of a recipe are active at a step, and what they need from the network.
 
-Images are (N, 3, H, W) in [0, 1], each loss is a scalar tensor. Only this module uses pytorch_msssim.
+Images are (N, 3, H, W) in [0, 1], each loss is a scalar tensor.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import timm
 import torch
 import torch.nn.functional as F
-from pytorch_msssim import ms_ssim
 from torch import Tensor, nn
 
+from benchmark.losses import LOSSES, OTHERS
+from benchmark.losses.error import charbonnier, cosine_loss, mse
 from benchmark.training.batches import Batch
 from benchmark.training.recipe import Recipe, Term
 from zoo.convention import InputSpec
@@ -26,87 +27,12 @@ from zoo.fitting import load_strictly
 from zoo.raw import apply_model
 from zoo.weights import read_checkpoint
 
-# Halving this side four times gives the 11 pixels of the window.
-MSSSIM_SMALLEST_SIDE = 176
 # VDN clamps the logarithms that its networks return to these limits.
 LOG_RANGE = (math.log(1e-8), math.log(1e4))
 # The terms that use a network's side outputs, and the method of the network that they call.
 SIDE_OUTPUTS = {"elbo": "all_outputs", "levels": "all_outputs", "warm_up": "warm_up_outputs"}
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-def mse(output: Tensor, target: Tensor) -> Tensor:
-    """Return the mean squared error."""
-    return F.mse_loss(output, target)
-
-
-def msssim_loss(output: Tensor, target: Tensor) -> Tensor:
-    """Return the mean of 1 - MS-SSIM over channels and images, with negative contrasts set to 0.
-
-    Raises UserError for a side under 176 pixels, which is too small for five scales of an 11-pixel window.
-    """
-    check_msssim_side(min(target.shape[-2:]))
-    return 1.0 - ms_ssim(output, target, data_range=1.0)
-
-
-def check_msssim_side(side: int) -> None:
-    """Raise UserError if targets whose shorter side is ``side`` are too small for MS-SSIM."""
-    if side < MSSSIM_SMALLEST_SIDE:
-        raise UserError(
-            f"loss msssim: targets of {side} pixels are too small; expected sides of at least {MSSSIM_SMALLEST_SIDE}"
-            " (five scales, window of 11). Choose a larger crop or only the loss mse."
-        )
-
-
-def charbonnier(output: Tensor, target: Tensor, *, eps: float = 1e-8) -> Tensor:
-    """Return the mean of sqrt(d^2 + eps^2) over all differences d; the absolute error, but smooth at 0."""
-    return torch.sqrt((output - target).square() + eps**2).mean()
-
-
-def cosine_loss(output: Tensor, target: Tensor) -> Tensor:
-    """Return the mean over pixels of 1 - cosine between the colours of the output, clipped to [0, 1], and the target.
-
-    Each norm is at least 1e-8, so a black pixel counts 1.
-    """
-    return 1.0 - F.cosine_similarity(output.clamp(0.0, 1.0), target, dim=1).mean()
-
-
-def outlier_aware_loss(output: Tensor, target: Tensor) -> Tensor:
-    """Return SYENet's outlier-aware loss: the mean of each absolute error times 1 - exp(-z).
-
-    z is the distance of an error from the mean error of its image and channel, over their standard deviation / sqrt 2.
-    The weights have no gradient.
-    """
-    # SYENet states no constant; this one only prevents 0 / 0 for equal errors.
-    distance = _distance_from_mean(output - target, eps=1e-12)
-    return ((output - target).abs() * (1.0 - torch.exp(-distance))).mean()
-
-
-def outlier_aware_tanh_loss(output: Tensor, target: Tensor) -> Tensor:
-    """Return MobileIE's outlier-aware loss: as SYENet's, with the weights tanh(z)."""
-    distance = _distance_from_mean(output - target, eps=1e-6)
-    return ((output - target).abs() * torch.tanh(distance)).mean()
-
-
-@torch.no_grad()
-def _distance_from_mean(errors: Tensor, *, eps: float) -> Tensor:
-    spread = errors.std(dim=(-2, -1), keepdim=True) / math.sqrt(2)
-    return (errors - errors.mean(dim=(-2, -1), keepdim=True)).abs() / (spread + eps)
-
-
-def psnr_loss(output: Tensor, target: Tensor) -> Tensor:
-    """Return (50 - PSNR) / 100, with the mean over the images of each one's PSNR in dB, peak 1, not clipped.
-
-    1e-8 is added to each mean squared error, so the PSNR is at most 80 dB.
-    """
-    errors = (output - target).square().mean(dim=(1, 2, 3))
-    return (50.0 + 10.0 * torch.log10(errors + 1e-8).mean()) / 100.0
-
-
-def total_variation(output: Tensor) -> Tensor:
-    """Return the mean squared difference of horizontal neighbours plus that of vertical ones (anisotropic, squared)."""
-    return output.diff(dim=-1).square().mean() + output.diff(dim=-2).square().mean()
 
 
 def warm_up_loss(rgb: Tensor, raw: Tensor, target: Tensor, planes: Tensor) -> Tensor:
@@ -116,18 +42,6 @@ def warm_up_loss(rgb: Tensor, raw: Tensor, target: Tensor, planes: Tensor) -> Te
     network's input ``planes`` by Charbonnier.
     """
     return charbonnier(raw, planes) + charbonnier(rgb, target) + cosine_loss(rgb, target)
-
-
-# The terms that compare the image with the target, and need nothing else.
-_PAIRWISE: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "mse": mse,
-    "msssim": msssim_loss,
-    "charbonnier": charbonnier,
-    "cosine": cosine_loss,
-    "outlier_aware": outlier_aware_loss,
-    "outlier_aware_tanh": outlier_aware_tanh_loss,
-    "psnr": psnr_loss,
-}
 
 
 class PerceptualLoss(nn.Module):
@@ -292,10 +206,10 @@ class Objective:
         self.dropped = sorted({term.name for term in recipe.loss} - {term.name for term in kept})
 
     def check(self, model: nn.Module, batch: Batch) -> None:
-        """Raise UserError if a term cannot be computed for this network at this size."""
+        """Raise UserError if a term cannot be computed for this network at this size, or trains nothing."""
         for term in self.terms:
-            if term.name == "msssim":
-                check_msssim_side(round(min(batch.planes.shape[-2:]) * self.spec.output_scale))
+            if term.name not in OTHERS:
+                LOSSES.get(term.name).check(*self._trial(batch), term.options)
             if term.name == "vgg" and self.spec.out_channels != 3:
                 raise UserError("loss vgg: it compares RGB images, and the network returns gray ones; choose another.")
             method = SIDE_OUTPUTS.get(term.name)
@@ -303,6 +217,13 @@ class Objective:
                 raise UserError(f"loss {term.name}: the network has no {method}; choose other terms.")
             if term.name == "elbo" and not hasattr(model, "noise_parameters"):
                 raise UserError("loss elbo: the network has no noise parameters; it is for vdn and hypervdn models.")
+
+    def _trial(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return a random output in [0.05, 0.95], and the target of the first image of a batch."""
+        size = [round(side * self.spec.output_scale) for side in batch.planes.shape[-2:]]
+        drawn = torch.rand(1, self.spec.out_channels, *size, generator=torch.Generator().manual_seed(0))
+        output = 0.05 + 0.9 * drawn
+        return output, resize_target(batch.target[:1].float(), output)
 
     def __call__(self, model: nn.Module, batch: Batch, *, epoch: int, step: int) -> dict[str, Tensor]:
         """Return the weighted terms that are active at this step, by name; their sum is the loss."""
@@ -333,9 +254,7 @@ class Objective:
         if term.name == "vgg":
             assert self.perceptual is not None
             return self.perceptual(image, target)
-        if term.name == "total_variation":
-            return total_variation(image)
-        return _PAIRWISE[term.name](image, target)
+        return LOSSES.get(term.name)(image, target, term.options)
 
 
 def total(losses: dict[str, Tensor]) -> Tensor:

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from benchmark.conditions import CLEAN, MAX_SIGMA
 from benchmark.config import Strict, find_settings, read_settings, shipped_files
+from benchmark.losses import LOSSES
 from benchmark.units import MAX_SEED, MAX_THREADS
+from zoo.errors import UserError
 
 # Values beyond these limits are typing errors.
 _MOST, MAX_STEPS = 1 << 20, 1 << 50
@@ -35,30 +37,42 @@ FREE_KEYS = (
 class Term(Strict):
     """One term of the loss, multiplied by ``weight``; active from an epoch until another (excluded), every n-th step.
 
-    ``eps2`` belongs to ``elbo``, ``levels`` (weights, coarse to fine) to ``levels``. ``psnr`` is (50 - PSNR) / 100;
-    ``total_variation`` needs no target; ``warm_up`` is for the training forms of SYENet and MobileIE.
+    ``name`` is that of a loss in ``benchmark.losses`` or of a plug-in, with its ``options``, or one of these, which
+    need more than the output and its target: ``vgg``, ``elbo`` (with ``eps2``), ``levels`` (with ``levels``: weights,
+    coarse to fine) and ``warm_up``, for the training forms of SYENet and MobileIE. ``code`` is filled in: the digest of
+    a plug-in's code.
     """
 
-    name: Literal[
-        "mse",
-        "msssim",
-        "vgg",
-        "elbo",
-        "levels",
-        "charbonnier",
-        "cosine",
-        "outlier_aware",
-        "outlier_aware_tanh",
-        "psnr",
-        "total_variation",
-        "warm_up",
-    ]
+    name: str
     weight: float = Field(default=1.0, ge=0)
     from_epoch: int = Field(default=0, ge=0)
     until_epoch: int | None = Field(default=None, ge=1)
     every: int = Field(default=1, ge=1)
     eps2: float = Field(default=1e-6, gt=0)
     levels: list[float] | None = None
+    options: dict[str, Any] = {}
+    code: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _loss_exists(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not isinstance(values.get("name"), str):
+            return values
+        try:
+            loss = LOSSES.get(values["name"])
+            for key in loss.options.keys() & values.keys() - cls.model_fields.keys():
+                raise ValueError(f"{key} is an option of {loss.name}; expected it as options: {{{key}: ...}}")
+            options = values.get("options", {})
+            options = loss.resolved(options) if isinstance(options, dict) else options
+        except UserError as error:
+            text = str(error)
+            raise ValueError(text if text.endswith("...") else text.removesuffix(".")) from None
+        return values | {"options": options, "code": loss.code}
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_given(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Terms had neither key at first, and digests of recipes and keys of sweeps depend on what is written.
+        return {key: value for key, value in write(self).items() if value or key not in ("options", "code")}
 
     @model_validator(mode="after")
     def _levels_belong_to_levels(self) -> Term:

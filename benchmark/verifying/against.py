@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import ast
 import inspect
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,9 +20,6 @@ from zoo.errors import UserError, in_one_line, shortened, shown
 from zoo.outputs import described
 from zoo.plugins import find_object
 from zoo.surroundings import kept
-
-# Frames of these folders are not the user's code.
-_OTHERS = tuple(str(Path(inspect.getfile(module)).parent) for module in (torch, inspect, UserError, Convention))
 
 
 @contextmanager
@@ -162,16 +157,9 @@ def _arguments(found: Any) -> str:
     return shortened(", ".join(texts) or "none", 300)
 
 
-def line_of(error: BaseException) -> str | None:
-    """Return the last line of the user's code that an exception came through; None if there is none."""
-    frames = [one for one in traceback.extract_tb(error.__traceback__) if not one.filename.startswith(_OTHERS)]
-    return f"{shortened(Path(frames[-1].filename).name)}, line {frames[-1].lineno}" if frames else None
-
-
 def reason(error: BaseException) -> str:
     """Return what was raised, the line of the user's code, and what to do if it asks for a GPU."""
-    line = line_of(error)
-    text = f"{in_one_line(error)}{f' ({line})' if line else ''}"
+    text = in_one_line(error)
     if "cuda" in text.lower() or "nvidia" in text.lower():
         text += "; the comparison runs on the CPU, so take .cuda() and device='cuda' out of your copy"
     return text

@@ -15,13 +15,13 @@ from benchmark.reporting import Relay, Reporter
 from benchmark.results.fingerprint import take_fingerprint
 from benchmark.selection import Entry, entry_of, jsonable_options
 from benchmark.types import Fingerprint
-from benchmark.verifying.against import Against, built, call, line_of, reason
+from benchmark.verifying.against import Against, built, call, reason
 from benchmark.verifying.comparing import Comparison, Float32OnlyError, Pair, shapes_for
 from benchmark.verifying.hints import first_difference
 from benchmark.verifying.layers import have_same_weights
 from benchmark.verifying.messages import Precision, Request, Transfer, Verdict
 from benchmark.verifying.sharing import Side, share_file, share_random
-from zoo.errors import UserError, in_one_line, shortened
+from zoo.errors import UserError, in_one_line, line_of, shortened
 from zoo.weights import Checkpoint, read_checkpoint
 
 # Relative to the largest value of an output. Copied weights are equal; converted ones were rounded to float32.
