@@ -131,8 +131,8 @@ def make_standin(
     photos: Path | None = None,
     count: int | None = None,
     label: str | None = None,
-) -> None:
-    """Write the stand-in of a dataset (named with or without ``-standin``) into ``out``.
+) -> bool:
+    """Write the stand-in of a dataset (named with or without ``-standin``) into ``out``; False if it is there already.
 
     ``photos``: make it from the pictures in that folder, with ``count`` pairs or scenes (default: one per picture).
     With a ``label`` records call it ``zrr-standin (label)``. Raises UserError for a dataset without a stand-in and for
@@ -150,9 +150,9 @@ def make_standin(
         check_label(label)
     with hold(out):
         if photos is not None and card.write_from_photos is not None:
-            card.write_from_photos(out, photos, count, seed, reporter, label=label)
-        else:
-            card.write_standin(out, seed, reporter, label=label)
+            return card.write_from_photos(out, photos, count, seed, reporter, label=label)
+        card.write_standin(out, seed, reporter, label=label)
+        return True
 
 
 def check_label(label: str) -> None:

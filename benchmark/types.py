@@ -483,8 +483,9 @@ class DatasetCard:
     standin: Callable[[Reporter], Path] | None = None
     # Writes a stand-in into an empty folder: (folder, seed, reporter, label=None).
     write_standin: Callable[..., None] | None = None
-    # Writes or continues one from a user's photographs: (folder, photographs, count, seed, reporter, label=None).
-    write_from_photos: Callable[..., None] | None = None
+    # Writes or continues one from a user's photographs: (folder, photographs, count, seed, reporter, label=None); False
+    # if it is there already.
+    write_from_photos: Callable[..., bool] | None = None
     # Returns the card for the user's options, for example rule, task and white of pairs.
     configure: Callable[[Mapping[str, str]], DatasetCard] | None = None
     # The names of these options.

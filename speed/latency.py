@@ -12,7 +12,7 @@ import sys
 
 from benchmark.conditions import Conditions
 from benchmark.costs.prediction import predict
-from benchmark.costs.profiling import default_size
+from benchmark.costs.profiling import size_for
 from benchmark.timing.session import measure
 from benchmark.units import shape_text
 from zoo.card import get_card
@@ -23,7 +23,7 @@ RUNS, MOST_TAINTED = 5, 10
 def main() -> None:
     """Print relative latency with its interval run by run, then the spread of those that are not tainted."""
     name = sys.argv[1] if len(sys.argv) > 1 else "plainunet_8"
-    size = default_size(get_card(name))
+    size = size_for(get_card(name))
     if len(sys.argv) > 2:
         height, width = map(int, sys.argv[2].split("x"))
         size = height, width

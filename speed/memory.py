@@ -41,7 +41,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.costs.prediction import predict
-from benchmark.costs.profiling import default_size
+from benchmark.costs.profiling import size_for
 from benchmark.fullres.deciding import decide
 from benchmark.fullres.execution import Tiles
 from benchmark.fullres.files import map_input, new_array
@@ -75,7 +75,7 @@ def main() -> None:
         f" {'measured':>9} {'ratio':>6}"
     )
     for name in names or MODELS:
-        size = default_size(get_card(name))
+        size = size_for(get_card(name))
         side = 32 * round(size[0] * math.sqrt(TARGET_BYTES / predict(name, size, {}).peak_activation_bytes) / 32)
         predicted = predict(name, (side, side), {})
         default = added_by_a_pass(name, predicted.shape, own_process=False)

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from benchmark.imaging import alignment
 from benchmark.imaging.alignment import Shift, align, crop, find_shift, search_radius
-from benchmark.imaging.shift_plots import save_shift_histogram
+from benchmark.imaging.shift_plots import save_shift_histogram, shifts_text
 from benchmark.metrics import METRICS
 from zoo.errors import UserError
 
@@ -142,5 +142,14 @@ def test_histogram_is_a_picture(tmp_path):
     with Image.open(tmp_path / "deep" / "shifts.png") as image:
         assert image.format == "PNG"
         assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 5
+    for shifts, column in (([Shift(0, 1)], 24), ([Shift(0, 2)], 32), ([Shift(0, 3), Shift(0, 3)], 28)):
+        save_shift_histogram(tmp_path / "fits.png", "small", shifts)
+        with Image.open(tmp_path / "fits.png") as image:
+            bars = np.all(np.asarray(image)[60:340, 44:337] == (52, 101, 164), axis=2)
+        # Cells have 9 pixels, and the axes end at 2 or 4 pixels of shift here.
+        assert {*(np.flatnonzero(bars.any(axis=0)) + 4) // 9} == {column}
+    assert shifts_text([Shift(3, -4), Shift(0, 0)]) == (
+        "shifts found: median 2.50 px, largest 5.00 px; 1 of 2 images shifted"
+    )
     with pytest.raises(UserError, match="no shifts"):
         save_shift_histogram(tmp_path / "none.png", "nothing", [])

@@ -54,6 +54,50 @@ def test_profile_takes_options_and_layers(zoo_bench) -> None:
     assert "executed without a formula" in text
 
 
+def test_profile_takes_sizes_by_name_and_says_where_planes_are_padded(zoo_bench) -> None:
+    for model, name, shape in (
+        ("pynet", "12MP", [1, 4, 1536, 2048]),
+        ("rmfa_tiny", "12mp", [1, 3, 3072, 4096]),
+        ("vdn_w8", "1mpix", [1, 3, 1024, 1024]),
+        ("unet_w8", "dataset", [1, 4, 224, 224]),
+    ):
+        document = json.loads(zoo_bench("profile", model, "--size", name, "--json").out)
+        assert (document["input_shape"], document["notes"]) == (shape, [])
+    padded = zoo_bench("profile", "awnet_4ch", "--size", "100x101")
+    assert "planes of 100x101 are padded to 112x112, a multiple of 16" in padded.out
+
+
+@pytest.mark.parametrize("verb", [("show", "own_after"), ("profile", "own_after"), ("list", "models")])
+def test_flags_of_the_group_may_follow_the_verb(zoo_bench, tmp_path, own_after, verb) -> None:
+    for arguments in ((*verb, "--plugin", own_after, "-q"), ("-q", *verb, "--plugin", own_after, "-v")):
+        outcome = zoo_bench(*arguments)
+        assert (outcome.code, "own_after" in outcome.out) == (0, True)
+
+
+@pytest.fixture
+def own_after(tmp_path_factory):
+    file = tmp_path_factory.getbasetemp() / "own_after.py"
+    file.write_text(
+        "import torch.nn as nn\nfrom zoo import register_model\n\n\n@register_model(task='raw2rgb')\n"
+        "def own_after() -> nn.Module:\n    return nn.Sequential(nn.Conv2d(4, 12, 1), nn.PixelShuffle(2))\n"
+    )
+    return file
+
+
+def test_details_and_seed_may_follow_the_verb(zoo_bench, tmp_path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((1, 4, 32, 32), np.float32))
+    for before, after in (((), ("-v",)), (("-v",), ()), (("-q",), ("-v",)), ((), ("-q",))):
+        outcome = zoo_bench(*before, "infer", "unet_w8", tmp_path / "x.npy", "-o", tmp_path / "o", *after)
+        assert ("1x4x32x32: whole image" in outcome.err) == ("-q" not in before + after)
+        assert ("random weights" in outcome.err) == ("-q" not in before + after)
+    outputs = []
+    for arguments in (("--seed", "1"), ("--seed", "2"), ()):
+        zoo_bench("--seed", "2", "infer", "unet_w8", tmp_path / "x.npy", "-o", tmp_path / "o", *arguments)
+        outputs.append(np.load(tmp_path / "o" / "x.npy"))
+    assert np.array_equal(outputs[1], outputs[2])
+    assert not np.array_equal(outputs[0], outputs[1])
+
+
 def test_run_prints_json_and_nothing_else(zoo_bench, tmp_path) -> None:
     outcome = zoo_bench(*RUN, "--models", "tiny_free,tiny_net", "--limit", "2", "--out", tmp_path, "--json")
     assert outcome.code == 0

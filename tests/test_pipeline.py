@@ -94,7 +94,8 @@ def test_failure_names_the_image_after_the_ones_before_it(workers):
             raise ValueError("shapes differ")
         return loaded
 
-    with pytest.raises(ImageError, match=r"^image im 3: ValueError: shapes differ$") as caught:
+    words = r"^image im 3: ValueError: shapes differ \(test_pipeline\.py, line \d+\)$"
+    with pytest.raises(ImageError, match=words) as caught:
         run_pipeline(
             [f"im {index}" for index in range(9)],
             load=lambda index: index,

@@ -105,7 +105,8 @@ def test_found_shifts_are_reported(folders, zoo_bench) -> None:
     assert document["scores"]["psnr[rgb,aligned]"] == np.inf
     assert "shift" not in score(outputs, targets, metrics=["psnr[rgb]"])["per_image"][0]
     outcome = zoo_bench("score", outputs, targets, "--metrics", "psnr[rgb,aligned]")
-    assert outcome.out.splitlines()[-1] == "1 images are shifted, by up to 3.00 pixels"
+    # The length of (3, -2), as in the plot.
+    assert outcome.out.splitlines()[-1] == "shifts found: median 3.61 px, largest 3.61 px; 1 of 1 image shifted"
     plot = outputs.parent / "plots" / "shifts.png"
     assert zoo_bench("score", outputs, targets, "--metrics", "psnr[rgb,aligned]", "--shift-plot", plot).code == 0
     with Image.open(plot) as image:

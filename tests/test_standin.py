@@ -819,3 +819,24 @@ def test_is_complete_never_raises(tmp_path):
     for content in ("[]", "{}", '{"name": "x", "version": 1}', '{"name": "x", "version": 1, "files": []}', "\x00"):
         (tmp_path / cache.MARKER).write_text(content)
         assert not complete(tmp_path)
+
+
+@pytest.mark.usefixtures("tiny_pairs")
+def test_six_of_twelve_photographs_are_held_out_and_fewer_are_told(tmp_path, zoo_bench):
+    for count in (11, 12):
+        folder = tmp_path / f"of {count}"
+        folder.mkdir()
+        for number in range(count):
+            Image.fromarray(photographs.procedural_image(number, size=64)).save(folder / f"{number:02}.png")
+        make = ("data", "make", "zrr", "--photos", folder, "--out", tmp_path / f"out {count}")
+        made = zoo_bench(*make)
+        assert marker_of(make[-1])["counts"] == ({"train": 6, "test": 6} if count == 12 else {"train": 9, "test": 2})
+        assert ("the test shows 2 scenes, and with fewer than 6 there are no" in made.err) == (count == 11)
+        assert (made.out, "writing zrr-standin" in made.err) == (f"wrote {make[-1]}\n", True)
+        again = zoo_bench(*make)
+        assert (again.code, again.out, "writing" in again.err) == (0, "", False)
+        (make[-1] / cache.MARKER).unlink()
+        mended = zoo_bench(*make)
+        assert (mended.out, "writing" in mended.err) == (f"wrote {make[-1]}\n", False), "all pieces are there"
+    few = zoo_bench("data", "make", "zrr", "--photos", folder, "--count", "8", "--out", tmp_path / "few")
+    assert "zrr-standin: the test shows 1 scene, and" in few.err

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmark.costs.profiling import default_size, meta_model, profile, trace_card
+from benchmark.costs.profiling import meta_model, profile, size_for, trace_card
 from benchmark.counting.trace import trace
 from zoo import UserError, get_card, list_models
 from zoo.errors import SizeError
@@ -159,8 +159,8 @@ def test_sizes_are_padded_and_too_small_ones_refused() -> None:
         profile("plainunet_8", size=(16, 64))
 
 
-def test_default_size_is_the_patch_of_the_dataset() -> None:
-    assert default_size(get_card("unet")) == (224, 224)
+def test_the_default_size_is_the_patch_of_the_dataset() -> None:
+    assert size_for(get_card("unet")) == (224, 224)
 
 
 def test_weights_take_no_memory_on_meta() -> None:

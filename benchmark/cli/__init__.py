@@ -9,7 +9,7 @@ import os
 import click
 
 from benchmark.cli.errors import OneLineErrors, fail_unforeseen
-from benchmark.units import MAX_SEED
+from benchmark.cli.options import common_options, with_common_options
 from zoo.surroundings import staying
 
 # Each verb has a file of the same name.
@@ -21,33 +21,17 @@ _at_exit = contextlib.ExitStack()
 
 
 @click.group(cls=OneLineErrors, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--plugin",
-    "plugins",
-    multiple=True,
-    metavar="FILE.py",
-    help="Python file that registers models, datasets or metrics of your own (repeatable).",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(0, MAX_SEED),
-    default=None,
-    metavar="N",
-    help="Seed of untrained networks and of all other random draws.  [default: 0]",
-)
-@click.option("-v", "--verbose", count=True, help="Print more details.")
-@click.option("-q", "--quiet", is_flag=True, help="Print only errors.")
+@common_options
 @click.version_option(package_name="zoo-bench", prog_name="zoo-bench")
 @click.pass_context
-def cli(ctx: click.Context, plugins: tuple[str, ...], seed: int | None, verbose: int, quiet: bool) -> None:
+def cli(ctx: click.Context) -> None:
     """Compare networks for RAW-to-RGB and denoising: quality, FLOPs, memory and time."""
-    ctx.obj = {"seed": seed, "verbosity": -1 if quiet else verbose, "plugins": plugins}
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 
 
 for verb in VERBS:
-    cli.add_command(getattr(importlib.import_module(f"benchmark.cli.{verb}"), f"{verb}_command"))
+    cli.add_command(with_common_options(getattr(importlib.import_module(f"benchmark.cli.{verb}"), f"{verb}_command")))
 
 
 def main() -> None:

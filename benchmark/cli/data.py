@@ -49,8 +49,8 @@ def data_make(name: str, out: str, seed: int | None, photos: str | None, count: 
 
     seed = given_seed() or 0 if seed is None else seed
     pictures = Path(photos) if photos else None
-    make_standin(name, Path(out), seed=seed, photos=pictures, count=count, label=label, reporter=reporter)
-    echo(f"wrote {out}")
+    if make_standin(name, Path(out), seed=seed, photos=pictures, count=count, label=label, reporter=reporter):
+        echo(f"wrote {out}")
 
 
 @data_command.command("check")

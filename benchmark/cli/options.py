@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from benchmark.cli.printing import JSON
-from benchmark.units import MAX_SIDE, size_of
+from benchmark.units import MAX_SEED, MAX_SIDE, size_of
 from zoo.errors import UserError, shortened
 
 if TYPE_CHECKING:
     from benchmark.reporting import Reporter
 
+_SIZES = ("dataset", "1mpix", "12mp")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -49,6 +50,18 @@ def parse_size(ctx: click.Context, parameter: click.Parameter, text: str | None)
     return size
 
 
+def _named_size(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int] | str | None:
+    """Return the value of ``--size`` as (height, width), or a name as it is: the model decides what that means."""
+    if text is None or text.lower() in _SIZES:
+        return text and text.lower()
+    if size_of(text) is None:
+        raise UserError(
+            f"--size {shortened(text)}: expected HxW, for example 224x224, each 1 to {MAX_SIDE}, or"
+            f" {', '.join(_SIZES)}."
+        )
+    return size_of(text)
+
+
 def comma_separated(ctx: click.Context, parameter: click.Parameter, text: str | None) -> list[str] | None:
     """Split at commas that are not inside brackets, because metric ids may contain commas in brackets."""
     if text is None:
@@ -76,9 +89,10 @@ trust_option = click.option(
 )
 size_option = click.option(
     "--size",
-    callback=parse_size,
-    metavar="HxW",
-    help="Size of the planes that the network receives.  [default: the patch of its dataset]",
+    callback=_named_size,
+    metavar="HxW|NAME",
+    help="Size of the planes that the network receives, or dataset, 1mpix or 12mp, as `run --sizes` names them."
+    "  [default: dataset]",
 )
 data_root_option = click.option(
     "--data-root",
@@ -119,6 +133,59 @@ def weights_given(model: str, weights: str | None, reporter: Reporter, *, trust:
     from benchmark.selection import weights_file
 
     return weights_file(model, weights, trust=trust, reporter=reporter)
+
+
+def _keep(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+    """Keep the value of an option that may stand before the verb, after it, or both."""
+    given = ctx.ensure_object(dict)  # that of the group, also for a verb
+    name = str(parameter.name)
+    if name == "seed":
+        given[name] = given.get(name) if value is None else value
+    else:
+        given[name] = given.get(name, type(value)()) + value
+
+
+# The options of the group: each verb takes them too.
+common_options = all_options(
+    click.option(
+        "--plugin",
+        "plugins",
+        multiple=True,
+        metavar="FILE.py",
+        expose_value=False,
+        callback=_keep,
+        help="Python file that registers models, datasets, metrics or losses of your own (repeatable).",
+    ),
+    click.option(
+        "--seed",
+        type=click.IntRange(0, MAX_SEED),
+        default=None,
+        metavar="N",
+        expose_value=False,
+        callback=_keep,
+        help="Seed of untrained networks and of all other random draws.  [default: 0]",
+    ),
+    click.option(
+        "-v",
+        "--verbose",
+        count=True,
+        expose_value=False,
+        callback=_keep,
+        help="Print more details: how large images run and why, the memory of a step, which records are there already.",
+    ),
+    click.option("-q", "--quiet", is_flag=True, expose_value=False, callback=_keep, help="Print only errors."),
+)
+
+
+def with_common_options(command: click.Command) -> click.Command:
+    """Let a verb, and the verbs in it, take the options of the group, unless it has such an option of its own."""
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            with_common_options(inner)
+    taken = {flag for parameter in command.params for flag in parameter.opts}
+    verb = common_options(click.Command(None))
+    command.params += [parameter for parameter in reversed(verb.params) if not taken & {*parameter.opts}]
+    return command
 
 
 # What the files of a user's own data do not say.

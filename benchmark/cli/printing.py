@@ -40,7 +40,7 @@ def start() -> ConsoleReporter:
     from benchmark.cli.console import ConsoleReporter
     from zoo import plugins
 
-    reporter = ConsoleReporter(ctx.obj["verbosity"])
+    reporter = ConsoleReporter(verbosity())
     with _same_click():
         for failure in plugins.load_entry_points():
             reporter.note(f"warning: {failure}")
@@ -60,6 +60,12 @@ def _same_click() -> Iterator[None]:
         for owner, name, value in before:
             if vars(owner).get(name) is not value:
                 setattr(owner, name, value)
+
+
+def verbosity() -> int:
+    """Return how much is printed: -1 with -q, else the number of -v."""
+    given = click.get_current_context().obj
+    return -1 if given["quiet"] else int(given["verbose"])
 
 
 def given_seed() -> int | None:

@@ -32,7 +32,7 @@ from zoo.errors import UserError
 @json_option
 def profile_command(
     model: str,
-    size: tuple[int, int] | None,
+    size: tuple[int, int] | str | None,
     layers: bool,
     audit: bool,
     measured: bool,

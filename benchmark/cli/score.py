@@ -78,20 +78,26 @@ def _print_scores(document: dict[str, Any]) -> None:
     if shares := document.get("error_shares"):
         parts = ", ".join(f"{part} {share:.1%}" for part, share in shares.items())
         echo(f"the squared error of all images is made of: {parts}")
-    shifts = [max(map(abs, image["shift"].values())) for image in document["per_image"] if "shift" in image]
-    if shifts:
-        echo(f"{sum(shift > 0 for shift in shifts)} images are shifted, by up to {max(shifts):.2f} pixels")
+    if shifts := _shifts_of(document):
+        from benchmark.imaging.shift_plots import shifts_text
+
+        echo(shifts_text(shifts))
 
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.6f}"
 
 
-def _plot_shifts(path: Path, document: dict[str, Any]) -> None:
+def _shifts_of(document: dict[str, Any]) -> list[Any]:
     from benchmark.imaging.alignment import Shift
+
+    return [Shift(**image["shift"]) for image in document["per_image"] if "shift" in image]
+
+
+def _plot_shifts(path: Path, document: dict[str, Any]) -> None:
     from benchmark.imaging.shift_plots import save_shift_histogram
 
-    shifts = [Shift(**image["shift"]) for image in document["per_image"] if "shift" in image]
+    shifts = _shifts_of(document)
     if not shifts:
         raise click.UsageError("--shift-plot: no shifts were computed; use --all, or --metrics with an aligned one.")
     save_shift_histogram(path, "Shifts of the outputs against their targets", shifts)

@@ -14,7 +14,7 @@ from benchmark.cli.options import (
     weights_given,
     weights_option,
 )
-from benchmark.cli.printing import given_seed, print_result, start
+from benchmark.cli.printing import given_seed, print_result, start, verbosity
 from zoo.errors import UserError, shortened
 
 
@@ -67,9 +67,7 @@ def _range(ctx: click.Context, parameter: click.Parameter, text: str | None) -> 
     " were converted 1e-5; in float32 1e-4]",
 )
 @json_option
-@click.pass_context
 def verify_command(
-    ctx: click.Context,
     model: str,
     against: str,
     init: dict[str, str],
@@ -103,6 +101,6 @@ def verify_command(
         ),
         reporter,
     )
-    print_result(found.model_dump(mode="json"), verdict_text(found, details=ctx.obj["verbosity"] > 0))
+    print_result(found.model_dump(mode="json"), verdict_text(found, details=verbosity() > 0))
     if not found.agrees:
         raise click.exceptions.Exit(1)

@@ -18,13 +18,17 @@ from benchmark.units import shape_text
 from zoo.card import ModelCard, Task, get_card
 from zoo.convention import InputSpec
 from zoo.creating import card_of_module
-from zoo.errors import BuildError, SizeError, UserError, in_one_line
+from zoo.errors import BuildError, SizeError, UserError, in_one_line, shortened
 from zoo.forms import form_note
 from zoo.options import resolve_options
 from zoo.raw import padded_size
 
 Size = tuple[int, int]
-_PATCH_OF_TASK = {"raw2rgb": (224, 224)} | dict.fromkeys(("denoise_rgb", "denoise_gray", "enhance_rgb"), (256, 256))
+# The sizes of `run --sizes` by task: packed planes of a mosaic, or pixels of an image.
+_OF_IMAGES = {"dataset": (256, 256), "1mpix": (1024, 1024), "12mp": (3072, 4096)}
+_SIZES_OF_TASK = {"raw2rgb": {"dataset": (224, 224), "1mpix": (512, 512), "12mp": (1536, 2048)}} | dict.fromkeys(
+    ("denoise_rgb", "denoise_gray", "enhance_rgb"), _OF_IMAGES
+)
 # An audit really runs the network; these limits mean about a second, and memory that any machine has.
 AUDIT_PEAK_BYTES = 1 << 30
 AUDIT_MACS = 50_000_000_000
@@ -94,7 +98,7 @@ def trace_or_run(
     try:
         return trace_card(card, options, size, model), None
     except CostError as error:
-        patch = default_size(card)
+        patch = size_for(card)
         small = size if size[0] * size[1] <= patch[0] * patch[1] else patch
         traced = _run_traced(card, options, small, error)
         why = f"{card.name} cannot be followed without running it ({error.reason})"
@@ -140,9 +144,17 @@ def count_costs(model: nn.Module, result: Trace) -> dict[str, Measurement]:
     return measurements
 
 
-def default_size(card: ModelCard) -> Size:
-    """Return the size of the patches in the dataset of a network's task: ZRR 224x224 packed, SIDD 256x256."""
-    return card.input.plane_size(_PATCH_OF_TASK[card.task])
+def size_for(card: ModelCard, size: Size | str | None = None) -> Size:
+    """Return the size of a network's planes: ``size``, or what a name of `run --sizes` means for the network's task.
+
+    By default that is "dataset", the patch of the task's dataset: ZRR 224x224 packed, SIDD 256x256.
+    """
+    if size is not None and not isinstance(size, str):
+        return size
+    named = _SIZES_OF_TASK[card.task]
+    if (name := size or "dataset") not in named:
+        raise UserError(f"no size called '{shortened(name)}'; expected (height, width) or one of {', '.join(named)}.")
+    return card.input.plane_size(named[name])
 
 
 def audit_card(card: ModelCard, options: Mapping[str, Any], size: Size) -> dict[str, Any]:
@@ -159,7 +171,7 @@ def audit_card(card: ModelCard, options: Mapping[str, Any], size: Size) -> dict[
 
 def _audit_record(card: ModelCard, options: Mapping[str, Any], size: Size, network: nn.Module) -> Trace:
     record = trace_card(card, options, size, network)
-    height, width = default_size(card)
+    height, width = size_for(card)
     while record.peak_activation_bytes > AUDIT_PEAK_BYTES or record.macs > AUDIT_MACS:
         if min(height, width) < _LEAST_AUDIT_SIDE:
             break
@@ -176,7 +188,7 @@ def _audit_record(card: ModelCard, options: Mapping[str, Any], size: Size, netwo
 def profile(
     model: str | nn.Module,
     *,
-    size: Size | None = None,
+    size: Size | str | None = None,
     options: Mapping[str, Any] | None = None,
     task: Task | None = None,
     input: InputSpec | None = None,
@@ -187,7 +199,8 @@ def profile(
 
     ``model`` is a registered name, with ``options``, or your own module, with its ``task`` (raw2rgb, denoise_rgb, ...)
     or its ``input`` convention; a module that ``create_model`` built needs neither. ``size`` is the size of the planes
-    that the network receives (default: the patch of its dataset); nothing is run and no memory of that size is needed.
+    that the network receives, or one of the names "dataset" (the default: the patch of the dataset of its task),
+    "1mpix" and "12mp"; nothing is run and no memory of that size is needed. A note says where planes are padded.
     ``layers`` adds the MACs per layer; ``audit`` adds the results of other counters, which run the network on a small
     image. A model that cannot run on meta tensors is run on an image of at most its dataset's patch; ``input_shape``
     and ``notes`` say so. ``incomplete`` lists operators without a formula that multiply and accumulate, or may do so:
@@ -205,7 +218,8 @@ def profile(
         card = card_of_module(model, task=task, input=input, asked_by="profile")
     given = options or {}
     network = meta_model(card, given)
-    result, note = trace_or_run(card, given, size or default_size(card), network)
+    size = size_for(card, size)
+    result, note = trace_or_run(card, given, size, network)
     costs = count_costs(network, result)
     document: dict[str, Any] = {
         "model": card.name,
@@ -220,7 +234,11 @@ def profile(
         ],
         "incomplete": result.missing_ops,
         "definitions": {name: measurement.definition for name, measurement in costs.items()},
-        "notes": [text for text in (form_note(card, given), note, result.output_fault) if text],
+        "notes": [
+            text
+            for text in (form_note(card, given), _padding_note(card, given, size), note, result.output_fault)
+            if text
+        ],
     }
     if layers:
         document["layers"] = [
@@ -229,8 +247,16 @@ def profile(
             for name in result.layer_macs | result.layer_missing
         ]
     if audit:
-        document |= _audit_part(card, given, size or default_size(card), document["notes"])
+        document |= _audit_part(card, given, size, document["notes"])
     return document
+
+
+def _padding_note(card: ModelCard, options: Mapping[str, Any], size: Size) -> str | None:
+    spec = card.input_for(options)
+    padded = padded_size(*size, spec)
+    if padded == size:
+        return None
+    return f"planes of {shape_text(size)} are padded to {shape_text(padded)}, a multiple of {spec.multiple}"
 
 
 def _audit_part(card: ModelCard, options: Mapping[str, Any], size: Size, notes: list[str]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ that a model that crashes half-way leaves its costs, and it writes the scores of
 from __future__ import annotations
 
 import hashlib
-import math
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +23,7 @@ from benchmark.host.calls import Emit, child_call
 from benchmark.host.environment import code_of_tool
 from benchmark.imaging.alignment import Shift
 from benchmark.imaging.pictures import Row, save_pictures, save_sheet, show_input
-from benchmark.imaging.shift_plots import save_shift_histogram
+from benchmark.imaging.shift_plots import save_shift_histogram, shifts_text
 from benchmark.metrics import score_text
 from benchmark.opening import card_at, open_split
 from benchmark.placing import Placed
@@ -215,9 +214,7 @@ class _Evaluation:
         label = self.entry.label
         path = self.store.root / "images" / self.data.name / f"{self._picture_name()}_shifts.png"
         save_shift_histogram(path, f"{label} on {self.data.name} {self.data.split}", shifts)
-        lengths = sorted(math.hypot(*shift) for shift in shifts)
-        text = f"shifts found: median {statistics.median(lengths):.2f} px, largest {lengths[-1]:.2f} px"
-        return str(path.relative_to(self.store.root)), text
+        return str(path.relative_to(self.store.root)), shifts_text(shifts)
 
     def _estimates(self) -> str | None:
         """Return a summary of the estimated levels of noise, or None if there are none."""

@@ -16,7 +16,7 @@ from torch.export import Dim
 
 from benchmark.backends import ENGINES, require
 from benchmark.backends.agreement import TOLERANCE, Agreement, agreement
-from benchmark.costs.profiling import default_size
+from benchmark.costs.profiling import size_for
 from benchmark.replacing import refuse_inputs
 from benchmark.running.inference import Levels, read_input
 from benchmark.selection import Entry, entry_of, jsonable_options
@@ -46,7 +46,7 @@ def export(
     model: str,
     file: str | Path,
     *,
-    size: tuple[int, int] | None = None,
+    size: tuple[int, int] | str | None = None,
     options: Mapping[str, Any] | None = None,
     weights: str | Path | None = None,
     opset: int | None = None,
@@ -80,7 +80,7 @@ def export(
     if image is not None and size is None:
         shape = tuple(image.shape[-2:])
     else:
-        shape = padded_size(*(size or default_size(entry.card)), spec)
+        shape = padded_size(*size_for(entry.card, size), spec)
     if dynamic:
         # If it were captured at the least size, a network would look as if it took no other size.
         shape = tuple(max(side, _least_open(spec)) for side in shape)

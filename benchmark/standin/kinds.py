@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 
 from benchmark.imaging.duplicates import ImageHashes, near_duplicates
 from benchmark.reporting import Reporter
+from benchmark.results.paired import FEWEST_SCENES
 from benchmark.standin import cache
 from benchmark.standin.building import (
     Job,
@@ -83,14 +85,16 @@ class StandIn:
 
     def write_photos(
         self, root: Path, photos: Path, count: int | None, seed: int, reporter: Reporter, label: str | None = None
-    ) -> None:
+    ) -> bool:
         """Write a stand-in of ``count`` pieces (default: one per photograph) from the pictures in a user's folder.
 
+        Returns False if it is there already.
         Training and test data share no photograph: if the pictures are in folders ``train`` and ``test`` (or ``val``),
         these decide, and a ``count`` is divided in their proportion; otherwise the last sixth, sorted by name, is held
-        out. Photographs of both parts that look the same are reported, also by ``data check``. It runs in several
-        processes; a stopped run continues if it is called with the same arguments. Raises UserError for a seed or count
-        out of range, for unreadable pictures (by name), and for a folder with other files.
+        out, of twelve or more at least six. Reported are fewer scenes than have ranks, and photographs of both parts
+        that look the same (also by ``data check``). It runs in several processes; a stopped run continues if it is
+        called with the same arguments. Raises UserError for a seed or count out of range, for unreadable pictures (by
+        name), and for a folder with other files.
         """
         _check_seed(seed)
         if root.resolve().is_relative_to(photos.resolve()):
@@ -107,16 +111,34 @@ class StandIn:
         request = {"name": self.name, "version": self.version, "seed": seed, "count": count, "photographs": digest}
         request |= {"divided": True} if divided else {}
         request |= {"label": label} if label else {}
+        tests = self._tests_of(train, held_out, count, divided=divided)
+        # The division by a rule that was there first is not named.
+        usual = divided or (len(held_out), tests) == (sixth_of(len(photographs)), sixth_of(count))
+        request |= {} if usual else {"held_out": tests}
         if cache.is_complete(root, request=request):
             reporter.note(f"{root} holds this stand-in already; nothing to do.")
-            return
-        tests = max(1, round(count * len(held_out) / len(photographs))) if divided else sixth_of(count)
+            return False
         plan = self.photo_plan(train, held_out, count - tests, tests)
         kept = resume(root, request)
         if kept:
             reporter.note(f"{root}: {len(kept)} of {len(plan.jobs())} {self.pieces} are there already and are kept.")
+        if (scenes := min(tests, len(held_out))) < FEWEST_SCENES:
+            more = f"{FEWEST_SCENES} photographs for the test" if divided else f"{2 * FEWEST_SCENES} photographs"
+            reporter.note(
+                f"{self.name}: the test shows {scenes} scene{'s' if scenes > 1 else ''}, and with fewer than"
+                f" {FEWEST_SCENES} there are no intervals and no ranks; give at least {more}."
+            )
         with writing_to(root):
             self._write(root, seed, plan, reporter, request=request, kept=kept, workers=None, label=label)
+        return True
+
+    @staticmethod
+    def _tests_of(train: Sequence[Photograph], held_out: Sequence[Photograph], count: int, *, divided: bool) -> int:
+        """Return how many of ``count`` pieces are held out."""
+        if divided:
+            return max(1, round(count * len(held_out) / (len(train) + len(held_out))))
+        least = min(FEWEST_SCENES, len(held_out)) if count >= 2 * FEWEST_SCENES else 1
+        return max(least, sixth_of(count))
 
     def _write(
         self,
@@ -131,7 +153,9 @@ class StandIn:
         label: str | None = None,
     ) -> None:
         jobs = plan.jobs()
-        with reporter.progress(f"writing {self.name}", len(jobs)) as advance:
+        is_left = len(kept or ()) < len(jobs)
+        progress = reporter.progress(f"writing {self.name}", len(jobs)) if is_left else nullcontext(lambda: None)
+        with progress as advance:
             pieces = build_pieces(root, jobs, plan.maker(seed), kept=kept, workers=workers, advance=advance)
         photographs = [job.photograph for job in jobs]
         marker = {

@@ -21,6 +21,7 @@ from PIL import Image
 
 from benchmark.imaging.duplicates import hash_picture
 from benchmark.imaging.imagefiles import MORE_FORMATS, decode, read_content
+from benchmark.results.paired import FEWEST_SCENES
 from zoo.errors import UserError, printable
 
 Pixels = NDArray[np.uint8]
@@ -113,8 +114,8 @@ HELD_OUT_FOLDERS = ("test", "val", "validation")
 def divided_photographs(folder: Path) -> tuple[list[Photograph], list[Photograph], bool]:
     """Return the photographs for training, those held out, and whether the folders ``train`` and ``test`` decide it.
 
-    Otherwise the last sixth by name is held out: one continuous part, because neighbours in a folder often show one
-    scene.
+    Otherwise the last sixth by name is held out, at least six of twelve or more, because fewer scenes have no rank: one
+    continuous part, because neighbours in a folder often show one scene.
     """
     photographs = folder_photographs(folder)
     parts: dict[str, list[Photograph]] = {}
@@ -124,7 +125,8 @@ def divided_photographs(folder: Path) -> tuple[list[Photograph], list[Photograph
     held_out = parts.keys() & set(HELD_OUT_FOLDERS)
     if "train" in parts and len(held_out) == 1 and len(parts) == 2:
         return parts["train"], parts[held_out.pop()], True
-    border = len(photographs) - sixth_of(len(photographs))
+    few = FEWEST_SCENES if len(photographs) >= 2 * FEWEST_SCENES else 1
+    border = len(photographs) - max(few, sixth_of(len(photographs)))
     return photographs[:border], photographs[border:], False
 
 
