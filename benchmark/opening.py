@@ -5,11 +5,14 @@ from __future__ import annotations
 import inspect
 import os
 import re
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from benchmark.cleaning import is_file_name, one_line
 from benchmark.conditions import Sigma, sigma_text
 from benchmark.datasets import DATASETS
+from benchmark.imaging.imagefiles import header_of
 from benchmark.reporting import Reporter
 from benchmark.standin.building import hold
 from benchmark.standin.kinds import original_of
@@ -161,6 +164,28 @@ def check_label(label: str) -> None:
         raise UserError(
             f"--name {one_line(label)!r}: expected up to 40 letters, digits and signs such as '-' and '_', as bsds500."
         )
+
+
+def at_own_size(card: DatasetCard, dataset: Dataset, reporter: Reporter) -> DatasetCard:
+    """Return the card of a user's own files with the size of its images, of which costs and times are.
+
+    If there are several sizes, it is the most frequent one, of equally frequent ones the largest, and that is reported.
+    """
+    if card.configure is None or (paths := getattr(dataset, "paths", None)) is None:
+        return card
+    found = (header_of(paths(id)[-1])[1] for id in dataset.ids)
+    sizes = Counter(size for size in found if size)
+    if not sizes:
+        return card
+    height, width = max(sizes, key=lambda size: (sizes[size], size[0] * size[1], size))
+    if len(sizes) > 1:
+        reporter.note(
+            f"{dataset.name}: the images have {len(sizes)} sizes; costs and times are of {height}x{width}, the most"
+            " frequent one."
+        )
+    # The targets of mosaics are twice as large as packed planes.
+    cell = 2 if card.task == "raw2rgb" else 1
+    return replace(card, plane_size=(height // cell, width // cell))
 
 
 def _check_names(dataset: Dataset) -> None:

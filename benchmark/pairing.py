@@ -22,7 +22,7 @@ from benchmark.imaging.imagefiles import SUFFIXES, unread_suffixes
 from benchmark.imaging.levels import scaled
 from benchmark.layout import Defect, DefectsError, Files, PairDigest, SceneRule, left_out
 from benchmark.standin.kinds import named
-from benchmark.types import EvaluationProtocol, Sample
+from benchmark.types import Sample
 from zoo.errors import UserError, printable
 
 SPLIT, DEFAULT_RULE = "test", "input/* -> target/*"
@@ -42,16 +42,6 @@ FLAGS = {
     "task": "--task",
 }
 _EXAMPLE = "'*_real.* -> *_mean.*' or 'noisy/* -> clean/*'"
-
-# Outputs are not rounded, because 8 bits would remove the extra precision of 16-bit pictures.
-PAIRS = EvaluationProtocol(
-    name="pairs",
-    version=1,
-    text="output clamped to [0, 1], not rounded; target at its own 8 or 16 bits; one score per image, then the mean",
-    clamp=True,
-    round_uint8=False,
-    metrics=("psnr[rgb]", "ssim[gaussian11,rgb]"),
-)
 
 
 @dataclass(frozen=True)
@@ -118,23 +108,8 @@ class PairFolder:
         """
         if split != SPLIT:
             raise UserError(f"{kind}: unknown split '{split}'; expected {SPLIT}.")
-        texts = rule.split("->")
-        if len(texts) != 2:
-            raise UserError(f"--pairs '{rule}': expected two patterns joined by ->, like {_EXAMPLE}.")
-        sides = Pattern(texts[0].strip(), inputs), Pattern(texts[1].strip())
         defects: list[Defect] = []
-        found = (
-            find_pictures(kind, root, sides[0], defects, not_as=sides[1]),
-            find_pictures(kind, root, sides[1], defects),
-        )
-        for files, side in zip(found, sides):
-            if not files and not defects:
-                raise UserError(
-                    f"{kind}: no picture ({', '.join(side.suffixes)}) matches '{side.text}' in {root};"
-                    f" the rule is '{rule}'. Pass another --data-root, or a rule with --pairs, like {_EXAMPLE}."
-                    + unread_suffixes(root / side.folder, side.suffixes)
-                )
-        defects += [*_singles(*found, sides[1]), *_singles(*found[::-1], sides[0])]
+        found = find_pairs(kind, (root, root), rule, defects, inputs=inputs)
         both = found[0].keys() & found[1].keys()
         if defects and not (skip_bad and both):
             raise DefectsError(kind, defects, _files(*found))
@@ -161,6 +136,41 @@ class PairFolder:
     def paths(self, id: str) -> tuple[Path, Path]:
         """Return the files of a pair, input and target."""
         return self._pairs[id]
+
+
+def find_pairs(
+    kind: str,
+    roots: tuple[Path, Path],
+    rule: str,
+    defects: list[Defect],
+    *,
+    inputs: Collection[str] = SUFFIXES,
+    flag: str = "--data-root",
+) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Return the files of the left and of the right side of a rule, each below its root, by what ``*`` stands for.
+
+    Files without partner and matches that are not separate pictures are added to ``defects``. Raises UserError for a
+    bad rule and for a side without files; ``kind`` is who asks, ``flag`` where the user named the roots.
+    """
+    texts = rule.split("->")
+    if len(texts) != 2:
+        raise UserError(f"--pairs '{rule}': expected two patterns joined by ->, like {_EXAMPLE}.")
+    sides = Pattern(texts[0].strip(), inputs), Pattern(texts[1].strip())
+    expected = None if flag == "--data-root" else f"a {flag} of pictures"
+    targets = sides[1] if roots[0] == roots[1] else None
+    found = (
+        find_pictures(kind, roots[0], sides[0], defects, not_as=targets, expected=expected),
+        find_pictures(kind, roots[1], sides[1], defects, expected=expected),
+    )
+    for root, files, side in zip(roots, found, sides):
+        if not files and not defects:
+            raise UserError(
+                f"{kind}: no picture ({', '.join(side.suffixes)}) matches '{side.text}' in {root};"
+                f" the rule is '{rule}'. Pass another {flag}, or a rule with --pairs, like {_EXAMPLE}."
+                + unread_suffixes(root / side.folder, side.suffixes)
+            )
+    defects += [*_singles(*found, sides[1]), *_singles(*found[::-1], sides[0])]
+    return found
 
 
 def picture_tensor(pixels: NDArray[Any], white: float | None = None) -> Tensor:

@@ -26,11 +26,22 @@ SIDD = EvaluationProtocol(
     round_uint8=True,
     metrics=("psnr[rgb]", "ssim[gaussian11,rgb]", "ssim[matlab3d,rgb]"),
 )
+# Outputs are not rounded, because 8 bits would remove the extra precision of 16-bit pictures.
+PAIRS = EvaluationProtocol(
+    name="pairs",
+    version=1,
+    text="output clamped to [0, 1], not rounded; target at its own 8 or 16 bits; one score per image, then the mean",
+    clamp=True,
+    round_uint8=False,
+    metrics=("psnr[rgb]", "ssim[gaussian11,rgb]"),
+)
 # The metrics of gray images, where a protocol names those of colour ones.
 GRAY_METRICS = ("psnr[gray]", "ssim[gaussian11,gray]")
 # 8-bit values / 255 in float32 differ from those in float64 by less than this; 16-bit values are 1.5e-5 apart.
 _FLOAT32_ROUNDING = 1e-7
-PROTOCOLS = {protocol.name: protocol for protocol in (ZRR, SIDD)}
+PROTOCOLS = {protocol.name: protocol for protocol in (ZRR, SIDD, PAIRS)}
+# Where images of a task have no dataset, they are compared so; gray ones by GRAY_METRICS.
+OF_TASK = {"raw2rgb": ZRR, "denoise_rgb": SIDD, "denoise_gray": PAIRS, "enhance_rgb": PAIRS}
 
 
 def get_protocol(name: str) -> EvaluationProtocol:

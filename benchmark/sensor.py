@@ -49,7 +49,7 @@ class Sensor:
         black, white = (_level(key, options[key]) for key in ("black", "white"))
         if black >= white or not white.is_integer():
             raise UserError(f"--white {white:g}: expected a whole number above --black {black:g}.")
-        return cls(options["cfa"].upper(), black, white, _raw_size(options.get("raw_size")))
+        return cls(options["cfa"].upper(), black, white, raw_size_of(options.get("raw_size")))
 
     @property
     def red(self) -> tuple[int, int]:
@@ -85,7 +85,8 @@ def _level(key: str, text: str) -> float:
     return level
 
 
-def _raw_size(text: str | None) -> tuple[int, int] | None:
+def raw_size_of(text: str | None) -> tuple[int, int] | None:
+    """Return ``HxW`` as (height, width), both even; raises UserError for any other text."""
     if text is None:
         return None
     size = size_of(text)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -312,3 +315,51 @@ def test_an_array_in_fortran_order_is_the_same_array(zoo_bench, tmp_path, weight
     files = (tmp_path / "c.npy", tmp_path / "f.npy")
     assert zoo_bench("infer", "plainunet_8", *files, "--weights", weights, "-o", tmp_path / "o").code == 0
     np.testing.assert_allclose(np.load(tmp_path / "o" / "c.npy"), np.load(tmp_path / "o" / "f.npy"), atol=1e-6)
+
+
+def test_the_files_of_a_folder_are_run_and_told_as_json(zoo_bench, tmp_path) -> None:
+    """Mosaics of every kind that the dataset raw-pairs reads, in the order of their numbers."""
+    counts = np.random.RandomState(0).randint(256, 4093, (64, 80)).astype("<u2")
+    (tmp_path / "in" / "deeper").mkdir(parents=True)
+    Image.fromarray(counts).save(tmp_path / "in" / "2.png")
+    np.save(tmp_path / "in" / "10.npy", counts)
+    counts.tofile(tmp_path / "in" / "1.raw")
+    np.save(tmp_path / "in" / "3.npy", np.zeros((1, 4, 32, 32), np.float32))
+    for other in ("notes.txt", ".hidden.png", "deeper/4.png"):
+        (tmp_path / "in" / other).write_text("")
+    levels = ("--black", "256", "--white", "4092", "--raw-size", "64x80")
+    outcome = zoo_bench("infer", "bilinear", tmp_path / "in", "-o", tmp_path / "o", *levels, "--json")
+    document = json.loads(outcome.out)
+    assert [one["input"] for one in document["outputs"]] == [
+        str(tmp_path / "in" / name) for name in ("1.raw", "2.png", "3.npy", "10.npy")
+    ]
+    outputs = [Path(one["output"]) for one in document["outputs"]]
+    assert [path.name for path in outputs] == ["1.png", "2.png", "3.npy", "10.png"]
+    pictures = [np.asarray(Image.open(path)) for path in outputs if path.suffix == ".png"]
+    assert pictures[0].shape == (64, 80, 3)
+    assert all(np.array_equal(picture, pictures[0]) for picture in pictures)
+    plain = zoo_bench("infer", "bilinear", tmp_path / "in", "-o", tmp_path / "o", *levels)
+    assert plain.out.splitlines() == [str(path) for path in outputs]
+
+
+@pytest.mark.parametrize(
+    ("names", "flags", "words"),
+    [
+        (("1.raw", "2.png"), (), "1.raw has no header, so its size is not known; pass --raw-size HxW"),
+        (("1.raw",), ("--raw-size", "64x82"), "has 10240 bytes, and --raw-size 64x82 means 10496"),
+        (("1.raw",), ("--raw-size", "63x82"), "--raw-size 63x82: expected HxW, for example 3000x4000, both even"),
+        (("1.png", "1.tif"), (), "would be written to the same name; rename one"),
+        (("1.jpg", "notes.txt"), (), "no mosaic (.png, .tif, .tiff, .npy, .raw, .dng) in the folder"),
+    ],
+)
+def test_a_folder_that_cannot_be_run_is_one_line(zoo_bench, tmp_path, names, flags, words: str) -> None:
+    (tmp_path / "in").mkdir()
+    for name in names:
+        if name.endswith(".raw"):
+            np.zeros((64, 80), np.uint16).tofile(tmp_path / "in" / name)
+        else:
+            Image.fromarray(np.full((64, 80), 9, np.uint8)).save(tmp_path / "in" / name, "PNG")
+    outcome = zoo_bench("infer", "bilinear", tmp_path / "in", "-o", tmp_path / "o", *flags)
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert words in outcome.err
+    assert not (tmp_path / "o").exists() or not [*(tmp_path / "o").iterdir()]

@@ -322,3 +322,16 @@ def test_polyu():
     dataset = loader.open_pairs(folder, rule="*_real.* -> *_mean.*")
     assert len(dataset) == 50
     assert dataset[0].input.shape == dataset[0].target.shape == (1, 3, 512, 512)
+
+
+def test_costs_are_of_the_size_of_the_users_images(tmp_path, zoo_bench) -> None:
+    for number, size in enumerate([(96, 128)] * 3 + [(64, 64)] * 2):
+        for side in ("input", "target"):
+            (tmp_path / "own" / side).mkdir(parents=True, exist_ok=True)
+            pixels = np.random.RandomState(number).randint(0, 256, (*size, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "own" / side / f"{number}.png")
+    run = ("run", "--dataset", "pairs", "--data-root", tmp_path / "own", "--models", "vdn_w8", "--sizes", "none")
+    outcome = zoo_bench(*run, "-o", tmp_path / "out")
+    assert "3x96x128" in outcome.out
+    assert "3x256x256" not in outcome.out
+    assert "pairs: the images have 2 sizes; costs and times are of 96x128, the most frequent one." in outcome.err

@@ -157,3 +157,45 @@ def test_pairs_are_compared_as_stored_and_another_orientation_is_remarked(folder
     outcome = zoo_bench("score", outputs, targets, "--metrics", "psnr[rgb]", "--json")
     assert json.loads(outcome.out)["scores"]["psnr[rgb]"] == "inf"
     assert "1.tif has 6: both are compared as they are stored, not as a viewer turns them (and 1 more)" in outcome.err
+
+
+def test_a_rule_finds_partners_in_one_folder_or_two(folders, zoo_bench) -> None:
+    outputs, targets = folders
+    for number in (1, 2, 10):
+        Image.fromarray(picture(number)).save(outputs / f"{number}_out.png")
+        Image.fromarray(picture(number + 1)).save(outputs / f"{number}_clean.png")
+        Image.fromarray(picture(number + 1)).save(targets / f"x{number}.tif")
+    one = zoo_bench("score", outputs, "--pairs", "*_out.* -> *_clean.*", "--json")
+    document = json.loads(one.out)
+    assert [image["id"] for image in document["per_image"]] == ["1", "2", "10"]
+    assert (document["protocol"], [*document["scores"]]) == ("pairs", ["psnr[rgb]", "ssim[gaussian11,rgb]"])
+    expected = np.mean([psnr(picture(n) / 255, picture(n + 1) / 255) for n in (1, 2, 10)])
+    assert document["scores"]["psnr[rgb]"] == pytest.approx(expected)
+    two = score(outputs, targets, pairs="*_out.* -> x*.tif", task="denoise_rgb", scene="^(.)")
+    assert (two["protocol"], two["scores"]["psnr[rgb]"], two["num_scenes"]) == ("sidd", pytest.approx(expected), 2)
+    assert (
+        "3 images, 3 scenes: too few for intervals; protocol pairs"
+        in zoo_bench("score", outputs, "--pairs", "*_out.* -> *_clean.*").out
+    )
+    plot = zoo_bench("score", outputs, "--pairs", "*_out.* -> *_clean.*", "--shift-plot", outputs / "1_out.png")
+    assert (plot.code, (outputs / "1_out.png").stat().st_size > 0) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "expected a folder of targets after that of the outputs, or --pairs RULE"),
+        (("--pairs", "*_out.*"), "expected two patterns joined by ->"),
+        (("--pairs", "*_out.* -> *_clean.*"), "2_out.png has no partner; expected '2_clean.*'"),
+        (("--pairs", "*_no.* -> *_clean.*"), "matches '*_no.*' in"),
+        (("none", "--pairs", "*_out.* -> *_clean.*"), "none cannot be listed (No such file or directory); expected a"),
+        (("none", "--task", "denoise"), "no task called 'denoise'; did you mean denoise_rgb"),
+        (("none", "--protocol", "sid"), "no protocol called 'sid'; did you mean sidd"),
+    ],
+)
+def test_a_rule_that_finds_no_pairs_is_one_line(folders, zoo_bench, arguments, words) -> None:
+    for name in ("1_out", "1_clean", "2_out"):
+        Image.fromarray(picture(0)).save(folders[0] / f"{name}.png")
+    outcome = zoo_bench("score", folders[0], *arguments)
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert words in outcome.err

@@ -44,6 +44,7 @@ def export_command(
     cfa: str,
     black: float,
     white: float | None,
+    raw_size: str | None,
     options: dict[str, str],
     **flags: Any,
 ) -> None:
@@ -54,10 +55,11 @@ def export_command(
     """
     reporter = start()
     from benchmark.running.exporting import export
-    from benchmark.running.inference import Levels
+    from benchmark.running.inputs import Levels
+    from benchmark.sensor import raw_size_of
 
     flags["weights"] = weights_given(model, flags["weights"], reporter, trust=flags.pop("trust"))
-    levels = Levels(cfa, black, white)
+    levels = Levels(cfa, black, white, raw_size_of(raw_size))
     document = export(model, out, options=options, levels=levels, seed=given_seed() or 0, **flags)
     print_result(document, _print_text)
     if not document["parity"]["ok"]:

@@ -239,4 +239,5 @@ raw_options = all_options(
         metavar="COUNT",
         help="White level in counts.  [default: 1023 for a RAW mosaic, 65535 for 16-bit RGB]",
     ),
+    click.option("--raw-size", metavar="HxW", help="Size of a .raw file, which has no header: 16-bit counts."),
 )

@@ -13,13 +13,24 @@ from benchmark.cli.printing import echo, print_result, start
 
 @click.command("score")
 @click.argument("output_dir")
-@click.argument("target_dir")
+@click.argument("target_dir", required=False)
+@click.option(
+    "--pairs",
+    metavar="RULE",
+    help="How the name of a target follows from that of its output, e.g. '*_out.* -> *_clean.*'; both may be in one"
+    " folder.  [default: names that agree up to the extension]",
+)
+@click.option(
+    "--task",
+    metavar="TASK",
+    help="Task of the images, which decides the protocol: raw2rgb (zrr), denoise_rgb (sidd), enhance_rgb or"
+    " denoise_gray (pairs).",
+)
 @click.option(
     "--protocol",
-    default="zrr",
-    show_default=True,
     metavar="NAME",
-    help="Protocol whose metrics are computed: zrr or sidd.",
+    help="Protocol whose metrics are computed: zrr, sidd or pairs.  [default: that of --task, else pairs with --pairs,"
+    " zrr without]",
 )
 @click.option("--all", "all_metrics", is_flag=True, help="Compute every metric.")
 @click.option(
@@ -45,18 +56,19 @@ from benchmark.cli.printing import echo, print_result, start
     "--shift-plot", metavar="FILE.png", help="Also write a histogram of the shifts that the aligned metrics found."
 )
 @json_option
-def score_command(output_dir: str, target_dir: str, shift_plot: str | None, **flags: Any) -> None:
+def score_command(output_dir: str, target_dir: str | None, shift_plot: str | None, **flags: Any) -> None:
     """Score the images of one folder against those of another.
 
-    Images whose file names agree up to the extension belong together. They are RGB, with 8 or 16 bits per channel.
+    Images whose file names agree up to the extension belong together, or those that --pairs finds. They are RGB or
+    gray, with 8 or 16 bits per channel.
     """
     reporter = start()
     from benchmark.replacing import refuse_inputs
-    from benchmark.scoring.folders import score
+    from benchmark.scoring.folders import pairs_of, score
 
-    refuse_inputs(
-        f"--shift-plot {shift_plot}", [shift_plot], [*Path(output_dir).glob("*"), *Path(target_dir).glob("*")]
-    )
+    if shift_plot:
+        found = pairs_of(output_dir, target_dir, flags["pairs"])
+        refuse_inputs(f"--shift-plot {shift_plot}", [shift_plot], (file for _, *files in found for file in files))
     document = score(output_dir, target_dir, **flags, reporter=reporter)
     if shift_plot:
         _plot_shifts(Path(shift_plot), document)
@@ -66,7 +78,8 @@ def score_command(output_dir: str, target_dir: str, shift_plot: str | None, **fl
 def _print_scores(document: dict[str, Any]) -> None:
     scenes = document["num_scenes"]
     few = "" if document["intervals"] else ": too few for intervals"
-    echo(f"{document['n']} images, {scenes} scene{'s' if scenes > 1 else ''}{few}")
+    images = f"{document['n']} image{'s' if document['n'] > 1 else ''}"
+    echo(f"{images}, {scenes} scene{'s' if scenes > 1 else ''}{few}; protocol {document['protocol']}")
     for id, value in document["scores"].items():
         finite = ""
         if part := document.get("infinite", {}).get(id):

@@ -18,7 +18,8 @@ from torch import Tensor
 from benchmark.datasets import register_dataset
 from benchmark.imaging.imagefiles import read_rgb
 from benchmark.imaging.levels import white_level
-from benchmark.pairing import DEFAULT_RULE, PAIRS, PairFolder, check_options, picture_tensor
+from benchmark.pairing import DEFAULT_RULE, PairFolder, check_options, picture_tensor
+from benchmark.protocols import PAIRS
 from benchmark.types import DatasetCard, Sample
 from benchmark.units import shape_text
 from zoo.errors import UserError

@@ -19,7 +19,8 @@ import torch
 from benchmark.datasets import register_dataset
 from benchmark.imaging.imagefiles import read_rgb
 from benchmark.imaging.mosaics import SUFFIXES, check_readable, read_mosaic
-from benchmark.pairing import DEFAULT_RULE, PAIRS, PairFolder, check_options, picture_tensor
+from benchmark.pairing import DEFAULT_RULE, PairFolder, check_options, picture_tensor
+from benchmark.protocols import PAIRS
 from benchmark.sensor import Sensor
 from benchmark.types import DatasetCard, Sample
 from benchmark.units import shape_text

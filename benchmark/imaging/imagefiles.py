@@ -120,14 +120,19 @@ def read_picture(
 
 def kind_of(path: Path) -> str:
     """Return the kind of a picture by its header alone, such as ``grey`` or ``RGB``; empty if there is none to read."""
+    return header_of(path)[0]
+
+
+def header_of(path: Path) -> tuple[str, tuple[int, int] | None]:
+    """Return kind and (height, width) of a picture by its header alone; ``""`` and None if there is none to read."""
     try:
         refuse_endless(path)
         _silence_libtiff()
         with Image.open(path) as image:
-            return _KINDS.get(image.mode, image.mode)
+            return _KINDS.get(image.mode, image.mode), (image.height, image.width)
     except Exception:
         # As in ``decode``: every exception of a decoder is caused by the file, which is refused when it is read.
-        return ""
+        return "", None
 
 
 def read_content(name: str, path: Path) -> bytes:

@@ -18,7 +18,7 @@ from benchmark.backends import ENGINES, require
 from benchmark.backends.agreement import TOLERANCE, Agreement, agreement
 from benchmark.costs.profiling import size_for
 from benchmark.replacing import refuse_inputs
-from benchmark.running.inference import Levels, read_input
+from benchmark.running.inputs import Levels, read_input
 from benchmark.selection import Entry, entry_of, jsonable_options
 from benchmark.units import shape_text
 from zoo.convention import InputSpec

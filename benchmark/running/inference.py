@@ -2,74 +2,50 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from benchmark.conditions import ESTIMATE, Conditions, Limits, Sigma, sigma_of
-from benchmark.fullres.files import MappedArray, map_input, new_array, room_text
+from benchmark.conditions import Conditions, Limits, Sigma, sigma_of
+from benchmark.fullres.files import new_array, room_text
 from benchmark.fullres.memory import set_heap
 from benchmark.fullres.network import FullNetwork
 from benchmark.fullres.subject import subject_of
 from benchmark.host.child import is_out_of_memory
 from benchmark.host.turns import work_turns
-from benchmark.imaging.imagefiles import Picture, read_picture
-from benchmark.imaging.levels import Depths, bits_used, clip_to_white, scaled, white_level
+from benchmark.imaging.imagefiles import Picture
+from benchmark.imaging.mosaics import check_readable
 from benchmark.imaging.noise import told_sigma
 from benchmark.placing import check
 from benchmark.replacing import refuse_inputs
 from benchmark.reporting import Reporter
+from benchmark.running.inputs import (
+    ZRR_BLACK,
+    Levels,
+    input_files,
+    is_array,
+    planes_of,
+    read_array,
+    read_image,
+    refuse_equal_names,
+    target_of,
+)
 from benchmark.selection import Entry, entry_of
-from benchmark.sensor import red_of
-from zoo.convention import ZRR_LEVELS, InputSpec
+from benchmark.sensor import raw_size_of
+from zoo.convention import InputSpec
 from zoo.errors import SizeError, UserError, reason_of
-from zoo.raw import apply_model, to_network
+from zoo.raw import apply_model
 from zoo.surroundings import kept
 from zoo.trained import shipped_weights
 from zoo.writing import whole_file
 
-# The RAW networks of this zoo were trained on the scale of counts of ZRR's sensor.
-ZRR_BLACK, ZRR_WHITE = ZRR_LEVELS
 _ORIENTATION = 274
-
-
-@dataclass(frozen=True)
-class Levels:
-    """Sensor data that a RAW picture does not contain: colour filter array, black and white level in counts.
-
-    Without ``white``, the white level is 1023 for a mosaic, and the largest value of 16 bits for a picture.
-    """
-
-    cfa: str = "RGGB"
-    black: float = ZRR_BLACK
-    white: float | None = None
-
-    def __post_init__(self) -> None:
-        """Raise UserError for values that no sensor has."""
-        red_of(self.cfa)
-        # This is also false for NaN.
-        if not self.black < self.mosaic_white < math.inf:
-            raise UserError(f"--white {self.mosaic_white:g} must be above --black {self.black:g}.")
-
-    @property
-    def mosaic_white(self) -> float:
-        """The white level of a mosaic, in counts."""
-        return ZRR_WHITE if self.white is None else self.white
-
-    def red(self, spec: InputSpec) -> tuple[int, int]:
-        """Return where the red pixel of the first 2x2 block lies, for a network that takes RAW."""
-        return red_of(self.cfa) if spec.is_raw else (0, 0)
-
-
 # Images of any size are run, in pieces if these are exact.
 INFER_CONDITIONS = Conditions(tile="auto")
 
@@ -84,6 +60,7 @@ def infer(
     cfa: str = "RGGB",
     black: float = ZRR_BLACK,
     white: float | None = None,
+    raw_size: str | None = None,
     sigma: Sigma | None = None,
     seed: int = 0,
     conditions: Conditions = INFER_CONDITIONS,
@@ -92,18 +69,23 @@ def infer(
     mlp_precision: str = "fp32",
     own_process: bool = False,
     random_weights: bool = False,
+    written: Callable[[Path, Path], object] = lambda file, path: None,
     reporter: Reporter | None = None,
 ) -> list[Path]:
     """Run a model on files and write ``out/<stem>.npy`` or ``out/<stem>.png``; return the paths.
 
+    Of a folder among ``inputs`` all files are run that the model could take. ``written`` is called with each input and
+    its output when that is there.
+
     ``.npy`` holds float32 (N, C, H, W) exactly as the bare network receives it, and the output is an array too: no
-    padding, no mapping, no clamping. A PNG is a RAW mosaic for RAW models (grey, counts; ``cfa``, ``black`` and
-    ``white`` describe it, and counts are mapped to the levels for which the network's convention holds) and an RGB or
-    gray picture for the others, of 16 bits with ``white`` as 1 if that is given; the output is clamped to 8 bits. A
-    network that is told the level of the noise is told ``sigma``, on the scale of 8-bit values, or with "estimate" that
-    of each picture; an array has it in its last channel, or lacks that and gets it from ``sigma``. Pixels are
-    used as they are stored; the orientation for viewers (in EXIF data or a TIFF) and the colour profile of an RGB
-    picture are copied into the output. Hot pixels above ``white`` are clipped, which is reported.
+    padding, no mapping, no clamping. Everything else is a RAW mosaic for RAW models, and an RGB or gray picture for the
+    others. A mosaic is read as by the dataset raw-pairs: ``cfa``, ``black`` and ``white`` describe it, ``raw_size``
+    ("512x512") is that of files without a header, and counts are mapped to the levels for which the network's
+    convention holds. In a picture of 16 bits ``white`` is 1 if it is given. The output is clamped to 8 bits. A network
+    that is told the level of the noise is told ``sigma``, on the scale of 8-bit values, or with "estimate" that of each
+    picture; an array has it in its last channel, or lacks that and gets it from ``sigma``. Pixels are used as they are
+    stored; the orientation for viewers (in EXIF data or a TIFF) and the colour profile of an RGB picture are copied
+    into the output. Hot pixels above ``white`` are clipped, which is reported.
 
     ``conditions`` gives what runs the network (backend, an engine's precision) and how large images run: with ``tile``
     "auto" (the default) in strips or tiles that give the output of the whole image, with "off" always whole, with
@@ -127,16 +109,18 @@ def infer(
         raise UserError("--approximate: --tile off cuts no tiles; leave one of the two out.")
     # Nothing is compared here, so approximate tiles may have an automatic size.
     check(conditions.model_copy(update={"approximate": False, "sigma": sigma}), Limits(memory_limit))
-    files, folder = [Path(file) for file in inputs], Path(out)
-    _refuse_equal_stems(files)
-    refuse_inputs(f"infer: -o {out}", (_target(file, folder) for file in files), [*files, weights])
+    spec, folder = entry.card.input_for(entry.options), Path(out)
+    files = input_files(inputs, spec)
+    refuse_equal_names(files)
+    refuse_inputs(f"infer: -o {out}", (target_of(file, folder, spec) for file in files), [*files, weights])
     if not (entry.scored or random_weights):
-        _refuse_random(entry, files)
-    levels = Levels(cfa, black, white)
-    spec = entry.card.input_for(entry.options)
+        _refuse_random(entry, files, spec)
+    levels = Levels(cfa, black, white, raw_size_of(raw_size))
     for file in files:
-        if file.suffix != ".npy":
+        if not is_array(file, spec):
             entry.check_noise(file, sigma)
+            if spec.is_raw:
+                check_readable("infer", file, levels.sensor)
     if own_process or memory_limit is not None:
         # This must happen before any thread has a heap of its own.
         set_heap(keep=memory_limit is None)
@@ -159,27 +143,29 @@ def infer(
         raise UserError(f"-o {out}: cannot be made ({error.strerror}); name a folder that you may write to.") from None
     # A network may change the working directory while it runs.
     folder = Path(os.path.abspath(folder))
-    written = []
+    paths = []
     with work_turns() as turn:
         for file in files:
-            title = f"infer {entry.label}: {file.name}"
-            if file.suffix == ".npy":
+            title, path = f"infer {entry.label}: {file.name}", target_of(file, folder, spec)
+            if is_array(file, spec):
                 with turn(), kept(), runner.reporting(reporter, title):
-                    written.append(_infer_array(runner, spec, file, _target(file, folder), sigma))
+                    _infer_array(runner, spec, file, path, sigma)
             else:
-                picture = read_picture("infer", file)
-                planes, red = _planes(file, picture, spec, levels, reporter, sigma), levels.red(spec)
+                picture = read_image(file, spec, levels, reporter)
+                planes, red = planes_of(file, picture, spec, levels, reporter, sigma), levels.red(spec)
                 carried = _carried(file, picture, spec, reporter)
                 with turn(), kept(), runner.reporting(reporter, title):
-                    written.append(_infer_image(runner, spec, planes, red, _target(file, folder), carried))
+                    _infer_image(runner, spec, planes, red, path, carried)
+            paths.append(Path(out) / path.name)
+            written(file, paths[-1])
     if freeze_filters and len(files) > 1:
         reporter.note(f"{entry.label}: filters predicted for {files[0].name} were used for all {len(files)} images")
-    return [Path(out) / path.name for path in written]
+    return paths
 
 
-def _refuse_random(entry: Entry, files: Sequence[Path]) -> None:
+def _refuse_random(entry: Entry, files: Sequence[Path], spec: InputSpec) -> None:
     """Raise UserError, except for arrays and a plug-in: so one tries the sizes that a network of one's own takes."""
-    if entry.card.is_builtin or any(file.suffix != ".npy" for file in files):
+    if entry.card.is_builtin or not all(is_array(file, spec) for file in files):
         known = "shipped, or " if shipped_weights(entry.card.name) and entry.card.is_builtin else ""
         raise UserError(
             f"infer: {entry.label} has no weights, and with random ones its output means nothing. Pass --weights"
@@ -187,23 +173,8 @@ def _refuse_random(entry: Entry, files: Sequence[Path]) -> None:
         )
 
 
-def _refuse_equal_stems(files: Sequence[Path]) -> None:
-    seen: dict[str, Path] = {}
-    for file in files:
-        if not file.is_file():
-            raise UserError(f"infer: no file at {file}; expected .png or .npy files.")
-        if file.stem in seen:
-            raise UserError(f"infer: {seen[file.stem]} and {file} would be written to the same name; rename one.")
-        seen[file.stem] = file
-
-
-def _target(file: Path, folder: Path) -> Path:
-    """Return the output path for a file: an array for an array, a PNG for everything else."""
-    return folder / f"{file.stem}{'.npy' if file.suffix == '.npy' else '.png'}"
-
-
-def _infer_array(runner: FullNetwork, spec: InputSpec, file: Path, path: Path, sigma: Sigma | None) -> Path:
-    source = _read_array(file, spec, sigma)
+def _infer_array(runner: FullNetwork, spec: InputSpec, file: Path, path: Path, sigma: Sigma | None) -> None:
+    source = read_array(file, spec, sigma)
     planes = source.tensor
     if planes.shape[1] < spec.channels:
         levels = [torch.full_like(one[:, :1], (told_sigma(one, sigma) or 0.0) / 255) for one in planes.split(1)]
@@ -222,7 +193,6 @@ def _infer_array(runner: FullNetwork, spec: InputSpec, file: Path, path: Path, s
                     target.forget()
 
                 runner(planes, target.tensor, after_piece=forget)
-    return path
 
 
 @contextmanager
@@ -238,77 +208,6 @@ def _refusals(file: Path, shape: tuple[int, ...]) -> Iterator[None]:
         if is_out_of_memory(error):
             raise UserError(f"{file}: not enough memory for an input of {shape}; pass --memory-limit.") from error
         raise UserError(f"{file}: the bare network refuses {shape}: {reason_of(error, 300)}") from error
-
-
-def _read_array(file: Path, spec: InputSpec, sigma: Sigma | None = None) -> MappedArray:
-    try:
-        with np.errstate(over="ignore"):
-            source = map_input(file)
-    except Exception as error:
-        # The header is a Python literal with any content, so its errors may be exceptions of any class.
-        what = f"{file}: not a complete .npy file of numbers ({reason_of(error)})"
-        raise UserError(f"{what}. Save a float32 array by numpy.save.") from None
-    array = source.array
-    whole = array.ndim == 4 and array.shape[1] == spec.channels
-    # Without its last channel, the level of the noise.
-    lacks = array.ndim == 4 and spec.noise_level and array.shape[1] == spec.channels - 1
-    if array.dtype != np.float32 or not (whole or (lacks and sigma is not None)):
-        hint = f", or (N, {spec.channels - 1}, H, W) with --sigma" if spec.noise_level else ""
-        raise UserError(
-            f"{file}: expected float32 (N, {spec.channels}, H, W) as the bare network receives it{hint},"
-            f" found {array.dtype} {array.shape}."
-        )
-    if not array.size:
-        raise UserError(f"{file}: holds no values, shape {array.shape}; expected at least one image.")
-    if whole and spec.noise_level and sigma is not None:
-        raise UserError(f"{file}: its last channel is the level of the noise; leave --sigma out.")
-    return source
-
-
-def read_input(file: Path, spec: InputSpec, levels: Levels) -> Tensor:
-    """Return the network's input for a file, before padding; raises UserError for a file that does not fit."""
-    if file.suffix == ".npy":
-        return _read_array(file, spec).tensor.clone()
-    return _planes(file, read_picture("infer", file), spec, levels, Reporter())
-
-
-def _planes(
-    file: Path, picture: Picture, spec: InputSpec, levels: Levels, reporter: Reporter, sigma: Sigma | None = None
-) -> Tensor:
-    black, white = levels.black, levels.mosaic_white
-    array = picture.pixels
-    wanted = {"rgb": "an RGB picture", "gray": "a gray picture"}.get(spec.layout, "a RAW mosaic (grey, 8 or 16 bits)")
-    if array.ndim != (3 if spec.layout == "rgb" else 2):
-        raise UserError(
-            f"{file}: expected {wanted}, found a {picture.words}, an array of shape {array.shape}. Choose a model that"
-            " takes it, or convert it."
-        )
-    try:
-        if not spec.is_raw:
-            values, clipped = scaled(array, white_level(levels.white), np.float32)
-        else:
-            array, clipped = clip_to_white(array, white)
-    except ValueError as error:
-        raise UserError(f"{file}: {error}; pass the sensor's white level.") from None
-    if clipped:
-        reporter.note(f"{file}: {clipped}.")
-    if not spec.is_raw:
-        if levels.white is None and array.dtype == np.uint16:
-            depths = Depths()
-            depths.take("input", bits_used(array))
-            for remark in depths.unused().values():
-                reporter.note(f"{file}: {remark}.")
-        channels = values if values.ndim == 3 else values[..., None]
-        image = torch.from_numpy(channels).permute(2, 0, 1)[None].contiguous()
-        told = told_sigma(image, sigma) if spec.noise_level else None
-        if sigma == ESTIMATE and told is not None:
-            reporter.note(f"{file}: sigma estimated: {told:.2f}.")
-        return to_network(image, spec, sigma=told)
-    mosaic = torch.from_numpy(array.astype(np.float32))[None, None]
-    try:
-        return to_network(mosaic, spec, black=black, white=white, red=levels.red(spec))
-    except UserError as error:
-        raise UserError(f"{file}: {error}") from None
 
 
 def _carried(file: Path, picture: Picture, spec: InputSpec, reporter: Reporter) -> dict[str, Any]:
@@ -329,7 +228,7 @@ def _carried(file: Path, picture: Picture, spec: InputSpec, reporter: Reporter) 
 
 def _infer_image(
     runner: FullNetwork, spec: InputSpec, planes: Tensor, red: tuple[int, int], path: Path, carried: Mapping[str, Any]
-) -> Path:
+) -> None:
     with torch.inference_mode(), _refusals(path, tuple(planes.shape)):
         output = apply_model(runner, planes, spec, red=red)[0]
     if not torch.isfinite(output).all():
@@ -341,4 +240,3 @@ def _infer_image(
             Image.fromarray(pixels).save(partial, format="PNG", compress_level=1, **carried)
     except OSError as error:
         raise UserError(room_text(path, pixels.nbytes, error)) from error
-    return path

@@ -12,7 +12,7 @@ from benchmark.conditions import Conditions, Limits
 from benchmark.host.executors import Executor, LocalExecutor, RayExecutor, check_engine
 from benchmark.leaderboard.notebook import Results
 from benchmark.metrics import chosen_ids
-from benchmark.opening import card_at, divided_sigma, given_options, open_with_root
+from benchmark.opening import at_own_size, card_at, divided_sigma, given_options, open_with_root
 from benchmark.placing import check, resolved
 from benchmark.reporting import Reporter
 from benchmark.results.store import Store
@@ -116,6 +116,7 @@ def run(
     ids = chosen_ids(metrics, card.protocol.metrics, gray=card.is_gray)
     store = Store(out)
     data, root = open_with_root(card, data_root, split, reporter, skip_bad=skip_bad, partial=partial)
+    card = at_own_size(card, data, reporter)
     if data.provenance.get("standin") and not data.provenance.get("from_photographs"):
         entries = [with_shipped_weights(entry) for entry in entries]
     session = Session(

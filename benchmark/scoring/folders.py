@@ -14,37 +14,42 @@ from numpy.typing import NDArray
 from benchmark.imaging.alignment import find_shift
 from benchmark.imaging.imagefiles import MORE_FORMATS, SUFFIXES, Picture, kind_of, read_picture, unread_suffixes
 from benchmark.imaging.levels import Depths, bits_used, scaled, white_level
-from benchmark.layout import SceneRule
+from benchmark.layout import Defect, DefectsError, SceneRule
 from benchmark.metrics import METRICS, chosen_ids, error_shares
-from benchmark.protocols import GRAY_METRICS, get_protocol
+from benchmark.pairing import find_pairs, natural
+from benchmark.protocols import GRAY_METRICS, OF_TASK, PAIRS, ZRR, get_protocol
 from benchmark.reporting import Reporter
 from benchmark.scoring.intervals import over_scenes
-from benchmark.types import MetricCard
+from benchmark.types import EvaluationProtocol, MetricCard
 from benchmark.units import shape_text
-from zoo.errors import UserError
+from zoo.errors import UserError, nearest, shortened
 
 _MSSSIM_LEAST = 176
 
 
 def score(
     output_dir: str | Path,
-    target_dir: str | Path,
+    target_dir: str | Path | None = None,
     *,
-    protocol: str = "zrr",
+    pairs: str | None = None,
+    protocol: str | None = None,
+    task: str | None = None,
     all_metrics: bool = False,
     metrics: Sequence[str] | None = None,
     white: float | None = None,
     scene: str | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
-    """Score the images of ``output_dir`` against those of ``target_dir``, paired by stem.
+    """Score the images of ``output_dir`` against those of ``target_dir``, paired by stem or by the rule ``pairs``.
 
     Returns ``n``, ``num_scenes``, ``scores`` {metric id: mean}, ``intervals`` {metric id: [low, high]} and
     ``per_image`` [{id, scores, scene}]; with aligned ids also the ``shift`` {dy, dx} of each image, the pixels by which
     the output lies below and right of its target; with the parts of the error also ``error_shares`` {shift, colour,
     rest} of the sum over all images. ``scene`` is a regular expression that finds the scene in the name of an output
     (default: each is one); the 95 % intervals are over scenes, and fewer than 6 have none. The default are the
-    protocol's metrics, which the word "protocol" names too, as "error" names those that say what the error is made of;
+    metrics of ``protocol``, else of the protocol of ``task``, else of pairs with a rule, of ZRR without; the word
+    "protocol" names them too, as "error" names those that say what the error is made of. With a rule such as
+    "*_out.* -> *_clean.*" one folder may hold both sides;
     ``all_metrics`` gives every id, with None for MS-SSIM of images that are too small, and for metrics whose package or
     weights are missing. Values come from the files at their own depth of 8 or 16 bits, as float64, without rounding or
     clamping; ``white`` is the count that means 1 in 16-bit files that use fewer bits. Possible problems are reported
@@ -53,8 +58,9 @@ def score(
     all RGB nor all gray, and scenes that are not found.
     """
     reporter = reporter or Reporter()
-    pairs, usual = _pair(Path(output_dir), Path(target_dir)), get_protocol(protocol).metrics
-    gray = all(kind_of(file) == "grey" for file in pairs[0][1:])
+    chosen = _protocol(protocol, task, by_rule=pairs is not None)
+    found, usual = pairs_of(output_dir, target_dir, pairs), chosen.metrics
+    gray = all(kind_of(file) == "grey" for file in found[0][1:])
     remarks = _Remarks(white_level(white), "grey" if gray else "RGB")
     if all_metrics and not metrics:
         ids = [card.id for card in METRICS if card.takes_gray or not gray]
@@ -62,12 +68,12 @@ def score(
     else:
         ids, absent = chosen_ids(metrics, GRAY_METRICS if gray else usual, gray=gray), set()
     cards = {id: METRICS.get(id) for id in ids}
-    scenes = [stem for stem, _, _ in pairs]
+    scenes = [stem for stem, _, _ in found]
     if scene is not None:
-        scenes = SceneRule(scene).scenes([output_file.name for _, output_file, _ in pairs])
+        scenes = SceneRule(scene).scenes([output_file.name for _, output_file, _ in found])
     per_image: list[dict[str, Any]] = []
-    with reporter.progress("score", len(pairs)) as advance:
-        for (stem, output_file, target_file), shown in zip(pairs, scenes):
+    with reporter.progress("score", len(found)) as advance:
+        for (stem, output_file, target_file), shown in zip(found, scenes):
             output, target = remarks.read_pair(output_file, target_file)
             if output.shape != target.shape:
                 sizes = [shape_text(image.shape[:2]) for image in (output, target)]
@@ -91,7 +97,7 @@ def score(
             advance()
     means = {id: _mean([image["scores"][id] for image in per_image]) for id in ids}
     infinite = {id: _finite_part([image["scores"][id] for image in per_image]) for id in ids}
-    document: dict[str, Any] = {"n": len(per_image), "num_scenes": len(set(scenes)), "protocol": protocol}
+    document: dict[str, Any] = {"n": len(per_image), "num_scenes": len(set(scenes)), "protocol": chosen.name}
     document |= {"scores": means, "intervals": _intervals(per_image, ids), "per_image": per_image}
     if shares := error_shares(means):
         document["error_shares"] = shares
@@ -169,6 +175,30 @@ def _scores_of(
         return {id: card.function(output, target) if card else None for id, card in cards.items()}
     except UserError as error:
         raise UserError(f"score: {file}: {error}") from error
+
+
+def _protocol(name: str | None, task: str | None, *, by_rule: bool) -> EvaluationProtocol:
+    if name is not None:
+        return get_protocol(name)
+    if task is None:
+        return PAIRS if by_rule else ZRR
+    if task not in OF_TASK:
+        raise UserError(f"score: no task called '{shortened(task)}'{nearest(task, OF_TASK)}")
+    return OF_TASK[task]
+
+
+def pairs_of(output_dir: str | Path, target_dir: str | Path | None, rule: str | None) -> list[tuple[str, Path, Path]]:
+    """Return id, output and target of each pair, by stem or by a rule; raises UserError where a partner is missing."""
+    outputs, targets = Path(output_dir), Path(target_dir or output_dir)
+    if rule is None:
+        if target_dir is None:
+            raise UserError("score: expected a folder of targets after that of the outputs, or --pairs RULE.")
+        return _pair(outputs, targets)
+    defects: list[Defect] = []
+    left, right = find_pairs("score", (outputs, targets), rule, defects, flag="folder")
+    if defects:
+        raise DefectsError("score", defects, {})
+    return [(id, left[id], right[id]) for id in sorted(left, key=natural)]
 
 
 def _pair(outputs: Path, targets: Path) -> list[tuple[str, Path, Path]]:
