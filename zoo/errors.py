@@ -106,9 +106,9 @@ def reason_of(error: BaseException, most: int = 200) -> str:
     return f"{words_of(error, most) or type(error).__name__}{place_of(error)}"
 
 
-def in_one_line(error: BaseException, most: int = 200) -> str:
+def in_one_line(error: BaseException, most: int = 200, *, place: bool = True) -> str:
     """Return ``Class: message`` and its place in one line, the message cut off after ``most`` characters."""
-    return f"{printable(type(error).__name__[:_SHOWN])}: {words_of(error, most)}{place_of(error)}"
+    return f"{printable(type(error).__name__[:_SHOWN])}: {words_of(error, most)}{place_of(error) if place else ''}"
 
 
 def line_of(error: BaseException) -> str | None:
