@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmark.metrics import METRICS
 from zoo import plugins
-from zoo.errors import UserError, in_one_line, line_of
+from zoo.errors import UserError, line_of, with_place
 
 CODE = """\
 import torch
@@ -114,4 +114,4 @@ def test_errors_of_this_tool_have_no_line_of_the_user() -> None:
     error = caught.value
     assert line_of(error) == f"{Path(__file__).name}, line {error.__traceback__.tb_lineno}"
     # Without the frame of this file, what failed is ours.
-    assert in_one_line(error.with_traceback(error.__traceback__.tb_next)).endswith("attribute 'lower'")
+    assert with_place(error.with_traceback(error.__traceback__.tb_next)).endswith("attribute 'lower'")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import BuildError, UserError, in_one_line, shown
+from zoo.errors import BuildError, UserError, shown, with_place
 from zoo.surroundings import kept, staying
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def build_network(name: str, build: Callable[..., nn.Module], options: Mapping[s
         with kept(), staying(), _bounded(f"{name}{given}"):
             network = build(**options)
     except (SystemExit, GeneratorExit, RecursionError) as error:
-        raise BuildError(f"{name} cannot be built: {in_one_line(error)}") from error
+        raise BuildError(f"{name} cannot be built: {with_place(error)}") from error
     if not isinstance(network, nn.Module):
         raise BuildError(f"{name} cannot be built: its function returns {shown(network)}; expected a torch.nn.Module.")
     return network

@@ -102,13 +102,18 @@ def words_of(error: BaseException, most: int = 300) -> str:
 
 
 def reason_of(error: BaseException, most: int = 200) -> str:
-    """Return an exception's message like ``words_of``, or the name of its class if it has none, and its place."""
-    return f"{words_of(error, most) or type(error).__name__}{place_of(error)}"
+    """Return an exception's message like ``words_of``, or the name of its class if it has no message."""
+    return words_of(error, most) or type(error).__name__
 
 
-def in_one_line(error: BaseException, most: int = 200, *, place: bool = True) -> str:
-    """Return ``Class: message`` and its place in one line, the message cut off after ``most`` characters."""
-    return f"{printable(type(error).__name__[:_SHOWN])}: {words_of(error, most)}{place_of(error) if place else ''}"
+def in_one_line(error: BaseException, most: int = 200) -> str:
+    """Return ``Class: message`` without line breaks, the message cut off after ``most`` characters."""
+    return f"{printable(type(error).__name__[:_SHOWN])}: {words_of(error, most)}"
+
+
+def with_place(error: BaseException, most: int = 200) -> str:
+    """Return ``in_one_line`` and, if a user's code failed, its place: "KeyError: 'x' (my_isp.py, line 12)"."""
+    return f"{in_one_line(error, most)}{place_of(error)}"
 
 
 def line_of(error: BaseException) -> str | None:

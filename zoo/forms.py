@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.card import DEPLOY, FORM, FORM_NOTE, TRAINING, ModelCard
-from zoo.errors import BuildError, UserError, in_one_line
+from zoo.errors import BuildError, UserError, with_place
 from zoo.fitting import keys_of, likeness, load_strictly
 from zoo.raw import apply_model, padded_size
 
@@ -100,7 +100,7 @@ def _deployed(card: ModelCard, options: Mapping[str, Any], network: nn.Module) -
     except UserError:
         raise
     except Exception as error:
-        raise BuildError(f"{card.name} cannot be brought into its deploy form: {in_one_line(error)}") from error
+        raise BuildError(f"{card.name} cannot be brought into its deploy form: {with_place(error)}") from error
     difference /= max(float(expected.abs().max()), 1e-12)
     if not difference <= TOLERANCE:
         raise UserError(

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from zoo.errors import UserError, in_one_line, nearest, shortened
+from zoo.errors import UserError, in_one_line, nearest, shortened, with_place
 from zoo.inputs import regular_file
 from zoo.surroundings import kept, staying
 
@@ -158,7 +158,7 @@ def _call(load: Callable[..., Any], *arguments: Any) -> None:
 def _reason(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"it leaves the process ({in_one_line(error)}); a plug-in registers its pieces and returns."
-    return in_one_line(error, 400)
+    return with_place(error, 400)
 
 
 def _line(error: BaseException, file: Path) -> str:

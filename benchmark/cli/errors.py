@@ -12,7 +12,7 @@ import click
 
 from benchmark.cleaning import one_line, terminal
 from benchmark.replacing import naming
-from zoo.errors import UserError, in_one_line, line_of, nearest, shortened
+from zoo.errors import UserError, in_one_line, line_of, nearest, shortened, with_place
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -55,7 +55,7 @@ class OneLineErrors(click.Group):
             sys.exit(1)
         except Exception as error:
             if line_of(error) and not _is_out_of_memory(error):
-                told = f"code that is not part of zoo-bench failed: {in_one_line(error, 400)}"
+                told = f"code that is not part of zoo-bench failed: {with_place(error, 400)}"
                 self._fail(f"{told}; set ZOO_BENCH_DEBUG=1 to see its traceback.", EXIT_USAGE, debug)
             if not isinstance(error, OSError):
                 raise

@@ -18,7 +18,7 @@ from benchmark.units import shape_text
 from zoo.card import ModelCard, Task, get_card
 from zoo.convention import InputSpec
 from zoo.creating import card_of_module
-from zoo.errors import BuildError, SizeError, UserError, in_one_line, place_of, shortened
+from zoo.errors import BuildError, SizeError, UserError, in_one_line, place_of, shortened, with_place
 from zoo.forms import form_note
 from zoo.options import resolve_options
 from zoo.raw import padded_size
@@ -66,7 +66,7 @@ def _build(card: ModelCard, options: Mapping[str, Any]) -> nn.Module:
     except UserError:
         raise
     except Exception as error:
-        raise BuildError(f"{card.name} cannot be built: {in_one_line(error)}") from error
+        raise BuildError(f"{card.name} cannot be built: {with_place(error)}") from error
 
 
 def trace_card(card: ModelCard, options: Mapping[str, Any], size: Size, model: nn.Module | None = None) -> Trace:
@@ -83,8 +83,8 @@ def trace_card(card: ModelCard, options: Mapping[str, Any], size: Size, model: n
     except Exception as error:
         # An exception in a user's forward is a fact about that model, not about the tool.
         raise CostError(
-            f"costs of {card.name} at {height}x{width} not counted: {in_one_line(error)}",
-            in_one_line(error, place=False),
+            f"costs of {card.name} at {height}x{width} not counted: {with_place(error)}",
+            in_one_line(error),
         ) from error
 
 
@@ -116,8 +116,8 @@ def _run_traced(card: ModelCard, options: Mapping[str, Any], size: Size, error: 
     except Exception as failure:
         raise CostError(
             f"costs of {card.name} not counted: neither on meta tensors ({error.reason})"
-            f" nor by a run at {size[0]}x{size[1]} ({in_one_line(failure, place=False)}){place_of(failure)}",
-            in_one_line(failure, place=False),
+            f" nor by a run at {size[0]}x{size[1]} ({in_one_line(failure)}){place_of(failure)}",
+            in_one_line(failure),
         ) from failure
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import UserError, in_one_line
+from zoo.errors import UserError, with_place
 from zoo.identity import digest_of_build
 from zoo.options import Option, read_options, resolve_options
 from zoo.registry import Registry, pieces_of
@@ -60,7 +60,7 @@ class Loss:
             # Tensors without data only predict the memory; what a function does not do with them is no mistake.
             if output.is_meta:
                 raise
-            raise UserError(f"loss {self.name}: {in_one_line(error)}.") from error
+            raise UserError(f"loss {self.name}: {with_place(error)}.") from error
         if not isinstance(value, torch.Tensor) or value.ndim or not value.is_floating_point():
             raise UserError(
                 f"loss {self.name}: it returned {described(value)}; expected a scalar tensor, as .mean() returns."

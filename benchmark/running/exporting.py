@@ -22,7 +22,7 @@ from benchmark.running.inputs import Levels, read_input
 from benchmark.selection import Entry, entry_of, jsonable_options
 from benchmark.units import shape_text
 from zoo.convention import InputSpec
-from zoo.errors import EngineError, UserError, in_one_line
+from zoo.errors import EngineError, UserError, with_place
 from zoo.raw import pad_planes, padded_size
 from zoo.splitting import FrozenNetwork, Halves, split
 
@@ -205,7 +205,7 @@ def _named(entry: Entry, graph: Graph) -> Iterator[None]:
         raise
     except ValueError as error:
         shape = shape_text(graph.inputs["planes"].shape)
-        raise EngineError(f"export {entry.label}: the network refuses {shape}: {in_one_line(error)}") from error
+        raise EngineError(f"export {entry.label}: the network refuses {shape}: {with_place(error)}") from error
 
 
 def _metadata(entry: Entry, spec: InputSpec, graph: Graph) -> dict[str, str]:

@@ -39,7 +39,7 @@ from benchmark.running.inputs import (
 from benchmark.selection import Entry, entry_of
 from benchmark.sensor import raw_size_of
 from zoo.convention import InputSpec
-from zoo.errors import SizeError, UserError, reason_of
+from zoo.errors import SizeError, UserError, place_of, reason_of
 from zoo.raw import apply_model
 from zoo.surroundings import kept
 from zoo.trained import shipped_weights
@@ -207,7 +207,8 @@ def _refusals(file: Path, shape: tuple[int, ...]) -> Iterator[None]:
     except Exception as error:
         if is_out_of_memory(error):
             raise UserError(f"{file}: not enough memory for an input of {shape}; pass --memory-limit.") from error
-        raise UserError(f"{file}: the bare network refuses {shape}: {reason_of(error, 300)}") from error
+        reason = f"{reason_of(error, 300)}{place_of(error)}"
+        raise UserError(f"{file}: the bare network refuses {shape}: {reason}") from error
 
 
 def _carried(file: Path, picture: Picture, spec: InputSpec, reporter: Reporter) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from benchmark.host.machine import usable_cores
-from zoo.errors import UserError, in_one_line
+from zoo.errors import UserError, with_place
 
 Loaded = TypeVar("Loaded")
 Output = TypeVar("Output")
@@ -118,7 +118,7 @@ def _timed(load: Callable[[int], Value], id: str, index: int) -> tuple[Value, fl
     except (UserError, MemoryError):
         raise  # a UserError of a dataset names the file
     except Exception as error:
-        raise ImageError(f"image {id}: {in_one_line(error)}") from error
+        raise ImageError(f"image {id}: {with_place(error)}") from error
     return value, time.perf_counter() - begin
 
 
@@ -133,5 +133,5 @@ def _scored(
     except MemoryError:
         raise
     except Exception as error:
-        raise ImageError(f"image {id}: {in_one_line(error)}") from error
+        raise ImageError(f"image {id}: {with_place(error)}") from error
     return Finished(id, loaded, output, value, *seconds, time.perf_counter() - begin)

@@ -16,7 +16,7 @@ from benchmark.units import shape_text
 from benchmark.verifying.messages import Convention
 from zoo.building import build_network
 from zoo.convention import InputSpec
-from zoo.errors import UserError, in_one_line, shortened, shown
+from zoo.errors import UserError, shortened, shown, with_place
 from zoo.outputs import described
 from zoo.plugins import find_object
 from zoo.surroundings import kept
@@ -159,7 +159,7 @@ def _arguments(found: Any) -> str:
 
 def reason(error: BaseException) -> str:
     """Return what was raised, the line of the user's code, and what to do if it asks for a GPU."""
-    text = in_one_line(error)
+    text = with_place(error)
     if "cuda" in text.lower() or "nvidia" in text.lower():
         text += "; the comparison runs on the CPU, so take .cuda() and device='cuda' out of your copy"
     return text
