@@ -60,7 +60,9 @@ def test_a_child_that_leaves_without_a_word_is_an_outcome_with_its_last_line() -
 )
 def test_exceptions_are_outcomes(kind: str, status: str, exception: str, error: str) -> None:
     outcome = run_isolated(HERE + "refuse", {"kind": kind})
-    assert (outcome.status, outcome.exception, outcome.error) == (status, exception, error)
+    told, _, place = outcome.error.partition(" (")
+    assert (outcome.status, outcome.exception, told) == (status, exception, error)
+    assert place.startswith("children.py, line ") == (kind == "other")
 
 
 @pytest.mark.parametrize(

@@ -67,8 +67,11 @@ def score_command(output_dir: str, target_dir: str | None, shift_plot: str | Non
     from benchmark.scoring.folders import pairs_of, score
 
     if shift_plot:
-        found = pairs_of(output_dir, target_dir, flags["pairs"])
-        refuse_inputs(f"--shift-plot {shift_plot}", [shift_plot], (file for _, *files in found for file in files))
+        # The folders of a rule may lie anywhere.
+        by_rule = pairs_of(output_dir, target_dir, flags["pairs"]) if flags["pairs"] else []
+        inside = [file for folder in (output_dir, target_dir) if folder for file in Path(folder).glob("*")]
+        inputs = [*inside, *(file for _, *files in by_rule for file in files)]
+        refuse_inputs(f"--shift-plot {shift_plot}", [shift_plot], inputs)
     document = score(output_dir, target_dir, **flags, reporter=reporter)
     if shift_plot:
         _plot_shifts(Path(shift_plot), document)

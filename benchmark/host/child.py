@@ -135,12 +135,12 @@ def describe_failure(error: BaseException) -> dict[str, Any]:
     ``plain``: the message is a sentence of this tool for users. A model's exceptions may have the same names as ours,
     and their own code may fail.
     """
-    ours = isinstance(error, UserError)
+    ours, oom = isinstance(error, UserError), is_out_of_memory(error)
     name = printable(type(error).__name__[:100])
     return {
-        "status": "oom" if is_out_of_memory(error) else "error",
+        "status": "oom" if oom else "error",
         "type": name if ours or not name.endswith("UserError") else f"{type(error).__module__}.{name}"[:200],
-        "message": words_of(error, 2000) if ours else f"{words_of(error)}{place_of(error)}",
+        "message": words_of(error, 2000) if ours else f"{words_of(error)}{'' if oom else place_of(error)}",
         "plain": ours,
     }
 
