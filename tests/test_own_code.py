@@ -67,7 +67,7 @@ def mosaic(tmp_path) -> Path:
 @pytest.mark.parametrize(("how", "line"), [("init", INIT), ("forward", FORWARD)])
 def test_a_network_that_fails_is_told_with_its_line(zoo_bench, plugin, mosaic, tmp_path, how: str, line: str) -> None:
     option = ("--set", f"how={how}")
-    for arguments in (("profile", "failing"), ("infer", "failing", mosaic, "-o", tmp_path / "out")):
+    for arguments in (("profile", "failing"), ("infer", "failing", mosaic, "--random-weights", "-o", tmp_path / "out")):
         outcome = zoo_bench(*arguments, *option)
         assert outcome.code == 2
         assert f"({line})" in outcome.err.splitlines()[-1]
