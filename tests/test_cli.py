@@ -88,16 +88,12 @@ def test_details_and_seed_may_follow_the_verb(zoo_bench, tmp_path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((1, 4, 32, 32), np.float32))
     infer = ("infer", "unet_w8", tmp_path / "x.npy", "--random-weights", "-o", tmp_path / "o")
     for before, after in (((), ("-v",)), (("-v",), ()), (("-q",), ("-v",)), ((), ("-q",))):
-        outcome = zoo_bench(
-            *before, "infer", "unet_w8", tmp_path / "x.npy", "--random-weights", "-o", tmp_path / "o", *after
-        )
+        outcome = zoo_bench(*before, *infer, *after)
         assert ("1x4x32x32: whole image" in outcome.err) == ("-q" not in before + after)
         assert ("random weights" in outcome.err) == ("-q" not in before + after)
     outputs = []
     for arguments in (("--seed", "1"), ("--seed", "2"), ()):
-        zoo_bench(
-            "--seed", "2", "infer", "unet_w8", tmp_path / "x.npy", "--random-weights", "-o", tmp_path / "o", *arguments
-        )
+        zoo_bench("--seed", "2", *infer, *arguments)
         outputs.append(np.load(tmp_path / "o" / "x.npy"))
     assert np.array_equal(outputs[1], outputs[2])
     assert not np.array_equal(outputs[0], outputs[1])
