@@ -47,7 +47,9 @@ def test_shipped_weights_are_loaded(name: str) -> None:
 
 
 def test_where_no_weights_ship_the_error_says_which_have_some() -> None:
-    with pytest.raises(UserError, match=r"no weights of pynet ship.*one of bilinear_colour, dped, hyperunet_8_8_64.*load_weights"):
+    with pytest.raises(
+        UserError, match=r"no weights of pynet ship.*one of bilinear_colour, dped, hyperunet_8_8_64.*load_weights"
+    ):
         create_model("pynet", pretrained=True)
     with pytest.raises(UserError, match="width=3: the weights of dped that ship have width=6"):
         create_model("dped", pretrained=True, width="3")

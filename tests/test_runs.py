@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,10 @@ from benchmark.leaderboard.pages import pages, stale_tables, write_tables
 from benchmark.leaderboard.pooling import pooled
 from benchmark.leaderboard.rows import rows_of
 from benchmark.leaderboard.runs import Spread, spread_of, widened
-from benchmark.leaderboard.tables import tables_by_page
+from benchmark.leaderboard.tables import MACHINE, tables_by_page, tables_of
 from benchmark.results.paired import Difference, mean_interval
-from benchmark.results.store import Store
-from tests.sample_records import measurement, result
+from benchmark.results.store import Store, read_folders
+from tests.sample_records import make_record, measurement, result
 
 BASE = np.random.default_rng(0).normal(25, 4, 30)
 RECIPE = {"recipe": "fair", "recipe_digest": "aaaa", "lr": "0.001", "step": "100", "data_digest": "d"}
@@ -260,3 +261,26 @@ def test_a_verdict_of_one_seed_says_so(tmp_path) -> None:
     (line,) = verdict({"points": points, "vanished": 0.01})
     assert "cannot be told from chance" in line
     assert "does not fall under 0.01" in line
+
+
+def test_times_are_those_of_the_machine_that_measured_them(tmp_path) -> None:
+    """A sweep's own records hold the time of the training, on other threads than the network is timed with."""
+    for seed in range(2):
+        sweep_record(tmp_path, "arena", "one", seed, 0.01 * (1 + seed))
+    row = pooled(rows_of(read_folders([tmp_path])))[0]
+    assert not row.is_timed
+    apart = make_record(
+        row.result.model,
+        measurements={
+            "latency_ms": measurement(7.0, kind="timing", higher=False, unit="ms", input_shape=[1, 4, 224, 224])
+        },
+        environment={"machine": "other", "cpu": "CPU other", "threads": 2},
+    )
+    timed = replace(row, timed=rows_of([apart])[0])
+    assert timed.is_timed
+    assert timed.machine.startswith("other/2/")
+    (table, *_) = tables_of([timed])
+    lines = [text for title, text in table.lead if title == MACHINE]
+    assert len(lines) == 1
+    assert lines[0].startswith("CPU other")
+    assert not lines[0].startswith("A = ")

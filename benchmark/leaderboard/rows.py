@@ -89,14 +89,22 @@ class Row:
 
     @property
     def is_timed(self) -> bool:
-        """Whether there is a timing; timings are the last measurements."""
-        return any(m.kind == "timing" for m in reversed(self.result.measurements.values()))
+        """Whether there is a timing of the network: a sweep's records alone hold the time of its training."""
+        if "sweep" in self.timing.training:
+            return False
+        # Timings are the last measurements.
+        return any(m.kind == "timing" for m in reversed(self.timing.measurements.values()))
+
+    @property
+    def timing(self) -> Result:
+        """The record that the timings are from."""
+        return (self.timed or self).result
 
     @property
     def machine(self) -> str:
         """What timings depend on besides the model: machine, threads and device."""
-        environment = self.result.environment
-        return f"{environment.machine}/{environment.threads}/{self.result.spec.conditions.device}"
+        environment = self.timing.environment
+        return f"{environment.machine}/{environment.threads}/{self.timing.spec.conditions.device}"
 
     @cached_property
     def is_fair(self) -> bool:

@@ -294,7 +294,7 @@ def _lead(rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
     if sensors:
         lines.append((MOSAICS, f"{'; '.join(dict.fromkeys(sensors))}, as the user states."))
     letters = machines_of(rows)
-    by_key = {row.machine: row.result for row in rows}
+    by_key = {row.machine: row.timing for row in rows if row.is_timed}
     for key, letter in letters.items():
         machine, device = by_key[key].environment, by_key[key].spec.conditions.device
         mark = f"{letter} = " if len(letters) > 1 else ""
