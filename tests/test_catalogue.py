@@ -17,7 +17,7 @@ from zoo.official import official_files
 from zoo.raw import to_network
 from zoo.trained import shipped_models
 
-KINDS = ("models", "datasets", "metrics", "profilers", "recipes", "suites", "sweeps", "weights")
+KINDS = ("models", "datasets", "metrics", "losses", "profilers", "recipes", "suites", "sweeps", "weights")
 
 PLUGIN = """
 import torch.nn as nn
@@ -47,6 +47,12 @@ def test_a_list_has_a_line_each_that_fits(zoo_bench, monkeypatch, what: str, col
     assert [line.split()[0] for line in lines] == [row["name"] for row in rows]
     assert all(width_of(line) <= columns for line in lines)
     assert what == "profilers" or any(line.endswith("…") for line in lines)
+
+
+def test_the_card_of_a_loss_shows_how_a_recipe_names_it(zoo_bench) -> None:
+    for given in (["charbonnier"], ["loss", "charbonnier"], ["losses", "charbonnier"]):
+        assert "loss: [{name: charbonnier, options: {eps: 1e-08}}]" in " ".join(zoo_bench("show", *given).out.split())
+    assert zoo_bench("show", "vgg").out.startswith("vgg: Mean squared error of VGG-19 features")
 
 
 def test_a_list_can_be_narrowed(zoo_bench) -> None:

@@ -1,4 +1,4 @@
-"""The cards of everything but models: metrics, datasets, profilers, and the shipped recipes, suites and sweeps."""
+"""The cards of everything but models: metrics, losses, datasets, profilers, shipped recipes, suites and sweeps."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from benchmark.config import header_of, read_yaml, shipped_files
 from benchmark.datasets import DATASETS
 from benchmark.fitting import hanging, wrapped
+from benchmark.losses import LOSSES
 from benchmark.metrics import METRICS
 from benchmark.profilers import PROFILERS
 from benchmark.running.suite import load_suite
@@ -41,10 +42,11 @@ def laid_out(title: str, lines: Sequence[tuple[str, str]], room: int | None) -> 
 
 
 def names_of(kind: str) -> list[str]:
-    """Return the names of a kind: "metric", "dataset", "profiler", "recipe", "suite" or "sweep"."""
+    """Return the names of a kind: "metric", "loss", "dataset", "profiler", "recipe", "suite" or "sweep"."""
     if kind in SETTINGS:
         return list(shipped_files(kind))
-    registries: dict[str, Registry[Any]] = {"metric": METRICS, "dataset": DATASETS, "profiler": PROFILERS}
+    registries: dict[str, Registry[Any]] = {"metric": METRICS, "loss": LOSSES}
+    registries |= {"dataset": DATASETS, "profiler": PROFILERS}
     return registries[kind].names()
 
 
@@ -130,6 +132,16 @@ def _flag(option: str) -> str:
     return {"rule": "pairs"}.get(option, option)
 
 
+def _loss(name: str) -> dict[str, Any]:
+    loss = LOSSES.get(name)
+    given = ", options: {" + ", ".join(f"{key}: {one.default}" for key, one in loss.options.items()) + "}"
+    return {
+        "name": name,
+        "summary": loss.summary,
+        "use": f"a term of a recipe: loss: [{{name: {name}{given if loss.options else ''}}}]",
+    }
+
+
 def _profiler(name: str) -> dict[str, Any]:
     card = PROFILERS.get(name)
     return {"name": card.name, "summary": card.summary, "kind": card.kind}
@@ -137,6 +149,7 @@ def _profiler(name: str) -> dict[str, Any]:
 
 _PIECES: dict[str, Callable[[str], dict[str, Any]]] = {
     "metric": _metric,
+    "loss": _loss,
     "dataset": _dataset,
     "profiler": _profiler,
 }

@@ -10,6 +10,7 @@ from benchmark.catalogue.cards import SETTINGS
 from benchmark.catalogue.weights import known_weights
 from benchmark.config import header_of, shipped_files
 from benchmark.datasets import DATASETS
+from benchmark.losses import LOSSES
 from benchmark.metrics import METRICS
 from benchmark.profilers import PROFILERS
 from zoo.card import MODELS, Task, get_card
@@ -17,7 +18,8 @@ from zoo.errors import UserError, nearest, shortened
 
 
 def catalogue(what: str, patterns: Sequence[str] = (), task: str | None = None) -> list[dict[str, Any]]:
-    """Return one row per piece of a kind: models, datasets, metrics, profilers, recipes, suites, sweeps or weights.
+    """Return one row per piece of a kind: models, datasets, metrics, losses, profilers, recipes, suites, sweeps or
+    weights.
 
     With ``patterns`` only those whose name is one of them or matches it, with ``task`` only those for this task. Raises
     UserError for an unknown task, for a kind that has none, and for a pattern that nothing matches.
@@ -26,7 +28,7 @@ def catalogue(what: str, patterns: Sequence[str] = (), task: str | None = None) 
     if task is not None:
         if task not in get_args(Task):
             raise UserError(f"--task: no task '{shortened(task)}'{nearest(task, get_args(Task))}")
-        if what in ("metrics", "profilers"):
+        if what in ("metrics", "losses", "profilers"):
             raise UserError(f"--task {task}: {what} are for every task; leave it out.")
         rows = [row for row in rows if row["task"] == task]
     for pattern in patterns:
@@ -78,6 +80,7 @@ _ROWS: dict[str, Callable[[], Any]] = {
     "models": _models,
     "datasets": _pieces(DATASETS, "name", "task", "splits", "summary"),
     "metrics": _pieces(METRICS, "name", "unit", "higher_is_better", "version", "summary"),
+    "losses": _pieces(LOSSES, "name", "summary"),
     "profilers": _pieces(PROFILERS, "name", "kind", "summary"),
     **{f"{kind}s": _settings(kind) for kind in SETTINGS},
     "weights": known_weights,

@@ -11,7 +11,7 @@ from benchmark.cli.options import json_option
 from benchmark.cli.printing import echo, print_result, start
 from benchmark.cli.tables import room
 
-KINDS = ("models", "datasets", "metrics", "profilers", "recipes", "suites", "sweeps", "weights")
+KINDS = ("models", "datasets", "metrics", "losses", "profilers", "recipes", "suites", "sweeps", "weights")
 # What stands between name and summary, as far as there is room.
 _COLUMNS: dict[str, tuple[Callable[[Mapping[str, Any]], str], ...]] = {
     "models": (lambda row: row["task"], lambda row: ", ".join(row["weights"])),
@@ -36,8 +36,8 @@ _SUMMARY = 30
 def list_command(what: str, patterns: tuple[str, ...], task: str | None) -> None:
     """List what there is of a KIND, in a line each that fits the terminal.
 
-    KIND is models, datasets, metrics, profilers, recipes, suites, sweeps or weights. With PATTERNs such as 'unet*' only
-    the names that match. `zoo-bench show` has the whole card of each.
+    KIND is models, datasets, metrics, losses, profilers, recipes, suites, sweeps or weights. With PATTERNs such as
+    'unet*' only the names that match. `zoo-bench show` has the whole card of each.
     """
     start()
     from benchmark.catalogue import catalogue

@@ -11,7 +11,7 @@ from benchmark.cli.printing import echo, echo_clean, print_result, start
 from benchmark.cli.tables import room
 from zoo.errors import UserError, nearest, shortened
 
-KINDS = ("model", "metric", "dataset", "recipe", "suite", "sweep", "profiler")
+KINDS = ("model", "metric", "loss", "dataset", "recipe", "suite", "sweep", "profiler")
 
 
 @click.command("show")
@@ -20,8 +20,8 @@ KINDS = ("model", "metric", "dataset", "recipe", "suite", "sweep", "profiler")
 def show_command(names: tuple[str, ...]) -> None:
     """Show the card of a model: input, parameters, paper, licence, weights; or that of something else.
 
-    KIND is model, metric, dataset, recipe, suite, sweep or profiler. It is only needed for a NAME that several have; a
-    model goes first.
+    KIND is model, metric, loss, dataset, recipe, suite, sweep or profiler. It is only needed for a NAME that several
+    have; a model goes first.
     """
     kind, name = _parsed(names)
     start()
@@ -54,7 +54,7 @@ def _parsed(names: tuple[str, ...]) -> tuple[str, str]:
         raise click.UsageError("Missing argument 'MODEL', or KIND NAME", click.get_current_context())
     if len(names) == 1:
         return "", names[0]
-    kind = names[0].removesuffix("s")
+    kind = names[0] if names[0] in KINDS else {"losses": "loss"}.get(names[0], names[0].removesuffix("s"))
     if len(names) > 2 or kind not in KINDS:
         raise UserError(f"show {shortened(' '.join(names))}: expected a NAME, or one of {', '.join(KINDS)} and a NAME.")
     return kind, names[1]

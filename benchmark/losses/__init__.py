@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # Terms that need more than the output and its target; ``benchmark.training.losses`` computes them.
-OTHERS = ("vgg", "elbo", "levels", "warm_up")
+OTHERS = {
+    "vgg": "Mean squared error of VGG-19 features of block 5, as PyNET's; `perceptual` names the weights.",
+    "elbo": "VDN's bound with the variance eps2 of the prior, for networks that also predict the noise.",
+    "levels": "Weighted errors of the images that PyNET returns at its coarser levels.",
+    "warm_up": "Losses of SYENet's and MobileIE's first epochs, on the two images that they return then.",
+}
 
 
 @dataclass(frozen=True)
@@ -93,8 +98,8 @@ class Loss:
 
 def _load() -> None:
     pieces_of(__name__)()
-    for name in OTHERS:
-        LOSSES.add(name, Loss(name))
+    for name, summary in OTHERS.items():
+        LOSSES.add(name, Loss(name, summary=summary))
 
 
 LOSSES: Registry[Loss] = Registry("loss", load=_load)
@@ -113,7 +118,8 @@ def register_loss(name: str | None = None) -> Callable[[Callable[..., Tensor]], 
     def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         own = name or function.__name__
         options = read_options(function, after=2)
-        summary = (inspect.getdoc(function) or "").partition("\n")[0]
+        first = (inspect.getdoc(function) or "").partition("\n")[0].removeprefix("Return ")
+        summary = first[:1].upper() + first[1:]
         LOSSES.add(own, Loss(own, function, options, summary, registered_in))
         return function
 
