@@ -35,9 +35,7 @@ def test_a_tidy_frame_has_a_row_for_each_measurement() -> None:
     records = read_folders([COMMITTED])
     frame = load_results(COMMITTED)
     expected = [
-        (one.key, id, one.measurements[id].value, one.measurements[id].unit)
-        for one in (row.result for row in rows_of(records))
-        for id in one.measurements
+        (row.result.key, id, one.value, one.unit) for row in rows_of(records) for id, one in row.measurements.items()
     ]
     found = frame[["key", "measurement", "value", "unit"]].astype(object)
     found = found.where(found.notna(), None)
@@ -88,7 +86,8 @@ def test_an_empty_folder_gives_an_empty_frame_with_the_same_columns(tmp_path, fo
     assert len(empty) == 0
     measured = {*full.attrs.get("measurements", ())}
     ends = {f"{name}_{end}" for name in measured for end in ("low", "high")}
-    assert [*empty] == [name for name in full if name not in measured | ends]
+    # A column of measurements or of an option is there if a record has it.
+    assert [*empty] == [name for name in full if name not in measured | ends and not name.startswith("option_")]
     same = [name for name in empty if str(full[name].dtype) != "category"]
     assert [*empty[same].dtypes] == [*full[same].dtypes]
     (tmp_path / "results.jsonl").touch()
@@ -395,7 +394,7 @@ def test_records_show_themselves_as_the_tables() -> None:
     text = Results(read_folders([COMMITTED]))._repr_html_()
     assert "zrr-standin, test: 12 images" in text
     assert "<code>psnr[rgb]</code> [dB] ↑" in text
-    assert "<td>hyperunet_8_8_64</td><td>● trained (standin_hyperunet_8_8_64)</td><td>24.77</td>" in text
+    assert "<td>hyperunet_8_8_64</td><td>● trained (standin_raw2rgb), 1 run</td><td>25.33</td>" in text
     assert Results()._repr_html_() == "<p>no records</p>"
 
 

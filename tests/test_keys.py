@@ -149,6 +149,7 @@ def entry_of(session: Session, **other: Any) -> Entry:
 # of a dataset is there (--partial) is in the digest of its files.
 SESSION: dict[str, tuple[Any, bool]] = {
     "dataset_options": ({"rule": "other"}, False), "root": (Path("elsewhere"), False), "store": (None, False),
+    "executor": (None, False), "counts": ({"unet_w8 {}": None}, False),
     "reporter": (None, False), "isolate": (False, False), "partial": (True, False),
     "metrics": (["ssim[gaussian11,rgb]"], True),
     "limit": (3, True), "seed": (1, True), "sizes": (("dataset", "1mpix"), True), "exact": (True, True),
