@@ -94,6 +94,9 @@ size_option = click.option(
     help="Size of the planes that the network receives, or dataset, 1mpix or 12mp, as `run --sizes` names them."
     "  [default: dataset]",
 )
+address_option = click.option(
+    "--address", metavar="ADDR", help="Address of the Ray cluster.  [default: a new one on this machine]"
+)
 data_root_option = click.option(
     "--data-root",
     metavar="DIR",

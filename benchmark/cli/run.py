@@ -11,6 +11,7 @@ import click
 from benchmark.cli.conditions import condition_options, given_conditions, sigma_option
 from benchmark.cli.errors import EXIT_INTERRUPTED
 from benchmark.cli.options import (
+    address_option,
     comma_separated,
     data_root_option,
     json_option,
@@ -115,7 +116,7 @@ if TYPE_CHECKING:
     type=click.Choice(["local", "ray"]),
     help="Score the images in processes of this machine, or with Ray. The records are the same.  [default: local]",
 )
-@click.option("--address", metavar="ADDR", help="Address of the Ray cluster.  [default: a new one on this machine]")
+@address_option
 @click.option(
     "--workers",
     type=click.IntRange(min=1),

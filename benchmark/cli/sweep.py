@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from benchmark.cli.errors import EXIT_INTERRUPTED
-from benchmark.cli.options import json_option, mapping_option, partial_option
+from benchmark.cli.options import address_option, json_option, mapping_option, partial_option
 from benchmark.cli.printing import echo, echo_clean, given_seed, print_result, start
 from benchmark.cli.tables import room
 from benchmark.fitting import Cell, Field, fitted
@@ -32,7 +32,7 @@ from benchmark.fitting import Cell, Field, fitted
     show_default=True,
     help="Train in processes of this machine, or with Ray. The results are the same.",
 )
-@click.option("--address", metavar="ADDR", help="Address of the Ray cluster.  [default: a new one on this machine]")
+@address_option
 @click.option(
     "--workers",
     type=click.IntRange(min=1),

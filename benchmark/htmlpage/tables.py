@@ -235,6 +235,7 @@ def _measured(column: Column, rows: Sequence[Row], texts: Distinct) -> tuple[dic
         "higher": column.higher_is_better,
         "shown": (column.kind == "score" and not is_aside(column.id)) or column.id in COSTS,
         "divisor": column.divisor,
+        "digits": column.digits,
         "contexts": contexts.items,
     }
     return document, cells

@@ -304,8 +304,10 @@ class _Recording:
                     advance()
                 elif isinstance(event, ImageDone):
                     # The process that completes the record finds the images of the workers done.
-                    advance() if not scored else None
-                    scored -= scored > 0
+                    if scored:
+                        scored -= 1
+                    else:
+                        advance()
                 elif isinstance(event, Counted):
                     self._take_costs(event)
                 else:

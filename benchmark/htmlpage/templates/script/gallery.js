@@ -86,11 +86,11 @@ function caption(side, image) {
   return make("div", { class: side }, make("b", {}, row.name), ` ${viewName(view)}`, make("span", { class: "muted" }, text));
 }
 
-/** Return a score with the decimals of its column. */
+/** Return a score with the decimals of its column; without any, with three significant digits. */
 function decimals(id, value) {
   if (typeof value !== "number") return String(value);
-  const shown = state.table.rows.map((row) => row.cells[state.table.columns.findIndex((column) => column.id === id)]).find(Array.isArray);
-  return value.toFixed(shown ? (String(shown[1]).split(".")[1] || "").replace(/\D.*/, "").length : 4);
+  const digits = state.table.columns.find((column) => column.id === id)?.digits;
+  return Number.isInteger(digits) ? value.toFixed(digits) : value.toPrecision(3);
 }
 
 /** Draw the four pictures of the left row: a click puts one to the left of the slider. */
