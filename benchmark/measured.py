@@ -56,6 +56,8 @@ class Timing(Record):
     calibration_ms: Calibration
     tainted: bool | None
     taint_reasons: list[str]
+    # The times of the exchange between cores, in ms, where several threads of a CPU were timed.
+    exchange_ms: list[float] = []
     # The load of the machine meanwhile: see ``benchmark.timing.sampling.observed``.
     observed: dict[str, float | None] | None = None
 

@@ -255,6 +255,24 @@ def test_times_are_ratios_of_relative_latencies(folder) -> None:
         assert findings["latency_ms"].judged_by == "relative_latency"
 
 
+def test_a_time_of_cores_that_lay_elsewhere_only_warns(folder) -> None:
+    result, kernel = one_of(folder, "tiny_free"), list(np.random.default_rng(0).normal(9, 0.1, 40))
+
+    def timed(factor: float, exchange: float | None):
+        samples = {"latency_ms": [factor * k for k in kernel], "calibration_ms": kernel}
+        samples |= {} if exchange is None else {"exchange_ms": [exchange] * 40}
+        return in_memory([changed(result, "relative_latency", value=factor, tainted=())], samples={"": samples})
+
+    for before, after, passes in ((0.2, 0.21, False), (0.2, 1.5, True), (None, 1.5, False)):
+        report = check(timed(1.0, before), timed(1.4, after))
+        assert report.passes is passes
+        (found,) = [one for one in report.comparison.findings if one.measurement == "relative_latency"]
+        assert found.verdict == "worse"
+        assert found.warnings == (
+            ("the machine's cores lay elsewhere: they exchanged data in 0.2 ms before, 1.5 ms after",) if passes else ()
+        )
+
+
 def test_the_interval_of_a_ratio_is_that_of_95_percent(monkeypatch) -> None:
     monkeypatch.setattr("benchmark.regression.timing.BETWEEN_RUNS", 0.0)
     n = 2000

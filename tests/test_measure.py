@@ -20,6 +20,7 @@ from benchmark.measured import Ceilings, Measured, PassMemory, Prepared, Residen
 from benchmark.placing import check
 from benchmark.timing import session as timing_session
 from benchmark.timing.child import measure_latency, measure_memory, measure_model, stopwatch, summary_of
+from benchmark.timing.exchange import moved_apart, moved_meanwhile
 from benchmark.timing.messages import Job, MemoryAt, PairAt, Reply, Request, SizeEvent, TimedAt, WarmUpAt
 from benchmark.timing.roofline import ceilings, roofline
 from benchmark.timing.sampling import is_steady, other_cores, quartiles, relative, summarize, taint_reasons
@@ -133,6 +134,42 @@ def test_what_the_system_does_not_tell_does_not_taint() -> None:
     assert other_cores(before, after) is None
     # Ticks of 10 ms say nothing about a moment.
     assert taint_reasons(moment(0), moment(0.1, busy=1.0, steal=1.0), QUIET, threads=2, cores=2) == []
+
+
+def test_cores_that_lie_elsewhere_taint(tmp_path, monkeypatch) -> None:
+    near, apart = [0.2] * 20, [1.5] * 20
+    assert moved_meanwhile(near) is None
+    assert moved_meanwhile(apart) is None
+    assert "0.2 to 1.5 ms" in moved_meanwhile(near[:10] + apart[:10])
+    assert moved_meanwhile([0.2, 1.5]) is None
+    # The best that was seen is kept in the cache folder.
+    monkeypatch.setenv("ZOO_BENCH_CACHE", str(tmp_path / "cache"))
+    assert moved_apart(apart, 2) is None
+    assert moved_apart(near, 2) is None
+    assert moved_apart(apart, 2) == "the machine's cores lay apart: they exchanged data in 1.5 ms, 0.2 ms at best"
+    assert moved_apart(near, 2) is None
+    assert moved_apart([], 2) is None
+    # Other numbers of threads exchange otherwise.
+    assert moved_apart(apart, 4) is None
+    for file in (tmp_path / "cache" / "ceilings").glob("*exchange*"):
+        file.write_text("{")
+    assert moved_apart(apart, 2) is None
+    assert moved_apart(near, 2) is None
+    assert moved_apart(apart, 2)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_exchange_is_timed_with_several_threads(threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        pairs: list[PairAt] = []
+        timing = measure_latency(torch.nn.Identity(), torch.zeros(1, 4, 8, 8), budget_seconds=0.2, emit=pairs.append)
+    finally:
+        torch.set_num_threads(before)
+    pairs = [event for event in pairs if isinstance(event, PairAt)]
+    assert len(timing.exchange_ms) == (timing.latency_ms.n if threads > 1 else 0)
+    assert [pair.exchange_ms for pair in pairs] == (timing.exchange_ms or [None] * len(pairs))
 
 
 # Ceilings.

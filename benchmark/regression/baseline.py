@@ -27,7 +27,7 @@ from zoo.errors import UserError, shown
 
 FORMAT = 1
 _HEADER = "zoo_bench_baseline"
-_TIMES = ("latency_ms", "calibration_ms")
+_TIMES = ("latency_ms", "calibration_ms", "exchange_ms")
 _Number = Annotated[float, Strict(), BeforeValidator(decode_number)]
 _SCORES = TypeAdapter(dict[Any, dict[Any, _Number]])
 _SCENES = TypeAdapter(dict[str, str])
@@ -145,7 +145,7 @@ def _document(entry: Kept) -> dict[str, Any]:
         **({"scenes": entry.scenes} if entry.scenes else {}),
         # Timers are not more precise than this, and people read the file.
         "samples": {
-            suffix: {name: [float(f"{value:.5g}") for value in found[name]] for name in _TIMES}
+            suffix: {name: [float(f"{value:.5g}") for value in found[name]] for name in _TIMES if name in found}
             for suffix, found in entry.samples.items()
         },
     }

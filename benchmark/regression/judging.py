@@ -13,6 +13,7 @@ from benchmark.regression.timing import FEWEST, ratio_of_intervals, ratio_of_sam
 from benchmark.regression.trainings import Between, between
 from benchmark.regression.verdicts import Change, FindingKind, Judgement, Verdict
 from benchmark.results.paired import paired_difference
+from benchmark.timing.exchange import moved_between
 from benchmark.types import Measurement, Result
 from benchmark.units import shape_text
 
@@ -44,6 +45,8 @@ def judge(id: str, before: Kept, after: Kept, limits: Thresholds) -> Judgement:
     warnings = tuple(
         f"disturbed {when}: {'; '.join(one.tainted)}" for when, one in (("before", a), ("after", b)) if one.tainted
     )
+    if kind == "timing" and (moved := _moved(id, before, after)):
+        warnings += (moved,)
     if kind == "memory":
         return replace(_judge_memory(a, b, limits.memory.tolerance), warnings=warnings)
     return replace(_judge_time(id, before, after, limits.timings.tolerance), warnings=warnings)
@@ -227,6 +230,13 @@ def _judge_time(id: str, before: Kept, after: Kept, tolerance: float) -> Judgeme
     interval = f"{change.value:.2f}x [{change.low:.2f}, {change.high:.2f}]"
     verdict = verdict_of(change, tolerance, higher_is_better=a.higher_is_better)
     return Judgement(verdict, f"{_values(a, b)}, {interval}", change)
+
+
+def _moved(id: str, before: Kept, after: Kept) -> str | None:
+    """Say that the machine's cores lay elsewhere in one of the two runs, if both have timed their exchange."""
+    _, at, size = id.partition("@")
+    first, second = (side.samples.get(at + size, {}).get("exchange_ms", ()) for side in (before, after))
+    return moved_between(first, second)
 
 
 def _time_ratio(id: str, before: Kept, after: Kept) -> Change | None:

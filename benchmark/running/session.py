@@ -445,6 +445,7 @@ class _Recording:
                 samples[suffix] = {
                     "latency_ms": timing.latency_ms.samples,
                     "calibration_ms": timing.calibration_ms.samples,
+                    **({"exchange_ms": timing.exchange_ms} if timing.exchange_ms else {}),
                     "warm_up_ms": timing.latency_ms.warm_up,
                     "observed": timing.observed,
                 }

@@ -9,10 +9,11 @@ in use, in amounts that vary from run to run). On a GPU it is what one pass adds
 to the system and takes them again page by page; this is up to two fifths of the time, varies between processes by a
 fifth, and is not a cost of the network. Warm-up passes run until the last three are no longer 5 % faster than those
 before (at least 4 passes, at most 12, or a quarter of the budget). Then passes of the network and of a calibration
-kernel alternate: at least 20 pairs and 3 seconds, at most 200 pairs. If the budget ends earlier, there are fewer pairs,
-which is marked, but at least one after one warm-up pass. Only if the very first pass takes longer than is allowed, it
-is the only sample, marked cold. The calibration kernel is a fixed 3x3 convolution of 64 channels in float32, about
-10-30 ms on a CPU: times relative to it can be compared between runs on one machine.
+kernel alternate, and with several threads of a CPU an exchange of data between them (``benchmark.timing.exchange``): at
+least 20 pairs and 3 seconds, at most 200 pairs. If the budget ends earlier, there are fewer pairs, which is marked, but
+at least one after one warm-up pass. Only if the very first pass takes longer than is allowed, it is the only sample,
+marked cold. The calibration kernel is a fixed 3x3 convolution of 64 channels in float32, about 10-30 ms on a CPU: times
+relative to it can be compared between runs on one machine.
 
 **Tiles** (``--tile``) are chosen for each size before its memory is measured. A pass is then the whole image: every
 pass that finds the filters of a hyper-network, and the assembled output. All threads take memory from one heap.
@@ -40,6 +41,7 @@ from benchmark.host import machine
 from benchmark.host.calls import Emit, child_call
 from benchmark.measured import Calibration, Latency, PassMemory, ResidentPeak, Timing
 from benchmark.reporting import Relay
+from benchmark.timing.exchange import exchange_kernel, moved_meanwhile
 from benchmark.timing.messages import MemoryAt, PairAt, PreparedAt, Reply, Request, SizeEvent, TimedAt, WarmUpAt
 from benchmark.timing.preparing import load_libraries, prepare, run_once
 from benchmark.timing.sampling import STEADY, is_steady, observed, relative, summarize, taint_reasons
@@ -113,25 +115,40 @@ def measure_latency(
     device = planes.device.type
     clock, calibrate = stopwatch(device), calibration_kernel(device)
     run = partial(run_once, network, planes)
+    exchange = exchange_kernel() if device == "cpu" and torch.get_num_threads() > 1 else None
     for _ in range(3):
         clock(calibrate)
+        if exchange:
+            clock(exchange)
     cold = first_pass_ms > 1000 * longest
     begin = time.perf_counter()
     warm_up = [first_pass_ms] if cold else _warm_up(lambda: clock(run), size, budget_seconds, emit)
     before = machine.snapshot()
     cold = cold or time.perf_counter() - begin > longest
     samples: list[float] = []
+    exchanges: list[float] = []
     calibration: list[float] = []
     while not cold and not _enough(samples, calibration, time.perf_counter() - begin, budget_seconds):
         samples.append(clock(run))
+        if exchange:
+            exchanges.append(clock(exchange))
         calibration.append(clock(calibrate))
-        emit(PairAt(size=size, latency_ms=samples[-1], calibration_ms=calibration[-1]))
+        emit(
+            PairAt(
+                size=size,
+                latency_ms=samples[-1],
+                calibration_ms=calibration[-1],
+                exchange_ms=exchanges[-1] if exchange else None,
+            )
+        )
     if cold:
         samples, calibration = warm_up[:1], [clock(calibrate)]
     after, cores = machine.snapshot(), machine.usable_cores()
     reasons = taint_reasons(before, after, calibration, threads=torch.get_num_threads(), cores=cores)
+    if moved := moved_meanwhile(exchanges):
+        reasons.append(moved)
     timing = summary_of(samples, calibration, warm_up, cold=cold, reasons=reasons, heap_kept=heap_kept)
-    return timing.model_copy(update={"observed": observed(before, after, cores=cores)})
+    return timing.model_copy(update={"exchange_ms": exchanges, "observed": observed(before, after, cores=cores)})
 
 
 def _warm_up(run: Callable[[], float], size: str, budget: float, emit: Emit) -> list[float]:

@@ -91,10 +91,11 @@ class WarmUpAt(SizeEvent):
 
 
 class PairAt(SizeEvent):
-    """One pass of the network and one of the calibration kernel, in ms."""
+    """One pass of the network, one of the calibration kernel, and with several threads one exchange, in ms."""
 
     latency_ms: float
     calibration_ms: float
+    exchange_ms: float | None = None
 
 
 class TimedAt(SizeEvent):

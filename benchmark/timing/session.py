@@ -25,6 +25,7 @@ from benchmark.record import Record
 from benchmark.reporting import Relayed, Reporter
 from benchmark.selection import jsonable_options
 from benchmark.timing.child import measure_model, summary_of
+from benchmark.timing.exchange import moved_apart
 from benchmark.timing.messages import Job, MemoryAt, PairAt, PreparedAt, Request, SizeEvent, TimedAt, WarmUpAt
 from benchmark.timing.roofline import ceilings, roofline
 from benchmark.timing.room import shortage, tiled_needs
@@ -86,7 +87,7 @@ def measure(
         if allowed:
             session.skip_what_takes_long(allowed, longest_pass)
         session.measure_the_rest()
-    return {size: _completed(one, predicted[size], allowed) for size, one in session.measured.items()}
+    return {size: _completed(one, predicted[size], threads, allowed) for size, one in session.measured.items()}
 
 
 class _Session:
@@ -216,20 +217,24 @@ def _merged(measured: Measured, events: Iterable[Record]) -> Measured:
     if pairs and measured.timing is None:
         times = [pair.latency_ms for pair in pairs], [pair.calibration_ms for pair in pairs]
         timing = summary_of(*times, warm_up, heap_kept=True, whole=False)
+        exchange = [pair.exchange_ms for pair in pairs if pair.exchange_ms is not None]
         # The child was killed, so we cannot tell whether the timing was disturbed.
-        measured = measured.with_values(timing=timing.model_copy(update={"tainted": None}))
+        measured = measured.with_values(timing=timing.model_copy(update={"exchange_ms": exchange, "tainted": None}))
     return measured
 
 
-def _completed(measured: Measured, predicted: Predicted, allowed: Ceilings | None) -> Measured:
-    """Add the values that follow from the time: ms per megapixel, and the time against the machine's ceilings."""
+def _completed(measured: Measured, predicted: Predicted, threads: int, allowed: Ceilings | None) -> Measured:
+    """Add what follows from the time: ms per megapixel, whether cores lay apart, the time against the ceilings."""
     timing, conditions, tiling = measured.timing, measured.measurement.under, measured.prepared.tiling
     if timing is None:
         return measured
     # The statistics of a timing that was cut off come from this process, which may use another number of threads.
     latency = timing.latency_ms.model_copy(update={"threads": conditions.threads})
+    changed: dict[str, Any] = {"latency_ms": latency}
+    if apart := moved_apart(timing.exchange_ms, threads):
+        changed |= {"tainted": True, "taint_reasons": [*timing.taint_reasons, apart]}
     per_mpix = latency.median / (predicted.output_pixels / 1e6)
-    measured = measured.with_values(timing=timing.model_copy(update={"latency_ms": latency}), ms_per_mpix=per_mpix)
+    measured = measured.with_values(timing=timing.model_copy(update=changed), ms_per_mpix=per_mpix)
     # The ceilings are for float32, and the comparison needs all arithmetic to be counted.
     if allowed and conditions.precision == "fp32" and predicted.complete:
         # If the image ran whole in spite of --tile, its tensors do move through memory.
