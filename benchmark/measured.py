@@ -148,9 +148,9 @@ class Measured(Record):
     @model_serializer(mode="wrap")
     def _flatten_parts(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = handler(self)
-        absent: dict[str, dict[str, Any]] = {"timing": {**dict.fromkeys(Timing.model_fields), "taint_reasons": []}}
-        absent["memory"] = dict.fromkeys(PassMemory.model_fields)
-        return {**absent["timing"], **absent["memory"], **flattened(values, "timing", "memory", "prepared")}
+        absent: dict[str, Any] = dict.fromkeys([*Timing.model_fields, *PassMemory.model_fields])
+        absent |= {"exchange_ms": [], "taint_reasons": []}
+        return {**absent, **flattened(values, "timing", "memory", "prepared")}
 
     def with_values(self, **values: Any) -> Measured:
         """Return a copy with other values of some fields."""

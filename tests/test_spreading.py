@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmark import run as evaluate
 from benchmark.host.environment import code_of_tool
 from benchmark.host.executors import RayExecutor
 from benchmark.host.isolation import Outcome
@@ -21,7 +23,7 @@ from benchmark.record import Record
 from benchmark.results.journal import Journal
 from benchmark.results.store import Store
 from benchmark.running.child import digest_of_ids, score_shard
-from benchmark.running.messages import ImageScored, Shard, Work
+from benchmark.running.messages import ImageScored, Same, Shard, Work
 from benchmark.running.spreading import TRIES, spread
 from tests.conftest import TINY
 from zoo import UserError, get_card
@@ -38,7 +40,7 @@ def shard_of(**changes: Any) -> Shard:
     )  # fmt: skip
     usual = {
         "work": work, "weights": None, "images": list(range(20)), "limit": None, "digest": "d",
-        "weights_digest": None, "code": "c", "tool": "t", "torch": "2",
+        "same": Same(weights=None, code="c", tool="t", torch="2"),
     }  # fmt: skip
     return Shard(**{**usual, **changes})
 
@@ -46,7 +48,7 @@ def shard_of(**changes: Any) -> Shard:
 class Scripted:
     """An executor of three workers whose part ``fails`` says how many of its images it scores, and how it ends."""
 
-    workers = 3
+    workers, by = 3, ""
 
     def __init__(self, fails: Callable[[int, list[int]], tuple[int, Outcome] | None]) -> None:
         self.fails, self.scored, self.rounds = fails, Counter[int](), 0
@@ -58,7 +60,7 @@ class Scripted:
             for index in part.images[:done]:
                 self.scored[index] += 1
                 scores = {"psnr[rgb]": 20.0 + index}
-                listen(part, ImageScored(id=IDS[index], scores=scores, shift=None, scene="s", sigma=None))
+                listen(part, ImageScored(id=IDS[index], scores=scores, shift=None, scene="s", sigma=None, by=self.by))
             yield part, outcome
 
 
@@ -105,21 +107,41 @@ def test_a_mistake_of_the_user_is_not_tried_again(tmp_path) -> None:
 
 
 def test_a_machine_with_other_code_or_data_is_refused_by_name(tiny) -> None:
-    good = {"torch": str(torch.__version__), "tool": code_of_tool(), "code": get_card("tiny_free").code_digest}
+    code = get_card("tiny_free").code_digest
+    same = Same(weights=None, code=code, tool=code_of_tool(), torch=str(torch.__version__))
     work = shard_of().work.model_copy(update={"count": 4, "images": digest_of_ids(IDS[:4])})
-    good |= {"work": work, "images": [1, 3], "digest": tiny_digest()}
-    events: list[Record] = []
-    score_shard(shard_of(**good), events.append)
-    assert [event.id for event in events if isinstance(event, ImageScored)] == ["1", "3"]
+    good = {"work": work, "images": [1, 3], "digest": tiny_digest(), "same": same}
+    assert [(event.id, event.by) for event in scored_by(shard_of(**good))] == [("1", ""), ("3", "")]
+    with pytest.raises(UserError, match="the content of the images in / is"):
+        score_shard(shard_of(**{**good, "digest": "other"}))
     for name, text in (
         ("torch", "torch is"),
         ("tool", "the code of zoo-bench is"),
         ("code", "the code of tiny_free is"),
-        ("weights_digest", "the weights of tiny_free is None here and other where"),
-        ("digest", "the content of the images in / is"),
+        ("weights", "the weights of tiny_free is None here and other where"),
     ):
-        with pytest.raises(UserError, match=text):
-            score_shard(shard_of(**{**good, name: "other"}))
+        other = same.model_copy(update={name: "other"})
+        with pytest.raises(UserError, match=text) as refused:
+            score_shard(shard_of(**{**good, "same": other}))
+        assert ("--mixed-nodes" in str(refused.value)) is (name != "weights")
+        # With the flag a node of other code works, and says what differs; other weights never do.
+        mixed = shard_of(**{**good, "same": other.model_copy(update={"mixed": True})})
+        if name == "weights":
+            with pytest.raises(UserError, match=text):
+                score_shard(mixed)
+        else:
+            words = {
+                "torch": f"torch {same.torch}",
+                "tool": "other code of zoo-bench",
+                "code": "other code of tiny_free",
+            }
+            assert {event.by for event in scored_by(mixed)} == {f"{socket.gethostname()}: {words[name]}"}
+
+
+def scored_by(shard: Shard) -> list[ImageScored]:
+    events: list[Record] = []
+    score_shard(shard, events.append)
+    return [event for event in events if isinstance(event, ImageScored)]
 
 
 def tiny_digest() -> str:
@@ -128,7 +150,7 @@ def tiny_digest() -> str:
     return DATASETS.get("tiny").open(Path(), "test").digest()
 
 
-def run(out: Path, *flags: str, models: str = "tiny_free,tiny_net") -> dict[str, dict]:
+def run(out: Path, *flags: str, models: str = "tiny_free,tiny_net", sizes: str = "none") -> dict[str, dict]:
     """Run in a process of its own; return the records by model, without times and environment."""
     weights = [] if "tiny_net" not in models else ["--metrics", "psnr[rgb]"]
     command = [
@@ -141,7 +163,7 @@ def run(out: Path, *flags: str, models: str = "tiny_free,tiny_net") -> dict[str,
         "--dataset",
         "tiny",
         "--sizes",
-        "none",
+        sizes,
     ]
     command += ["--models", models, "--threads", "1", "-o", str(out), *weights, *flags]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
@@ -164,6 +186,20 @@ def test_several_processes_give_the_records_of_one(tmp_path) -> None:
     assert {p.name for p in (tmp_path / "one").rglob("*.jpg")} == {p.name for p in (tmp_path / "many").rglob("*.jpg")}
 
 
+def test_a_record_names_the_machines_that_differ(tmp_path, monkeypatch, tiny) -> None:
+    executor = Scripted(lambda number, images: None)
+    executor.by = "b: torch 2.9.0"
+    with monkeypatch.context() as patched:
+        patched.setattr("benchmark.running.run.RayExecutor", lambda *args, **how: executor)
+        executor.close = lambda: None  # type: ignore[attr-defined]
+        # The scores are journalled, and the record is completed in a process of its own.
+        (record,) = evaluate("tiny", models="tiny_free", metrics=["psnr[rgb]"], sizes=["none"], out=tmp_path,
+                             engine="ray", mixed_nodes=True)  # fmt: skip
+    assert "4 of 4 images scored on b: torch 2.9.0" in record.notes
+    journal = Store(tmp_path).journal(record.key)
+    assert journal.others() == dict.fromkeys(IDS[:4], "b: torch 2.9.0")
+
+
 def test_a_model_that_kills_its_workers_is_a_record(tmp_path) -> None:
     records = run(tmp_path, "--workers", "2", "--set", "tiny_broken.how=kill", models="tiny_broken,tiny_free")
     assert (records["tiny_broken"]["status"], records["tiny_broken"]["error"]) == ("error", "killed by SIGKILL")
@@ -175,6 +211,8 @@ def test_a_model_that_kills_its_workers_is_a_record(tmp_path) -> None:
     [
         (["--address", "auto"], "--address auto: only --engine ray has an address"),
         (["--gpus", "1"], "only --engine ray reserves them"),
+        (["--mixed-nodes"], "--mixed-nodes: only --engine ray has nodes"),
+        (["--timings", "each"], "--timings each: only --engine ray has several machines"),
         (["--workers", "2", "--tile", "auto"], "--tile: tiles depend on the memory of one machine"),
         (["--engine", "ray", "--address", "127.0.0.1:1"], "--address 127.0.0.1:1: no Ray cluster answers ("),
     ],
@@ -192,6 +230,29 @@ def test_ray_gives_the_records_of_one_process(tmp_path) -> None:
     one, ray = run(tmp_path / "one"), run(tmp_path / "ray", "--engine", "ray", "--workers", "2")
     assert len(one) == 2
     assert json.dumps(one) == json.dumps(ray)
+
+
+@pytest.mark.slow
+def test_each_machine_of_a_cluster_measures_time_under_its_own_name(tmp_path) -> None:
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster()
+    try:
+        for name in ("a", "b b"):
+            cluster.add_node(num_cpus=1, node_name=name)
+        flags = ["--engine", "ray", "--address", cluster.address, "--timings", "each"]
+        records = run(tmp_path, *flags, models="tiny_free", sizes="dataset")
+    finally:
+        cluster.shutdown()
+    assert "latency_ms" not in records["tiny_free"]["measurements"]
+    for name in ("a", "b_b"):
+        (record,) = Store(tmp_path / "machines" / name).results()
+        assert (record.model, record.status, record.n) == ("tiny_free", "ok", 0)
+        assert record.measurements["latency_ms"].threads == 1
+        assert record.timings
+        assert (tmp_path / "machines" / name / record.timings).is_file()
+        assert list((tmp_path / "machines" / name / "leaderboards").glob("*.md"))
 
 
 @pytest.mark.slow

@@ -132,6 +132,17 @@ if TYPE_CHECKING:
 @click.option(
     "--gpus", type=click.FloatRange(min=0, min_open=True), metavar="G", help="GPUs that Ray reserves for a worker."
 )
+@click.option(
+    "--timings",
+    type=click.Choice(["none", "here", "each"]),
+    help="Where time is measured: on this machine, nowhere, or on each machine of the Ray cluster, one after the other,"
+    " into records of its own in DIR/machines.  [default: here]",
+)
+@click.option(
+    "--mixed-nodes",
+    is_flag=True,
+    help="Use also nodes with other code or another torch; the record names them. Without it they are refused.",
+)
 @table_options
 @json_option
 def run_command(
@@ -156,6 +167,8 @@ def run_command(
         reporter.note(f"interrupted: {kept}; the same command continues the run.")
         raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
     pages = write_pages(Store(out).results(), Path(out) / "leaderboards")
+    for machine in sorted(Path(out).glob("machines/*/results.jsonl")) if arguments.get("timings") == "each" else ():
+        pages += write_pages(Store(machine.parent).results(), machine.parent / "leaderboards")
     print_result(
         lambda: {"results": [_with_paths(result.model_dump(mode="json"), Path(out)) for result in results]},
         lambda _: _print_results(results, pages, Path(out), table),

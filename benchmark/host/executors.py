@@ -13,7 +13,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -162,6 +162,15 @@ def _with_weights(request: Record, weights: Mapping[str, bytes]) -> Iterator[Rec
         yield request.model_copy(update={"weights": str(Path(folder, name))})
 
 
+@dataclass(frozen=True)
+class Node:
+    """A machine of a Ray cluster; ``name`` is that of `ray start --node-name`, else the machine's own."""
+
+    name: str
+    id: str
+    cpus: float
+
+
 class RayExecutor:
     """Runs calls as Ray tasks on the cluster at ``address`` or on this machine, at most ``workers`` at a time.
 
@@ -209,15 +218,34 @@ class RayExecutor:
             )
         self.workers = min(workers or sum(rooms), sum(rooms))
 
+    def nodes(self) -> list[Node]:
+        """Return the machines of the cluster by name; two nodes of one name are one machine."""
+        found: dict[str, Node] = {}
+        for node in self.ray.nodes():
+            if node["Alive"] and (cpus := node["Resources"].get("CPU", 0)):
+                given = node["NodeName"] != node["NodeManagerAddress"]
+                name = node["NodeName"] if given else node["NodeManagerHostname"]
+                found.setdefault(name, Node(name, node["NodeID"], cpus))
+        return [found[name] for name in sorted(found)]
+
     def run(
         self,
         call: ChildCall[Any, Any],
         requests: Sequence[Request],
         listen: Listen[Request],
         weights: str = "",
+        node: Node | None = None,
     ) -> Ended[Request]:
-        """Yield each request with its outcome, in the order in which they end, as ``LocalExecutor`` does."""
-        needs = {"num_cpus": self.cpus, "num_gpus": self.gpus}
+        """Yield each request with its outcome, in the order in which they end, as ``LocalExecutor`` does.
+
+        With ``node`` a call runs there and takes all its cores, so that no other work of the cluster disturbs it.
+        """
+        needs: dict[str, Any] = {"num_cpus": self.cpus, "num_gpus": self.gpus}
+        if node:
+            from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+            there = NodeAffinitySchedulingStrategy(node.id, soft=False)
+            needs |= {"num_cpus": node.cpus, "scheduling_strategy": there}
         remote = self.ray.remote(max_retries=0, num_returns="streaming", **needs)(run_remote)
         files = self.ray.put({file.name: file.read_bytes() for file in _files_of_weights(weights)})
         common = (self.threads, self.limits, loaded_files(), files)
@@ -230,10 +258,9 @@ class RayExecutor:
                 ready, _ = self.ray.wait(list(running), num_returns=1, timeout=None if started else WAITING_SECONDS)
                 if not ready:
                     started = True  # said once
-                    text = (
-                        f"waiting: the cluster has no {self.cpus} free cores{' and GPU' if self.gpus else ''} yet ..."
-                    )
-                    listen(next(iter(running.values())), Note(text=text))
+                    free = f"{needs['num_cpus']:g} free cores{' and GPU' if self.gpus else ''}"
+                    where = node.name if node else "the cluster"
+                    listen(next(iter(running.values())), Note(text=f"waiting: {where} has no {free} yet ..."))
                 for stream in ready:
                     started, one = True, self._next(stream)
                     if isinstance(one, Outcome):

@@ -25,13 +25,15 @@ Shift = tuple[float, float]
 class Entry:
     """What a line says of one image: its scores, the shift (dy, dx) of aligned scores, its scene (empty: unknown).
 
-    ``sigma`` is the level of noise that was estimated for the network, if it was.
+    ``sigma`` is the level of noise that was estimated for the network, if it was; ``by`` names the machine that scored
+    the image if its code or torch were not those of the run.
     """
 
     scores: Scores
     shift: Shift | None
     scene: str
     sigma: float | None = None
+    by: str = ""
 
 
 class Journal:
@@ -61,6 +63,10 @@ class Journal:
         """Return the estimated levels of noise by image id, on the scale of 8-bit values."""
         return {image: entry.sigma for image, entry in self._lines().good.items() if entry.sigma is not None}
 
+    def others(self) -> dict[str, str]:
+        """Return by image id the machines that scored with other code or another torch, in words."""
+        return {image: entry.by for image, entry in self._lines().good.items() if entry.by}
+
     def stored(self) -> tuple[dict[str, Entry], tuple[str, ...]]:
         """Return the entries of a finished record by image id, and what is wrong with the file's lines.
 
@@ -83,13 +89,21 @@ class Journal:
         return (*lines.bad, *([old] if lines.unsealed else []))
 
     def append(
-        self, id: str, scores: Scores, shift: Shift | None = None, *, scene: str = "", sigma: float | None = None
+        self,
+        id: str,
+        scores: Scores,
+        shift: Shift | None = None,
+        *,
+        scene: str = "",
+        sigma: float | None = None,
+        by: str = "",
     ) -> None:
         """Write one image's scores, and what else an ``Entry`` holds; they are on disk when this returns."""
         line: dict[str, Any] = {"id": id, "scores": {k: encode_number(v) for k, v in scores.items()}}
         line |= {} if shift is None else {"shift": list(shift)}
         line |= {"scene": scene} if scene else {}
         line |= {} if sigma is None else {"sigma": sigma}
+        line |= {"by": by} if by else {}
         append_line(self.path, {**line, "digest": self._digest(line)})
 
     def lock(self) -> FileLock:
@@ -168,11 +182,11 @@ def _entry_of(line: Any) -> tuple[str, Entry]:
     if "shift" in line:
         down, right = map(_number, line["shift"])
         shift = (down, right)
-    scene = line.get("scene", "")
-    if not isinstance(line["id"], str) or not isinstance(scene, str):
-        raise TypeError("an image's id and its scene are texts")
+    scene, by = line.get("scene", ""), line.get("by", "")
+    if not all(isinstance(text, str) for text in (line["id"], scene, by)):
+        raise TypeError("an image's id, its scene and a machine are texts")
     sigma = None if line.get("sigma") is None else _number(line["sigma"])
-    return line["id"], Entry(scores, shift, scene, sigma)
+    return line["id"], Entry(scores, shift, scene, sigma, by)
 
 
 def _number(value: Any) -> float:

@@ -7,6 +7,7 @@ that a model that crashes half-way leaves its costs, and it writes the scores of
 from __future__ import annotations
 
 import hashlib
+import socket
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +32,7 @@ from benchmark.reporting import Relay
 from benchmark.results.fingerprint import take_fingerprint
 from benchmark.results.journal import Journal, Scores
 from benchmark.results.store import Store
-from benchmark.running.messages import Counted, Done, ImageDone, ImageScored, Shard, Work
+from benchmark.running.messages import Counted, Done, ImageDone, ImageScored, Same, Shard, Work
 from benchmark.scoring.evaluation import Phases, as_picture, evaluate_images, run_sample, with_sigma
 from benchmark.selection import Entry, entry_of
 from benchmark.types import Dataset, DatasetCard, Fingerprint, Sample
@@ -68,37 +69,54 @@ def count_and_evaluate(request: Work, emit: Emit) -> Done:
 def score_shard(request: Shard, emit: Emit) -> Done:
     """Score some of the images of one model, perhaps on another machine than the one where the run was started.
 
-    Emits the scores of each image. Raises UserError if code, weights or images are not those of the run.
+    Emits the scores of each image. Raises UserError if weights or images are not those of the run, and if code or torch
+    are not, unless ``request.same.mixed`` allows it: then the scores say so.
     """
-    _check("torch", str(torch.__version__), request.torch)
-    _check("the code of zoo-bench", code_of_tool(), request.tool)
     work, phases = request.work, Phases()
     entry = entry_of(work.model, request.weights, work.options, label=work.label)
-    _check(f"the code of {work.model}", entry.card.code_digest, request.code)
-    _check(f"the weights of {work.model}", entry.weights_digest, request.weights_digest)
+    by = check_same(request.same, entry)
     with tempfile.TemporaryDirectory() as folder:
         # Nothing is written there: the scores go to the journal of the run.
         part = _Evaluation(work.model_copy(update={"store": folder}), entry, phases, emit)
-        _check(f"the content of the images in {work.root}", part.data.digest(request.limit), request.digest)
+        _refuse(f"the content of the images in {work.root}", part.data.digest(request.limit), request.digest)
         chosen = {part.data.ids[index] for index in request.images}
         others = dict.fromkeys(set(part.data.ids[: work.count]) - chosen, "in another shard")
-        part.score(part.network(), _Sending(emit, part.journal.path), leave_out=work.leave_out | others)
+        part.score(part.network(), _Sending(emit, part.journal.path, by), leave_out=work.leave_out | others)
     return Done(phases=dict(phases.seconds))
 
 
-def _check(what: str, found: str | None, expected: str | None) -> None:
+def check_same(same: Same, entry: Entry) -> str:
+    """Return in words what differs here from the machine where a run was started; empty if nothing does.
+
+    Raises UserError for other weights, and for other code and another torch unless ``same.mixed`` allows them.
+    """
+    here = Same(
+        weights=entry.weights_digest, code=entry.card.code_digest, tool=code_of_tool(), torch=str(torch.__version__)
+    )
+    what = {"torch": "torch", "tool": "the code of zoo-bench", "code": f"the code of {entry.card.name}"}
+    differing = {name: text for name, text in what.items() if getattr(here, name) != getattr(same, name)}
+    for name, text in ({} if same.mixed else differing).items():
+        advice = "; --mixed-nodes uses such a node all the same, and names it in the record"
+        _refuse(text, getattr(here, name), getattr(same, name), advice)
+    _refuse(f"the weights of {entry.card.name}", here.weights, same.weights)
+    words = [f"torch {here.torch}" if name == "torch" else f"other {text[4:]}" for name, text in differing.items()]
+    return f"{socket.gethostname()}: {', '.join(words)}" if words else ""
+
+
+def _refuse(what: str, found: str | None, expected: str | None, advice: str = "") -> None:
     if found != expected:
         raise UserError(
-            f"{what} is {found} here and {expected} where the run was started; install or copy the same to every node."
+            f"{what} is {found} here and {expected} where the run was started; install or copy the same to every node"
+            f"{advice}."
         )
 
 
 class _Sending(Journal):
     """A journal without a file: the scores are sent to the process that keeps them."""
 
-    def __init__(self, emit: Emit, path: Path) -> None:
+    def __init__(self, emit: Emit, path: Path, by: str) -> None:
         super().__init__(path)
-        self._emit = emit
+        self._emit, self._by = emit, by
 
     def append(
         self,
@@ -108,9 +126,10 @@ class _Sending(Journal):
         *,
         scene: str = "",
         sigma: float | None = None,
+        by: str = "",
     ) -> None:
         """Send the scores of one image."""
-        self._emit(ImageScored(id=id, scores=scores, shift=shift, scene=scene, sigma=sigma))
+        self._emit(ImageScored(id=id, scores=scores, shift=shift, scene=scene, sigma=sigma, by=by or self._by))
 
 
 def count_at_sizes(entry: Entry, sizes: Mapping[str, list[int]]) -> tuple[Counted, str | None]:

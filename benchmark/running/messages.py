@@ -47,30 +47,40 @@ class Work(Record):
     memory_limit: int | None = None
 
 
+class Same(Record):
+    """What a machine must have in common with the one where a run was started: digests, and torch's version.
+
+    ``mixed``: other code of the tool or of the model and another torch are used, and named.
+    """
+
+    weights: str | None
+    code: str
+    tool: str
+    torch: str
+    mixed: bool = False
+
+
 class Shard(Record):
-    """A part of the images of one model, by their indices, and what the machine that scores them must have."""
+    """A part of the images of one model, by their indices; ``digest``: of the images that its machine must have."""
 
     work: Work
     # The weights on that machine.
     weights: str | None
     images: list[int]
     limit: int | None
-    # Of the data, the weights, the model's code, the code of this tool, and torch.
     digest: str
-    weights_digest: str | None
-    code: str
-    tool: str
-    torch: str
+    same: Same
 
 
 class ImageScored(Record):
-    """The scores of one image, and what else a journal keeps of it."""
+    """The scores of one image, and what else a journal keeps of it; ``by`` names a machine that differs."""
 
     id: str
     scores: dict[str, Number]
     shift: tuple[float, float] | None
     scene: str
     sigma: float | None
+    by: str = ""
 
 
 class Counted(Record):

@@ -13,9 +13,10 @@ from benchmark.host.executors import Executor, LocalExecutor, RayExecutor, check
 from benchmark.leaderboard.notebook import Results
 from benchmark.metrics import chosen_ids
 from benchmark.opening import at_own_size, card_at, divided_sigma, given_options, open_with_root
-from benchmark.placing import check, resolved
+from benchmark.placing import check
 from benchmark.reporting import Reporter
 from benchmark.results.store import Store
+from benchmark.running.machines import time_on_each
 from benchmark.running.session import SIZES, Session
 from benchmark.selection import Entry, Weights, select, with_shipped_weights
 from benchmark.types import Result
@@ -24,6 +25,7 @@ from zoo.errors import UserError, nearest
 
 RERUN = ("never", "failed", "always")
 NO_SIZE, ALL_SIZES = "none", "all"
+TIMINGS = ("none", "here", "each")
 
 
 def run(
@@ -62,6 +64,8 @@ def run(
     workers: int | None = None,
     cpus_per_worker: int | None = None,
     gpus: float | None = None,
+    timings: str = "here",
+    mixed_nodes: bool = False,
     reporter: Reporter | None = None,
     on_costs: Callable[[Sequence[Result]], object] = lambda records: None,
 ) -> Results:
@@ -87,7 +91,10 @@ def run(
     is what networks are told that take the level of the noise. With several ``workers`` the images of a model are
     divided among processes with the conditions' threads each, of this machine or (``engine`` "ray") of the Ray cluster
     at ``address``, which reserves ``cpus_per_worker`` cores (default: as many as threads) and ``gpus`` for each;
-    records do not depend on it. Raises UserError for bad input before anything is measured.
+    records do not depend on it. A node with other code or another torch is refused; with ``mixed_nodes`` it is used,
+    and the record names it. ``timings`` says where time is measured: "here", "none" (nowhere) or "each" (on every
+    machine of the Ray cluster, alone, into records of its own in ``machines/`` in ``out``). Raises UserError for bad
+    input before anything is measured.
     """
     reporter, conditions, limits = reporter or Reporter(), conditions or Conditions(), limits or Limits()
     if rerun not in RERUN:
@@ -100,9 +107,15 @@ def run(
             raise UserError(f"--sizes: no size '{size}'{nearest(size, [*SIZES, NO_SIZE, ALL_SIZES])}")
     check(conditions, limits)
     check_engine(engine, address, workers)
+    if timings not in TIMINGS:
+        raise UserError(f"--timings {timings}: expected one of {', '.join(TIMINGS)}.")
+    if timings == "each" and engine != "ray":
+        raise UserError("--timings each: only --engine ray has several machines; take --timings here.")
     spreads = engine == "ray" or (workers or 1) > 1
     if engine != "ray" and (cpus_per_worker or gpus):
         raise UserError("--cpus-per-worker, --gpus: only --engine ray reserves them; leave them out.")
+    if engine != "ray" and mixed_nodes:
+        raise UserError("--mixed-nodes: only --engine ray has nodes; leave it out.")
     if spreads and conditions.is_tiled:
         raise UserError("--tile: tiles depend on the memory of one machine; leave out --engine and --workers.")
     added, told = divided_sigma(dataset, conditions.sigma)
@@ -129,13 +142,14 @@ def run(
         metrics=ids,
         limit=limit,
         seed=seed,
-        sizes=sizes,
+        sizes=sizes if timings == "here" else (),
         conditions=conditions,
         limits=limits,
         exact=exact,
         skip_bad=skip_bad,
         partial=partial,
         isolate=isolate,
+        mixed=mixed_nodes,
     )
     if told is not None and not any(entry.is_told_noise for entry in entries):
         reporter.note("no network of this run is told the level of the noise; --sigma changes nothing.")
@@ -147,16 +161,20 @@ def run(
 
         @functools.cache
         def executor() -> Executor:
-            threads = resolved(conditions).threads or 1
+            threads = session.threads
             if engine == "local":
                 return LocalExecutor(workers or 1, threads, limits)
             made = RayExecutor(address, workers, threads, gpus or 0.0, cpus=cpus_per_worker, limits=limits)
             stack.callback(made.close)
-            reporter.note(f"--engine ray: {made.workers} workers, {threads} threads each")
+            fewer = f" ({workers} were asked for, and no more fit)" if made.workers < (workers or 0) else ""
+            reporter.note(f"--engine ray: {made.workers} workers{fewer}, {threads} threads each")
             return made
 
         session.executor = executor if spreads else None
-        return Results(_records(session, entries, rerun, on_costs))
+        results = Results(_records(session, entries, rerun, on_costs))
+        if timings == "each" and isinstance(cluster := executor(), RayExecutor):
+            time_on_each(session, entries, cluster, sizes, rerun)
+        return results
 
 
 def _records(

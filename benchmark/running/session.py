@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -26,14 +27,13 @@ from benchmark.record import Record
 from benchmark.reporting import Relayed, Reporter
 from benchmark.results.store import Store, image_scenes, image_scores
 from benchmark.running.child import count_and_evaluate, digest_of_ids
-from benchmark.running.messages import Counted, Done, ImageDone, ImageScored, Shard, Work
+from benchmark.running.messages import Counted, Done, ImageDone, ImageScored, Same, Shard, Work
 from benchmark.running.spreading import spread
+from benchmark.running.timed import Timed, ToTime, time_model
 from benchmark.scoring.evaluation import mean_scores
 from benchmark.scoring.intervals import over_scenes
 from benchmark.selection import Entry, jsonable_options, target_scale
-from benchmark.timing.session import as_measurements, measure
 from benchmark.types import Dataset, DatasetCard, Measurement, Result, RunSpec, Status, Tiling, scenes_of
-from benchmark.units import shape_text
 from zoo.convention import InputSpec
 from zoo.errors import UserError
 from zoo.identity import is_unknown
@@ -41,8 +41,6 @@ from zoo.identity import is_unknown
 # The sizes at which costs are counted and time is measured: names on the command line to suffixes of the ids.
 SIZES = {"dataset": "", "1mpix": "@1mpix", "12mp": "@12mp"}
 SKIPPED_LISTED = 100
-# Seconds of timing at the larger sizes, and the longest pass that is tried there without --time-limit.
-LARGE_BUDGET, LONGEST_PASS = 5.0, 60.0
 # What the time left is reckoned from: starting the processes of a model, its timed passes, and FLOPs per second.
 STARTING_SECONDS, TIMED_PASSES, USUAL_SPEED = 6.0, 25, 1e11
 
@@ -69,8 +67,17 @@ class Session:
     isolate: bool
     # Starts the workers among which the images of a model are divided; None: one process takes them all.
     executor: Callable[[], Executor] | None = None
+    # Whether workers with other code or another torch are used, and named.
+    mixed: bool = False
+    # Measures on another machine; its records hold costs and times, without images.
+    timer: Callable[[ToTime], Timed] | None = None
     # The costs that this process has counted, by model and options.
     counts: dict[str, Outcome] = field(default_factory=dict)
+
+    @property
+    def threads(self) -> int:
+        """The threads of a process that runs a network."""
+        return resolved(self.conditions).threads or 1
 
     def __post_init__(self) -> None:
         """Derive the values that several models need; no file is read yet."""
@@ -182,7 +189,7 @@ class Session:
         """Return everything that determines the numbers in ``entry``'s record."""
         told = entry.evaluate and entry.is_told_noise
         metrics = self.metrics if entry.evaluate and entry.scored else []
-        timed = self.timed if entry.evaluate else []
+        timed = self.timed if entry.evaluate or self.timer else []
         profilers = [p.name for p in PROFILERS if p.kind == "count"]
         profilers += [p.name + suffix for p in PROFILERS if p.kind == "timing" for suffix in timed]
         return RunSpec(
@@ -202,6 +209,16 @@ class Session:
             evaluate=entry.evaluate,
             scoring=self.scoring,
             skip_bad=self.skip_bad,
+        )
+
+    def same(self, spec: RunSpec) -> Same:
+        """Return what another machine must have in common with this one to work on the record of ``spec``."""
+        return Same(
+            weights=spec.weights_digest,
+            code=spec.code,
+            tool=code_of_tool(),
+            torch=str(torch.__version__),
+            mixed=self.mixed,
         )
 
     def isolates(self, entry: Entry) -> bool:
@@ -249,6 +266,7 @@ class _Recording:
         self.timings: str | None = None
         self.num_scenes: int | None = None
         self.phases: dict[str, float] = {}
+        self.environment = describe_environment()
 
     def run(self) -> Result:
         """Measure costs and quality, then time; return the record."""
@@ -264,6 +282,7 @@ class _Recording:
         left_out = session.left_out | done.skipped if entry.evaluate else {}
         if status == "ok" and entry.evaluate:
             self._score(done, left_out)
+        if status == "ok" and (entry.evaluate or session.timer):
             status, error = self._time()
         return Result.of(
             self.spec,
@@ -288,14 +307,16 @@ class _Recording:
             tilings=self.tilings,
             weights=entry.weights_record(),
             protocol=session.card.protocol.record(),
-            environment=describe_environment().model_copy(update={"threads": self.spec.conditions.threads}),
+            environment=self.environment.model_copy(update={"threads": self.spec.conditions.threads}),
             data=session.data.provenance,
         )
 
     def _work(self) -> Outcome:
         session, entry, request = self.session, self.entry, self._task()
         count, relayed, scored = session.count if entry.evaluate else 0, Relayed(session.reporter), 0
-        with session.reporter.progress(entry.label, count) as advance, closing(relayed):
+        workers = session.executor() if self.isolated and session.executor else None
+        label = f"{entry.label}, {workers.workers} workers" if workers else entry.label
+        with session.reporter.progress(label, count) as advance, closing(relayed):
 
             def take(event: Record) -> None:
                 nonlocal scored
@@ -320,7 +341,7 @@ class _Recording:
                 if counted.status != "ok" or not entry.evaluate:
                     return counted
                 request = request.model_copy(update={"sizes": {}})
-            if self.isolated and session.executor and (failed := self._spread(request, session.executor(), take)):
+            if workers and (failed := self._spread(request, workers, take)):
                 return failed
             if self.isolated or not session.counts_here(entry):
                 threads = self.spec.conditions.threads
@@ -337,10 +358,7 @@ class _Recording:
             images=[index for index, id in enumerate(ids) if id not in session.left_out],
             limit=session.limit,
             digest=session.digest,
-            weights_digest=spec.weights_digest,
-            code=spec.code,
-            tool=code_of_tool(),
-            torch=str(torch.__version__),
+            same=session.same(spec),
         )
         seconds = session.expected_seconds(self.entry)
         return spread(shard, ids, self.journal, executor, seconds=seconds, on_event=take)
@@ -402,6 +420,8 @@ class _Recording:
             self.notes.append(f"{len(left_out)} images or files left out because they are bad")
         self.notes += done.notes
         self.notes += session.remarks
+        for machine, count in Counter(self.journal.others().values()).items():
+            self.notes.append(f"{count} of {done.n} images scored on {machine}")
         scores = self.journal.read()
         wanted = {id: scores[id] for id in session.data.ids[: session.count] if id not in left_out}
         scenes = self.journal.scenes()
@@ -418,47 +438,33 @@ class _Recording:
 
     def _time(self) -> tuple[Status, str | None]:
         """Measure time and memory; return the record's status, which does not depend on the larger sizes."""
-        session, entry = self.session, self.entry
+        session = self.session
         sizes = {suffix: self.predicted[suffix] for suffix in session.timed if suffix in self.predicted}
         if not sizes:
             return "ok", None
-        limit = session.limits.seconds
-        measured = measure(
-            entry.card.name,
-            sizes,
-            options=entry.options,
-            weights=entry.weights_file,
-            seed=self.spec.seed,
-            conditions=session.conditions.without_sigma(),
-            limits=session.limits,
-            budgets={suffix: LARGE_BUDGET for suffix in sizes if suffix},
-            longest_pass=LONGEST_PASS if limit is None else max(limit, LONGEST_PASS),
-            isolate=self.isolated,
-            reporter=session.reporter,
+        work = self._to_time(sizes)
+        timed = session.timer(work) if session.timer else time_model(work, session.reporter, isolate=self.isolated)
+        self.environment = timed.environment
+        self.measurements |= timed.measurements
+        self.tilings += timed.tilings
+        self.notes += timed.notes
+        if timed.samples:
+            self.timings = session.store.save_timings(self.spec.key(), timed.samples)
+        return timed.status, timed.error
+
+    def _to_time(self, sizes: dict[str, Predicted]) -> ToTime:
+        session, spec = self.session, self.spec
+        return ToTime(
+            model=spec.model,
+            options=spec.options,
+            weights=self.entry.weights_file and os.path.abspath(self.entry.weights_file),
+            seed=spec.seed,
+            sizes=sizes,
+            conditions=resolved(session.conditions),
+            seconds=session.limits.seconds,
+            memory_bytes=session.limits.memory_bytes,
+            same=session.same(spec),
         )
-        samples = {}
-        for suffix, one in measured.items():
-            found = as_measurements(one, sizes[suffix].shape)
-            self.measurements |= {id + suffix: measurement for id, measurement in found.items()}
-            state, timing = one.measurement, one.timing
-            if timing:
-                samples[suffix] = {
-                    "latency_ms": timing.latency_ms.samples,
-                    "calibration_ms": timing.calibration_ms.samples,
-                    **({"exchange_ms": timing.exchange_ms} if timing.exchange_ms else {}),
-                    "warm_up_ms": timing.latency_ms.warm_up,
-                    "observed": timing.observed,
-                }
-            if one.prepared.tiling:
-                self.tilings.append(one.prepared.tiling)
-            # If there are samples, the measurement itself says what is wrong with them.
-            if state.status != "ok" and timing is None:
-                self.notes.append(f"time at {shape_text(sizes[suffix].shape[1:])}: {state.error}")
-        if samples:
-            self.timings = session.store.save_timings(self.spec.key(), samples)
-        if "" in measured and (first := measured[""].measurement).status in ("oom", "error"):
-            return first.status, first.error
-        return "ok", None
 
 
 def _counted_by(entry: Entry) -> str:
