@@ -82,13 +82,22 @@ def test_every_image_is_scored_once_whatever_fails(tmp_path) -> None:
     assert journal.read() == {id: {"psnr[rgb]": 20.0 + int(id)} for id in IDS}
     assert set(journal.scenes().values()) == {"s"}
     assert next(event.text for event in seen if not isinstance(event, ImageScored)) == (
-        "images 14 to 20: Ray lost it (try 1 of 3)"
+        "images 14 to 20: Ray lost it; what is left of them is tried again"
     )
     # What is there is not sent out again, except what was edited.
     journal.path.write_text(journal.path.read_text().replace("23.0", "24.5"))
     again = Scripted(lambda number, images: None)
     assert spread_by(again, journal) is None
     assert again.scored == Counter([3])
+
+
+def test_workers_may_be_killed_as_often_as_the_work_advances(tmp_path) -> None:
+    killed = Outcome("error", error="killed by SIGKILL")
+    # Every part of ten rounds is killed behind its first image, and each time another image is the next.
+    executor = Scripted(lambda number, images: (1, killed) if number <= 10 else None)
+    assert spread_by(executor, Journal(tmp_path / "KEY.jsonl")) is None
+    assert executor.scored == Counter(range(20))
+    assert executor.rounds > TRIES
 
 
 def test_the_third_failure_is_the_models_the_first_image_first(tmp_path) -> None:

@@ -7,6 +7,7 @@ nor on how many run at once.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import queue
 import socket
@@ -193,7 +194,7 @@ class RayExecutor:
         """
         self.ray = _import_ray()
         self.threads, self.cpus, self.gpus, self.limits = threads, cpus or threads, gpus, limits
-        settings: dict[str, Any] = {"log_to_driver": False}
+        settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if address is None:
             # This starts a cluster that ends with this command.
             settings |= {"include_dashboard": False, "num_cpus": workers and workers * self.cpus}
@@ -206,6 +207,7 @@ class RayExecutor:
             reason = words_of(error, 160)
             raise UserError(
                 f"{where}: no Ray cluster answers ({reason}); start one with `ray start --head`, or use --engine local."
+                " If it asks for a token, this machine needs the same one: see `ray get-auth-token`."
             ) from None
         nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         rooms = [_room(node, self.cpus, gpus) for node in nodes]
@@ -316,8 +318,13 @@ def _check_reachable(address: str) -> None:
 
 
 def _import_ray() -> Any:
-    # A benchmark must not send usage statistics.
+    # A benchmark must not send usage statistics, and Ray's own lines would bury the one that matters.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # `ray start` asks for the token if there is one, but a program that connects must be told to send it.
+    token = Path.home() / ".ray" / "auth_token"
+    if token.is_file() or {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & {*os.environ}:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         import ray
     except ImportError:

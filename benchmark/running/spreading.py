@@ -8,6 +8,7 @@ without workers does it, by a process that finds all images in the journal.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from itertools import pairwise
@@ -21,7 +22,7 @@ from benchmark.results.journal import Journal
 from benchmark.running.child import score_shard
 from benchmark.running.messages import ImageScored, Shard
 
-# Images that fail so often are the model's failure.
+# An image before which so many processes ended is the model's failure.
 TRIES = 3
 # So long a part should take at least, and so many each worker gets at most: nodes may differ in speed.
 LEAST_SECONDS, MOST_PARTS = 60.0, 8
@@ -38,9 +39,10 @@ def spread(
 ) -> Outcome | None:
     """Score the images of ``shard`` that ``journal`` lacks; return the outcome of a part that failed for good, or None.
 
-    ``ids`` are those of the data, ``seconds`` is how long all images take about. ``on_event`` gets each scored image.
+    ``ids`` are those of the data, ``seconds`` is how long all images take about. ``on_event`` gets each scored image. A
+    part whose process ended counts as a try of its first image that has no scores: however many processes are killed,
+    the work goes on while it advances.
     """
-
     turn = Lock()
 
     def listen(part: Shard, event: Record) -> None:
@@ -49,28 +51,38 @@ def spread(
                 journal.append(**{name: getattr(event, name) for name in ImageScored.model_fields})
             on_event(event)
 
-    failed: dict[int, Outcome] = {}
-    for attempt in range(1, TRIES + 1):
-        failed = {}
-        parts = _parts(shard, ids, journal, executor.workers, seconds)
+    tries, failed = Counter[int](), dict[int, Outcome]()
+    while parts := _parts(shard, ids, journal, executor.workers, seconds):
+        ended_early: list[tuple[Shard, Outcome]] = []
         with closing(executor.run(score_shard, parts, listen, shard.weights or "")) as ended:
             for part, outcome in ended:
                 if outcome.exception in ("UserError", "DiskError"):
                     return outcome
                 if outcome.status != "ok":
-                    failed[part.images[0]] = outcome
+                    ended_early.append((part, outcome))
                     where = f"images {part.images[0] + 1} to {part.images[-1] + 1}"
-                    on_event(Note(text=f"{where}: {outcome.error} (try {attempt} of {TRIES})"))
-        if not failed:
+                    on_event(Note(text=f"{where}: {outcome.error}; what is left of them is tried again"))
+        left = set(_left(shard, ids, journal))
+        for part, outcome in ended_early:
+            first = next((index for index in part.images if index in left), None)
+            if first is not None:
+                tries[first] += 1
+                failed |= {first: outcome} if tries[first] == TRIES else {}
+        if failed or not ended_early:
             break
     return failed[min(failed)] if failed else None
+
+
+def _left(shard: Shard, ids: Sequence[str], journal: Journal) -> list[int]:
+    """Return the images that the journal lacks, in the data's order."""
+    done = {id for id, scores in journal.read().items() if scores.keys() == {*shard.work.metrics}}
+    return [index for index in shard.images if ids[index] not in done]
 
 
 def _parts(shard: Shard, ids: Sequence[str], journal: Journal, workers: int, seconds: float) -> list[Shard]:
     """Return about equal parts of the images that are left, in the data's order."""
     journal.mend()
-    done = {id for id, scores in journal.read().items() if scores.keys() == {*shard.work.metrics}}
-    left = [index for index in shard.images if ids[index] not in done]
+    left = _left(shard, ids, journal)
     count = min(len(left), max(workers, min(int(seconds / LEAST_SECONDS), workers * MOST_PARTS)))
     bounds = [len(left) * number // max(count, 1) for number in range(count + 1)]
     return [shard.model_copy(update={"images": left[a:b]}) for a, b in pairwise(bounds)]
