@@ -26,6 +26,11 @@ def shape_text(shape: Iterable[object]) -> str:
     return "x".join(map(str, shape))
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is one: "1 thread", "2 threads"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def listed(names: Sequence[object], most: int) -> str:
     """Return the first ``most`` names and how many more there are: a, b and 3 more."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

@@ -11,6 +11,7 @@ import click
 from benchmark.cleaning import visible
 from benchmark.cli.options import json_option
 from benchmark.cli.printing import echo_clean, echo_lines, echo_warnings, print_result, start, wants_json
+from benchmark.units import counted
 from zoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -129,6 +130,6 @@ def _update(baseline: Path, found: ResultSet, thresholds: Thresholds) -> None:
         comparison = compare(before, found, thresholds)
         text, changes = comparison_text(comparison, changes_only=True, room=room()), comparison_json(comparison)
     number = write_baseline(baseline, map(found.kept, found.results))
-    written = f"wrote {visible(str(baseline))}: {number} record{'s' if number != 1 else ''}"
+    written = f"wrote {visible(str(baseline))}: {counted(number, 'record')}"
     document = {"written": str(baseline), "records": number} | changes
     print_result(document, f"{text}\n{written}" if text else written)

@@ -15,6 +15,7 @@ from benchmark.cli.options import (
     partial_option,
 )
 from benchmark.cli.printing import echo, given_seed, print_result, start
+from benchmark.units import counted
 
 # At most this many problems of one kind are printed.
 _SHOWN = 20
@@ -90,9 +91,9 @@ def _print_text(document: dict[str, Any]) -> None:
         files += f", colour filter by votes: {votes}"
     files += "".join(f", {part} {split} images" for split, part in document.get("parts", {}).items())
     for split, scenes in document["scenes"].items():
-        files += f", {scenes} scene{'s' if scenes > 1 else ''} in {split}"
+        files += f", {counted(scenes, 'scene')} in {split}"
     problems = len(document["problems"])
-    verdict = "no problems" if not problems else f"{problems} problem{'s' if problems > 1 else ''}"
+    verdict = "no problems" if not problems else counted(problems, "problem")
     echo(f"{document['dataset']}: {verdict} in {files}; manifest {document['manifest_digest'][:16]}")
 
 

@@ -9,6 +9,7 @@ import click
 
 from benchmark.cli.options import comma_separated, json_option
 from benchmark.cli.printing import echo, print_result, start
+from benchmark.units import counted
 
 
 @click.command("score")
@@ -81,8 +82,8 @@ def score_command(output_dir: str, target_dir: str | None, shift_plot: str | Non
 def _print_scores(document: dict[str, Any]) -> None:
     scenes = document["num_scenes"]
     few = "" if document["intervals"] else ": too few for intervals"
-    images = f"{document['n']} image{'s' if document['n'] > 1 else ''}"
-    echo(f"{images}, {scenes} scene{'s' if scenes > 1 else ''}{few}; protocol {document['protocol']}")
+    images = counted(document["n"], "image")
+    echo(f"{images}, {counted(scenes, 'scene')}{few}; protocol {document['protocol']}")
     for id, value in document["scores"].items():
         finite = ""
         if part := document.get("infinite", {}).get(id):

@@ -13,6 +13,7 @@ from benchmark.leaderboard.rows import Row
 from benchmark.pairing import FLAGS
 from benchmark.standin.kinds import original_of
 from benchmark.types import Result
+from benchmark.units import counted
 from zoo.trained import shipped_weights
 
 NO_IMAGES = "uniform noise"
@@ -59,7 +60,7 @@ def conditions_text(result: Result) -> str:
     """Return device, precision, backend, tiles, threads and seed."""
     conditions = result.spec.conditions
     words = conditions.words(usual=True, approximate=result.is_approximate)
-    return ", ".join([*words, f"{conditions.threads} threads", f"seed {result.spec.seed}"])
+    return ", ".join([*words, counted(conditions.threads or 1, "thread"), f"seed {result.spec.seed}"])
 
 
 def commands(row: Row) -> list[str]:

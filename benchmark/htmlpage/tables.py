@@ -13,6 +13,7 @@ from benchmark.leaderboard.rows import Row, remarks_on
 from benchmark.leaderboard.sweeps import is_aside
 from benchmark.leaderboard.tables import PART, Table, images_text, scenes_text, trained_by
 from benchmark.types import Environment, Result
+from benchmark.units import counted
 
 GROUPS = {"score": "Scores", "count": "Costs", "timing": "Time and memory"}
 # Default axes, the most useful first: the first one that a table has is shown.
@@ -222,7 +223,7 @@ def _measured(column: Column, rows: Sequence[Row], texts: Distinct) -> tuple[dic
             "version": measurement.version,
             "unit": measurement.unit,
             "shape": size_text(measurement).replace("x", "×"),
-            "machine": f"{machine_text(environment)}, {environment.threads} threads" if timed else "",
+            "machine": f"{machine_text(environment)}, {counted(environment.threads, 'thread')}" if timed else "",
         }
         place = contexts.index(tuple(context.values()), context)
         cells.append([dumped["value"], text, place, *([beside] if beside else [])])

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.sensor import Sensor
+from benchmark.units import counted
 from zoo.errors import UserError
 
 # Hot pixels are at most this frequent; if more values are above the white level, the level is wrong.
@@ -52,7 +53,7 @@ def clip_to_white(pixels: NDArray[Any], white: float) -> tuple[NDArray[Any], str
 
 def clipped_words(above: int, highest: int, white: float) -> str:
     """Return a text on how many counts were clipped and how high they were."""
-    return f"{above} count{'s' if above > 1 else ''} above white {white:g}, up to {highest}, clipped to it"
+    return f"{counted(above, 'count')} above white {white:g}, up to {highest}, clipped to it"
 
 
 def scaled(pixels: NDArray[Any], white: float | None, dtype: Any) -> tuple[NDArray[Any], str | None]:

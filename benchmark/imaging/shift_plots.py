@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from benchmark.cleaning import one_line
 from benchmark.imaging.alignment import Shift
 from benchmark.replacing import naming, replacing
+from benchmark.units import counted
 from zoo.errors import UserError
 
 _CELL, _CELLS, _GAP, _HEADER, _FOOTER = 9, 33, 40, 56, 48
@@ -26,7 +27,7 @@ def shifts_text(shifts: Sequence[Shift]) -> str:
     moved = np.count_nonzero(lengths)
     return (
         f"shifts found: median {np.median(lengths):.2f} px, largest {lengths.max():.2f} px;"
-        f" {moved} of {len(lengths)} image{'s' if len(lengths) > 1 else ''} shifted"
+        f" {moved} of {counted(len(lengths), 'image')} shifted"
     )
 
 

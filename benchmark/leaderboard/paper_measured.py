@@ -11,7 +11,7 @@ from benchmark.leaderboard.columns import size_text
 from benchmark.leaderboard.published import PaperRow, PaperTable, Printed, QualityColumn
 from benchmark.leaderboard.row_costs import RowCosts
 from benchmark.types import Evidence, Measurement, Result, label_of
-from benchmark.units import three_digits
+from benchmark.units import counted, three_digits
 
 _MEGAPIXEL = 1024 * 1024
 # Weights that may represent a model, best first. Untrained networks have no quality, and a number printed in a
@@ -165,7 +165,7 @@ def _machine_note(name: str, found: Mapping[str, Timed]) -> str:
     shapes = sorted({size_text(one.measurement) for one in found.values()} - {""})
     at = f" at {', '.join(shapes)}" if shapes else ""
     return (
-        f"zoo-bench{name}: {environment.cpu}, {environment.cores} cores, {first.threads} threads,"
+        f"zoo-bench{name}: {environment.cpu}, {environment.cores} cores, {counted(first.threads, 'thread')},"
         f" torch {environment.torch}, {precision}{_runner(first.result)}; median time of one image{at}."
     )
 

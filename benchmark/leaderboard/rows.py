@@ -21,7 +21,7 @@ from benchmark.results.paired import FEWEST_SCENES
 from benchmark.results.records import newest, oldest_first
 from benchmark.results.store import image_scenes, image_scores
 from benchmark.types import Evidence, Measurement, Result, label_of
-from benchmark.units import shape_text
+from benchmark.units import counted, shape_text
 from zoo.card import FORM_NOTE
 
 BADGES: dict[Evidence, tuple[str, str]] = {
@@ -153,7 +153,7 @@ class Row:
     @property
     def runs_text(self) -> str:
         """The number of trainings of this row as text; empty if it is not known."""
-        return f"{len(self.runs)} run{'s' if len(self.runs) > 1 else ''}" if self.runs else ""
+        return counted(len(self.runs), "run") if self.runs else ""
 
     @property
     def signs(self) -> list[str]:

@@ -20,6 +20,7 @@ from benchmark.leaderboard.sweeps import page_of_sweep, summary_of
 from benchmark.leaderboard.tables import Table, grouped
 from benchmark.results.records import newest
 from benchmark.types import Result, label_of
+from benchmark.units import counted
 
 PLOTS = "plots"
 # Validation scores are shown at these parts of a training.
@@ -120,7 +121,7 @@ def _recipe_text(name: str, results: Sequence[Result]) -> str:
 
 def _threads(result: Result) -> str:
     threads = result.environment.threads
-    return f"{threads} thread{'s' if threads > 1 else ''} each"
+    return f"{counted(threads, 'thread')} each"
 
 
 def _value(result: Result, id: str) -> float:

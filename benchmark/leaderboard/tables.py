@@ -16,6 +16,7 @@ from benchmark.leaderboard.shares import COLUMNS, NOTE, SHOWN_THERE
 from benchmark.leaderboard.sweeps import is_aside, page_of_sweep
 from benchmark.results.paired import FEWEST_SCENES, LEVEL
 from benchmark.types import Result
+from benchmark.units import counted
 from zoo.errors import UserError
 
 # The titles of the texts above a table.
@@ -147,7 +148,7 @@ def scenes_text(result: Result) -> str:
     number = result.num_scenes
     if number is None:
         return UNKNOWN_SCENES
-    text = f"{number} scene{'s' if number > 1 else ''}"
+    text = counted(number, "scene")
     return text if number >= FEWEST_SCENES else f"{text}: too few to rank"
 
 
@@ -300,7 +301,7 @@ def _lead(rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
         mark = f"{letter} = " if len(letters) > 1 else ""
         lines.append((
             MACHINE,
-            f"{mark}{machine.cpu}, {machine.cores} cores, {machine.threads} threads, torch {machine.torch}"
+            f"{mark}{machine.cpu}, {machine.cores} cores, {counted(machine.threads, 'thread')}, torch {machine.torch}"
             f"{'' if device == 'cpu' else f', on {device}'}; median (quartiles) of one image.",
         ))  # fmt: skip
     return tuple(lines)

@@ -7,6 +7,7 @@ from typing import Any
 from benchmark.measured import Latency, Measured
 from benchmark.profilers import register_profiler, timing
 from benchmark.types import Measurement
+from benchmark.units import counted
 
 # A remark is added if there are fewer samples than this.
 FEW = 5
@@ -97,4 +98,4 @@ def _remark(measured: Measured, latency: Latency) -> str | None:
         return "one cold pass"
     if state.status in ("timeout", "oom", "error"):
         return f"{state.status}: {state.error}"
-    return f"{latency.n} sample{'s' if latency.n > 1 else ''}" if latency.n < FEW else None
+    return counted(latency.n, "sample") if latency.n < FEW else None

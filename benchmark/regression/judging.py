@@ -15,7 +15,7 @@ from benchmark.regression.verdicts import Change, FindingKind, Judgement, Verdic
 from benchmark.results.paired import paired_difference
 from benchmark.timing.exchange import moved_between
 from benchmark.types import Measurement, Result
-from benchmark.units import shape_text
+from benchmark.units import counted, shape_text
 
 # Two runs of the same code differ by this much in resident memory.
 _MEMORY_FLOOR_BYTES = 8 << 20
@@ -148,11 +148,11 @@ def _judge_images(
     number = found.num_scenes if known else None
     change = Change(found.mean, "difference", found.low, found.high, found.n, number, **_of_runs(runs))
     beside = runs.text if runs else ""
-    images = f"{found.n} image{'s' if found.n > 1 else ''}"
+    images = counted(found.n, "image")
     if all(x == y for x, y in pairs):
         return Judgement("same", f"{evidence}, each of {images} exactly{beside}", change)
     interval = f" [{found.low:+.4g}, {found.high:+.4g}]" if found.low is not None else ""
-    shown = f"{number} scene{'s' if number > 1 else ''}" if number else "scenes unknown"
+    shown = counted(number, "scene") if number else "scenes unknown"
     evidence += f", {found.mean:+.4g}{interval} over {images}, {shown}{beside}"
     if abs(found.mean) <= allowed:
         return Judgement("same", f"{evidence}; up to {allowed:.2g} is rounding", change)

@@ -17,6 +17,7 @@ from benchmark.regression.summary import ORDER, Summary, folded, summaries, summ
 from benchmark.regression.trainings import ONE_EACH
 from benchmark.regression.verdicts import VERDICTS, Comparison, Finding
 from benchmark.replacing import replace_text
+from benchmark.units import counted
 
 _STATUS = {"fail": "FAILED", "warn": "warning", "ignore": "ok"}
 _SIGNS = {"better": "▲ better", "worse": "▼ worse", "failed now": "✗ failed now", "fixed now": "✓ fixed now"}
@@ -77,14 +78,14 @@ def comparison_markdown(comparison: Comparison, *, changes_only: bool, summary_o
 def report_markdown(report: Report, command: str) -> str:
     """Return a gate's report as Markdown for a comment on a pull request: a line per model, the rest folded."""
     comparison, failures, warnings = report.comparison, report.failures, report.warnings
-    head = "passes ✓" if report.passes else f"fails: {_number(len(failures), 'measurement')} broke"
+    head = "passes ✓" if report.passes else f"fails: {counted(len(failures), 'measurement')} broke"
     parts = [f"### zoo-bench check {head}", f"compared with {markdown_code(comparison.before)}: {_summary(comparison)}"]
     found = [one for one in summaries(report.decisions) if one.action != "ignore"]
     if found:
         parts.append(_markdown_summary(found, [_STATUS[one.action] for one in found]))
     for findings, what in ((failures, "failure"), (warnings, "warning")):
         if findings:
-            parts.append(_folded(_number(len(findings), what), _markdown_table(_sorted(findings))))
+            parts.append(_folded(counted(len(findings), what), _markdown_table(_sorted(findings))))
     if failures:
         parts.append(f"If this is meant, accept it: {markdown_code(command)}")
     parts += [markdown(note) for note in _notes(report)]
@@ -124,7 +125,7 @@ def _notes(report: Report) -> list[str]:
     alone = list(dict.fromkeys(one.where for one in report.failures + report.warnings if ONE_EACH in one.context))
     notes = [f"{ONE_EACH} ({', '.join(alone)})"] if alone else []
     if report.num_ignored:
-        notes.append(f"{_number(report.num_ignored, 'change')} ignored")
+        notes.append(f"{counted(report.num_ignored, 'change')} ignored")
     return [*notes, *([reasons] if (reasons := _incomparable(report.comparison)) else [])]
 
 
@@ -227,11 +228,7 @@ def _incomparable(comparison: Comparison) -> str:
         for finding in comparison.findings
         if finding.verdict == "not comparable" and finding.kind in ("timing", "memory") and not finding.judged_by
     )
-    return "; ".join(f"{_number(count, 'timing')} not compared: {reason}" for reason, count in reasons.most_common(3))
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+    return "; ".join(f"{counted(count, 'timing')} not compared: {reason}" for reason, count in reasons.most_common(3))
 
 
 def _markdown_table(findings: Sequence[Finding]) -> str:

@@ -11,6 +11,7 @@ from benchmark.regression.baseline import Kept
 from benchmark.regression.matching import Pair
 from benchmark.regression.sources import ResultSet
 from benchmark.types import Result
+from benchmark.units import counted
 
 ONE_EACH = "one training each: another seed alone may change this"
 
@@ -116,4 +117,4 @@ def _digests(side: Kept) -> list[str]:
 
 
 def _count(runs: int) -> str:
-    return f"{runs} run{'' if runs == 1 else 's'}"
+    return counted(runs, "run")

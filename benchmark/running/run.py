@@ -20,7 +20,7 @@ from benchmark.running.machines import time_on_each
 from benchmark.running.session import SIZES, Session
 from benchmark.selection import Entry, Weights, select, with_shipped_weights
 from benchmark.types import Result
-from benchmark.units import style_of
+from benchmark.units import counted, style_of
 from zoo.errors import UserError, nearest
 
 RERUN = ("never", "failed", "always")
@@ -167,7 +167,7 @@ def run(
             made = RayExecutor(address, workers, threads, gpus or 0.0, cpus=cpus_per_worker, limits=limits)
             stack.callback(made.close)
             fewer = f" ({workers} were asked for, and no more fit)" if made.workers < (workers or 0) else ""
-            reporter.note(f"--engine ray: {made.workers} workers{fewer}, {threads} threads each")
+            reporter.note(f"--engine ray: {made.workers} workers{fewer}, {counted(threads, 'thread')} each")
             return made
 
         session.executor = executor if spreads else None

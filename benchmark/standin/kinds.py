@@ -25,6 +25,7 @@ from benchmark.standin.building import (
 )
 from benchmark.standin.photographs import Photograph, divided_photographs, sixth_of
 from benchmark.standin.unprocess import BLACK, WHITE, Camera
+from benchmark.units import counted
 from zoo.errors import UserError
 
 
@@ -125,7 +126,7 @@ class StandIn:
         if (scenes := min(tests, len(held_out))) < FEWEST_SCENES:
             more = f"{FEWEST_SCENES} photographs for the test" if divided else f"{2 * FEWEST_SCENES} photographs"
             reporter.note(
-                f"{self.name}: the test shows {scenes} scene{'s' if scenes > 1 else ''}, and with fewer than"
+                f"{self.name}: the test shows {counted(scenes, 'scene')}, and with fewer than"
                 f" {FEWEST_SCENES} there are no intervals and no ranks; give at least {more}."
             )
         with writing_to(root):

@@ -26,6 +26,7 @@ from benchmark.measured import Ceilings, Roofline
 from benchmark.record import Record
 from benchmark.replacing import replace_text
 from benchmark.reporting import Reporter
+from benchmark.units import counted
 from zoo.errors import DiskError
 
 VERSION = 2
@@ -44,7 +45,7 @@ def ceilings(threads: int, reporter: Reporter | None = None) -> Ceilings | None:
     # A file that is absent or damaged is measured again.
     with contextlib.suppress(OSError, ValueError):
         return Ceilings.model_validate_json(file.read_bytes())
-    reporter.note(f"measuring this machine's ceilings with {threads} threads, once ...")
+    reporter.note(f"measuring this machine's ceilings with {counted(threads, 'thread')}, once ...")
     outcome = measure_ceilings.isolated(NoRequest(), limits=Limits(seconds=120), threads=threads)
     if outcome.status != "ok":
         reporter.note(f"warning: the ceilings were not measured: {outcome.error}")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from benchmark.host.machine import Snapshot
 from benchmark.measured import Samples
 from benchmark.timing.intervals import logarithms, reach
+from benchmark.units import counted
 
 # A warm-up is over when the fastest of the last STEADY passes is not faster by STEADY_GAIN than those before.
 STEADY, STEADY_GAIN = 3, 0.05
@@ -80,7 +81,7 @@ def taint_reasons(
     """
     reasons = []
     if threads > cores:
-        reasons.append(f"{threads} threads on {cores} usable cores")
+        reasons.append(f"{counted(threads, 'thread')} on {cores} usable cores")
     seconds = after.clock - before.clock
     if seconds >= MIN_OBSERVED_SECONDS:
         reasons += _disturbances(before, after, threads, cores)

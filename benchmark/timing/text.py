@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from benchmark.measured import EngineCost, Measured
-from benchmark.units import GIB
+from benchmark.units import GIB, counted
 
 
 def measured_text(measured: Measured) -> str:
     """Return the measured part as text for people."""
     timing, memory, state = measured.timing, measured.memory, measured.measurement
-    lines = [f"  measured on            {state.conditions}, {state.under.threads} threads"]
+    lines = [f"  measured on            {state.conditions}, {counted(state.under.threads or 1, 'thread')}"]
     if timing is not None:
         latency = timing.latency_ms
         low, high = latency.ci_low, latency.ci_high

@@ -17,6 +17,7 @@ from benchmark.fullres.inexact import InexactError
 from benchmark.fullres.subject import Subject
 from benchmark.fullres.tiles.receptive import Reception
 from benchmark.fullres.tiles.spans import Span
+from benchmark.units import counted
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class TilePlan:
         """The text about the plan for the user."""
         height, width = self.largest_crop
         more = self.crop_pixels / (self.rows.length * self.columns.length) - 1
-        tiles = f"{len(self)} tile{'s' if len(self) > 1 else ''}"
+        tiles = counted(len(self), "tile")
         return f"{tiles}, crops of up to {height}x{width}, {100 * more:.0f} % computed twice"
 
 
