@@ -28,7 +28,7 @@ LAYERS = [
     {"htmlpage", "scoring", "timing"},
     {"datacheck", "regression", "training"},
     {"importing", "modelcard", "running", "sweeping", "verifying"},
-    {"catalogue"},
+    {"catalogue", "quantizing"},
     {"cli"},
 ]
 DOORS = {

@@ -14,8 +14,8 @@ from zoo.surroundings import staying
 
 # Each verb has a file of the same name.
 VERBS = (
-    *("cache", "check", "compare", "data", "doctor", "export", "infer", "leaderboard", "list", "profile", "results"),
-    *("run", "score", "show", "submit", "sweep", "train", "verify", "weights"),
+    *("cache", "check", "compare", "data", "doctor", "export", "infer", "leaderboard", "list", "profile"),
+    *("quantize", "results", "run", "score", "show", "submit", "sweep", "train", "verify", "weights"),
 )
 _at_exit = contextlib.ExitStack()
 

@@ -157,7 +157,7 @@ def _write(graph: Graph, entry: Entry, spec: InputSpec, opset: int | None) -> di
 
     shapes: list[Any] | None = None
     if graph.dynamic:
-        shapes = [_open_sizes(spec) if name == "planes" else None for name in graph.inputs]
+        shapes = [open_sizes(spec) if name == "planes" else None for name in graph.inputs]
         # The halves of a hyper-network take a variable number of filters.
         shapes = [shapes[0], tuple(shapes[1:])] if graph.role == FORWARD else shapes
     with _named(entry, graph):
@@ -184,7 +184,7 @@ def _least_open(spec: InputSpec) -> int:
     return -(-2 * max(spec.min_size, spec.multiple) // spec.multiple) * spec.multiple
 
 
-def _open_sizes(spec: InputSpec) -> dict[int, Any]:
+def open_sizes(spec: InputSpec) -> dict[int, Any]:
     """Return rows and columns for torch.export: any multiples, from two steps above the least on."""
     rows, columns = (Dim(name, min=_least_open(spec) // spec.multiple) for name in ("rows", "columns"))
     return {2: spec.multiple * rows, 3: spec.multiple * columns} if spec.multiple > 1 else {2: rows, 3: columns}

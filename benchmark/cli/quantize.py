@@ -1,0 +1,86 @@
+"""``zoo-bench quantize``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from benchmark.cli.options import data_root_option, json_option, raw_options, set_option, weights_given, weights_option
+from benchmark.cli.printing import echo, print_result, start
+
+
+@click.command("quantize")
+@click.argument("model")
+@click.option("-o", "--out", required=True, metavar="FILE.onnx", help="ONNX file to write.")
+@weights_option
+@click.option(
+    "--calibrate",
+    required=True,
+    metavar="DATASET|FOLDER",
+    help="Images that give the ranges of the activations: a dataset, of which the train split is used, or a folder.",
+)
+@data_root_option
+@click.option(
+    "--images",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    metavar="N",
+    help="Number of images to calibrate with, spread over all; others examine the result.",
+)
+@click.option(
+    "--method",
+    default="min-max",
+    show_default=True,
+    metavar="min-max|percentile=P",
+    help="How ranges follow from the activations of these images.",
+)
+@raw_options
+@set_option
+@json_option
+def quantize_command(
+    model: str,
+    out: str,
+    cfa: str,
+    black: float,
+    white: float | None,
+    raw_size: str | None,
+    options: dict[str, str],
+    **flags: Any,
+) -> None:
+    """Write MODEL with int8 weights and activations as ONNX, and say what it loses.
+
+    Weights get one scale for each output channel, activations one for each tensor. ONNX Runtime and OpenVINO run the
+    file in int8.
+    """
+    reporter = start()
+    from benchmark.quantizing.quantize import quantize
+    from benchmark.running.inputs import Levels
+    from benchmark.sensor import raw_size_of
+
+    flags["weights"] = weights_given(model, flags["weights"], reporter, trust=flags.pop("trust"))
+    levels = Levels(cfa, black, white, raw_size_of(raw_size))
+    print_result(quantize(model, out, options=options, levels=levels, reporter=reporter, **flags), _print_text)
+
+
+def _print_text(document: Mapping[str, Any]) -> None:
+    size, plain = document["bytes"], document["float_bytes"]
+    echo(f"wrote {document['file']} ({size / 1e6:.3f} MB, {plain / size:.2f} times smaller than float32)")
+    calibration, examined = document["calibration"], document["examined"]
+    echo(
+        f"  calibrated  {calibration['images']} of {calibration['of']} images of {calibration['source']},"
+        f" {calibration['method']}, digest {calibration['digest']}"
+    )
+    echo(f"  examined    {examined['images']} images: {_result(examined)}")
+    for way, found in document["sensitivity"].items():
+        if way != "as asked":
+            echo(f"  {way:11} {_result(found)}")
+    for note in document["notes"]:
+        echo(f"note: {note}")
+
+
+def _result(found: Mapping[str, float]) -> str:
+    loss = f"loss {found['loss_db']:+.3f} dB, " if "loss_db" in found else ""
+    return f"{loss}{found['psnr_to_fp32']:.2f} dB to the output in float32"

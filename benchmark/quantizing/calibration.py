@@ -1,0 +1,93 @@
+"""The images from whose activations the ranges of an int8 network are taken, and those that examine it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.datasets import DATASETS
+from benchmark.opening import open_dataset
+from benchmark.reporting import Reporter
+from benchmark.running.inputs import Levels, input_files, read_input
+from benchmark.scoring.evaluation import network_input
+from benchmark.types import Dataset, Sample
+from zoo.convention import InputSpec
+from zoo.errors import UserError
+from zoo.raw import pad_planes
+
+# The images that examine the result are never calibrated with; so many at most.
+MOST_HELD_OUT = 8
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images by number: the name, the padded planes (1, C, H, W) of each, and its pair where there is a target."""
+
+    source: str
+    names: Sequence[str]
+    planes: Callable[[int], Tensor]
+    sample: Callable[[int], Sample] | None = None
+
+    def chosen(self, count: int) -> tuple[list[int], list[int]]:
+        """Return ``count`` images spread over all of them to calibrate with, and others that examine the result.
+
+        If all are needed to calibrate, the examined ones are the same.
+        """
+        count = min(count, len(self.names))
+        taken = sorted({round(place) for place in np.linspace(0, len(self.names) - 1, count)})
+        rest = [index for index in range(len(self.names)) if index not in set(taken)]
+        step = max(1, len(rest) // MOST_HELD_OUT)
+        return taken, rest[::step][:MOST_HELD_OUT]
+
+    def finite(self, indices: Sequence[int]) -> Iterator[Tensor]:
+        """Yield the planes of ``indices``; raises UserError for one with NaN or infinite values, and another size."""
+        shape: torch.Size | None = None
+        for index in indices:
+            planes = self.planes(index)
+            if not torch.isfinite(planes).all():
+                raise UserError(f"--calibrate {self.source}: {self.names[index]} has NaN or infinite values.")
+            if shape is not None and planes.shape != shape:
+                raise UserError(
+                    f"--calibrate {self.source}: {self.names[index]} has {tuple(planes.shape[-2:])} planes and others"
+                    f" {tuple(shape[-2:])}; expected images of one size."
+                )
+            shape = planes.shape
+            yield planes
+
+    def digest(self, indices: Sequence[int]) -> str:
+        """Return a digest of the planes of ``indices`` in their order."""
+        digest = hashlib.sha256()
+        for planes in self.finite(indices):
+            digest.update(planes.numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def images_of(
+    source: str, spec: InputSpec, data_root: str | Path | None, levels: Levels, reporter: Reporter | None = None
+) -> Images:
+    """Return the images of a folder, or those of a dataset's train split.
+
+    Raises UserError for an unknown name, a dataset without a train split, and a folder without pictures.
+    """
+    if source in DATASETS.names() or not Path(source).exists():
+        card = DATASETS.get(source)
+        if "train" not in card.splits:
+            raise UserError(f"--calibrate {source}: has no split 'train'; pass a folder of images that are not tested.")
+        data = open_dataset(card, data_root, "train", reporter)
+        return _of_pairs(source, data, spec)
+    files = input_files([source], spec)
+    names = [str(file) for file in files]
+    return Images(source, names, lambda index: pad_planes(read_input(files[index], spec, levels), spec))
+
+
+def _of_pairs(source: str, data: Dataset, spec: InputSpec) -> Images:
+    def planes(index: int) -> Tensor:
+        return pad_planes(network_input(data[index], spec), spec)
+
+    return Images(f"{source} ({data.name} train)", list(data.ids), planes, lambda index: data[index])

@@ -1,0 +1,155 @@
+"""An ONNX file with int8 weights and activations: quantise and dequantise pairs (QDQ) around its operations."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from torch import Tensor
+
+from benchmark.backends.onnxruntime import session_of
+from zoo.errors import EngineError, UserError, in_one_line, shortened
+
+MIN_MAX, PERCENTILE = "min-max", "percentile"
+DEFAULT_METHOD = MIN_MAX
+# Operations whose time int8 is for; where they stay in float, the user should know it.
+HEAVY = ("Conv", "ConvTranspose", "MatMul", "Gemm")
+
+
+@dataclass(frozen=True)
+class Method:
+    """How the ranges of activations are found: the least and the largest value, or a percentile of all values."""
+
+    percentile: float | None = None
+
+    @property
+    def text(self) -> str:
+        """Return the method as it is written for ``--method``."""
+        return MIN_MAX if self.percentile is None else f"{PERCENTILE}={self.percentile:g}"
+
+
+def method_of(text: str) -> Method:
+    """Return the method that ``text`` names, min-max or percentile=P; raises UserError for all others.
+
+    Rules that average the ranges of images are not among them: they clip the highlights of the brighter images.
+    """
+    if text == MIN_MAX:
+        return Method()
+    found = re.fullmatch(rf"{PERCENTILE}=([0-9.]{{1,12}})", text)
+    with contextlib.suppress(ValueError):
+        if found and 50 < (share := float(found[1])) < 100:
+            return Method(share)
+    raise UserError(
+        f"--method {shortened(text)}: expected {MIN_MAX}, or {PERCENTILE}=P with P above 50 and below 100, for example"
+        f" {PERCENTILE}=99.99."
+    )
+
+
+class _Reader(CalibrationDataReader):
+    def __init__(self, name: str, planes: Iterable[Tensor]) -> None:
+        self._next = ({name: one.numpy()} for one in planes)
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        return next(self._next, None)
+
+
+def write_int8(source: Path, target: Path, planes: Iterable[Tensor], method: Method) -> None:
+    """Write ``source`` (an ONNX file in float32 with the input "planes") in int8, with ranges from ``planes``.
+
+    Weights are symmetric, one scale for each output channel; activations have one scale and one zero point for each
+    tensor. Raises EngineError if ONNX Runtime cannot quantise the network.
+    """
+    extra: dict[str, Any] = {}
+    how = CalibrationMethod.MinMax
+    if method.percentile is not None:
+        how, extra = CalibrationMethod.Percentile, {"CalibPercentile": method.percentile}
+    # Its progress is printed, and its advice on preparing the file does not fit here.
+    with contextlib.redirect_stdout(io.StringIO()), _quiet():
+        try:
+            quantize_static(
+                str(source),
+                str(target),
+                _Reader("planes", planes),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=how,
+                extra_options=extra,
+            )
+        except (UserError, MemoryError):
+            raise
+        except Exception as error:
+            raise EngineError(f"ONNX Runtime cannot quantise the network: {in_one_line(error, 300)}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(before)
+
+
+def left_in_float(file: Path) -> dict[str, int]:
+    """Return how many of each heavy operation compute in float32: one of their first two inputs is not quantised."""
+    graph = onnx.load(str(file), load_external_data=False).graph
+    quantised = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    counts = Counter(
+        node.op_type for node in graph.node if node.op_type in HEAVY and not quantised.issuperset(node.input[:2])
+    )
+    return dict(counts)
+
+
+def ranges_of(file: Path) -> dict[str, tuple[float, float]]:
+    """Return the range of values that each quantised activation can hold, by the name of its tensor."""
+    graph = onnx.load(str(file)).graph
+    constants = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    found: dict[str, tuple[float, float]] = {}
+    for node in graph.node:
+        if node.op_type == "QuantizeLinear" and constants.keys() >= set(node.input[1:3]):
+            scale, zero = (constants[name] for name in node.input[1:3])
+            if scale.ndim == 0 and zero.dtype == np.uint8:
+                found[node.input[0]] = tuple(float(scale) * (level - int(zero)) for level in (0, 255))  # type: ignore[assignment]
+    return found
+
+
+def clipped_shares(source: Path, file: Path, planes: Iterable[Tensor], threads: int) -> dict[str, float]:
+    """Return for each activation the share of its float32 values for ``planes`` that lies outside its int8 range."""
+    ranges = ranges_of(file)
+    model = onnx.load(str(source))
+    made = {name for node in model.graph.node for name in node.output}
+    inputs = {value.name for value in model.graph.input}
+    inner = [name for name in ranges if name in made]
+    there = {value.name for value in model.graph.output}
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inner if name not in there)
+    outside, total = Counter[str](), Counter[str]()
+    with tempfile.TemporaryDirectory(prefix="zoo-bench-") as folder:
+        every = Path(folder, "every.onnx")
+        onnx.save(model, str(every))
+        session = session_of(every, threads)
+        for one in planes:
+            values = dict(zip(inner, session.run(inner, {"planes": one.numpy()})))
+            values |= {name: one.numpy() for name in inputs & ranges.keys()}
+            for name, array in values.items():
+                low, high = ranges[name]
+                half = (high - low) / 510
+                outside[name] += int(np.count_nonzero((array < low - half) | (array > high + half)))
+                total[name] += array.size
+    return {name: outside[name] / total[name] for name in total}
