@@ -58,6 +58,7 @@ class Part:
 PARTS = (
     Part("standin", "stand-ins of the datasets, built again when next used", "*-standin-v*"),
     Part("ceilings", "this machine's ceilings of arithmetic and memory, and how near its cores lay", "ceilings"),
+    Part("quantized", "networks in int8, written again when next used", "quantized"),
     Part("tiles", "speeds of networks by the size of a tile, which earlier versions measured", "tiles"),
     Part("counts", "costs of the networks in the papers' tables", "counts"),
     Part("data-check", "what `data check` read of files that have not changed since", "data-check"),

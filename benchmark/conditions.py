@@ -72,6 +72,46 @@ def tile_text(tile: TileSize) -> str:
     return tile if isinstance(tile, str) else f"{tile[0]}x{tile[1]}"
 
 
+DEFAULT_METHOD, DEFAULT_IMAGES = "min-max", 32
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What gives the ranges of an int8 network: ``images`` images of a dataset's train split or of a folder.
+
+    ``method`` is min-max or percentile=P; ``digest``, of the images, is None where it is not known yet.
+    """
+
+    source: str
+    method: str = DEFAULT_METHOD
+    images: int = DEFAULT_IMAGES
+    digest: str | None = None
+
+    @classmethod
+    def of(cls, text: str) -> Calibration:
+        """Return what ``--calibrate SOURCE[,METHOD][,IMAGES][,DIGEST]`` says; a method that is unknown fails later."""
+        source, *rest = text.split(",")
+        method = rest.pop(0) if rest and not rest[0].isdecimal() else DEFAULT_METHOD
+        images = int(rest.pop(0)) if rest and rest[0].isdecimal() and len(rest[0]) < 10 else DEFAULT_IMAGES
+        digest = rest.pop(0) if rest else None
+        if not source or rest or images < 1:
+            raise UserError(
+                f"--calibrate {shortened(text)}: expected DATASET|FOLDER[,METHOD][,IMAGES], for example"
+                f" zrr,{DEFAULT_METHOD},{DEFAULT_IMAGES}."
+            )
+        return cls(source, method, images, digest)
+
+    @property
+    def text(self) -> str:
+        """Return it as it is written for ``--calibrate``."""
+        return ",".join(map(str, (self.source, self.method, self.images, *([self.digest] if self.digest else []))))
+
+    @property
+    def words(self) -> str:
+        """Return it in words: "min-max over 32 of zrr"."""
+        return f"{self.method} over {self.images} of {self.source}"
+
+
 class Conditions(Record):
     """How a network runs; each of these fields can change numbers.
 
@@ -92,6 +132,9 @@ class Conditions(Record):
     # What networks that are told the level of the noise are told, where the data do not know it. In JSON and in keys it
     # is a text. No other network has it among its conditions, and no measurement of time.
     sigma: Annotated[Sigma | None, BeforeValidator(sigma_of), PlainSerializer(sigma_text)] = None
+
+    # What gave the ranges of an int8 network: see ``Calibration``.
+    calibrate: str | None = None
 
     def without_sigma(self) -> Conditions:
         """Return these conditions for a network that is not told the level of the noise."""
@@ -121,6 +164,7 @@ class Conditions(Record):
         inexact = self.approximate if approximate is None else approximate
         words = [self.device] if usual or self.device != "cpu" else []
         words += [self.precision] if usual or self.precision != "fp32" else []
+        words += [] if self.calibrate is None else [Calibration.of(self.calibrate).words]
         words += ["channels last"] if self.channels_last else []
         words += [] if self.by_torch else [engine or self.backend]
         words += [f"{'approximate ' if inexact else ''}tiles {tile_text(self.tile)}"] if self.is_tiled else []

@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import math
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from benchmark.backends import check_backend, named
-from benchmark.conditions import ESTIMATE, Conditions, Limits
+from benchmark.conditions import ESTIMATE, Calibration, Conditions, Limits
 from benchmark.host import machine
 from benchmark.units import MAX_THREADS
 from zoo.errors import UserError, shown
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+INT8 = "int8"
 DEVICES = ("cpu", "cuda")
 
 
 def check(conditions: Conditions, limits: Limits | None = None) -> None:
     """Raise UserError for a backend, device or precision that is not available, and for limits without meaning."""
-    if conditions.precision not in PRECISIONS:
-        raise UserError(f"--precision {conditions.precision}: expected one of {', '.join(PRECISIONS)}.")
+    if conditions.precision not in (*PRECISIONS, INT8):
+        raise UserError(f"--precision {conditions.precision}: expected one of {', '.join((*PRECISIONS, INT8))}.")
     if conditions.device not in DEVICES:
         raise UserError(f"--device {conditions.device}: expected {' or '.join(DEVICES)}.")
     if conditions.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: torch sees no CUDA device here; leave the option out.")
+    if conditions.precision == INT8:
+        _check_int8(conditions)
+    elif conditions.calibrate is not None:
+        raise UserError(f"--calibrate {conditions.calibrate}: only --precision int8 is calibrated; leave it out.")
     check_backend(conditions.backend, conditions.precision)
     if not conditions.by_torch and (conditions.device != "cpu" or conditions.channels_last):
         unfit = "--channels-last" if conditions.channels_last else f"--device {conditions.device}"
@@ -37,6 +43,16 @@ def check(conditions: Conditions, limits: Limits | None = None) -> None:
         raise UserError("--sigma estimate: scikit-image needs PyWavelets for it; pip install PyWavelets.")
     _check_tile(conditions)
     _check_limits(limits or Limits())
+
+
+def _check_int8(conditions: Conditions) -> None:
+    if conditions.by_torch:
+        raise UserError("--precision int8: torch does not run it here; pass --backend onnxruntime or openvino.")
+    if conditions.is_tiled:
+        raise UserError("--tile: networks in int8 run whole images here; leave it out.")
+    if conditions.calibrate is None:
+        raise UserError("--precision int8: nothing gives the ranges; pass --calibrate DATASET or FOLDER to `run`.")
+    Calibration.of(conditions.calibrate)
 
 
 def _check_tile(conditions: Conditions) -> None:
@@ -86,10 +102,17 @@ def layout(planes: Tensor, conditions: Conditions) -> Tensor:
     return planes.contiguous(memory_format=torch.channels_last) if conditions.channels_last else planes
 
 
-def place(model: nn.Module, conditions: Conditions) -> nn.Module:
-    """Return ``model``, moved and converted in place, or wrapped for its engine."""
+def place(model: nn.Module, conditions: Conditions, quantized: Path | None = None) -> nn.Module:
+    """Return ``model``, moved and converted in place, or wrapped for its engine.
+
+    ``quantized`` is the file that holds it in int8, if the conditions ask for that.
+    """
     if conditions.is_plain:
         return model
+    if conditions.precision == INT8 and quantized is not None:
+        from benchmark.backends.compiled import Quantized
+
+        return Quantized(model, conditions.backend, quantized)
     if not conditions.by_torch:
         # This imports torch's graph tools, which takes a second, so it is done only for engines.
         from benchmark.backends.compiled import Compiled
@@ -102,9 +125,9 @@ def place(model: nn.Module, conditions: Conditions) -> nn.Module:
 class Placed(nn.Module):
     """A network under its conditions that takes and returns float32 planes on the CPU."""
 
-    def __init__(self, model: nn.Module, conditions: Conditions) -> None:
+    def __init__(self, model: nn.Module, conditions: Conditions, quantized: Path | None = None) -> None:
         super().__init__()
-        self.model, self.conditions = place(model, conditions), conditions
+        self.model, self.conditions = place(model, conditions, quantized), conditions
 
     @property
     def compile_seconds(self) -> float:

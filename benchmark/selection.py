@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import json
 import os
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmark.cache import cache_root
 from benchmark.conditions import Sigma
 from benchmark.costs.profiling import meta_model
 from benchmark.fetching import fetch_weights, is_address
@@ -70,6 +72,17 @@ class Entry:
         if self.checkpoint:
             load_strictly(model, self.checkpoint.state, name=self.card.name, source=self.checkpoint.path)
         return model.eval()
+
+    def quantized_file(self, calibrate: str | None) -> Path | None:
+        """Return where the cache keeps the network in int8, by all that decides its content; None without calibration.
+
+        ``calibrate`` is the condition of that name. `benchmark.running.quantizing` writes the file.
+        """
+        if calibrate is None:
+            return None
+        parts = [self.card.name, jsonable_options(self.options), self.card.code_digest, self.weights_digest, calibrate]
+        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
+        return cache_root() / "quantized" / f"{digest}.onnx"
 
     def weights_record(self) -> dict[str, str] | None:
         """Return name, sha256 and label of the weights file and, if it states them, recipe, seed and data.

@@ -61,6 +61,7 @@ GOLDEN: list[tuple[dict[str, Any], str]] = [
     ({"scoring": "one-pass"}, "fa7f6645568871ad1ed1"),
     ({"skip_bad": True}, "4ee3d89f227e53a0cf9b"),
     ({"sigma": 15}, "2261763c4e29566db690"),
+    ({"precision": "int8", "backend": "onnxruntime", "calibrate": "zrr,min-max,32,0123"}, "cd274e4e91481946be31"),
     ({"sigma": "estimate"}, "e409a687060f9cbbaebd"),
     ({"options": {"widths": [1, 2], "a": 1.5}}, "e24253a0ae6281ca6042"),
     ({"backend": "onnxruntime", "tile": "auto", "threads": 1, "seed": 7, "limit": 3}, "56e39709697a71c1098f"),
@@ -77,7 +78,7 @@ def test_keys_stay_what_they_were(fields: dict[str, Any], key: str) -> None:
 # Of each condition another value: all decide. Limits only decide whether there is a number.
 CONDITIONS: dict[str, Any] = {
     "threads": 3, "device": "cuda", "precision": "bf16", "channels_last": True, "backend": "openvino", "tile": "auto",
-    "approximate": True, "sigma": 15.0,
+    "approximate": True, "sigma": 15.0, "calibrate": "zrr,min-max,8,0123456789abcdef",
 }  # fmt: skip
 
 
@@ -149,10 +150,12 @@ def entry_of(session: Session, **other: Any) -> Entry:
 # of a dataset is there (--partial) is in the digest of its files.
 SESSION: dict[str, tuple[Any, bool]] = {
     "dataset_options": ({"rule": "other"}, False), "root": (Path("elsewhere"), False), "store": (None, False),
-    "executor": (None, False), "counts": ({"unet_w8 {}": None}, False),
+    "executor": (None, False), "mixed": (True, False), "counts": ({"unet_w8 {}": None}, False),
     "reporter": (None, False), "isolate": (False, False), "partial": (True, False),
     "metrics": (["ssim[gaussian11,rgb]"], True),
     "limit": (3, True), "seed": (1, True), "sizes": (("dataset", "1mpix"), True), "exact": (True, True),
+    # Another machine times models that do not run on the images.
+    "timer": (lambda work: None, False),
     "skip_bad": (True, True), "conditions": (Conditions(threads=3), True), "limits": (Limits(1 << 30, 9.0), False),
 }  # fmt: skip
 

@@ -28,7 +28,7 @@ LAYERS = [
     {"htmlpage", "scoring", "timing"},
     {"datacheck", "regression", "training"},
     {"importing", "modelcard", "running", "sweeping", "verifying"},
-    {"catalogue", "quantizing"},
+    {"catalogue"},
     {"cli"},
 ]
 DOORS = {
@@ -78,7 +78,7 @@ DOORS = {
     "ray": {"benchmark.host.executors"},
     "timm": {"benchmark.training.losses", "benchmark.training"},
     "cv2": {"benchmark.scoring.fastmetrics"},
-    "onnxruntime": {"benchmark.backends.onnxruntime"},
+    "onnxruntime": {"benchmark.backends.onnxruntime", "benchmark.running.quantizing.qdq"},
     "openvino": {"benchmark.backends.openvino"},
     "rawpy": {"benchmark.imaging.mosaics"},
 }

@@ -1,7 +1,7 @@
 """Inference engines besides torch: a list of them, whether they are installed, and networks compiled by them.
 
 Torch builds, loads and captures a network; an engine compiles the captured graph for one shape of inputs at a time.
-Each engine is one file here with one function, ``compile_program``.
+Each engine is one file here with two functions, ``compile_program`` and, for files in int8, ``open_file``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from benchmark.host import machine
 from zoo.errors import UserError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
     from torch.export import ExportedProgram
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 Pass = Callable[["Sequence[Tensor]"], "list[Tensor]"]
 # Takes (program, its inputs, threads, precision) and returns a pass.
 Compile = Callable[["ExportedProgram", "Sequence[Tensor]", int, str], Pass]
+# Takes (an ONNX file, the shapes of its inputs, threads) and returns a pass.
+Open = Callable[["Path", "Sequence[Sequence[int]]", int], Pass]
 # A processor needs one of these instruction sets; without them bf16 is only slower.
 _BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
@@ -45,6 +49,12 @@ class Engine:
         return compile_program
 
     @property
+    def open_file(self) -> Open:
+        """Return the engine's function that opens an ONNX file; its packages must be installed."""
+        open_file: Open = importlib.import_module(f"benchmark.backends.{self.name}").open_file
+        return open_file
+
+    @property
     def version(self) -> str:
         """Return the version of the engine's package."""
         return metadata.version(self.name)
@@ -53,8 +63,8 @@ class Engine:
 ENGINES = {
     engine.name: engine
     for engine in (
-        Engine("onnxruntime", ("onnxruntime", "onnx", "onnxscript"), "onnx", ("fp32",)),
-        Engine("openvino", ("openvino",), "openvino", ("fp32", "bf16")),
+        Engine("onnxruntime", ("onnxruntime", "onnx", "onnxscript"), "onnx", ("fp32", "int8")),
+        Engine("openvino", ("openvino",), "openvino", ("fp32", "bf16", "int8")),
     )
 }
 BACKENDS = (TORCH, *ENGINES)

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -76,6 +77,18 @@ class Compiled(nn.Module):
         threads = self.threads or torch.get_num_threads()
         run = self.engine.compile_program(program, inputs, threads, self.precision)
         return run, itemgetter(0) if program.call_spec.out_spec.is_leaf() else tuple
+
+
+class Quantized(Compiled):
+    """A network in int8, which an engine reads from an ONNX file: see ``Compiled``."""
+
+    def __init__(self, network: nn.Module, engine: str, file: Path, *, threads: int | None = None) -> None:
+        super().__init__(network, engine, precision="int8", threads=threads)
+        self.file = file
+
+    def _compile(self, inputs: Sequence[Tensor]) -> tuple[Pass, Callable[[list[Tensor]], Any]]:
+        threads = self.threads or torch.get_num_threads()
+        return self.engine.open_file(self.file, [list(tensor.shape) for tensor in inputs], threads), itemgetter(0)
 
 
 def _shapes(tensors: Sequence[Tensor]) -> Shapes:

@@ -27,6 +27,11 @@ def compile_program(program: ExportedProgram, inputs: Sequence[Tensor], threads:
         return pass_of(session_of(file, threads))
 
 
+def open_file(file: Path, shapes: Sequence[Sequence[int]], threads: int) -> Pass:
+    """Return a pass of an ONNX file; a file with open sizes takes images of any, so that ``shapes`` are not needed."""
+    return pass_of(session_of(file, threads))
+
+
 def session_of(file: Path, threads: int) -> onnxruntime.InferenceSession:
     """Open an ONNX file on the CPU with ``threads`` threads; raises EngineError if ONNX Runtime does not take it."""
     options = onnxruntime.SessionOptions()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import openvino
@@ -13,11 +14,22 @@ from torch.export import ExportedProgram
 from benchmark.backends import Pass
 from benchmark.backends.capture import conversion_error, quiet
 
-_PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
+# Operations of an int8 file that have no ranges compute in float32.
+_PRECISIONS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
 def compile_program(program: ExportedProgram, inputs: Sequence[Tensor], threads: int, precision: str) -> Pass:
     """Return a pass of the program in ``precision``; raises EngineError for operations that OpenVINO does not have."""
+    with torch.inference_mode(False), torch.no_grad():
+        return _compiled(program, [list(tensor.shape) for tensor in inputs], threads, precision)
+
+
+def open_file(file: Path, shapes: Sequence[Sequence[int]], threads: int) -> Pass:
+    """Return a pass of an ONNX file in int8 for inputs of ``shapes``."""
+    return _compiled(file, shapes, threads, "int8")
+
+
+def _compiled(source: ExportedProgram | Path, shapes: Sequence[Sequence[int]], threads: int, precision: str) -> Pass:
     settings = {
         # By default OpenVINO computes in bf16 if the processor supports it.
         "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
@@ -26,9 +38,9 @@ def compile_program(program: ExportedProgram, inputs: Sequence[Tensor], threads:
         "PERFORMANCE_HINT": "LATENCY",
     }
     try:
-        with torch.inference_mode(False), torch.no_grad(), quiet():
-            model = openvino.convert_model(program)
-            model.reshape({index: list(tensor.shape) for index, tensor in enumerate(inputs)})
+        with quiet():
+            model = openvino.convert_model(source)
+            model.reshape({index: list(shape) for index, shape in enumerate(shapes)})
             compiled = openvino.compile_model(model, "CPU", settings)
     except MemoryError:
         raise

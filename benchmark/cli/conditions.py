@@ -43,7 +43,9 @@ memory_limit_option = click.option(
     help="Most resident memory that a process may take: 4GiB, 512MiB or a number of bytes.",
 )
 precision_option = click.option(
-    "--precision", type=click.Choice(["fp32", "bf16"]), help="Precision of the inputs and weights.  [default: fp32]"
+    "--precision",
+    type=click.Choice(["fp32", "bf16", "int8"]),
+    help="Precision of the inputs and weights; `run` has int8, with an engine.  [default: fp32]",
 )
 
 
@@ -71,6 +73,12 @@ condition_options = all_options(
     ),
     memory_limit_option,
     precision_option,
+    click.option(
+        "--calibrate",
+        metavar="DATASET|FOLDER[,METHOD][,N]",
+        help="With --precision int8: the images that give the ranges, of a dataset's train split or of a folder, with"
+        " min-max or percentile=P.  [default: the dataset's own, min-max, 32 images]",
+    ),
     click.option(
         "--channels-last", is_flag=True, help="Use the channels-last memory format for the inputs and weights."
     ),

@@ -56,8 +56,8 @@ def quantize_command(
     file in int8.
     """
     reporter = start()
-    from benchmark.quantizing.quantize import quantize
     from benchmark.running.inputs import Levels
+    from benchmark.running.quantizing.quantize import quantize
     from benchmark.sensor import raw_size_of
 
     flags["weights"] = weights_given(model, flags["weights"], reporter, trust=flags.pop("trust"))

@@ -280,7 +280,9 @@ class _Evaluation:
         model = self.entry.build(seed=self.task.seed)
         if conditions.is_tiled:
             return FullNetwork(subject_of(self.entry, model), conditions, self.task.memory_limit).eval()
-        return model if conditions.is_plain else Placed(model, conditions).eval()
+        if conditions.is_plain:
+            return model
+        return Placed(model, conditions, self.entry.quantized_file(conditions.calibrate)).eval()
 
     def _rows(
         self, model: nn.Module, scores: Mapping[str, Scores], kept: dict[str, tuple[Sample, Tensor]]

@@ -8,15 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmark.conditions import Conditions, Limits
+from benchmark.conditions import Calibration, Conditions, Limits
 from benchmark.host.executors import Executor, LocalExecutor, RayExecutor, check_engine
 from benchmark.leaderboard.notebook import Results
 from benchmark.metrics import chosen_ids
 from benchmark.opening import at_own_size, card_at, divided_sigma, given_options, open_with_root
-from benchmark.placing import check
+from benchmark.placing import INT8, check
 from benchmark.reporting import Reporter
 from benchmark.results.store import Store
 from benchmark.running.machines import time_on_each
+from benchmark.running.quantizing.for_run import with_digest
 from benchmark.running.session import SIZES, Session
 from benchmark.selection import Entry, Weights, select, with_shipped_weights
 from benchmark.types import Result
@@ -105,7 +106,12 @@ def run(
     for size in sizes:
         if size not in SIZES:
             raise UserError(f"--sizes: no size '{size}'{nearest(size, [*SIZES, NO_SIZE, ALL_SIZES])}")
-    check(conditions, limits)
+    int8 = conditions.precision == INT8
+    # What calibrates a network follows from the data, which are not open yet.
+    asked = Calibration(dataset).text if int8 and conditions.calibrate is None else conditions.calibrate
+    check(conditions.model_copy(update={"calibrate": asked}), limits)
+    if int8 and engine == "ray":
+        raise UserError("--precision int8: the nodes of a cluster have no file of the network; leave --engine out.")
     check_engine(engine, address, workers)
     if timings not in TIMINGS:
         raise UserError(f"--timings {timings}: expected one of {', '.join(TIMINGS)}.")
@@ -132,6 +138,9 @@ def run(
     card = at_own_size(card, data, reporter)
     if data.provenance.get("standin") and not data.provenance.get("from_photographs"):
         entries = [with_shipped_weights(entry) for entry in entries]
+    if int8 and entries:
+        first = entries[0].card.input_for(entries[0].options)
+        conditions = with_digest(conditions, card, named, root, first)
     session = Session(
         card=card,
         dataset_options=named,

@@ -28,6 +28,7 @@ from benchmark.reporting import Relayed, Reporter
 from benchmark.results.store import Store, image_scenes, image_scores
 from benchmark.running.child import count_and_evaluate, digest_of_ids
 from benchmark.running.messages import Counted, Done, ImageDone, ImageScored, Same, Shard, Work
+from benchmark.running.quantizing.for_run import ToQuantize, quantize_for_run
 from benchmark.running.spreading import spread
 from benchmark.running.timed import Timed, ToTime, time_model
 from benchmark.scoring.evaluation import mean_scores
@@ -265,6 +266,8 @@ class _Recording:
         self.tilings: list[Tiling] = []
         self.timings: str | None = None
         self.num_scenes: int | None = None
+        # What makes the scores of a network in int8 doubtful.
+        self.remark: str | None = None
         self.phases: dict[str, float] = {}
         self.environment = describe_environment()
 
@@ -341,12 +344,38 @@ class _Recording:
                 if counted.status != "ok" or not entry.evaluate:
                     return counted
                 request = request.model_copy(update={"sizes": {}})
+            if self.spec.conditions.calibrate and entry.evaluate:
+                quantized = self._quantize(relayed)
+                if quantized.status != "ok":
+                    return quantized
             if workers and (failed := self._spread(request, workers, take)):
                 return failed
             if self.isolated or not session.counts_here(entry):
                 threads = self.spec.conditions.threads
                 return count_and_evaluate.isolated(request, limits=session.limits, threads=threads, on_event=take)
             return count_and_evaluate.here(request, on_event=take)
+
+    def _quantize(self, relayed: Relayed) -> Outcome:
+        """Write the network in int8 into the cache, where the processes that run it find it."""
+        session, spec = self.session, self.spec
+        request = ToQuantize(
+            model=spec.model,
+            options=spec.options,
+            weights=self.entry.weights_file and os.path.abspath(self.entry.weights_file),
+            root=os.path.abspath(session.root),
+            dataset=session.card.name,
+            dataset_options=session.dataset_options,
+            calibrate=spec.conditions.calibrate or "",
+        )
+        if self.isolated:
+            threads = spec.conditions.threads
+            outcome = quantize_for_run.isolated(request, limits=session.limits, threads=threads, on_event=relayed.take)
+        else:
+            outcome = quantize_for_run.here(request, on_event=relayed.take)
+        if outcome.status == "ok":
+            self.notes = [*self.notes, *outcome.value.notes]
+            self.remark = outcome.value.remark
+        return outcome
 
     def _spread(self, request: Work, executor: Executor, take: Callable[[Record], None]) -> Outcome | None:
         """Divide the images among workers; return an outcome if the model failed there."""
@@ -431,9 +460,9 @@ class _Recording:
             self.notes.append(f"{session.data.name} names no scenes, so no score has an interval or a rank")
         means = mean_scores(wanted, list(self.spec.metrics), session.card.protocol, self.spec.scoring, scenes)
         self.tilings += done.tilings
-        seams = [one.text for one in self.tilings if one.seams]
+        doubts = [*(one.text for one in self.tilings if one.seams), *([self.remark] if self.remark else [])]
         # The scores are not exactly the network's: the number gets a sign, and a note gives the difference.
-        remark = {"remark": "; ".join(seams)} if seams else {}
+        remark = {"remark": "; ".join(doubts)} if doubts else {}
         self.measurements |= {id: mean.model_copy(update=remark) for id, mean in means.items()}
 
     def _time(self) -> tuple[Status, str | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,25 +12,31 @@ import torch
 from torch import Tensor
 
 from benchmark.datasets import DATASETS
-from benchmark.opening import open_dataset
+from benchmark.opening import card_at, open_dataset
 from benchmark.reporting import Reporter
 from benchmark.running.inputs import Levels, input_files, read_input
 from benchmark.scoring.evaluation import network_input
-from benchmark.types import Dataset, Sample
+from benchmark.types import Sample
 from zoo.convention import InputSpec
 from zoo.errors import UserError
 from zoo.raw import pad_planes
 
 # The images that examine the result are never calibrated with; so many at most.
 MOST_HELD_OUT = 8
+# The only split that may give ranges: images that are tested must not.
+TRAIN = "train"
 
 
 @dataclass(frozen=True)
 class Images:
-    """Images by number: the name, the padded planes (1, C, H, W) of each, and its pair where there is a target."""
+    """Images by number: the name, the content, the planes (1, C, H, W) of each, and its pair where there is a target.
+
+    The planes are padded to a size that the network takes.
+    """
 
     source: str
     names: Sequence[str]
+    content: Callable[[int], bytes]
     planes: Callable[[int], Tensor]
     sample: Callable[[int], Sample] | None = None
 
@@ -61,33 +67,42 @@ class Images:
             yield planes
 
     def digest(self, indices: Sequence[int]) -> str:
-        """Return a digest of the planes of ``indices`` in their order."""
+        """Return a digest of the content of ``indices`` in their order, whatever network takes it."""
         digest = hashlib.sha256()
-        for planes in self.finite(indices):
-            digest.update(planes.numpy().tobytes())
+        for index in indices:
+            digest.update(self.content(index))
         return digest.hexdigest()[:16]
 
 
 def images_of(
-    source: str, spec: InputSpec, data_root: str | Path | None, levels: Levels, reporter: Reporter | None = None
+    source: str,
+    spec: InputSpec,
+    levels: Levels,
+    *,
+    data_root: str | Path | None = None,
+    options: Mapping[str, str] | None = None,
+    reporter: Reporter | None = None,
 ) -> Images:
-    """Return the images of a folder, or those of a dataset's train split.
+    """Return the images of a folder, or those of a dataset's train split (with ``options``, as ``run`` opens it).
 
     Raises UserError for an unknown name, a dataset without a train split, and a folder without pictures.
     """
-    if source in DATASETS.names() or not Path(source).exists():
-        card = DATASETS.get(source)
-        if "train" not in card.splits:
-            raise UserError(f"--calibrate {source}: has no split 'train'; pass a folder of images that are not tested.")
-        data = open_dataset(card, data_root, "train", reporter)
-        return _of_pairs(source, data, spec)
-    files = input_files([source], spec)
-    names = [str(file) for file in files]
-    return Images(source, names, lambda index: pad_planes(read_input(files[index], spec, levels), spec))
-
-
-def _of_pairs(source: str, data: Dataset, spec: InputSpec) -> Images:
-    def planes(index: int) -> Tensor:
-        return pad_planes(network_input(data[index], spec), spec)
-
-    return Images(f"{source} ({data.name} train)", list(data.ids), planes, lambda index: data[index])
+    if Path(source).exists() and source not in DATASETS.names():
+        files = input_files([source], spec)
+        return Images(
+            source,
+            [str(file) for file in files],
+            lambda index: files[index].read_bytes(),
+            lambda index: pad_planes(read_input(files[index], spec, levels), spec),
+        )
+    card = card_at(source, data_root, **(options or {}))
+    if TRAIN not in card.splits:
+        raise UserError(f"--calibrate {source}: has no split '{TRAIN}'; pass a folder of images that are not tested.")
+    data = open_dataset(card, data_root, TRAIN, reporter)
+    return Images(
+        f"{data.name} {TRAIN}",
+        list(data.ids),
+        lambda index: data[index].input.numpy().tobytes(),
+        lambda index: pad_planes(network_input(data[index], spec), spec),
+        lambda index: data[index],
+    )

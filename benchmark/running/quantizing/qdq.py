@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,41 +19,11 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from torch import Tensor
 
 from benchmark.backends.onnxruntime import session_of
-from zoo.errors import EngineError, UserError, in_one_line, shortened
+from benchmark.running.quantizing.method import Method
+from zoo.errors import EngineError, UserError, in_one_line
 
-MIN_MAX, PERCENTILE = "min-max", "percentile"
-DEFAULT_METHOD = MIN_MAX
 # Operations whose time int8 is for; where they stay in float, the user should know it.
 HEAVY = ("Conv", "ConvTranspose", "MatMul", "Gemm")
-
-
-@dataclass(frozen=True)
-class Method:
-    """How the ranges of activations are found: the least and the largest value, or a percentile of all values."""
-
-    percentile: float | None = None
-
-    @property
-    def text(self) -> str:
-        """Return the method as it is written for ``--method``."""
-        return MIN_MAX if self.percentile is None else f"{PERCENTILE}={self.percentile:g}"
-
-
-def method_of(text: str) -> Method:
-    """Return the method that ``text`` names, min-max or percentile=P; raises UserError for all others.
-
-    Rules that average the ranges of images are not among them: they clip the highlights of the brighter images.
-    """
-    if text == MIN_MAX:
-        return Method()
-    found = re.fullmatch(rf"{PERCENTILE}=([0-9.]{{1,12}})", text)
-    with contextlib.suppress(ValueError):
-        if found and 50 < (share := float(found[1])) < 100:
-            return Method(share)
-    raise UserError(
-        f"--method {shortened(text)}: expected {MIN_MAX}, or {PERCENTILE}=P with P above 50 and below 100, for example"
-        f" {PERCENTILE}=99.99."
-    )
 
 
 class _Reader(CalibrationDataReader):

@@ -10,24 +10,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import onnx
 import torch
 from torch import Tensor, nn
 
 from benchmark.backends import ENGINES, require
 from benchmark.backends.capture import capture
-from benchmark.backends.onnxruntime import pass_of, session_of
+from benchmark.backends.compiled import Quantized
+from benchmark.conditions import DEFAULT_IMAGES, DEFAULT_METHOD
 from benchmark.host import machine
-from benchmark.quantizing.calibration import Images, images_of
 from benchmark.replacing import refuse_inputs
 from benchmark.reporting import Reporter
 from benchmark.running.inputs import Levels
+from benchmark.running.quantizing.calibration import Images, images_of
+from benchmark.running.quantizing.method import Method, method_of
 from benchmark.scoring.evaluation import run_sample
 from benchmark.selection import Entry, entry_of, jsonable_options
 from zoo.errors import EngineError, UserError
 from zoo.splitting import split
 
-DEFAULT_IMAGES = 32
 # A result that moves by more than this with the choice of the calibration images depends on luck.
 STEADY_DB = 0.1
 # Instructions that multiply 8-bit integers; without them int8 is slower than float32.
@@ -45,7 +45,7 @@ def quantize(
     options: Mapping[str, Any] | None = None,
     data_root: str | Path | None = None,
     images: int = DEFAULT_IMAGES,
-    method: str = "min-max",
+    method: str = DEFAULT_METHOD,
     levels: Levels | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
@@ -58,9 +58,7 @@ def quantize(
     network that ONNX cannot hold.
     """
     require(ENGINES["onnxruntime"].packages, ENGINES["onnxruntime"].extra, "quantize")
-    from benchmark.quantizing import qdq
-
-    how, reporter = qdq.method_of(method), reporter or Reporter()
+    how, reporter = method_of(method), reporter or Reporter()
     if images < 1:
         raise UserError(f"--images {images}: expected at least 1.")
     target = Path(file)
@@ -71,31 +69,40 @@ def quantize(
     if not entry.scored:
         raise UserError(f"quantize {model}: has random weights, whose ranges mean nothing; pass --weights FILE.")
     spec = entry.card.input_for(entry.options)
-    source = images_of(calibrate, spec, data_root, levels or Levels(), reporter)
-    taken, held_out = source.chosen(images)
+    source = images_of(calibrate, spec, levels or Levels(), data_root=data_root, reporter=reporter)
+    return write_quantized(entry, source, source.chosen(images), how, target, reporter)
+
+
+def write_quantized(
+    entry: Entry,
+    source: Images,
+    chosen: tuple[Sequence[int], Sequence[int]],
+    how: Method,
+    target: Path,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    """Write the network of ``entry`` in int8 to ``target`` and return what is known of it, as ``quantize`` does.
+
+    ``chosen``: the numbers of the images that give the ranges, and of those that examine the result.
+    """
+    from benchmark.running.quantizing import qdq
+
+    taken, held_out = chosen
     own = not held_out
     held_out = held_out or taken
     network = entry.build()
     with tempfile.TemporaryDirectory(prefix="zoo-bench-") as folder:
         plain = Path(folder, "plain.onnx")
         dynamic = _write_plain(network, entry, next(source.finite(taken[:1])), plain)
-        ways = {"as asked": taken, "another order": taken[::-1], "half of them": taken[::2]}
+        ways = {"as asked": taken}
+        ways |= {"another order": taken[::-1], "half of them": taken[::2]} if len(taken) > 1 else {}
         found: dict[str, dict[str, float]] = {}
-        with reporter.progress("quantize", len(ways)) as advance:
-            for way, indices in ways.items():
-                if len(indices) == len(taken) or len(taken) > 1:
-                    written = Path(folder, f"{len(found)}.onnx")
-                    qdq.write_int8(plain, written, source.finite(indices), how)
-                    found[way] = _compared(network, written, source, held_out, entry)
+        with reporter.progress(f"{entry.label}: int8", len(ways)) as advance:
+            for number, (way, indices) in enumerate(ways.items()):
+                written = Path(folder, f"{number}.onnx")
+                qdq.write_int8(plain, written, source.finite(indices), how)
+                found[way] = _compared(network, written, source, held_out, entry)
                 advance()
-        calibration = {
-            "source": source.source,
-            "images": len(taken),
-            "of": len(source.names),
-            "names": [source.names[index] for index in taken],
-            "digest": source.digest(taken),
-            "method": how.text,
-        }
         first = Path(folder, "0.onnx")
         clipped = qdq.clipped_shares(plain, first, source.finite(held_out), torch.get_num_threads())
         document: dict[str, Any] = {
@@ -106,7 +113,14 @@ def quantize(
             "bytes": first.stat().st_size,
             "float_bytes": plain.stat().st_size,
             "dynamic": dynamic,
-            "calibration": calibration,
+            "calibration": {
+                "source": source.source,
+                "images": len(taken),
+                "of": len(source.names),
+                "names": [source.names[index] for index in taken],
+                "digest": source.digest(taken),
+                "method": how.text,
+            },
             "examined": {"images": len(held_out), "also_calibrated_with": own, **found["as asked"]},
             "sensitivity": found,
             "spread_db": _spread(found),
@@ -138,21 +152,9 @@ def _write_plain(network: nn.Module, entry: Entry, planes: Tensor, file: Path) -
     return dynamic
 
 
-class _Session(nn.Module):
-    """An ONNX file, called like the network that it was made of."""
-
-    def __init__(self, file: Path) -> None:
-        super().__init__()
-        self.run = pass_of(session_of(file, torch.get_num_threads()))
-
-    def forward(self, planes: Tensor) -> Tensor:
-        (output,) = self.run([planes.contiguous()])
-        return output
-
-
 def _compared(network: nn.Module, file: Path, source: Images, indices: Sequence[int], entry: Entry) -> dict[str, float]:
     """Return the mean PSNR in dB of the int8 output against that of float32, and where there are targets, the loss."""
-    spec, quantised = entry.card.input_for(entry.options), _Session(file)
+    spec, quantised = entry.card.input_for(entry.options), Quantized(network, "onnxruntime", file)
     low, high = spec.output_range
     to_plain, losses = [], []
     for index in indices:
@@ -211,6 +213,8 @@ def _notes(document: Mapping[str, Any]) -> list[str]:
 
 def _save(written: Path, target: Path, document: Mapping[str, Any]) -> None:
     """Write the file to its place with the calibration in its metadata."""
+    import onnx
+
     network = onnx.load(str(written))
     for key in ("model", "options", "weights", "calibration", "examined", "spread_db"):
         value = document[key]

@@ -1,0 +1,40 @@
+"""How the ranges of activations follow from the values that they take."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import dataclass
+
+from zoo.errors import UserError, shortened
+
+MIN_MAX, PERCENTILE = "min-max", "percentile"
+
+
+@dataclass(frozen=True)
+class Method:
+    """How the ranges of activations are found: the least and the largest value, or a percentile of all values."""
+
+    percentile: float | None = None
+
+    @property
+    def text(self) -> str:
+        """Return the method as it is written for ``--method``."""
+        return MIN_MAX if self.percentile is None else f"{PERCENTILE}={self.percentile:g}"
+
+
+def method_of(text: str) -> Method:
+    """Return the method that ``text`` names, min-max or percentile=P; raises UserError for all others.
+
+    Rules that average the ranges of images are not among them: they clip the highlights of the brighter images.
+    """
+    if text == MIN_MAX:
+        return Method()
+    found = re.fullmatch(rf"{PERCENTILE}=([0-9.]{{1,12}})", text)
+    with contextlib.suppress(ValueError):
+        if found and 50 < (share := float(found[1])) < 100:
+            return Method(share)
+    raise UserError(
+        f"--method {shortened(text)}: expected {MIN_MAX}, or {PERCENTILE}=P with P above 50 and below 100, for example"
+        f" {PERCENTILE}=99.99."
+    )

@@ -1,0 +1,175 @@
+"""int8: ranges from the train split, a file that engines run, what it loses, how steady that is, and refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from benchmark import run
+from benchmark.conditions import Calibration, Conditions
+from benchmark.results.store import Store
+from zoo import UserError, create_model
+from zoo.weights import save_state
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+from benchmark.running.quantizing import qdq  # noqa: E402
+from benchmark.running.quantizing.calibration import Images  # noqa: E402
+from benchmark.running.quantizing.method import method_of  # noqa: E402
+from benchmark.running.quantizing.quantize import quantize  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory) -> tuple[dict, Path]:
+    file = tmp_path_factory.mktemp("int8") / "net.onnx"
+    document = quantize("plainunet_8", file, weights="shipped", calibrate="zrr", images=4)
+    return json.loads(json.dumps(document)), file
+
+
+def test_a_file_says_what_calibrated_it_and_what_it_loses(quantized) -> None:
+    document, file = quantized
+    calibration = document["calibration"]
+    assert (calibration["source"], calibration["images"], calibration["method"]) == ("zrr-standin train", 4, "min-max")
+    assert len(calibration["names"]) == 4
+    # The examined images are others, and the loss is small against an output that is hardly moved.
+    assert document["examined"]["images"] == 8
+    assert document["examined"]["psnr_to_fp32"] > 35
+    assert -0.1 < document["examined"]["loss_db"] < 1
+    assert set(document["sensitivity"]) == {"as asked", "another order", "half of them"}
+    assert document["spread_db"] == pytest.approx(
+        np.ptp([one["loss_db"] for one in document["sensitivity"].values()]), abs=1e-9
+    )
+    assert (document["left_in_float"], document["dynamic"]) == ({}, True)
+    stored = {one.key: one.value for one in onnx.load(str(file)).metadata_props}
+    assert json.loads(stored["zoo_bench.calibration"]) == calibration
+    assert stored["zoo_bench.model"] == "plainunet_8"
+
+
+def test_weights_have_a_scale_for_each_channel_and_ranges_hold_the_values(quantized) -> None:
+    _, file = quantized
+    graph = onnx.load(str(file)).graph
+    constants = {one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer}
+    weights = [array for name, array in constants.items() if array.dtype == np.int8 and array.ndim == 4]
+    scales = [array for name, array in constants.items() if name.endswith("_scale") and array.ndim == 1]
+    assert len(weights) >= 4
+    assert {array.shape[0] for array in weights} <= {array.shape[0] for array in scales}
+    assert all(low <= 0 <= high and low < high for low, high in qdq.ranges_of(file).values())
+
+
+def test_every_engine_runs_the_file(quantized) -> None:
+    from benchmark.backends import ENGINES
+
+    planes, outputs = torch.rand(1, 4, 64, 48, generator=torch.Generator().manual_seed(0)), []
+    for name in ("onnxruntime", "openvino"):
+        pytest.importorskip(name)
+        (output,) = ENGINES[name].open_file(quantized[1], [list(planes.shape)], 1)([planes])
+        outputs.append(output)
+    assert outputs[0].shape == (1, 3, 128, 96)
+    # The engines round the sums differently.
+    assert float((outputs[0] - outputs[1]).abs().mean()) < 5e-3
+
+
+def test_a_run_in_int8_keeps_what_calibrated_it(tmp_path) -> None:
+    conditions = Conditions(precision="int8", backend="onnxruntime", threads=1, calibrate="zrr,min-max,3")
+    how = {"models": "plainunet_8", "limit": 2, "sizes": ["none"], "out": tmp_path}
+    (record,) = run("zrr", conditions=conditions, **how)
+    assert record.status == "ok"
+    asked = Calibration.of(record.spec.conditions.calibrate)
+    assert (asked.source, asked.method, asked.images, len(asked.digest)) == ("zrr", "min-max", 3, 16)
+    assert any(note.startswith("int8: a file of") for note in record.notes)
+    (plain,) = run("zrr", conditions=Conditions(threads=1), **how)
+    lost = plain.measurements["psnr[rgb]"].value - record.measurements["psnr[rgb]"].value
+    assert 0 < abs(lost) < 1.5
+    # The command that a record gives is taken again, with its digest; other images are another calibration.
+    again = conditions.model_copy(update={"calibrate": asked.text})
+    assert run("zrr", conditions=again, **how)[0].key == record.key
+    with pytest.raises(UserError, match="the images have the digest"):
+        run("zrr", conditions=conditions.model_copy(update={"calibrate": "zrr,min-max,4,0123"}), **how)
+    assert len(Store(tmp_path).results()) == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--method", "mean"], "--method mean: expected min-max, or percentile=P"),
+        (["--method", "percentile=101"], "--method percentile=101: expected min-max"),
+        (["--calibrate", "nowhere"], "'nowhere'"),
+        (["--calibrate", "pairs"], "pairs"),
+        (["-o", "net.tflite"], "-o net.tflite: expected a name that ends with .onnx"),
+    ],
+)
+def test_what_cannot_be_is_one_line(zoo_bench, tmp_path, flags: list[str], message: str) -> None:
+    usual = ["--weights", "shipped", "--calibrate", "zrr", "-o", tmp_path / "net.onnx"]
+    outcome = zoo_bench("quantize", "plainunet_8", *usual, *flags)
+    assert outcome.code == 2
+    assert message in outcome.err.splitlines()[-1]
+    assert not list(tmp_path.glob("*.onnx"))
+
+
+def test_random_weights_are_refused(zoo_bench, tmp_path) -> None:
+    outcome = zoo_bench("quantize", "unet", "--calibrate", "zrr", "-o", tmp_path / "net.onnx")
+    assert (outcome.code, "has random weights" in outcome.err) == (2, True)
+
+
+def test_nan_and_other_sizes_are_named() -> None:
+    planes = [torch.zeros(1, 4, 8, 8), torch.full((1, 4, 8, 8), float("nan")), torch.zeros(1, 4, 8, 16)]
+    images = Images("folder", ["a.png", "b.png", "c.png"], lambda index: b"", planes.__getitem__)
+    with pytest.raises(UserError, match=r"--calibrate folder: b.png has NaN or infinite values"):
+        list(images.finite([0, 1]))
+    with pytest.raises(UserError, match=r"c.png has \(8, 16\) planes and others \(8, 8\)"):
+        list(images.finite([0, 2]))
+
+
+def test_dark_images_clip_and_one_image_shows_nothing(tmp_path, zoo_bench) -> None:
+    model = create_model("vdn_w8")
+    save_state(tmp_path / "vdn_w8.safetensors", model.state_dict(), {"model": "vdn_w8"})
+    folder, rng = tmp_path / "pictures", np.random.default_rng(0)
+    folder.mkdir()
+    for number in range(9):
+        # The first, middle and last one give the ranges.
+        top = 20 if number in (0, 4, 8) else 255
+        Image.fromarray(rng.integers(0, top, (32, 32, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    command = ["quantize", "vdn_w8", "--weights", tmp_path / "vdn_w8.safetensors", "--calibrate", folder]
+    outcome = zoo_bench(*command, "--images", "3", "-o", tmp_path / "dark.onnx")
+    assert outcome.code == 0, outcome.err
+    assert "values beyond the ranges of the calibration images, most of all" in outcome.out
+    outcome = zoo_bench(*command, "--images", "1", "-o", tmp_path / "one.onnx")
+    assert "calibrated with one image: nothing shows how much the result depends on it" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--precision", "int8"], "--precision int8: torch does not run it here; pass --backend onnxruntime"),
+        (["--precision", "int8", "--backend", "onnxruntime", "--tile", "auto"], "networks in int8 run whole images"),
+        (["--calibrate", "zrr"], "--calibrate zrr: only --precision int8 is calibrated"),
+        (
+            ["--precision", "int8", "--backend", "onnxruntime", "--calibrate", "zrr,min-max,0"],
+            "--calibrate zrr,min-max,0",
+        ),
+    ],
+)
+def test_conditions_that_do_not_go_together(zoo_bench, tmp_path, flags: list[str], message: str) -> None:
+    outcome = zoo_bench("run", "--dataset", "zrr", "--models", "plainunet_8", "-o", tmp_path, *flags)
+    assert outcome.code == 2
+    assert message in outcome.err.splitlines()[-1]
+
+
+def test_methods_and_calibrations_are_read_back() -> None:
+    assert method_of("percentile=99.990").text == "percentile=99.99"
+    for text in ("zrr", "a,b", "zrr,percentile=99,7,0123,4", ",min-max", "zrr,min-max,0"):
+        if text == "zrr":
+            assert Calibration.of(text).text == "zrr,min-max,32"
+        elif text == "a,b":
+            with pytest.raises(UserError, match="--method b"):
+                method_of(Calibration.of(text).method)
+        else:
+            with pytest.raises(UserError, match="--calibrate"):
+                Calibration.of(text)
