@@ -46,8 +46,11 @@ _WORDS = {str: "text", int: "whole number", float: "number", bool: "true or fals
 def cell(text: str) -> str:
     """Return text for a cell of a table: on one line, with signs of Markdown and HTML as they are outside of code."""
     parts = re.split(r"(`+[^`]+`+)", " ".join(text.replace("``", "`").split()))
-    plain = [re.sub(r"([*<\[\]\\])", r"\\\1", part) if number % 2 == 0 else part for number, part in enumerate(parts)]
-    return "".join(plain).replace("|", r"\|").replace(r"\<", "&lt;")
+    return "".join(part if number % 2 else _outside_code(part) for number, part in enumerate(parts))
+
+
+def _outside_code(text: str) -> str:
+    return re.sub(r"([*\[\]\\|])", r"\\\1", text).replace("<", "&lt;")
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -90,7 +93,7 @@ def _prose(text: str) -> str:
 def _options(parameters: Sequence[click.Parameter], context: click.Context) -> str:
     # Newer versions of click also have records of arguments, which say nothing that the usage does not.
     records = [one.get_help_record(context) for one in parameters if isinstance(one, click.Option)]
-    rows = [(f"`{record[0]}`".replace("|", r"\|"), cell(_FAR.sub("", record[1]))) for record in records if record]
+    rows = [(f"`{record[0]}`", cell(_FAR.sub("", record[1]))) for record in records if record]
     return table(("option", "meaning"), rows) if rows else ""
 
 
@@ -278,7 +281,7 @@ def models() -> str:
     found = [table(("network", "task", "what it is"), rows)]
     for name in names:
         found += [f"## `{name}`", cell(get_card(name).summary)]
-        found.append(table(("", ""), [(about, cell(text)) for about, text in card_lines(name)]))
+        found.append(table(("property", "value"), [(about, cell(text)) for about, text in card_lines(name)]))
     return "\n\n".join(found)
 
 
