@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import re
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -44,3 +47,14 @@ def commands(page: Path) -> list[str]:
     # A prompt, variables and the path of a virtual environment may stand before the command.
     found = [re.match(r"^\s*(?:\$ )?(?:\w+=\S+ )*(?:\S*/)?(zoo-bench(?: .*)?)$", part) for part in parts]
     return [match[1].strip() for match in found if match and match[1] != "zoo-bench"]
+
+
+@functools.cache
+def reference() -> ModuleType:
+    """Return the module that makes the parts of the reference from the code; it is in no package."""
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "docs" / "building" / "reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
