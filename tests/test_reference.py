@@ -19,6 +19,7 @@ from benchmark.running.suite import Suite
 from benchmark.sweeping.settings import Sweep
 from benchmark.training.recipe import Recipe
 from benchmark.types import Result
+from benchmark.units import STYLES
 from tests.documents import ROOT, block_with, reference
 from zoo.card import MODELS
 
@@ -134,3 +135,10 @@ def test_the_dataset_of_the_page_runs(tmp_path, zoo_bench) -> None:
     # One channel of three differs by 10 of 255: a mean squared error of (10 / 255)^2 / 3.
     assert record.psnr_rgb == pytest.approx(32.902, abs=1e-3)
     assert zoo_bench(*arguments, "--data-root", tmp_path).err.startswith("zoo-bench: night: no pictures in")
+
+
+def test_the_page_about_the_table_explains_every_column() -> None:
+    text = (ROOT / "docs" / "start" / "table.md").read_text(encoding="utf-8")
+    explained = " ".join(re.findall(r"^\| ([^|]*) \|", text, re.M))
+    for title, _, _ in STYLES.values():
+        assert re.search(rf"(^|[ ,]){re.escape(title)}($|[ ,])", explained), title
