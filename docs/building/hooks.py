@@ -17,8 +17,10 @@ from reference import SECTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 # Files of the repository that are pages of the site, or that pages link to.
-OUTSIDE = ("leaderboards/*.md", "leaderboards/plots/*.png", "leaderboards/official.yaml", "examples/*")
-OUTSIDE += ("CONTRIBUTING.md", "CHANGELOG.md")
+OUTSIDE = (
+    *("CONTRIBUTING.md", "CHANGELOG.md", "examples/*"),
+    *("leaderboards/*.md", "leaderboards/plots/*.png", "leaderboards/official.yaml"),
+)
 _LINK = re.compile(r"\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(<?([^)\s>]+)>?\)")
 # GitHub draws it; a site without scripts of others shows its boxes.
 _MERMAID = re.compile(r"```mermaid\n(.*?)```", re.S)

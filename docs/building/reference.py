@@ -33,6 +33,7 @@ from benchmark.running.suite import Suite
 from benchmark.sweeping.settings import Sweep
 from benchmark.training.recipe import Recipe
 from benchmark.types import Result
+from benchmark.units import STYLES, style_of
 from zoo.card import MODELS, get_card
 
 # A range without an end that matters, as click writes it.
@@ -115,6 +116,15 @@ def settings() -> str:
 def records() -> str:
     """Return the fields of a line of ``results.jsonl``."""
     return "\n\n".join(_sections("Result", Result, {}, level=3))
+
+
+def costs() -> str:
+    """Return the ids of costs in records, with the titles of their columns in tables."""
+    rows = []
+    for id, (title, _, _) in STYLES.items():
+        small, large = (style_of(f"{id}{size}", "", is_score=False).unit for size in ("", "@12mp"))
+        rows.append((f"`{id}`", title, small if small == large else f"{small}; {large} at 12 MP and full scale"))
+    return table(("id", "column", "unit in tables"), rows)
 
 
 def models_in(model: type[BaseModel]) -> list[type[BaseModel]]:
@@ -289,6 +299,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "settings": settings,
     "records": records,
+    "costs": costs,
     "metrics": metrics,
     "losses": losses,
     "models": models,
