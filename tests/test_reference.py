@@ -142,3 +142,8 @@ def test_the_page_about_the_table_explains_every_column() -> None:
     explained = " ".join(re.findall(r"^\| ([^|]*) \|", text, re.M))
     for title, _, _ in STYLES.values():
         assert re.search(rf"(^|[ ,]){re.escape(title)}($|[ ,])", explained), title
+
+
+def test_the_table_of_commands_names_every_verb() -> None:
+    rows = re.findall(r"^\| `zoo-bench (\w+)", text_of("cli"), re.M)
+    assert {*rows} == {*cli.commands}
