@@ -120,9 +120,9 @@ class Conditions(Record):
 
     # None: as many threads as torch uses here.
     threads: int | None = None
-    device: str = "cpu"
-    precision: str = "fp32"
-    channels_last: bool = False
+    device: str = "cpu"  # cpu or cuda.
+    precision: str = "fp32"  # Of inputs and weights: fp32 or bf16.
+    channels_last: bool = False  # Whether they have the channels-last memory format.
     # The software that runs the network: torch, or an engine of ``benchmark.backends``.
     backend: str = TORCH
     # In JSON and in keys the value is a text: "auto", "off" or "HxW".

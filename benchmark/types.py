@@ -62,31 +62,32 @@ Shared = Annotated[str, AfterValidator(sys.intern)]
 class Measurement(Record):
     """One number with its full definition."""
 
+    # The number; null: there is none, and the remark says why.
     value: int | Number | None
-    unit: Shared
-    definition: Shared
-    kind: Kind
-    higher_is_better: bool | None = None
-    version: int = 1
-    # For the mean of a score: number of scenes, 95 % interval over them, number of images (n). For the median of a
-    # timing: quartiles, 95 % interval, number of samples (n), threads.
+    unit: Shared  # Its unit; empty for a number without one.
+    definition: Shared  # What was counted, computed or timed.
+    kind: Kind  # A count is exact, a score is of images, a timing depends on the machine.
+    higher_is_better: bool | None = None  # The direction; null: neither is better.
+    version: int = 1  # Rises when the values of this definition move.
+    # For the mean of a score: the number of scenes, over which its interval is.
     num_scenes: int | None = None
-    # For the mean of a score over several trainings: their number, and the standard deviation between them.
+    # For the mean of a score over several trainings: their number.
     num_runs: int | None = None
-    run_std: Number | None = None
-    q1: Number | None = None
-    q3: Number | None = None
+    run_std: Number | None = None  # The standard deviation between these trainings.
+    q1: Number | None = None  # For the median of a timing: the lower quartile.
+    q3: Number | None = None  # For the median of a timing: the upper quartile.
+    # The lower end of the 95 % interval of a mean over scenes or of the median of a timing.
     ci_low: Number | None = None
-    ci_high: Number | None = None
-    n: int | None = None
-    threads: int | None = None
+    ci_high: Number | None = None  # The upper end of that interval.
+    n: int | None = None  # The number of images of a mean, or of samples of a median.
+    threads: int | None = None  # For a timing: the number of threads.
     # For a timing that should not be trusted: the reasons.
     tainted: tuple[str, ...] | None = None
     # For a value that is missing or not comparable with its column: the reason.
     remark: str | None = None
-    # For a mean with infinite values: how many there are, and the mean of the others.
+    # For a mean with infinite values: how many there are.
     n_inf: int | None = None
-    finite_mean: Number | None = None
+    finite_mean: Number | None = None  # The mean of the other values.
     # For a cost: the shape (N, C, H, W) that the network received.
     input_shape: list[int] | None = None
     # For a peak: the layer where it occurs.
@@ -110,34 +111,34 @@ class Measurement(Record):
 class Environment(Record):
     """The machine and software with which a result was measured."""
 
-    machine: str
-    cpu: str
-    cores: int
-    memory_bytes: int
-    platform: str
-    python: str
-    torch: str
-    packages: dict[str, str]
-    threads: int
-    load: Number
-    commit: str | None
-    dirty: bool | None
+    machine: str  # A digest that is the same for all records of one machine.
+    cpu: str  # The name of the processor.
+    cores: int  # The number of cores of the machine.
+    memory_bytes: int  # The memory of the machine.
+    platform: str  # The operating system.
+    python: str  # The version of Python.
+    torch: str  # The version of PyTorch.
+    packages: dict[str, str]  # The versions of other packages that can change numbers.
+    threads: int  # The number of threads that torch used.
+    load: Number  # The load of the machine at the start: processes that ran or waited, over the last minute.
+    commit: str | None  # The commit of zoo-bench; null: it was not run from a repository.
+    dirty: bool | None  # Whether files of that commit were changed.
 
 
 class ProtocolRecord(Record):
     """How images are compared: the steps from a network's output to a score."""
 
-    name: str
-    version: int
-    text: str
+    name: str  # The name of the protocol.
+    version: int  # Rises when scores by this protocol move.
+    text: str  # The steps in words.
 
 
 class Fingerprint(Record):
     """A network's output for a fixed input, in a few numbers (see ``benchmark.results.fingerprint``)."""
 
-    version: int
-    input_shape: list[int]
-    output_shape: list[int]
+    version: int  # Rises when the input or the numbers change.
+    input_shape: list[int]  # The shape (N, C, H, W) of the input.
+    output_shape: list[int]  # The shape (N, C, H, W) of the output.
     # Mean, root mean square, extremes and projections of the output, in float64.
     values: dict[str, Number]
     # The digest of the output's float32 bytes: it is the same only if the arithmetic is the same.
@@ -147,10 +148,10 @@ class Fingerprint(Record):
 class SeamError(Record):
     """The difference of approximate tiles of one size from the whole, on a part of an image, in the output's units."""
 
-    size: list[int]
-    tile: list[int]
-    largest: Number
-    rms: Number
+    size: list[int]  # Height and width of the part of the image.
+    tile: list[int]  # Height and width of the tiles.
+    largest: Number  # The largest absolute difference.
+    rms: Number  # The root mean square of the differences.
 
 
 class Tiling(Record):
@@ -158,20 +159,20 @@ class Tiling(Record):
 
     # Whether this is about the passes that were scored or those that were timed.
     purpose: Literal["scores", "time"]
-    input_shape: list[int]
+    input_shape: list[int]  # The shape (N, C, H, W) of the network's input.
     # "whole", "tiles" or "strips", "filters, then" either of them, "approximate tiles" or "bands".
     mode: Shared
-    # The size for --tile that gives the same tiles again, and the largest crop that a pass gets of the image.
+    # The size for --tile that gives the same tiles again.
     tile: list[int] | None = None
-    crop: list[int] | None = None
-    num_tiles: int = 1
+    crop: list[int] | None = None  # The largest crop that a pass gets of the image.
+    num_tiles: int = 1  # The number of tiles or strips.
     # Further passes over tiles, in which a hyper-network's filters are found.
     filter_passes: int = 0
-    at_once: int = 1
+    at_once: int = 1  # How many tiles a pass takes as one batch.
     # The counted bytes that the tiles need.
     need_bytes: int | None = None
-    seams: SeamError | None = None
-    text: str
+    seams: SeamError | None = None  # For approximate tiles: how far they are from the whole image.
+    text: str  # All this in words.
 
 
 class RunSpec(Record):
@@ -180,25 +181,25 @@ class RunSpec(Record):
     In JSON and in keys the conditions are on the same level as the other fields.
     """
 
-    model: str
-    options: dict[str, Any]
-    code: str
-    weights_digest: str | None
-    dataset: str
-    dataset_digest: str
-    split: str
-    limit: int | None
-    protocol: str
-    metrics: dict[str, int]
-    profilers: list[str]
+    model: str  # The name of the network.
+    options: dict[str, Any]  # The options that were given; others have their defaults.
+    code: str  # The digest of the code that defines it.
+    weights_digest: str | None  # The digest of its weights; null: they are from no file.
+    dataset: str  # The name of the dataset.
+    dataset_digest: str  # The digest of the files that were used.
+    split: str  # The split of the dataset.
+    limit: int | None  # Only this many images, the first ones; null: all.
+    protocol: str  # The name and version of the protocol.
+    metrics: dict[str, int]  # The metrics, each with its version.
+    profilers: list[str]  # The costs that were counted or measured.
     # The actual conditions, with a number of threads. ``tile`` is what the user asked for; a record's ``tilings`` tell
     # what "auto" chose.
     conditions: Conditions
-    seed: int
-    evaluate: bool
+    seed: int  # The seed of random weights and of all other draws.
+    evaluate: bool  # Whether images went through the network; false: only costs were measured.
     # "one-pass": float32, within 1e-5 of the metrics' definitions; "float64": the definitions themselves.
     scoring: str = "float64"
-    skip_bad: bool = False
+    skip_bad: bool = False  # Whether bad images were left out.
 
     @model_validator(mode="before")
     @classmethod
@@ -243,48 +244,48 @@ class Source:
 class Result(Record):
     """One line of results.jsonl: the numbers of a model on a dataset, or why there are none."""
 
-    record_schema: int = SCHEMA
-    key: str
-    model: str
-    options: dict[str, Any]
-    dataset: str
-    split: str
-    n: int
+    record_schema: int = SCHEMA  # The version of these fields.
+    key: str  # The digest of `spec`.
+    model: str  # The name of the network.
+    options: dict[str, Any]  # The options that were given.
+    dataset: str  # What tables call the data, for example `zrr-standin`.
+    split: str  # The split of the dataset.
+    n: int  # How many images went through the network.
     # How many scenes the images show; None: unknown, in records of earlier versions and of data without scenes.
     num_scenes: int | None = None
-    evidence: Evidence
-    status: Status
-    error: str | None
-    seconds: Number
-    created: str
-    measurements: dict[str, Measurement]
-    # Paths relative to the folder of results.jsonl.
+    evidence: Evidence  # Where the weights are from.
+    status: Status  # Whether the measurement ended well.
+    error: str | None  # What went wrong, if it did not.
+    seconds: Number  # How long it took.
+    created: str  # The date and time, in UTC.
+    measurements: dict[str, Measurement]  # All numbers, by id.
+    # The file of the scores per image. Paths are relative to the folder of results.jsonl.
     per_image: str | None
-    pictures: str | None
+    pictures: str | None  # The picture of input, output, target and error.
     # A folder of separate pictures, with an index: see benchmark.imaging.pictures.save_pictures.
     gallery: str | None = None
     # The raw samples of the timings, by size.
     timings: str | None = None
     # Seconds spent loading, in the network, in the metrics and in the store.
     phases: dict[str, Number] = {}
-    notes: list[str] = []
-    # Bad images or files that were left out (--skip-bad): how many, and what is wrong with the first.
+    notes: list[str] = []  # Remarks that tables show below the row.
+    # How many bad images or files were left out (--skip-bad).
     num_skipped: int = 0
-    skipped: dict[str, str] = {}
+    skipped: dict[str, str] = {}  # What is wrong with the first of them.
     # If the scores first align the output: a plot of the shifts that were found.
     shift_plot: str | None = None
-    # The fingerprint if the network ran, and the shape (N, C, H, W) of its output at each size of the costs.
+    # The fingerprint, if the network ran.
     fingerprint: Fingerprint | None = None
-    output_shapes: dict[str, list[int]] = {}
+    output_shapes: dict[str, list[int]] = {}  # The shape (N, C, H, W) of its output at each size of the costs.
     # Under --tile: how images of each shape were run.
     tilings: list[Tiling] = []
     # Of a network that a sweep trained: steps, learning rate and how it was chosen, digest of the recipe, curves.
     training: dict[str, Any] = {}
     # The weights file, if there is one: its name, sha256, the user's label and, if it was trained here, the recipe.
     weights: dict[str, str] | None = None
-    spec: RunSpec
-    protocol: ProtocolRecord
-    environment: Environment
+    spec: RunSpec  # Everything that decides the numbers.
+    protocol: ProtocolRecord  # How images were compared.
+    environment: Environment  # The machine and its software.
     # About the data: for a stand-in, the generator, its version and the digest of its sources.
     data: dict[str, Any] = {}
     _source: Source | None = PrivateAttr(None)

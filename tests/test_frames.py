@@ -22,6 +22,7 @@ from benchmark.leaderboard.rows import rows_of
 from benchmark.results.journal import Journal
 from benchmark.results.store import read_folders
 from benchmark.types import Result
+from tests.documents import block_with
 from tests.page_records import HOSTILE, measurement, record, write_records
 from tests.sample_records import make_record
 from zoo import UserError
@@ -408,17 +409,16 @@ def test_notebooks_get_no_markup_from_records() -> None:
         assert "\x1b" not in text
 
 
-# ---- the README
+# ---- the example of the docs
 
 
-def test_the_example_of_the_readme_draws_its_plot(tmp_path, monkeypatch) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (example,) = (block.partition("\n```")[0] for block in readme.split("```python\n") if "load_results" in block[:400])
+def test_the_example_of_the_page_draws_its_plot(tmp_path, monkeypatch) -> None:
+    example = block_with("load_results", "docs/reference/python.md")
     assert len([line for line in example.splitlines() if line.strip()]) <= 10
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
     count = measurement(10**9, "count", False, "MAC")
     untrained = record("vdn", more={"macs": count})
     write_records(Path("zoo-bench-out/results.jsonl"), [record("unet", 30.0, more={"macs": count}), untrained])
-    exec(compile(example, "README.md", "exec"), {})
+    exec(compile(example, "python.md", "exec"), {})
     assert Path("quality.png").stat().st_size > 1000

@@ -12,7 +12,7 @@ import torch
 from benchmark.losses import LOSSES, register_loss
 from benchmark.training.recipe import Recipe, Term, load_recipe, recipe_digest
 from tests.conftest import TINY
-from tests.test_readme import block_with
+from tests.documents import block_with
 from zoo import plugins
 from zoo.errors import UserError
 
@@ -110,9 +110,9 @@ def test_a_term_that_is_not_finite_later_is_named(recipe, plugin, tmp_path, zoo_
     assert "No weight has changed yet" in outcome.err
 
 
-def test_the_examples_of_the_readme_run(tmp_path, zoo_bench) -> None:
-    (tmp_path / "my_pieces.py").write_text(block_with("def huber"))
-    train, run = block_with("--plugin my_pieces.py").strip().splitlines()
+def test_the_examples_of_the_page_run(tmp_path, zoo_bench) -> None:
+    (tmp_path / "my_pieces.py").write_text(block_with("def huber", "docs/howto/loss.md"))
+    train, run = block_with("--plugin my_pieces.py", "docs/howto/loss.md").strip().splitlines()
     words = [str(tmp_path / word) if word == "my_pieces.py" else word for word in shlex.split(train)[1:-1]]
     outcome = zoo_bench(*words, tmp_path / "run", "--set", "max_steps=1", "--set", "validation.limit=1", "--json")
     assert (outcome.code, json.loads(outcome.out)["steps"]) == (0, 1)

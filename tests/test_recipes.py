@@ -20,6 +20,7 @@ from benchmark.sweeping.settings import load_sweep
 from benchmark.training.optimizing import Clipper
 from benchmark.training.recipe import Recipe, Term, find_recipe, load_recipe, recipe_digest, recipe_files
 from benchmark.types import Result
+from tests.documents import reference
 from tests.sample_records import make_record, measurement
 from zoo.card import get_card
 from zoo.errors import UserError
@@ -253,8 +254,10 @@ def test_a_term_counts_on_every_nth_step_of_its_epochs() -> None:
 
 
 def test_every_key_is_documented_where_a_user_looks() -> None:
-    assert Recipe.__doc__ is not None
-    assert all(name in Recipe.__doc__ for name in ("crop", "init", "perceptual"))
+    page = reference().settings()
+    recipe = page[page.index("## Recipe") : page.index("## Sweep")]
+    for name in Recipe.model_fields:
+        assert re.search(rf"^\| `{name}` \| .* \| [^|]*\w[^|]*\|$", recipe, re.M), name
 
 
 def test_the_keys_of_a_mapping_are_names_and_its_values_are_checked() -> None:

@@ -80,12 +80,17 @@ def reconstructions_page() -> str:
 
 def card_text(name: str, room: int | None = None) -> str:
     """Return a model's card as text for people, in lines of at most ``room`` characters."""
+    return laid_out(f"{name}: {plain(get_card(name).summary)}", card_lines(name), room)
+
+
+def card_lines(name: str) -> Lines:
+    """Return the lines of a model's card below its name: what each is about, and its text."""
     card = get_card(name)
     operations = "; ".join(card.global_ops)
     origin: Lines = [("paper", card.paper or "-"), ("code licence", card.licence or "not stated")]
     if card.is_builtin:
         origin.append(("layout", "reconstruction" if card.reconstruction else "as published"))
-    lines = [
+    return [
         ("task", card.task),
         ("parameters", _params_text(card)),
         *_form_lines(card),
@@ -98,7 +103,6 @@ def card_text(name: str, room: int | None = None) -> str:
         ("tiling", f"global operations: {operations}" if operations else "exact: no global operations"),
         *(("unused", line) for line in card.unused_params),
     ]
-    return laid_out(f"{card.name}: {plain(card.summary)}", lines, room)
 
 
 def _count(card: ModelCard) -> int | None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--config",
     metavar="FILE.yaml",
-    help="YAML file with thresholds (see the README).  [default: equal counts, times within 10 %]",
+    help="YAML file with thresholds (see docs/howto/gate.md).  [default: equal counts, times within 10 %]",
 )
 @click.option(
     "--ignore",

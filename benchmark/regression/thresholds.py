@@ -25,22 +25,22 @@ class _Strict(BaseModel):
 class Counts(_Strict):
     """Counts are exact, so any change comes from the network: a lost layer makes it cheaper, which looks better."""
 
-    action: Action = "fail"
-    breaks_on: Literal["change", "worse"] = "change"
-    tolerance: Share = 0.0
+    action: Action = "fail"  # What a break does.
+    breaks_on: Literal["change", "worse"] = "change"  # Any change, or only one for the worse.
+    tolerance: Share = 0.0  # The largest change that still counts as the same.
 
 
 class Shapes(_Strict):
     """Shapes of input and output at each size."""
 
-    action: Action = "fail"
+    action: Action = "fail"  # What a change does.
 
 
 class Fingerprints(_Strict):
     """The output of the network; rounding differences between machines are far below the tolerance."""
 
-    action: Action = "fail"
-    tolerance: Share = 1e-3
+    action: Action = "fail"  # What a break does.
+    tolerance: Share = 1e-3  # The largest change that still counts as the same, as a share of the output's spread.
 
 
 class Scores(_Strict):
@@ -49,43 +49,40 @@ class Scores(_Strict):
     Fewer than 6 scenes have no interval; then the tolerance alone decides.
     """
 
-    action: Action = "fail"
-    breaks_on: Literal["change", "worse"] = "worse"
-    tolerance: Share = 1e-4
+    action: Action = "fail"  # What a break does.
+    breaks_on: Literal["change", "worse"] = "worse"  # Any change, or only one for the worse.
+    tolerance: Share = 1e-4  # The largest change that still counts as the same.
 
 
 class Timings(_Strict):
     """Only times of the same machine are compared; a disturbed time only warns."""
 
-    action: Action = "fail"
-    tolerance: Share = 0.10
+    action: Action = "fail"  # What a time does that is worse.
+    tolerance: Share = 0.10  # The whole 95 % interval of the ratio must lie beyond it.
 
 
 class Memory(_Strict):
     """The memory that a pass added, measured on the same machine."""
 
-    action: Action = "warn"
-    tolerance: Share = 0.10
+    action: Action = "warn"  # What memory does that grew.
+    tolerance: Share = 0.10  # The largest change that still counts as the same.
 
 
 class Records(_Strict):
     """What happens if the baseline has a record of a model and the results have none."""
 
-    missing: Action = "fail"
+    missing: Action = "fail"  # What a missing record does.
 
 
 class Thresholds(_Strict):
-    """All thresholds. ``tolerance``: the largest change that still counts as the same, as a fraction of the value.
+    """All thresholds; a tolerance is a fraction of the value."""
 
-    ``not_comparable``: what happens if a count or score can no longer be compared.
-    """
-
-    counts: Counts = Counts()
-    shapes: Shapes = Shapes()
-    fingerprints: Fingerprints = Fingerprints()
-    scores: Scores = Scores()
-    timings: Timings = Timings()
-    memory: Memory = Memory()
-    records: Records = Records()
-    not_comparable: Action = "fail"
-    ignore: list[str] = []
+    counts: Counts = Counts()  # Parameters, MACs, FLOPs, memory by counting.
+    shapes: Shapes = Shapes()  # Shapes of input and output.
+    fingerprints: Fingerprints = Fingerprints()  # The output for a fixed input.
+    scores: Scores = Scores()  # The scores of images.
+    timings: Timings = Timings()  # Times.
+    memory: Memory = Memory()  # Memory that a pass added.
+    records: Records = Records()  # Records that are missing.
+    not_comparable: Action = "fail"  # What happens if a count or score can no longer be compared.
+    ignore: list[str] = []  # Patterns of MODEL/MEASUREMENT, of measurements or of models that pass.

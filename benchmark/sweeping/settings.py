@@ -21,17 +21,14 @@ METRIC_OF_ERROR = {"msssim": "msssim[perchannel]", "mse": "psnr[rgb]"}
 
 
 class Family(Strict):
-    """Networks that differ in one ``option``: a member for each of ``values``; ``options`` are the same for all.
+    """Networks that differ in one option; without ``option`` and ``values``, one network."""
 
-    Without ``option`` and ``values`` the family is the one network with these options. ``seeds`` replace the sweep's,
-    for a network that is too expensive for all of them.
-    """
-
-    name: str = Field(..., pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    model: str
-    option: str | None = None
-    values: list[Any] = []
-    options: dict[str, Any] = {}
+    name: str = Field(..., pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")  # The name in tables and figures.
+    model: str  # The network.
+    option: str | None = None  # The option in which the members differ.
+    values: list[Any] = []  # Its values, one for each member.
+    options: dict[str, Any] = {}  # Options that are the same for all members.
+    # These replace the sweep's, for a network that is too expensive for all of them.
     seeds: list[int] | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
@@ -46,16 +43,12 @@ class Family(Strict):
 
 
 class Search(Strict):
-    """The choice of the learning rate ``lr`` for each member, by one rule (``benchmark.sweeping.searching``).
+    """The choice of the learning rate for each member, by one rule (``benchmark.sweeping.searching``)."""
 
-    Each rate is tried for ``max_steps`` steps; ``metric`` on ``limit`` images (null: all) of the recipe's validation
-    split decides.
-    """
-
-    lr: list[float] = Field(..., min_length=2)
-    max_steps: int = Field(..., ge=1)
-    metric: str = "psnr[rgb]"
-    limit: int | None = Field(default=None, ge=1)
+    lr: list[float] = Field(..., min_length=2)  # The rates that are tried.
+    max_steps: int = Field(..., ge=1)  # The number of steps of each trial.
+    metric: str = "psnr[rgb]"  # The score on images of the recipe's validation split that decides.
+    limit: int | None = Field(default=None, ge=1)  # The number of these images; null: all.
 
     @field_validator("lr")
     @classmethod
@@ -66,52 +59,42 @@ class Search(Strict):
 
 
 class Evaluation(Strict):
-    """The images on which errors are measured: the first images of a split (null: all of them).
+    """The images on which errors are measured: the first ones of a split."""
 
-    ``train_images`` counts those of the recipe's training split, ``test_images`` those of ``test_split`` (null: the
-    dataset's default). ``test_window``: of the test images only a square of this side in the middle, in pixels, as
-    the recipe's ``window`` takes of the training images (null: whole images).
-    """
-
-    train_images: int | None = Field(default=None, ge=1)
-    test_images: int | None = Field(default=None, ge=1)
-    test_split: str | None = None
+    train_images: int | None = Field(default=None, ge=1)  # The number of training images; null: all.
+    test_images: int | None = Field(default=None, ge=1)  # The number of test images; null: all.
+    test_split: str | None = None  # The split that they are from; null: the dataset's default.
+    # Of the test images only a square of this side in the middle, in pixels, as the recipe's ``window`` takes of the
+    # training images; null: whole images.
     test_window: int | None = Field(default=None, ge=2, multiple_of=2)
-    metrics: list[str] = ["psnr[rgb]", "msssim[perchannel]"]
+    metrics: list[str] = ["psnr[rgb]", "msssim[perchannel]"]  # The scores.
 
 
 class Plot(Strict):
-    """The contents of the figures. ``error``: 1 - MS-SSIM or the mean squared error.
+    """The contents of the figures."""
 
-    ``page``: the page of the leaderboards that shows the sweep (null: none). ``vanished``: a network whose training
-    error is below this interpolates its training data.
-    """
-
-    title: str | None = None
+    title: str | None = None  # Their title; null: the name of the sweep.
+    # The page of the leaderboards that shows the sweep; null: none.
     page: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    error: Literal["msssim", "mse"] = "msssim"
+    error: Literal["msssim", "mse"] = "msssim"  # 1 - MS-SSIM, or the mean squared error.
+    # A network whose training error is below this interpolates its training data.
     vanished: float = Field(default=0.01, gt=0)
 
 
 class Sweep(Strict):
-    """The keys of a sweep file; see configs/sweeps for examples.
+    """The keys of a sweep file; see configs/sweeps for examples."""
 
-    ``recipe``: a file, the name of a shipped recipe, or the keys themselves; ``overrides`` replace its keys (a.b for a
-    key inside a). Families and seeds replace its model, options and seed. The ``threads`` of a point change the last
-    bits of its numbers, so the file sets them, not the machine. With a ``search`` each member gets the learning rate
-    that it finds. ``gpus``: the number of GPUs that Ray reserves for a
-    point; with 0 it sees none.
-    """
-
-    recipe: str | dict[str, Any]
-    overrides: dict[str, Any] = {}
+    recipe: str | dict[str, Any]  # A file, the name of a shipped recipe, or the keys themselves.
+    overrides: dict[str, Any] = {}  # These replace keys of the recipe; a.b is a key inside a.
+    # The networks, which replace the recipe's model and options.
     families: list[Family] = Field(..., min_length=1)
-    seeds: list[int] = Field(default=[0], min_length=1)
+    seeds: list[int] = Field(default=[0], min_length=1)  # Each member is trained with each of them.
+    # The threads of a point. They change the last bits of its numbers, so the file sets them, not the machine.
     threads: int = Field(default=1, ge=1, le=MAX_THREADS)
-    gpus: float = Field(default=0.0, ge=0)
-    search: Search | None = None
-    evaluation: Evaluation = Evaluation()
-    plot: Plot = Plot()
+    gpus: float = Field(default=0.0, ge=0)  # The number of GPUs that Ray reserves for a point; with 0 it sees none.
+    search: Search | None = None  # Each member gets the learning rate that it finds; null: the recipe's.
+    evaluation: Evaluation = Evaluation()  # The images on which errors are measured.
+    plot: Plot = Plot()  # The contents of the figures.
 
     @field_validator("seeds")
     @classmethod

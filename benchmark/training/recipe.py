@@ -35,23 +35,19 @@ FREE_KEYS = (
 
 
 class Term(Strict):
-    """One term of the loss, multiplied by ``weight``; active from an epoch until another (excluded), every n-th step.
+    """One term of the loss, multiplied by its weight; active from an epoch until another, every n-th step."""
 
-    ``name`` is that of a loss in ``benchmark.losses`` or of a plug-in, with its ``options``, or one of these, which
-    need more than the output and its target: ``vgg``, ``elbo`` (with ``eps2``), ``levels`` (with ``levels``: weights,
-    coarse to fine) and ``warm_up``, for the training forms of SYENet and MobileIE. ``code`` is filled in: the digest of
-    a plug-in's code.
-    """
-
+    # A loss of ``benchmark.losses`` or of a plug-in, or one that needs more than the output and its target: ``vgg``,
+    # ``elbo``, ``levels``, and ``warm_up`` for the training forms of SYENet and MobileIE.
     name: str
-    weight: float = Field(default=1.0, ge=0)
-    from_epoch: int = Field(default=0, ge=0)
-    until_epoch: int | None = Field(default=None, ge=1)
-    every: int = Field(default=1, ge=1)
-    eps2: float = Field(default=1e-6, gt=0)
-    levels: list[float] | None = None
-    options: dict[str, Any] = {}
-    code: str | None = None
+    weight: float = Field(default=1.0, ge=0)  # The factor of the term.
+    from_epoch: int = Field(default=0, ge=0)  # The first epoch in which it is active, counted from 0.
+    until_epoch: int | None = Field(default=None, ge=1)  # The first epoch in which it is not active any more.
+    every: int = Field(default=1, ge=1)  # It is active at every n-th step.
+    eps2: float = Field(default=1e-6, gt=0)  # For ``elbo``: the variance of the prior.
+    levels: list[float] | None = None  # For ``levels``: a weight for each output of PyNET, coarse to fine.
+    options: dict[str, Any] = {}  # The options of the loss.
+    code: str | None = None  # Filled in: the digest of a plug-in's code.
 
     @model_validator(mode="before")
     @classmethod
@@ -90,31 +86,27 @@ class Term(Strict):
 
 
 class Optimizer(Strict):
-    """Adam, AdamW or SGD from an epoch on; if ``lr`` is left out, it is the recipe's."""
+    """Adam, AdamW or SGD from an epoch on."""
 
-    name: Literal["adam", "adamw", "sgd"] = "adam"
-    from_epoch: int = Field(default=0, ge=0)
-    lr: float | None = Field(default=None, gt=0)
-    betas: tuple[float, float] = (0.9, 0.999)
-    momentum: float = Field(default=0.0, ge=0, lt=1)
-    weight_decay: float = Field(default=0.0, ge=0)
+    name: Literal["adam", "adamw", "sgd"] = "adam"  # The algorithm.
+    from_epoch: int = Field(default=0, ge=0)  # The epoch with which it begins, counted from 0.
+    lr: float | None = Field(default=None, gt=0)  # The learning rate; null: the recipe's.
+    betas: tuple[float, float] = (0.9, 0.999)  # For ``adam`` and ``adamw``: the decay of both running means.
+    momentum: float = Field(default=0.0, ge=0, lt=1)  # For ``sgd``.
+    weight_decay: float = Field(default=0.0, ge=0)  # As torch's optimiser of this name takes it.
 
 
 class Schedule(Strict):
-    """The learning rate over time, never below ``floor``.
+    """The learning rate over time, never below ``floor``."""
 
-    ``milestones``: epochs at which it is multiplied by ``gamma``. ``cosine``: from the full rate to the floor over
-    the whole run. ``restart_after``: instead, once an epoch, over this number of epochs, then again over twice as many,
-    and so on, counted from the start of the optimiser. ``warmup``: number of steps in which the rate rises linearly at
-    the start.
-    """
-
-    milestones: list[int] = []
-    gamma: float = Field(default=0.1, gt=0, le=1)
-    cosine: bool = False
+    milestones: list[int] = []  # Epochs at which the rate is multiplied by ``gamma``.
+    gamma: float = Field(default=0.1, gt=0, le=1)  # The factor at each milestone.
+    cosine: bool = False  # From the full rate to the floor over the whole run, along a cosine.
+    # Instead of over the whole run: once an epoch, over this number of epochs, then again over twice as many, and so
+    # on, counted from the start of the optimiser.
     restart_after: int | None = Field(default=None, ge=1)
-    floor: float = Field(default=0.0, ge=0)
-    warmup: int = Field(default=0, ge=0)
+    floor: float = Field(default=0.0, ge=0)  # The lowest rate.
+    warmup: int = Field(default=0, ge=0)  # The number of steps at the start in which the rate rises linearly.
 
     @model_validator(mode="after")
     def _restarts_belong_to_cosine(self) -> Schedule:
@@ -124,92 +116,83 @@ class Schedule(Strict):
 
 
 class Clip(Strict):
-    """The largest gradient norm, by the name of a part of the network (``*``: the whole network).
+    """The largest norms of gradients."""
 
-    ``tighten``: after each epoch the limit falls to the mean norm of that epoch if this is smaller, as in VDN.
-    """
-
-    norms: dict[str, float]
+    norms: dict[str, float]  # The largest norm, by the name of a part of the network (``*``: the whole network).
+    # After each epoch a limit falls to the mean norm of that epoch if this is smaller, as in VDN.
     tighten: bool = False
 
 
 class Validation(Strict):
-    """Scores during training: ``limit`` images (null: all) of a split, at regular steps and at the end.
+    """Scores during training, on images that it does not train on, at regular steps and at the end."""
 
-    For a folder of pictures with noise, ``data_root`` is the folder of other pictures and ``sigma`` the level of their
-    noise (null: as in training).
-    """
-
-    split: str | None = None
-    data_root: str | None = None
+    split: str | None = None  # The split; null: the dataset's default.
+    data_root: str | None = None  # For a folder of pictures with noise: a folder of other pictures.
+    # For a folder of pictures with noise: the level of the noise; null: as in training.
     sigma: float | None = Field(default=None, ge=0, le=MAX_SIGMA)
-    every: int | None = Field(default=None, ge=1)
-    limit: int | None = Field(default=16, ge=1)
-    metrics: list[str] = ["psnr[rgb]"]
-    pictures: int = Field(default=4, ge=0)
+    every: int | None = Field(default=None, ge=1)  # The number of steps between two; null: ``checkpoint_every``.
+    limit: int | None = Field(default=16, ge=1)  # The number of images; null: all.
+    metrics: list[str] = ["psnr[rgb]"]  # The scores.
+    pictures: int = Field(default=4, ge=0)  # The number of sample pictures that are written.
 
 
 class Recipe(Strict):
-    """The keys of a recipe file; see configs/recipes for examples.
+    """The keys of a recipe file; see configs/recipes for examples."""
 
-    ``partial``: train on the available part of the dataset, which the weights' file records. ``pairs`` to ``data_name``
-    are for a user's own data, as the flags of ``run``: the rule for partners, how the files are stored, and what
-    records call the data; ``sigma`` is the level of the noise for awgn, or the lowest and the highest, and noise of a
-    level between these is drawn anew for each window. ``limit``, ``window`` and ``wrong_targets`` make the training set
-    smaller or harder (``benchmark.training.subset``). ``crop``: side of the windows in packed planes or, for images,
-    pixels (a mosaic's window is twice as large); null: whole images. ``init``: a file of weights to start from.
-    ``lr_rule``: the rule by which a sweep chose ``lr``. ``perceptual``: VGG-19's weights for the term vgg:
-    ``pretrained``, a file, or ``off`` to leave the term out, which is recorded. ``ema``: decay of a running mean of the
-    weights; if it is set, the mean is scored and written. ``workers``: threads that make batches ahead; ``cache_gib``:
-    memory for decoded images. ``divergence_factor``: the run ends if a loss is this many times the largest loss of the
-    first 20 steps.
-    """
-
-    model: str
-    options: dict[str, Any] = {}
-    dataset: str
-    data_root: str | None = None
-    partial: bool = False
+    model: str  # The network.
+    options: dict[str, Any] = {}  # Its options.
+    dataset: str  # The dataset.
+    data_root: str | None = None  # Its folder; null: as for ``run``.
+    partial: bool = False  # Train on the part of the dataset that is there, which the weights' file then says.
+    # For a user's own data, as the flags of ``run``: how the name of a target follows from that of its input.
     pairs: str | None = None
-    cfa: str | None = None
-    black: float | None = None
-    white: float | None = None
-    raw_size: str | None = None
+    cfa: str | None = None  # The colour filter array of the mosaics.
+    black: float | None = None  # The black level in counts.
+    white: float | None = None  # The white level in counts.
+    raw_size: str | None = None  # The size of .raw files, HxW.
+    # For ``awgn``: the level of the noise, or the lowest and the highest; then noise of a level between these is drawn
+    # anew for each window.
     sigma: float | tuple[float, float] | None = None
-    gray: str | None = None
-    data_name: str | None = None
-    task: str | None = None
-    split: str | None = None
-    limit: int | None = Field(default=None, ge=1)
-    window: int | None = Field(default=None, ge=2, multiple_of=2)
-    wrong_targets: float | None = Field(default=None, gt=0, le=1)
-    init: str | None = None
-    epochs: int | None = Field(default=None, ge=1, le=MAX_STEPS)
-    max_steps: int | None = Field(default=None, ge=1, le=MAX_STEPS)
-    batch_size: int = Field(..., ge=1, le=_MOST)
+    gray: str | None = None  # For ``awgn``: how gray pictures are made of colour ones, ``matlab`` or ``pillow``.
+    data_name: str | None = None  # What records call a user's own data.
+    task: str | None = None  # The task of a user's own pairs.
+    split: str | None = None  # The split that is trained on; null: ``train``, if there is one, else the default.
+    limit: int | None = Field(default=None, ge=1)  # Only the first images of it.
+    window: int | None = Field(default=None, ge=2, multiple_of=2)  # Only a square of this side in the middle of each.
+    wrong_targets: float | None = Field(default=None, gt=0, le=1)  # The share of images whose target has wrong colours.
+    init: str | None = None  # A file of weights to start from.
+    epochs: int | None = Field(default=None, ge=1, le=MAX_STEPS)  # The length in epochs; what is reached first counts.
+    max_steps: int | None = Field(default=None, ge=1, le=MAX_STEPS)  # The length in steps.
+    batch_size: int = Field(..., ge=1, le=_MOST)  # Windows in the batch of one process.
+    # The side of the windows in packed planes or, for images, pixels (a mosaic's window is twice as large); null: whole
+    # images.
     crop: int | None = Field(default=None, ge=1, le=_MOST)
-    crops_per_image: int = Field(default=1, ge=1, le=_MOST)
-    augment: bool = True
-    lr: float = Field(..., gt=0)
-    lr_rule: str | None = None
-    optimizers: list[Optimizer] = [Optimizer()]
-    schedule: Schedule = Schedule()
-    loss: list[Term] = Field(default=[Term(name="mse")], min_length=1)
+    crops_per_image: int = Field(default=1, ge=1, le=_MOST)  # Windows of each image in an epoch.
+    augment: bool = True  # Flip and transpose windows at random.
+    lr: float = Field(..., gt=0)  # The learning rate.
+    lr_rule: str | None = None  # The rule by which a sweep chose ``lr``.
+    optimizers: list[Optimizer] = [Optimizer()]  # The first one begins at epoch 0, each other one later.
+    schedule: Schedule = Schedule()  # The learning rate over time.
+    loss: list[Term] = Field(default=[Term(name="mse")], min_length=1)  # The terms of the loss, which are added.
+    # The weights of VGG-19 for the term ``vgg``: ``pretrained``, a file, or ``off`` to leave the term out, which is
+    # recorded.
     perceptual: str = "pretrained"
-    clip: Clip | None = None
+    clip: Clip | None = None  # The largest norms of gradients; null: no limit.
+    # The decay of a running mean of the weights; if it is set, the mean is scored and written.
     ema: float | None = Field(default=None, gt=0, lt=1)
-    precision: Literal["32", "bf16"] = "32"
-    seed: int = Field(default=0, ge=0, le=MAX_SEED)
-    checkpoint_every: int = Field(default=500, ge=1)
-    log_every: int = Field(default=20, ge=1)
+    precision: Literal["32", "bf16"] = "32"  # float32, or mixed precision with bfloat16.
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)  # The seed of all random draws.
+    checkpoint_every: int = Field(default=500, ge=1)  # The number of steps between two checkpoints.
+    log_every: int = Field(default=20, ge=1)  # The number of steps between two lines of the log.
+    # The run ends if a loss is this many times the largest loss of the first 20 steps.
     divergence_factor: float = Field(default=100.0, gt=1)
-    validation: Validation = Validation()
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    devices: int = Field(default=1, ge=1, le=_MOST)
-    threads: int | None = Field(default=None, ge=1, le=MAX_THREADS)
-    workers: int = Field(default=1, ge=0, le=MAX_THREADS)
-    cache_gib: float = Field(default=2.0, ge=0, le=1e6)
-    tensorboard: bool = False
+    validation: Validation = Validation()  # Scores during training.
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # ``auto``: a GPU, if there is one.
+    devices: int = Field(default=1, ge=1, le=_MOST)  # The number of processes or GPUs, where nothing else gives it.
+    threads: int | None = Field(default=None, ge=1, le=MAX_THREADS)  # CPU threads; null: as torch chooses.
+    workers: int = Field(default=1, ge=0, le=MAX_THREADS)  # Threads that make batches ahead.
+    cache_gib: float = Field(default=2.0, ge=0, le=1e6)  # Memory for decoded images.
+    tensorboard: bool = False  # Also write the curves for TensorBoard.
 
     @field_validator("perceptual", mode="before")
     @classmethod
