@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from benchmark.cli.options import data_root_option, json_option, raw_options, set_option, weights_given, weights_option
+from benchmark.cli.options import (
+    comma_separated,
+    data_root_option,
+    json_option,
+    raw_options,
+    set_option,
+    weights_given,
+    weights_option,
+)
 from benchmark.cli.printing import echo, print_result, start
 
 
@@ -37,6 +45,14 @@ from benchmark.cli.printing import echo, print_result, start
     metavar="min-max|percentile=P",
     help="How ranges follow from the activations of these images.",
 )
+@click.option(
+    "--float",
+    "in_float",
+    callback=comma_separated,
+    metavar="OPERATION,..",
+    help="Operations that stay in float32, by their names in ONNX, for example Gemm.",
+)
+@click.option("--explain", is_flag=True, help="Also say what it loses with each operation in float32 in turn.")
 @raw_options
 @set_option
 @json_option
@@ -62,6 +78,7 @@ def quantize_command(
 
     flags["weights"] = weights_given(model, flags["weights"], reporter, trust=flags.pop("trust"))
     levels = Levels(cfa, black, white, raw_size_of(raw_size))
+    flags["in_float"] = flags["in_float"] or ()
     print_result(quantize(model, out, options=options, levels=levels, reporter=reporter, **flags), _print_text)
 
 
@@ -77,6 +94,8 @@ def _print_text(document: Mapping[str, Any]) -> None:
     for way, found in document["sensitivity"].items():
         if way != "as asked":
             echo(f"  {way:11} {_result(found)}")
+    for operation, found in document["with_one_operation_in_float"].items():
+        echo(f"  {operation + ' in float32':22} {_result(found)}")
     for note in document["notes"]:
         echo(f"note: {note}")
 

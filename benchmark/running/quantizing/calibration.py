@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -99,10 +99,25 @@ def images_of(
     if TRAIN not in card.splits:
         raise UserError(f"--calibrate {source}: has no split '{TRAIN}'; pass a folder of images that are not tested.")
     data = open_dataset(card, data_root, TRAIN, reporter)
+    # Images to train on may be larger than those that are tested, and some networks become files for one size.
+    most = spec.plane_size(card.plane_size)
+
+    def sample(index: int) -> Sample:
+        # A mosaic is cut by its planes only: its target has another size.
+        one = data[index]
+        return one if spec.is_raw else replace(one, input=_middle(one.input, most), target=_middle(one.target, most))
+
     return Images(
         f"{data.name} {TRAIN}",
         list(data.ids),
         lambda index: data[index].input.numpy().tobytes(),
-        lambda index: pad_planes(network_input(data[index], spec), spec),
-        lambda index: data[index],
+        lambda index: pad_planes(_middle(network_input(sample(index), spec), most), spec),
+        sample,
     )
+
+
+def _middle(planes: Tensor, most: tuple[int, int]) -> Tensor:
+    """Return the middle of the planes (N, C, H, W), at most ``most`` rows and columns."""
+    (height, width), (rows, columns) = planes.shape[-2:], most
+    top, left = max(0, height - rows) // 2, max(0, width - columns) // 2
+    return planes[..., top : top + rows, left : left + columns].contiguous()

@@ -7,7 +7,7 @@ import io
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,15 @@ class _Reader(CalibrationDataReader):
         return next(self._next, None)
 
 
-def write_int8(source: Path, target: Path, planes: Iterable[Tensor], method: Method) -> None:
+def write_int8(
+    source: Path, target: Path, planes: Iterable[Tensor], method: Method, in_float: Sequence[str] = ()
+) -> None:
     """Write ``source`` (an ONNX file in float32 with the input "planes") in int8, with ranges from ``planes``.
 
     Weights are symmetric, one scale for each output channel; activations have one scale and one zero point for each
-    tensor. Raises EngineError if ONNX Runtime cannot quantise the network.
+    tensor. The operations named ``in_float`` (ONNX's names, such as Gemm) stay in float32, and so do convolutions whose
+    filters the network computes: one scale for all of these filters would lose more than all other convolutions.
+    Raises EngineError if ONNX Runtime cannot quantise the network.
     """
     extra: dict[str, Any] = {}
     how = CalibrationMethod.MinMax
@@ -56,6 +60,7 @@ def write_int8(source: Path, target: Path, planes: Iterable[Tensor], method: Met
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 calibrate_method=how,
+                nodes_to_exclude=_kept(source, in_float),
                 extra_options=extra,
             )
         except (UserError, MemoryError):
@@ -73,6 +78,23 @@ def _quiet() -> Any:
         yield
     finally:
         root.setLevel(before)
+
+
+def _kept(file: Path, in_float: Sequence[str]) -> list[str]:
+    """Return the nodes that stay in float32."""
+    graph = onnx.load(str(file), load_external_data=False).graph
+    stored = {one.name for one in graph.initializer}
+    computed = [node for node in graph.node if node.op_type in HEAVY[:2] and node.input[1] not in stored]
+    return [node.name for node in (*computed, *graph.node) if node in computed or node.op_type in in_float]
+
+
+def operations_of(file: Path) -> list[str]:
+    """Return the names of the operations that an int8 file quantises, the heavy ones first."""
+    graph = onnx.load(str(file), load_external_data=False).graph
+    made = {name: node.op_type for node in graph.node for name in node.output}
+    reads = {node.op_type for node in graph.node for name in node.input if made.get(name) == "DequantizeLinear"}
+    reads -= {"QuantizeLinear"}
+    return [*(name for name in HEAVY if name in reads), *sorted(reads - set(HEAVY))]
 
 
 def left_in_float(file: Path) -> dict[str, int]:

@@ -23,7 +23,7 @@ from benchmark.reporting import Reporter
 from benchmark.running.inputs import Levels
 from benchmark.running.quantizing.calibration import Images, images_of
 from benchmark.running.quantizing.method import Method, method_of
-from benchmark.scoring.evaluation import run_sample
+from benchmark.scoring.evaluation import network_input, run_sample
 from benchmark.selection import Entry, entry_of, jsonable_options
 from zoo.errors import EngineError, UserError
 from zoo.splitting import split
@@ -46,6 +46,8 @@ def quantize(
     data_root: str | Path | None = None,
     images: int = DEFAULT_IMAGES,
     method: str = DEFAULT_METHOD,
+    in_float: Sequence[str] = (),
+    explain: bool = False,
     levels: Levels | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
@@ -54,8 +56,9 @@ def quantize(
     ``calibrate`` is a folder of images, or a dataset whose train split gives them; ``images`` of them, spread over all,
     give the ranges by ``method`` ("min-max" or "percentile=P"). Others examine the result: the difference from float32
     and, where the data have targets, the loss in dB. The same is done with the images in another order and with half of
-    them. Raises UserError for bad input, for an untrained network and for images with NaN, and EngineError for a
-    network that ONNX cannot hold.
+    them. The operations ``in_float`` (ONNX's names) stay in float32; with ``explain`` the result is also examined with
+    each operation in float32 in turn. Raises UserError for bad input, for an untrained network and for images with NaN,
+    and EngineError for a network that ONNX cannot hold.
     """
     require(ENGINES["onnxruntime"].packages, ENGINES["onnxruntime"].extra, "quantize")
     how, reporter = method_of(method), reporter or Reporter()
@@ -70,7 +73,8 @@ def quantize(
         raise UserError(f"quantize {model}: has random weights, whose ranges mean nothing; pass --weights FILE.")
     spec = entry.card.input_for(entry.options)
     source = images_of(calibrate, spec, levels or Levels(), data_root=data_root, reporter=reporter)
-    return write_quantized(entry, source, source.chosen(images), how, target, reporter)
+    chosen = source.chosen(images)
+    return write_quantized(entry, source, chosen, how, target, reporter, in_float=in_float, explain=explain)
 
 
 def write_quantized(
@@ -80,6 +84,9 @@ def write_quantized(
     how: Method,
     target: Path,
     reporter: Reporter,
+    *,
+    in_float: Sequence[str] = (),
+    explain: bool = False,
 ) -> dict[str, Any]:
     """Write the network of ``entry`` in int8 to ``target`` and return what is known of it, as ``quantize`` does.
 
@@ -100,10 +107,18 @@ def write_quantized(
         with reporter.progress(f"{entry.label}: int8", len(ways)) as advance:
             for number, (way, indices) in enumerate(ways.items()):
                 written = Path(folder, f"{number}.onnx")
-                qdq.write_int8(plain, written, source.finite(indices), how)
+                qdq.write_int8(plain, written, source.finite(indices), how, in_float)
                 found[way] = _compared(network, written, source, held_out, entry)
                 advance()
         first = Path(folder, "0.onnx")
+        alone: dict[str, dict[str, float]] = {}
+        operations = qdq.operations_of(first) if explain else []
+        with reporter.progress(f"{entry.label}: without one operation", len(operations)) as advance:
+            for operation in operations:
+                written = Path(folder, "without.onnx")
+                qdq.write_int8(plain, written, source.finite(taken), how, [*in_float, operation])
+                alone[operation] = _compared(network, written, source, held_out, entry)
+                advance()
         clipped = qdq.clipped_shares(plain, first, source.finite(held_out), torch.get_num_threads())
         document: dict[str, Any] = {
             "model": entry.card.name,
@@ -124,6 +139,8 @@ def write_quantized(
             "examined": {"images": len(held_out), "also_calibrated_with": own, **found["as asked"]},
             "sensitivity": found,
             "spread_db": _spread(found),
+            "in_float": list(in_float),
+            "with_one_operation_in_float": alone,
             "left_in_float": qdq.left_in_float(first),
             "clipped": {name: share for name, share in sorted(clipped.items(), key=lambda one: -one[1]) if share},
         }
@@ -164,6 +181,8 @@ def _compared(network: nn.Module, file: Path, source: Images, indices: Sequence[
         to_plain.append(_psnr(*outputs))
         if source.sample is not None:
             sample = source.sample(index)
+            if network_input(sample, spec).shape[-2:] > planes.shape[-2:]:
+                continue
             scores = [_psnr(run_sample(model, sample, spec), sample.target) for model in (network, quantised)]
             losses.append(scores[0] - scores[1])
     found = {"psnr_to_fp32": statistics.fmean(to_plain)}
@@ -203,7 +222,7 @@ def _notes(document: Mapping[str, Any]) -> list[str]:
         )
     if left := document["left_in_float"]:
         counts = ", ".join(f"{name} {count}" for name, count in left.items())
-        notes.append(f"left in float32: {counts}")
+        notes.append(f"left in float32: {counts} (their filters are computed, or ONNX Runtime has no int8 form)")
     if not document["dynamic"]:
         notes.append("the file takes images of one size only")
     if not _INT8 & set(machine.instruction_sets()):
