@@ -3,8 +3,8 @@
 What a fenced block is, its first line says, or an HTML comment above it, which readers do not see:
 
 - ```` ```python title="my_net.py" ```` (any language): a file of this name
-- ```` ```sh ````: commands, one a line or continued with a backslash; not run below ``<!-- not run: REASON -->``
-- ```` ```text ````: what the commands above print, or a part of it; not compared below ``<!-- not compared: REASON -->``
+- ```` ```sh ````: commands, one a line or continued with a backslash; not run under ``<!-- not run: WHY -->``
+- ```` ```text ````: what the commands above print, or a part of it; not compared under ``<!-- not compared: WHY -->``
 
 In what is shown, ``...`` stands for any text, blanks for any blanks, and a number with decimals for one that differs by
 at most 3 % (another processor adds in another order); all else must be there to the letter.
@@ -54,7 +54,7 @@ def commands(block: Block) -> list[str]:
 
 
 def follow(text: str, folder: Path, zoo_bench: Callable[..., Any]) -> None:
-    """Do what a tutorial says in ``folder``, which is the working directory; raises AssertionError where it is wrong."""
+    """Do what a tutorial says in ``folder``, the working directory; raises AssertionError where it is wrong."""
     printed = ""
     for block in blocks(text):
         if block.file:
