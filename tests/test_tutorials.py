@@ -10,8 +10,8 @@ import pytest
 from tests.tutorial_text import blocks, commands, difference, follow
 
 FOLDER = Path(__file__).parent.parent / "docs" / "tutorials"
-# Each of these trains for minutes, or runs an image of 12 megapixels.
-SLOW = {"double-descent", "full-size", "train-and-compare"}
+# Each of these trains for minutes, exports several times, or runs an image of 12 megapixels.
+SLOW = {"double-descent", "full-size", "to-a-phone", "train-and-compare"}
 NEEDS = {"to-a-phone": ("onnx", "onnxscript", "onnxruntime")}
 TUTORIALS = sorted(FOLDER.glob("*.md"))
 
