@@ -18,7 +18,8 @@ from benchmark.host import environment
 ASK = """
 eval "$(zoo-bench completion bash)"
 complete -p zoo-bench
-ask() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _zoo_bench_completion zoo-bench; echo "${COMPREPLY[*]}"; }
+ask() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
+_zoo_bench_completion zoo-bench; echo "${COMPREPLY[*]}"; }
 ask zoo-bench comp
 ask zoo-bench run --data
 ask zoo-bench completion f

@@ -85,7 +85,9 @@ def test_shipped_weights_and_settings_are_in_the_wheel(python: Path, tmp_path) -
     version = call(python, tmp_path, "--version").stdout
     assert version.startswith("zoo-bench ")
     assert "commit" not in version
-    done = call(python, tmp_path, "run", "--suite", "quick", "--models", "plainunet_8", "--limit", "1", "--sizes", "none")
+    done = call(
+        python, tmp_path, "run", "--suite", "quick", "--models", "plainunet_8", "--limit", "1", "--sizes", "none"
+    )
     assert done.returncode == 0, done.stderr
     assert "plainunet_8  ●" in done.stdout
     assert call(python, tmp_path, "show", "sweep", "double_descent_toy").returncode == 0

@@ -39,7 +39,7 @@ def describe_environment() -> Environment:
 
 
 def describe_version() -> str:
-    """Return the versions of this tool, torch and Python as a line, with the commit if the tool runs from a checkout."""
+    """Return the versions of this tool, torch and Python as a line, with the commit of a checkout."""
     commit, dirty = _git_state()
     checkout = f", commit {commit[:12]}{' with changes' if dirty else ''}" if commit else ""
     return (
