@@ -10,6 +10,7 @@ import sys
 import sysconfig
 import venv
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -78,6 +79,29 @@ def test_the_installed_command_lists_and_runs(python: Path, tmp_path) -> None:
     page = call(python, tmp_path, "leaderboard", "--results", "zoo-bench-out", "--html", "page.html")
     assert page.returncode == 0, page.stderr
     assert (tmp_path / "page.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_shipped_weights_and_settings_are_in_the_wheel(python: Path, tmp_path) -> None:
+    version = call(python, tmp_path, "--version").stdout
+    assert version.startswith("zoo-bench ")
+    assert "commit" not in version
+    done = call(
+        python, tmp_path, "run", "--suite", "quick", "--models", "plainunet_8", "--limit", "1", "--sizes", "none"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "plainunet_8  ●" in done.stdout
+    assert call(python, tmp_path, "show", "sweep", "double_descent_toy").returncode == 0
+
+
+def test_the_source_distribution_makes_the_same_wheel(python: Path, tmp_path) -> None:
+    base = python.parents[2]
+    code = f"from setuptools.build_meta import build_sdist; build_sdist({str(tmp_path)!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=base, check=True, capture_output=True, timeout=120)
+    (source,) = tmp_path.glob("*.tar.gz")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "wheel", "--no-build-isolation"]
+    subprocess.run([*pip, "--no-deps", "--no-index", "-w", tmp_path, source], check=True, timeout=120)
+    names = [set(ZipFile(next(folder.glob("*.whl"))).namelist()) for folder in (base / "dist", tmp_path)]
+    assert names[0] == names[1]
 
 
 def test_an_entry_point_registers_a_model(python: Path, tmp_path) -> None:

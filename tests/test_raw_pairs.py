@@ -310,6 +310,16 @@ def test_levels_that_no_mosaic_reaches_are_remarked(root: Path, tmp_path: Path, 
     assert any(remark in note for note in record.notes)
 
 
+@pytest.mark.parametrize(("gone", "left"), [("rgb_2.png", "raw_2.png"), ("raw_2.png", "rgb_2.png")])
+def test_the_check_names_a_file_without_partner(root: Path, zoo_bench, gone: str, left: str) -> None:
+    (root / gone).unlink()
+    flags = ("--cfa", SENSOR["cfa"], "--black", SENSOR["black"], "--white", SENSOR["white"])
+    outcome = zoo_bench("data", "check", "raw-pairs", "--data-root", root, "--pairs", RULE, *flags)
+    assert outcome.code == 1
+    assert f"{left}: has no partner" in outcome.out
+    assert "1 problem in 3 files" in outcome.out
+
+
 def test_a_black_level_above_the_picture_is_a_problem(root: Path) -> None:
     found = check_dataset("raw-pairs", root, pairs=RULE, **{**SENSOR, "black": 3000})
     assert {(one["kind"], one["expected"]) for one in found["problems"]} == {

@@ -14,15 +14,32 @@ from zoo.surroundings import staying
 
 # Each verb has a file of the same name.
 VERBS = (
-    *("cache", "check", "compare", "data", "doctor", "export", "infer", "leaderboard", "list", "profile"),
+    *("cache", "check", "compare", "completion", "data", "doctor", "export", "infer", "leaderboard", "list", "profile"),
     *("quantize", "results", "run", "score", "show", "submit", "sweep", "train", "verify", "weights"),
 )
 _at_exit = contextlib.ExitStack()
 
 
+def _print_version(ctx: click.Context, parameter: click.Parameter, given: bool) -> None:
+    """Print the versions of this tool and of torch, and the commit if the tool runs from its checkout."""
+    if not given or ctx.resilient_parsing:
+        return
+    from benchmark.host.environment import describe_version
+
+    click.echo(describe_version())
+    ctx.exit()
+
+
 @click.group(cls=OneLineErrors, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @common_options
-@click.version_option(package_name="zoo-bench", prog_name="zoo-bench")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the versions of zoo-bench and torch, and the commit in a checkout, and exit.",
+)
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """Compare networks for RAW-to-RGB and denoising: quality, FLOPs, memory and time."""

@@ -25,6 +25,8 @@ class OneLineErrors(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command; never a traceback for a user's mistake, unless ZOO_BENCH_DEBUG is set."""
+        if "_ZOO_BENCH_COMPLETE" in os.environ:
+            return super().main(*args, **kwargs)  # a shell asks for words: click answers it and exits
         kwargs["standalone_mode"] = False
         debug = bool(os.environ.get("ZOO_BENCH_DEBUG"))
         for stream in (sys.stdout, sys.stderr):

@@ -318,7 +318,11 @@ def _opened(plan: CheckPlan, root: Path, open_split: Callable[[], Any]) -> Any |
         return open_split()
     except DefectsError as error:
         plan.problems += _problems_of(error.defects)
-        plan.units = [*plan.units, *(Unit("files", id, files) for id, files in error.files.items())]
+        units = list(plan.units)
+        first = next(iter(plan.rules))  # what loaders call "input" is "raw" in the plan of RAW pairs
+        for id, files in error.files.items():
+            units.append(Unit("files", id, tuple((r if r in plan.rules else first, path) for r, path in files)))
+        plan.units = units
     except UserError as error:
         what = str(error).removeprefix(f"{plan.name}: ").removeprefix(f"{root} ")
         plan.problems.append(Problem(str(root), "layout" if root.is_dir() else "damaged", what, ""))

@@ -38,6 +38,15 @@ def describe_environment() -> Environment:
     )
 
 
+def describe_version() -> str:
+    """Return the versions of this tool, torch and Python as a line, with the commit of a checkout."""
+    commit, dirty = _git_state()
+    checkout = f", commit {commit[:12]}{' with changes' if dirty else ''}" if commit else ""
+    return (
+        f"zoo-bench {_version('zoo-bench')} (torch {torch.__version__}, Python {platform.python_version()}{checkout})"
+    )
+
+
 @functools.cache
 def code_of_tool() -> str:
     """Return a digest of this tool's own code, which is the same on every machine that has the same version."""
