@@ -65,6 +65,7 @@ ENGINES = {
     for engine in (
         Engine("onnxruntime", ("onnxruntime", "onnx", "onnxscript"), "onnx", ("fp32", "int8")),
         Engine("openvino", ("openvino",), "openvino", ("fp32", "bf16", "int8")),
+        Engine("executorch", ("executorch", "torchao"), "executorch", ("fp32",)),
     )
 }
 BACKENDS = (TORCH, *ENGINES)
