@@ -7,14 +7,17 @@ those of one pool for the whole process, which XNNPACK uses; most portable kerne
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
+from torch.fx import Node
 
 from benchmark.backends import Pass
 from benchmark.backends.capture import conversion_error, quiet
@@ -23,6 +26,7 @@ from zoo.errors import EngineError, UserError, reason_of, shown
 with quiet():
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import EdgeProgramManager, to_edge_transform_and_lower
+    from executorch.exir.passes.constant_prop_pass import constant_prop_pass
     from executorch.extension.pybindings import portable_lib
     from executorch.runtime import Method, Runtime
 
@@ -41,17 +45,46 @@ def compile_program(program: ExportedProgram, inputs: Sequence[Tensor], threads:
 def lower(program: ExportedProgram, metadata: Mapping[str, str] | None = None) -> EdgeProgramManager:
     """Give to XNNPACK what it takes of a captured network; raises EngineError for operations that ExecuTorch lacks.
 
+    What depends on no input is computed first, because XNNPACK takes only convolutions whose weights are constants.
     Each entry of ``metadata`` becomes a method without arguments that returns the text.
     """
     with torch.inference_mode(False), torch.no_grad(), quiet():
         try:
             return to_edge_transform_and_lower(
-                program, partitioner=[XnnpackPartitioner()], constant_methods=dict(metadata or {})
+                _folded(program), partitioner=[XnnpackPartitioner()], constant_methods=dict(metadata or {})
             )
         except MemoryError:
             raise
         except Exception as error:
             raise conversion_error(error, "ExecuTorch") from error
+
+
+def _folded(program: ExportedProgram) -> ExportedProgram:
+    # With no table of decompositions this only replaces operations that change a tensor in place.
+    program = program.run_decompositions({})
+    program = constant_prop_pass(program, _kept(program))
+    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    for spec in program.graph_signature.input_specs:
+        constant = program.constants.get(spec.target or "")
+        # ExecuTorch 1.5 looks for constants of another memory format among the tensors that are no buffers.
+        if isinstance(constant, Tensor) and not constant.is_contiguous():
+            program.constants[str(spec.target)] = constant.contiguous()
+            node = nodes[spec.arg.name]
+            node.meta["val"] = node.meta["val"].contiguous()
+    return program
+
+
+def _kept(program: ExportedProgram) -> set[Any]:
+    """Return the operators that stay even with constant inputs: those that quantise, and those that make more data."""
+    calls = [node for node in program.graph.nodes if node.op == "call_function"]
+    return {node.target for node in calls if getattr(node.target, "namespace", None) != "aten" or _grows(node)}
+
+
+def _grows(node: Node) -> bool:
+    values = [one.meta.get("val") for one in (node, *node.all_input_nodes)]
+    sizes = [math.prod(value.shape) for value in values if isinstance(value, Tensor)]
+    known = len(sizes) == len(values) and all(isinstance(size, int) for size in sizes)
+    return not known or sizes[0] > max(sizes[1:], default=0)
 
 
 def to_pte(lowered: EdgeProgramManager) -> bytes:
@@ -89,8 +122,8 @@ def pass_of(content: bytes, threads: int) -> Pass:
     return run
 
 
-def read_file(file: Path, threads: int) -> tuple[Pass, list[int]]:
-    """Return a pass of a ``.pte`` file and the shape of its first input, the largest that it takes.
+def open_file(file: Path, shapes: Sequence[Sequence[int]], threads: int) -> Pass:
+    """Return a pass of a ``.pte`` file, which knows its sizes, so that ``shapes`` are not needed.
 
     Raises UserError for a file that is damaged or of another version.
     """
@@ -101,7 +134,7 @@ def read_file(file: Path, threads: int) -> tuple[Pass, list[int]]:
             f" {shown(content[4:8].decode('latin-1'))}: it is of another version, or no .pte file; export it again."
         )
     try:
-        return pass_of(content, threads), list(_load(content, threads).metadata.input_tensor_meta(0).sizes())
+        return pass_of(content, threads)
     except EngineError as error:
         raise UserError(f"{file}: {error} The file is damaged or of another version; export it again.") from error
 
@@ -122,13 +155,13 @@ def _load(content: bytes, threads: int) -> Method:
 
 @contextlib.contextmanager
 def _native_lines_hidden() -> Iterator[None]:
-    """Hide what the runtime's native code writes to the standard error while it loads a program."""
+    """Hide the lines that the runtime writes while it loads a program: to Python's standard error, or to its own."""
     sys.stderr.flush()
     before = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
         os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(before, 2)
-        os.close(before)
+        try:
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)

@@ -16,19 +16,28 @@ from benchmark.cli.options import (
     weights_option,
 )
 from benchmark.cli.printing import echo, given_seed, print_result, start
-from benchmark.units import shape_text
+from benchmark.units import counted, listed, shape_text
 
 
 @click.command("export")
 @click.argument("model")
-@click.option("-o", "--out", required=True, metavar="FILE.onnx", help="ONNX file to write.")
+@click.option("-o", "--out", required=True, metavar="FILE", help="File to write, FILE.onnx or FILE.pte.")
+@click.option(
+    "--to",
+    type=click.Choice(["onnx", "executorch"]),
+    default="onnx",
+    show_default=True,
+    help="Format: ONNX (extra onnx), or a program of ExecuTorch with XNNPACK (extra executorch).",
+)
 @size_option
 @weights_option
 @click.option(
     "--opset", type=click.IntRange(min=18), metavar="N", help="Version of the ONNX operator set.  [default: 20]"
 )
 @click.option(
-    "--dynamic", is_flag=True, help="Leave the height and the width of the input open, if the network allows it."
+    "--dynamic",
+    is_flag=True,
+    help="Leave the height and the width of the input open, if the network allows it; for ExecuTorch up to --size.",
 )
 @click.option(
     "--freeze",
@@ -48,10 +57,11 @@ def export_command(
     options: dict[str, str],
     **flags: Any,
 ) -> None:
-    """Write MODEL as ONNX, and compare it with PyTorch.
+    """Write MODEL as ONNX or for ExecuTorch, and compare it with PyTorch.
 
-    The exit status is 1 if ONNX Runtime and PyTorch disagree. A hyper-network becomes two files: FILE.filters.onnx
-    (image to filters) and FILE.onnx (image and filters to image).
+    The exit status is 1 if the engine that runs the file and PyTorch disagree. A hyper-network becomes two files:
+    FILE.filters.onnx (image to filters) and FILE.onnx (image and filters to image). For ExecuTorch, the operators that
+    XNNPACK runs and those that it leaves to slower kernels are listed.
     """
     reporter = start()
     from benchmark.running.exporting import export
@@ -71,9 +81,12 @@ def export_command(
 def _print_text(document: Mapping[str, Any]) -> None:
     for one in document["files"]:
         beside = one["weights_file"] and f", {one['weights_bytes'] / 1e6:.2f} MB of weights in {one['weights_file']}"
-        echo(f"wrote {one['file']} ({one['role']}, {one['bytes'] / 1e6:.2f} MB, opset {one['opset']}{beside or ''})")
+        opset = "" if one["opset"] is None else f", opset {one['opset']}"
+        echo(f"wrote {one['file']} ({one['role']}, {one['bytes'] / 1e6:.2f} MB{opset}{beside or ''})")
         echo(f"  inputs      {', '.join(f'{name} {shape_text(shape)}' for name, shape in one['inputs'].items())}")
         echo(f"  operations  {', '.join(f'{name} {count}' for name, count in one['operations'].items())}")
+        if "placement" in one:
+            _print_placement(one["placement"])
     parity = document["parity"]
     for one in parity["sizes"]:
         echo(
@@ -83,3 +96,15 @@ def _print_text(document: Mapping[str, Any]) -> None:
     echo(f"{'agrees' if parity['ok'] else 'DOES NOT AGREE'} within a relative error of {parity['tolerance']:g}")
     for note in document["notes"]:
         echo(f"note: {note}")
+
+
+def _print_placement(placement: Mapping[str, Any]) -> None:
+    total = placement["delegate"]["macs"] + placement["portable"]["macs"]
+    for part, name in (("delegate", placement["delegate"]["name"]), ("portable", "portable")):
+        of_part = placement[part]
+        share = f" ({of_part['macs'] / total:.1%})" if total else ""
+        calls = sum(of_part["operators"].values())
+        echo(f"  {name:<10}  {counted(calls, 'operator')}, {of_part['macs'] / 1e6:.3f} million MACs{share}")
+    for one in placement["portable_operators"]:
+        layers = listed([layer or "the network itself" for layer in one["layers"]], 3)
+        echo(f"    {one['operation']} {one['calls']} in {layers}: {one['reason']}")
