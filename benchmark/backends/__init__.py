@@ -91,6 +91,11 @@ def check_backend(name: str, precision: str = "fp32") -> None:
         raise UserError(f"--precision bf16: this processor has no bf16 instructions for {name}; leave the option out.")
 
 
+def is_installed(name: str) -> bool:
+    """Return whether an engine's packages are installed."""
+    return all(importlib.util.find_spec(package) is not None for package in ENGINES[name].packages)
+
+
 def has_bf16() -> bool:
     """Return whether this processor computes in bfloat16; others must convert, which is slower than float32."""
     return bool(_BF16 & set(machine.instruction_sets()))

@@ -17,11 +17,12 @@ from benchmark.cli.options import (
 )
 from benchmark.cli.printing import echo, given_seed, print_result, start
 from benchmark.units import counted, listed, shape_text
+from zoo.errors import UserError
 
 
 @click.command("export")
 @click.argument("model")
-@click.option("-o", "--out", required=True, metavar="FILE", help="File to write, FILE.onnx or FILE.pte.")
+@click.option("-o", "--out", metavar="FILE", help="File to write, FILE.onnx or FILE.pte.")
 @click.option(
     "--to",
     type=click.Choice(["onnx", "executorch"]),
@@ -44,12 +45,18 @@ from benchmark.units import counted, listed, shape_text
     metavar="IMAGE",
     help="For hyper-networks: write one graph, with the filters that are predicted from this image.",
 )
+@click.option(
+    "--report",
+    is_flag=True,
+    help="Write no file; list what engines and phones are known to refuse or to emulate of the network.",
+)
 @raw_options
 @set_option
 @json_option
 def export_command(
     model: str,
-    out: str,
+    out: str | None,
+    report: bool,
     cfa: str,
     black: float,
     white: float | None,
@@ -66,11 +73,21 @@ def export_command(
     reporter = start()
     from benchmark.running.exporting import export
     from benchmark.running.inputs import Levels
+    from benchmark.running.portability import portability
     from benchmark.sensor import raw_size_of
 
     flags["weights"] = weights_given(model, flags["weights"], reporter, trust=flags.pop("trust"))
     levels = Levels(cfa, black, white, raw_size_of(raw_size))
-    document = export(model, out, options=options, levels=levels, seed=given_seed() or 0, **flags)
+    common: dict[str, Any] = {"options": options, "levels": levels, "seed": given_seed() or 0}
+    if report:
+        if out is not None:
+            raise UserError(f"-o {out}: --report writes no file; leave one of them out.")
+        del flags["to"], flags["opset"]
+        print_result(portability(model, **common, **flags), _print_report)
+        return
+    if out is None:
+        raise UserError("export: expected -o FILE for the file to write, or --report.")
+    document = export(model, out, **common, **flags)
     print_result(document, _print_text)
     if not document["parity"]["ok"]:
         names = ", ".join(one["file"] for one in document["files"])
@@ -106,5 +123,25 @@ def _print_placement(placement: Mapping[str, Any]) -> None:
         calls = sum(of_part["operators"].values())
         echo(f"  {name:<10}  {counted(calls, 'operator')}, {of_part['macs'] / 1e6:.3f} million MACs{share}")
     for one in placement["portable_operators"]:
-        layers = listed([layer or "the network itself" for layer in one["layers"]], 3)
-        echo(f"    {one['operation']} {one['calls']} in {layers}: {one['reason']}")
+        echo(f"    {one['operation']} {one['calls']} in {_layers(one)}: {one['reason']}")
+
+
+def _layers(one: Mapping[str, Any]) -> str:
+    return listed([layer or "the network itself" for layer in one["layers"]], 3)
+
+
+def _print_report(document: Mapping[str, Any]) -> None:
+    echo(f"{document['model']} at {shape_text(document['input_shape'])}")
+    for target in document["targets"]:
+        tried = target["tried"]
+        if tried is None:
+            echo(f"{target['name']}: not tried, {target['why']}")
+        elif tried["runs"]:
+            echo(f"{target['name']}: tried here ({tried['engine']}), relative error {tried['relative_error']:.2e}")
+        else:
+            echo(f"{target['name']}: tried here ({tried['engine']}), refused: {tried['message']}")
+        for one in target["findings"]:
+            origin = "tried" if one["tried"] else "read"
+            where = one["source"] and f" ({origin}: {one['source']['title']}, {one['source']['address']})"
+            where = where or (" (tried)" if one["tried"] else "")
+            echo(f"  {one['effect']:<11} {one['operation']} in {_layers(one)}: {one['reason']}{where}")

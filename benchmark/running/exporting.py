@@ -33,6 +33,18 @@ TARGETS = {"onnx": ("onnxruntime", ".onnx"), "executorch": ("executorch", ".pte"
 
 
 @dataclass(frozen=True)
+class Subject:
+    """The network to export, its halves if it is a hyper-network, the image of ``freeze``, the size of its planes."""
+
+    entry: Entry
+    spec: InputSpec
+    network: nn.Module
+    halves: Halves | None
+    image: Tensor | None
+    shape: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class Graph:
     """A file to write: the part of the model that it holds, the module, its named inputs, and its output names."""
 
@@ -85,31 +97,20 @@ def export(
 
     written_to = (target, _filters_file(target))
     refuse_inputs(f"export: -o {file}", [*written_to, *map(weights_beside, written_to)], [weights, freeze])
-    entry = entry_of(model, weights, options or {})
-    spec = entry.card.input_for(entry.options)
-    network = entry.build(seed=seed)
-    halves = split(network)
-    if freeze is not None and halves is None:
-        raise UserError(f"--freeze {freeze}: {entry.label} is no hyper-network; its filters do not depend on an image.")
-    image = None if freeze is None else pad_planes(read_input(Path(freeze), spec, levels or Levels()), spec)
-    if image is not None and size is None:
-        shape = tuple(image.shape[-2:])
-    else:
-        shape = padded_size(*size_for(entry.card, size), spec)
-    if dynamic:
-        # If it were captured at the least size, a network would look as if it took no other size.
-        shape = tuple(max(side, _least_open(spec) + (0 if to == "onnx" else 3 * spec.multiple)) for side in shape)
+    subject = subject_of(model, size, options, weights, freeze, levels, seed)
+    entry, spec = subject.entry, subject.spec
+    shape = open_shape(subject.shape, spec, bounded=to == "executorch") if dynamic else subject.shape
     # ExecuTorch's sizes are open up to that of the export.
     most = shape if to == "executorch" else None
     with torch.inference_mode(False), torch.no_grad():
-        graphs = _graphs(network, halves, target, noise(shape, spec, seed), image, dynamic)
+        graphs = _graphs(subject, target, noise(shape, spec, seed), dynamic)
         written = [_write(graph, entry, spec, opset, most) for graph in graphs]
         # Parity at one size does not show parity at other sizes.
         step = -spec.multiple if most else spec.multiple
         another = (shape[0] + 2 * step, shape[1] + 3 * step)
         sizes = [shape, another] if dynamic else [shape]
         # For noise the network would predict other filters than the frozen ones.
-        reference = network if image is None else graphs[0].module
+        reference = subject.network if freeze is None else graphs[0].module
         files = [graph.file for graph in graphs]
         filters = graphs[1].inputs["planes"].shape if len(graphs) == 2 else None
         parity = [agreement(reference, files, noise(one, spec, seed), engine, filters) for one in sizes]
@@ -127,6 +128,37 @@ def export(
         "parity": _parity(parity, engine),
         "notes": _notes(entry, graphs, freeze, most),
     }
+
+
+def subject_of(
+    model: str,
+    size: tuple[int, int] | str | None,
+    options: Mapping[str, Any] | None,
+    weights: str | Path | None,
+    freeze: str | Path | None,
+    levels: Levels | None,
+    seed: int,
+) -> Subject:
+    """Return the network that the arguments of ``export`` name, with the size of its planes; they are checked here."""
+    entry = entry_of(model, weights, options or {})
+    spec = entry.card.input_for(entry.options)
+    network = entry.build(seed=seed)
+    halves = split(network)
+    if freeze is not None and halves is None:
+        raise UserError(f"--freeze {freeze}: {entry.label} is no hyper-network; its filters do not depend on an image.")
+    image = None if freeze is None else pad_planes(read_input(Path(freeze), spec, levels or Levels()), spec)
+    if image is not None and size is None:
+        shape = tuple(image.shape[-2:])
+    else:
+        shape = padded_size(*size_for(entry.card, size), spec)
+    return Subject(entry, spec, network, halves, image, (shape[0], shape[1]))
+
+
+def open_shape(shape: Sequence[int], spec: InputSpec, *, bounded: bool) -> tuple[int, int]:
+    """Return the size at which a network is captured whose sizes are open; ``bounded``: it is the largest of them."""
+    # If it were captured at the least size, a network would look as if it took no other size.
+    least = _least_open(spec) + 3 * spec.multiple * bounded
+    return max(shape[0], least), max(shape[1], least)
 
 
 def noise(size: Sequence[int], spec: InputSpec, seed: int) -> Tensor:
@@ -155,15 +187,21 @@ def _filters_file(target: Path) -> Path:
     return target.with_suffix(f".filters{target.suffix}")
 
 
-def _graphs(
-    network: nn.Module, halves: Halves | None, target: Path, planes: Tensor, image: Tensor | None, dynamic: bool
-) -> list[Graph]:
+def whole_graph(subject: Subject, target: Path, planes: Tensor, dynamic: bool) -> Graph:
+    """Return the network as one graph, with the filters of ``subject.image`` if there is one."""
+    network = subject.network
+    if subject.halves is not None and subject.image is not None:
+        network = FrozenNetwork(network, subject.halves.filters(subject.image))
+    return Graph(NETWORK, target, network, {"planes": planes}, ("image",), dynamic)
+
+
+def _graphs(subject: Subject, target: Path, planes: Tensor, dynamic: bool) -> list[Graph]:
     """Return the files to write; for a hyper-network in two halves, the file with the convolutions comes first."""
-    if halves is None:
-        return [Graph(NETWORK, target, network, {"planes": planes}, ("image",), dynamic)]
-    filters = halves.filters(planes if image is None else image)
-    if image is not None:
-        return [Graph(NETWORK, target, FrozenNetwork(network, filters), {"planes": planes}, ("image",), dynamic)]
+    halves, image = subject.halves, subject.image
+    whole = whole_graph(subject, target, planes, dynamic)
+    if halves is None or image is not None:
+        return [whole]
+    filters = halves.filters(planes)
     names = tuple(f"filters_{index}" for index in range(len(filters)))
     inputs = {"planes": planes, **dict(zip(names, filters))}
     return [
@@ -176,16 +214,9 @@ def _graphs(
 def _write(
     graph: Graph, entry: Entry, spec: InputSpec, opset: int | None, most: Sequence[int] | None
 ) -> dict[str, Any]:
-    from benchmark.backends.capture import capture
-
-    shapes: list[Any] | None = None
-    if graph.dynamic:
-        shapes = [open_sizes(spec, most) if name == "planes" else None for name in graph.inputs]
-        # The halves of a hyper-network take a variable number of filters.
-        shapes = [shapes[0], tuple(shapes[1:])] if graph.role == FORWARD else shapes
+    program = captured(graph, entry, spec, most)
     metadata = _metadata(entry, spec, graph)
     with _named(entry, graph):
-        program = capture(graph.module, list(graph.inputs.values()), dynamic_shapes=shapes)
         try:
             facts = _as_pte(program, graph, metadata) if most else _as_onnx(program, graph, metadata, opset)
         except OSError as error:
@@ -198,6 +229,19 @@ def _write(
         "outputs": list(graph.outputs),
         **facts,
     }
+
+
+def captured(graph: Graph, entry: Entry, spec: InputSpec, most: Sequence[int] | None) -> ExportedProgram:
+    """Return the captured graph, of open sizes up to ``most`` (None: no limit) if dynamic; errors name the model."""
+    from benchmark.backends.capture import capture
+
+    shapes: list[Any] | None = None
+    if graph.dynamic:
+        shapes = [open_sizes(spec, most) if name == "planes" else None for name in graph.inputs]
+        # The halves of a hyper-network take a variable number of filters.
+        shapes = [shapes[0], tuple(shapes[1:])] if graph.role == FORWARD else shapes
+    with _named(entry, graph):
+        return capture(graph.module, list(graph.inputs.values()), dynamic_shapes=shapes)
 
 
 def _as_onnx(program: ExportedProgram, graph: Graph, metadata: Mapping[str, str], opset: int | None) -> dict[str, Any]:
