@@ -80,6 +80,7 @@ DOORS = {
     "cv2": {"benchmark.scoring.fastmetrics"},
     "onnxruntime": {"benchmark.backends.onnxruntime", "benchmark.running.quantizing.qdq"},
     "openvino": {"benchmark.backends.openvino"},
+    "executorch": {"benchmark.backends.executorch", "benchmark.backends.placement"},
     "rawpy": {"benchmark.imaging.mosaics"},
 }
 PIECES = ("zoo.models", "benchmark.datasets", "benchmark.losses", "benchmark.metrics", "benchmark.profilers")

@@ -1,7 +1,7 @@
 """Inference engines besides torch: a list of them, whether they are installed, and networks compiled by them.
 
 Torch builds, loads and captures a network; an engine compiles the captured graph for one shape of inputs at a time.
-Each engine is one file here with two functions, ``compile_program`` and, for files in int8, ``open_file``.
+Each engine is one file here with two functions, ``compile_program`` and, for exported files, ``open_file``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from benchmark.conditions import TORCH
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 Pass = Callable[["Sequence[Tensor]"], "list[Tensor]"]
 # Takes (program, its inputs, threads, precision) and returns a pass.
 Compile = Callable[["ExportedProgram", "Sequence[Tensor]", int, str], Pass]
-# Takes (an ONNX file, the shapes of its inputs, threads) and returns a pass.
+# Takes (an ONNX file, or one of ExecuTorch, the shapes of its inputs, threads) and returns a pass.
 Open = Callable[["Path", "Sequence[Sequence[int]]", int], Pass]
 # A processor needs one of these instruction sets; without them bf16 is only slower.
 _BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
@@ -45,14 +47,18 @@ class Engine:
     @property
     def compile_program(self) -> Compile:
         """Return the engine's function; its packages must be installed."""
-        compile_program: Compile = importlib.import_module(f"benchmark.backends.{self.name}").compile_program
+        compile_program: Compile = self._module.compile_program
         return compile_program
 
     @property
     def open_file(self) -> Open:
-        """Return the engine's function that opens an ONNX file; its packages must be installed."""
-        open_file: Open = importlib.import_module(f"benchmark.backends.{self.name}").open_file
+        """Return the engine's function that opens an exported file; its packages must be installed."""
+        open_file: Open = self._module.open_file
         return open_file
+
+    @property
+    def _module(self) -> ModuleType:
+        return importlib.import_module(f"benchmark.backends.{self.name}")
 
     @property
     def version(self) -> str:
@@ -65,6 +71,7 @@ ENGINES = {
     for engine in (
         Engine("onnxruntime", ("onnxruntime", "onnx", "onnxscript"), "onnx", ("fp32", "int8")),
         Engine("openvino", ("openvino",), "openvino", ("fp32", "bf16", "int8")),
+        Engine("executorch", ("executorch", "torchao"), "executorch", ("fp32",)),
     )
 }
 BACKENDS = (TORCH, *ENGINES)
@@ -82,6 +89,11 @@ def check_backend(name: str, precision: str = "fp32") -> None:
         raise UserError(f"--precision {precision}: {name} supports only {' and '.join(engine.precisions)} here.")
     if precision == "bf16" and not has_bf16():
         raise UserError(f"--precision bf16: this processor has no bf16 instructions for {name}; leave the option out.")
+
+
+def is_installed(name: str) -> bool:
+    """Return whether an engine's packages are installed."""
+    return all(importlib.util.find_spec(package) is not None for package in ENGINES[name].packages)
 
 
 def has_bf16() -> bool:

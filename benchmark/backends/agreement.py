@@ -1,4 +1,4 @@
-"""Check whether ONNX files compute the same outputs as torch."""
+"""Check whether exported files compute the same outputs as torch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from benchmark.backends import ENGINES
 from zoo.splitting import FilterNetwork
 
 # In float32, relative to the largest value of the output.
@@ -41,20 +42,25 @@ class Agreement:
         return {"max_abs_error": self.max_abs_error, "relative_error": self.relative_error}
 
 
-def agreement(network: nn.Module, files: Sequence[Path], planes: Tensor) -> Agreement:
-    """Compare a network with its ONNX file, or with the two of a hyper-network (forward, filters), on ``planes``.
+def agreement(
+    network: nn.Module,
+    files: Sequence[Path],
+    planes: Tensor,
+    engine: str = "onnxruntime",
+    filters: Sequence[int] | None = None,
+) -> Agreement:
+    """Compare a network with its file, or with the two of a hyper-network (forward, filters), run by ``engine``.
 
-    The filters are predicted by their file, so that all computations are compared. If the filters' file has another
-    size than ``planes``, torch predicts them.
+    The filters are predicted by their file, so that all computations are compared. If ``planes`` do not have the shape
+    ``filters`` that this file takes, torch predicts them.
     """
-    from benchmark.backends.onnxruntime import pass_of, session_of
-
-    threads = torch.get_num_threads()
+    open_file, threads = ENGINES[engine].open_file, torch.get_num_threads()
     inputs = [planes]
     expected = network(planes)
     if len(files) == 2:
-        session = session_of(files[1], threads)
-        fits = session.get_inputs()[0].shape == list(planes.shape)
-        inputs += pass_of(session)([planes]) if fits else FilterNetwork(network)(planes)
-    (output,) = pass_of(session_of(files[0], threads))(inputs)
+        fits = list(filters or []) == list(planes.shape)
+        predict = open_file(files[1], [planes.shape], threads) if fits else None
+        inputs += predict([planes]) if predict else FilterNetwork(network)(planes)
+    run = open_file(files[0], [tensor.shape for tensor in inputs], threads)
+    (output,) = run([tensor.contiguous() for tensor in inputs])
     return Agreement(list(planes.shape), float((output - expected).abs().max()), float(expected.abs().max()))

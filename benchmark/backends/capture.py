@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
+from torch.fx import Node
 
 from zoo.errors import EngineError, UserError, in_one_line
 
@@ -43,6 +44,12 @@ def capture(network: nn.Module, inputs: Sequence[Tensor], *, dynamic_shapes: Any
         if pools and not any(part.args[1] == 1 and part.users for pool in pools for part in pool.users):
             program = program.run_decompositions({_ADAPTIVE_MAX: _adaptive_max_pool2d})
         return program
+
+
+def layer_of(node: Node, prefix: str = "") -> str:
+    """Return the name, below ``prefix``, of the layer that a node of a graph comes from; "" for the network itself."""
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    return str(stack[-1][0]).removeprefix(prefix).lstrip(".") if stack else ""
 
 
 def _adaptive_max_pool2d(x: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -33,8 +33,9 @@ TILE_HELP = (
 )
 backend_option = click.option(
     "--backend",
-    type=click.Choice(["torch", "onnxruntime", "openvino"]),
-    help="Engine that runs the network; zoo-bench[onnx] and zoo-bench[openvino] install the others.  [default: torch]",
+    type=click.Choice(["torch", "onnxruntime", "openvino", "executorch"]),
+    help="Engine that runs the network; zoo-bench[onnx], [openvino] and [executorch] install the others."
+    "  [default: torch]",
 )
 memory_limit_option = click.option(
     "--memory-limit",

@@ -16,31 +16,47 @@ from benchmark.cli.options import (
     weights_option,
 )
 from benchmark.cli.printing import echo, given_seed, print_result, start
-from benchmark.units import shape_text
+from benchmark.units import counted, listed, shape_text
+from zoo.errors import UserError
 
 
 @click.command("export")
 @click.argument("model")
-@click.option("-o", "--out", required=True, metavar="FILE.onnx", help="ONNX file to write.")
+@click.option("-o", "--out", metavar="FILE", help="File to write, FILE.onnx or FILE.pte.")
+@click.option(
+    "--to",
+    type=click.Choice(["onnx", "executorch"]),
+    default="onnx",
+    show_default=True,
+    help="Format: ONNX (extra onnx), or a program of ExecuTorch with XNNPACK (extra executorch).",
+)
 @size_option
 @weights_option
 @click.option(
     "--opset", type=click.IntRange(min=18), metavar="N", help="Version of the ONNX operator set.  [default: 20]"
 )
 @click.option(
-    "--dynamic", is_flag=True, help="Leave the height and the width of the input open, if the network allows it."
+    "--dynamic",
+    is_flag=True,
+    help="Leave the height and the width of the input open, if the network allows it; for ExecuTorch up to --size.",
 )
 @click.option(
     "--freeze",
     metavar="IMAGE",
     help="For hyper-networks: write one graph, with the filters that are predicted from this image.",
 )
+@click.option(
+    "--report",
+    is_flag=True,
+    help="Write no file; list what engines and phones are known to refuse or to emulate of the network.",
+)
 @raw_options
 @set_option
 @json_option
 def export_command(
     model: str,
-    out: str,
+    out: str | None,
+    report: bool,
     cfa: str,
     black: float,
     white: float | None,
@@ -48,19 +64,30 @@ def export_command(
     options: dict[str, str],
     **flags: Any,
 ) -> None:
-    """Write MODEL as ONNX, and compare it with PyTorch.
+    """Write MODEL as ONNX or for ExecuTorch, and compare it with PyTorch.
 
-    The exit status is 1 if ONNX Runtime and PyTorch disagree. A hyper-network becomes two files: FILE.filters.onnx
-    (image to filters) and FILE.onnx (image and filters to image).
+    The exit status is 1 if the engine that runs the file and PyTorch disagree. A hyper-network becomes two files:
+    FILE.filters.onnx (image to filters) and FILE.onnx (image and filters to image). For ExecuTorch, the operators that
+    XNNPACK runs and those that it leaves to slower kernels are listed.
     """
     reporter = start()
     from benchmark.running.exporting import export
     from benchmark.running.inputs import Levels
+    from benchmark.running.portability import portability
     from benchmark.sensor import raw_size_of
 
     flags["weights"] = weights_given(model, flags["weights"], reporter, trust=flags.pop("trust"))
     levels = Levels(cfa, black, white, raw_size_of(raw_size))
-    document = export(model, out, options=options, levels=levels, seed=given_seed() or 0, **flags)
+    common: dict[str, Any] = {"options": options, "levels": levels, "seed": given_seed() or 0}
+    if report:
+        if out is not None:
+            raise UserError(f"-o {out}: --report writes no file; leave one of them out.")
+        del flags["to"], flags["opset"]
+        print_result(portability(model, **common, **flags), _print_report)
+        return
+    if out is None:
+        raise UserError("export: expected -o FILE for the file to write, or --report.")
+    document = export(model, out, **common, **flags)
     print_result(document, _print_text)
     if not document["parity"]["ok"]:
         names = ", ".join(one["file"] for one in document["files"])
@@ -71,9 +98,12 @@ def export_command(
 def _print_text(document: Mapping[str, Any]) -> None:
     for one in document["files"]:
         beside = one["weights_file"] and f", {one['weights_bytes'] / 1e6:.2f} MB of weights in {one['weights_file']}"
-        echo(f"wrote {one['file']} ({one['role']}, {one['bytes'] / 1e6:.2f} MB, opset {one['opset']}{beside or ''})")
+        opset = "" if one["opset"] is None else f", opset {one['opset']}"
+        echo(f"wrote {one['file']} ({one['role']}, {one['bytes'] / 1e6:.2f} MB{opset}{beside or ''})")
         echo(f"  inputs      {', '.join(f'{name} {shape_text(shape)}' for name, shape in one['inputs'].items())}")
         echo(f"  operations  {', '.join(f'{name} {count}' for name, count in one['operations'].items())}")
+        if "placement" in one:
+            _print_placement(one["placement"])
     parity = document["parity"]
     for one in parity["sizes"]:
         echo(
@@ -83,3 +113,35 @@ def _print_text(document: Mapping[str, Any]) -> None:
     echo(f"{'agrees' if parity['ok'] else 'DOES NOT AGREE'} within a relative error of {parity['tolerance']:g}")
     for note in document["notes"]:
         echo(f"note: {note}")
+
+
+def _print_placement(placement: Mapping[str, Any]) -> None:
+    total = placement["delegate"]["macs"] + placement["portable"]["macs"]
+    for part, name in (("delegate", placement["delegate"]["name"]), ("portable", "portable")):
+        of_part = placement[part]
+        share = f" ({of_part['macs'] / total:.1%})" if total else ""
+        calls = sum(of_part["operators"].values())
+        echo(f"  {name:<10}  {counted(calls, 'operator')}, {of_part['macs'] / 1e6:.3f} million MACs{share}")
+    for one in placement["portable_operators"]:
+        echo(f"    {one['operation']} {one['calls']} in {_layers(one)}: {one['reason']}")
+
+
+def _layers(one: Mapping[str, Any]) -> str:
+    return listed([layer or "the network itself" for layer in one["layers"]], 3)
+
+
+def _print_report(document: Mapping[str, Any]) -> None:
+    echo(f"{document['model']} at {shape_text(document['input_shape'])}")
+    for target in document["targets"]:
+        tried = target["tried"]
+        if tried is None:
+            echo(f"{target['name']}: not tried, {target['why']}")
+        elif tried["runs"]:
+            echo(f"{target['name']}: tried here ({tried['engine']}), relative error {tried['relative_error']:.2e}")
+        else:
+            echo(f"{target['name']}: tried here ({tried['engine']}), refused: {tried['message']}")
+        for one in target["findings"]:
+            origin = "tried" if one["tried"] else "read"
+            where = one["source"] and f" ({origin}: {one['source']['title']}, {one['source']['address']})"
+            where = where or (" (tried)" if one["tried"] else "")
+            echo(f"  {one['effect']:<11} {one['operation']} in {_layers(one)}: {one['reason']}{where}")

@@ -16,7 +16,10 @@ import torch
 from benchmark.host import machine
 from benchmark.types import Environment
 
-_PACKAGES = ("zoo-bench", "numpy", "scipy", "pillow", "scikit-image", "timm", "onnxruntime", "onnxscript", "openvino")
+_PACKAGES = (
+    *("zoo-bench", "numpy", "scipy", "pillow", "scikit-image", "timm"),
+    *("onnxruntime", "onnxscript", "openvino", "executorch"),
+)
 
 
 def describe_environment() -> Environment:

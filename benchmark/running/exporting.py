@@ -1,9 +1,10 @@
-"""Export a model as ONNX files with a description of themselves, and compare them with torch."""
+"""Export a model as ONNX or ExecuTorch files with a description of themselves, and compare them with torch."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata as packages
@@ -12,21 +13,35 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.export import Dim
+from torch.export import Dim, ExportedProgram
 
-from benchmark.backends import ENGINES, require
+from benchmark.backends import ENGINES, named, require
 from benchmark.backends.agreement import TOLERANCE, Agreement, agreement
 from benchmark.costs.profiling import size_for
-from benchmark.replacing import refuse_inputs
+from benchmark.replacing import refuse_inputs, replacing
 from benchmark.running.inputs import Levels, read_input
 from benchmark.selection import Entry, entry_of, jsonable_options
 from benchmark.units import shape_text
 from zoo.convention import InputSpec
-from zoo.errors import EngineError, UserError, with_place
+from zoo.errors import EngineError, UserError, shortened, with_place
 from zoo.raw import pad_planes, padded_size
 from zoo.splitting import FrozenNetwork, Halves, split
 
 NETWORK, FORWARD, FILTERS = "network", "forward", "filters"
+# By the value of ``--to``: the engine that runs the files, and the end of their names.
+TARGETS = {"onnx": ("onnxruntime", ".onnx"), "executorch": ("executorch", ".pte")}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The network to export, its halves if it is a hyper-network, the image of ``freeze``, the size of its planes."""
+
+    entry: Entry
+    spec: InputSpec
+    network: nn.Module
+    halves: Halves | None
+    image: Tensor | None
+    shape: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -41,11 +56,17 @@ class Graph:
     # Whether its input planes may have any size that the network takes.
     dynamic: bool
 
+    @property
+    def wrapped(self) -> str:
+        """The name of the network within the module, empty if it is the module itself."""
+        return "inner.network" if isinstance(self.module, FrozenNetwork) else "" if self.role == NETWORK else "network"
+
 
 def export(
     model: str,
     file: str | Path,
     *,
+    to: str = "onnx",
     size: tuple[int, int] | str | None = None,
     options: Mapping[str, Any] | None = None,
     weights: str | Path | None = None,
@@ -55,21 +76,70 @@ def export(
     levels: Levels | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Write a model as ONNX and compare it with torch; return what ``zoo-bench export --json`` prints.
+    """Write a model as ONNX or for ExecuTorch (``to``), compare it with torch; return what ``export --json`` prints.
 
     ``size`` is the size of the planes that the network receives (default: its dataset's patch, or with ``freeze`` the
-    image), padded to a size that the network takes; ``dynamic`` allows any size from twice the least on. A
-    hyper-network becomes two files: ``file`` takes planes and filters, ``<stem>.filters.onnx`` predicts the filters.
+    image), padded to a size that the network takes; ``dynamic`` allows any size from twice the least on, for ExecuTorch
+    up to ``size``, for which it plans memory. A hyper-network becomes two files: ``file`` takes planes and filters,
+    ``<stem>.filters.onnx`` (or ``.pte``) predicts the filters.
     With ``freeze``, an image as ``infer`` takes it (``levels`` describes a RAW image), it becomes one file with the
     filters of that image. Files that disagree with torch are kept, and ``parity.ok`` is false. Raises UserError for bad
-    input, and EngineError with the name of an operation that ONNX does not have.
+    input, and EngineError with the name of an operation that the format does not have.
     """
-    require(ENGINES["onnxruntime"].packages, ENGINES["onnxruntime"].extra, "export")
-    target = _target(file)
+    if to not in TARGETS:
+        raise UserError(f"--to {shortened(to)}: expected {' or '.join(TARGETS)}.")
+    engine, suffix = TARGETS[to]
+    if opset is not None and to != "onnx":
+        raise UserError(f"--opset {opset}: only ONNX has operator sets; leave it out with --to {to}.")
+    require(ENGINES[engine].packages, ENGINES[engine].extra, "export" if to == "onnx" else f"export --to {to}")
+    target = _target(file, suffix)
     from benchmark.backends.onnxfiles import weights_beside
 
     written_to = (target, _filters_file(target))
     refuse_inputs(f"export: -o {file}", [*written_to, *map(weights_beside, written_to)], [weights, freeze])
+    subject = subject_of(model, size, options, weights, freeze, levels, seed)
+    entry, spec = subject.entry, subject.spec
+    shape = open_shape(subject.shape, spec, bounded=to == "executorch") if dynamic else subject.shape
+    # ExecuTorch's sizes are open up to that of the export.
+    most = shape if to == "executorch" else None
+    with torch.inference_mode(False), torch.no_grad():
+        graphs = _graphs(subject, target, noise(shape, spec, seed), dynamic)
+        written = [_write(graph, entry, spec, opset, most) for graph in graphs]
+        # Parity at one size does not show parity at other sizes.
+        step = -spec.multiple if most else spec.multiple
+        another = (shape[0] + 2 * step, shape[1] + 3 * step)
+        sizes = [shape, another] if dynamic else [shape]
+        # For noise the network would predict other filters than the frozen ones.
+        reference = subject.network if freeze is None else graphs[0].module
+        files = [graph.file for graph in graphs]
+        filters = graphs[1].inputs["planes"].shape if len(graphs) == 2 else None
+        parity = [agreement(reference, files, noise(one, spec, seed), engine, filters) for one in sizes]
+    return {
+        "model": entry.card.name,
+        "options": jsonable_options(entry.options),
+        "evidence": entry.evidence,
+        "weights": entry.weights_record(),
+        "target": to,
+        "input_shape": list(graphs[0].inputs["planes"].shape),
+        "dynamic": dynamic,
+        "frozen": None if freeze is None else str(freeze),
+        "opset": written[0]["opset"],
+        "files": written,
+        "parity": _parity(parity, engine),
+        "notes": _notes(entry, graphs, freeze, most),
+    }
+
+
+def subject_of(
+    model: str,
+    size: tuple[int, int] | str | None,
+    options: Mapping[str, Any] | None,
+    weights: str | Path | None,
+    freeze: str | Path | None,
+    levels: Levels | None,
+    seed: int,
+) -> Subject:
+    """Return the network that the arguments of ``export`` name, with the size of its planes; they are checked here."""
     entry = entry_of(model, weights, options or {})
     spec = entry.card.input_for(entry.options)
     network = entry.build(seed=seed)
@@ -81,31 +151,14 @@ def export(
         shape = tuple(image.shape[-2:])
     else:
         shape = padded_size(*size_for(entry.card, size), spec)
-    if dynamic:
-        # If it were captured at the least size, a network would look as if it took no other size.
-        shape = tuple(max(side, _least_open(spec)) for side in shape)
-    with torch.inference_mode(False), torch.no_grad():
-        graphs = _graphs(network, halves, target, noise(shape, spec, seed), image, dynamic)
-        written = [_write(graph, entry, spec, opset) for graph in graphs]
-        # Parity at one size does not show parity at other sizes.
-        another = (shape[0] + 2 * spec.multiple, shape[1] + 3 * spec.multiple)
-        sizes = [shape, another] if dynamic else [shape]
-        # For noise the network would predict other filters than the frozen ones.
-        reference = network if image is None else graphs[0].module
-        parity = [agreement(reference, [g.file for g in graphs], noise(one, spec, seed)) for one in sizes]
-    return {
-        "model": entry.card.name,
-        "options": jsonable_options(entry.options),
-        "evidence": entry.evidence,
-        "weights": entry.weights_record(),
-        "input_shape": list(graphs[0].inputs["planes"].shape),
-        "dynamic": dynamic,
-        "frozen": None if freeze is None else str(freeze),
-        "opset": written[0]["opset"],
-        "files": written,
-        "parity": _parity(parity),
-        "notes": _notes(entry, graphs, freeze),
-    }
+    return Subject(entry, spec, network, halves, image, (shape[0], shape[1]))
+
+
+def open_shape(shape: Sequence[int], spec: InputSpec, *, bounded: bool) -> tuple[int, int]:
+    """Return the size at which a network is captured whose sizes are open; ``bounded``: it is the largest of them."""
+    # If it were captured at the least size, a network would look as if it took no other size.
+    least = _least_open(spec) + 3 * spec.multiple * bounded
+    return max(shape[0], least), max(shape[1], least)
 
 
 def noise(size: Sequence[int], spec: InputSpec, seed: int) -> Tensor:
@@ -115,10 +168,11 @@ def noise(size: Sequence[int], spec: InputSpec, seed: int) -> Tensor:
     return planes * (high - low) + low
 
 
-def _target(file: str | Path) -> Path:
+def _target(file: str | Path, suffix: str) -> Path:
     target = Path(file)
-    if target.suffix != ".onnx":
-        raise UserError(f"-o {file}: expected a name that ends with .onnx.")
+    if target.suffix != suffix:
+        other = next((name for name, (_, end) in TARGETS.items() if end == target.suffix), None)
+        raise UserError(f"-o {file}: expected a name that ends with {suffix}{f', or --to {other}' if other else ''}.")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -130,18 +184,24 @@ def _target(file: str | Path) -> Path:
 
 def _filters_file(target: Path) -> Path:
     """Return the file for the half of a hyper-network that predicts the filters."""
-    return target.with_suffix(".filters.onnx")
+    return target.with_suffix(f".filters{target.suffix}")
 
 
-def _graphs(
-    network: nn.Module, halves: Halves | None, target: Path, planes: Tensor, image: Tensor | None, dynamic: bool
-) -> list[Graph]:
+def whole_graph(subject: Subject, target: Path, planes: Tensor, dynamic: bool) -> Graph:
+    """Return the network as one graph, with the filters of ``subject.image`` if there is one."""
+    network = subject.network
+    if subject.halves is not None and subject.image is not None:
+        network = FrozenNetwork(network, subject.halves.filters(subject.image))
+    return Graph(NETWORK, target, network, {"planes": planes}, ("image",), dynamic)
+
+
+def _graphs(subject: Subject, target: Path, planes: Tensor, dynamic: bool) -> list[Graph]:
     """Return the files to write; for a hyper-network in two halves, the file with the convolutions comes first."""
-    if halves is None:
-        return [Graph(NETWORK, target, network, {"planes": planes}, ("image",), dynamic)]
-    filters = halves.filters(planes if image is None else image)
-    if image is not None:
-        return [Graph(NETWORK, target, FrozenNetwork(network, filters), {"planes": planes}, ("image",), dynamic)]
+    halves, image = subject.halves, subject.image
+    whole = whole_graph(subject, target, planes, dynamic)
+    if halves is None or image is not None:
+        return [whole]
+    filters = halves.filters(planes)
     names = tuple(f"filters_{index}" for index in range(len(filters)))
     inputs = {"planes": planes, **dict(zip(names, filters))}
     return [
@@ -151,32 +211,68 @@ def _graphs(
     ]
 
 
-def _write(graph: Graph, entry: Entry, spec: InputSpec, opset: int | None) -> dict[str, Any]:
-    from benchmark.backends.capture import capture
-    from benchmark.backends.onnxfiles import operations_of, opset_of, save_onnx, to_onnx
-
-    shapes: list[Any] | None = None
-    if graph.dynamic:
-        shapes = [open_sizes(spec) if name == "planes" else None for name in graph.inputs]
-        # The halves of a hyper-network take a variable number of filters.
-        shapes = [shapes[0], tuple(shapes[1:])] if graph.role == FORWARD else shapes
+def _write(
+    graph: Graph, entry: Entry, spec: InputSpec, opset: int | None, most: Sequence[int] | None
+) -> dict[str, Any]:
+    program = captured(graph, entry, spec, most)
+    metadata = _metadata(entry, spec, graph)
     with _named(entry, graph):
-        program = capture(graph.module, list(graph.inputs.values()), dynamic_shapes=shapes)
-        converted = to_onnx(program, inputs=list(graph.inputs), outputs=graph.outputs, opset=opset)
-    try:
-        beside = save_onnx(converted, graph.file, _metadata(entry, spec, graph))
-    except OSError as error:
-        raise UserError(f"-o {graph.file}: cannot be written ({error.strerror}).") from None
+        try:
+            facts = _as_pte(program, graph, metadata) if most else _as_onnx(program, graph, metadata, opset)
+        except OSError as error:
+            raise UserError(f"-o {graph.file}: cannot be written ({error.strerror}).") from None
     return {
         "file": str(graph.file),
         "role": graph.role,
-        "weights_file": str(beside) if beside else None,
         "bytes": graph.file.stat().st_size,
-        "weights_bytes": beside.stat().st_size if beside else None,
-        "opset": opset_of(converted),
         "inputs": {name: list(tensor.shape) for name, tensor in graph.inputs.items()},
         "outputs": list(graph.outputs),
+        **facts,
+    }
+
+
+def captured(graph: Graph, entry: Entry, spec: InputSpec, most: Sequence[int] | None) -> ExportedProgram:
+    """Return the captured graph, of open sizes up to ``most`` (None: no limit) if dynamic; errors name the model."""
+    from benchmark.backends.capture import capture
+
+    shapes: list[Any] | None = None
+    if graph.dynamic:
+        shapes = [open_sizes(spec, most) if name == "planes" else None for name in graph.inputs]
+        # The halves of a hyper-network take a variable number of filters.
+        shapes = [shapes[0], tuple(shapes[1:])] if graph.role == FORWARD else shapes
+    with _named(entry, graph):
+        return capture(graph.module, list(graph.inputs.values()), dynamic_shapes=shapes)
+
+
+def _as_onnx(program: ExportedProgram, graph: Graph, metadata: Mapping[str, str], opset: int | None) -> dict[str, Any]:
+    from benchmark.backends.onnxfiles import operations_of, opset_of, save_onnx, to_onnx
+
+    converted = to_onnx(program, inputs=list(graph.inputs), outputs=graph.outputs, opset=opset)
+    beside = save_onnx(converted, graph.file, metadata)
+    return {
+        "weights_file": str(beside) if beside else None,
+        "weights_bytes": beside.stat().st_size if beside else None,
+        "opset": opset_of(converted),
         "operations": operations_of(converted),
+    }
+
+
+def _as_pte(program: ExportedProgram, graph: Graph, metadata: Mapping[str, str]) -> dict[str, Any]:
+    from benchmark.backends.executorch import lower, to_pte
+    from benchmark.backends.placement import placement_of
+
+    lowered = lower(program, metadata)
+    placement = placement_of(lowered, graph.wrapped)
+    content = to_pte(lowered)
+    with replacing(graph.file, "-o") as partial:
+        partial.write_bytes(content)
+    operations = Counter(placement["delegate"]["operators"]) + Counter(placement["portable"]["operators"])
+    return {
+        "weights_file": None,
+        "weights_bytes": None,
+        "opset": None,
+        "operations": dict(operations.most_common()),
+        "placement": placement,
     }
 
 
@@ -184,9 +280,11 @@ def _least_open(spec: InputSpec) -> int:
     return -(-2 * max(spec.min_size, spec.multiple) // spec.multiple) * spec.multiple
 
 
-def open_sizes(spec: InputSpec) -> dict[int, Any]:
-    """Return rows and columns for torch.export: any multiples, from two steps above the least on."""
-    rows, columns = (Dim(name, min=_least_open(spec) // spec.multiple) for name in ("rows", "columns"))
+def open_sizes(spec: InputSpec, most: Sequence[int] | None = None) -> dict[int, Any]:
+    """Return rows and columns for torch.export: any multiples, from two steps above the least on, up to ``most``."""
+    least, step = _least_open(spec) // spec.multiple, spec.multiple
+    limits = [None if most is None else side // step for side in most or (0, 0)]
+    rows, columns = (Dim(name, min=least, max=limit) for name, limit in zip(("rows", "columns"), limits))
     return {2: spec.multiple * rows, 3: spec.multiple * columns} if spec.multiple > 1 else {2: rows, 3: columns}
 
 
@@ -231,7 +329,7 @@ def _metadata(entry: Entry, spec: InputSpec, graph: Graph) -> dict[str, str]:
     }
 
 
-def _parity(found: Sequence[Agreement]) -> dict[str, Any]:
+def _parity(found: Sequence[Agreement], engine: str) -> dict[str, Any]:
     worst = max(found, key=lambda one: one.relative_error)
     return {
         "ok": all(one.ok for one in found),
@@ -240,12 +338,12 @@ def _parity(found: Sequence[Agreement]) -> dict[str, Any]:
         "tolerance": TOLERANCE,
         "definition": "relative_error: the largest absolute difference from torch's output over its largest absolute"
         " value, on seeded uniform noise; ok where it is at most the tolerance",
-        "runtime": f"onnxruntime {ENGINES['onnxruntime'].version}",
+        "runtime": named(engine),
         "sizes": [{"input_shape": one.shape, **one.errors} for one in found],
     }
 
 
-def _notes(entry: Entry, graphs: Sequence[Graph], freeze: str | Path | None) -> list[str]:
+def _notes(entry: Entry, graphs: Sequence[Graph], freeze: str | Path | None, most: Sequence[int] | None) -> list[str]:
     notes = [f"{entry.weights_file}: {line}" for line in entry.checkpoint.notes] if entry.checkpoint else []
     if len(graphs) == 2:
         notes.append(
@@ -256,6 +354,8 @@ def _notes(entry: Entry, graphs: Sequence[Graph], freeze: str | Path | None) -> 
         notes.append(f"the filters are frozen: those of {freeze}, for any image that the graph is given")
     if len(graphs) == 2 and graphs[0].dynamic:
         notes.append(f"{graphs[1].file.name} keeps its size; {graphs[0].file.name} takes any")
+    if most is not None and graphs[0].dynamic:
+        notes.append(f"{graphs[0].file.name} takes planes up to {shape_text(most)}, for which its memory is planned")
     if not entry.scored:
         notes.append("untrained, with random weights: its output means nothing")
     return notes

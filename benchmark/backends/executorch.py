@@ -1,0 +1,167 @@
+"""ExecuTorch on the CPU: the captured network is lowered to XNNPACK, as on a phone, and run by ExecuTorch's runtime.
+
+XNNPACK runs the operators that it has (the delegate); ExecuTorch's own portable kernels run the others. Threads are
+those of one pool for the whole process, which XNNPACK uses; most portable kernels use one thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+from torch.fx import Node
+
+from benchmark.backends import Pass
+from benchmark.backends.capture import conversion_error, quiet
+from zoo.errors import EngineError, UserError, reason_of, shown
+
+with quiet():
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import EdgeProgramManager, to_edge_transform_and_lower
+    from executorch.exir.passes.constant_prop_pass import constant_prop_pass
+    from executorch.extension.pybindings import portable_lib
+    from executorch.runtime import Method, Runtime
+
+# Bytes 4 to 8 of a file name the version of the format; the runtime reads only this one.
+_FORMAT = b"ET12"
+_METHOD = "forward"
+# How often the pool of threads was made anew.
+_pools = 0
+
+
+def compile_program(program: ExportedProgram, inputs: Sequence[Tensor], threads: int, precision: str) -> Pass:
+    """Return a pass of the program, float or quantised; raises EngineError for operations that ExecuTorch lacks."""
+    return pass_of(to_pte(lower(program)), threads)
+
+
+def lower(program: ExportedProgram, metadata: Mapping[str, str] | None = None) -> EdgeProgramManager:
+    """Give to XNNPACK what it takes of a captured network; raises EngineError for operations that ExecuTorch lacks.
+
+    What depends on no input is computed first, because XNNPACK takes only convolutions whose weights are constants.
+    Each entry of ``metadata`` becomes a method without arguments that returns the text.
+    """
+    with torch.inference_mode(False), torch.no_grad(), quiet():
+        try:
+            return to_edge_transform_and_lower(
+                _folded(program), partitioner=[XnnpackPartitioner()], constant_methods=dict(metadata or {})
+            )
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise conversion_error(error, "ExecuTorch") from error
+
+
+def _folded(program: ExportedProgram) -> ExportedProgram:
+    # With no table of decompositions this only replaces operations that change a tensor in place.
+    program = program.run_decompositions({})
+    program = constant_prop_pass(program, _kept(program))
+    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    for spec in program.graph_signature.input_specs:
+        constant = program.constants.get(spec.target or "")
+        # ExecuTorch 1.5 looks for constants of another memory format among the tensors that are no buffers.
+        if isinstance(constant, Tensor) and not constant.is_contiguous():
+            program.constants[str(spec.target)] = constant.contiguous()
+            node = nodes[spec.arg.name]
+            node.meta["val"] = node.meta["val"].contiguous()
+    return program
+
+
+def _kept(program: ExportedProgram) -> set[Any]:
+    """Return the operators that stay even with constant inputs: those that quantise, and those that make more data."""
+    calls = [node for node in program.graph.nodes if node.op == "call_function"]
+    return {node.target for node in calls if getattr(node.target, "namespace", None) != "aten" or _grows(node)}
+
+
+def _grows(node: Node) -> bool:
+    values = [one.meta.get("val") for one in (node, *node.all_input_nodes)]
+    sizes = [math.prod(value.shape) for value in values if isinstance(value, Tensor)]
+    known = len(sizes) == len(values) and all(isinstance(size, int) for size in sizes)
+    return not known or sizes[0] > max(sizes[1:], default=0)
+
+
+def to_pte(lowered: EdgeProgramManager) -> bytes:
+    """Return the content of a ``.pte`` file; raises EngineError for operations without a kernel in the runtime."""
+    with torch.inference_mode(False), torch.no_grad(), quiet():
+        try:
+            made = lowered.to_executorch()
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise conversion_error(error, "ExecuTorch") from error
+    kernels = set(Runtime.get().operator_registry.operator_names)
+    for plan in made.executorch_program.execution_plan:
+        for operator in plan.operators:
+            if ".".join(filter(None, (operator.name, operator.overload))) not in kernels:
+                name = operator.name.replace("::", ".")
+                raise EngineError(f"ExecuTorch does not have the operation {name}, which this network uses.")
+    return bytes(made.buffer)
+
+
+def pass_of(content: bytes, threads: int) -> Pass:
+    """Return a pass of the content of a ``.pte`` file; raises EngineError if the runtime does not load it.
+
+    A loaded program keeps the pool of threads that it was loaded with, so it is loaded again if another program has
+    asked for another number of threads since.
+    """
+    loaded, pool = _load(content, threads), _pools
+
+    def run(tensors: Sequence[Tensor]) -> list[Tensor]:
+        nonlocal loaded, pool
+        if pool != _pools or portable_lib._threadpool_get_thread_count() != threads:
+            loaded, pool = _load(content, threads), _pools
+        return list(loaded.execute(list(tensors)))
+
+    return run
+
+
+def open_file(file: Path, shapes: Sequence[Sequence[int]], threads: int) -> Pass:
+    """Return a pass of a ``.pte`` file, which knows its sizes, so that ``shapes`` are not needed.
+
+    Raises UserError for a file that is damaged or of another version.
+    """
+    content = file.read_bytes()
+    if content[4:8] != _FORMAT:
+        raise UserError(
+            f"{file}: expected a program of ExecuTorch with the format {_FORMAT.decode()} at byte 4, found"
+            f" {shown(content[4:8].decode('latin-1'))}: it is of another version, or no .pte file; export it again."
+        )
+    try:
+        return pass_of(content, threads)
+    except EngineError as error:
+        raise UserError(f"{file}: {error} The file is damaged or of another version; export it again.") from error
+
+
+def _load(content: bytes, threads: int) -> Method:
+    global _pools
+    with _native_lines_hidden():
+        if portable_lib._threadpool_get_thread_count() != threads:
+            portable_lib._unsafe_reset_threadpool(threads)
+            _pools += 1
+        try:
+            loaded = Runtime.get().load_program(content).load_method(_METHOD)
+        except (RuntimeError, KeyError) as error:
+            raise EngineError(f"ExecuTorch cannot load the program ({reason_of(error)}).") from error
+    assert loaded is not None
+    return loaded
+
+
+@contextlib.contextmanager
+def _native_lines_hidden() -> Iterator[None]:
+    """Hide the lines that the runtime writes while it loads a program: to Python's standard error, or to its own."""
+    sys.stderr.flush()
+    before = os.dup(2)
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
