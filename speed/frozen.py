@@ -1,4 +1,4 @@
-"""A hyper-network on ExecuTorch with filters that are computed, given, or frozen: time, and the share that XNNPACK runs.
+"""A hyper-network on ExecuTorch with filters computed, given or frozen: time, and the share that XNNPACK runs.
 
     python speed/frozen.py [MODEL ...] [--size HxW] [--passes N] [--threads N]
 
