@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""Torch, ONNX Runtime, OpenVINO and ExecuTorch on the same networks at 1 MPix: time, memory of a pass, what stays resident.
-=======
 """Torch, ONNX Runtime, OpenVINO and ExecuTorch on the same networks at 1 MPix: time, memory of a pass, what stays.
->>>>>>> executorch
 
     python speed/engines.py [MODEL[:key=value,...] ...] [--size HxW]     # about a minute each
 
