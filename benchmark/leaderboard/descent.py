@@ -159,9 +159,10 @@ def _descent(family: Sequence[Member], everyone: Sequence[Member], summary: Mapp
     low = min(family, key=lambda member: member.mean)
     vanished = f"training error {'falls' if family[-1].train_error < summary['vanished'] else 'does not fall'} under"
     text = (
-        f"{name}: from {family[0].params:,} to {family[-1].params:,} parameters the test error goes from"
-        f" {family[0].error:.4g} to {family[-1].error:.4g}, the smallest is {low.error:.4g} at {_value(low)}; the"
-        f" {vanished} {summary['vanished']:g} ({family[-1].train_error:.3g} for the largest)."
+        f"{name}: from {family[0].params:,} to {family[-1].params:,} parameters the test error"
+        f" (geometric mean over seeds) goes from {family[0].error:.4g} to {family[-1].error:.4g}, the"
+        f" smallest is {low.error:.4g} at {_value(low)}; the {vanished}"
+        f" {summary['vanished']:g} ({family[-1].train_error:.3g} for the largest)."
     )
     if bump is None:
         return f"{text} It never rises: no second descent."

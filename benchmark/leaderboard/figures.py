@@ -139,7 +139,7 @@ def _figure(summary: dict[str, Any]) -> tuple[Figure, Axes]:
         for side, part in (("train", summary["train_part"]), ("test", summary["test_part"]))
     )
     where = f", middle {summary['window']}x{summary['window']}" if summary["window"] else ""
-    title = f"{one_line(summary['title'])}\n{one_line(what)}: errors on {train} and {test} images{where}"
+    title = f"{one_line(summary['title'])}\n{one_line(what)}\nerrors on {train} and {test} images{where}"
     axis.set_title(title, fontsize=10)
     return figure, axis
 
