@@ -167,8 +167,8 @@ def test_keys_of_records_from_before_there_were_backends_and_tiles_stand() -> No
     assert records
     for record in records:
         fields = record.spec.model_dump(mode="json")
-        own = [fields.pop(name) for name in ("backend", "tile", "approximate", "sigma")]
-        assert own == ["torch", "off", False, None]
+        own = [fields.pop(name) for name in ("backend", "tile", "approximate", "sigma", "calibrate")]
+        assert own == ["torch", "off", False, None, None]
         text = json.dumps(fields, sort_keys=True, allow_nan=False)
         assert record.spec.key() == hashlib.sha256(text.encode()).hexdigest()[:20]
 

@@ -41,7 +41,7 @@ def left(root: Path) -> set[str]:
 def test_list_shows_every_part_and_its_size(zoo_bench, root: Path) -> None:
     found = json.loads(zoo_bench("cache", "list", "--json").out)
     assert found["folder"] == str(root)
-    assert found["bytes"] == {"standin": 16, "ceilings": 8, "tiles": 8, "counts": 8, "data-check": 8}
+    assert found["bytes"] == {"standin": 16, "ceilings": 8, "quantized": 0, "tiles": 8, "counts": 8, "data-check": 8}
     assert "16 bytes" in zoo_bench("cache", "list").out
 
 

@@ -87,4 +87,4 @@ def test_content_of_a_record_can_be_encoded() -> None:
 def test_commands_print_through_one_door() -> None:
     folder = Path(cli.__file__).parent
     printing = {file.name for file in folder.glob("*.py") if "click.echo(" in file.read_text(encoding="utf-8")}
-    assert printing == {"__init__.py", "errors.py", "printing.py"}
+    assert printing == {"__init__.py", "completion.py", "errors.py", "printing.py"}
