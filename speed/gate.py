@@ -1,6 +1,6 @@
 """Can the timing tier of the gate be relied on? False alarms and detections over simulated noisy reruns.
 
-    python speed/gate.py [RUNS]
+    python speed/gate.py [RUNS] [quiet|ordinary|shared|"very noisy"|real ...]
 
 The goal at "ordinary" and "shared", 60 pairs, is at most 1 % false alarms and at least 95 % found at +30 %.
 
@@ -31,6 +31,8 @@ from benchmark.types import Environment, Measurement, ProtocolRecord, Result, Ru
 PAIRS = 60
 # The fewest pairs of a full measurement, what a pass of about 40 ms gets, and the most.
 ALL_PAIRS = (20, 60, 200)
+# Two real runs of one network have no more than half of its samples each.
+REAL_PAIRS = (20, 30)
 SLOWER = (1.0, 1.1, 1.15, 1.3)
 REAL = Path(__file__).resolve().parents[1] / "leaderboards" / "baselines" / "ci.jsonl"
 
@@ -185,11 +187,11 @@ _RECORD = Result(
 def main() -> None:
     """Print the shares of reruns that fail, for each kind of machine, number of pairs and slowdown."""
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    kinds = sys.argv[2:] or (*LEVELS, "real")
     titles = [f"+{100 * (slower - 1):.0f} %" for slower in SLOWER]
     print(f"{'noise':12} {'pairs':>5} {' '.join(f'{title:>8}' for title in titles)}   of {runs} reruns each")
-    for name in (*LEVELS, "real"):
-        # Two real runs of one network have no more than half of its samples each.
-        for pairs in ALL_PAIRS if name in LEVELS else ALL_PAIRS[:2]:
+    for name in kinds:
+        for pairs in ALL_PAIRS if name in LEVELS else REAL_PAIRS:
             shares = []
             for seed, slower in enumerate(SLOWER, start=1):
                 beside = {"slower": slower, "seed": seed, "pairs": pairs}
