@@ -73,7 +73,7 @@ def contradictions(comment: str, name: str, recipe: Recipe, records: Sequence[Re
 
     A result names the images ("12 test images"), metrics with their scores ("psnr[rgb] 21.57 dB") and, if it likes,
     other models by the first metric ("bilinear: 18.99"). Of several seeds the mean counts, of one seed the newest.
-    Records of the recipe's own model count, also those of the sweep that has the recipe's name.
+    Records of the recipe's own model and options count, also those of the sweep that has the recipe's name.
     """
     result = " ".join(line.lstrip("# ") for line in comment.splitlines()).partition("Result:")[2].strip()
     # Later records say by which version of the recipe their weights were trained.
@@ -81,6 +81,9 @@ def contradictions(comment: str, name: str, recipe: Recipe, records: Sequence[Re
     records = [r for r in records if r.status == "ok"]
     own = [r for r in records if r.model == recipe.model and r.weights and r.weights.get("recipe") == name]
     own = [r for r in own if r.weights and r.weights.get("recipe_digest") in versions]
+    # A sweep may vary an option of the network; the recipe names one value of it.
+    asked = get_card(recipe.model).all_options(recipe.options)
+    own = [r for r in own if all(asked.get(name, value) == value for name, value in r.options.items())]
     if result.startswith("not measured yet"):
         return [f"{len(own)} records of a recipe that is not measured yet"] if own else []
     images = re.search(r"(\d+) (\w+) (?:images|blocks)", result)
