@@ -92,7 +92,7 @@ def export(
     if opset is not None and to != "onnx":
         raise UserError(f"--opset {opset}: only ONNX has operator sets; leave it out with --to {to}.")
     require(ENGINES[engine].packages, ENGINES[engine].extra, "export" if to == "onnx" else f"export --to {to}")
-    target = _target(file, suffix)
+    target = target_of(file, suffix)
     from benchmark.backends.onnxfiles import weights_beside
 
     written_to = (target, _filters_file(target))
@@ -168,7 +168,8 @@ def noise(size: Sequence[int], spec: InputSpec, seed: int) -> Tensor:
     return planes * (high - low) + low
 
 
-def _target(file: str | Path, suffix: str) -> Path:
+def target_of(file: str | Path, suffix: str) -> Path:
+    """Return the file to write, with its folder; raises UserError for another end of its name, or a folder."""
     target = Path(file)
     if target.suffix != suffix:
         other = next((name for name, (_, end) in TARGETS.items() if end == target.suffix), None)

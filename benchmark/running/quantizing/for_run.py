@@ -11,6 +11,7 @@ from typing import Any
 from benchmark.conditions import Calibration, Conditions
 from benchmark.host.calls import Emit, child_call
 from benchmark.record import Record
+from benchmark.replacing import replace_text
 from benchmark.reporting import Relay, Reporter
 from benchmark.running.inputs import Levels
 from benchmark.running.quantizing.calibration import TRAIN, Images, images_of
@@ -80,7 +81,7 @@ def quantize_for_run(request: ToQuantize, emit: Emit) -> Quantized:
         source = _source(asked.source, request.dataset, request.dataset_options, root, spec)
         chosen = source.chosen(asked.images)
         document = write_quantized(entry, source, chosen, method_of(asked.method), file, Relay(emit))
-        beside.write_text(json.dumps(document), encoding="utf-8")
+        replace_text(beside, json.dumps(document))
     return _said(json.loads(beside.read_text(encoding="utf-8")))
 
 

@@ -20,6 +20,7 @@ from benchmark.conditions import DEFAULT_IMAGES, DEFAULT_METHOD
 from benchmark.host import machine
 from benchmark.replacing import refuse_inputs
 from benchmark.reporting import Reporter
+from benchmark.running.exporting import open_sizes, target_of
 from benchmark.running.inputs import Levels
 from benchmark.running.quantizing.calibration import Images, images_of
 from benchmark.running.quantizing.method import Method, method_of
@@ -64,9 +65,7 @@ def quantize(
     how, reporter = method_of(method), reporter or Reporter()
     if images < 1:
         raise UserError(f"--images {images}: expected at least 1.")
-    target = Path(file)
-    if target.suffix != ".onnx":
-        raise UserError(f"-o {file}: expected a name that ends with .onnx.")
+    target = target_of(file, ".onnx")
     refuse_inputs(f"quantize: -o {file}", [target], [weights])
     entry = entry_of(model, weights, options or {})
     if not entry.scored:
@@ -152,7 +151,6 @@ def write_quantized(
 def _write_plain(network: nn.Module, entry: Entry, planes: Tensor, file: Path) -> bool:
     """Write the network in float32; return whether it takes other sizes of images than that of ``planes``."""
     from benchmark.backends.onnxfiles import save_onnx, to_onnx
-    from benchmark.running.exporting import open_sizes
 
     spec = entry.card.input_for(entry.options)
     with torch.inference_mode(False), torch.no_grad():
