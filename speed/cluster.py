@@ -44,10 +44,10 @@ import torch
 from zoo import register_model
 
 for number in range(5):
-    @register_model(task="denoise_rgb", name=f"copy_{number}")
-    class Copy(torch.nn.Module):
-        def forward(self, x):
-            return x
+    def network() -> torch.nn.Module:
+        return torch.nn.Identity()
+    network.__name__ = f"copy_{number}"
+    register_model(task="denoise_rgb")(network)
 """
 # What differs between two runs that measured the same.
 _TIMES = {"created", "seconds", "phases", "environment", "source"}
@@ -132,7 +132,7 @@ def flat(folder: Path, count: int | None) -> None:
         )
     plugin = folder / "copies.py"
     plugin.write_text(_PLUGIN)
-    flags = ["--dataset", "pairs", "--data-root", str(folder), "--pairs", "in:out", "--models", "copy_*"]
+    flags = ["--dataset", "pairs", "--data-root", str(folder), "--pairs", "in/* -> out/*", "--models", "copy_*"]
     flags += ["--metrics", "psnr[rgb]", "--sizes", "none", "--threads", "1", "--workers", "2", "-o", str(folder / "o")]
     begin = time.monotonic()
     process = subprocess.Popen([sys.executable, "-m", "benchmark.cli", "-q", "--plugin", str(plugin), "run", *flags])
@@ -144,6 +144,8 @@ def flat(folder: Path, count: int | None) -> None:
             own, children = processor_seconds(process.pid)
         time.sleep(0.5)
     seconds = time.monotonic() - begin
+    if process.returncode:
+        sys.exit(process.returncode)
     early = max(rss for at, rss in memory if at <= seconds * 0.25)
     late = max(rss for at, rss in memory)
     print(f"{count} images x 5 models in {seconds:.0f} s, {5 * count / seconds:.0f} images a second")
