@@ -69,6 +69,36 @@ def spread_by(executor: Scripted, journal: Journal, seen: list[Record] | None = 
     return spread(shard_of(), IDS, journal, executor, seconds=1.0, on_event=events.append)  # type: ignore[arg-type]
 
 
+def test_scores_that_arrive_together_are_written_together_and_all_of_them(tmp_path, monkeypatch) -> None:
+    """One write to the disk costs more than a free network; an exception of the listener loses no scores."""
+    journal, writes, append_all = Journal(tmp_path / "KEY.jsonl"), [], Journal.append_all
+
+    def count(self: Journal, entries: list) -> None:
+        writes.append(len(entries))
+        append_all(self, entries)
+
+    monkeypatch.setattr(Journal, "append_all", count)
+    monkeypatch.setattr("benchmark.running.spreading.WRITE_SECONDS", 60.0)
+    assert spread_by(Scripted(lambda number, images: None), journal) is None
+    assert writes == [20]
+    assert sorted(journal.read()) == sorted(IDS)
+
+    stopped = Journal(tmp_path / "OTHER.jsonl", run="KEY")
+
+    class Full(list):
+        def append(self, event: Record) -> None:
+            super().append(event)
+            if len(self) == 5:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        spread_by(Scripted(lambda number, images: None), stopped, Full())
+    assert len(stopped.read()) == 5
+    monkeypatch.setattr("benchmark.running.spreading.WRITE_SECONDS", 0.0)
+    assert spread_by(Scripted(lambda number, images: None), stopped) is None
+    assert writes == [20, 5] + [1] * 15
+
+
 def test_every_image_is_scored_once_whatever_fails(tmp_path) -> None:
     lost = Outcome("error", error="Ray lost it")
     # Every part of the first two rounds dies behind its second image.

@@ -53,6 +53,7 @@ class ChildCall(Generic[Request, Reply]):
         threads: int | None = None,
         plugin_files: Sequence[str] | None = None,
         on_event: OnEvent = lambda event: None,
+        keep_events: bool = True,
     ) -> Outcome:
         """Call the function in a child process (see ``run_isolated``); the outcome has its reply and its events."""
         kinds: dict[str, type[Record]] = {kind.__name__: kind for kind in (*self.events, *_COMMON)}
@@ -60,8 +61,10 @@ class ChildCall(Generic[Request, Reply]):
 
         def take(event: dict[str, Any]) -> None:
             ((name, fields),) = event.items()
-            events.append(kinds[name].model_validate(fields))
-            on_event(events[-1])
+            made = kinds[name].model_validate(fields)
+            if keep_events:
+                events.append(made)
+            on_event(made)
 
         outcome = run_isolated(
             f"{__name__}:serve",
@@ -70,6 +73,7 @@ class ChildCall(Generic[Request, Reply]):
             threads=threads,
             plugin_files=plugin_files,
             on_event=take,
+            keep_events=False,
         )
         value = self.reply.model_validate(outcome.value) if self.reply and outcome.status == "ok" else None
         return replace(outcome, value=value, events=events)

@@ -117,7 +117,9 @@ def _outcome_of(
     take: Callable[[Record], None],
 ) -> Outcome:
     try:
-        return call.isolated(request, threads=threads, limits=limits, plugin_files=plugins, on_event=take)
+        return call.isolated(
+            request, threads=threads, limits=limits, plugin_files=plugins, on_event=take, keep_events=False
+        )
     except _Stopped:
         raise
     except Exception as error:
@@ -147,7 +149,7 @@ def run_remote(
         while not isinstance(one := found.get(), Outcome):
             yield one
     at = f"node {socket.gethostname()}: " if one.exception in ("UserError", "DiskError") else ""
-    yield replace(one, error=one.error and at + one.error, events=[])
+    yield replace(one, error=one.error and at + one.error)
 
 
 @contextlib.contextmanager

@@ -69,12 +69,13 @@ def run_isolated(
     threads: int | None = None,
     plugin_files: Sequence[str] | None = None,
     on_event: Callable[[Any], object] = lambda event: None,
+    keep_events: bool = True,
 ) -> Outcome:
     """Call ``function`` ("package.module:name") with JSON-ready keyword ``arguments`` in a child process.
 
     The function also receives ``emit``, a callable that sends a JSON-ready value here at once: ``on_event`` gets it,
-    and it is kept in the outcome however the child ends. Seconds count from the end of the child's start-up;
-    ``threads`` is the number of torch threads in the child (None: torch chooses). The child loads ``plugin_files``
+    and with ``keep_events`` it is kept in the outcome however the child ends. Seconds count from the end of the child's
+    start-up; ``threads`` is the number of torch threads in the child (None: torch chooses). The child loads ``plugin_files``
     (default: those loaded here). Raises UserError for limits that this system cannot keep; nothing that happens in the
     child raises an exception here.
     """
@@ -90,7 +91,14 @@ def run_isolated(
         "parent": os.getpid(),
         "word": secrets.token_hex(8),
     }
-    return _Child(request, limits, on_event).run()
+    events: list[Any] = []
+
+    def take(event: Any) -> None:
+        if keep_events:
+            events.append(event)
+        on_event(event)
+
+    return replace(_Child(request, limits, take).run(), events=events)
 
 
 def can_isolate(*pieces: Any) -> bool:
@@ -136,7 +144,6 @@ class _Child:
         self.request, self.limits, self.on_event = request, limits, on_event
         self.word = request["word"].encode()
         self.buffer = self.stderr = b""
-        self.events: list[Any] = []
         self.outcome: Outcome | None = None
         self.begin = time.perf_counter()
         self.deadline = self.begin + START_SECONDS
@@ -150,7 +157,7 @@ class _Child:
             _end(process, self.request["word"])
         outcome = self.outcome or stopped or self._judge(process.returncode, machine.out_of_memory_kills() > kills)
         seconds = time.perf_counter() - self.begin
-        return replace(outcome, events=self.events, seconds=seconds, stderr=self._stderr())
+        return replace(outcome, seconds=seconds, stderr=self._stderr())
 
     def _start(self) -> subprocess.Popen[bytes]:
         environment = os.environ | {_MARK: self.request["word"]}
@@ -219,7 +226,6 @@ class _Child:
                 return self._garbage()
             ((kind, value),) = json.loads(line[len(self.word) :]).items()
             if kind == "event":
-                self.events.append(value)
                 self.on_event(value)
             elif kind == "ready":
                 limit = self.limits.seconds

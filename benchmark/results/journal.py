@@ -99,12 +99,19 @@ class Journal:
         by: str = "",
     ) -> None:
         """Write one image's scores, and what else an ``Entry`` holds; they are on disk when this returns."""
-        line: dict[str, Any] = {"id": id, "scores": {k: encode_number(v) for k, v in scores.items()}}
-        line |= {} if shift is None else {"shift": list(shift)}
-        line |= {"scene": scene} if scene else {}
-        line |= {} if sigma is None else {"sigma": sigma}
-        line |= {"by": by} if by else {}
-        append_line(self.path, {**line, "digest": self._digest(line)})
+        self.append_all([(id, Entry(scores, shift, scene, sigma, by))])
+
+    def append_all(self, entries: Iterable[tuple[str, Entry]]) -> None:
+        """Write what several images have, each with its id; that is much faster than one by one."""
+        append_line(self.path, *(self._line(id, entry) for id, entry in entries))
+
+    def _line(self, id: str, entry: Entry) -> dict[str, Any]:
+        line: dict[str, Any] = {"id": id, "scores": {k: encode_number(v) for k, v in entry.scores.items()}}
+        line |= {} if entry.shift is None else {"shift": list(entry.shift)}
+        line |= {"scene": entry.scene} if entry.scene else {}
+        line |= {} if entry.sigma is None else {"sigma": entry.sigma}
+        line |= {"by": entry.by} if entry.by else {}
+        return {**line, "digest": self._digest(line)}
 
     def lock(self) -> FileLock:
         """Return the lock that only one evaluation of this record can hold."""

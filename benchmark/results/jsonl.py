@@ -20,16 +20,16 @@ from zoo.inputs import regular_file
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
-def append_line(path: Path, value: Any) -> None:
-    """Append ``value`` as one JSON line, which is on disk when this returns; an incomplete last line is removed.
+def append_line(path: Path, *values: Any) -> None:
+    """Append each of ``values`` as one JSON line; they are on disk when this returns.
 
-    Writers in several processes take turns. Raises ValueError for NaN and infinities, DiskError if the file cannot
-    be written.
+    An incomplete last line is removed. Writers in several processes take turns. Raises ValueError for NaN and
+    infinities, DiskError if the file cannot be written.
     """
-    line = to_json(value) + b"\n"
+    lines = b"".join(to_json(value) + b"\n" for value in values)
     with naming(path), lock_of(path), path.open("a+b") as file:
         _mend_tail(file)
-        file.write(line)
+        file.write(lines)
         file.flush()
         os.fsync(file.fileno())
 

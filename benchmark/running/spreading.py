@@ -1,13 +1,14 @@
 """Spread the images of one model over several workers, on this machine or on the nodes of a Ray cluster.
 
 The images that the journal lacks are cut into parts; the scores that the process of a part sends are written to the
-journal here, image by image. So nothing is scored twice: what the journal lacks after a failure or an interruption is
+journal here, as they arrive. So nothing is scored twice: what the journal lacks after a failure or an interruption is
 cut into parts again. What is left to do for the record (pictures, fingerprint) is done where a run
 without workers does it, by a process that finds all images in the journal.
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -18,7 +19,7 @@ from benchmark.host.executors import Executor
 from benchmark.host.isolation import Outcome
 from benchmark.record import Record
 from benchmark.reporting import Note
-from benchmark.results.journal import Journal
+from benchmark.results.journal import Entry, Journal
 from benchmark.running.child import score_shard
 from benchmark.running.messages import ImageScored, Shard
 
@@ -26,6 +27,8 @@ from benchmark.running.messages import ImageScored, Shard
 TRIES = 3
 # So long a part should take at least, and so many each worker gets at most: nodes may differ in speed.
 LEAST_SECONDS, MOST_PARTS = 60.0, 8
+# Scores that arrive within so many seconds after a write are written together.
+WRITE_SECONDS = 0.2
 
 
 def spread(
@@ -43,18 +46,18 @@ def spread(
     part whose process ended counts as a try of its first image that has no scores: however many processes are killed,
     the work goes on while it advances.
     """
-    turn = Lock()
+    kept = _Kept(journal)
 
     def listen(part: Shard, event: Record) -> None:
-        with turn:
+        with kept.turn:
             if isinstance(event, ImageScored):
-                journal.append(**{name: getattr(event, name) for name in ImageScored.model_fields})
+                kept.add(event)
             on_event(event)
 
     tries, failed = Counter[int](), dict[int, Outcome]()
     while parts := _parts(shard, ids, journal, executor.workers, seconds):
         ended_early: list[tuple[Shard, Outcome]] = []
-        with closing(executor.run(score_shard, parts, listen, shard.weights or "")) as ended:
+        with kept, closing(executor.run(score_shard, parts, listen, shard.weights or "")) as ended:
             for part, outcome in ended:
                 if outcome.exception in ("UserError", "DiskError"):
                     return outcome
@@ -71,6 +74,38 @@ def spread(
         if failed or not ended_early:
             break
     return failed[min(failed)] if failed else None
+
+
+class _Kept:
+    """Writes scores to a journal: at once, or together if they arrive within a moment; all are written at its end.
+
+    One write to the disk takes longer than a small network.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal, self.turn = journal, Lock()
+        self._waiting: list[tuple[str, Entry]] = []
+        self._written = time.monotonic()
+
+    def add(self, image: ImageScored) -> None:
+        """Take one image's scores; the caller holds the turn."""
+        entry = Entry(image.scores, image.shift, image.scene, image.sigma, image.by)
+        self._waiting.append((image.id, entry))
+        if time.monotonic() - self._written >= WRITE_SECONDS:
+            self._write()
+
+    def _write(self) -> None:
+        entries, self._waiting = self._waiting, []
+        if entries:
+            self.journal.append_all(entries)
+        self._written = time.monotonic()
+
+    def __enter__(self) -> None:
+        """Nothing is opened."""
+
+    def __exit__(self, *_: object) -> None:
+        with self.turn:
+            self._write()
 
 
 def _left(shard: Shard, ids: Sequence[str], journal: Journal) -> list[int]:
