@@ -75,9 +75,9 @@ def run_isolated(
 
     The function also receives ``emit``, a callable that sends a JSON-ready value here at once: ``on_event`` gets it,
     and with ``keep_events`` it is kept in the outcome however the child ends. Seconds count from the end of the child's
-    start-up; ``threads`` is the number of torch threads in the child (None: torch chooses). The child loads ``plugin_files``
-    (default: those loaded here). Raises UserError for limits that this system cannot keep; nothing that happens in the
-    child raises an exception here.
+    start-up; ``threads`` is the number of torch threads in the child (None: torch chooses). The child loads
+    ``plugin_files`` (default: those loaded here). Raises UserError for limits that this system cannot keep; nothing
+    that happens in the child raises an exception here.
     """
     limits = limits or Limits()
     if limits.memory_bytes is not None and not machine.has_process_memory():
