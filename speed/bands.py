@@ -1,7 +1,7 @@
 """Time and memory of a network on a whole image in bands of rows, in a process of its own.
 
-    python speed/bands.py awnet_4ch --size 1536x2048          # goals: resident within 1.2x of the network's own peak of
-    python speed/bands.py pynet --size 384x512 --whole        # live tensors; no slower than the whole image
+    python -m speed bands awnet_4ch --size 1536x2048          # goals: resident within 1.2x of the network's own peak of
+    python -m speed bands pynet --size 384x512 --whole        # live tensors; no slower than the whole image
 
 Prints what a run adds to the resident memory of a process that holds network and input (the input is added, as the
 predictions count it), the plan's own prediction, the network's (``peak_activation_bytes``), and with ``--whole`` time
@@ -11,7 +11,6 @@ and memory of the ordinary pass in a second process, and the largest difference 
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,9 +26,7 @@ from benchmark.host import machine
 from benchmark.host.isolation import run_isolated
 from benchmark.timing.messages import Job
 from benchmark.units import GIB
-
-# The child finds this file as ``speed.bands``.
-sys.path.insert(0, str(Path(__file__).parent.parent))
+from speed.figures import Figure
 
 
 def measure(*, job: dict[str, Any], shape: list[int], banded: bool, path: str, emit: Callable[[Any], None]) -> Any:
@@ -57,8 +54,8 @@ def measure(*, job: dict[str, Any], shape: list[int], banded: bool, path: str, e
     return {"seconds": seconds, "bytes": added, "resident": resting + added, "planned": planned, "plan": plan_seconds}
 
 
-def main() -> None:
-    """Print one line per way of running."""
+def main() -> list[Figure]:
+    """Print one line per way of running; return memory and time as ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--size", default="384x512")
@@ -69,7 +66,7 @@ def main() -> None:
     predicted = predict(options.model, (height, width), {})
     own = predicted.peak_activation_bytes
     print(f"{options.model} {options.size}: live tensors of the network itself {own / GIB:.2f} GiB")
-    outputs = {}
+    outputs, seconds, figures = {}, {}, []
     with tempfile.TemporaryDirectory() as folder:
         for banded in (True, False)[: 1 + options.whole]:
             name = "banded" if banded else "whole"
@@ -80,7 +77,7 @@ def main() -> None:
                 "banded": banded,
             }
             outcome = run_isolated(
-                f"{__name__}:measure" if __name__ != "__main__" else "speed.bands:measure",
+                "speed.bands:measure",
                 {**arguments, "path": str(path)},
                 threads=options.threads,
             )
@@ -88,17 +85,20 @@ def main() -> None:
                 print(f"  {name}: {outcome.status}: {outcome.error}")
                 continue
             found, outputs[name] = outcome.value, torch.load(path)
+            seconds[name] = found["seconds"]
             line = (
                 f"  {name}: {found['seconds']:.2f} s, adds {found['bytes'] / GIB:.3f} GiB ({found['bytes'] / own:.2f}x)"
             )
             line += f", resident {found['resident'] / GIB:.2f} GiB"
             if banded:
                 line += f"; planned {found['planned'] / GIB:.3f} GiB in {found['plan']:.1f} s"
+                figures.append(Figure("memory / the network's live tensors", found["bytes"] / own, "x", at_most=1.2))
             print(line, flush=True)
     if len(outputs) == 2:
         whole = outputs["whole"]
-        print(f"  largest difference {float((outputs['banded'] - whole).abs().max() / whole.abs().max()):.1e}")
-
-
-if __name__ == "__main__":
-    main()
+        difference = float((outputs["banded"] - whole).abs().max() / whole.abs().max())
+        figures += [
+            Figure("time / whole image", seconds["banded"] / seconds["whole"], "x", at_most=1.0),
+            Figure("largest difference", difference, at_most=1e-4),
+        ]
+    return figures

@@ -1,9 +1,9 @@
 """What it costs to divide an evaluation among workers, and that it survives their deaths.
 
-    python speed/cluster.py ratio [IMAGES]     # goal: --engine ray --workers 1 takes at most 1.1 times as long as local
-    python speed/cluster.py scale [IMAGES]     # goal: two workers, each on one core, are 1.7 times as fast as one
-    python speed/cluster.py kills [IMAGES]     # goal: the record of an undisturbed run after 10 kills
-    python speed/cluster.py flat [IMAGES]      # goals: the driver's memory flat, its processor time under 10 %
+    python -m speed cluster ratio [IMAGES]     # goal: --engine ray --workers 1 takes at most 1.1 times as long as local
+    python -m speed cluster scale [IMAGES]     # goal: two workers, each on one core, are 1.7 times as fast as one
+    python -m speed cluster kills [IMAGES]     # goal: the record of an undisturbed run after 10 kills
+    python -m speed cluster flat [IMAGES]      # goals: the driver's memory flat, its processor time under 10 %
 
 Each command is one run. ``ratio``, ``scale`` and ``kills`` score ``unet_w8`` with its shipped weights, one thread per
 worker, on test pairs of the ZRR stand-in, repeated to 200 (``scale``: 1,204) under other names; ``flat`` five networks
@@ -36,6 +36,7 @@ from benchmark.datasets import DATASETS
 from benchmark.host import machine
 from benchmark.opening import open_dataset
 from benchmark.results.store import Store
+from speed.figures import Figure
 
 KILLS, SECONDS_BETWEEN = 10, 2.0
 RAY = (sys.executable, "-m", "ray.scripts.scripts")
@@ -53,16 +54,21 @@ for number in range(5):
 _TIMES = {"created", "seconds", "phases", "environment", "source"}
 
 
-def main() -> None:
-    """Run the measurement that the command line names."""
+def main() -> list[Figure]:
+    """Run the measurement that the command line names, and return what it found."""
     what, count = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else None
-    ways: dict[str, Callable[[Path, int | None], None]] = {"ratio": ratio, "scale": scale, "kills": kills, "flat": flat}
+    ways: dict[str, Callable[[Path, int | None], list[Figure]]] = {
+        "ratio": ratio,
+        "scale": scale,
+        "kills": kills,
+        "flat": flat,
+    }
     with tempfile.TemporaryDirectory(prefix="zoo-bench-cluster-") as folder:
-        ways[what](Path(folder), count)
+        return ways[what](Path(folder), count)
 
 
-def ratio(folder: Path, count: int | None) -> None:
-    """Print the seconds of each engine over the same images, and their ratios."""
+def ratio(folder: Path, count: int | None) -> list[Figure]:
+    """Print the seconds of each engine over the same images; return their ratios."""
     pairs = repeated_pairs(folder / "data", count or 200)
     local = [seconds_of(pairs, folder / "local")]
     own = seconds_of(pairs, folder / "own", "--engine", "ray", "--workers", "1")
@@ -73,13 +79,15 @@ def ratio(folder: Path, count: int | None) -> None:
     finally:
         stop_cluster()
     base = sum(local) / 2
-    print(f"local                       {local[0]:6.1f} and {local[1]:.1f} s")
-    print(f"Ray, 1 worker               {ray:6.1f} s, {ray / base:.2f} x local")
-    print(f"Ray of its own, 1 worker    {own:6.1f} s, {own / base:.2f} x local")
+    print(f"local {local[0]:.1f} and {local[1]:.1f} s, Ray {ray:.1f} s, Ray of its own {own:.1f} s")
+    return [
+        Figure("Ray, 1 worker / local", ray / base, "x", at_most=1.1),
+        Figure("Ray of its own, 1 worker / local", own / base, "x"),
+    ]
 
 
-def scale(folder: Path, count: int | None) -> None:
-    """Print the seconds of one worker on one core and of two on two cores, without and with Ray, and their ratios."""
+def scale(folder: Path, count: int | None) -> list[Figure]:
+    """Print the seconds of one worker on one core and of two on two cores, without and with Ray; return the ratios."""
     pairs, cores = repeated_pairs(folder / "data", count or 1204), sorted(os.sched_getaffinity(0))
     seconds: dict[str, list[float]] = {"local": [], "Ray": []}
     for number in (1, 2):
@@ -92,10 +100,14 @@ def scale(folder: Path, count: int | None) -> None:
         finally:
             stop_cluster()
     for engine, (one, two) in seconds.items():
-        print(f"{engine:5}  1 worker {one:6.1f} s, 2 workers {two:6.1f} s, {one / two:.2f} x as fast")
+        print(f"{engine:5}  1 worker {one:6.1f} s, 2 workers {two:6.1f} s")
+    return [
+        Figure(f"{engine}, 1 worker / 2 workers", one / two, "x", at_least=1.7)
+        for engine, (one, two) in seconds.items()
+    ]
 
 
-def kills(folder: Path, count: int | None) -> None:
+def kills(folder: Path, count: int | None) -> list[Figure]:
     """Kill random worker processes while an evaluation advances; compare its record with that of an undisturbed run."""
     pairs = repeated_pairs(folder / "data", count or 200)
     seconds_of(pairs, folder / "local", "--engine", "local")
@@ -113,13 +125,15 @@ def kills(folder: Path, count: int | None) -> None:
     finally:
         stop_cluster()
     one, many = (content_of(folder / name) for name in ("local", "ray"))
-    print(
-        f"{killed} workers killed, exit code {process.returncode}; the record is {'equal' if one == many else 'OTHER'}"
-    )
+    return [
+        Figure("workers killed", killed, at_least=KILLS),
+        Figure("exit code", process.returncode, at_most=0),
+        Figure("records that differ", int(one != many), at_most=0),
+    ]
 
 
-def flat(folder: Path, count: int | None) -> None:
-    """Print the driver's memory at a tenth and at the end of the work, and its share of the processor time."""
+def flat(folder: Path, count: int | None) -> list[Figure]:
+    """Return the driver's memory late in the work beside early, and its share of the processor time."""
     count = count or 10_000
     (folder / "in").mkdir()
     (folder / "out").mkdir()
@@ -149,8 +163,11 @@ def flat(folder: Path, count: int | None) -> None:
     early = max(rss for at, rss in memory if at <= seconds * 0.25)
     late = max(rss for at, rss in memory)
     print(f"{count} images x 5 models in {seconds:.0f} s, {5 * count / seconds:.0f} images a second")
-    print(f"driver: {early / 2**20:.0f} MiB at most in the first quarter, {late / 2**20:.0f} MiB in all")
-    print(f"driver: {own:.0f} s of processor time, its workers {children:.0f} s: {100 * own / (own + children):.1f} %")
+    return [
+        Figure("most memory of the driver", late / 2**20, "MiB"),
+        Figure("most memory / that of the first quarter", late / early, "x", at_most=1.1),
+        Figure("the driver's share of the processor time", 100 * own / (own + children), "%", at_most=10),
+    ]
 
 
 def repeated_pairs(folder: Path, count: int) -> Path:
@@ -226,7 +243,3 @@ def stop_cluster() -> None:
 def on(address: str) -> list[str]:
     """Return the flags for a cluster."""
     return ["--engine", "ray", "--address", address]
-
-
-if __name__ == "__main__":
-    main()

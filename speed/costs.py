@@ -1,12 +1,14 @@
 """Costs of every model at 12 MP, each in a process of its own: seconds after imports, peak resident memory.
 
-python speed/costs.py            # goal: under 2 s and under 1 GiB for any model
+python -m speed costs            # goal: under 2 s and under 1 GiB for any model
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
+
+from speed.figures import Figure
 
 ONE = """
 import resource, sys, time
@@ -21,8 +23,8 @@ print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, docum
 """
 
 
-def main() -> None:
-    """Print one line per model and the largest of each figure."""
+def main() -> list[Figure]:
+    """Print one line per model; return the largest of each figure."""
     from zoo import list_models
 
     worst = [0.0, 0.0]
@@ -32,8 +34,7 @@ def main() -> None:
         seconds, gib, macs = map(float, done.stdout.split())
         worst = [max(worst[0], seconds), max(worst[1], gib)]
         print(f"{name:24} {seconds:8.2f} {gib:6.2f} {macs / 1e9:12.1f}", flush=True)
-    print(f"{'largest':24} {worst[0]:8.2f} {worst[1]:6.2f}")
-
-
-if __name__ == "__main__":
-    main()
+    return [
+        Figure("longest for one network", worst[0], "s", at_most=2),
+        Figure("largest resident memory", worst[1], "GiB", at_most=1),
+    ]

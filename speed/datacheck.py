@@ -1,6 +1,6 @@
 """``data check`` of 10,000 files against plain hashing of the same files, and its memory.
 
-    python speed/datacheck.py [FILES]      # goal: limited by the disk or by hashing and decoding, not by Python
+    python -m speed datacheck [FILES]      # goal: limited by the disk or by hashing and decoding, not by Python
 
 Files are in the real layout of ZRR, 448x448, written into a temporary folder (about 140 kB each): a few different
 pairs, each a little noisier than the last, hard to compress like real ones. In one run: sha256 of every file (one
@@ -25,6 +25,7 @@ from PIL import Image
 
 from benchmark.datacheck.checking import check_dataset
 from benchmark.datasets import zrr
+from speed.figures import Figure
 
 DIFFERENT = 12
 
@@ -85,8 +86,8 @@ def peak_memory(*, reset: bool = False) -> int:
     return int(status.split("VmHWM:")[1].split()[0])
 
 
-def main() -> None:
-    """Print MB/s of each way, their ratios, and the memory that the check took."""
+def main() -> list[Figure]:
+    """Print MB/s of each way; return their ratios, and the memory that the check took."""
     files = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     threads = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
@@ -119,10 +120,10 @@ def main() -> None:
             if name == "check":
                 grown = (peak_memory() - before) / 1024
     plain, decoding = f"sha256, {threads} threads", f"sha256 + decode, {threads} threads"
-    print(f"{len(paths)} files, {size:.0f} MB; check / sha256: {seconds['check'] / seconds[plain]:.1f}x the time;")
-    print(f"check / (sha256 + decode): {seconds['check'] / seconds[decoding]:.2f}x; remembered / sha256:", end=" ")
-    print(f"{seconds['check again'] / seconds[plain]:.2f}x; peak memory grew by {grown:.1f} MiB")
-
-
-if __name__ == "__main__":
-    main()
+    print(f"{len(paths)} files, {size:.0f} MB")
+    return [
+        Figure("check / sha256", seconds["check"] / seconds[plain], "x"),
+        Figure("check / (sha256 + decode)", seconds["check"] / seconds[decoding], "x"),
+        Figure("remembered / sha256", seconds["check again"] / seconds[plain], "x"),
+        Figure("growth of the peak memory", grown, "MiB"),
+    ]

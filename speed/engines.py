@@ -1,6 +1,6 @@
 """Torch, ONNX Runtime, OpenVINO and ExecuTorch on the same networks at 1 MPix: time, memory of a pass, what stays.
 
-    python speed/engines.py [MODEL[:key=value,...] ...] [--size HxW]     # about a minute each
+    python -m speed engines [MODEL[:key=value,...] ...] [--size HxW]     # about a minute each
 
 Each line is a process of its own (``benchmark.timing.session``): median of the passes, the ratio to torch's line,
 what a pass adds to the resident memory, what compiling and the engine's libraries leave there, and the seconds of
@@ -17,6 +17,7 @@ from benchmark.conditions import Conditions, Limits
 from benchmark.costs.prediction import predict
 from benchmark.measured import Measured
 from benchmark.timing.session import measure
+from speed.figures import Figure
 from zoo.errors import UserError
 
 MODELS = ["plainunet_64:width=32", "plainunet_64"]
@@ -26,8 +27,9 @@ HOW = [("torch", "fp32"), *((name, precision) for name, one in ENGINES.items() f
 SECONDS = 6.0
 
 
-def main() -> None:
-    """Print one line per network, engine and precision."""
+def main() -> list[Figure]:
+    """Print one line per network, engine and precision; return the times as ratios to torch."""
+    figures = []
     names, size = arguments(sys.argv[1:])
     heads = ("ms", "x torch", "pass MB", "held MB", "libs MB")
     print(f"{'network':24} {'backend':18} {' '.join(f'{head:>8}' for head in heads)} {'s':>6}")
@@ -47,6 +49,10 @@ def main() -> None:
                 continue
             base = base or (measured.timing.latency_ms.median if measured.timing else None)
             print(f"{name:24} {backend + ' ' + precision:18} {line(measured, base)}", flush=True)
+            if base and measured.timing and backend != "torch":
+                ratio = measured.timing.latency_ms.median / base
+                figures.append(Figure(f"{name}, {backend} {precision}: time / torch", ratio, "x"))
+    return figures
 
 
 def arguments(words: list[str]) -> tuple[list[str], tuple[int, int]]:
@@ -71,7 +77,3 @@ def line(measured: Measured, base: float | None) -> str:
     tainted = "  tainted" if timing.tainted else ""
     median = timing.latency_ms.median
     return f"{median:8.0f} {median / base:8.2f} {figures} {compiling}{tainted}"
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Evaluating a free network: the pipeline's threads against the serial loop, in one run.
 
-    python speed/evaluate.py [IMAGES]      # goal: over 1.7 cores busy on 2
+    python -m speed evaluate [IMAGES]      # goal: over 1.7 cores busy on 2
 
 The test pairs of the ZRR stand-in again and again, through the bilinear network, scored by the protocol's ids. The
 first row is the plain loop over the float64 reference, the others share the one-pass scores. CPU seconds are those
@@ -13,6 +13,7 @@ import dataclasses
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,14 +23,15 @@ from benchmark.opening import open_dataset
 from benchmark.protocols import ZRR
 from benchmark.scoring.evaluation import evaluate_images
 from benchmark.types import Sample
+from speed.figures import Figure
 from zoo import create_model
 from zoo.card import get_card
 
 TURNS = 5
 
 
-def main() -> None:
-    """Print seconds, cores and images per second of each way, and the ratios."""
+def main() -> list[Figure]:
+    """Print seconds, cores and images per second of each way; return the ratios."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 96
     torch.set_num_threads(1)  # the network is free; its threads would only be in the way
     data = open_dataset(DATASETS.get("zrr"))
@@ -42,7 +44,8 @@ def main() -> None:
         name, split, provenance = data.name, data.split, data.provenance
 
         def __init__(self) -> None:
-            self.ids = ids
+            self.ids: Sequence[str] = ids
+            self.scenes: Sequence[str] = ids
 
         def __getitem__(self, index: int) -> Sample:
             return dataclasses.replace(data[index % len(data.ids)], id=ids[index])
@@ -76,12 +79,10 @@ def main() -> None:
         print(f"{name:26} {middle:6.2f} s ({spread}) {count / middle:6.1f} images/s", end=" ")
         print(f"{statistics.median(cores[name]):.2f} cores ({min(cores[name]):.2f}-{max(cores[name]):.2f})")
     base = seconds["serial, one pass"]
+    figures = [Figure("busy cores, 2 threads", statistics.median(cores["2 threads, one pass"]), at_least=1.7)]
     for name in ("serial, float64 reference", "2 threads, one pass", "3 threads, one pass"):
-        ratios = sorted(serial / other for serial, other in zip(base, seconds[name]))
-        print(f"serial, one pass / {name}: {statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})")
+        ratio = statistics.median(serial / other for serial, other in zip(base, seconds[name]))
+        figures.append(Figure(f"serial, one pass / {name}", ratio, "x"))
     same = results["serial, one pass"] == results["2 threads, one pass"] == results["3 threads, one pass"]
     print(f"the same scores for any number of threads: {same}")
-
-
-if __name__ == "__main__":
-    main()
+    return figures

@@ -1,6 +1,6 @@
 """Print how long other counters take for a small image, beside ours for a 12 MP one, and what they count.
 
-python speed/flops.py [--models GLOB] [--repeat N]    # goal: at least 5 times faster than the fastest for PyNET
+python -m speed flops [--models GLOB] [--repeat N]    # goal: at least 5 times faster than the fastest for PyNET
 
 Every network of both published tables: ours at 12 MP (packed 1536x2048 for RAW, 3072x4096 for RGB), building the
 network included; thop, ptflops and fvcore at 224x224, on a network built before. Imports are not timed. Counters
@@ -16,7 +16,6 @@ import fnmatch
 import functools
 import io
 import logging
-import os
 import statistics
 import time
 import warnings
@@ -28,6 +27,7 @@ from torch import Tensor, nn
 
 from benchmark.costs.profiling import profile
 from benchmark.leaderboard.published import read_published
+from speed.figures import Figure
 from zoo import create_model, get_card
 
 PUBLISHED = Path(__file__).parent.parent / "leaderboards" / "published"
@@ -110,8 +110,8 @@ def models(pattern: str) -> list[str]:
     return [name for name in names if fnmatch.fnmatchcase(name, pattern)]
 
 
-def main() -> None:
-    """Print one line per network, then the goal's."""
+def main() -> list[Figure]:
+    """Print one line per network; return how much faster than all others ours is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="*", metavar="GLOB")
     parser.add_argument("--repeat", type=int, default=3, metavar="N")
@@ -134,10 +134,7 @@ def main() -> None:
         times = [f"{median[o]:10.3f}" if o in median else f"{'-':>10}" for o in ("ours", *others)]
         shares = [f"{ratios[o]:8.3f}" if o in ratios else f"{'-':>8}" for o in others]
         print(f"{name:22}", *times, f"{speedups[name]:8.1f}x  ", *shares, flush=True)
-    load = f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}, median of {arguments.repeat}"
-    if GOAL_MODEL in speedups:
-        print(f"{GOAL_MODEL}: {speedups[GOAL_MODEL]:.1f} times the fastest (goal: at least {GOAL:g}); {load}")
-
-
-if __name__ == "__main__":
-    main()
+    return [
+        Figure(f"{name}: fastest other / ours", value, "x", at_least=GOAL if name == GOAL_MODEL else None)
+        for name, value in speedups.items()
+    ]

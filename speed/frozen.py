@@ -1,6 +1,6 @@
 """A hyper-network on ExecuTorch with filters computed, given or frozen: time, and the share that XNNPACK runs.
 
-    python speed/frozen.py [MODEL ...] [--size HxW] [--passes N] [--threads N]
+    python -m speed frozen [MODEL ...] [--size HxW] [--passes N] [--threads N]
 
 "computed" is the whole network, "given" its half that takes image and filters, "frozen" the network with the filters of
 one image. Passes are interleaved, medians are printed, ratios hold within one run. No ratio is a goal.
@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from benchmark.backends.capture import capture
 from benchmark.backends.executorch import lower, pass_of, to_pte
 from benchmark.backends.placement import placement_of
+from speed.figures import Figure
 from zoo import create_model, get_card
 from zoo.splitting import FrozenNetwork, split
 
 
-def main() -> None:
-    """Print one table per network."""
+def main() -> list[Figure]:
+    """Print one table per network; return the times as ratios to those of frozen filters."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("models", nargs="*", default=["hyperunet_8_8_64"])
     parser.add_argument("--size", default="224x224")
@@ -32,12 +33,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     given = parser.parse_args()
     height, width = map(int, given.size.split("x"))
-    for model in given.models:
-        table(model, (height, width), given.passes, given.threads)
+    return [figure for model in given.models for figure in table(model, (height, width), given.passes, given.threads)]
 
 
-def table(model: str, size: tuple[int, int], passes: int, threads: int) -> None:
-    """Time the three forms of a network and print a line for each."""
+def table(model: str, size: tuple[int, int], passes: int, threads: int) -> list[Figure]:
+    """Time the three forms of a network, print a line for each and return their ratios."""
     torch.manual_seed(0)
     network = create_model(model).eval()
     halves = split(network)
@@ -66,7 +66,11 @@ def table(model: str, size: tuple[int, int], passes: int, threads: int) -> None:
     print(f"{model} at {size[0]}x{size[1]}, {threads} threads\n{'filters':10} {'ms':>8} {'x frozen':>9} {'XNNPACK':>9}")
     for name, median in medians.items():
         print(f"{name:10} {median * 1000:8.2f} {median / medians['frozen']:9.2f} {shares[name]:9.1%}")
-
-
-if __name__ == "__main__":
-    main()
+    return [
+        figure
+        for name in ("computed", "given")
+        for figure in (
+            Figure(f"{model}: {name} / frozen", medians[name] / medians["frozen"], "x"),
+            Figure(f"{model}: {name}, MACs in XNNPACK", 100 * shares[name], "%"),
+        )
+    ]

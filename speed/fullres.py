@@ -1,7 +1,7 @@
 """Full-resolution images: torch and the engines on the whole image and piece by piece, time and memory, and the goals.
 
-    python speed/fullres.py [MODEL ...] [--size HxW] [--only torch,openvino] [--passes N]     # minutes a model
-    python speed/fullres.py --large [--size HxW]       # vdn on a mapped file of 100 MPix, held to 2 GiB
+    python -m speed fullres [MODEL ...] [--size HxW] [--only torch,openvino] [--passes N]     # minutes a model
+    python -m speed fullres --large [--size HxW]       # vdn on a mapped file of 100 MPix, held to 2 GiB
 
 Each line is a process of its own, and ratios hold within one run. "torch whole" is what a user writes: ``model(x)``,
 plain memory format, the C library as it is; the next lines keep the freed memory, then take channels last. "pieces" are
@@ -38,9 +38,7 @@ from benchmark.running.inference import infer
 from benchmark.selection import entry_of
 from benchmark.timing.roofline import ceilings
 from benchmark.units import MIB
-
-# Children find this file as ``speed.fullres``.
-sys.path.insert(0, str(Path(__file__).parent.parent))
+from speed.figures import Figure
 
 MODELS = ["plainunet_64", "hyperunet_32_16_2048", "vdn"]
 WIDE = ("plainunet_64", "vdn")
@@ -64,6 +62,7 @@ def measure(*, model: str, size: list[int], way: str, passes: int, emit: Callabl
     if how != "whole" or backend != "torch":
         set_heap(keep=True)
     text = how
+    run: FullNetwork | Placed
     if how == "pieces":
         run = FullNetwork(subject, Conditions(backend=backend, tile="auto"))
         text = run.plan(planes).text
@@ -109,8 +108,8 @@ def large(*, folder: str, emit: Callable[[Any], None]) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - began, "peak": machine.peak_resident_bytes(), "shape": list(array.shape)}
 
 
-def main() -> None:
-    """Print one line per way, then the goals."""
+def main() -> list[Figure]:
+    """Print one line per way; return ratios with their goals."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", default=MODELS)
     parser.add_argument("--size", help="of the planes; default 1488x1984 packed or 3000x4000, 10000x10000 with --large")
@@ -121,13 +120,13 @@ def main() -> None:
     given = parser.parse_args()
     size = [int(side) for side in given.size.split("x")] if given.size else None
     if given.large:
-        show_large(size or [10000, 10000], given.threads)
-        return
-    gemm = show_ceiling(given.threads)
+        return show_large(size or [10000, 10000], given.threads)
+    gemm, figures = show_ceiling(given.threads), []
     for model in given.models or MODELS:
         own = size or list(SIZES[entry_of(model, None, {}).card.input.channels])
         ways = [way for way in WAYS if not given.only or _named(way, given.only.split(","))]
-        show(model, own, ways, given.passes, given.threads, gemm)
+        figures += show(model, own, ways, given.passes, given.threads, gemm)
+    return figures
 
 
 def _named(way: str, names: list[str]) -> bool:
@@ -142,8 +141,8 @@ def show_ceiling(threads: int) -> float:
     return max(by_torch, by_numpy)
 
 
-def show(model: str, size: list[int], ways: list[str], passes: int, threads: int, gemm: float) -> None:
-    """Measure a model in every way and print the lines and the goals."""
+def show(model: str, size: list[int], ways: list[str], passes: int, threads: int, gemm: float) -> list[Figure]:
+    """Measure a model in every way, print the lines and return the ratios."""
     flops = predict(model, (size[0], size[1]), {}).flops
     print(f"\n{model} at {size[0]}x{size[1]}, {flops / 1e12:.3f} TFLOP, median of {passes} passes")
     print(f"  {'':28} {'s':>7} {'x whole':>8} {'GFLOP/s':>8} {'of sgemm':>8} {'added MiB':>10}")
@@ -162,38 +161,35 @@ def show(model: str, size: list[int], ways: list[str], passes: int, threads: int
             f"{one['median']:7.2f} {ratio:8.2f} {speed:8.0f} {100 * speed / gemm:7.0f}% {one['added'] / MIB:10.0f}"
         )
         print(f"  {way:28} {figures}  {one['text']}", flush=True)
-    goals(model, found, flops / 1e9 / gemm)
+    return ratios(model, found, flops / 1e9 / gemm)
 
 
-def goals(model: str, found: dict[str, dict[str, Any]], sgemm_seconds: float) -> None:
-    """Print which goals are met by what was measured."""
+def ratios(model: str, found: dict[str, dict[str, Any]], sgemm_seconds: float) -> list[Figure]:
+    """Return ratios between the ways that were measured."""
     whole, pieces = found.get("torch whole"), found.get("torch pieces")
+    figures = []
     if whole and pieces:
-        ratio = whole["median"] / pieces["median"]
-        say("torch in pieces at least 2x faster than torch whole", ratio >= 2, f"{ratio:.2f}x")
+        figures.append(
+            Figure(f"{model}: torch whole / torch pieces", whole["median"] / pieces["median"], "x", at_least=2)
+        )
     engines = [one for way, one in found.items() if way.endswith("whole") and not way.startswith("torch")]
     cut = {way: one for way, one in found.items() if way.endswith("pieces")}
     if engines and cut:
         engine = min(engines, key=lambda one: one["median"])
-        way, best = min(cut.items(), key=lambda item: item[1]["median"])
-        ratio = best["median"] / engine["median"]
-        say("best in pieces within 1.15x of the fastest engine whole", ratio <= 1.15, f"{ratio:.2f}x ({way})")
-        for name, one in {"torch pieces": pieces, way: best}.items():
-            if one:
-                part = one["added"] / engine["added"]
-                say(f"{name} in a fifth of that engine's memory", part <= 0.2, f"{part:.2f}")
-    if pieces and model in WIDE:
-        share = sgemm_seconds / pieces["median"]
-        say("at least 65 % of sgemm", share >= 0.65, f"{100 * share:.0f} %")
+        for way, one in cut.items():
+            time = one["median"] / engine["median"]
+            figures += [
+                Figure(f"{model}: {way} / the fastest engine whole", time, "x", at_most=1),
+                Figure(f"{model}: memory of {way} / that engine's", one["added"] / engine["added"], "x", at_most=0.2),
+            ]
+    if pieces:
+        goal = 65 if model in WIDE else None
+        figures.append(Figure(f"{model}: of sgemm", 100 * sgemm_seconds / pieces["median"], "%", at_least=goal))
+    return figures
 
 
-def say(goal: str, met: bool, figure: str) -> None:
-    """Print a goal."""
-    print(f"  {'met   ' if met else 'MISSED'} {goal}: {figure}")
-
-
-def show_large(size: list[int], threads: int) -> None:
-    """Run vdn on a large mapped file and print its peak of resident memory."""
+def show_large(size: list[int], threads: int) -> list[Figure]:
+    """Run vdn on a large mapped file; return its peak of resident memory and the seconds."""
     with tempfile.TemporaryDirectory() as folder:
         shape = (1, 3, *size)
         array = np.lib.format.open_memmap(Path(folder, "x.npy"), mode="w+", dtype=np.float32, shape=shape)
@@ -208,13 +204,9 @@ def show_large(size: list[int], threads: int) -> None:
         outcome = run_isolated("speed.fullres:large", {"folder": folder}, threads=threads)
     if outcome.status != "ok":
         sys.exit(f"{outcome.status}: {outcome.error}")
-    value = outcome.value
-    say(
-        f"vdn at {size[0]}x{size[1]} within 2 GiB resident",
-        value["peak"] <= 2 << 30,
-        f"{value['peak'] / MIB:.0f} MiB, {value['seconds']:.0f} s, output {value['shape']}",
-    )
-
-
-if __name__ == "__main__":
-    main()
+    value, name = outcome.value, f"vdn at {size[0]}x{size[1]}"
+    print(f"{name}: output {value['shape']}")
+    return [
+        Figure(f"{name}: peak of the resident memory", value["peak"] / MIB, "MiB", at_most=2048),
+        Figure(f"{name}: time", value["seconds"], "s"),
+    ]

@@ -1,6 +1,6 @@
 """Can the timing tier of the gate be relied on? False alarms and detections over simulated noisy reruns.
 
-    python speed/gate.py [RUNS] [quiet|ordinary|shared|"very noisy"|real ...]
+    python -m speed gate [RUNS] [quiet|ordinary|shared|"very noisy"|real ...]
 
 The goal at "ordinary" and "shared", 60 pairs, is at most 1 % false alarms and at least 95 % found at +30 %.
 
@@ -20,15 +20,18 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from benchmark.conditions import Conditions
 from benchmark.regression.baseline import read_baseline
 from benchmark.regression.gate import check
 from benchmark.regression.sources import ResultSet
 from benchmark.types import Environment, Measurement, ProtocolRecord, Result, RunSpec
+from speed.figures import Figure
 
-PAIRS = 60
+PAIRS, WITH_GOALS = 60, ("ordinary", "shared")
 # The fewest pairs of a full measurement, what a pass of about 40 ms gets, and the most.
 ALL_PAIRS = (20, 60, 200)
 # Two real runs of one network have no more than half of its samples each.
@@ -99,7 +102,7 @@ def windows(rng: np.random.Generator, pairs: int) -> tuple[dict[str, list[float]
 def as_set(samples: dict[str, list[float]], name: str = "simulated") -> ResultSet:
     """Return a set of one record with these samples at the dataset's size."""
     latency, calibration = (float(np.median(samples[name])) for name in ("latency_ms", "calibration_ms"))
-    beside = {"kind": "timing", "higher_is_better": False, "n": len(samples["latency_ms"])}
+    beside: dict[str, Any] = {"kind": "timing", "higher_is_better": False, "n": len(samples["latency_ms"])}
     measurements = {
         "latency_ms": Measurement(value=latency, unit="ms", definition="a", **beside),
         "relative_latency": Measurement(value=latency / calibration, unit="", definition="b", **beside),
@@ -144,9 +147,7 @@ _SPEC = RunSpec(
     protocol="none-v1",
     metrics={},
     profilers=["latency"],
-    device="cpu",
-    precision="fp32",
-    threads=1,
+    conditions=Conditions(device="cpu", precision="fp32", threads=1),
     seed=0,
     evaluate=True,
 )
@@ -184,8 +185,12 @@ _RECORD = Result(
 )
 
 
-def main() -> None:
-    """Print the shares of reruns that fail, for each kind of machine, number of pairs and slowdown."""
+def main() -> list[Figure]:
+    """Print the shares of reruns that fail, for each kind of machine, number of pairs and slowdown.
+
+    Returns those of 60 pairs on machines for which there are goals.
+    """
+    figures = []
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     kinds = sys.argv[2:] or (*LEVELS, "real")
     titles = [f"+{100 * (slower - 1):.0f} %" for slower in SLOWER]
@@ -194,11 +199,13 @@ def main() -> None:
         for pairs in ALL_PAIRS if name in LEVELS else REAL_PAIRS:
             shares = []
             for seed, slower in enumerate(SLOWER, start=1):
-                beside = {"slower": slower, "seed": seed, "pairs": pairs}
+                beside: dict[str, Any] = {"slower": slower, "seed": seed, "pairs": pairs}
                 found = alarms(LEVELS[name], runs, **beside) if name in LEVELS else real_alarms(runs, **beside)
                 shares.append(found / runs)
             print(f"{name:12} {pairs:5} {' '.join(f'{share:8.1%}' for share in shares)}", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+            if name in WITH_GOALS and pairs == PAIRS:
+                figures += [
+                    Figure(f"{name}: false alarms", 100 * shares[0], "%", at_most=1),
+                    Figure(f"{name}: found at +30 %", 100 * shares[-1], "%", at_least=95),
+                ]
+    return figures

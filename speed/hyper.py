@@ -1,7 +1,7 @@
 """Hyper-networks: what predicting the filters takes, how their convolutions run, what frozen filters save.
 
-    python speed/hyper.py [MODEL ...] [--frame HxW]    # goal: the MLPs read their weights at the speed of memory
-    python speed/hyper.py hyperunet_8_8_64 hypervdn_8  # a quick trial: these weights stay in the cache
+    python -m speed hyper [MODEL ...] [--frame HxW]    # goal: the MLPs read their weights at the speed of memory
+    python -m speed hyper hyperunet_8_8_64 hypervdn_8  # a quick trial: these weights stay in the cache
 
 For each network three tables; turns are interleaved, medians are printed, ratios hold within one run.
 
@@ -33,13 +33,14 @@ from torch import Tensor, nn
 from benchmark.backends import has_bf16
 from benchmark.conditions import Conditions, TileSize
 from benchmark.fullres.bf16 import filters_in_bf16
+from benchmark.fullres.checking import probe_planes
 from benchmark.fullres.hyper import hyper_layers, release_filters
 from benchmark.fullres.memory import set_heap
 from benchmark.fullres.network import FullNetwork
 from benchmark.fullres.subject import Subject, subject_of
-from benchmark.fullres.tiles.probe import probe_planes
 from benchmark.selection import entry_of
 from benchmark.timing.roofline import NoRequest, measure_ceilings
+from speed.figures import Figure
 from zoo.hyper import HyperConv2d, conv2d_per_sample, normalize_filters
 
 MODELS = ["hyperunet_32_16_2048", "hypervdn_21"]
@@ -47,8 +48,9 @@ SIDES, BATCH = (128, 256, 512), 4
 TURNS, FRAMES = 11, 5
 
 
-def main() -> None:
-    """Print the ceilings, then the three tables of each network."""
+def main() -> list[Figure]:
+    """Print the ceilings, then the three tables of each network; return speed of the MLPs and what freezing saves."""
+    figures = []
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", default=MODELS)
     parser.add_argument("--frame", default="448x448", help="size of a burst's frames, in planes")
@@ -67,11 +69,12 @@ def main() -> None:
         subject = subject_of(entry, entry.build(seed=0))
         pooled = codes_of(subject)
         print(f"\n{name}: {len(pooled)} hyper-convolutions in a pass")
-        measure_mlps(pooled)
+        figures.append(Figure(f"{name}: MLPs, of the speed of reading", measure_mlps(pooled), "x", at_least=0.9))
         measure_convolutions(min(pooled, key=lambda layer: abs(layer.filter_shape[0] - layer.filter_shape[1])))
-        measure_burst(subject, (height, width))
+        figures.append(Figure(f"{name}: frozen / predicted", measure_burst(subject, (height, width)), "x"))
         if has_bf16():
             print(f"  {filters_in_bf16(subject).text}")
+    return figures
 
 
 def median(runs: Mapping[str, Callable[[], object]], turns: int = TURNS) -> dict[str, float]:
@@ -104,8 +107,8 @@ def codes_of(subject: Subject) -> dict[HyperConv2d, Tensor]:
     return found
 
 
-def measure_mlps(pooled: Mapping[HyperConv2d, Tensor]) -> None:
-    """Print how fast the MLPs of one image read their weights, beside a sum over the same weights."""
+def measure_mlps(pooled: Mapping[HyperConv2d, Tensor]) -> float:
+    """Print how fast the MLPs of one image read their weights, beside a sum over the same; return that ratio."""
     rounded = {copy.deepcopy(layer): code for layer, code in pooled.items()} if has_bf16() else {}
     for layer in rounded:
         layer.mlp.to(torch.bfloat16)
@@ -135,6 +138,7 @@ def measure_mlps(pooled: Mapping[HyperConv2d, Tensor]) -> None:
             f"  {name:20} {amount / 1e6:7.1f} {1e3 * taken:8.2f} {amount / taken / 1e9:7.1f}"
             f" {ceiling / taken:7.2f} {taken / seconds['fp32']:7.2f}"
         )
+    return seconds["sum"] / seconds["fp32"]
 
 
 def measure_convolutions(layer: HyperConv2d) -> None:
@@ -171,8 +175,12 @@ def singly(x: Tensor, filters: Tensor) -> Tensor:
     return torch.cat([F.conv2d(one, bank, padding=1) for one, bank in zip(x.split(1), filters)])
 
 
-def measure_burst(subject: Subject, size: tuple[int, int]) -> None:
-    """Print the time per frame with filters predicted for each frame and with those of the first."""
+def measure_burst(subject: Subject, size: tuple[int, int]) -> float:
+    """Print the time per frame with filters predicted for each frame and with those of the first.
+
+    Returns the ratio of the second to the first for whole frames.
+    """
+    ratios = []
     frames = [torch.rand(1, subject.channels, *size) for _ in range(FRAMES)]
     ways: dict[str, TileSize] = {"whole": "off", "tiles": (-(-size[0] // 2), -(-size[1] // 2))}
     print(f"  {f'frames of {size[0]}x{size[1]}':20} {'predicted':>10} {'first':>10} {'frozen':>10} {'ratio':>7}")
@@ -189,7 +197,9 @@ def measure_burst(subject: Subject, size: tuple[int, int]) -> None:
             later += [seconds_of(frozen, frame) for frame in frames[1:]]
             release_filters(subject.network)
         times = [1e3 * statistics.median(values) for values in (each, first, later)]
-        print(f"  {name:20} {' '.join(f'{value:10.1f}' for value in times)} {times[2] / times[0]:7.2f}", flush=True)
+        ratios.append(times[2] / times[0])
+        print(f"  {name:20} {' '.join(f'{value:10.1f}' for value in times)} {ratios[-1]:7.2f}", flush=True)
+    return ratios[0]
 
 
 def seconds_of(runner: FullNetwork, frame: Tensor) -> float:
@@ -197,7 +207,3 @@ def seconds_of(runner: FullNetwork, frame: Tensor) -> float:
     start = time.perf_counter()
     runner(frame)
     return time.perf_counter() - start
-
-
-if __name__ == "__main__":
-    main()

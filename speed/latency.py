@@ -1,6 +1,6 @@
 """Five measurements of one model's relative latency: their spread, and whether the intervals cover it.
 
-    python speed/latency.py [MODEL] [HxW]     # goal: a spread under 5 % on a quiet machine of two cores
+    python -m speed latency [MODEL] [HxW]     # goal: a spread under 5 % on a quiet machine of two cores
 
 Each measurement is a process of its own. A tainted one is printed and does not count; it is repeated, at most ten
 times in all.
@@ -15,13 +15,14 @@ from benchmark.costs.prediction import predict
 from benchmark.costs.profiling import size_for
 from benchmark.timing.session import measure
 from benchmark.units import shape_text
+from speed.figures import Figure
 from zoo.card import get_card
 
 RUNS, MOST_TAINTED = 5, 10
 
 
-def main() -> None:
-    """Print relative latency with its interval run by run, then the spread of those that are not tainted."""
+def main() -> list[Figure]:
+    """Print relative latency with its interval run by run; return the spread of those that are not tainted."""
     name = sys.argv[1] if len(sys.argv) > 1 else "plainunet_8"
     size = size_for(get_card(name))
     if len(sys.argv) > 2:
@@ -30,13 +31,14 @@ def main() -> None:
     predicted = predict(name, size, {})
     print(f"{name} {shape_text(predicted.shape)}")
     print(f"{'run':>3} {'ms':>9} {'calibration ms':>15} {'relative':>9} {'interval':>15} {'n':>4}  tainted")
-    values, intervals, tainted = [], [], 0
+    values: list[float] = []
+    intervals, tainted = [], 0
     while len(values) < RUNS and tainted < MOST_TAINTED:
         measured = measure(name, {"": predicted}, conditions=Conditions(threads=2))[""]
         timing = measured.timing
         if timing is None or timing.relative_latency_ci is None:
             print(measured.measurement.error)
-            return
+            return []
         latency, interval = timing.latency_ms, timing.relative_latency_ci
         if timing.tainted:
             tainted += 1
@@ -51,12 +53,12 @@ def main() -> None:
         )
     if not values:
         print("every run was tainted: nothing can be said on this machine now")
-        return
+        return []
     middle = sorted(values)[len(values) // 2]
     covered = sum(low <= middle <= high for low, high in intervals)
-    print(f"spread {100 * (max(values) - min(values)) / middle:.1f} % of the median over {len(values)} runs")
     print(f"{covered} of {len(values)} intervals cover the median of the runs; {tainted} tainted runs")
-
-
-if __name__ == "__main__":
-    main()
+    spread = 100 * (max(values) - min(values)) / middle
+    return [
+        Figure("spread of the runs, of their median", spread, "%", at_most=5),
+        Figure("runs whose interval covers the median", covered / len(values) * 100, "%"),
+    ]

@@ -1,6 +1,6 @@
 """Time and peak memory of regenerating all tables from many records.
 
-    python speed/leaderboard.py [RECORDS]      # default 10000; goal: under 5 s and 1 GiB
+    python -m speed leaderboard [RECORDS]      # default 10000; goal: under 5 s and 1 GiB
 
 The records are the committed ones, varied: other options, costs, scores and times, in as many as 50 sets of images;
 those with a score have scores per image beside them, but for every tenth. A reader in a process of its own prints what
@@ -24,6 +24,7 @@ from typing import Any
 from benchmark.cache import CACHE_VARIABLE
 from benchmark.results.jsonl import read_lines
 from benchmark.results.records import digest_of
+from speed.figures import Figure
 
 ROOT = Path(__file__).parent.parent / "leaderboards"
 SETS = 50
@@ -112,8 +113,9 @@ def write_records(folder: Path, count: int) -> tuple[int, int]:
     return (folder / "results.jsonl").stat().st_size, with_scores
 
 
-def main() -> None:
-    """Write the records, then time the steps and the command."""
+def main() -> list[Figure]:
+    """Write the records, then time the steps and the command; return seconds and memory of the command."""
+    figures = []
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -127,7 +129,11 @@ def main() -> None:
         os.environ[CACHE_VARIABLE] = str(folder / "cache")
         for what in ("all tables, the papers' networks counted anew", "all tables"):
             seconds, peak = run([*command, "--out", str(out)], quiet=True)
-            print(f"zoo-bench leaderboard, {what}: {seconds:.2f} s, peak {peak:.2f} GiB")
+            figures += [
+                Figure(what, seconds, "s", at_most=5),
+                Figure(f"{what}, peak", peak, "GiB", at_most=1),
+            ]
+    return figures
 
 
 def run(command: list[str], *, quiet: bool = False) -> tuple[float, float]:
@@ -139,7 +145,3 @@ def run(command: list[str], *, quiet: bool = False) -> tuple[float, float]:
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} ended with status {process.returncode}")
     return time.perf_counter() - begin, usage.ru_maxrss / 2**20
-
-
-if __name__ == "__main__":
-    main()

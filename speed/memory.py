@@ -1,7 +1,7 @@
 """Predicted peak memory of one pass against the measured one, at sizes of about 400 MB.
 
-    python speed/memory.py [MODEL ...]           # goal: within 15 %, or the reason below
-    python speed/memory.py --tiles [MODEL ...]   # goal: what infer foresees for tiles covers what they take
+    python -m speed memory [MODEL ...]           # goal: within 15 %, or the reason below
+    python -m speed memory --tiles [MODEL ...]   # goal: what infer foresees for tiles covers what they take
 
 Two predictions (the live tensors: ``peak_activation_bytes``; with the convolution library's workspace:
 ``predicted_rss_bytes``) and two measurements of what a pass adds to the resident memory (as glibc's heap is by default;
@@ -54,22 +54,20 @@ from benchmark.selection import entry_of
 from benchmark.timing.child import measure_model
 from benchmark.timing.messages import Job, Request
 from benchmark.units import shape_text
+from speed.figures import Figure
 from zoo.card import get_card
-
-# Children find this file as ``speed.memory``.
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 MODELS = ["bilinear", "unet", "plainunet_64", "hyperunet_32_16_2048", "awnet_4ch", "vdn", "dped", "pynet"]
 TARGET_BYTES = 400e6
 TILED, TILE_SIDES = ["plainunet_64", "hyperunet_32_16_2048", "vdn", "hypervdn_21", "unet_w8"], (192, 384)
 
 
-def main() -> None:
-    """Print predictions, measurements and their ratio, in MB."""
+def main() -> list[Figure]:
+    """Print predictions, measurements and their ratio, in MB; return the ratios."""
     names = [name for name in sys.argv[1:] if name != "--tiles"]
     if "--tiles" in sys.argv:
-        compare_tiles(names or TILED)
-        return
+        return compare_tiles(names or TILED)
+    figures = []
     print(
         f"{'model':22} {'planes':>10} {'tensors':>8} {'+workspace':>10} {'default heap':>12}"
         f" {'measured':>9} {'ratio':>6}"
@@ -86,6 +84,8 @@ def main() -> None:
             f" {default:12.1f} {measured:9.1f} {held / measured:6.3f}",
             flush=True,
         )
+        figures.append(Figure(f"{name}: predicted / measured", held / measured, "x", at_least=0.85, at_most=1.15))
+    return figures
 
 
 def added_by_a_pass(name: str, shape: Sequence[int], *, own_process: bool = True) -> float:
@@ -100,8 +100,9 @@ def added_by_a_pass(name: str, shape: Sequence[int], *, own_process: bool = True
     return float(memory.peak_rss_bytes + memory.peak_rss.input_bytes) / 1e6
 
 
-def compare_tiles(names: Sequence[str]) -> None:
-    """Print what is foreseen for tiles, what they take, and the ratio, in MB."""
+def compare_tiles(names: Sequence[str]) -> list[Figure]:
+    """Print what is foreseen for tiles, what they take, and the ratio, in MB; return the ratios."""
+    ratios = []
     heads = ("at once", "need", "+reserve", "given back", "ratio", "kept", "ratio", "x time")
     print(f"{'model':22} {'tile':>8} {' '.join(f'{head:>10}' for head in heads)}")
     for name in names:
@@ -115,6 +116,9 @@ def compare_tiles(names: Sequence[str]) -> None:
                 ]
                 text = " ".join(f"{value:10.2f}" if value < 10 else f"{value:10.0f}" for value in figures)
                 print(f"{name:22} {f'{side}x{side}':>8} {workers:10} {text}", flush=True)
+                case = f"{name}, {workers} at once of {side}x{side}: foreseen / taken"
+                ratios.append(Figure(case, foreseen / given["added"], "x", at_least=1))
+    return ratios
 
 
 def tiles_of(name: str, side: int, workers: int, *, keep: bool) -> dict[str, float]:
@@ -156,7 +160,3 @@ def run_tiles(*, name: str, side: int, workers: int, keep: bool, emit: Callable[
             how.run(source.tensor, target.tensor, after_piece=forget)
         seconds = time.perf_counter() - began
         return {"need": need / 1e6, "added": ((machine.peak_resident_bytes() or 0) - resting) / 1e6, "seconds": seconds}
-
-
-if __name__ == "__main__":
-    main()

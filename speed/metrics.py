@@ -1,6 +1,6 @@
 """One-pass scoring against pytorch-msssim: PSNR, SSIM and MS-SSIM of one 448x448 image.
 
-    python speed/metrics.py [REPEATS]      # goal: at least 5x, equal to 1e-5
+    python -m speed metrics [REPEATS]      # goals: at least 10x, equal to 1e-5
 
 Turns are interleaved, so that a slow moment of the machine meets both. pytorch-msssim has 2 threads; the one pass has
 one, as in a run, where several images are scored at the same time.
@@ -18,6 +18,7 @@ from pytorch_msssim import ms_ssim, ssim
 
 from benchmark.metrics import ERROR_IDS, METRICS
 from benchmark.scoring.fastmetrics import score_fast
+from speed.figures import Figure
 
 IDS = ("psnr[rgb]", "ssim[gaussian11,rgb]", "msssim[perchannel]")
 
@@ -31,8 +32,8 @@ def make_pair(side: int = 448) -> tuple[np.ndarray, np.ndarray]:
     return output.clip(0, 1).astype(np.float32), target.clip(0, 1).astype(np.float32)
 
 
-def main() -> None:
-    """Print the ratio with its quartiles and the largest difference from the float64 reference."""
+def main() -> list[Figure]:
+    """Print times and their ratios with quartiles; return the ratios and the largest difference from float64."""
     repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 30
     torch.set_num_threads(2)
     output, target = make_pair()
@@ -63,14 +64,13 @@ def main() -> None:
     for name, values in seconds.items():
         low, middle, high = statistics.quantiles(values, n=4)
         print(f"{name:18} {1e3 * middle:8.2f} ms  ({1e3 * low:.2f}-{1e3 * high:.2f}, n={len(values)})")
+    figures = []
     for name in ("pytorch_msssim", "float64 reference", "parts of the error"):
         ratios = [slow / fast for slow, fast in zip(seconds[name], seconds["one pass"])]
         low, middle, high = statistics.quantiles(ratios, n=4)
         print(f"{name} / one pass: {middle:.1f}x ({low:.1f}-{high:.1f})")
+        goal = 10 if name == "pytorch_msssim" else None
+        figures.append(Figure(f"{name} / one pass", middle, "x", at_least=goal))
     fast = score_fast(output, target, IDS)
     worst = max(abs(fast[id] - METRICS.get(id).function(output, target)) for id in IDS)
-    print(f"largest difference from the float64 reference: {worst:.1e}")
-
-
-if __name__ == "__main__":
-    main()
+    return [*figures, Figure("largest difference from float64", worst, at_most=1e-5)]

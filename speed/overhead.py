@@ -1,6 +1,6 @@
 """The harness's own share of a run: everything but the network's forward passes and the metrics.
 
-    python speed/overhead.py [MODEL ...]      # goal: under 10 %
+    python -m speed overhead [MODEL ...]      # goal: under 10 %
 
 Loading and scoring run beside the network in threads, so that seconds of work may exceed those of the clock. All in one
 process, without timings.
@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from benchmark import run
+from speed.figures import Figure
 from zoo import create_model
 from zoo.weights import save_state
 
@@ -26,8 +27,9 @@ WORK = ("forward", "score")
 PER_IMAGE = ("load", "store")
 
 
-def main() -> None:
-    """Print the phases of each model's run on the stand-in and the shares that are not work."""
+def main() -> list[Figure]:
+    """Print the phases of each model's run on the stand-in; return the shares that are not work."""
+    figures = []
     names = sys.argv[1:] or ["bilinear", "plainunet_8", "hyperunet_8_8_64", "unet_w8", "unet"]
     with tempfile.TemporaryDirectory() as out:
         weights = {}
@@ -47,7 +49,8 @@ def main() -> None:
         own = sum(result.phases.get(name, 0.0) for name in PER_IMAGE)
         share, steady = (result.seconds - work) / result.seconds, own / (own + work)
         print(f"{result.model:24} {result.seconds:8.2f} {work:8.2f} {100 * share:10.1f}% {100 * steady:9.1f}%")
-
-
-if __name__ == "__main__":
-    main()
+        figures += [
+            Figure(f"{result.model}: not work, of the run", 100 * share, "%"),
+            Figure(f"{result.model}: not work, per image", 100 * steady, "%", at_most=10),
+        ]
+    return figures

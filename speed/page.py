@@ -1,6 +1,6 @@
 """The HTML page with 1,000 rows: seconds and memory to write it, milliseconds to sort, filter and draw in chromium.
 
-python speed/page.py [ROWS]      # needs the extra [browser] and a chromium; goal: sort and filter well under 200 ms
+python -m speed page [ROWS]      # needs the extra [browser] and a chromium; goal: sort and filter well under 200 ms
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from benchmark.results.jsonl import to_json
 from benchmark.results.records import content_of
 from benchmark.results.store import read_folders, read_results
 from benchmark.types import Measurement
+from speed.figures import Figure
 
 RECORDS = Path(__file__).parent.parent / "leaderboards" / "results" / "zrr-standin.jsonl"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -71,20 +71,18 @@ def write_records(count: int, file: Path) -> None:
             stream.write(to_json(content_of(one.model_copy(update=changes))) + b"\n")
 
 
-def summary(times: Sequence[float]) -> str:
-    """Return median and largest."""
-    ordered = sorted(times)
-    return f"median {ordered[len(ordered) // 2]:.0f} ms, largest {ordered[-1]:.0f} ms"
-
-
-def measure(page: Any) -> None:
-    """Print what the changes take in an open page."""
+def measure(page: Any) -> list[Figure]:
+    """Print what the changes take in an open page; return the largest."""
+    figures = []
     for change in ("sort", "search", "axis"):
-        print(f"{change:8} {summary(page.evaluate(TIMES, change))}", flush=True)
+        times = sorted(page.evaluate(TIMES, change))
+        print(f"{change:8} median {times[len(times) // 2]:.0f} ms, largest {times[-1]:.0f} ms", flush=True)
+        figures.append(Figure(f"{change}, longest", times[-1], "ms", at_most=None if change == "axis" else 200))
+    return figures
 
 
-def main() -> None:
-    """Write the page, open it, print one line per figure."""
+def main() -> list[Figure]:
+    """Write the page, open it, print one line per figure and return them."""
     from playwright.sync_api import sync_playwright
 
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
@@ -104,9 +102,11 @@ def main() -> None:
             page.locator("#plot .main-svg").first.wait_for()
             paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
             print(f"opened   first paint after {paint:.0f} ms")
-            measure(page)
+            figures = measure(page)
             browser.close()
-
-
-if __name__ == "__main__":
-    main()
+    return [
+        *figures,
+        Figure("written", seconds, "s"),
+        Figure("memory for writing", peak - before, "MiB"),
+        Figure("first paint", paint, "ms"),
+    ]

@@ -1,12 +1,13 @@
 """Print how long the costs of all networks of the published tables take to count, and how much memory.
 
-Run from anywhere: ``python speed/table_costs.py``. Nothing is run at full size: shapes are followed on the meta
-device. The goal is under 15 s and under 1.5 GiB resident for all rows of both tables, imports apart.
+    python -m speed table_costs       # goals: all rows of both tables under 15 s and 1.5 GiB resident, imports apart
+
+Nothing is run at full size: shapes are followed on the meta
+device.
 """
 
 from __future__ import annotations
 
-import os
 import resource
 import sys
 import time
@@ -14,10 +15,10 @@ from pathlib import Path
 
 from benchmark.leaderboard.published import read_published
 from benchmark.leaderboard.row_costs import compute_costs
+from speed.figures import Figure
 from zoo import list_models
 
 PUBLISHED = Path(__file__).parent.parent / "leaderboards" / "published"
-GOAL_SECONDS, GOAL_GIB = 15.0, 1.5
 
 
 def peak_gib() -> float:
@@ -26,8 +27,8 @@ def peak_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
-def main() -> None:
-    """Print one line per row, then the sums beside the goals."""
+def main() -> list[Figure]:
+    """Print one line per row; return the sums."""
     list_models()
     imported = peak_gib()
     print(f"{'table':8} {'model':24} {'seconds':>8} {'peak resident [GiB]':>20}")
@@ -39,9 +40,8 @@ def main() -> None:
                 compute_costs(table, row)
                 print(f"{table.id:8} {row.model:24} {time.perf_counter() - begin:8.2f} {peak_gib():20.2f}")
     seconds = time.perf_counter() - start
-    print(f"all rows: {seconds:.1f} s (goal: under {GOAL_SECONDS:g} s), load {os.getloadavg()[0]:.1f}")
-    print(f"peak resident: {peak_gib():.2f} GiB (goal: under {GOAL_GIB:g} GiB), {imported:.2f} GiB after the imports")
-
-
-if __name__ == "__main__":
-    main()
+    return [
+        Figure("all rows", seconds, "s", at_most=15),
+        Figure("peak of the resident memory", peak_gib(), "GiB", at_most=1.5),
+        Figure("resident memory after the imports", imported, "GiB"),
+    ]

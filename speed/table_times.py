@@ -1,6 +1,6 @@
 """CPU time of the full-scale table: one pass over a full-scale image, each model in a process of its own.
 
-    python speed/table_times.py leaderboards/results/full-scale.jsonl [MODEL ...] [--tile auto] [--backend openvino]
+    python -m speed table_times leaderboards/results/full-scale.jsonl [MODEL ...] [--tile auto] [--backend openvino]
 
 RAW networks get a whole sensor frame of 2976x3968 pixels (packed 1488x1984, as Table 1), denoisers 1 MPix (1024x1024,
 as Table 2). Nothing else should run. With `--tile auto` each image goes through in tiles or bands where that takes
@@ -15,6 +15,7 @@ import json
 import subprocess
 import sys
 
+from speed.figures import Figure
 from zoo import get_card, list_models
 
 # Half a frame's sides, for which the size of every network's planes follows; pixels of a denoiser.
@@ -45,8 +46,9 @@ append_line(Path(sys.argv[1]), content_of(result))
 """
 
 
-def main() -> None:
-    """Time the models named, or all; print seconds, quartiles and GFLOP/s of each."""
+def main() -> list[Figure]:
+    """Time the models named, or all; print seconds, quartiles and GFLOP/s of each; return the seconds."""
+    figures = []
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out")
     parser.add_argument("models", nargs="*", metavar="MODEL", help="default: all")
@@ -79,7 +81,5 @@ def main() -> None:
             f"{f' ({how})' if how else ''}",
             flush=True,
         )
-
-
-if __name__ == "__main__":
-    main()
+        figures.append(Figure(name, seconds, "s"))
+    return figures

@@ -1,6 +1,6 @@
 """Training: is the network or the data what a step waits for, and what does a filter bank per sample cost?
 
-    python speed/train.py [STEPS]     # goals: over 90 % in the network; HyperConv's convolution within 1.3x;
+    python -m speed train [STEPS]     # goals: over 90 % in the network; HyperConv's convolution within 1.3x;
                                       # the predicted memory covers what is used, less than twice
 
 The first part trains `hyperunet_8_8_64` at batch 8 on the embedded stand-in of ZRR, 96x96 planes, and prints which
@@ -27,6 +27,7 @@ from benchmark.training.fitting import footprint
 from benchmark.training.loop import train
 from benchmark.training.losses import Objective, total
 from benchmark.training.recipe import load_recipe
+from speed.figures import Figure
 from zoo.card import get_card
 from zoo.hyper import conv2d_per_sample
 
@@ -34,18 +35,16 @@ TURNS = 30
 BATCH, CHANNELS = 8, 8
 
 
-def main() -> None:
-    """Print both figures with their goals."""
+def main() -> list[Figure]:
+    """Return the figures of the three parts."""
     steps = int(sys.argv[1]) if len(sys.argv) > 1 else 40
     print(f"threads {torch.get_num_threads()}, torch {torch.__version__}")
-    measure_waiting(steps)
-    for side in (96, 48, 24):
-        measure_convolution(side)
-    for model in ("hyperunet_8_8_64", "unet_w8"):
-        measure_memory(model)
+    figures = [measure_waiting(steps)]
+    figures += [measure_convolution(side) for side in (96, 48, 24)]
+    return figures + [figure for model in ("hyperunet_8_8_64", "unet_w8") for figure in measure_memory(model)]
 
 
-def measure_waiting(steps: int) -> None:
+def measure_waiting(steps: int) -> Figure:
     """Train some steps; the first load of each sample is part of them."""
     with tempfile.TemporaryDirectory() as folder:
         overrides = {
@@ -56,13 +55,11 @@ def measure_waiting(steps: int) -> None:
             "validation.limit": 1,
         }
         done = train("standin_raw2rgb", folder, overrides=overrides)
-    print(
-        f"hyperunet_8_8_64 at batch 8: {1 - done['wait_share']:.1%} of {steps} steps in the network"
-        f" ({done['images_per_s']:.1f} images/s); goal over 90 %"
-    )
+    print(f"hyperunet_8_8_64 at batch 8: {done['images_per_s']:.1f} images/s over {steps} steps")
+    return Figure("share of the steps in the network", 100 * (1 - done["wait_share"]), "%", at_least=90)
 
 
-def measure_convolution(side: int) -> None:
+def measure_convolution(side: int) -> Figure:
     """Time both convolutions on planes of ``side``, forward and backward."""
     torch.manual_seed(0)
     planes = torch.randn(BATCH, CHANNELS, side, side, requires_grad=True)
@@ -76,20 +73,20 @@ def measure_convolution(side: int) -> None:
     def plain() -> None:
         F.conv2d(merged, grouped, padding=1, groups=BATCH).sum().backward()
 
-    hyper(), plain()
+    hyper()
+    plain()
     ratios, seconds = [], []
     for _ in range(TURNS):
         plain_time, hyper_time = timed(plain), timed(hyper)
         ratios.append(hyper_time / plain_time)
         seconds.append(hyper_time)
     low, median, high = statistics.quantiles(ratios, n=4)
-    print(
-        f"HyperConv {BATCH}x{CHANNELS}x{side}x{side}: {median:.2f} times a grouped convolution ({low:.2f}-{high:.2f}),"
-        f" {statistics.median(seconds) * 1e3:.2f} ms; goal at most 1.3"
-    )
+    name = f"HyperConv {BATCH}x{CHANNELS}x{side}x{side}"
+    print(f"{name}: {statistics.median(seconds) * 1e3:.2f} ms, quartiles of the ratio {low:.2f}-{high:.2f}")
+    return Figure(f"{name} / a grouped convolution", median, "x", at_most=1.3)
 
 
-def measure_memory(model: str, *, batch_size: int = 8, side: int = 192) -> None:
+def measure_memory(model: str, *, batch_size: int = 8, side: int = 192) -> list[Figure]:
     """Take two steps after a small one has loaded the libraries; Linux only."""
     recipe, card = load_recipe("standin_raw2rgb", {"model": model}), get_card(model)
     objective = Objective(recipe, card.input, None)
@@ -108,13 +105,14 @@ def measure_memory(model: str, *, batch_size: int = 8, side: int = 192) -> None:
     before = machine.resident_bytes()
     if before is None or not machine.reset_peak_resident():
         print(f"{model}: memory cannot be measured here")
-        return
-    step(batch), step(batch)
+        return []
+    for _ in range(2):
+        step(batch)
     used = (machine.peak_resident_bytes() or before) - before
     print(
-        f"{model} at batch {batch_size} of {side}x{side}: predicted {need / 2**20:.0f} MiB,"
-        f" used {used / 2**20:.0f} MiB, {need / used:.2f} times; goal between 1 and 2"
+        f"{model} at batch {batch_size} of {side}x{side}: predicted {need / 2**20:.0f} MiB, used {used / 2**20:.0f} MiB"
     )
+    return [Figure(f"{model}: memory predicted / used", need / used, "x", at_least=1, at_most=2)]
 
 
 def timed(call: Callable[[], None]) -> float:
@@ -122,7 +120,3 @@ def timed(call: Callable[[], None]) -> float:
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
-
-
-if __name__ == "__main__":
-    main()

@@ -56,7 +56,7 @@ def set_heap(*, keep: bool, in_pieces: bool = True) -> bool:
     """Set for the rest of the process whether the C library keeps freed memory or gives it back; return if this works.
 
     Memory that is kept need not be taken again page by page, but the freed memory in the heap can be up to four times
-    the memory in use (``python speed/memory.py --tiles``), which is more than a limit allows for. ``in_pieces`` is for
+    the memory in use (``python -m speed memory --tiles``), which is more than a limit allows for. ``in_pieces`` is for
     images in pieces, which need blocks of the same sizes again and again: all threads share one heap, and small blocks
     are kept.
     """

@@ -1,6 +1,6 @@
 """Intervals of medians of times that were taken one after the other, so that neighbours are alike.
 
-``docs/timing.md`` has the coverage of these intervals in simulations (``python speed/timing_intervals.py``).
+``docs/timing.md`` has the coverage of these intervals in simulations (``python -m speed timing_intervals``).
 """
 
 from __future__ import annotations
