@@ -39,8 +39,8 @@ def lap(what):
     print(f"  {what:34} {now - begin:6.2f} s", flush=True)
     begin = now
 from benchmark.results.conflicts import warnings
-from benchmark.leaderboard import page_of
-from benchmark.leaderboard.tables import tables_by_dataset
+from benchmark.leaderboard.pages import page_of
+from benchmark.leaderboard.tables import tables_by_page
 from benchmark.results.records import without_gc
 from benchmark.results.store import Store, read_results
 lap("imports")
@@ -50,7 +50,7 @@ lap(f"{len(records)} records read")
 warnings(records)
 lap("conflicts looked for")
 with without_gc():
-    tables = tables_by_dataset(records)
+    tables = tables_by_page(records)
 lap(f"{sum(len(t) for t in tables.values())} tables made")
 texts = [page_of(dataset, boards) for dataset, boards in tables.items()]
 lap(f"{sum(map(len, texts)) / 1e6:.1f} MB of Markdown")
@@ -82,6 +82,9 @@ def vary(line: dict[str, Any], index: int, draw: random.Random) -> tuple[dict[st
             shift = draw.gauss(0, 0.1) * value
             scores[id] = [value + shift + draw.gauss(0, 0.05) * value for _ in range(record["n"])]
             measurement["value"] = math.fsum(scores[id]) / record["n"]
+            for end in ("ci_low", "ci_high"):
+                if measurement.get(end) is not None:
+                    measurement[end] += measurement["value"] - value
             continue
         scale = factor * (draw.lognormvariate(0, 0.02) if measurement["kind"] == "timing" else 1)
         for field in ("value", "q1", "q3", "ci_low", "ci_high"):

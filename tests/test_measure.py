@@ -19,7 +19,7 @@ from benchmark.host.machine import Snapshot
 from benchmark.measured import Ceilings, Measured, PassMemory, Prepared, ResidentPeak, Timing
 from benchmark.placing import check
 from benchmark.timing import session as timing_session
-from benchmark.timing.child import measure_latency, measure_memory, measure_model, stopwatch, summary_of
+from benchmark.timing.child import measure_latency, measure_memory, measure_model, summary_of
 from benchmark.timing.exchange import moved_apart, moved_meanwhile
 from benchmark.timing.messages import Job, MemoryAt, PairAt, Reply, Request, SizeEvent, TimedAt, WarmUpAt
 from benchmark.timing.roofline import ceilings, roofline
@@ -294,12 +294,6 @@ def test_precision_and_layout_reach_network_and_planes(tiny, precision: str, cha
         output = job.network()(planes)
     assert output.dtype == planes.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     assert planes.is_contiguous(memory_format=torch.channels_last) is channels_last
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_is_timed_by_events() -> None:
-    planes = torch.rand(256, 256, device="cuda")
-    assert stopwatch("cuda")(lambda: planes @ planes) > 0
 
 
 def test_profile_measure_prints_its_keys(zoo_bench, known_ceilings) -> None:

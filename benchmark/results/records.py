@@ -47,10 +47,11 @@ def content_of(result: Result) -> dict[str, Any]:
 def digest_of(content: Mapping[str, Any]) -> str:
     """Return a digest of a line's content without the stored digest; the order of the keys matters."""
     text = json.dumps({k: v for k, v in content.items() if k != "digest"}, ensure_ascii=False)
-    return _hash(text.encode(errors="backslashreplace"))
+    return digest_of_text(text.encode(errors="backslashreplace"))
 
 
-def _hash(text: bytes) -> str:
+def digest_of_text(text: bytes) -> str:
+    """Return the digest of a line's content that is already written as JSON."""
     return hashlib.sha256(text).hexdigest()[:20]
 
 
@@ -75,7 +76,7 @@ def _fast(text: bytes, path: Path, number: int) -> Result | None:
     if tail is None:
         return None
     content = text[: tail.start()] + b"}"
-    if _hash(content).encode() != tail[1]:
+    if digest_of_text(content).encode() != tail[1]:
         return None
     try:
         result = Result.model_validate_json(content)

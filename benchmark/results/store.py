@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -170,12 +171,18 @@ def _stored_entries(result: Result) -> tuple[dict[str, Entry], str]:
         return {}, f"{result.source}: per_image names a file outside of the record's folder"
     if not path.is_file():
         return {}, ""
-    entries, bad = Journal(path).stored()
+    entries, bad = _journal(path).stored()
     scores = {image: entry.scores for image, entry in entries.items()}
     if bad or not are_behind(scores, result):
         return {}, bad[0] if bad else f"{path}: not the scores that the record's means were made of"
     # Records of a sweep also have means that are derived from other values, or are over training images.
     return (entries, "") if result.training or all(set(means) <= set(one) for one in scores.values()) else ({}, "")
+
+
+@functools.lru_cache(maxsize=1)
+def _journal(path: Path) -> Journal:
+    """Return a journal that a table asks for its scores, then its scenes and its problems: it reads the file once."""
+    return Journal(path)
 
 
 def are_behind(scores: Mapping[str, Scores], result: Result) -> bool:
