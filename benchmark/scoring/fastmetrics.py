@@ -105,6 +105,7 @@ def _one_pass(output: Image, target: Image, ids: Sequence[str]) -> dict[str, flo
 def _channel_terms(output: Image, target: Image, scales: int, *, unbiased: bool) -> _Terms | None:
     """Return the terms of one channel (H, W); None if a value is not finite or float32 is not precise enough."""
     cv2 = _opencv()
+    output, target = np.ascontiguousarray(output), np.ascontiguousarray(target)
     difference, total = np.subtract(output, target), np.add(output, target)
     offset, level = cv2.mean(difference)[0], cv2.mean(total)[0]
     if not (math.isfinite(offset) and math.isfinite(level)):
@@ -112,8 +113,8 @@ def _channel_terms(output: Image, target: Image, scales: int, *, unbiased: bool)
     terms = _Terms(cv2.norm(difference, cv2.NORM_L2SQR) / difference.size)
     if not scales:
         return terms
-    difference = np.subtract(difference, offset, dtype=difference.dtype).astype(np.float32, copy=False)
-    total = np.subtract(total, level, dtype=total.dtype).astype(np.float32, copy=False)
+    difference = np.subtract(difference, offset, out=difference).astype(np.float32, copy=False)
+    total = np.subtract(total, level, out=total).astype(np.float32, copy=False)
     multiscale = []
     for scale in range(scales):
         if scale:
@@ -148,6 +149,10 @@ class _Maps:
 
     def rounding(self) -> float:
         """Return the approximate float32 error of the mean contrast-structure in flat areas."""
+        if not _may_be_flat(self.mean_difference, self.variance_difference) and not _may_be_flat(
+            self.mean_total, self.variance_total
+        ):
+            return 0.0
         loss = self.contrast_loss()
         # d(2 v_d / D) for an error in v_d is 2 / D, for one in v_s it is 2 (v_d / D) / D.
         flat = _flat_squares(self.mean_difference, self.variance_difference)
@@ -176,6 +181,13 @@ def _product(luminance_loss: Plane, contrast_loss: Plane) -> float:
     cv2 = _opencv()
     both = cv2.mean(luminance_loss * contrast_loss)[0]
     return float(1 - 2 * cv2.mean(luminance_loss)[0] - 2 * cv2.mean(contrast_loss)[0] + 4 * both)
+
+
+def _may_be_flat(mean: Plane, variance: Plane) -> bool:
+    """Return whether a position can be flat at all, as most images have none: by the extremes alone."""
+    cv2 = _opencv()
+    low, high, _, _ = cv2.minMaxLoc(mean)
+    return bool(cv2.minMaxLoc(variance)[0] <= 2 * _ROUNDING * max(low * low, high * high))
 
 
 def _flat_squares(mean: Plane, variance: Plane) -> Plane:
