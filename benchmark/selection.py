@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmark.backends import ENGINES
 from benchmark.cache import cache_root
-from benchmark.conditions import Sigma
+from benchmark.conditions import Conditions, Sigma
 from benchmark.costs.profiling import meta_model
 from benchmark.fetching import fetch_weights, is_address
 from benchmark.reporting import Reporter
@@ -34,6 +35,8 @@ from zoo.trained import shipped_models, shipped_weights
 from zoo.weights import Checkpoint, official_state, read_checkpoint, stored_options
 
 _WILDCARDS = "*?["
+# Raise it when the quantisers write other files from the same network: those in the cache are not used again.
+QUANTIZING = 2
 # The word that stands for the weights of a model that ship with this package, where a file is named.
 SHIPPED = "shipped"
 
@@ -73,16 +76,18 @@ class Entry:
             load_strictly(model, self.checkpoint.state, name=self.card.name, source=self.checkpoint.path)
         return model.eval()
 
-    def quantized_file(self, calibrate: str | None) -> Path | None:
+    def quantized_file(self, conditions: Conditions) -> Path | None:
         """Return where the cache keeps the network in int8, by all that decides its content; None without calibration.
 
-        ``calibrate`` is the condition of that name. `benchmark.running.quantizing` writes the file.
+        `benchmark.running.quantizing` writes the file.
         """
-        if calibrate is None:
+        if conditions.calibrate is None:
             return None
-        parts = [self.card.name, jsonable_options(self.options), self.card.code_digest, self.weights_digest, calibrate]
+        engine = ENGINES[conditions.backend]
+        parts = [self.card.name, jsonable_options(self.options), self.card.code_digest, self.weights_digest]
+        parts += [conditions.calibrate, QUANTIZING]
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
-        return cache_root() / "quantized" / f"{digest}.onnx"
+        return cache_root() / "quantized" / f"{digest}{engine.int8_file}"
 
     def weights_record(self) -> dict[str, str] | None:
         """Return name, sha256 and label of the weights file and, if it states them, recipe, seed and data.

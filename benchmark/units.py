@@ -66,6 +66,8 @@ STYLES: dict[str, tuple[str, str, tuple[_Unit, _Unit]]] = {
     "peak_activation_bytes": ("peak activations", "", _BYTES),
     "predicted_rss_bytes": ("memory expected", "", _BYTES),
     "weight_bytes": ("weights", "", _BYTES),
+    "file_bytes": ("file", "File", _BYTES),
+    "float_file_bytes": ("file in float32", "File in float32", _BYTES),
     "latency_ms": ("time", "", _TIME),
     "relative_latency": ("x calibration", "Time / calibration", _NONE),
     "ms_per_mpix": ("ms/MPix", "Milliseconds per MPix", _NONE),

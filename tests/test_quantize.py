@@ -20,7 +20,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-from benchmark.running.quantizing import qdq  # noqa: E402
+from benchmark.running.quantizing import graph, qdq  # noqa: E402
 from benchmark.running.quantizing.calibration import Images  # noqa: E402
 from benchmark.running.quantizing.method import method_of  # noqa: E402
 from benchmark.running.quantizing.quantize import quantize  # noqa: E402
@@ -46,7 +46,7 @@ def test_a_file_says_what_calibrated_it_and_what_it_loses(quantized) -> None:
     assert document["spread_db"] == pytest.approx(
         np.ptp([one["loss_db"] for one in document["sensitivity"].values()]), abs=1e-9
     )
-    assert (document["left_in_float"], document["dynamic"]) == ({}, True)
+    assert (document["left_in_float"], document["dynamic"]) == ({"Conv": 1}, True)
     stored = {one.key: one.value for one in onnx.load(str(file)).metadata_props}
     assert json.loads(stored["zoo_bench.calibration"]) == calibration
     assert stored["zoo_bench.model"] == "plainunet_8"
@@ -93,6 +93,86 @@ def test_a_run_in_int8_keeps_what_calibrated_it(tmp_path) -> None:
     with pytest.raises(UserError, match="the images have the digest"):
         run("zrr", conditions=conditions.model_copy(update={"calibrate": "zrr,min-max,4,0123"}), **how)
     assert len(Store(tmp_path).results()) == 2
+
+
+class _Residual(torch.nn.Module):
+    """Noise by a convolution whose other channels, of no use here, have a range thirty times as wide."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Conv2d(8, 6, 3, padding=1)
+        self.last.weight.data[3:] *= 30
+
+    def forward(self, planes: torch.Tensor) -> torch.Tensor:
+        return planes - self.last(torch.relu(self.first(planes)))[:, :3]
+
+
+class _Predicting(torch.nn.Module):
+    """A convolution whose filters two layers predict from the mean of the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.predict = torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Linear(8, 81)
+        self.last = torch.nn.Conv2d(3, 3, 1)
+
+    def forward(self, planes: torch.Tensor) -> torch.Tensor:
+        filters = self.predict(torch.relu(self.embed(planes)).mean((2, 3))).view(3, 3, 3, 3)
+        return self.last(torch.nn.functional.conv2d(planes, filters, padding=1))
+
+
+def _saved(network: torch.nn.Module, file: Path) -> tuple[Path, torch.Tensor]:
+    from benchmark.backends.capture import capture
+    from benchmark.backends.onnxfiles import save_onnx, to_onnx
+
+    planes = torch.rand(1, 3, 24, 24, generator=torch.Generator().manual_seed(0))
+    program = capture(network.eval(), [planes])
+    save_onnx(to_onnx(program, inputs=["planes"], outputs=["image"]), file)
+    return file, planes
+
+
+def test_the_last_layer_and_the_residual_stay_in_float(tmp_path) -> None:
+    torch.manual_seed(0)
+    network = _Residual()
+    plain, planes = _saved(network, tmp_path / "plain.onnx")
+    layers = graph.layers_of(plain)
+    assert {layers.names[node] for node in layers.last} == {"last"}
+    assert layers.asked(["first"]) == layers.asked(["Conv"]) - layers.last
+    qdq.write_int8(plain, tmp_path / "int8.onnx", [planes], method_of("min-max"), layers)
+    assert qdq.left_in_float(tmp_path / "int8.onnx") == {"Conv": 1}
+    from benchmark.backends import ENGINES
+
+    (output,) = ENGINES["onnxruntime"].open_file(tmp_path / "int8.onnx", [[1, 3, 24, 24]], 1)([planes])
+    # With one scale for the output of the last layer the error would be ten times as large.
+    assert float((output - network(planes).detach()).abs().max()) < 0.01
+
+
+def test_what_predicts_filters_has_int8_weights_only(tmp_path) -> None:
+    torch.manual_seed(0)
+    plain, planes = _saved(_Predicting(), tmp_path / "plain.onnx")
+    layers = graph.layers_of(plain)
+    assert {layers.names[node] for node in layers.predicting & layers.names.keys()} >= {"predict"}
+    qdq.write_int8(plain, tmp_path / "int8.onnx", [planes], method_of("min-max"), layers)
+    assert qdq.left_in_float(tmp_path / "int8.onnx") == {"Gemm": 1, "Conv": 2}
+    stored = {
+        one.name: onnx.numpy_helper.to_array(one) for one in onnx.load(str(tmp_path / "int8.onnx")).graph.initializer
+    }
+    assert (stored["predict.weight"].dtype, stored["predict.weight_scale"].shape) == (np.int8, (81,))
+
+
+def test_nncf_writes_the_file_of_openvino(tmp_path) -> None:
+    pytest.importorskip("nncf")
+    from benchmark.backends import ENGINES
+    from benchmark.running.quantizing import ir
+
+    torch.manual_seed(0)
+    for network, left in ((_Residual(), {"Conv": 1}), (_Predicting(), {"Conv": 2, "MatMul": 1})):
+        plain, planes = _saved(network, tmp_path / "plain.onnx")
+        file = tmp_path / f"{type(network).__name__}.xml"
+        ir.write_int8(plain, file, [planes, planes / 2], method_of("percentile=99.99"), graph.layers_of(plain))
+        assert ir.left_in_float(file) == left
+        assert {name for name in ir.ranges_of(file)} >= {"planes"}
+        (output,) = ENGINES["openvino"].open_file(file, [[1, 3, 24, 24]], 1)([planes])
+        assert float((output - network(planes).detach()).abs().max()) < 0.02
 
 
 @pytest.mark.parametrize(

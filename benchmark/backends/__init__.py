@@ -43,6 +43,10 @@ class Engine:
     packages: tuple[str, ...]
     extra: str
     precisions: tuple[str, ...]
+    # The end of the name of a file in int8, and the packages and the extra that write it besides ``packages``.
+    int8_file: str = ""
+    int8_packages: tuple[str, ...] = ()
+    int8_extra: str = ""
 
     @property
     def compile_program(self) -> Compile:
@@ -69,8 +73,16 @@ class Engine:
 ENGINES = {
     engine.name: engine
     for engine in (
-        Engine("onnxruntime", ("onnxruntime", "onnx", "onnxscript"), "onnx", ("fp32", "int8")),
-        Engine("openvino", ("openvino",), "openvino", ("fp32", "bf16", "int8")),
+        Engine("onnxruntime", ("onnxruntime", "onnx", "onnxscript"), "onnx", ("fp32", "int8"), ".onnx"),
+        Engine(
+            "openvino",
+            ("openvino",),
+            "openvino",
+            ("fp32", "bf16", "int8"),
+            ".xml",
+            ("nncf", "onnxruntime", "onnx", "onnxscript"),
+            "openvino-int8",
+        ),
         Engine("executorch", ("executorch", "torchao"), "executorch", ("fp32",)),
     )
 }
@@ -85,6 +97,8 @@ def check_backend(name: str, precision: str = "fp32") -> None:
         return
     engine = ENGINES[name]
     require(engine.packages, engine.extra, f"--backend {name}")
+    if precision == "int8":
+        require(engine.int8_packages, engine.int8_extra, f"--precision int8 with --backend {name}")
     if precision not in engine.precisions:
         raise UserError(f"--precision {precision}: {name} supports only {' and '.join(engine.precisions)} here.")
     if precision == "bf16" and not has_bf16():

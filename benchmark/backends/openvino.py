@@ -25,7 +25,7 @@ def compile_program(program: ExportedProgram, inputs: Sequence[Tensor], threads:
 
 
 def open_file(file: Path, shapes: Sequence[Sequence[int]], threads: int) -> Pass:
-    """Return a pass of an ONNX file in int8 for inputs of ``shapes``."""
+    """Return a pass of a file in int8, of OpenVINO or ONNX, for inputs of ``shapes``."""
     return _compiled(file, shapes, threads, "int8")
 
 
@@ -39,7 +39,8 @@ def _compiled(source: ExportedProgram | Path, shapes: Sequence[Sequence[int]], t
     }
     try:
         with quiet():
-            model = openvino.convert_model(source)
+            is_file = isinstance(source, Path)
+            model = openvino.Core().read_model(str(source)) if is_file else openvino.convert_model(source)
             model.reshape({index: list(shape) for index, shape in enumerate(shapes)})
             compiled = openvino.compile_model(model, "CPU", settings)
     except MemoryError:

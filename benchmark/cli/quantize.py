@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from benchmark.cli.conditions import sigma_option
 from benchmark.cli.options import (
     comma_separated,
     data_root_option,
@@ -21,7 +22,7 @@ from benchmark.cli.printing import echo, print_result, start
 
 @click.command("quantize")
 @click.argument("model")
-@click.option("-o", "--out", required=True, metavar="FILE.onnx", help="ONNX file to write.")
+@click.option("-o", "--out", required=True, metavar="FILE.onnx|FILE.xml", help="File to write: ONNX, or OpenVINO's.")
 @weights_option
 @click.option(
     "--calibrate",
@@ -33,27 +34,24 @@ from benchmark.cli.printing import echo, print_result, start
 @click.option(
     "--images",
     type=click.IntRange(min=1),
-    default=32,
-    show_default=True,
     metavar="N",
-    help="Number of images to calibrate with, spread over all; others examine the result.",
+    help="Number of images to calibrate with, spread over all; others examine the result.  [default: 32]",
 )
 @click.option(
     "--method",
-    default="min-max",
-    show_default=True,
     metavar="min-max|percentile=P",
-    help="How ranges follow from the activations of these images.",
+    help="How ranges follow from the activations of these images.  [default: min-max]",
 )
 @click.option(
     "--float",
     "in_float",
     callback=comma_separated,
-    metavar="OPERATION,..",
-    help="Operations that stay in float32, by their names in ONNX, for example Gemm.",
+    metavar="OPERATION|LAYER,..",
+    help="Operations or layers that stay in float32, by their names in ONNX, for example Gemm or head.2.",
 )
-@click.option("--explain", is_flag=True, help="Also say what it loses with each operation in float32 in turn.")
+@click.option("--explain", is_flag=True, help="Also say what it loses with each layer in float32 in turn.")
 @raw_options
+@sigma_option
 @set_option
 @json_option
 def quantize_command(
@@ -68,8 +66,8 @@ def quantize_command(
 ) -> None:
     """Write MODEL with int8 weights and activations as ONNX, and say what it loses.
 
-    Weights get one scale for each output channel, activations one for each tensor. ONNX Runtime and OpenVINO run the
-    file in int8.
+    Weights get one scale for each output channel, activations one for each tensor. The last layer and what follows it
+    stay in float32. ONNX Runtime and OpenVINO run FILE.onnx; FILE.xml is written by NNCF for OpenVINO alone.
     """
     reporter = start()
     from benchmark.running.inputs import Levels
@@ -78,13 +76,13 @@ def quantize_command(
 
     flags["weights"] = weights_given(model, flags["weights"], reporter, trust=flags.pop("trust"))
     levels = Levels(cfa, black, white, raw_size_of(raw_size))
-    flags["in_float"] = flags["in_float"] or ()
+    flags = {name: value for name, value in flags.items() if value is not None}
     print_result(quantize(model, out, options=options, levels=levels, reporter=reporter, **flags), _print_text)
 
 
 def _print_text(document: Mapping[str, Any]) -> None:
     size, plain = document["bytes"], document["float_bytes"]
-    echo(f"wrote {document['file']} ({size / 1e6:.3f} MB, {plain / size:.2f} times smaller than float32)")
+    echo(f"wrote {document['file']} ({size / 1e6:.3f} MB; as ONNX in float32 {plain / 1e6:.3f} MB)")
     calibration, examined = document["calibration"], document["examined"]
     echo(
         f"  calibrated  {calibration['images']} of {calibration['of']} images of {calibration['source']},"
@@ -94,8 +92,10 @@ def _print_text(document: Mapping[str, Any]) -> None:
     for way, found in document["sensitivity"].items():
         if way != "as asked":
             echo(f"  {way:11} {_result(found)}")
-    for operation, found in document["with_one_operation_in_float"].items():
-        echo(f"  {operation + ' in float32':22} {_result(found)}")
+    key = "loss_db" if "loss_db" in examined else "psnr_to_fp32"
+    alone = sorted(document["with_one_layer_in_float"].items(), key=lambda one: one[1][key], reverse=key != "loss_db")
+    for layer, found in alone:
+        echo(f"  {layer} in float32: {_result(found)}")
     for note in document["notes"]:
         echo(f"note: {note}")
 

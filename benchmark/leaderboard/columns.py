@@ -17,6 +17,7 @@ ARROWS = {True: "↑", False: "↓", None: ""}
 COSTS = (
     "params",
     "macs",
+    "file_bytes",
     "flops@12mp",
     "conv_output_bytes@12mp",
     "peak_activation_bytes@12mp",
@@ -25,6 +26,7 @@ COSTS = (
     "peak_activation_bytes@fullscale",
     "latency_ms",
     "relative_latency",
+    "cold_load_ms",
     "ms_per_mpix@1mpix",
     "latency_ms@12mp",
     "ceiling_share@12mp",
@@ -34,7 +36,10 @@ COSTS = (
     "peak_rss_bytes@fullscale",
 )
 # The costs shown beside quality, so that readers can weigh one against the other; the table of costs has all costs.
-BESIDE_QUALITY = ("params", "macs", "latency_ms", "relative_latency", "peak_rss_bytes@12mp")
+BESIDE_QUALITY = (
+    *("params", "macs", "file_bytes", "latency_ms", "relative_latency", "cold_load_ms"),
+    "peak_rss_bytes@12mp",
+)
 # Times and what decides between them: the time relative to the calibration kernel, which a slow phase of the machine
 # changes less.
 _DECIDED = {"latency_ms": "relative_latency", "ms_per_mpix": "relative_latency"}

@@ -282,7 +282,7 @@ class _Evaluation:
             return FullNetwork(subject_of(self.entry, model), conditions, self.task.memory_limit).eval()
         if conditions.is_plain:
             return model
-        return Placed(model, conditions, self.entry.quantized_file(conditions.calibrate)).eval()
+        return Placed(model, conditions, self.entry.quantized_file(conditions)).eval()
 
     def _rows(
         self, model: nn.Module, scores: Mapping[str, Scores], kept: dict[str, tuple[Sample, Tensor]]

@@ -140,7 +140,7 @@ def run(
         entries = [with_shipped_weights(entry) for entry in entries]
     if int8 and entries:
         first = entries[0].card.input_for(entries[0].options)
-        conditions = with_digest(conditions, card, named, root, first)
+        conditions = with_digest(conditions, card, named, root, first, data)
     session = Session(
         card=card,
         dataset_options=named,

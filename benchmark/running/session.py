@@ -365,7 +365,7 @@ class _Recording:
             root=os.path.abspath(session.root),
             dataset=session.card.name,
             dataset_options=session.dataset_options,
-            calibrate=spec.conditions.calibrate or "",
+            conditions=spec.conditions,
         )
         if self.isolated:
             threads = spec.conditions.threads
@@ -375,6 +375,7 @@ class _Recording:
         if outcome.status == "ok":
             self.notes = [*self.notes, *outcome.value.notes]
             self.remark = outcome.value.remark
+            self.measurements |= outcome.value.sizes
         return outcome
 
     def _spread(self, request: Work, executor: Executor, take: Callable[[Record], None]) -> Outcome | None:

@@ -43,7 +43,7 @@ class Job(Record):
         if conditions.is_tiled:
             subject = subject_of(entry, network)
             return FullNetwork(subject, conditions, self.memory_limit, heap_factor=TILED_HEAP_FACTOR)
-        return place(network, conditions, entry.quantized_file(conditions.calibrate))
+        return place(network, conditions, entry.quantized_file(conditions))
 
     def planes(self, shape: Sequence[int]) -> Tensor:
         """Return uniform noise in [0, 1] of a shape (N, C, H, W), in the memory layout that the network expects."""

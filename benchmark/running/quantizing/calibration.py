@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -80,14 +81,24 @@ def images_of(
     levels: Levels,
     *,
     data_root: str | Path | None = None,
+    dataset: str | None = None,
     options: Mapping[str, str] | None = None,
     reporter: Reporter | None = None,
 ) -> Images:
-    """Return the images of a folder, or those of a dataset's train split (with ``options``, as ``run`` opens it).
+    """Return the images of a folder, or those of a dataset's train split.
 
-    Raises UserError for an unknown name, a dataset without a train split, and a folder without pictures.
+    ``dataset`` with its ``options`` is that of a run: its train split is opened as by the run, and so is a folder if it
+    is of a user's own data, as awgn, whose noise the pictures then get. Raises UserError for an unknown name, a dataset
+    without a train split, and a folder without pictures.
     """
-    if Path(source).exists() and source not in DATASETS.names():
+    is_folder, split = Path(source).exists() and source not in DATASETS.names(), TRAIN
+    if is_folder and dataset and DATASETS.get(dataset).configure:
+        given = dict(options or {})
+        card = card_at(dataset, source, **given)
+        if spec.layout == "gray" and not card.is_gray:
+            card = card_at(dataset, source, **given, gray="matlab")
+        data_root, split = source, card.default_split
+    elif is_folder:
         files = input_files([source], spec)
         return Images(
             source,
@@ -95,10 +106,13 @@ def images_of(
             lambda index: files[index].read_bytes(),
             lambda index: pad_planes(read_input(files[index], spec, levels), spec),
         )
-    card = card_at(source, data_root, **(options or {}))
-    if TRAIN not in card.splits:
-        raise UserError(f"--calibrate {source}: has no split '{TRAIN}'; pass a folder of images that are not tested.")
-    data = open_dataset(card, data_root, TRAIN, reporter)
+    else:
+        card = card_at(source, data_root, **(options or {} if source == dataset else {}))
+        if TRAIN not in card.splits:
+            raise UserError(
+                f"--calibrate {source}: has no split '{TRAIN}'; pass a folder of images that are not tested."
+            )
+    data = open_dataset(card, data_root, split, reporter)
     # Images to train on may be larger than those that are tested, and some networks become files for one size.
     most = spec.plane_size(card.plane_size)
 
@@ -107,11 +121,15 @@ def images_of(
         one = data[index]
         return one if spec.is_raw else replace(one, input=_middle(one.input, most), target=_middle(one.target, most))
 
+    @functools.cache
+    def planes(index: int) -> Tensor:
+        return pad_planes(_middle(network_input(sample(index), spec), most), spec)
+
     return Images(
-        f"{data.name} {TRAIN}",
+        source if is_folder else f"{data.name} {TRAIN}",
         list(data.ids),
         lambda index: data[index].input.numpy().tobytes(),
-        lambda index: pad_planes(_middle(network_input(sample(index), spec), most), spec),
+        planes,
         sample,
     )
 

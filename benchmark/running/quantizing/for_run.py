@@ -18,9 +18,10 @@ from benchmark.running.quantizing.calibration import TRAIN, Images, images_of
 from benchmark.running.quantizing.method import method_of
 from benchmark.running.quantizing.quantize import STEADY_DB, write_quantized
 from benchmark.selection import entry_of
-from benchmark.types import DatasetCard
+from benchmark.types import Dataset, DatasetCard, Measurement
 from zoo.convention import InputSpec
 from zoo.errors import UserError
+from zoo.weights import file_digest
 
 
 class ToQuantize(Record):
@@ -32,23 +33,24 @@ class ToQuantize(Record):
     root: str | None
     dataset: str
     dataset_options: dict[str, str]
-    calibrate: str
+    conditions: Conditions
 
 
 class Quantized(Record):
-    """What is said of a network in int8: notes, and a remark on its scores if they depend on the calibration images."""
+    """What is said of a network in int8: its files, notes, and a remark if its scores depend on what calibrated it."""
 
+    sizes: dict[str, Measurement]
     notes: list[str]
     remark: str | None
 
 
 def with_digest(
-    conditions: Conditions, card: DatasetCard, options: Mapping[str, str], root: Path, spec: InputSpec
+    conditions: Conditions, card: DatasetCard, options: Mapping[str, str], root: Path, spec: InputSpec, tested: Dataset
 ) -> Conditions:
     """Return the conditions with the digest of the calibration images, by default those of the run's own train split.
 
-    Raises UserError for a digest that the user gave and the images do not have, an unknown method, and a dataset
-    without a train split.
+    Raises UserError for a digest that the user gave and the images do not have, an unknown method, a dataset without a
+    train split, and a folder with images that are ``tested``.
     """
     if conditions.calibrate is None:
         if TRAIN not in card.splits:
@@ -59,6 +61,8 @@ def with_digest(
     method = method_of(asked.method)
     source = _source(asked.source, card.name, options, root, spec)
     taken, _ = source.chosen(asked.images)
+    if Path(asked.source).is_dir():
+        _refuse_tested(asked, tested)
     digest = source.digest(taken)
     if asked.digest not in (None, digest):
         raise UserError(
@@ -72,35 +76,62 @@ def with_digest(
 def quantize_for_run(request: ToQuantize, emit: Emit) -> Quantized:
     """Write the network into the cache folder, unless it is there; return what is said of it."""
     entry = entry_of(request.model, request.weights, request.options)
-    file = entry.quantized_file(request.calibrate)
+    calibrate, file = request.conditions.calibrate, entry.quantized_file(request.conditions)
+    assert calibrate is not None
     assert file is not None
     beside = file.with_suffix(".json")
     if not (file.is_file() and beside.is_file()):
-        asked, spec = Calibration.of(request.calibrate), entry.card.input_for(entry.options)
+        asked, spec = Calibration.of(calibrate), entry.card.input_for(entry.options)
         root = None if request.root is None else Path(request.root)
         source = _source(asked.source, request.dataset, request.dataset_options, root, spec)
         chosen = source.chosen(asked.images)
-        document = write_quantized(entry, source, chosen, method_of(asked.method), file, Relay(emit))
+        how, engine = method_of(asked.method), request.conditions.backend
+        document = write_quantized(entry, source, chosen, how, file, engine, Relay(emit))
         replace_text(beside, json.dumps(document))
     return _said(json.loads(beside.read_text(encoding="utf-8")))
 
 
 def _source(name: str, dataset: str, options: Mapping[str, str], root: Path | None, spec: InputSpec) -> Images:
-    own = {"data_root": root, "options": options} if name == dataset else {}
-    return images_of(name, spec, Levels(), reporter=Reporter(), **own)  # type: ignore[arg-type]
+    own_root = root if name == dataset else None
+    return images_of(name, spec, Levels(), data_root=own_root, dataset=dataset, options=options, reporter=Reporter())
+
+
+def _refuse_tested(asked: Calibration, tested: Dataset) -> None:
+    """Raise UserError if a file of the folder has the content of one that is tested."""
+    paths = getattr(tested, "paths", None)
+    there = {file.stat().st_size for file in Path(asked.source).iterdir() if file.is_file()}
+    own = [file for id in tested.ids for file in paths(id)] if paths else []
+    contents = {file_digest(file): file for file in own if file.stat().st_size in there}
+    for file in sorted(Path(asked.source).iterdir()) if contents else ():
+        if file.is_file() and file_digest(file) in contents:
+            raise UserError(
+                f"--calibrate {asked.source}: {file.name} is among the tested images; pass a folder of others."
+            )
 
 
 def _said(document: Mapping[str, Any]) -> Quantized:
     calibration, examined, spread = document["calibration"], document["examined"], document["spread_db"]
     loss = f", {examined['loss_db']:.2f} dB lost" if "loss_db" in examined else ""
     text = (
-        f"int8: a file of {document['bytes']} bytes ({document['float_bytes']} in float32), calibrated with"
-        f" {calibration['images']} images of {calibration['source']} ({calibration['method']}); on"
+        f"int8: a file of {document['bytes']} bytes ({document['float_bytes']} in float32), by"
+        f" {document['written_by']} with {calibration['images']} images of {calibration['source']}"
+        f" ({calibration['method']}); on"
         f" {examined['images']} others {examined['psnr_to_fp32']:.1f} dB to the output in float32{loss}"
     )
     unsteady = spread is None or spread > STEADY_DB
     moves = "is not known: one image" if spread is None else f"moves the result by {spread:.2f} dB"
+    texts = {
+        "file_bytes": (
+            document["bytes"],
+            f"bytes of the file in int8 that the engine reads, by {document['written_by']}",
+        ),
+        "float_file_bytes": (document["float_bytes"], "bytes of the same network in float32 as an ONNX file"),
+    }
     return Quantized(
+        sizes={
+            id: Measurement(value=value, unit="B", definition=text, kind="count", higher_is_better=False)
+            for id, (value, text) in texts.items()
+        },
         notes=[text, *document["notes"]],
         remark=f"int8: the choice of the calibration images {moves}" if unsteady else None,
     )

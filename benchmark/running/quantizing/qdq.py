@@ -5,25 +5,22 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from torch import Tensor
 
-from benchmark.backends.onnxruntime import session_of
+from benchmark.running.quantizing.graph import HEAVY, Layers, round_weights
 from benchmark.running.quantizing.method import Method
 from zoo.errors import EngineError, UserError, in_one_line
-
-# Operations whose time int8 is for; where they stay in float, the user should know it.
-HEAVY = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 
 
 class _Reader(CalibrationDataReader):
@@ -35,19 +32,19 @@ class _Reader(CalibrationDataReader):
 
 
 def write_int8(
-    source: Path, target: Path, planes: Iterable[Tensor], method: Method, in_float: Sequence[str] = ()
+    source: Path, target: Path, planes: Iterable[Tensor], method: Method, layers: Layers, asked: Sequence[str] = ()
 ) -> None:
     """Write ``source`` (an ONNX file in float32 with the input "planes") in int8, with ranges from ``planes``.
 
     Weights are symmetric, one scale for each output channel; activations have one scale and one zero point for each
-    tensor. The operations named ``in_float`` (ONNX's names, such as Gemm) stay in float32, and so do convolutions whose
-    filters the network computes: one scale for all of these filters would lose more than all other convolutions.
-    Raises EngineError if ONNX Runtime cannot quantise the network.
+    tensor. The nodes ``asked`` stay in float32, and so do the last layers, what follows these and what predicts
+    filters, whose weights alone are int8. Raises EngineError if ONNX Runtime cannot quantise the network.
     """
     extra: dict[str, Any] = {}
     how = CalibrationMethod.MinMax
     if method.percentile is not None:
         how, extra = CalibrationMethod.Percentile, {"CalibPercentile": method.percentile}
+    kept = {*asked, *layers.predicting, *layers.last, *layers.after}
     # Its progress is printed, and its advice on preparing the file does not fit here.
     with contextlib.redirect_stdout(io.StringIO()), _quiet():
         try:
@@ -56,17 +53,21 @@ def write_int8(
                 str(target),
                 _Reader("planes", planes),
                 quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=list(HEAVY),
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 calibrate_method=how,
-                nodes_to_exclude=_kept(source, in_float),
+                nodes_to_exclude=sorted(kept),
                 extra_options=extra,
             )
         except (UserError, MemoryError):
             raise
         except Exception as error:
             raise EngineError(f"ONNX Runtime cannot quantise the network: {in_one_line(error, 300)}") from error
+    model = onnx.load(str(target))
+    round_weights(model, layers.predicting - set(asked))
+    onnx.save(model, str(target))
 
 
 @contextlib.contextmanager
@@ -78,23 +79,6 @@ def _quiet() -> Any:
         yield
     finally:
         root.setLevel(before)
-
-
-def _kept(file: Path, in_float: Sequence[str]) -> list[str]:
-    """Return the nodes that stay in float32."""
-    graph = onnx.load(str(file), load_external_data=False).graph
-    stored = {one.name for one in graph.initializer}
-    computed = [node for node in graph.node if node.op_type in HEAVY[:2] and node.input[1] not in stored]
-    return [node.name for node in (*computed, *graph.node) if node in computed or node.op_type in in_float]
-
-
-def operations_of(file: Path) -> list[str]:
-    """Return the names of the operations that an int8 file quantises, the heavy ones first."""
-    graph = onnx.load(str(file), load_external_data=False).graph
-    made = {name: node.op_type for node in graph.node for name in node.output}
-    reads = {node.op_type for node in graph.node for name in node.input if made.get(name) == "DequantizeLinear"}
-    reads -= {"QuantizeLinear"}
-    return [*(name for name in HEAVY if name in reads), *sorted(reads - set(HEAVY))]
 
 
 def left_in_float(file: Path) -> dict[str, int]:
@@ -120,26 +104,14 @@ def ranges_of(file: Path) -> dict[str, tuple[float, float]]:
     return found
 
 
-def clipped_shares(source: Path, file: Path, planes: Iterable[Tensor], threads: int) -> dict[str, float]:
-    """Return for each activation the share of its float32 values for ``planes`` that lies outside its int8 range."""
-    ranges = ranges_of(file)
-    model = onnx.load(str(source))
-    made = {name for node in model.graph.node for name in node.output}
-    inputs = {value.name for value in model.graph.input}
-    inner = [name for name in ranges if name in made]
-    there = {value.name for value in model.graph.output}
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inner if name not in there)
-    outside, total = Counter[str](), Counter[str]()
-    with tempfile.TemporaryDirectory(prefix="zoo-bench-") as folder:
-        every = Path(folder, "every.onnx")
-        onnx.save(model, str(every))
-        session = session_of(every, threads)
-        for one in planes:
-            values = dict(zip(inner, session.run(inner, {"planes": one.numpy()})))
-            values |= {name: one.numpy() for name in inputs & ranges.keys()}
-            for name, array in values.items():
-                low, high = ranges[name]
-                half = (high - low) / 510
-                outside[name] += int(np.count_nonzero((array < low - half) | (array > high + half)))
-                total[name] += array.size
-    return {name: outside[name] / total[name] for name in total}
+def save(written: Path, target: Path, texts: Mapping[str, str]) -> None:
+    """Copy the file with ``texts`` in its metadata."""
+    model = onnx.load(str(written))
+    for key, value in texts.items():
+        model.metadata_props.add(key=f"zoo_bench.{key}", value=value)
+    onnx.save(model, str(target))
+
+
+def named() -> str:
+    """Return what writes the files, with its version."""
+    return f"onnxruntime {onnxruntime.__version__}"

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from benchmark.backends import ENGINES, require
+from benchmark.backends import ENGINES, check_backend
 from benchmark.backends.capture import capture
 from benchmark.backends.compiled import Quantized
-from benchmark.conditions import DEFAULT_IMAGES, DEFAULT_METHOD
+from benchmark.conditions import DEFAULT_IMAGES, DEFAULT_METHOD, Sigma, sigma_text
 from benchmark.host import machine
+from benchmark.metrics import METRICS
 from benchmark.replacing import refuse_inputs
 from benchmark.reporting import Reporter
 from benchmark.running.exporting import open_sizes, target_of
 from benchmark.running.inputs import Levels
 from benchmark.running.quantizing.calibration import Images, images_of
 from benchmark.running.quantizing.method import Method, method_of
-from benchmark.scoring.evaluation import network_input, run_sample
+from benchmark.scoring.evaluation import as_picture, network_input, run_sample
 from benchmark.selection import Entry, entry_of, jsonable_options
+from benchmark.types import Sample
+from zoo.convention import InputSpec
 from zoo.errors import EngineError, UserError
 from zoo.splitting import split
 
@@ -35,6 +40,8 @@ STEADY_DB = 0.1
 _INT8 = {"avx512_vnni", "avx_vnni", "avx512vnni", "amx_int8", "asimddp", "i8mm"}
 # More of an activation's values than this beyond its range are told.
 CLIPPED = 1e-3
+# What writes the file of an engine, by the engine's name.
+_WRITERS = {"onnxruntime": "qdq", "openvino": "ir"}
 
 
 def quantize(
@@ -50,30 +57,38 @@ def quantize(
     in_float: Sequence[str] = (),
     explain: bool = False,
     levels: Levels | None = None,
+    sigma: Sigma | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
-    """Write ``model`` in int8 as ONNX to ``file``; return what ``zoo-bench quantize --json`` prints.
+    """Write ``model`` in int8 to ``file``; return what ``zoo-bench quantize --json`` prints.
+
+    ``file`` ends with .onnx for ONNX Runtime, whose quantiser writes it, or with .xml for OpenVINO; then NNCF writes it
+    and a file .bin beside it.
 
     ``calibrate`` is a folder of images, or a dataset whose train split gives them; ``images`` of them, spread over all,
     give the ranges by ``method`` ("min-max" or "percentile=P"). Others examine the result: the difference from float32
     and, where the data have targets, the loss in dB. The same is done with the images in another order and with half of
-    them. The operations ``in_float`` (ONNX's names) stay in float32; with ``explain`` the result is also examined with
-    each operation in float32 in turn. Raises UserError for bad input, for an untrained network and for images with NaN,
-    and EngineError for a network that ONNX cannot hold.
+    them. ``in_float``: operations (ONNX's names) or layers (names of their weights) that stay in float32; with
+    ``explain`` the result is also examined with each layer in float32 in turn. With ``sigma`` the pictures of a folder
+    get noise of that level, as by the dataset awgn. Raises UserError for bad input, for an untrained network and for
+    images with NaN, and EngineError for a network that ONNX cannot hold.
     """
-    require(ENGINES["onnxruntime"].packages, ENGINES["onnxruntime"].extra, "quantize")
+    engines = {engine.int8_file: engine.name for engine in ENGINES.values() if engine.name in _WRITERS}
+    engine = engines.get(Path(file).suffix, "onnxruntime")
+    check_backend(engine, "int8")
     how, reporter = method_of(method), reporter or Reporter()
     if images < 1:
         raise UserError(f"--images {images}: expected at least 1.")
-    target = target_of(file, ".onnx")
+    target = target_of(file, ENGINES[engine].int8_file)
     refuse_inputs(f"quantize: -o {file}", [target], [weights])
     entry = entry_of(model, weights, options or {})
     if not entry.scored:
         raise UserError(f"quantize {model}: has random weights, whose ranges mean nothing; pass --weights FILE.")
     spec = entry.card.input_for(entry.options)
-    source = images_of(calibrate, spec, levels or Levels(), data_root=data_root, reporter=reporter)
+    noise: dict[str, Any] = {"dataset": "awgn", "options": {"sigma": sigma_text(sigma)}} if sigma is not None else {}
+    source = images_of(calibrate, spec, levels or Levels(), data_root=data_root, reporter=reporter, **noise)
     chosen = source.chosen(images)
-    return write_quantized(entry, source, chosen, how, target, reporter, in_float=in_float, explain=explain)
+    return write_quantized(entry, source, chosen, how, target, engine, reporter, in_float=in_float, explain=explain)
 
 
 def write_quantized(
@@ -82,49 +97,57 @@ def write_quantized(
     chosen: tuple[Sequence[int], Sequence[int]],
     how: Method,
     target: Path,
+    engine: str,
     reporter: Reporter,
     *,
     in_float: Sequence[str] = (),
     explain: bool = False,
 ) -> dict[str, Any]:
-    """Write the network of ``entry`` in int8 to ``target`` and return what is known of it, as ``quantize`` does.
+    """Write the network of ``entry`` in int8 for ``engine`` and return what is known of it, as ``quantize`` does.
 
     ``chosen``: the numbers of the images that give the ranges, and of those that examine the result.
     """
-    from benchmark.running.quantizing import qdq
+    from benchmark.running.quantizing.graph import clipped_shares, layers_of
 
+    writer: ModuleType = importlib.import_module(f"benchmark.running.quantizing.{_WRITERS[engine]}")
     taken, held_out = chosen
     own = not held_out
     held_out = held_out or taken
     network = entry.build()
+    compared = _Comparison(network, source, held_out, entry.card.input_for(entry.options))
     with tempfile.TemporaryDirectory(prefix="zoo-bench-") as folder:
         plain = Path(folder, "plain.onnx")
         dynamic = _write_plain(network, entry, next(source.finite(taken[:1])), plain)
+        layers = layers_of(plain)
+        asked = layers.asked(in_float)
+
+        def examined(name: str, indices: Sequence[int], in_float: set[str]) -> dict[str, float]:
+            written = Path(folder, f"{name}{target.suffix}")
+            writer.write_int8(plain, written, source.finite(indices), how, layers, sorted(in_float))
+            return compared.of(Quantized(network, engine, written))
+
         ways = {"as asked": taken}
         ways |= {"another order": taken[::-1], "half of them": taken[::2]} if len(taken) > 1 else {}
         found: dict[str, dict[str, float]] = {}
         with reporter.progress(f"{entry.label}: int8", len(ways)) as advance:
             for number, (way, indices) in enumerate(ways.items()):
-                written = Path(folder, f"{number}.onnx")
-                qdq.write_int8(plain, written, source.finite(indices), how, in_float)
-                found[way] = _compared(network, written, source, held_out, entry)
+                found[way] = examined(str(number), indices, asked)
                 advance()
-        first = Path(folder, "0.onnx")
+        first = Path(folder, f"0{target.suffix}")
         alone: dict[str, dict[str, float]] = {}
-        operations = qdq.operations_of(first) if explain else []
-        with reporter.progress(f"{entry.label}: without one operation", len(operations)) as advance:
-            for operation in operations:
-                written = Path(folder, "without.onnx")
-                qdq.write_int8(plain, written, source.finite(taken), how, [*in_float, operation])
-                alone[operation] = _compared(network, written, source, held_out, entry)
+        others = layers.names.keys() - asked - layers.predicting - layers.last if explain else set()
+        with reporter.progress(f"{entry.label}: without one layer", len(others)) as advance:
+            for node in (node for node in layers.names if node in others):
+                alone[layers.names[node]] = examined("without", taken, asked | {node})
                 advance()
-        clipped = qdq.clipped_shares(plain, first, source.finite(held_out), torch.get_num_threads())
+        clipped = clipped_shares(plain, writer.ranges_of(first), source.finite(held_out), torch.get_num_threads())
         document: dict[str, Any] = {
             "model": entry.card.name,
             "options": jsonable_options(entry.options),
             "weights": entry.weights_record(),
             "file": str(target),
-            "bytes": first.stat().st_size,
+            "written_by": writer.named(),
+            "bytes": sum(one.stat().st_size for one in (first, first.with_suffix(".bin")) if one.is_file()),
             "float_bytes": plain.stat().st_size,
             "dynamic": dynamic,
             "calibration": {
@@ -139,12 +162,18 @@ def write_quantized(
             "sensitivity": found,
             "spread_db": _spread(found),
             "in_float": list(in_float),
-            "with_one_operation_in_float": alone,
-            "left_in_float": qdq.left_in_float(first),
+            "with_one_layer_in_float": alone,
+            "left_in_float": writer.left_in_float(first),
             "clipped": {name: share for name, share in sorted(clipped.items(), key=lambda one: -one[1]) if share},
         }
         document["notes"] = _notes(document)
-        _save(first, target, document)
+        told = ("model", "options", "weights", "written_by", "calibration", "examined", "spread_db")
+        texts = {key: one if isinstance(one := document[key], str) else json.dumps(one) for key in told}
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            writer.save(first, target, texts)
+        except OSError as error:
+            raise UserError(f"-o {target}: cannot be written ({error.strerror}).") from None
     return document
 
 
@@ -167,30 +196,48 @@ def _write_plain(network: nn.Module, entry: Entry, planes: Tensor, file: Path) -
     return dynamic
 
 
-def _compared(network: nn.Module, file: Path, source: Images, indices: Sequence[int], entry: Entry) -> dict[str, float]:
-    """Return the mean PSNR in dB of the int8 output against that of float32, and where there are targets, the loss."""
-    spec, quantised = entry.card.input_for(entry.options), Quantized(network, "onnxruntime", file)
-    low, high = spec.output_range
-    to_plain, losses = [], []
-    for index in indices:
+class _Comparison:
+    """The outputs of a network in float32 for some images, with which those in int8 are compared."""
+
+    def __init__(self, network: nn.Module, source: Images, indices: Sequence[int], spec: InputSpec) -> None:
+        self.network, self.source, self.indices, self.spec = network, source, indices, spec
+        self._plain: dict[int, Tensor] = {}
+
+    def of(self, quantised: nn.Module) -> dict[str, float]:
+        """Return the mean PSNR in dB against the output in float32, and where there are targets, the loss."""
+        to_plain, losses = [], []
+        for index in self.indices:
+            sample = self._sample(index)
+            if index not in self._plain:
+                self._plain[index] = self._output(self.network, index, sample)
+            plain, output = self._plain[index], self._output(quantised, index, sample)
+            to_plain.append(_psnr(plain, output))
+            if sample is not None:
+                losses.append(_psnr(plain, sample.target) - _psnr(output, sample.target))
+        found = {"psnr_to_fp32": statistics.fmean(to_plain)}
+        return found | ({"loss_db": statistics.fmean(losses)} if losses else {})
+
+    def _sample(self, index: int) -> Sample | None:
+        """Return an image with its target, if it is not larger than the planes that calibrate."""
+        sample = self.source.sample(index) if self.source.sample else None
+        if sample is None or network_input(sample, self.spec).shape[-2:] > self.source.planes(index).shape[-2:]:
+            return None
+        return sample
+
+    def _output(self, model: nn.Module, index: int, sample: Sample | None) -> Tensor:
+        """Return an output (1, C, H, W) in [0, 1], not clipped."""
+        if sample is not None:
+            return run_sample(model, sample, self.spec)
+        low, high = self.spec.output_range
         with torch.inference_mode():
-            planes = source.planes(index)
-            outputs = [(model(planes) - low) / (high - low) for model in (network, quantised)]
-        to_plain.append(_psnr(*outputs))
-        if source.sample is not None:
-            sample = source.sample(index)
-            if network_input(sample, spec).shape[-2:] > planes.shape[-2:]:
-                continue
-            scores = [_psnr(run_sample(model, sample, spec), sample.target) for model in (network, quantised)]
-            losses.append(scores[0] - scores[1])
-    found = {"psnr_to_fp32": statistics.fmean(to_plain)}
-    return found | ({"loss_db": statistics.fmean(losses)} if losses else {})
+            output: Tensor = (model(self.source.planes(index)) - low) / (high - low)
+        return output
 
 
 def _psnr(one: Tensor, other: Tensor) -> float:
     """Return the PSNR in dB over all channels of two pictures in [0, 1], which are clipped; infinite if equal."""
-    error = float(torch.mean((one.clamp(0, 1).double() - other.clamp(0, 1).double()) ** 2))
-    return math.inf if error == 0 else -10 * math.log10(error)
+    pictures = [as_picture(image.clamp(0, 1)) for image in (one, other)]
+    return float(METRICS.get("psnr[gray]" if one.shape[1] == 1 else "psnr[rgb]").function(*pictures))
 
 
 def _spread(found: Mapping[str, Mapping[str, float]]) -> float | None:
@@ -220,24 +267,9 @@ def _notes(document: Mapping[str, Any]) -> list[str]:
         )
     if left := document["left_in_float"]:
         counts = ", ".join(f"{name} {count}" for name, count in left.items())
-        notes.append(f"left in float32: {counts} (their filters are computed, or ONNX Runtime has no int8 form)")
+        notes.append(f"left in float32: {counts} (the last layers, filters that are computed and what predicts them)")
     if not document["dynamic"]:
         notes.append("the file takes images of one size only")
     if not _INT8 & set(machine.instruction_sets()):
         notes.append("this processor has no instructions for 8-bit products: int8 is slower than float32 here")
     return notes
-
-
-def _save(written: Path, target: Path, document: Mapping[str, Any]) -> None:
-    """Write the file to its place with the calibration in its metadata."""
-    import onnx
-
-    network = onnx.load(str(written))
-    for key in ("model", "options", "weights", "calibration", "examined", "spread_db"):
-        value = document[key]
-        network.metadata_props.add(key=f"zoo_bench.{key}", value=value if isinstance(value, str) else json.dumps(value))
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        onnx.save(network, str(target))
-    except OSError as error:
-        raise UserError(f"-o {target}: cannot be written ({error.strerror}).") from None
