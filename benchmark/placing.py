@@ -51,7 +51,7 @@ def _check_int8(conditions: Conditions) -> None:
     if conditions.is_tiled:
         raise UserError("--tile: networks in int8 run whole images here; leave it out.")
     if conditions.calibrate is None:
-        raise UserError("--precision int8: nothing gives the ranges; pass --calibrate DATASET or FOLDER to `run`.")
+        raise UserError("--precision int8: nothing gives the ranges; pass --calibrate DATASET or FOLDER.")
     Calibration.of(conditions.calibrate)
 
 

@@ -69,6 +69,7 @@ STYLES: dict[str, tuple[str, str, tuple[_Unit, _Unit]]] = {
     "file_bytes": ("file", "File", _BYTES),
     "float_file_bytes": ("file in float32", "File in float32", _BYTES),
     "latency_ms": ("time", "", _TIME),
+    "cold_load_ms": ("cold load", "", _TIME),
     "relative_latency": ("x calibration", "Time / calibration", _NONE),
     "ms_per_mpix": ("ms/MPix", "Milliseconds per MPix", _NONE),
     "ceiling_share": ("of ceilings", "Share of ceilings", _SHARE),

@@ -46,10 +46,16 @@ memory_limit_option = click.option(
 precision_option = click.option(
     "--precision",
     type=click.Choice(["fp32", "bf16", "int8"]),
-    help="Precision of the inputs and weights; `run` has int8, with an engine.  [default: fp32]",
+    help="Precision of the inputs and weights; int8 needs an engine.  [default: fp32]",
 )
 
 
+calibrate_option = click.option(
+    "--calibrate",
+    metavar="DATASET|FOLDER[,METHOD][,N]",
+    help="With --precision int8: the images that give the ranges, of a dataset's train split or of a folder, with"
+    " min-max or percentile=P.  [default: in `run` the dataset's own, min-max, 32 images]",
+)
 sigma_option = click.option(
     "--sigma",
     metavar="SIGMA|estimate",
@@ -74,12 +80,7 @@ condition_options = all_options(
     ),
     memory_limit_option,
     precision_option,
-    click.option(
-        "--calibrate",
-        metavar="DATASET|FOLDER[,METHOD][,N]",
-        help="With --precision int8: the images that give the ranges, of a dataset's train split or of a folder, with"
-        " min-max or percentile=P.  [default: the dataset's own, min-max, 32 images]",
-    ),
+    calibrate_option,
     click.option(
         "--channels-last", is_flag=True, help="Use the channels-last memory format for the inputs and weights."
     ),

@@ -10,6 +10,7 @@ import click
 from benchmark.cli.conditions import (
     TILE_HELP,
     backend_option,
+    calibrate_option,
     given_conditions,
     memory_limit_option,
     precision_option,
@@ -32,7 +33,7 @@ from benchmark.cli.printing import echo, given_seed, print_result, start, wants_
 )
 @raw_options
 @sigma_option
-@click.option("--tile", default="auto", show_default=True, metavar="auto|HxW|off", help=TILE_HELP)
+@click.option("--tile", metavar="auto|HxW|off", help=f"{TILE_HELP}  [default: auto; off in int8]")
 @memory_limit_option
 @click.option(
     "--approximate",
@@ -51,6 +52,7 @@ from benchmark.cli.printing import echo, given_seed, print_result, start, wants_
 )
 @backend_option
 @precision_option
+@calibrate_option
 @set_option
 @json_option
 def infer_command(model: str, inputs: tuple[str, ...], out: str, options: dict[str, str], **flags: Any) -> None:
@@ -66,6 +68,7 @@ def infer_command(model: str, inputs: tuple[str, ...], out: str, options: dict[s
 
     flags["weights"] = weights_given(model, flags["weights"], reporter, trust=flags.pop("trust"))
     sigma = flags.pop("sigma")
+    flags["tile"] = flags["tile"] or ("off" if flags["precision"] == "int8" else "auto")
     how = given_conditions(flags)
     flags |= {"conditions": how["conditions"], "memory_limit": how["limits"].memory_bytes, "sigma": sigma}
     flags |= {"options": options, "seed": given_seed() or 0, "reporter": reporter, "own_process": True}

@@ -57,6 +57,11 @@ def profile_command(
         from benchmark.timing.session import measure_profiled
         from benchmark.timing.text import measured_text
 
+        if how["conditions"].precision == "int8":
+            from benchmark.running.quantizing.alone import for_time
+
+            shape = document["input_shape"]
+            how["conditions"] = for_time(document["model"], document["options"], shape, how["conditions"], reporter)
         found = measure_profiled(document, **how, seed=given_seed() or 0, reporter=reporter)
         text += f"\n{measured_text(found)}"
         document |= found.model_dump(mode="json")

@@ -27,8 +27,8 @@ class EnginePass:
     """
 
     def __init__(self, subject: Subject, conditions: Conditions) -> None:
-        self._whole = Placed(subject.network, conditions)
-        halves = split(subject.network)
+        self._whole = Placed(subject.network, conditions, subject.quantized)
+        halves = None if subject.quantized else split(subject.network)
         self._forward = place(halves.forward, conditions) if halves else None
         side = subject.side(64)
         self._layers = order_of_use(subject.network, subject.channels, (side, side))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor, nn
 
@@ -36,6 +37,8 @@ class Subject:
     title: str = ""
     trusted: bool = False
     engine: Forward | None = None
+    # Its file in int8, which an engine reads.
+    quantized: Path | None = None
 
     @property
     def forward(self) -> Forward:
@@ -48,8 +51,8 @@ class Subject:
         return -(-max(length, self.least) // step) * step
 
 
-def subject_of(entry: Entry, network: nn.Module) -> Subject:
-    """Return a registered model, built as ``network``, with what its card says."""
+def subject_of(entry: Entry, network: nn.Module, quantized: Path | None = None) -> Subject:
+    """Return a registered model, built as ``network``, with what its card says; ``quantized`` is its file in int8."""
     spec = entry.card.input_for(entry.options)
     return Subject(
         network,
@@ -60,4 +63,5 @@ def subject_of(entry: Entry, network: nn.Module) -> Subject:
         title=entry.label,
         # The tests run every built-in model in tiles.
         trusted=entry.card.is_builtin,
+        quantized=quantized,
     )

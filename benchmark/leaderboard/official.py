@@ -81,7 +81,7 @@ def _measured(results: Iterable[Result]) -> dict[tuple[str, str, str], Result]:
         (row.result.weights["sha256"], row.result.dataset, row.result.split): row.result
         for row in rows_of(oldest_first(results))
         if row.is_fair and row.result.status == "ok" and row.result.evidence == "official-weights"
-        if row.result.weights and not row.result.part
+        if row.result.weights and not row.result.part and row.result.spec.conditions.precision == "fp32"
     }
 
 

@@ -100,17 +100,23 @@ def stale_tables(results: Sequence[Result], out: Path) -> list[Path]:
 
 
 def _all_tables(results: Sequence[Result], out: Path) -> dict[str, str]:
-    """Return all generated files by name: a page per dataset, the papers' tables, the index."""
+    """Return all generated files by name: a page per dataset, that of int8, the papers' tables, the index."""
+    from benchmark.leaderboard.int8 import INT8, int8_page
+
+    int8 = int8_page(results)
+    if int8 is not None:
+        # Beside float32 they are on a page of their own.
+        results = [result for result in results if result.spec.conditions.precision != INT8]
     with without_gc():
         tables = tables_by_page(results)
         sweeps = sweeps_by_page(results)
         texts = {f"{name}.md": page_of(name, found, sweeps.get(name)) for name, found in tables.items()}
-    papers: dict[str, str] = {}
+    papers: dict[str, str] = {} if int8 is None else {"int8.md": int8}
     if any((out / "published").glob("*.yaml")):
         # Imported only here, because counting the papers' networks needs torch.
         from benchmark.leaderboard.paper_tables import paper_pages
 
-        papers = paper_pages(out / "published", results)
+        papers |= paper_pages(out / "published", results)
     if (out / _OFFICIAL).is_file():
         from benchmark.leaderboard.official import official_page
 

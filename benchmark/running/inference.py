@@ -22,7 +22,7 @@ from benchmark.host.turns import work_turns
 from benchmark.imaging.imagefiles import Picture
 from benchmark.imaging.mosaics import check_readable
 from benchmark.imaging.noise import told_sigma
-from benchmark.placing import check
+from benchmark.placing import INT8, check
 from benchmark.replacing import refuse_inputs
 from benchmark.reporting import Reporter
 from benchmark.running.inputs import (
@@ -36,6 +36,7 @@ from benchmark.running.inputs import (
     refuse_equal_names,
     target_of,
 )
+from benchmark.running.quantizing.alone import for_images
 from benchmark.selection import Entry, entry_of
 from benchmark.sensor import raw_size_of
 from zoo.convention import InputSpec
@@ -103,10 +104,15 @@ def infer(
         raise UserError(
             f"--precision {conditions.precision}: torch runs infer only in fp32; choose an engine with --backend."
         )
+    if freeze_filters and conditions.precision == INT8:
+        raise UserError("--freeze-filters: a network in int8 predicts the filters of each image; leave it out.")
     if mlp_precision != "fp32" and not conditions.by_torch:
         raise UserError(f"--mlp-precision {mlp_precision}: only torch has this; leave --backend out.")
     if conditions.approximate and not conditions.is_tiled:
         raise UserError("--approximate: --tile off cuts no tiles; leave one of the two out.")
+    levels = Levels(cfa, black, white, raw_size_of(raw_size))
+    if conditions.precision == INT8:
+        conditions = for_images(entry, conditions, levels, sigma, reporter)
     # Nothing is compared here, so approximate tiles may have an automatic size.
     check(conditions.model_copy(update={"approximate": False, "sigma": sigma}), Limits(memory_limit))
     spec, folder = entry.card.input_for(entry.options), Path(out)
@@ -115,7 +121,6 @@ def infer(
     refuse_inputs(f"infer: -o {out}", (target_of(file, folder, spec) for file in files), [*files, weights])
     if not (entry.scored or random_weights):
         _refuse_random(entry, files, spec)
-    levels = Levels(cfa, black, white, raw_size_of(raw_size))
     for file in files:
         if not is_array(file, spec):
             entry.check_noise(file, sigma)
@@ -125,7 +130,7 @@ def infer(
         # This must happen before any thread has a heap of its own.
         set_heap(keep=memory_limit is None)
     runner = FullNetwork(
-        subject_of(entry, entry.build(seed=seed)),
+        subject_of(entry, entry.build(seed=seed), entry.quantized_file(conditions)),
         conditions,
         memory_limit,
         reporter,

@@ -10,17 +10,22 @@ from benchmark.conditions import Conditions, Limits
 from benchmark.costs.prediction import Predicted
 from benchmark.host.calls import Emit, child_call
 from benchmark.host.environment import describe_environment
+from benchmark.host.turns import timing_turn
 from benchmark.record import Record
 from benchmark.reporting import Relay, Reporter
 from benchmark.running.child import check_same
+from benchmark.running.coldload import PROGRAMS, ToLoad, measure_cold_load
 from benchmark.running.messages import Same
 from benchmark.selection import entry_of
+from benchmark.timing.messages import Job
 from benchmark.timing.session import as_measurements, measure
 from benchmark.types import Environment, Measurement, Status, Tiling
 from benchmark.units import shape_text
 
 # Seconds of timing at the larger sizes, and the longest pass that is tried there without --time-limit.
 LARGE_BUDGET, LONGEST_PASS = 5.0, 60.0
+# The processes of a cold load, with the export of the network before them, may take this long.
+COLD_LOAD_SECONDS = 300.0
 
 
 class ToTime(Record):
@@ -90,6 +95,11 @@ def time_model(work: ToTime, reporter: Reporter, *, isolate: bool = True) -> Tim
         elif state.status != "ok":
             # If there are samples, the measurement itself says what is wrong with them.
             notes.append(f"time at {shape_text(work.sizes[suffix].shape[1:])}: {state.error}")
+    if "" in work.sizes and work.conditions.backend in PROGRAMS and work.conditions.precision != "bf16":
+        with timing_turn(reporter):
+            found = _cold_load(work, isolate)
+        measurements |= {"cold_load_ms": found} if isinstance(found, Measurement) else {}
+        notes += [f"cold load: {found}"] if isinstance(found, str) else []
     status: Status = "ok"
     first = measured[""].measurement if "" in measured else None
     if first and first.status in ("oom", "error"):
@@ -104,3 +114,23 @@ def time_model(work: ToTime, reporter: Reporter, *, isolate: bool = True) -> Tim
         error=first.error if first and status != "ok" else None,
         environment=describe_environment().model_copy(update={"threads": threads}),
     )
+
+
+def _cold_load(work: ToTime, isolate: bool) -> Measurement | str:
+    """Return the cold load of an engine at the dataset's size, or why there is none."""
+    job = Job(
+        model=work.model,
+        options=work.options,
+        weights=work.weights,
+        seed=work.seed,
+        conditions=work.conditions.without_sigma(),
+    )
+    shape = list(work.sizes[""].shape)
+    request, limits = ToLoad(job=job, shape=shape), Limits(work.memory_bytes, COLD_LOAD_SECONDS)
+    threads = work.conditions.threads
+    call = measure_cold_load
+    outcome = call.isolated(request, limits=limits, threads=threads) if isolate else call.here(request)
+    if outcome.status != "ok":
+        return str(outcome.error)
+    measured: Measurement = outcome.value.measurement(job)
+    return measured.model_copy(update={"input_shape": shape})

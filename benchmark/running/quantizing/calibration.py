@@ -103,7 +103,7 @@ def images_of(
         return Images(
             source,
             [str(file) for file in files],
-            lambda index: files[index].read_bytes(),
+            lambda index: files[index].read_bytes() + repr(levels).encode(),
             lambda index: pad_planes(read_input(files[index], spec, levels), spec),
         )
     else:
@@ -128,7 +128,7 @@ def images_of(
     return Images(
         source if is_folder else f"{data.name} {TRAIN}",
         list(data.ids),
-        lambda index: data[index].input.numpy().tobytes(),
+        lambda index: data[index].input.numpy().tobytes() + repr((data[index].black, data[index].white)).encode(),
         planes,
         sample,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from benchmark.replacing import replace_text
 from benchmark.reporting import Relay, Reporter
 from benchmark.running.inputs import Levels
 from benchmark.running.quantizing.calibration import TRAIN, Images, images_of
-from benchmark.running.quantizing.method import method_of
+from benchmark.running.quantizing.method import Method, method_of
 from benchmark.running.quantizing.quantize import STEADY_DB, write_quantized
-from benchmark.selection import entry_of
+from benchmark.selection import Entry, entry_of
 from benchmark.types import Dataset, DatasetCard, Measurement
 from zoo.convention import InputSpec
 from zoo.errors import UserError
@@ -76,17 +76,27 @@ def with_digest(
 def quantize_for_run(request: ToQuantize, emit: Emit) -> Quantized:
     """Write the network into the cache folder, unless it is there; return what is said of it."""
     entry = entry_of(request.model, request.weights, request.options)
-    calibrate, file = request.conditions.calibrate, entry.quantized_file(request.conditions)
-    assert calibrate is not None
+    asked, spec = Calibration.of(request.conditions.calibrate or ""), entry.card.input_for(entry.options)
+    root = None if request.root is None else Path(request.root)
+    source = _source(asked.source, request.dataset, request.dataset_options, root, spec)
+    how, chosen = method_of(asked.method), source.chosen(asked.images)
+    return in_cache(entry, source, chosen, how, request.conditions, Relay(emit))
+
+
+def in_cache(
+    entry: Entry,
+    source: Images,
+    chosen: tuple[Sequence[int], Sequence[int]],
+    how: Method,
+    conditions: Conditions,
+    reporter: Reporter,
+) -> Quantized:
+    """Write the network into the cache folder, unless it is there; return what is said of it."""
+    file = entry.quantized_file(conditions)
     assert file is not None
     beside = file.with_suffix(".json")
     if not (file.is_file() and beside.is_file()):
-        asked, spec = Calibration.of(calibrate), entry.card.input_for(entry.options)
-        root = None if request.root is None else Path(request.root)
-        source = _source(asked.source, request.dataset, request.dataset_options, root, spec)
-        chosen = source.chosen(asked.images)
-        how, engine = method_of(asked.method), request.conditions.backend
-        document = write_quantized(entry, source, chosen, how, file, engine, Relay(emit))
+        document = write_quantized(entry, source, chosen, how, file, conditions.backend, reporter)
         replace_text(beside, json.dumps(document))
     return _said(json.loads(beside.read_text(encoding="utf-8")))
 

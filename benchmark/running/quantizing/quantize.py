@@ -117,7 +117,7 @@ def write_quantized(
     compared = _Comparison(network, source, held_out, entry.card.input_for(entry.options))
     with tempfile.TemporaryDirectory(prefix="zoo-bench-") as folder:
         plain = Path(folder, "plain.onnx")
-        dynamic = _write_plain(network, entry, next(source.finite(taken[:1])), plain)
+        dynamic = write_plain(network, entry, next(source.finite(taken[:1])), plain)
         layers = layers_of(plain)
         asked = layers.asked(in_float)
 
@@ -177,7 +177,7 @@ def write_quantized(
     return document
 
 
-def _write_plain(network: nn.Module, entry: Entry, planes: Tensor, file: Path) -> bool:
+def write_plain(network: nn.Module, entry: Entry, planes: Tensor, file: Path) -> bool:
     """Write the network in float32; return whether it takes other sizes of images than that of ``planes``."""
     from benchmark.backends.onnxfiles import save_onnx, to_onnx
 
