@@ -96,10 +96,21 @@ class Prepared(Record):
 
 
 class Ceilings(Record):
-    """The fastest arithmetic (GFLOP/s of a matrix product) and copy (GB/s) of a machine, in float32."""
+    """The fastest arithmetic (GFLOP/s of a matrix product) and copy (GB/s) of a machine, in float32.
+
+    ``gemm_bf16_gflops`` is that arithmetic in bfloat16; None where the processor has no instructions for it.
+    """
 
     gemm_gflops: float
     copy_gbs: float
+    gemm_bf16_gflops: float | None = None
+
+    def of(self, precision: str) -> Ceilings | None:
+        """Return the ceilings of a precision, fp32 or bf16; None if they are not known."""
+        if precision == "fp32":
+            return self
+        fast = self.gemm_bf16_gflops if precision == "bf16" else None
+        return fast and self.model_copy(update={"gemm_gflops": fast})
 
 
 class Roofline(Ceilings):

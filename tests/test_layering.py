@@ -79,7 +79,8 @@ DOORS = {
     "timm": {"benchmark.training.losses", "benchmark.training"},
     "cv2": {"benchmark.scoring.fastmetrics"},
     "onnxruntime": {"benchmark.backends.onnxruntime", "benchmark.running.quantizing.qdq"},
-    "openvino": {"benchmark.backends.openvino"},
+    "openvino": {"benchmark.backends.openvino", "benchmark.running.quantizing.ir"},
+    "nncf": {"benchmark.running.quantizing.ir"},
     "executorch": {"benchmark.backends.executorch", "benchmark.backends.placement"},
     "rawpy": {"benchmark.imaging.mosaics"},
 }

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import statistics
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -180,6 +181,15 @@ def test_the_roofline_is_the_slower_of_arithmetic_and_traffic() -> None:
     assert (line.compute_ms, line.bandwidth_ms, line.allowed_ms) == (20.0, 10.0, 20.0)
     assert (line.bound, line.share_of_ceiling) == ("compute", 0.5)
     assert roofline(10**9, 2 * 10**8, 40.0, CEILINGS).bound == "bandwidth"
+
+
+def test_bf16_has_ceilings_of_its_own_where_the_processor_has_it() -> None:
+    fast = Ceilings(gemm_gflops=100.0, copy_gbs=10.0, gemm_bf16_gflops=400.0)
+    assert (fast.of("fp32"), fast.of("bf16").gemm_gflops, fast.of("int8")) == (fast, 400.0, None)
+    assert CEILINGS.of("bf16") is None
+    predicted = SimpleNamespace(moved_bytes=10)
+    moved = [timing_session._moved(predicted, Conditions(precision=precision)) for precision in ("fp32", "bf16")]
+    assert moved == [10, 5]
 
 
 def test_moved_bytes_are_what_operations_read_and_write(tiny) -> None:

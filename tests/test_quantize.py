@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +13,22 @@ from PIL import Image
 
 from benchmark import run
 from benchmark.conditions import Calibration, Conditions
+from benchmark.leaderboard.int8 import int8_page
+from benchmark.reporting import Reporter
 from benchmark.results.store import Store
-from zoo import UserError, create_model
+from benchmark.running.inputs import Levels
+from benchmark.selection import entry_of
+from benchmark.timing.messages import Job
+from zoo import UserError, create_model, get_card
 from zoo.weights import save_state
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
+from benchmark.running.coldload import PROCESSES, ToLoad, measure_cold_load  # noqa: E402
 from benchmark.running.quantizing import graph, qdq  # noqa: E402
-from benchmark.running.quantizing.calibration import Images  # noqa: E402
+from benchmark.running.quantizing.calibration import Images, images_of  # noqa: E402
 from benchmark.running.quantizing.method import method_of  # noqa: E402
 from benchmark.running.quantizing.quantize import quantize  # noqa: E402
 
@@ -222,6 +229,65 @@ def test_dark_images_clip_and_one_image_shows_nothing(tmp_path, zoo_bench) -> No
     assert "values beyond the ranges of the calibration images, most of all" in outcome.out
     outcome = zoo_bench(*command, "--images", "1", "-o", tmp_path / "one.onnx")
     assert "calibrated with one image: nothing shows how much the result depends on it" in outcome.out
+
+
+def test_tested_images_and_folders_of_noisy_pictures(tmp_path, zoo_bench) -> None:
+    """A folder gets the noise of the run; a copy of a tested picture in it is refused."""
+    model, rng = create_model("dncnn_17"), np.random.default_rng(0)
+    save_state(tmp_path / "dncnn.safetensors", model.state_dict(), {"model": "dncnn_17"})
+    for name in ("tested", "others"):
+        (tmp_path / name).mkdir()
+        for number in range(2):
+            Image.fromarray(rng.integers(0, 255, (32, 32), dtype=np.uint8)).save(tmp_path / name / f"{number}.png")
+    spec = get_card("dncnn_17").input_for({})
+    images = images_of(str(tmp_path / "others"), spec, Levels(), dataset="awgn", options={"sigma": "25"})
+    assert images.planes(0).shape == (1, 1, 32, 32)
+    assert 20 < float((images.planes(0) - images.sample(0).target).std()) * 255 < 30
+    shutil.copy(tmp_path / "tested" / "0.png", tmp_path / "others" / "copy.png")
+    how = ["--weights", f"dncnn_17={tmp_path / 'dncnn.safetensors'}", "--precision", "int8", "--backend", "onnxruntime"]
+    where = ["--data-root", tmp_path / "tested", "--sigma", "25", "--models", "dncnn_17", "-o", tmp_path / "out"]
+    outcome = zoo_bench("run", "--dataset", "awgn", *where, *how, "--calibrate", tmp_path / "others")
+    assert outcome.code == 2
+    assert "copy.png is among the tested images" in outcome.err.splitlines()[-1]
+
+
+def test_infer_and_profile_run_in_int8(tmp_path, zoo_bench, monkeypatch) -> None:
+    from benchmark.running.quantizing.alone import for_time
+
+    planes = np.random.default_rng(0).random((1, 4, 48, 64), dtype=np.float32)
+    np.save(tmp_path / "planes.npy", planes)
+    command = ["infer", "plainunet_8", tmp_path / "planes.npy", "--weights", "shipped", "--backend", "onnxruntime"]
+    int8 = ["--precision", "int8", "--calibrate", "zrr,min-max,2"]
+    for flags, folder in ((int8, "int8"), ([], "fp32")):
+        outcome = zoo_bench(*command, *flags, "-o", tmp_path / folder)
+        assert outcome.code == 0, outcome.err
+    first, second = (np.load(tmp_path / folder / "planes.npy") for folder in ("int8", "fp32"))
+    assert 0 < float(np.abs(first - second).mean()) < 0.02
+    outcome = zoo_bench(*command, "--precision", "int8", "-o", tmp_path / "none")
+    assert (outcome.code, "nothing gives the ranges" in outcome.err) == (2, True)
+    conditions = Conditions(precision="int8", backend="onnxruntime", threads=1)
+    found = for_time("plainunet_8", {}, [1, 4, 32, 32], conditions, Reporter())
+    assert Calibration.of(found.calibrate).source == "noise"
+    entry = entry_of("plainunet_8", None, {})
+    assert entry.quantized_file(found).is_file()
+    loaded = measure_cold_load.here(ToLoad(job=Job(model="plainunet_8", conditions=found), shape=[1, 4, 32, 32]))
+    assert loaded.status == "ok", loaded.error
+    assert len(loaded.value.samples_ms) == PROCESSES
+    with pytest.raises(UserError, match="profile runs random weights on noise"):
+        for_time("plainunet_8", {}, [1, 4, 32, 32], conditions.model_copy(update={"calibrate": "zrr"}), Reporter())
+
+
+def test_the_page_sets_int8_beside_float32(tmp_path) -> None:
+    how = {"models": "plainunet_8", "limit": 2, "sizes": ["none"], "out": tmp_path}
+    int8 = Conditions(precision="int8", backend="onnxruntime", threads=1, calibrate="zrr,min-max,2")
+    assert int8_page(run("zrr", conditions=int8, **how)) is None
+    records = [*run("zrr", conditions=Conditions(threads=1), **how), *run("zrr", conditions=int8, **how)]
+    assert records[1].measurements["file_bytes"].value < records[1].measurements["float_file_bytes"].value
+    page = int8_page(records)
+    (line,) = (line for line in page.splitlines() if line.startswith("| plainunet_8"))
+    values = [f"{record.measurements['psnr[rgb]'].value:.2f}" for record in records]
+    assert [cell.strip() for cell in line.split("|")[3:6]] == ["onnxruntime", *values]
+    assert "left in float32: Conv 1" in page
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ def latency_of(measured: Measured) -> dict[str, Measurement]:
         text = "time to capture, convert and compile the network for one size, once, before any pass"
         found["compile_ms"] = timing(measured.prepared.engine.compile_ms, "ms", f"{text}; {how}", n=1)
     if measured.roofline:
+        number = "bfloat16" if measured.measurement.under.precision == "bf16" else "float32"
         ceilings = "(a matrix product's GFLOP/s, a copy's GB/s) allow for the FLOPs and the tensors moved"
         if not measured.roofline.moved_bytes:
             ceilings = "(a matrix product's GFLOP/s) allow for the network's FLOPs"
@@ -68,7 +69,7 @@ def latency_of(measured: Measured) -> dict[str, Measurement]:
         found["gemm_share"] = timing(
             measured.roofline.compute_ms / latency.median,
             "",
-            "the network's FLOPs per second of latency_ms, over those of the fastest float32 matrix product on this"
+            f"the network's FLOPs per second of latency_ms, over those of the fastest {number} matrix product on this"
             f" machine (torch.mm, or a 1x1 convolution) with the same threads; {how}",
             higher_is_better=True,
             **beside,

@@ -74,7 +74,7 @@ class Loaded(Record):
 
 @child_call()
 def measure_cold_load(request: ToLoad, emit: Emit) -> Loaded:
-    """Time processes that read the network's file, which is written if there is none. Raises EngineError if one fails."""
+    """Time processes that read the network's file, which is written in float32. Raises EngineError if one fails."""
     job = request.job
     entry = job.entry()
     with tempfile.TemporaryDirectory(prefix="zoo-bench-") as folder:

@@ -2,7 +2,8 @@
 
 The ceilings are the best of several runs in a child process: a matrix product and a copy of 256 MB, both float32 on the
 CPU with the threads of the measurement. The product is one of 2048x2048 by ``torch.mm`` or a 1x1 convolution of 1024
-channels, whichever is faster, because they use different libraries. The ceilings are kept in the cache folder per
+channels, whichever is faster, because they use different libraries. Where the processor has instructions for bfloat16,
+the same products are also measured in that, for networks in bf16. The ceilings are kept in the cache folder per
 machine, torch version and thread count. They allow a model the larger of FLOPs / GEMM ceiling and bytes moved / copy
 ceiling as its time. Every executed operation reads its inputs and writes its outputs once (``Trace.moved_bytes``), as
 if no cache kept anything between operations. A model may be faster: tensors smaller than the cache do stay there.
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from benchmark.backends import has_bf16
 from benchmark.cache import cache_root
 from benchmark.conditions import Limits
 from benchmark.host.calls import Emit, child_call
@@ -29,7 +31,7 @@ from benchmark.reporting import Reporter
 from benchmark.units import counted
 from zoo.errors import DiskError
 
-VERSION = 2
+VERSION = 3
 _GEMM_SIZE, _PIXELS, _CHANNELS = 2048, 64, 1024
 _COPY_ELEMENTS = 64 << 20
 _MIN_RUNS, _SECONDS = 5, 1.5
@@ -65,20 +67,27 @@ class NoRequest(Record):
 @child_call()
 def measure_ceilings(request: NoRequest, emit: Emit) -> Ceilings:
     """Measure the ceilings in this process, with the threads that torch has here."""
-    a, b = torch.rand(_GEMM_SIZE, _GEMM_SIZE), torch.rand(_GEMM_SIZE, _GEMM_SIZE)
-    product = torch.empty(_GEMM_SIZE, _GEMM_SIZE)
-    gemm = 2 * _GEMM_SIZE**3 / _fastest(lambda: torch.mm(a, b, out=product)) / 1e9
-    # The same product by the convolution library: on AMD processors over twice as fast as torch.mm, which uses MKL.
-    x = torch.rand(1, _CHANNELS, _PIXELS, _PIXELS).contiguous(memory_format=torch.channels_last)
-    kernel = torch.rand(_CHANNELS, _CHANNELS, 1, 1)
-    with torch.inference_mode():
-        seconds = _fastest(lambda: F.conv2d(x, kernel))
-    gemm = max(gemm, 2 * _PIXELS**2 * _CHANNELS**2 / seconds / 1e9)
     source = torch.ones(_COPY_ELEMENTS)
     target = torch.zeros_like(source)
     copy = _fastest(lambda: target.copy_(source))
     moved = 2 * source.numel() * source.element_size()
-    return Ceilings(gemm_gflops=gemm, copy_gbs=moved / copy / 1e9)
+    return Ceilings(
+        gemm_gflops=_gemm_gflops(torch.float32),
+        copy_gbs=moved / copy / 1e9,
+        gemm_bf16_gflops=_gemm_gflops(torch.bfloat16) if has_bf16() else None,
+    )
+
+
+def _gemm_gflops(dtype: torch.dtype) -> float:
+    a, b = (torch.rand(_GEMM_SIZE, _GEMM_SIZE).to(dtype) for _ in range(2))
+    product = torch.empty(_GEMM_SIZE, _GEMM_SIZE, dtype=dtype)
+    gemm = 2 * _GEMM_SIZE**3 / _fastest(lambda: torch.mm(a, b, out=product)) / 1e9
+    # The same product by the convolution library: on AMD processors over twice as fast as torch.mm, which uses MKL.
+    x = torch.rand(1, _CHANNELS, _PIXELS, _PIXELS).to(dtype).contiguous(memory_format=torch.channels_last)
+    kernel = torch.rand(_CHANNELS, _CHANNELS, 1, 1).to(dtype)
+    with torch.inference_mode():
+        seconds = _fastest(lambda: F.conv2d(x, kernel))
+    return max(gemm, 2 * _PIXELS**2 * _CHANNELS**2 / seconds / 1e9)
 
 
 def _fastest(run: Callable[[], Any]) -> float:

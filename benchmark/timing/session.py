@@ -82,10 +82,11 @@ def measure(
     session = _Session(job, predicted, limits, budgets or {}, isolate, reporter)
     with timing_turn(reporter):
         threads = job.conditions.threads or torch.get_num_threads()
-        allowed = ceilings(threads, reporter) if conditions.device == "cpu" else None
+        known = ceilings(threads, reporter) if conditions.device == "cpu" else None
+        allowed = known and known.of(conditions.precision)
         session.skip_what_does_not_fit()
-        if allowed:
-            session.skip_what_takes_long(allowed, longest_pass)
+        if known:
+            session.skip_what_takes_long(allowed or known, longest_pass)
         session.measure_the_rest()
     return {size: _completed(one, predicted[size], threads, allowed) for size, one in session.measured.items()}
 
@@ -235,8 +236,8 @@ def _completed(measured: Measured, predicted: Predicted, threads: int, allowed: 
         changed |= {"tainted": True, "taint_reasons": [*timing.taint_reasons, apart]}
     per_mpix = latency.median / (predicted.output_pixels / 1e6)
     measured = measured.with_values(timing=timing.model_copy(update=changed), ms_per_mpix=per_mpix)
-    # The ceilings are for float32, and the comparison needs all arithmetic to be counted.
-    if allowed and conditions.precision == "fp32" and predicted.complete:
+    # The comparison needs all arithmetic to be counted.
+    if allowed and predicted.complete:
         # If the image ran whole in spite of --tile, its tensors do move through memory.
         whole = tiling is not None and tiling.mode == "whole"
         moved = _moved(predicted, conditions.model_copy(update={"tile": WHOLE}) if whole else conditions)
@@ -249,7 +250,8 @@ def _moved(predicted: Predicted, conditions: Conditions) -> int:
 
     0 for an engine, which fuses them in its own way, and for tiles, whose tensors stay in the caches.
     """
-    return predicted.moved_bytes if conditions.by_torch and not conditions.is_tiled else 0
+    moved = predicted.moved_bytes if conditions.by_torch and not conditions.is_tiled else 0
+    return moved // 2 if conditions.precision == "bf16" else moved
 
 
 def measure_profiled(document: Mapping[str, Any], **arguments: Any) -> Measured:
