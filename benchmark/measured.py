@@ -110,7 +110,7 @@ class Ceilings(Record):
         if precision == "fp32":
             return self
         fast = self.gemm_bf16_gflops if precision == "bf16" else None
-        return fast and self.model_copy(update={"gemm_gflops": fast})
+        return None if fast is None else self.model_copy(update={"gemm_gflops": fast})
 
 
 class Roofline(Ceilings):

@@ -84,8 +84,8 @@ class Entry:
         if conditions.calibrate is None:
             return None
         engine = ENGINES[conditions.backend]
-        parts = [self.card.name, jsonable_options(self.options), self.card.code_digest, self.weights_digest]
-        parts += [conditions.calibrate, QUANTIZING]
+        network = (self.card.name, jsonable_options(self.options), self.card.code_digest, self.weights_digest)
+        parts = [*network, conditions.calibrate, engine.name, QUANTIZING]
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
         return cache_root() / "quantized" / f"{digest}{engine.int8_file}"
 

@@ -24,7 +24,7 @@ from zoo.official import OfficialFile, official_files
 from zoo.weights import file_digest
 
 ENGINES = ("onnxruntime", "openvino")
-SHIPPED = {"zrr": "plainunet_8,bilinear_colour,hyperunet_8_8_64,unet_w8,dped", "sidd": "vdn_w8,hypervdn_8"}
+SHIPPED = {"zrr": "plainunet_8,bilinear_colour,hyperunet_8_8_64,unet_w8", "sidd": "vdn_w8,hypervdn_8"}
 COMPACT = {"lan_efficient": "ZRR, paired", "mobileie": "ZRR"}
 
 

@@ -319,3 +319,11 @@ def test_methods_and_calibrations_are_read_back() -> None:
         else:
             with pytest.raises(UserError, match="--calibrate"):
                 Calibration.of(text)
+
+
+def test_each_engine_has_files_of_its_own_in_the_cache() -> None:
+    entry, how = entry_of("plainunet_8", None, {}), {"precision": "int8", "calibrate": "zrr"}
+    files = [entry.quantized_file(Conditions(backend=name, **how)) for name in ("onnxruntime", "openvino")]
+    # What is said of a file lies beside it under its stem.
+    assert files[0].stem != files[1].stem
+    assert [file.suffix for file in files] == [".onnx", ".xml"]

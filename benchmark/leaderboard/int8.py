@@ -38,8 +38,10 @@ def int8_page(results: Iterable[Result]) -> str | None:
     if not pairs:
         return None
     cells = [_cells(row, plain, partner(row, rows, row.result.spec.conditions.backend)) for row, plain in pairs]
-    headers = ("network", "data", "engine", "float32 [dB]", "int8 [dB]", "difference [dB]", "file [kB]")
-    headers = (*headers, "file in float32 [kB]", "MACs [G]", "time ↓", "cold load [ms] ↓")
+    headers = (
+        *("network", "data", "engine", "float32 [dB]", "int8 [dB]", "difference [dB]"),
+        *("file [kB]", "file in float32 [kB]", "MACs [G]", "time ↓", "cold load [ms] ↓"),
+    )
     shown = [x for x in range(len(headers)) if any(row[x] for row in cells)]
     remarks = dict.fromkeys(f"{row.name}: {remark}" for row, _ in pairs for remark in row.remarks if _is_own(remark))
     board = Board(

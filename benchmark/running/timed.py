@@ -97,9 +97,9 @@ def time_model(work: ToTime, reporter: Reporter, *, isolate: bool = True) -> Tim
             notes.append(f"time at {shape_text(work.sizes[suffix].shape[1:])}: {state.error}")
     if "" in work.sizes and work.conditions.backend in PROGRAMS and work.conditions.precision != "bf16":
         with timing_turn(reporter):
-            found = _cold_load(work, isolate)
-        measurements |= {"cold_load_ms": found} if isinstance(found, Measurement) else {}
-        notes += [f"cold load: {found}"] if isinstance(found, str) else []
+            loaded = _cold_load(work, isolate)
+        measurements |= {"cold_load_ms": loaded} if isinstance(loaded, Measurement) else {}
+        notes += [f"cold load: {loaded}"] if isinstance(loaded, str) else []
     status: Status = "ok"
     first = measured[""].measurement if "" in measured else None
     if first and first.status in ("oom", "error"):

@@ -111,7 +111,7 @@ def _is_int8(value: Any) -> bool:
 
 def ranges_of(file: Path) -> dict[str, tuple[float, float]]:
     """Return the range of values that each quantised activation can hold, by the names of its tensor in ONNX."""
-    found = {}
+    found: dict[str, tuple[float, float]] = {}
     for node in openvino.Core().read_model(str(file)).get_ops():
         if node.get_type_name() == "FakeQuantize":
             low, high = (node.input_value(place).get_node() for place in (1, 2))

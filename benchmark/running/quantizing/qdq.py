@@ -23,6 +23,10 @@ from benchmark.running.quantizing.method import Method
 from zoo.errors import EngineError, UserError, in_one_line
 
 
+# Activations that ONNX Runtime joins to the layer before: its output then has the range of what they leave.
+_JOINED = ("Relu", "Clip")
+
+
 class _Reader(CalibrationDataReader):
     def __init__(self, name: str, planes: Iterable[Tensor]) -> None:
         self._next = ({name: one.numpy()} for one in planes)
@@ -53,7 +57,7 @@ def write_int8(
                 str(target),
                 _Reader("planes", planes),
                 quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=list(HEAVY),
+                op_types_to_quantize=[*HEAVY, *_JOINED],
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
