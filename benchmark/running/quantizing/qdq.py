@@ -22,7 +22,6 @@ from benchmark.running.quantizing.graph import HEAVY, Layers, round_weights
 from benchmark.running.quantizing.method import Method
 from zoo.errors import EngineError, UserError, in_one_line
 
-
 # Activations that ONNX Runtime joins to the layer before: its output then has the range of what they leave.
 _JOINED = ("Relu", "Clip")
 
