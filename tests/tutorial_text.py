@@ -31,6 +31,8 @@ _NUMBER = r"(?<![\w.])\d+\.\d+(?![\w.]*[.\d]\w)"
 _PART = re.compile(rf"(?P<number>{_NUMBER})|(?P<any>\.\.\.)|(?P<rule>─+)")
 _MEANS = {"number": r"(\d+\.\d+)", "any": ".*?", "rule": "─+"}
 _CLOSE = 0.03
+# How a tutorial shows that a command fails.
+_TELL_STATUS = ' || echo "exit status $?"'
 
 
 @dataclass(frozen=True)
@@ -100,11 +102,14 @@ def _close(shown: str, printed: str) -> bool:
 
 def _call(line: str, folder: Path, zoo_bench: Callable[..., Any]) -> str:
     """Run one command, zoo-bench in this process if a shell is not needed; return what a terminal would show."""
-    if line.startswith("zoo-bench ") and not re.search(r"[|&;<>$]", line.replace("->", "")):
+    # Without a shell, because a process of its own imports torch for seconds.
+    command = line.removesuffix(_TELL_STATUS)
+    if command.startswith("zoo-bench ") and not re.search(r"[|&;<>$]", command.replace("->", "")):
         with _own_plugins(folder):
-            outcome = zoo_bench(*shlex.split(line)[1:])
-        assert outcome.code == 0, f"{line}\n{outcome.out}{outcome.err}"
-        return outcome.err + outcome.out
+            outcome = zoo_bench(*shlex.split(command)[1:])
+        printed = outcome.err + outcome.out
+        assert (outcome.code != 0) is (command != line), f"{line}\n{printed}"
+        return f"{printed}exit status {outcome.code}\n" if outcome.code else printed
     here = Path(sys.executable).parent
     done = subprocess.run(
         ["bash", "-c", line],
