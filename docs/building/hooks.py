@@ -39,6 +39,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     markdown = re.sub(r"^<!-- generated: (\w+) -->$", lambda match: SECTIONS[match[1]](), markdown, flags=re.M)
     markdown = _MERMAID.sub(lambda match: _boxes(match[1]), markdown)
     here = page.file.src_uri
+    if here.startswith("leaderboards/"):
+        page.meta.setdefault("hide", ["toc"])  # The place beside the page is for the tables, which have many columns.
     is_outside = not Path(page.file.abs_src_path).is_relative_to(config.docs_dir)
     return _LINK.sub(lambda match: mended(match[1], match[2], here, files, is_outside=is_outside), markdown)
 
