@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -93,6 +94,20 @@ def test_all_metrics_losses_and_networks_are_there() -> None:
         assert f"## `{loss.name}`\n" in losses
     for name in (card.name for card in MODELS if card.is_builtin):
         assert f"## `{name}`\n" in models
+
+
+def test_the_keys_of_mappings_in_committed_records_are_explained() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", text_of("records"), re.M))
+    for file in sorted((ROOT / "leaderboards" / "results").glob("*.jsonl")):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            record = json.loads(line)
+            assert set(record) - set(Result.model_fields) == {"digest"}
+            for field in ("weights", "training", "data", "phases"):
+                assert set(record.get(field) or ()) <= set(re.findall(r"`(\w+)`", rows[field])), (file.name, field)
+
+
+def test_an_id_keeps_its_letters_at_the_beginning_of_a_sentence() -> None:
+    assert "\nmsssim\\[perchannel\\] of the one channel" in reference().metrics()
 
 
 def test_signs_of_markdown_in_the_code_stay_signs() -> None:

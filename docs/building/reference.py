@@ -262,14 +262,18 @@ def metrics() -> str:
         of = sorted({data.name for data in DATASETS if card.id in data.protocol.metrics})
         words += [f"in the protocol of {', '.join(of)}"] if of else []
         about = _what(inspect.getdoc(card.function) or "")
-        found += [f"### `{card.id}`", cell(f"{card.definition[:1].upper()}{card.definition[1:]}.")]
+        found += [f"### `{card.id}`", cell(f"{_opened(card.definition)}.")]
         found += [cell(about), f"*{cell('; '.join(words))}*"]
     return "\n\n".join(found)
 
 
 def _what(docstring: str) -> str:
-    text = docstring.removeprefix("Return ")
-    return text[:1].upper() + text[1:]
+    return _opened(docstring.removeprefix("Return "))
+
+
+def _opened(text: str) -> str:
+    """Return text with a capital at its beginning, but for an id, as `msssim[gray]`."""
+    return text if "[" in text.split(maxsplit=1)[0] else text[:1].upper() + text[1:]
 
 
 def losses() -> str:
