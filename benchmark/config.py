@@ -269,7 +269,8 @@ def _unknown(path: Sequence[int | str], kind: type[BaseModel]) -> str:
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
     """Return the one settings model in an annotation such as ``Kind``, ``list[Kind]`` or ``Kind | None``."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    # On Python 3.10 `list[Kind]` is an instance of type too, and no class.
+    if not get_args(annotation) and isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next(filter(None, map(_model_in, get_args(annotation))), None)
 

@@ -137,9 +137,9 @@ def models_in(model: type[BaseModel]) -> list[type[BaseModel]]:
 
 
 def _inner(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in typing.get_args(annotation) for model in _inner(part)]
+    if inside := typing.get_args(annotation):
+        return [model for part in inside for model in _inner(part)]
+    return [annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
 
 
 def _sections(title: str, model: type[BaseModel], given: Mapping[str, str], level: int = 2) -> Iterator[str]:
@@ -213,7 +213,7 @@ def _type_text(annotation: Any) -> str:
     origin, inside = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation in _WORDS:
         return _WORDS[annotation]
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if not inside and isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
     if origin is typing.Annotated:
         return _type_text(inside[0])
