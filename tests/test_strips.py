@@ -50,6 +50,18 @@ def test_strips_equal_the_whole_image(name: str) -> None:
         assert all(layer.fixed_filters is None for layer in hyper_layers(network))
 
 
+@pytest.mark.parametrize(
+    "activation", [nn.ELU, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU, nn.Mish, nn.Softplus]
+)
+def test_activations_that_torch_tags_late_or_never_go_in_strips(activation: type[nn.Module]) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), activation(), nn.Conv2d(4, 3, 3, padding=1)).eval()
+    planes = torch.rand(1, 3, 40, 32)
+    how = plan(Subject(network, 3, 1, 1, trusted=True), planes, 8)
+    assert how.mode == "strips"
+    with torch.inference_mode():
+        assert_same(how.run(planes), network(planes))
+
+
 class Padded(nn.Module):
     """Reflection at the borders, rows and columns treated differently, a shuffle back and forth."""
 

@@ -29,6 +29,8 @@ aten = torch.ops.aten
 _LIBRARIES = ("aten", "prims", "torchvision")
 # Their results depend on the memory layout of their input, which is different in pieces.
 _BY_LAYOUT = {aten.as_strided.default, aten.as_strided_scatter.default, aten.as_strided_copy.default}
+# Operators of torch that work element by element, and have the tag that says so only in newer versions, or in none.
+_POINTWISE = {"elu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "mish", "softplus"}
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
@@ -95,6 +97,11 @@ def with_defaults(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | 
     rest = target._schema.arguments[len(args) :]
     left_out = itertools.takewhile(lambda one: not one.kwarg_only and one.name not in (kwargs or {}), rest)
     return (*args, *(one.default_value for one in left_out))
+
+
+def is_pointwise(target: Any) -> bool:
+    """Return whether an operator works element by element, as its tags or its name say."""
+    return torch.Tag.pointwise in getattr(target, "tags", ()) or name_of(target).removesuffix("_") in _POINTWISE
 
 
 def name_of(target: Any) -> str:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmark.fullres.rows.graph import Node
+from benchmark.fullres.rows.listing import is_pointwise
 from benchmark.fullres.rows.moves import MOVES
 from benchmark.fullres.rows.resizing import RESIZES
 from benchmark.fullres.rows.rule import Reader, RowRule, is_channels_last
@@ -37,8 +38,7 @@ def rule_of(node: Node) -> RowRule | None:
 
 
 def _is_pointwise(node: Node) -> bool:
-    tagged = torch.Tag.pointwise in getattr(node.op, "tags", ()) and not node.is_view
-    return tagged or node.op is aten._prelu_kernel.default
+    return (is_pointwise(node.op) and not node.is_view) or node.op is aten._prelu_kernel.default
 
 
 def _rows_of(node: Node) -> list[Node]:

@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
 from benchmark.counting.trace import LayerNames, is_composite
-from benchmark.fullres.rows.listing import name_of, with_defaults
+from benchmark.fullres.rows.listing import is_pointwise, name_of, with_defaults
 from benchmark.fullres.tiles.calls import Executed, executed
 from benchmark.fullres.tiles.rules import RULES, Call, LostError, aten
 from benchmark.fullres.tiles.spans import Reach, Span
@@ -191,7 +191,7 @@ class Follower(TorchDispatchMode):
 
 def _check_pointwise(func: Any, inputs: list[Tensor], tracked: list[Tensor], output: Tensor) -> None:
     """Raise LostError unless an operation without a rule works element by element."""
-    if torch.Tag.pointwise not in func.tags:
+    if not is_pointwise(func):
         raise LostError("unknown")
     for tensor in inputs:
         # Followed tensors come from the image's pixels; other tensors with rows or columns have values by position.
