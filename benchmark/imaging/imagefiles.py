@@ -274,16 +274,21 @@ def _check_rows(content: bytes, chunks: bytes, size: tuple[int, int]) -> None:
 
 def _lower_bytes(container: Container) -> NDArray[np.uint16]:
     image = Image.open(io.BytesIO(container.content), formats=(container.format,))
-    tiles = []
+    tiles: list[Any] = []
+    tile: Any
     for tile in image.tile:
         mode = _raw_mode(tile)
         if mode not in _OTHER_ORDER:
             raise LayoutError(f"a picture of 16 bits in a layout ({mode}) that is not read. Save it as 16-bit PNG")
+        *place, args = tile
         swapped = _OTHER_ORDER[mode]
-        tiles.append(tile._replace(args=(swapped, *tile.args[1:]) if isinstance(tile.args, tuple) else swapped))
+        other = (*place, (swapped, *args[1:]) if isinstance(args, tuple) else swapped)
+        # A tuple has names from Pillow 11 on, and needs them then.
+        tiles.append(tile._make(other) if hasattr(tile, "_make") else other)
     image.tile = tiles
     return np.asarray(image).astype(np.uint16)
 
 
 def _raw_mode(tile: Any) -> str:
-    return str(tile.args[0] if isinstance(tile.args, tuple) else tile.args)
+    args = tile[-1]
+    return str(args[0] if isinstance(args, tuple) else args)
