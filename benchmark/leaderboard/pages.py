@@ -101,12 +101,9 @@ def stale_tables(results: Sequence[Result], out: Path) -> list[Path]:
 
 def _all_tables(results: Sequence[Result], out: Path) -> dict[str, str]:
     """Return all generated files by name: a page per dataset, that of int8, the papers' tables, the index."""
-    from benchmark.leaderboard.int8 import INT8, int8_page
+    from benchmark.leaderboard.int8 import int8_page
 
     int8 = int8_page(results)
-    if int8 is not None:
-        # Beside float32 they are on a page of their own.
-        results = [result for result in results if result.spec.conditions.precision != INT8]
     with without_gc():
         tables = tables_by_page(results)
         sweeps = sweeps_by_page(results)
