@@ -69,6 +69,27 @@ def test_xnnpack_takes_convolutions_with_frozen_filters_and_no_others() -> None:
         torch.testing.assert_close(output, network(planes), rtol=0, atol=1e-5)
 
 
+def test_batch_norms_without_weights_are_not_mixed_up() -> None:
+    from benchmark.backends.executorch import pass_of, to_pte
+
+    layers = [nn.BatchNorm2d(3, affine=False), nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4, affine=False)]
+    network, planes = nn.Sequential(*layers), noise(1, 3, 8, 8)
+    with torch.no_grad():
+        network(3 * noise(2, 3, 8, 8))
+    (output,) = pass_of(to_pte(lowered(network.eval(), planes)), 1)([planes])
+    torch.testing.assert_close(output, network(planes), rtol=0, atol=1e-5)
+
+
+def test_a_pass_that_fails_is_named_and_no_operation() -> None:
+    from benchmark.backends.capture import conversion_error
+
+    error = Exception("An error occurred when running the 'Merge' pass after the following passes: []")
+    error.__cause__ = RuntimeError("expected 4 channels, found 3\n\nWhile executing torch.ops.aten.mul")
+    assert str(conversion_error(error, "ExecuTorch")) == (
+        "ExecuTorch cannot convert the network: its pass Merge fails (expected 4 channels, found 3)."
+    )
+
+
 def test_programs_with_other_numbers_of_threads_take_turns() -> None:
     from benchmark.backends.executorch import pass_of, portable_lib, to_pte
 

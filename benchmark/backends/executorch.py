@@ -33,6 +33,7 @@ with quiet():
 # Bytes 4 to 8 of a file name the version of the format; the runtime reads only this one.
 _FORMAT = b"ET12"
 _METHOD = "forward"
+_BATCH_NORM = torch.ops.aten._native_batch_norm_legit_no_training.default
 # How often the pool of threads was made anew.
 _pools = 0
 
@@ -60,8 +61,8 @@ def lower(program: ExportedProgram, metadata: Mapping[str, str] | None = None) -
 
 
 def _folded(program: ExportedProgram) -> ExportedProgram:
-    # With no table of decompositions this only replaces operations that change a tensor in place.
-    program = program.run_decompositions({})
+    # This also replaces operations that change a tensor in place.
+    program = program.run_decompositions({_BATCH_NORM: _normalised})
     program = constant_prop_pass(program, _kept(program))
     nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
     for spec in program.graph_signature.input_specs:
@@ -72,6 +73,16 @@ def _folded(program: ExportedProgram) -> ExportedProgram:
             node = nodes[spec.arg.name]
             node.meta["val"] = node.meta["val"].contiguous()
     return program
+
+
+def _normalised(x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, *rest: Any) -> Any:
+    """Write a batch norm without weight and bias as a product and a sum: XNNPACK 1.5 mixes up two of them."""
+    variance, _, eps = rest
+    if weight is not None or bias is not None:
+        return NotImplemented
+    shape = (1, -1, *[1] * (x.dim() - 2))
+    scale = torch.rsqrt(variance + eps)
+    return x * scale.reshape(shape) - (mean * scale).reshape(shape), x.new_empty(0), x.new_empty(0)
 
 
 def _kept(program: ExportedProgram) -> set[Any]:
