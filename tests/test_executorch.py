@@ -140,12 +140,36 @@ def test_a_program_of_open_size_says_what_it_is_and_is_compared_at_two_sizes(zoo
         assert capfd.readouterr().err == ""
 
 
+def test_a_written_program_is_compared_again_and_its_parts_are_timed(zoo_bench, tmp_path) -> None:
+    file = tmp_path / "p.pte"
+    assert zoo_bench("export", "plainunet_8", "--to", "executorch", "-o", file, "--size", "32x32").code == 0
+    outcome = zoo_bench("export", "plainunet_8", "--check", file, "--measure", "--json")
+    assert outcome.code == 0, outcome.err
+    document = json.loads(outcome.out)
+    assert (document["precision"], document["parity"]["ok"]) == ("fp32", True)
+    assert document["parity"]["sizes"][0]["input_shape"] == [1, 4, 32, 32]
+    times = document["times_ms"]
+    assert 0 < times["delegate"] < times["pass"]
+    assert zoo_bench("export", "plainunet_8", "--seed", "1", "--check", file).code == 1
+    for model, content, message in (
+        ("unet_w8", file.read_bytes(), "holds plainunet_8, not unet_w8"),
+        ("plainunet_8", b"1234ET11", "it is of another version"),
+    ):
+        file.write_bytes(content)
+        outcome = zoo_bench("export", model, "--check", file)
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+        assert message in outcome.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["-o", "m.onnx", "--to", "executorch"], "-o m.onnx: expected a name that ends with .pte, or --to onnx"),
         (["-o", "m.pte"], "-o m.pte: expected a name that ends with .onnx, or --to executorch"),
         (["-o", "m.pte", "--to", "executorch", "--opset", "20"], "--opset 20: only ONNX has operator sets"),
+        (["--check", "no.pte"], "--check no.pte: expected a file that `export` wrote"),
+        (["--check", "no", "-o", "m.onnx"], "-o m.onnx: --check writes no file"),
+        (["-o", "m.onnx", "--measure"], "--measure: only programs for ExecuTorch have two parts"),
         (["-o", "no/m.pte", "--to", "executorch"], "-o no/m.pte: its folder cannot be made"),
     ],
 )
