@@ -47,7 +47,9 @@ def check(conditions: Conditions, limits: Limits | None = None) -> None:
 
 def _check_int8(conditions: Conditions) -> None:
     if conditions.by_torch:
-        raise UserError("--precision int8: torch does not run it here; pass --backend onnxruntime or openvino.")
+        raise UserError(
+            "--precision int8: torch does not run it here; pass --backend onnxruntime, openvino or executorch."
+        )
     if conditions.is_tiled:
         raise UserError("--tile: networks in int8 run whole images here; leave it out.")
     if conditions.calibrate is None:

@@ -86,6 +86,8 @@ class Entry:
         engine = ENGINES[conditions.backend]
         network = (self.card.name, jsonable_options(self.options), self.card.code_digest, self.weights_digest)
         parts = [*network, conditions.calibrate, engine.name, QUANTIZING]
+        # A program of ExecuTorch may be read only by the version that wrote it.
+        parts += [engine.version] if engine.name == "executorch" else []
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
         return cache_root() / "quantized" / f"{digest}{engine.int8_file}"
 

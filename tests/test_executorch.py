@@ -69,6 +69,27 @@ def test_xnnpack_takes_convolutions_with_frozen_filters_and_no_others() -> None:
         torch.testing.assert_close(output, network(planes), rtol=0, atol=1e-5)
 
 
+def test_batch_norms_without_weights_are_not_mixed_up() -> None:
+    from benchmark.backends.executorch import pass_of, to_pte
+
+    layers = [nn.BatchNorm2d(3, affine=False), nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4, affine=False)]
+    network, planes = nn.Sequential(*layers), noise(1, 3, 8, 8)
+    with torch.no_grad():
+        network(3 * noise(2, 3, 8, 8))
+    (output,) = pass_of(to_pte(lowered(network.eval(), planes)), 1)([planes])
+    torch.testing.assert_close(output, network(planes), rtol=0, atol=1e-5)
+
+
+def test_a_pass_that_fails_is_named_and_no_operation() -> None:
+    from benchmark.backends.capture import conversion_error
+
+    error = Exception("An error occurred when running the 'Merge' pass after the following passes: []")
+    error.__cause__ = RuntimeError("expected 4 channels, found 3\n\nWhile executing torch.ops.aten.mul")
+    assert str(conversion_error(error, "ExecuTorch")) == (
+        "ExecuTorch cannot convert the network: its pass Merge fails (expected 4 channels, found 3)."
+    )
+
+
 def test_programs_with_other_numbers_of_threads_take_turns() -> None:
     from benchmark.backends.executorch import pass_of, portable_lib, to_pte
 
@@ -119,12 +140,36 @@ def test_a_program_of_open_size_says_what_it_is_and_is_compared_at_two_sizes(zoo
         assert capfd.readouterr().err == ""
 
 
+def test_a_written_program_is_compared_again_and_its_parts_are_timed(zoo_bench, tmp_path) -> None:
+    file = tmp_path / "p.pte"
+    assert zoo_bench("export", "plainunet_8", "--to", "executorch", "-o", file, "--size", "32x32").code == 0
+    outcome = zoo_bench("export", "plainunet_8", "--check", file, "--measure", "--json")
+    assert outcome.code == 0, outcome.err
+    document = json.loads(outcome.out)
+    assert (document["precision"], document["parity"]["ok"]) == ("fp32", True)
+    assert document["parity"]["sizes"][0]["input_shape"] == [1, 4, 32, 32]
+    times = document["times_ms"]
+    assert 0 < times["delegate"] < times["pass"]
+    assert zoo_bench("export", "plainunet_8", "--seed", "1", "--check", file).code == 1
+    for model, content, message in (
+        ("unet_w8", file.read_bytes(), "holds plainunet_8, not unet_w8"),
+        ("plainunet_8", b"1234ET11", "it is of another version"),
+    ):
+        file.write_bytes(content)
+        outcome = zoo_bench("export", model, "--check", file)
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+        assert message in outcome.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["-o", "m.onnx", "--to", "executorch"], "-o m.onnx: expected a name that ends with .pte, or --to onnx"),
         (["-o", "m.pte"], "-o m.pte: expected a name that ends with .onnx, or --to executorch"),
         (["-o", "m.pte", "--to", "executorch", "--opset", "20"], "--opset 20: only ONNX has operator sets"),
+        (["--check", "no.pte"], "--check no.pte: expected a file that `export` wrote"),
+        (["--check", "no", "-o", "m.onnx"], "-o m.onnx: --check writes no file"),
+        (["-o", "m.onnx", "--measure"], "--measure: only programs for ExecuTorch have two parts"),
         (["-o", "no/m.pte", "--to", "executorch"], "-o no/m.pte: its folder cannot be made"),
     ],
 )

@@ -121,6 +121,17 @@ def test_a_size_that_operations_depend_on_cannot_be_left_open(zoo_bench, tmp_pat
     assert "export unet_w8: its operations depend on the size of the image; leave --dynamic out." in outcome.err
 
 
+def test_a_file_is_compared_again_with_the_network_that_it_holds(zoo_bench, tmp_path) -> None:
+    export(zoo_bench, "plainunet_8", tmp_path / "p.onnx")
+    outcome = zoo_bench("export", "plainunet_8", "--check", tmp_path / "p.onnx", "--json")
+    assert (outcome.code, json.loads(outcome.out)["parity"]["ok"]) == (0, True)
+    assert zoo_bench("export", "plainunet_8", "--seed", "1", "--check", tmp_path / "p.onnx").code == 1
+    (tmp_path / "p.onnx").write_bytes(b"no network")
+    outcome = zoo_bench("export", "plainunet_8", "--check", tmp_path / "p.onnx")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "is no ONNX file, or it is damaged" in outcome.err
+
+
 def test_the_file_says_what_it_is_and_not_where_it_was_made(zoo_bench, tmp_path) -> None:
     torch.manual_seed(1)
     about = {"model": "plainunet_8", "options": "{}", "evidence": "trained", "recipe": "a_recipe"}

@@ -81,7 +81,7 @@ DOORS = {
     "onnxruntime": {"benchmark.backends.onnxruntime", "benchmark.running.quantizing.qdq"},
     "openvino": {"benchmark.backends.openvino", "benchmark.running.quantizing.ir"},
     "nncf": {"benchmark.running.quantizing.ir"},
-    "executorch": {"benchmark.backends.executorch", "benchmark.backends.placement"},
+    "executorch": {f"benchmark.backends.{name}" for name in ("executorch", "placement", "pt2e")},
     "rawpy": {"benchmark.imaging.mosaics"},
 }
 PIECES = ("zoo.models", "benchmark.datasets", "benchmark.losses", "benchmark.metrics", "benchmark.profilers")

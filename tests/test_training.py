@@ -570,3 +570,12 @@ def test_a_coarse_level_is_compared_with_the_resized_target(tiny) -> None:
     batch = Batch(torch.rand(1, 4, 32, 32), data[0].target)
     losses = Objective(recipe, spec, None)(Gray(), batch, epoch=0, step=0)
     assert losses["mse"].item() == pytest.approx(error, rel=1e-5)
+
+
+def test_training_with_the_rounding_of_int8_gives_other_weights_of_the_same_names(recipe, tmp_path) -> None:
+    plain, rounded = ({"precision": precision, "max_steps": 4} for precision in ("32", "int8-qat"))
+    train(recipe, tmp_path / "plain", overrides=plain)
+    train(recipe, tmp_path / "rounded", overrides=rounded)
+    one, other = state_of(tmp_path / "plain"), state_of(tmp_path / "rounded")
+    assert one.keys() == other.keys()
+    assert any(not torch.equal(one[name], other[name]) for name in one)

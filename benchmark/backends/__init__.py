@@ -83,7 +83,7 @@ ENGINES = {
             ("nncf", "onnxruntime", "onnx", "onnxscript"),
             "openvino-int8",
         ),
-        Engine("executorch", ("executorch", "torchao"), "executorch", ("fp32",)),
+        Engine("executorch", ("executorch", "torchao"), "executorch", ("fp32", "int8"), ".pte"),
     )
 }
 BACKENDS = (TORCH, *ENGINES)

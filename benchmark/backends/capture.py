@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import Node
 
-from zoo.errors import EngineError, UserError, in_one_line
+from zoo.errors import EngineError, UserError, in_one_line, shortened
 
 _ADAPTIVE_MAX = torch.ops.aten.adaptive_max_pool2d.default
 
@@ -70,7 +70,7 @@ def _adaptive_max_pool2d(x: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor
 def quiet() -> Iterator[None]:
     """Hide the warnings and log lines that converters write about their internals."""
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -86,6 +86,12 @@ def conversion_error(error: BaseException, target: str) -> EngineError:
     while cause is not None:
         texts.append(str(cause))
         cause = cause.__cause__ or cause.__context__
+    reason = texts[-1].partition("\n")[0]
+    if failed := re.search(r"running the '(\w+)' pass", texts[0]):
+        # The operation that such an error names is only the one at which the converter noticed its own mistake.
+        return EngineError(
+            f"{target} cannot convert the network: its pass {failed[1]} fails ({shortened(reason, 200)})."
+        )
     names = re.findall(r"\b(?:aten|prims)[.:]+\w+|\b[a-z_]\w*::\w+", " ".join(reversed(texts)))
     operations = list(dict.fromkeys(name.replace("::", ".") for name in names))
     if not operations:

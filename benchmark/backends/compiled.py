@@ -80,7 +80,7 @@ class Compiled(nn.Module):
 
 
 class Quantized(Compiled):
-    """A network in int8, which an engine reads from an ONNX file: see ``Compiled``."""
+    """A network in int8, which an engine reads from a file of ONNX or ExecuTorch: see ``Compiled``."""
 
     def __init__(self, network: nn.Module, engine: str, file: Path, *, threads: int | None = None) -> None:
         super().__init__(network, engine, precision="int8", threads=threads)
@@ -88,6 +88,10 @@ class Quantized(Compiled):
 
     def _compile(self, inputs: Sequence[Tensor]) -> tuple[Pass, Callable[[list[Tensor]], Any]]:
         threads = self.threads or torch.get_num_threads()
+        if self.engine.name == "executorch":
+            from benchmark.backends.pt2e import open_int8
+
+            return open_int8(self.network, self.file, inputs[0], threads), itemgetter(0)
         return self.engine.open_file(self.file, [list(tensor.shape) for tensor in inputs], threads), itemgetter(0)
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import statistics
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ with quiet():
 # Bytes 4 to 8 of a file name the version of the format; the runtime reads only this one.
 _FORMAT = b"ET12"
 _METHOD = "forward"
+_BATCH_NORM = torch.ops.aten._native_batch_norm_legit_no_training.default
 # How often the pool of threads was made anew.
 _pools = 0
 
@@ -51,7 +54,7 @@ def lower(program: ExportedProgram, metadata: Mapping[str, str] | None = None) -
     with torch.inference_mode(False), torch.no_grad(), quiet():
         try:
             return to_edge_transform_and_lower(
-                _folded(program), partitioner=[XnnpackPartitioner()], constant_methods=dict(metadata or {})
+                folded(program), partitioner=[XnnpackPartitioner()], constant_methods=dict(metadata or {})
             )
         except MemoryError:
             raise
@@ -59,9 +62,10 @@ def lower(program: ExportedProgram, metadata: Mapping[str, str] | None = None) -
             raise conversion_error(error, "ExecuTorch") from error
 
 
-def _folded(program: ExportedProgram) -> ExportedProgram:
-    # With no table of decompositions this only replaces operations that change a tensor in place.
-    program = program.run_decompositions({})
+def folded(program: ExportedProgram) -> ExportedProgram:
+    """Return the program with what depends on no input computed."""
+    # This also replaces operations that change a tensor in place.
+    program = program.run_decompositions({_BATCH_NORM: _normalised})
     program = constant_prop_pass(program, _kept(program))
     nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
     for spec in program.graph_signature.input_specs:
@@ -72,6 +76,16 @@ def _folded(program: ExportedProgram) -> ExportedProgram:
             node = nodes[spec.arg.name]
             node.meta["val"] = node.meta["val"].contiguous()
     return program
+
+
+def _normalised(x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, *rest: Any) -> Any:
+    """Write a batch norm without weight and bias as a product and a sum: XNNPACK 1.5 mixes up two of them."""
+    variance, _, eps = rest
+    if weight is not None or bias is not None:
+        return NotImplemented
+    shape = (1, -1, *[1] * (x.dim() - 2))
+    scale = torch.rsqrt(variance + eps)
+    return x * scale.reshape(shape) - (mean * scale).reshape(shape), x.new_empty(0), x.new_empty(0)
 
 
 def _kept(program: ExportedProgram) -> set[Any]:
@@ -127,6 +141,54 @@ def open_file(file: Path, shapes: Sequence[Sequence[int]], threads: int) -> Pass
 
     Raises UserError for a file that is damaged or of another version.
     """
+    with _checked(file) as content:
+        return pass_of(content, threads)
+
+
+def text_in(file: Path, name: str) -> str:
+    """Return an entry of the metadata with which a ``.pte`` file was lowered; raises UserError if it is not there."""
+    with _checked(file) as content:
+        return str(_load(content, None, name).execute([])[0])
+
+
+def metadata_in(file: Path) -> dict[str, str]:
+    """Return what a ``.pte`` file of this tool says of itself."""
+    with _checked(file) as content, _native_lines_hidden():
+        names = [name for name in Runtime.get().load_program(content).method_names if name.startswith("zoo_bench.")]
+    return {name: text_in(file, name) for name in names}
+
+
+def shape_in(file: Path) -> list[int]:
+    """Return the shape of the first input of a ``.pte`` file, the largest if it is open."""
+    with _checked(file) as content:
+        return list(_load(content, None).metadata.input_tensor_meta(0).sizes())
+
+
+def times_of(file: Path, inputs: Sequence[Tensor], threads: int, passes: int = 20) -> dict[str, float]:
+    """Return the median milliseconds of a pass of a ``.pte`` file, and of its parts: the delegate, portable kernels.
+
+    ExecuTorch's own tracer measures them, which slows programs of many small operators down a little.
+    """
+    from executorch.devtools import Inspector
+
+    with _checked(file) as content, tempfile.TemporaryDirectory(prefix="zoo-bench-") as folder, quiet():
+        _load(content, threads)
+        traced, trace = Path(folder, "trace.etdp"), portable_lib._load_for_executorch_from_buffer
+        with _native_lines_hidden():
+            program = trace(content, enable_etdump=True)
+            for _ in range(passes + 1):
+                program.forward(tuple(inputs))
+            program.write_etdump_result_to_file(str(traced))
+            events = [event for block in Inspector(etdump_path=str(traced)).event_blocks for event in block.events]
+    parts = {"pass": "Method::execute", "delegate": "DELEGATE_CALL", "portable": "OPERATOR_CALL"}
+    # The first pass makes the buffers.
+    rows = {part: [event.perf_data.raw[1:] for event in events if event.name == name] for part, name in parts.items()}
+    return {part: statistics.median(map(sum, zip(*of_part))) if of_part else 0.0 for part, of_part in rows.items()}
+
+
+@contextlib.contextmanager
+def _checked(file: Path) -> Iterator[bytes]:
+    """Yield the content of a ``.pte`` file; raises UserError for one that is damaged or of another version."""
     content = file.read_bytes()
     if content[4:8] != _FORMAT:
         raise UserError(
@@ -134,19 +196,20 @@ def open_file(file: Path, shapes: Sequence[Sequence[int]], threads: int) -> Pass
             f" {shown(content[4:8].decode('latin-1'))}: it is of another version, or no .pte file; export it again."
         )
     try:
-        return pass_of(content, threads)
+        yield content
     except EngineError as error:
         raise UserError(f"{file}: {error} The file is damaged or of another version; export it again.") from error
 
 
-def _load(content: bytes, threads: int) -> Method:
+def _load(content: bytes, threads: int | None, method: str = _METHOD) -> Method:
+    """Load a method with a pool of ``threads`` threads (None: those that there are)."""
     global _pools
     with _native_lines_hidden():
-        if portable_lib._threadpool_get_thread_count() != threads:
+        if threads not in (None, portable_lib._threadpool_get_thread_count()):
             portable_lib._unsafe_reset_threadpool(threads)
             _pools += 1
         try:
-            loaded = Runtime.get().load_program(content).load_method(_METHOD)
+            loaded = Runtime.get().load_program(content).load_method(method)
         except (RuntimeError, KeyError) as error:
             raise EngineError(f"ExecuTorch cannot load the program ({reason_of(error)}).") from error
     assert loaded is not None

@@ -15,8 +15,8 @@ from benchmark.cli.options import (
     weights_given,
     weights_option,
 )
-from benchmark.cli.printing import echo, given_seed, print_result, start
-from benchmark.units import counted, listed, shape_text
+from benchmark.cli.printing import echo, given_seed, layers_text, print_placement, print_result, start
+from benchmark.units import shape_text
 from zoo.errors import UserError
 
 
@@ -46,6 +46,16 @@ from zoo.errors import UserError
     help="For hyper-networks: write one graph, with the filters that are predicted from this image.",
 )
 @click.option(
+    "--check",
+    metavar="FILE",
+    help="Write no file; compare FILE.onnx or FILE.pte, which `export` or `quantize` wrote of MODEL, with PyTorch.",
+)
+@click.option(
+    "--measure",
+    is_flag=True,
+    help="Also time the part of a FILE.pte that XNNPACK runs and the part of the slower kernels.",
+)
+@click.option(
     "--report",
     is_flag=True,
     help="Write no file; list what engines and phones are known to refuse or to emulate of the network.",
@@ -56,6 +66,7 @@ from zoo.errors import UserError
 def export_command(
     model: str,
     out: str | None,
+    check: str | None,
     report: bool,
     cfa: str,
     black: float,
@@ -71,6 +82,7 @@ def export_command(
     XNNPACK runs and those that it leaves to slower kernels are listed.
     """
     reporter = start()
+    from benchmark.running.checking import check_file
     from benchmark.running.exporting import export
     from benchmark.running.inputs import Levels
     from benchmark.running.portability import portability
@@ -79,14 +91,23 @@ def export_command(
     flags["weights"] = weights_given(model, flags["weights"], reporter, trust=flags.pop("trust"))
     levels = Levels(cfa, black, white, raw_size_of(raw_size))
     common: dict[str, Any] = {"options": options, "levels": levels, "seed": given_seed() or 0}
+    if out is not None and (report or check is not None):
+        raise UserError(f"-o {out}: {'--report' if report else '--check'} writes no file; leave one of them out.")
     if report:
-        if out is not None:
-            raise UserError(f"-o {out}: --report writes no file; leave one of them out.")
-        del flags["to"], flags["opset"]
+        del flags["to"], flags["opset"], flags["measure"]
         print_result(portability(model, **common, **flags), _print_report)
         return
+    if check is not None:
+        for name in ("to", "opset", "dynamic", "freeze"):
+            del flags[name]
+        del common["levels"]
+        found = check_file(model, check, **common, **flags)
+        print_result(found, _print_check)
+        if found["parity"]["ok"] is False:
+            raise click.exceptions.Exit(1)
+        return
     if out is None:
-        raise UserError("export: expected -o FILE for the file to write, or --report.")
+        raise UserError("export: expected -o FILE for the file to write, or --report, or --check FILE.")
     document = export(model, out, **common, **flags)
     print_result(document, _print_text)
     if not document["parity"]["ok"]:
@@ -103,31 +124,38 @@ def _print_text(document: Mapping[str, Any]) -> None:
         echo(f"  inputs      {', '.join(f'{name} {shape_text(shape)}' for name, shape in one['inputs'].items())}")
         echo(f"  operations  {', '.join(f'{name} {count}' for name, count in one['operations'].items())}")
         if "placement" in one:
-            _print_placement(one["placement"])
-    parity = document["parity"]
+            print_placement(one["placement"])
+        _print_times(one)
+    _print_parity(document["parity"])
+    for note in document["notes"]:
+        echo(f"note: {note}")
+
+
+def _print_parity(parity: Mapping[str, Any]) -> None:
     for one in parity["sizes"]:
         echo(
             f"compared with torch at {shape_text(one['input_shape'])} ({parity['runtime']}):"
             f" largest absolute error {one['max_abs_error']:.2e}, relative {one['relative_error']:.2e}"
         )
-    echo(f"{'agrees' if parity['ok'] else 'DOES NOT AGREE'} within a relative error of {parity['tolerance']:g}")
+    if parity["ok"] is not None:
+        echo(f"{'agrees' if parity['ok'] else 'DOES NOT AGREE'} within a relative error of {parity['tolerance']:g}")
+
+
+def _print_times(one: Mapping[str, Any]) -> None:
+    if "times_ms" in one:
+        times = one["times_ms"]
+        echo(
+            f"  time        {times['pass']:.3f} ms a pass: {times['delegate']:.3f} ms in XNNPACK,"
+            f" {times['portable']:.3f} ms in portable kernels"
+        )
+
+
+def _print_check(document: Mapping[str, Any]) -> None:
+    echo(f"{document['file']}: {document['model']}, {document['precision']}")
+    _print_times(document)
+    _print_parity(document["parity"])
     for note in document["notes"]:
         echo(f"note: {note}")
-
-
-def _print_placement(placement: Mapping[str, Any]) -> None:
-    total = placement["delegate"]["macs"] + placement["portable"]["macs"]
-    for part, name in (("delegate", placement["delegate"]["name"]), ("portable", "portable")):
-        of_part = placement[part]
-        share = f" ({of_part['macs'] / total:.1%})" if total else ""
-        calls = sum(of_part["operators"].values())
-        echo(f"  {name:<10}  {counted(calls, 'operator')}, {of_part['macs'] / 1e6:.3f} million MACs{share}")
-    for one in placement["portable_operators"]:
-        echo(f"    {one['operation']} {one['calls']} in {_layers(one)}: {one['reason']}")
-
-
-def _layers(one: Mapping[str, Any]) -> str:
-    return listed([layer or "the network itself" for layer in one["layers"]], 3)
 
 
 def _print_report(document: Mapping[str, Any]) -> None:
@@ -144,4 +172,4 @@ def _print_report(document: Mapping[str, Any]) -> None:
             origin = "tried" if one["tried"] else "read"
             where = one["source"] and f" ({origin}: {one['source']['title']}, {one['source']['address']})"
             where = where or (" (tried)" if one["tried"] else "")
-            echo(f"  {one['effect']:<11} {one['operation']} in {_layers(one)}: {one['reason']}{where}")
+            echo(f"  {one['effect']:<11} {one['operation']} in {layers_text(one)}: {one['reason']}{where}")

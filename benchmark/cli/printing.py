@@ -9,7 +9,7 @@ import contextlib
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import click
 
 from benchmark.cleaning import terminal, visible
 from benchmark.replacing import naming
+from benchmark.units import counted, listed
 
 if TYPE_CHECKING:
     from benchmark.cli.console import ConsoleReporter
@@ -132,3 +133,20 @@ def _strict(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _strict(item) for key, item in value.items()}
     return [_strict(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def print_placement(placement: Mapping[str, Any]) -> None:
+    """Print what XNNPACK and the portable kernels run of a program for ExecuTorch."""
+    total = placement["delegate"]["macs"] + placement["portable"]["macs"]
+    for part, name in (("delegate", placement["delegate"]["name"]), ("portable", "portable")):
+        of_part = placement[part]
+        share = f" ({of_part['macs'] / total:.1%})" if total else ""
+        calls = sum(of_part["operators"].values())
+        echo(f"  {name:<10}  {counted(calls, 'operator')}, {of_part['macs'] / 1e6:.3f} million MACs{share}")
+    for one in placement["portable_operators"]:
+        echo(f"    {one['operation']} {one['calls']} in {layers_text(one)}: {one['reason']}")
+
+
+def layers_text(one: Mapping[str, Any]) -> str:
+    """Return the layers of a finding, at most three by name."""
+    return listed([layer or "the network itself" for layer in one["layers"]], 3)

@@ -17,12 +17,18 @@ from benchmark.cli.options import (
     weights_given,
     weights_option,
 )
-from benchmark.cli.printing import echo, print_result, start
+from benchmark.cli.printing import echo, print_placement, print_result, start
 
 
 @click.command("quantize")
 @click.argument("model")
-@click.option("-o", "--out", required=True, metavar="FILE.onnx|FILE.xml", help="File to write: ONNX, or OpenVINO's.")
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    metavar="FILE.onnx|FILE.xml|FILE.pte",
+    help="File to write: ONNX, OpenVINO's, or ExecuTorch's.",
+)
 @weights_option
 @click.option(
     "--calibrate",
@@ -47,7 +53,8 @@ from benchmark.cli.printing import echo, print_result, start
     "in_float",
     callback=comma_separated,
     metavar="OPERATION|LAYER,..",
-    help="Operations or layers that stay in float32, by their names in ONNX, for example Gemm or head.2.",
+    help="Operations or layers that stay in float32, by their names in ONNX, for example Gemm or head.2; for ExecuTorch"
+    " operations by torch's names, such as linear.",
 )
 @click.option("--explain", is_flag=True, help="Also say what it loses with each layer in float32 in turn.")
 @raw_options
@@ -67,7 +74,8 @@ def quantize_command(
     """Write MODEL with int8 weights and activations as ONNX, and say what it loses.
 
     Weights get one scale for each output channel, activations one for each tensor. The last layer and what follows it
-    stay in float32. ONNX Runtime and OpenVINO run FILE.onnx; FILE.xml is written by NNCF for OpenVINO alone.
+    stay in float32. ONNX Runtime and OpenVINO run FILE.onnx; FILE.xml is written by NNCF for OpenVINO alone, and
+    FILE.pte by torchao for ExecuTorch, for which the operators that XNNPACK leaves to slower kernels are listed.
     """
     reporter = start()
     from benchmark.running.inputs import Levels
@@ -82,7 +90,10 @@ def quantize_command(
 
 def _print_text(document: Mapping[str, Any]) -> None:
     size, plain = document["bytes"], document["float_bytes"]
-    echo(f"wrote {document['file']} ({size / 1e6:.3f} MB; as ONNX in float32 {plain / 1e6:.3f} MB)")
+    format = "for ExecuTorch" if "placement" in document else "as ONNX"
+    echo(f"wrote {document['file']} ({size / 1e6:.3f} MB; {format} in float32 {plain / 1e6:.3f} MB)")
+    if "placement" in document:
+        print_placement(document["placement"])
     calibration, examined = document["calibration"], document["examined"]
     echo(
         f"  calibrated  {calibration['images']} of {calibration['of']} images of {calibration['source']},"

@@ -16,7 +16,7 @@ import torch
 from benchmark.host.calls import Emit, child_call
 from benchmark.placing import described
 from benchmark.record import Record
-from benchmark.running.quantizing.quantize import write_plain
+from benchmark.running.quantizing.onnxfile import write_plain
 from benchmark.timing.messages import Job
 from benchmark.types import Measurement
 from zoo.errors import EngineError

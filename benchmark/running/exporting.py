@@ -18,7 +18,9 @@ from torch.export import Dim, ExportedProgram
 from benchmark.backends import ENGINES, named, require
 from benchmark.backends.agreement import TOLERANCE, Agreement, agreement
 from benchmark.costs.profiling import size_for
+from benchmark.host.turns import timing_turn
 from benchmark.replacing import refuse_inputs, replacing
+from benchmark.reporting import Reporter
 from benchmark.running.inputs import Levels, read_input
 from benchmark.selection import Entry, entry_of, jsonable_options
 from benchmark.units import shape_text
@@ -74,6 +76,7 @@ def export(
     dynamic: bool = False,
     freeze: str | Path | None = None,
     levels: Levels | None = None,
+    measure: bool = False,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Write a model as ONNX or for ExecuTorch (``to``), compare it with torch; return what ``export --json`` prints.
@@ -83,19 +86,22 @@ def export(
     up to ``size``, for which it plans memory. A hyper-network becomes two files: ``file`` takes planes and filters,
     ``<stem>.filters.onnx`` (or ``.pte``) predicts the filters.
     With ``freeze``, an image as ``infer`` takes it (``levels`` describes a RAW image), it becomes one file with the
-    filters of that image. Files that disagree with torch are kept, and ``parity.ok`` is false. Raises UserError for bad
-    input, and EngineError with the name of an operation that the format does not have.
+    filters of that image. ``measure`` also times the parts of each program for ExecuTorch. Files that disagree with
+    torch are kept, and ``parity.ok`` is false. Raises UserError for bad input, and EngineError with the name of an
+    operation that the format does not have.
     """
     if to not in TARGETS:
         raise UserError(f"--to {shortened(to)}: expected {' or '.join(TARGETS)}.")
     engine, suffix = TARGETS[to]
     if opset is not None and to != "onnx":
         raise UserError(f"--opset {opset}: only ONNX has operator sets; leave it out with --to {to}.")
+    if measure and to != "executorch":
+        raise UserError("--measure: only programs for ExecuTorch have two parts to time; pass --to executorch.")
     require(ENGINES[engine].packages, ENGINES[engine].extra, "export" if to == "onnx" else f"export --to {to}")
     target = target_of(file, suffix)
     from benchmark.backends.onnxfiles import weights_beside
 
-    written_to = (target, _filters_file(target))
+    written_to = (target, filters_file(target))
     refuse_inputs(f"export: -o {file}", [*written_to, *map(weights_beside, written_to)], [weights, freeze])
     subject = subject_of(model, size, options, weights, freeze, levels, seed)
     entry, spec = subject.entry, subject.spec
@@ -113,6 +119,9 @@ def export(
         reference = subject.network if freeze is None else graphs[0].module
         files = [graph.file for graph in graphs]
         filters = graphs[1].inputs["planes"].shape if len(graphs) == 2 else None
+        if measure:
+            for graph, facts in zip(graphs, written):
+                facts["times_ms"] = part_times(graph.file, list(graph.inputs.values()))
         parity = [agreement(reference, files, noise(one, spec, seed), engine, filters) for one in sizes]
     return {
         "model": entry.card.name,
@@ -125,7 +134,7 @@ def export(
         "frozen": None if freeze is None else str(freeze),
         "opset": written[0]["opset"],
         "files": written,
-        "parity": _parity(parity, engine),
+        "parity": parity_of(parity, engine),
         "notes": _notes(entry, graphs, freeze, most),
     }
 
@@ -183,7 +192,7 @@ def target_of(file: str | Path, suffix: str) -> Path:
     return target
 
 
-def _filters_file(target: Path) -> Path:
+def filters_file(target: Path) -> Path:
     """Return the file for the half of a hyper-network that predicts the filters."""
     return target.with_suffix(f".filters{target.suffix}")
 
@@ -208,7 +217,7 @@ def _graphs(subject: Subject, target: Path, planes: Tensor, dynamic: bool) -> li
     return [
         Graph(FORWARD, target, halves.forward, inputs, ("image",), dynamic),
         # Pooling to a fixed grid becomes slices of fixed positions, so this half has a fixed size.
-        Graph(FILTERS, _filters_file(target), halves.filters, {"planes": planes}, names, False),
+        Graph(FILTERS, filters_file(target), halves.filters, {"planes": planes}, names, False),
     ]
 
 
@@ -243,6 +252,14 @@ def captured(graph: Graph, entry: Entry, spec: InputSpec, most: Sequence[int] | 
         shapes = [shapes[0], tuple(shapes[1:])] if graph.role == FORWARD else shapes
     with _named(entry, graph):
         return capture(graph.module, list(graph.inputs.values()), dynamic_shapes=shapes)
+
+
+def part_times(file: Path, inputs: Sequence[Tensor]) -> dict[str, float]:
+    """Return the milliseconds of a pass of a ``.pte`` file and of its parts, while no other work of this tool runs."""
+    from benchmark.backends.executorch import times_of
+
+    with timing_turn(Reporter()):
+        return times_of(file, inputs, torch.get_num_threads())
 
 
 def _as_onnx(program: ExportedProgram, graph: Graph, metadata: Mapping[str, str], opset: int | None) -> dict[str, Any]:
@@ -330,7 +347,8 @@ def _metadata(entry: Entry, spec: InputSpec, graph: Graph) -> dict[str, str]:
     }
 
 
-def _parity(found: Sequence[Agreement], engine: str) -> dict[str, Any]:
+def parity_of(found: Sequence[Agreement], engine: str) -> dict[str, Any]:
+    """Return the worst of the agreements and the verdict, as ``export --json`` prints them."""
     worst = max(found, key=lambda one: one.relative_error)
     return {
         "ok": all(one.ok for one in found),

@@ -12,7 +12,7 @@ import math
 import random
 import time
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from benchmark.reporting import Reporter
 from benchmark.training.batches import Batch, batches
 from benchmark.training.checkpoints import WEIGHTS, State, save_checkpoint
 from benchmark.training.divergence import DivergedError
+from benchmark.training.fakequant import FakeInt8
 from benchmark.training.logbook import CURVES, LOG
 from benchmark.training.losses import total
 from benchmark.training.optimizing import all_finite, follow_mean, learning_rate, make_optimizer, settings_at
@@ -94,7 +95,8 @@ def train_step(run: Run, batch: Batch, *, epoch: int, lr: float) -> float:
     _seed_layers(run)
     batch = Batch(*run.fabric.to_device((batch.planes, batch.target)))
     run.optimizer.zero_grad(set_to_none=True)
-    terms = run.objective(run.model, batch, epoch=epoch, step=run.step)
+    with FakeInt8() if run.recipe.precision == "int8-qat" else nullcontext():
+        terms = run.objective(run.model, batch, epoch=epoch, step=run.step)
     loss = total(terms)
     # The loss is the mean over the processes, so that either all of them stop or none.
     value = float(run.fabric.all_reduce(loss.detach(), reduce_op="mean"))

@@ -180,7 +180,8 @@ class Recipe(Strict):
     clip: Clip | None = None  # The largest norms of gradients; null: no limit.
     # The decay of a running mean of the weights; if it is set, the mean is scored and written.
     ema: float | None = Field(default=None, gt=0, lt=1)
-    precision: Literal["32", "bf16"] = "32"  # float32, or mixed precision with bfloat16.
+    # float32, mixed precision with bfloat16, or float32 with the rounding of int8, for weights that lose less by it.
+    precision: Literal["32", "bf16", "int8-qat"] = "32"
     seed: int = Field(default=0, ge=0, le=MAX_SEED)  # The seed of all random draws.
     checkpoint_every: int = Field(default=500, ge=1)  # The number of steps between two checkpoints.
     log_every: int = Field(default=20, ge=1)  # The number of steps between two lines of the log.

@@ -63,6 +63,8 @@ def _told(entry: Entry, source: Images, asked: Calibration, conditions: Conditio
     chosen = source.chosen(asked.images)
     asked = replace(asked, images=len(chosen[0]), digest=source.digest(chosen[0]))
     conditions = conditions.model_copy(update={"calibrate": asked.text})
-    for note in in_cache(entry, source, chosen, method_of(asked.method), conditions, reporter).notes:
+    for note in in_cache(
+        entry, source, chosen, method_of(asked.method, conditions.backend), conditions, reporter
+    ).notes:
         reporter.note(f"{entry.label}: {note}")
     return conditions

@@ -58,7 +58,7 @@ def with_digest(
         asked = Calibration(card.name)
     else:
         asked = Calibration.of(conditions.calibrate)
-    method = method_of(asked.method)
+    method = method_of(asked.method, conditions.backend)
     source = _source(asked.source, card.name, options, root, spec)
     taken, _ = source.chosen(asked.images)
     if Path(asked.source).is_dir():
@@ -79,7 +79,7 @@ def quantize_for_run(request: ToQuantize, emit: Emit) -> Quantized:
     asked, spec = Calibration.of(request.conditions.calibrate or ""), entry.card.input_for(entry.options)
     root = None if request.root is None else Path(request.root)
     source = _source(asked.source, request.dataset, request.dataset_options, root, spec)
-    how, chosen = method_of(asked.method), source.chosen(asked.images)
+    how, chosen = method_of(asked.method, request.conditions.backend), source.chosen(asked.images)
     return in_cache(entry, source, chosen, how, request.conditions, Relay(emit))
 
 

@@ -23,17 +23,20 @@ class Method:
         return MIN_MAX if self.percentile is None else f"{PERCENTILE}={self.percentile:g}"
 
 
-def method_of(text: str) -> Method:
+def method_of(text: str, backend: str = "onnxruntime") -> Method:
     """Return the method that ``text`` names, min-max or percentile=P; raises UserError for all others.
 
     Rules that average the ranges of images are not among them: they clip the highlights of the brighter images.
+    ExecuTorch (``backend``) has only min-max here.
     """
     if text == MIN_MAX:
         return Method()
     found = re.fullmatch(rf"{PERCENTILE}=([0-9.]{{1,12}})", text)
     with contextlib.suppress(ValueError):
         if found and 50 < (share := float(found[1])) < 100:
-            return Method(share)
+            if backend != "executorch":
+                return Method(share)
+            raise UserError(f"--method {shortened(text)}: ExecuTorch has only {MIN_MAX} here; leave the method out.")
     raise UserError(
         f"--method {shortened(text)}: expected {MIN_MAX}, or {PERCENTILE}=P with P above 50 and below 100, for example"
         f" {PERCENTILE}=99.99."

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from benchmark.backends import ENGINES, check_backend
-from benchmark.backends.capture import capture
 from benchmark.backends.compiled import Quantized
 from benchmark.conditions import DEFAULT_IMAGES, DEFAULT_METHOD, Sigma, sigma_text
 from benchmark.host import machine
 from benchmark.metrics import METRICS
 from benchmark.replacing import refuse_inputs
 from benchmark.reporting import Reporter
-from benchmark.running.exporting import open_sizes, target_of
+from benchmark.running.exporting import target_of
 from benchmark.running.inputs import Levels
 from benchmark.running.quantizing.calibration import Images, images_of
 from benchmark.running.quantizing.method import Method, method_of
@@ -31,8 +28,11 @@ from benchmark.scoring.evaluation import as_picture, network_input, run_sample
 from benchmark.selection import Entry, entry_of, jsonable_options
 from benchmark.types import Sample
 from zoo.convention import InputSpec
-from zoo.errors import EngineError, UserError
-from zoo.splitting import split
+from zoo.errors import UserError
+
+if TYPE_CHECKING:
+    from benchmark.running.quantizing.onnxfile import OnnxForm
+    from benchmark.running.quantizing.pte import PteForm
 
 # A result that moves by more than this with the choice of the calibration images depends on luck.
 STEADY_DB = 0.1
@@ -40,8 +40,6 @@ STEADY_DB = 0.1
 _INT8 = {"avx512_vnni", "avx_vnni", "avx512vnni", "amx_int8", "asimddp", "i8mm"}
 # More of an activation's values than this beyond its range are told.
 CLIPPED = 1e-3
-# What writes the file of an engine, by the engine's name.
-_WRITERS = {"onnxruntime": "qdq", "openvino": "ir"}
 
 
 def quantize(
@@ -63,7 +61,7 @@ def quantize(
     """Write ``model`` in int8 to ``file``; return what ``zoo-bench quantize --json`` prints.
 
     ``file`` ends with .onnx for ONNX Runtime, whose quantiser writes it, or with .xml for OpenVINO; then NNCF writes it
-    and a file .bin beside it.
+    and a file .bin beside it; or with .pte for ExecuTorch, by torchao.
 
     ``calibrate`` is a folder of images, or a dataset whose train split gives them; ``images`` of them, spread over all,
     give the ranges by ``method`` ("min-max" or "percentile=P"). Others examine the result: the difference from float32
@@ -73,10 +71,10 @@ def quantize(
     get noise of that level, as by the dataset awgn. Raises UserError for bad input, for an untrained network and for
     images with NaN, and EngineError for a network that ONNX cannot hold.
     """
-    engines = {engine.int8_file: engine.name for engine in ENGINES.values() if engine.name in _WRITERS}
+    engines = {engine.int8_file: engine.name for engine in ENGINES.values()}
     engine = engines.get(Path(file).suffix, "onnxruntime")
     check_backend(engine, "int8")
-    how, reporter = method_of(method), reporter or Reporter()
+    how, reporter = method_of(method, engine), reporter or Reporter()
     if images < 1:
         raise UserError(f"--images {images}: expected at least 1.")
     target = target_of(file, ENGINES[engine].int8_file)
@@ -107,23 +105,19 @@ def write_quantized(
 
     ``chosen``: the numbers of the images that give the ranges, and of those that examine the result.
     """
-    from benchmark.running.quantizing.graph import clipped_shares, layers_of
-
-    writer: ModuleType = importlib.import_module(f"benchmark.running.quantizing.{_WRITERS[engine]}")
     taken, held_out = chosen
     own = not held_out
     held_out = held_out or taken
     network = entry.build()
     compared = _Comparison(network, source, held_out, entry.card.input_for(entry.options))
     with tempfile.TemporaryDirectory(prefix="zoo-bench-") as folder:
-        plain = Path(folder, "plain.onnx")
-        dynamic = write_plain(network, entry, next(source.finite(taken[:1])), plain)
-        layers = layers_of(plain)
-        asked = layers.asked(in_float)
+        plain = Path(folder, "plain.pte" if engine == "executorch" else "plain.onnx")
+        form = _form(engine, network, next(source.finite(taken[:1])), plain, entry)
+        asked = form.asked(in_float)
 
         def examined(name: str, indices: Sequence[int], in_float: set[str]) -> dict[str, float]:
             written = Path(folder, f"{name}{target.suffix}")
-            writer.write_int8(plain, written, source.finite(indices), how, layers, sorted(in_float))
+            form.write(written, source.finite(indices), how, sorted(in_float))
             return compared.of(Quantized(network, engine, written))
 
         ways = {"as asked": taken}
@@ -135,21 +129,21 @@ def write_quantized(
                 advance()
         first = Path(folder, f"0{target.suffix}")
         alone: dict[str, dict[str, float]] = {}
-        others = layers.names.keys() - asked - layers.predicting - layers.last if explain else set()
+        others = form.others(asked) if explain else {}
         with reporter.progress(f"{entry.label}: without one layer", len(others)) as advance:
-            for node in (node for node in layers.names if node in others):
-                alone[layers.names[node]] = examined("without", taken, asked | {node})
+            for part, name in others.items():
+                alone[name] = examined("without", taken, asked | {part})
                 advance()
-        clipped = clipped_shares(plain, writer.ranges_of(first), source.finite(held_out), torch.get_num_threads())
+        clipped = form.clipped(first, source.finite(held_out))
         document: dict[str, Any] = {
             "model": entry.card.name,
             "options": jsonable_options(entry.options),
             "weights": entry.weights_record(),
             "file": str(target),
-            "written_by": writer.named(),
+            "written_by": form.named(),
             "bytes": sum(one.stat().st_size for one in (first, first.with_suffix(".bin")) if one.is_file()),
             "float_bytes": plain.stat().st_size,
-            "dynamic": dynamic,
+            "dynamic": form.dynamic,
             "calibration": {
                 "source": source.source,
                 "images": len(taken),
@@ -163,7 +157,7 @@ def write_quantized(
             "spread_db": _spread(found),
             "in_float": list(in_float),
             "with_one_layer_in_float": alone,
-            "left_in_float": writer.left_in_float(first),
+            **form.facts(first),
             "clipped": {name: share for name, share in sorted(clipped.items(), key=lambda one: -one[1]) if share},
         }
         document["notes"] = _notes(document)
@@ -171,29 +165,21 @@ def write_quantized(
         texts = {key: one if isinstance(one := document[key], str) else json.dumps(one) for key in told}
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            writer.save(first, target, texts)
+            form.save(first, target, texts)
         except OSError as error:
             raise UserError(f"-o {target}: cannot be written ({error.strerror}).") from None
     return document
 
 
-def write_plain(network: nn.Module, entry: Entry, planes: Tensor, file: Path) -> bool:
-    """Write the network in float32; return whether it takes other sizes of images than that of ``planes``."""
-    from benchmark.backends.onnxfiles import save_onnx, to_onnx
+def _form(engine: str, network: nn.Module, planes: Tensor, plain: Path, entry: Entry) -> OnnxForm | PteForm:
+    """Return what writes files for ``engine``; it has written the network in float32 as ``plain``."""
+    if engine == "executorch":
+        from benchmark.running.quantizing.pte import PteForm
 
-    spec = entry.card.input_for(entry.options)
-    with torch.inference_mode(False), torch.no_grad():
-        try:
-            if split(network) is not None:
-                # The maps of a hyper-network are slices of fixed positions.
-                raise EngineError("one size")
-            program, dynamic = capture(network, [planes], dynamic_shapes=[open_sizes(spec)]), True
-            converted = to_onnx(program, inputs=["planes"], outputs=["image"])
-        except (EngineError, ValueError):
-            program, dynamic = capture(network, [planes]), False
-            converted = to_onnx(program, inputs=["planes"], outputs=["image"])
-    save_onnx(converted, file)
-    return dynamic
+        return PteForm(network, planes, plain)
+    from benchmark.running.quantizing.onnxfile import OnnxForm
+
+    return OnnxForm(engine, network, planes, plain, entry)
 
 
 class _Comparison:
@@ -267,7 +253,10 @@ def _notes(document: Mapping[str, Any]) -> list[str]:
         )
     if left := document["left_in_float"]:
         counts = ", ".join(f"{name} {count}" for name, count in left.items())
-        notes.append(f"left in float32: {counts} (the last layers, filters that are computed and what predicts them)")
+        notes.append(f"left in float32: {counts} (the last layers, computed filters, what predicts them, no int8 form)")
+    if portable := document.get("placement", {}).get("portable", {}).get("operators"):
+        counts = ", ".join(f"{name} {count}" for name, count in portable.items())
+        notes.append(f"left to portable kernels of ExecuTorch: {counts}")
     if not document["dynamic"]:
         notes.append("the file takes images of one size only")
     if not _INT8 & set(machine.instruction_sets()):
