@@ -79,7 +79,7 @@ def test_types_limits_and_defaults_are_in_words() -> None:
     page = reference().settings()
     assert "| `batch_size` | whole number, at least 1, at most 1 048 576 | required |" in page
     assert "| `wrong_targets` | number or null, above 0, at most 1 | `null` |" in page
-    assert '| `precision` | `32` or `bf16` | `"32"` |' in page
+    assert '| `precision` | `32` or `bf16` or `int8-qat` | `"32"` |' in page
     assert '| `loss` | list of [Term](#term), at least 1 of them | `[{"name": "mse"}]` |' in page
     assert "| `sigma` | number or list of 2 numbers or null | `null` |" in page
 

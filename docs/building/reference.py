@@ -273,7 +273,7 @@ def _what(docstring: str) -> str:
 
 def _opened(text: str) -> str:
     """Return text with a capital at its beginning, but for an id, as `msssim[gray]`."""
-    return text if "[" in text.split(maxsplit=1)[0] else text[:1].upper() + text[1:]
+    return text if "[" in text.partition(" ")[0] else text[:1].upper() + text[1:]
 
 
 def losses() -> str:
