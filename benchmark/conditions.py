@@ -121,7 +121,7 @@ class Conditions(Record):
     # None: as many threads as torch uses here.
     threads: int | None = None
     device: str = "cpu"  # cpu or cuda.
-    precision: str = "fp32"  # Of inputs and weights: fp32 or bf16.
+    precision: str = "fp32"  # Of inputs and weights: fp32, bf16, or int8 (with ``calibrate``).
     channels_last: bool = False  # Whether they have the channels-last memory format.
     # The software that runs the network: torch, or an engine of ``benchmark.backends``.
     backend: str = TORCH

@@ -57,6 +57,7 @@ def test_a_file_says_what_calibrated_it_and_what_it_loses(quantized) -> None:
     stored = {one.key: one.value for one in onnx.load(str(file)).metadata_props}
     assert json.loads(stored["zoo_bench.calibration"]) == calibration
     assert stored["zoo_bench.model"] == "plainunet_8"
+    assert json.loads(stored["zoo_bench.input"])["layout"] == "bayer_packed"
 
 
 def test_weights_have_a_scale_for_each_channel_and_ranges_hold_the_values(quantized) -> None:

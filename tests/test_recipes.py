@@ -78,7 +78,7 @@ def contradictions(comment: str, name: str, recipe: Recipe, records: Sequence[Re
     result = " ".join(line.lstrip("# ") for line in comment.splitlines()).partition("Result:")[2].strip()
     # Later records say by which version of the recipe their weights were trained.
     versions = (None, recipe_digest(recipe), *swept(name, recipe))
-    records = [r for r in records if r.status == "ok"]
+    records = [r for r in records if r.status == "ok" and r.spec.conditions.precision == "fp32"]
     own = [r for r in records if r.model == recipe.model and r.weights and r.weights.get("recipe") == name]
     own = [r for r in own if r.weights and r.weights.get("recipe_digest") in versions]
     # A sweep may vary an option of the network; the recipe names one value of it.

@@ -16,7 +16,6 @@ import torch
 from benchmark.host.calls import Emit, child_call
 from benchmark.placing import described
 from benchmark.record import Record
-from benchmark.running.quantizing.onnxfile import write_plain
 from benchmark.timing.messages import Job
 from benchmark.types import Measurement
 from zoo.errors import EngineError
@@ -75,6 +74,8 @@ class Loaded(Record):
 @child_call()
 def measure_cold_load(request: ToLoad, emit: Emit) -> Loaded:
     """Time processes that read the network's file, which is written in float32. Raises EngineError if one fails."""
+    from benchmark.running.quantizing.onnxfile import write_plain  # this needs onnx, an extra
+
     job = request.job
     entry = job.entry()
     with tempfile.TemporaryDirectory(prefix="zoo-bench-") as folder:

@@ -326,6 +326,20 @@ def _named(entry: Entry, graph: Graph) -> Iterator[None]:
 
 def _metadata(entry: Entry, spec: InputSpec, graph: Graph) -> dict[str, str]:
     weights = entry.weights_record() or {}
+    return {
+        "zoo_bench.model": entry.card.name,
+        "zoo_bench.options": json.dumps(jsonable_options(entry.options), sort_keys=True),
+        "zoo_bench.part": graph.role,
+        "zoo_bench.evidence": entry.evidence,
+        "zoo_bench.recipe": weights.get("recipe", ""),
+        "zoo_bench.weights_sha256": weights.get("sha256", ""),
+        "zoo_bench.version": packages.version("zoo-bench"),
+        "zoo_bench.input": json.dumps(convention_of(spec)),
+    }
+
+
+def convention_of(spec: InputSpec) -> dict[str, Any]:
+    """Return how pictures become a network's input, as written files say it, for programs that run them."""
     convention = asdict(spec)
     if spec.layout != "bayer_packed":
         convention["planes"] = "gray" if spec.layout == "gray" else "red, green, blue"
@@ -335,16 +349,7 @@ def _metadata(entry: Entry, spec: InputSpec, graph: Graph) -> dict[str, str]:
     else:
         for name in ("black_level", "divisor", "levels", "floor", "missing"):
             del convention[name]
-    return {
-        "zoo_bench.model": entry.card.name,
-        "zoo_bench.options": json.dumps(jsonable_options(entry.options), sort_keys=True),
-        "zoo_bench.part": graph.role,
-        "zoo_bench.evidence": entry.evidence,
-        "zoo_bench.recipe": weights.get("recipe", ""),
-        "zoo_bench.weights_sha256": weights.get("sha256", ""),
-        "zoo_bench.version": packages.version("zoo-bench"),
-        "zoo_bench.input": json.dumps(convention),
-    }
+    return convention
 
 
 def parity_of(found: Sequence[Agreement], engine: str) -> dict[str, Any]:

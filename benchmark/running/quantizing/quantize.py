@@ -20,7 +20,7 @@ from benchmark.host import machine
 from benchmark.metrics import METRICS
 from benchmark.replacing import refuse_inputs
 from benchmark.reporting import Reporter
-from benchmark.running.exporting import target_of
+from benchmark.running.exporting import convention_of, target_of
 from benchmark.running.inputs import Levels
 from benchmark.running.quantizing.calibration import Images, images_of
 from benchmark.running.quantizing.method import Method, method_of
@@ -163,6 +163,7 @@ def write_quantized(
         document["notes"] = _notes(document)
         told = ("model", "options", "weights", "written_by", "calibration", "examined", "spread_db")
         texts = {key: one if isinstance(one := document[key], str) else json.dumps(one) for key in told}
+        texts["input"] = json.dumps(convention_of(entry.card.input_for(entry.options)))
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             form.save(first, target, texts)
