@@ -19,7 +19,8 @@ def agrees(cell: str) -> bool:
 
 def test_every_network_is_there_and_agrees_or_has_a_reason() -> None:
     found = rows()
-    assert found.keys() == set(list_models())
+    # Not those that plug-ins of other tests have added.
+    assert found.keys() == {name for name in list_models() if get_card(name).is_builtin}
     for name, (size, *cells) in found.items():
         assert len(cells) == len(ENGINES), name
         tried = [cell for cell in cells if cell != "not tried yet"]
