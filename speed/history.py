@@ -97,12 +97,7 @@ def last(records: Sequence[dict[str, Any]], command: str, cpu: str) -> dict[str,
 
 def comparison(record: dict[str, Any], earlier: dict[str, Any] | None) -> str:
     """Return the figures of a result beside those of an earlier one, as a table."""
-    old = figures_of(earlier) if earlier else {}
-    rows = [
-        [name, figure.text, old[name].text if name in old else "-", _goal(figure)]
-        for name, figure in figures_of(record).items()
-    ]
-    return tabulate(rows, headers=["figure", "now", "last kept", "goal"], disable_numparse=True)
+    return tabulate(_rows(record, earlier, "-"), headers=["figure", "now", "last kept", "goal"], disable_numparse=True)
 
 
 def origin(record: dict[str, Any]) -> str:
@@ -127,15 +122,20 @@ def page_of(records: Sequence[dict[str, Any]]) -> str:
         here = [record for record in records if (record["cpu"], record["cores"]) == (cpu, cores)]
         for command in sorted({record["command"] for record in here}):
             *earlier, record = [one for one in here if one["command"] == command]
-            old = figures_of(earlier[-1]) if earlier else {}
-            rows = [
-                [name, figure.text, old[name].text if name in old else "", _goal(figure)]
-                for name, figure in figures_of(record).items()
-            ]
+            rows = _rows(record, earlier[-1] if earlier else None, "")
             parts.append(f"`{command}`: {origin(record)}; took {record['seconds']:.0f} s\n")
             head = ["figure", "value", "before", "goal"]
             parts.append(tabulate(rows, headers=head, tablefmt="github", disable_numparse=True) + "\n")
     return "\n".join(parts)
+
+
+def _rows(record: dict[str, Any], earlier: dict[str, Any] | None, none: str) -> list[list[str]]:
+    """Return name, value, earlier value (``none`` if there is none) and goal of each figure."""
+    old = figures_of(earlier) if earlier else {}
+    return [
+        [name, figure.text, old[name].text if name in old else none, _goal(figure)]
+        for name, figure in figures_of(record).items()
+    ]
 
 
 def _goal(figure: Figure) -> str:

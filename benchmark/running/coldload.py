@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from benchmark.host.calls import Emit, child_call
 from benchmark.placing import described
 from benchmark.record import Record
 from benchmark.timing.messages import Job
+from benchmark.timing.sampling import quartiles
 from benchmark.types import Measurement
 from zoo.errors import EngineError
 
@@ -54,7 +54,7 @@ class Loaded(Record):
 
     def measurement(self, job: Job) -> Measurement:
         """Return the median as a measurement."""
-        q1, median, q3 = statistics.quantiles(self.samples_ms, n=4, method="inclusive")
+        q1, median, q3 = quartiles(self.samples_ms)
         text = "median time from the start of a process to its first output: it starts Python, loads the engine and"
         text += " NumPy, reads and compiles the file, which is in the system's cache, and runs one image"
         return Measurement(

@@ -130,12 +130,13 @@ def _said(document: Mapping[str, Any]) -> Quantized:
     )
     unsteady = spread is None or spread > STEADY_DB
     moves = "is not known: one image" if spread is None else f"moves the result by {spread:.2f} dB"
+    plain = "an ExecuTorch program" if document["file"].endswith(".pte") else "an ONNX file"
     texts = {
         "file_bytes": (
             document["bytes"],
             f"bytes of the file in int8 that the engine reads, by {document['written_by']}",
         ),
-        "float_file_bytes": (document["float_bytes"], "bytes of the same network in float32 as an ONNX file"),
+        "float_file_bytes": (document["float_bytes"], f"bytes of the same network in float32 as {plain}"),
     }
     return Quantized(
         sizes={

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 from torch import Tensor
 
 from benchmark.backends.onnxruntime import session_of
+from benchmark.running.quantizing.method import Clipped
 
 # Only these operations are quantised, the input and the output of each.
 CONVOLUTIONS, PRODUCTS = ("Conv", "ConvTranspose"), ("MatMul", "Gemm")
@@ -117,7 +117,7 @@ def clipped_shares(
     inner = [name for name in ranges if name in made]
     there = {value.name for value in model.graph.output}
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inner if name not in there)
-    outside, total = Counter[str](), Counter[str]()
+    clipped = Clipped(ranges)
     with tempfile.TemporaryDirectory(prefix="zoo-bench-") as folder:
         every = Path(folder, "every.onnx")
         onnx.save(model, str(every))
@@ -126,8 +126,5 @@ def clipped_shares(
             values = dict(zip(inner, session.run(inner, {"planes": one.numpy()})))
             values |= {name: one.numpy() for name in inputs & ranges.keys()}
             for name, array in values.items():
-                low, high = ranges[name]
-                half = (high - low) / 510
-                outside[name] += int(np.count_nonzero((array < low - half) | (array > high + half)))
-                total[name] += array.size
-    return {name: outside[name] / total[name] for name in total}
+                clipped.see(name, array)
+    return clipped.shares

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from zoo.errors import UserError, shortened
 
@@ -41,3 +46,23 @@ def method_of(text: str, backend: str = "onnxruntime") -> Method:
         f"--method {shortened(text)}: expected {MIN_MAX}, or {PERCENTILE}=P with P above 50 and below 100, for example"
         f" {PERCENTILE}=99.99."
     )
+
+
+class Clipped:
+    """Counts the values of activations that lie outside of their ``ranges``, by more than half a step of 255."""
+
+    def __init__(self, ranges: Mapping[str, tuple[float, float]]) -> None:
+        self.ranges = ranges
+        self._outside, self._total = Counter[str](), Counter[str]()
+
+    def see(self, name: str, values: NDArray[np.float32]) -> None:
+        """Count the values of the activation ``name``."""
+        low, high = self.ranges[name]
+        half = (high - low) / 510
+        self._outside[name] += int(np.count_nonzero((values < low - half) | (values > high + half)))
+        self._total[name] += values.size
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The share of the values outside, by activation."""
+        return {name: self._outside[name] / self._total[name] for name in self._total}

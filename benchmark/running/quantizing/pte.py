@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from benchmark.backends.capture import capture
 from benchmark.backends.executorch import lower, to_pte
 from benchmark.backends.placement import placement_of
 from benchmark.backends.pt2e import Observed, ranges_text, stated_ranges
-from benchmark.running.quantizing.method import Method
+from benchmark.running.quantizing.method import Clipped, Method
 
 
 class PteForm:
@@ -75,16 +73,10 @@ class PteForm:
     def clipped(self, file: Path, planes: Iterable[Tensor]) -> dict[str, float]:
         """Return for each activation the share of its values for ``planes`` in float32 that its int8 range clips."""
         ranges, _ = stated_ranges(file)
-        outside, total = Counter[str](), Counter[str]()
-
-        def see(name: str, values: Tensor) -> None:
-            low, high = min(ranges[name][0], 0.0), max(ranges[name][1], 0.0)
-            half = (high - low) / 510
-            outside[name] += int(torch.count_nonzero((values < low - half) | (values > high + half)))
-            total[name] += values.numel()
-
+        # A range in int8 holds 0.
+        clipped = Clipped({name: (min(low, 0.0), max(high, 0.0)) for name, (low, high) in ranges.items()})
         observed = self._read(file)
-        observed.watch(see)
+        observed.watch(lambda name, values: clipped.see(name, values.detach().numpy()))
         for one in planes:
             observed(one)
-        return {name: outside[name] / total[name] for name in total}
+        return clipped.shares

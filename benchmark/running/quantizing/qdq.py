@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from onnx import numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from torch import Tensor
 
+from benchmark.backends.capture import quiet
 from benchmark.running.quantizing.graph import HEAVY, Layers, round_weights
 from benchmark.running.quantizing.method import Method
 from zoo.errors import EngineError, UserError, in_one_line
@@ -49,7 +49,7 @@ def write_int8(
         how, extra = CalibrationMethod.Percentile, {"CalibPercentile": method.percentile}
     kept = {*asked, *layers.predicting, *layers.last, *layers.after}
     # Its progress is printed, and its advice on preparing the file does not fit here.
-    with contextlib.redirect_stdout(io.StringIO()), _quiet():
+    with contextlib.redirect_stdout(io.StringIO()), quiet():
         try:
             quantize_static(
                 str(source),
@@ -71,17 +71,6 @@ def write_int8(
     model = onnx.load(str(target))
     round_weights(model, layers.predicting - set(asked))
     onnx.save(model, str(target))
-
-
-@contextlib.contextmanager
-def _quiet() -> Any:
-    root = logging.getLogger()
-    before = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        root.setLevel(before)
 
 
 def left_in_float(file: Path) -> dict[str, int]:

@@ -108,8 +108,8 @@ def write_quantized(
     taken, held_out = chosen
     own = not held_out
     held_out = held_out or taken
-    network = entry.build()
-    compared = _Comparison(network, source, held_out, entry.card.input_for(entry.options))
+    network, spec = entry.build(), entry.card.input_for(entry.options)
+    compared = _Comparison(network, source, held_out, spec)
     with tempfile.TemporaryDirectory(prefix="zoo-bench-") as folder:
         plain = Path(folder, "plain.pte" if engine == "executorch" else "plain.onnx")
         form = _form(engine, network, next(source.finite(taken[:1])), plain, entry)
@@ -163,7 +163,7 @@ def write_quantized(
         document["notes"] = _notes(document)
         told = ("model", "options", "weights", "written_by", "calibration", "examined", "spread_db")
         texts = {key: one if isinstance(one := document[key], str) else json.dumps(one) for key in told}
-        texts["input"] = json.dumps(convention_of(entry.card.input_for(entry.options)))
+        texts["input"] = json.dumps(convention_of(spec))
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             form.save(first, target, texts)
