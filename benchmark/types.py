@@ -112,7 +112,7 @@ class Environment(Record):
     """The machine and software with which a result was measured."""
 
     machine: str  # A digest that is the same for all records of one machine.
-    cpu: str  # The name of the processor.
+    cpu: str  # The name of the processor, with its family and model.
     cores: int  # The number of cores of the machine.
     memory_bytes: int  # The memory of the machine.
     platform: str  # The operating system.

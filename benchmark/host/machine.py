@@ -60,8 +60,13 @@ def clock_mhz() -> float | None:
 
 
 def cpu_name() -> str | None:
-    """Return the name that the processor reports."""
-    return next((" ".join(name.split()) for name in _processors("model name")), None)
+    """Return the name that the processor reports, with its family and model.
+
+    In a virtual machine the name may be that of all generations ("AMD EPYC"), of which one is twice as fast as another.
+    """
+    name, family, model = (next(iter(_processors(key)), "") for key in ("model name", "cpu family", "model"))
+    which = [f"{key} {value.strip()}" for key, value in (("family", family), ("model", model)) if value.strip()]
+    return f"{' '.join(name.split())} ({', '.join(which)})" if name and which else " ".join(name.split()) or None
 
 
 def usable_cores() -> int:
