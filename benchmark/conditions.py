@@ -135,6 +135,8 @@ class Conditions(Record):
 
     # What gave the ranges of an int8 network: see ``Calibration``.
     calibrate: str | None = None
+    # Whether pieces run the network's own operators, and not convolutions joined with what follows them.
+    exact_kernels: bool = False
 
     def without_sigma(self) -> Conditions:
         """Return these conditions for a network that is not told the level of the noise."""
@@ -144,6 +146,11 @@ class Conditions(Record):
     def is_tiled(self) -> bool:
         """Whether images may run in pieces."""
         return self.tile != WHOLE
+
+    @property
+    def joins_kernels(self) -> bool:
+        """Whether torch may join convolutions with what follows them; tiles of a given size run the network itself."""
+        return self.tile == "auto" and self.by_torch and not self.exact_kernels
 
     @property
     def by_torch(self) -> bool:
@@ -168,6 +175,7 @@ class Conditions(Record):
         words += ["channels last"] if self.channels_last else []
         words += [] if self.by_torch else [engine or self.backend]
         words += [f"{'approximate ' if inexact else ''}tiles {tile_text(self.tile)}"] if self.is_tiled else []
+        words += ["exact kernels"] if self.exact_kernels else []
         words += [] if self.sigma is None else [f"sigma {sigma_text(self.sigma)}"]
         return words
 

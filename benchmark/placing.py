@@ -60,6 +60,13 @@ def _check_int8(conditions: Conditions) -> None:
 def _check_tile(conditions: Conditions) -> None:
     if conditions.approximate and isinstance(conditions.tile, str):
         raise UserError("--approximate: the size of such tiles changes the output; name it with --tile HxW.")
+    if conditions.exact_kernels and not (conditions.tile == "auto" and conditions.by_torch):
+        why = (
+            f"--backend {conditions.backend} has kernels of its own"
+            if not conditions.by_torch
+            else "only --tile auto joins kernels"
+        )
+        raise UserError(f"--exact-kernels: {why}; leave it out.")
     if not conditions.is_tiled:
         return
     if conditions.device != "cpu":
@@ -90,7 +97,8 @@ def resolved(conditions: Conditions) -> Conditions:
 def described(conditions: Conditions) -> str:
     """Return the text for definitions: device, precision, memory format, an engine with its version, tiles."""
     engine = None if conditions.by_torch else named(conditions.backend)
-    return ", ".join(conditions.words(usual=True, engine=engine))
+    joined = ["within 1e-5 of the network's own pass"] if conditions.joins_kernels else []
+    return ", ".join(conditions.words(usual=True, engine=engine) + joined)
 
 
 def layout(planes: Tensor, conditions: Conditions) -> Tensor:

@@ -79,6 +79,7 @@ def test_keys_stay_what_they_were(fields: dict[str, Any], key: str) -> None:
 CONDITIONS: dict[str, Any] = {
     "threads": 3, "device": "cuda", "precision": "bf16", "channels_last": True, "backend": "openvino", "tile": "auto",
     "approximate": True, "sigma": 15.0, "calibrate": "zrr,min-max,8,0123456789abcdef",
+    "exact_kernels": True,
 }  # fmt: skip
 
 

@@ -389,6 +389,12 @@ def test_bands_are_not_run_by_torch_in_an_engines_name() -> None:
         ({"tile": "0x5"}, "--tile 0x5: expected auto, off or HxW, for example 256x256"),
         ({"tile": "big"}, "--tile big: expected auto, off or HxW"),
         ({"approximate": True}, "--approximate: .* name it with --tile HxW"),
+        ({"exact_kernels": True}, "--exact-kernels: only --tile auto joins kernels"),
+        ({"exact_kernels": True, "tile": "64x64"}, "--exact-kernels: only --tile auto joins kernels"),
+        (
+            {"exact_kernels": True, "tile": "auto", "backend": "onnxruntime"},
+            "--exact-kernels: --backend onnxruntime has",
+        ),
         ({"approximate": True, "tile": "auto"}, "--approximate: .* name it with --tile HxW"),
         ({"tile": "auto", "channels_last": True}, "--channels-last: tiles have the memory format that suits them"),
         ({"tile": "auto", "precision": "bf16"}, "--precision bf16: torch runs tiles only in fp32; choose an engine"),

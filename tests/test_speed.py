@@ -96,6 +96,7 @@ def test_every_script_says_what_it_does() -> None:
         ["memory", "plainunet_8"],
         ["metrics", "2"],
         ["overhead", "bilinear"],
+        ["patches", "plainunet_8", "--size", "64x64", "--turns", "1"],
         ["table_times", "OUT", "plainunet_8"],
         ["timing_intervals", "--runs", "4", "--samples", "9", "--noise", "jitter"],
         ["train", "2"],

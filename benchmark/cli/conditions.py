@@ -64,6 +64,14 @@ sigma_option = click.option(
 )
 
 
+exact_kernels_option = click.option(
+    "--exact-kernels",
+    is_flag=True,
+    help="With --tile auto: run the network's own operators, and do not join convolutions with what follows them, which"
+    " changes outputs by up to 1e-5 of the largest.",
+)
+
+
 # The options for how a network runs while it is measured.
 condition_options = all_options(
     click.option(
@@ -91,6 +99,7 @@ condition_options = all_options(
         is_flag=True,
         help="With --tile HxW: also tile a network that sees the whole image, and record the error at the seams.",
     ),
+    exact_kernels_option,
     click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Device that runs the network.  [default: cpu]"),
 )
 

@@ -11,6 +11,7 @@ from benchmark.cli.conditions import (
     TILE_HELP,
     backend_option,
     calibrate_option,
+    exact_kernels_option,
     given_conditions,
     memory_limit_option,
     precision_option,
@@ -40,6 +41,7 @@ from benchmark.cli.printing import echo, given_seed, print_result, start, wants_
     is_flag=True,
     help="Also tile a network that sees the whole image, and measure the error at the seams.",
 )
+@exact_kernels_option
 @click.option(
     "--freeze-filters", is_flag=True, help="For hyper-networks: use the filters of the first image for all images."
 )

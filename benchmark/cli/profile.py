@@ -48,8 +48,8 @@ def profile_command(
     from benchmark.catalogue import profile_text
     from benchmark.costs.profiling import profile
 
-    if not measured and (idle := [name for name in ("tile", "approximate") if flags[name]]):
-        raise UserError(f"profile: --{idle[0]} says how the network runs; add --measure.")
+    if not measured and (idle := [name for name in ("tile", "approximate", "exact_kernels") if flags[name]]):
+        raise UserError(f"profile: --{idle[0].replace('_', '-')} says how the network runs; add --measure.")
     how = given_conditions(flags)
     document = profile(model, size=size, options=options, layers=layers, audit=audit)
     text = profile_text(document)

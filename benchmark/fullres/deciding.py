@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from benchmark.conditions import TileSize
 from benchmark.fullres.bands.plan import BandSizes, plan_bands
 from benchmark.fullres.bands.run import run_bands
-from benchmark.fullres.checking import check_pieces, small_sizes
-from benchmark.fullres.execution import Bands, Execution, Strips, Tiles, Whole
+from benchmark.fullres.checking import JOINED, PLAIN, check_pieces, small_sizes
+from benchmark.fullres.execution import Bands, Execution, Listed, Strips, Tiles, Whole
 from benchmark.fullres.hyper import Anatomy, FilterSource, dissect, hyper_layers, order_of_use, release_filters
 from benchmark.fullres.inexact import InexactError, planned
+from benchmark.fullres.listed import plan_listed
 from benchmark.fullres.memory import USUAL, Memory, Thresholds
 from benchmark.fullres.strips.filters import EmbeddingOf, FilterStrips, frozen
 from benchmark.fullres.strips.plan import StripPlan, choose_strips
@@ -50,6 +51,7 @@ def decide(
     mapped_output: bool = False,
     heap_factor: float = 1.0,
     thresholds: Thresholds = USUAL,
+    exact_kernels: bool = False,
     reporter: Reporter | None = None,
 ) -> Execution:
     """Decide how images like ``planes`` (N, C, H, W) go through a network.
@@ -57,7 +59,8 @@ def decide(
     ``tile``: "auto" decides, "off" runs the whole image, (height, width) are input pixels. ``approximate`` allows tiles
     that are not exact; their seams are measured and reported. ``keep_filters`` keeps the filters of a hyper-network for
     the next images, also where the image runs in one piece. ``memory_limit``, ``mapped_output`` and ``heap_factor`` are
-    those of ``Memory``. Outputs equal those of the whole image, up to the order of additions.
+    those of ``Memory``. Outputs equal those of the whole image up to the order of additions with ``exact_kernels``, and
+    else within 1e-5 of the largest.
     Raises UserError for tiles that would not be exact, and for a limit that is too small.
     """
     memory = Memory(
@@ -69,9 +72,11 @@ def decide(
         thresholds=thresholds,
         reporter=reporter or Reporter(),
     )
-    decision = _Decision(memory, keep_filters)
+    decision = _Decision(memory, keep_filters, exact_kernels)
     small = memory.size[0] * memory.size[1] <= thresholds.small_pixels and memory_limit is None
-    if tile == "off" or (tile == "auto" and small and not approximate):
+    if tile == "auto" and small and not approximate:
+        return decision.small()
+    if tile == "off":
         return decision.one_piece("")
     try:
         how = decision.automatic() if tile == "auto" else decision.in_tiles(tile)
@@ -89,12 +94,31 @@ def decide(
 class _Decision:
     """What is known so far while an execution for images of one size is chosen."""
 
-    def __init__(self, memory: Memory, keep_filters: bool) -> None:
+    def __init__(self, memory: Memory, keep_filters: bool, exact_kernels: bool) -> None:
         self.memory, self.keep_filters, self.size = memory, keep_filters, memory.size
+        self.exact_kernels = exact_kernels
         self.subject, self.planes, self.reporter = memory.subject, memory.planes, memory.reporter
         self._anatomies: dict[tuple[int, int], Anatomy] = {}
 
     # --- the choices
+
+    def small(self) -> Execution:
+        """Return an execution on the whole of a small image: with kernels joined if this equals the network's own."""
+        if self.exact_kernels or self.keep_filters or self.subject.engine is not None:
+            return self.one_piece("")
+        try:
+            how = self._listed(self.planes)
+            if not self.subject.trusted:
+                self._check(small_sizes(self.subject, self.size), lambda planes: self._listed(planes).run, JOINED)
+        except InexactError as error:
+            self.reporter.detail(f"kernels are not joined: {error}")
+            return self.one_piece("")
+        return how
+
+    def _listed(self, planes: Tensor) -> Listed:
+        shape = (1, *planes.shape[1:])
+        plan = planned("a list of operators", lambda: plan_listed(self.subject.network, shape))
+        return Listed(subject=self.subject, output=(planes.shape[0], *(plan.graph.output.shape or ())[1:]), plan=plan)
 
     def automatic(self) -> Execution:
         """Return an execution in pieces that equals the whole; raises InexactError if there is none."""
@@ -113,7 +137,14 @@ class _Decision:
             # Even the thinnest strips need more memory than there is; tiles are narrower.
             return self.in_tiles("auto")
         if not self.subject.trusted:
-            self._check(small_sizes(self.subject, self.size), self._thin_strips)
+            try:
+                self._check(small_sizes(self.subject, self.size), self._thin_strips, self._tolerance)
+            except InexactError as error:
+                if self.exact_kernels:
+                    raise
+                self.reporter.detail(f"kernels are not joined: {error}")
+                self.exact_kernels = True
+                return self.automatic()
         return how
 
     def in_tiles(self, tile: TileSize) -> Execution:
@@ -124,7 +155,9 @@ class _Decision:
         how = self._tiles(reception, tile)
         if not subject.trusted:
             self._refuse_other_crops(reception, how.plan)
-            self._check(tiled_sizes(subject, reception), self._small_tiles)
+            # The tiles run the network's own operators, but filters are found in strips.
+            tolerance = self._tolerance if filters else PLAIN
+            self._check(tiled_sizes(subject, reception), self._small_tiles, tolerance)
         need = max(how.need_bytes or 0, filters.peak_bytes if filters else 0)
         return replace(how, filters=filters, need_bytes=need)
 
@@ -192,8 +225,14 @@ class _Decision:
             " tiles it and measures the seams."
         )
 
-    def _check(self, sizes: Iterable[tuple[int, int]], pieces_of: Callable[[Tensor], Forward]) -> None:
-        check_pieces(self.subject, sizes, pieces_of, images=self.planes.shape[0])
+    @property
+    def _tolerance(self) -> float:
+        return PLAIN if self.exact_kernels else JOINED
+
+    def _check(
+        self, sizes: Iterable[tuple[int, int]], pieces_of: Callable[[Tensor], Forward], tolerance: float = PLAIN
+    ) -> None:
+        check_pieces(self.subject, sizes, pieces_of, images=self.planes.shape[0], tolerance=tolerance)
 
     # --- strips and bands
 
@@ -242,7 +281,8 @@ class _Decision:
     def _strip_plan(self, module: nn.Module, size: tuple[int, int], rows: Sequence[int] | None) -> StripPlan:
         shape, usual = (1, self.subject.channels, *size), self.memory.thresholds.strip_rows
         whole_bytes = 0.0 if rows else self.memory.live_bytes
-        return choose_strips(module, shape, self.memory.budget(), whole_bytes, rows or usual)
+        budget, exact = self.memory.budget(), self.exact_kernels
+        return choose_strips(module, shape, budget, whole_bytes, rows or usual, exact_kernels=exact)
 
     def _thin_strips(self, planes: Tensor) -> Forward:
         how = self._in_strips(planes, _THIN_ROWS)

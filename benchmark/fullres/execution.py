@@ -14,6 +14,7 @@ from torch import Tensor
 from benchmark.fullres.bands.plan import BandPlan
 from benchmark.fullres.bands.run import run_bands
 from benchmark.fullres.hyper import fix_filters_of_the_whole, hyper_layers, release_filters
+from benchmark.fullres.listed import ListedPlan, run_listed
 from benchmark.fullres.strips.filters import FilterStrips, frozen
 from benchmark.fullres.strips.plan import StripPlan
 from benchmark.fullres.strips.run import run_strips
@@ -121,6 +122,35 @@ class Whole(Execution):
         check_output(output)
         advance()
         return output if out is None else out.copy_(output)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed(Execution):
+    """One whole image after another, operator by operator as ``plan`` lists them, with kernels joined."""
+
+    output: tuple[int, ...]
+    plan: ListedPlan
+    mode: ClassVar[str] = "whole"
+
+    @property
+    def steps(self) -> int:
+        return self.output[0]
+
+    @property
+    def text(self) -> str:
+        return "whole image, kernels joined"
+
+    def run(
+        self, planes: Tensor, out: Tensor | None = None, *, advance: Call = nothing, after_piece: Call = nothing
+    ) -> Tensor:
+        if out is None:
+            with torch.inference_mode(False):
+                out = torch.empty(self.output)
+        for index in range(planes.shape[0]):
+            with self._own_errors():
+                run_listed(self.subject.network, planes[index : index + 1], self.plan, out[index : index + 1])
+            advance()
+        return out
 
 
 @dataclass(frozen=True, kw_only=True)

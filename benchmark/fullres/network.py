@@ -99,6 +99,7 @@ class FullNetwork(nn.Module):
                     mapped_output=mapped_output,
                     heap_factor=self._heap_factor,
                     thresholds=self._thresholds,
+                    exact_kernels=self._conditions.exact_kernels,
                     reporter=self.reporter,
                 )
             self.deciding_seconds += time.perf_counter() - begin

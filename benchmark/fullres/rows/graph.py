@@ -118,6 +118,14 @@ class OperatorGraph:
     output: Node
     input: Node
 
+    @classmethod
+    def of(cls, output: Node, image: Node) -> OperatorGraph:
+        """Return the nodes that ``output`` needs, numbered in their order."""
+        nodes = _needed(output)
+        for index, node in enumerate(nodes):
+            node.index = index
+        return cls(tuple(nodes), output, image)
+
 
 def operators_of(module: nn.Module, shape: Sequence[int]) -> OperatorGraph:
     """Return the nodes of ``module`` for one image (1, C, H, W); raises InexactError if they cannot be listed."""
@@ -126,10 +134,7 @@ def operators_of(module: nn.Module, shape: Sequence[int]) -> OperatorGraph:
         lowering.add(item)
     assert lowering.output is not None
     assert lowering.input is not None
-    nodes = _needed(lowering.output)
-    for index, node in enumerate(nodes):
-        node.index = index
-    return OperatorGraph(tuple(nodes), lowering.output, lowering.input)
+    return OperatorGraph.of(lowering.output, lowering.input)
 
 
 class _Lowering:

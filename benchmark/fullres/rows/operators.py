@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmark.fullres.rows import joined
 from benchmark.fullres.rows.graph import Node
 from benchmark.fullres.rows.listing import is_pointwise
 from benchmark.fullres.rows.moves import MOVES
@@ -114,6 +115,7 @@ def _is_of_channels(node: Node) -> bool:
 POINTWISE = RowRule(_pointwise, same_rows=True, supports=_pointwise_supports, images=_rows_of, write=_write_pointwise)
 RULES: dict[Any, RowRule] = {
     "norm": RowRule(_normalised, same_rows=True),
+    joined.JOINED: joined.RULE,
     aten.mean.dim: RowRule(_mean_of_channels, same_rows=True, supports=_is_of_channels),
     **MOVES,
     **WINDOWS,

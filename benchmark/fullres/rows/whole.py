@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
 from benchmark.fullres.rows.graph import Node
+from benchmark.fullres.rows.joined import JOINED, PACKED, convolve, pack
 
 aten = torch.ops.aten
 # In the network itself tensors may have another memory layout, in which a view is possible.
@@ -22,10 +22,15 @@ def evaluate(node: Node, value_of: Callable[[Any], Any]) -> Any:
     """Return what the operator of ``node`` returns; ``value_of`` gives the tensor of a node among its arguments."""
     if node.op == "empty":
         return torch.empty(node.shape or (), dtype=node.dtype)
-    args, kwargs = tree_map(value_of, (node.args, node.kwargs))
+    args = [_resolved(value, value_of) for value in node.args]
+    kwargs = {name: _resolved(value, value_of) for name, value in node.kwargs.items()}
     if node.op == "norm":
         x, weight, bias, mean, var, eps = args
         return torch.native_batch_norm(x, weight, bias, mean, var, False, 0.0, eps)[0]
+    if node.op == PACKED:
+        return pack(*args)
+    if node.op == JOINED:
+        return convolve(*args)
     if node.op == "assemble":
         return _assembled(node, args)
     if node.op in _RESHAPES:
@@ -34,6 +39,13 @@ def evaluate(node: Node, value_of: Callable[[Any], Any]) -> Any:
         return node.op(args[0].contiguous(), *args[1:], **kwargs)
     result = node.op(*args, **kwargs)
     return result[0] if isinstance(result, tuple) and node.shape is not None else result
+
+
+def _resolved(value: Any, value_of: Callable[[Any], Any]) -> Any:
+    """Return an argument with tensors in place of nodes; torch's walk through trees takes longer than an operator."""
+    if isinstance(value, (list, tuple)):
+        return [_resolved(item, value_of) for item in value]
+    return value_of(value)
 
 
 def _assembled(node: Node, args: Any) -> Tensor:

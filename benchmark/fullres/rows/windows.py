@@ -16,7 +16,7 @@ aten = torch.ops.aten
 _LARGEST_BY_SLICES = 3
 
 
-def _span(first: int, last: int, size: int, stride: int, padding: int, kernel: int, dilation: int = 1) -> list[int]:
+def span(first: int, last: int, size: int, stride: int, padding: int, kernel: int, dilation: int = 1) -> list[int]:
     """Return the first and last input row for some output rows, and how many rows lie beyond the image."""
     low = first * stride - padding
     high = (last - 1) * stride - padding + dilation * (kernel - 1) + 1
@@ -26,7 +26,7 @@ def _span(first: int, last: int, size: int, stride: int, padding: int, kernel: i
 def _convolved(node: Node, first: int, last: int, reader: Reader) -> Tensor:
     x, weight, bias, stride, padding, dilation, _, _, groups = node.args
     kernel = reader.whole(weight)
-    low, high, above, below = _span(first, last, x.size(2), stride[0], padding[0], kernel.shape[2], dilation[0])
+    low, high, above, below = span(first, last, x.size(2), stride[0], padding[0], kernel.shape[2], dilation[0])
     strip = reader.read(x, low, high)
     if above or below:
         strip = F.pad(strip, (0, 0, above, below))
@@ -87,7 +87,7 @@ def _read_padded(node: Node, first: int, last: int, reader: Reader, beside: int)
     """Return the rows under a pooling's windows, with what lies beyond the image above, below and ``beside`` it."""
     x = node.args[0]
     kernel, stride, padding = _pooling(node)
-    low, high, above, below = _span(first, last, x.size(2), stride[0], padding[0], kernel[0])
+    low, high, above, below = span(first, last, x.size(2), stride[0], padding[0], kernel[0])
     strip = reader.read(x, low, high)
     if above or below or beside:
         strip = F.pad(strip, (beside, beside, above, below), value=float("-inf"))
@@ -123,7 +123,7 @@ def _largest(strip: Tensor, dim: int, kernel: int, stride: int, count: int, targ
 
 def _averaged(node: Node, first: int, last: int, reader: Reader) -> Tensor:
     kernel, stride, _ = _pooling(node)
-    low, high, _, _ = _span(first, last, node.args[0].size(2), stride[0], 0, kernel[0])
+    low, high, _, _ = span(first, last, node.args[0].size(2), stride[0], 0, kernel[0])
     return F.avg_pool2d(reader.read(node.args[0], low, high), kernel, stride)
 
 

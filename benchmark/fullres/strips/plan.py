@@ -10,17 +10,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from benchmark.fullres.inexact import InexactError
+from benchmark.fullres.rows import joined
+from benchmark.fullres.rows.fusing import fused
 from benchmark.fullres.rows.graph import Node, OperatorGraph, aten, operators_of
 from benchmark.fullres.rows.listing import name_of
 from benchmark.fullres.rows.operators import rule_of
 from benchmark.fullres.rows.rule import RowRule
+from benchmark.fullres.weights import Weights
 
 # Rows of the input for a strip of the output, the best first: larger strips are hardly faster, and small ones need many
 # calls of each kernel.
@@ -56,6 +59,7 @@ class StripPlan:
     peak_bytes: int
     # Of the largest tensor that is made and freed again.
     largest_bytes: int
+    weights: Weights = field(default_factory=Weights)
 
     @property
     def strips(self) -> int:
@@ -66,15 +70,18 @@ class StripPlan:
     def text(self) -> str:
         """The text about the strips for the user."""
         rows = max(step.last - step.first for step in self.steps if step.node is self.graph.output)
-        return f"{self.strips} of {rows} output rows, nothing computed twice"
+        kernels = ", kernels joined" if any(node.op == joined.JOINED for node in self.rules) else ""
+        return f"{self.strips} of {rows} output rows, nothing computed twice{kernels}"
 
 
-def graph_of(module: nn.Module, shape: Sequence[int]) -> OperatorGraph:
-    """Return the operators of ``module`` for one image (1, C, H, W).
+def graph_of(module: nn.Module, shape: Sequence[int], *, exact_kernels: bool = False) -> OperatorGraph:
+    """Return the operators of ``module`` for one image (1, C, H, W), as they are or, where torch can, joined.
 
     Raises InexactError with an operator's name unless everything that depends on the image is computed row by row.
     """
     graph = operators_of(module, shape)
+    if not exact_kernels and joined.available():
+        graph = fused(graph)
     for node in _after_input(graph):
         rule = None if node.op == "assemble" else rule_of(node)
         if rule is None or not set(rule.images(node)).issuperset(source for source in node.inputs if source.from_input):
@@ -95,7 +102,13 @@ def plan_strips(graph: OperatorGraph, rows: int) -> StripPlan:
 
 
 def choose_strips(
-    module: nn.Module, shape: Sequence[int], budget: int, whole_bytes: float, rows: Sequence[int] = ROWS
+    module: nn.Module,
+    shape: Sequence[int],
+    budget: int,
+    whole_bytes: float,
+    rows: Sequence[int] = ROWS,
+    *,
+    exact_kernels: bool = False,
 ) -> StripPlan:
     """Return the strips with the most rows that fit in the usual memory and ``budget`` bytes, else with the fewest.
 
@@ -103,7 +116,7 @@ def choose_strips(
     the input that a strip may come from, the best first. Raises InexactError, with its name, for an operator that needs
     the whole image.
     """
-    graph = graph_of(module, shape)
+    graph = graph_of(module, shape, exact_kernels=exact_kernels)
     most = min(budget, max(LITTLE_BYTES, USUAL_PART * whole_bytes))
     for number in rows:
         plan = plan_strips(graph, _output_rows(graph, number))

@@ -15,9 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.fullres.rows.graph import Node
-from benchmark.fullres.rows.listing import tensors_of
 from benchmark.fullres.rows.rule import RowRule
-from benchmark.fullres.rows.whole import evaluate
 from benchmark.fullres.strips.plan import StripPlan, StripStep
 
 
@@ -30,7 +28,8 @@ def run_strips(
     (1, C', H', W') the strips are its rows.
     """
     with torch.inference_mode():
-        run = _StripRun(plan, tensors_of(module), planes, out)
+        plan.weights.use(module)
+        run = _StripRun(plan, planes, out)
         for step in plan.steps:
             strip = run.take(step)
             if strip is not None:
@@ -65,12 +64,9 @@ class Window:
 class _StripRun:
     """The run of one image through the plan; it is the ``Reader`` for the rules."""
 
-    def __init__(self, plan: StripPlan, weights: dict[str, Tensor], planes: Tensor, out: Tensor | None) -> None:
-        self.plan, self.weights, self.planes, self.out = plan, weights, planes, out
+    def __init__(self, plan: StripPlan, planes: Tensor, out: Tensor | None) -> None:
+        self.plan, self.planes, self.out = plan, planes, out
         self.windows: dict[Node, Window] = {}
-        # Tensors made only of weights, and the same in the memory layout for the rules.
-        self.made: dict[Node, Any] = {}
-        self.fixed: dict[Node, Tensor] = {}
 
     def take(self, step: StripStep) -> Tensor | None:
         """Compute a strip; return it if it is a strip of the output."""
@@ -107,32 +103,8 @@ class _StripRun:
 
     def whole(self, value: Any) -> Any:
         """Return a weight, or a tensor made of weights."""
-        if not isinstance(value, Node):
-            return value
-        if value not in self.fixed:
-            self.fixed[value] = _laid_out(self._fixed(value))
-        return self.fixed[value]
-
-    def _fixed(self, value: Any) -> Any:
-        """Return a weight in its own layout; a tensor made of weights is computed once."""
-        if not isinstance(value, Node):
-            return value
-        if value not in self.made:
-            if value.op == "weight":
-                self.made[value] = self.weights[value.args[0]]
-            elif value.op == "constant":
-                self.made[value] = value.args[0]
-            else:
-                self.made[value] = evaluate(value, self._fixed)
-        return self.made[value]
+        return self.plan.weights.whole(value)
 
     def owned(self, node: Node) -> bool:
         """Return whether a strip of the node is newly made and read only once."""
         return node in self.plan.inlined and node not in self.plan.moved
-
-
-def _laid_out(value: Any) -> Any:
-    # A plane of one value shares one element in memory, and is not copied.
-    if not isinstance(value, Tensor) or value.dim() != 4 or 0 in value.stride():
-        return value
-    return value.contiguous(memory_format=torch.channels_last)
