@@ -391,7 +391,7 @@ def test_part_and_whole_share_no_table(both, tmp_path) -> None:
     (tmp_path / "tables").mkdir()
     write_tables(records, tmp_path / "tables")
     index = (tmp_path / "tables" / "README.md").read_text()
-    assert f"1 models with quality (test: 12 images{ONE_SCENE}), 1 models with quality (test: 5 of 12 images" in index
+    assert f"1 model with quality (test: 12 images{ONE_SCENE}), 1 model with quality (test: 5 of 12 images" in index
     assert "costs of 1 (5 of 12 images)" in index
     assert index.count(ONE_SCENE.strip(", ")) == 3  # the index shows no best row of one scene
     write_tables(records[:1], tmp_path / "tables")

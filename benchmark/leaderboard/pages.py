@@ -18,6 +18,7 @@ from benchmark.leaderboard.tables import Table, scenes_text, tables_by_page
 from benchmark.replacing import naming, refuse_inputs, replace_text
 from benchmark.results.records import newest, without_gc
 from benchmark.types import Result
+from benchmark.units import counted
 
 # Published figures of official weights, beside which those measured here stand.
 _OFFICIAL = "official.yaml"
@@ -154,7 +155,7 @@ def index_page(tables: Mapping[str, Sequence[Table]], counts: Mapping[str, int],
 
 def _what(tables: Sequence[Table]) -> str:
     quality = [
-        f"{len(table.rows)} models with quality ({table.title.partition(', ')[2]})"
+        f"{counted(len(table.rows), 'model')} with quality ({table.title.partition(', ')[2]})"
         for table in tables
         if table.kind in ("quality", "published")
     ]

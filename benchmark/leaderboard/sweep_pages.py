@@ -106,12 +106,13 @@ def _recipe_text(name: str, results: Sequence[Result]) -> str:
     steps = sorted({result.training.get("steps", 0) for result in good})
     failed = len(results) - len([result for result in results if result.status == "ok"])
     networks = len({_name(result) for result in results})
+    searched = ", beside the search" if training.get("lr_rule") else ""
     often = "" if networks == len(results) else f" in {len(results)} trainings"
     text = (
         f"`zoo-bench sweep configs/sweeps/{name}.yaml --set recipe.data_root=DATA` trained {networks} networks{often}"
         f" by one recipe, {', '.join(map(str, steps))} steps of {training.get('batch_size')}, on"
         f" {where['part'] or where['count']} images of {where['dataset']} {where['split']}, with seeds"
-        f" {', '.join(map(str, seeds))}: {seconds / 3600:.1f} hours, with {_threads(good[0])}, beside the search."
+        f" {', '.join(map(str, seeds))}: {seconds / 3600:.1f} hours, with {_threads(good[0])}{searched}."
     )
     if training.get("lr_rule"):
         text += f" Learning rate of each network: {training['lr_rule']}."
