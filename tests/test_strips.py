@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.fullres import execution
+from benchmark.fullres.bands.plan import BandSizes
 from benchmark.fullres.deciding import decide
 from benchmark.fullres.execution import Execution, Tiles
 from benchmark.fullres.hyper import hyper_layers
@@ -219,3 +220,33 @@ class Rolled(nn.Module):
 def test_an_operator_that_sees_all_rows_is_refused_by_name() -> None:
     with pytest.raises(UserError, match="cumsum needs the whole image"):
         graph_of(Rolled(), (1, 3, 16, 16))
+
+
+class WideMeans(nn.Module):
+    """Means over 61 rows: strips keep most of a small image, with several tensors at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        for _ in range(3):
+            y = y * F.pad(F.avg_pool2d(y, (61, 1), 1), (0, 0, 30, 30), mode="replicate")
+        return self.last(y)
+
+
+def test_where_strips_take_more_than_usual_bands_run_or_strips_all_the_same() -> None:
+    network, planes = WideMeans().eval(), torch.rand(1, 3, 128, 96)
+    subject = Subject(network, 3, trusted=True)
+    with torch.inference_mode():
+        whole = network(planes)
+    little = replace(SMALL, usual_bytes=1 << 10, band_sizes=BandSizes(strip_bytes=10_000, small_bytes=0))
+    how = decide(subject, planes, thresholds=little)
+    assert how.mode == "bands"
+    assert "even thin strips would take" in how.text
+    assert_same(how.run(planes), whole)
+    # Bands of all rows at once take more.
+    how = decide(subject, planes, thresholds=replace(little, band_sizes=BandSizes(strip_bytes=1 << 50)))
+    assert how.mode == "strips"
+    assert_same(how.run(planes), whole)

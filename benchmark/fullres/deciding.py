@@ -136,6 +136,8 @@ class _Decision:
         if how is None:
             # Even the thinnest strips need more memory than there is; tiles are narrower.
             return self.in_tiles("auto")
+        if plan_bytes := self._more_than_bands(how):
+            raise InexactError(f"even thin strips would take {plan_bytes / MIB:.0f} MiB")
         if not self.subject.trusted:
             try:
                 self._check(small_sizes(self.subject, self.size), self._thin_strips, self._tolerance)
@@ -246,7 +248,7 @@ class _Decision:
             return self._strip_plan(frozen(subject.network, layers), size, rows), layers
 
         plan, layers = planned("strips", make)
-        if plan.peak_bytes > self.memory.budget():
+        if plan.peak_bytes > self.memory.most():
             return None
         return Strips(
             subject=subject,
@@ -256,6 +258,13 @@ class _Decision:
             filters=filters,
             need_bytes=max(filters.peak_bytes if filters else 0, plan.peak_bytes),
         )
+
+    def _more_than_bands(self, how: Strips) -> int:
+        """Return what strips take if that is more than is usual, and bands take less; else 0."""
+        taken, bands = how.plan.peak_bytes, None
+        if taken > self.memory.budget() and how.filters is None:
+            bands = self.memory.bands
+        return taken if bands is not None and bands.peak_bytes < taken else 0
 
     def _filter_strips(self, size: tuple[int, int], rows: Sequence[int] | None = None) -> FilterStrips | None:
         """Return the plan that finds a hyper-network's filters in strips; None if there are no filters to find."""
@@ -274,7 +283,7 @@ class _Decision:
             return FilterStrips(plans, layers, self.keep_filters)
 
         found = planned("strips", make)
-        if found.peak_bytes > self.memory.budget():
+        if found.peak_bytes > self.memory.most():
             raise self.memory.too_small(found.peak_bytes)
         return found
 
@@ -347,7 +356,7 @@ class _Decision:
         """Return the best tiles that the memory allows; raises UserError if even the smallest need more."""
         subject, budget = self.subject, self.memory.budget()
         choice = choose_tiles(subject, reception, tile, budget)
-        if choice.need_bytes > budget:
+        if choice.need_bytes > self.memory.most():
             raise self.memory.too_small(choice.need_bytes)
         return Tiles(
             subject=subject,

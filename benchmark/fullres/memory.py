@@ -102,6 +102,11 @@ class Memory:
         """Return the bytes that the tensors of pieces may take, without the output."""
         return int(self.room() / self.heap_factor) - self.output_bytes
 
+    def most(self) -> int:
+        """Return the bytes of pieces that are still accepted: the budget; without a limit, half of the free memory."""
+        available = machine.available_memory() if self.limit is None else None
+        return self.budget() if available is None else max(self.budget(), available // 2)
+
     def too_small(self, needed: int) -> UserError:
         """Return the error for when less memory is left than the ``needed`` bytes of the smallest pieces."""
         room, needed = self.room(), int(self.heap_factor * (needed + self.output_bytes))

@@ -139,7 +139,7 @@ def _adds_columns(node: Node) -> bool:
 
 
 MOVES: dict[Any, RowRule] = {
-    "assemble": RowRule(_assemble, supports=_assemble_supports, images=_assemble_images),
+    "assemble": RowRule(_assemble, reads_once=False, supports=_assemble_supports, images=_assemble_images),
     aten.cat.default: RowRule(
         _concatenated,
         cost="free",

@@ -41,12 +41,13 @@ class RowRule:
 
     ``cost``: "heavy" is computed once, "cheap" may be computed by each of its two readers, "free" only moves rows.
     ``images`` are the inputs read by rows, all others are needed whole. ``same_rows``: an output row needs the same
-    input row.
+    input row. ``reads_once``: ``run`` asks for the same rows each time that it reads an image.
     """
 
     run: Run
     cost: Literal["free", "cheap", "heavy"] = "cheap"
     same_rows: bool = False
+    reads_once: bool = True
     supports: Callable[[Node], bool] = lambda node: True
     images: Callable[[Node], list[Node]] = lambda node: [node.args[0]]
     write: Write = lambda node, first, last, reader, target: False

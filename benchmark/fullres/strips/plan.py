@@ -8,6 +8,7 @@ largest size that is needed.
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -133,14 +134,17 @@ class _StripPlanner:
     def __init__(self, graph: OperatorGraph) -> None:
         self.graph = graph
         self.rules: dict[Node, RowRule] = {}
+        # The images that each node reads by rows.
+        self.images: dict[Node, frozenset[Node]] = {}
         readers: dict[Node, list[Node]] = defaultdict(list)
         for node in _after_input(graph):
             rule = rule_of(node)
             assert rule is not None
             self.rules[node] = rule
-            for image in dict.fromkeys(rule.images(node)):
-                if image.from_input:
-                    readers[image].append(node)
+            images = [image for image in dict.fromkeys(rule.images(node)) if image.from_input]
+            self.images[node] = frozenset(images)
+            for image in images:
+                readers[image].append(node)
         self.moved = frozenset(node for node, rule in self.rules.items() if _moves(node, rule))
         self.inlined = frozenset(self._inlined(readers))
         # Rows of the output in a strip.
@@ -185,8 +189,8 @@ class _StripPlanner:
             self._step(node, first, min(first + part, last))
 
     def _step(self, node: Node, first: int, last: int) -> None:
-        asked = _Asked(self.rules, self.inlined)
-        self.rules[node].run(node, first, last, asked)
+        asked = _Asked(self.rules, self.images, self.inlined)
+        asked.ask(node, first, last)
         for source, (_, high) in asked.reads.items():
             if source.op != "input":
                 self._bring(source, high)
@@ -220,21 +224,41 @@ def _moves(node: Node, rule: RowRule) -> bool:
     return rule.cost == "free" and node.op is not aten.cat.default
 
 
-class _Asked:
-    """A ``Reader`` of tensors without data that notes which rows are read."""
+class _AllReadError(Exception):
+    """A rule has read all its images: the rest of it need not run."""
 
-    def __init__(self, rules: dict[Node, RowRule], inlined: frozenset[Node]) -> None:
-        self.rules, self.inlined = rules, inlined
+
+class _Asked:
+    """A ``Reader`` of tensors without data that notes which rows are read; nothing is computed of them."""
+
+    def __init__(
+        self, rules: dict[Node, RowRule], images: dict[Node, frozenset[Node]], inlined: frozenset[Node]
+    ) -> None:
+        self.rules, self.images, self.inlined = rules, images, inlined
         self.reads: dict[Node, tuple[int, int]] = {}
+        # The images that the rules now running have not read yet, the innermost last.
+        self.unread: list[set[Node]] = []
+
+    def ask(self, node: Node, first: int, last: int) -> None:
+        """Note what a node reads for rows [first, last)."""
+        # A rule that reads other rows of an image later is run to its end.
+        self.unread.append(set(self.images[node]) if self.rules[node].reads_once else {node})
+        with contextlib.suppress(_AllReadError):
+            self.rules[node].run(node, first, last, self)
+        self.unread.pop()
 
     def read(self, node: Node, first: int, last: int) -> Tensor:
         if not node.from_input:
             return self.whole(node)[:, :, first:last]
+        unread = self.unread[-1]
         if node in self.inlined:
-            # Rows of padding have no source.
-            return self.rules[node].run(node, first, last, self).to("meta")
-        low, high = self.reads.get(node, (first, last))
-        self.reads[node] = min(low, first), max(high, last)
+            self.ask(node, first, last)
+        else:
+            low, high = self.reads.get(node, (first, last))
+            self.reads[node] = min(low, first), max(high, last)
+        unread.discard(node)
+        if not unread:
+            raise _AllReadError
         return torch.empty(1, node.size(1), last - first, node.size(3), device="meta", dtype=node.dtype)
 
     def whole(self, value: Any) -> Any:
