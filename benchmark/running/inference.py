@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -149,20 +152,26 @@ def infer(
     # A network may change the working directory while it runs.
     folder = Path(os.path.abspath(folder))
     paths = []
-    with work_turns() as turn:
+
+    def done(file: Path, path: Path) -> None:
+        paths.append(Path(out) / path.name)
+        written(file, paths[-1])
+
+    with work_turns() as turn, _Pictures(done, behind=memory_limit is None) as pictures:
         for file in files:
             title, path = f"infer {entry.label}: {file.name}", target_of(file, folder, spec)
             if is_array(file, spec):
                 with turn(), kept(), runner.reporting(reporter, title):
                     _infer_array(runner, spec, file, path, sigma)
+                pictures.finish()
+                done(file, path)
             else:
                 picture = read_image(file, spec, levels, reporter)
                 planes, red = planes_of(file, picture, spec, levels, reporter, sigma), levels.red(spec)
                 carried = _carried(file, picture, spec, reporter)
                 with turn(), kept(), runner.reporting(reporter, title):
-                    _infer_image(runner, spec, planes, red, path, carried)
-            paths.append(Path(out) / path.name)
-            written(file, paths[-1])
+                    pixels = _infer_image(runner, spec, planes, red, path)
+                pictures.write(file, path, pixels, carried)
     if freeze_filters and len(files) > 1:
         reporter.note(f"{entry.label}: filters predicted for {files[0].name} were used for all {len(files)} images")
     return paths
@@ -233,16 +242,56 @@ def _carried(file: Path, picture: Picture, spec: InputSpec, reporter: Reporter) 
 
 
 def _infer_image(
-    runner: FullNetwork, spec: InputSpec, planes: Tensor, red: tuple[int, int], path: Path, carried: Mapping[str, Any]
-) -> None:
+    runner: FullNetwork, spec: InputSpec, planes: Tensor, red: tuple[int, int], path: Path
+) -> NDArray[np.uint8]:
+    """Return the output for planes (1, C, H, W) as pixels (H', W', 3), or (H', W') of a gray picture."""
     with torch.inference_mode(), _refusals(path, tuple(planes.shape)):
         output = apply_model(runner, planes, spec, red=red)[0]
     if not torch.isfinite(output).all():
         raise UserError(f"{path.stem}: the model returned NaN or infinite values.")
     pixels = (output.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-    pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+    return pixels[..., 0] if pixels.shape[2] == 1 else pixels
+
+
+class _Pictures:
+    """Writes pictures one after another; ``behind``: each in a thread of its own, while the next is read and run.
+
+    ``done`` is called, in the caller's thread, for each file that has been written.
+    """
+
+    def __init__(self, done: Callable[[Path, Path], None], *, behind: bool) -> None:
+        self._done, self._behind = done, behind
+        self._pool = ThreadPoolExecutor(1)
+        self._pending: tuple[Path, Path, Future[None]] | None = None
+
+    def __enter__(self) -> _Pictures:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # What was computed before an error is written all the same.
+        with self._pool:
+            self.finish()
+
+    def write(self, file: Path, path: Path, pixels: NDArray[np.uint8], carried: Mapping[str, Any]) -> None:
+        """Write ``pixels`` as a PNG at ``path``, the output for ``file``; ``carried`` are its metadata."""
+        self.finish()
+        self._pending = file, path, self._pool.submit(_save, path, pixels, carried)
+        if not self._behind:
+            self.finish()
+
+    def finish(self) -> None:
+        """Wait until everything has been written."""
+        if self._pending is not None:
+            file, path, written = self._pending
+            self._pending = None
+            written.result()
+            self._done(file, path)
+
+
+def _save(path: Path, pixels: NDArray[np.uint8], carried: Mapping[str, Any]) -> None:
     try:
-        with whole_file(path) as partial:
+        # A lock of this thread: no timing begins while it writes.
+        with work_turns() as turn, turn(), whole_file(path) as partial:
             Image.fromarray(pixels).save(partial, format="PNG", compress_level=1, **carried)
     except OSError as error:
         raise UserError(room_text(path, pixels.nbytes, error)) from error
