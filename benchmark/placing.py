@@ -33,6 +33,7 @@ def check(conditions: Conditions, limits: Limits | None = None) -> None:
         _check_int8(conditions)
     elif conditions.calibrate is not None:
         raise UserError(f"--calibrate {conditions.calibrate}: only --precision int8 is calibrated; leave it out.")
+    _check_kernels(conditions)
     check_backend(conditions.backend, conditions.precision)
     if not conditions.by_torch and (conditions.device != "cpu" or conditions.channels_last):
         unfit = "--channels-last" if conditions.channels_last else f"--device {conditions.device}"
@@ -57,16 +58,17 @@ def _check_int8(conditions: Conditions) -> None:
     Calibration.of(conditions.calibrate)
 
 
+def _check_kernels(conditions: Conditions) -> None:
+    if not conditions.exact_kernels or (conditions.tile == "auto" and conditions.by_torch):
+        return
+    own = f"--backend {conditions.backend} has kernels of its own"
+    why = "only --tile auto joins kernels" if conditions.by_torch else own
+    raise UserError(f"--exact-kernels: {why}; leave it out.")
+
+
 def _check_tile(conditions: Conditions) -> None:
     if conditions.approximate and isinstance(conditions.tile, str):
         raise UserError("--approximate: the size of such tiles changes the output; name it with --tile HxW.")
-    if conditions.exact_kernels and not (conditions.tile == "auto" and conditions.by_torch):
-        why = (
-            f"--backend {conditions.backend} has kernels of its own"
-            if not conditions.by_torch
-            else "only --tile auto joins kernels"
-        )
-        raise UserError(f"--exact-kernels: {why}; leave it out.")
     if not conditions.is_tiled:
         return
     if conditions.device != "cpu":
