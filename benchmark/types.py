@@ -160,7 +160,7 @@ class Tiling(Record):
     # Whether this is about the passes that were scored or those that were timed.
     purpose: Literal["scores", "time"]
     input_shape: list[int]  # The shape (N, C, H, W) of the network's input.
-    # "whole", "tiles" or "strips", "filters, then" either of them, "approximate tiles" or "bands".
+    # "whole", "whole, kernels joined", "tiles", "strips", "filters, then" these two, "approximate tiles" or "bands".
     mode: Shared
     # The size for --tile that gives the same tiles again.
     tile: list[int] | None = None

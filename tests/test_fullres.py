@@ -499,7 +499,7 @@ def test_large_images_go_in_bands_through_networks_that_see_the_whole_image() ->
     network = create_model("dped").eval()
     planes = torch.rand(1, 4, 256, 256, generator=torch.Generator().manual_seed(0))
     subject, small = Subject(network, 4, trusted=True, global_ops=get_card("dped").global_ops), Thresholds(0)
-    assert decide(subject, planes).mode == "whole"
+    assert decide(subject, planes).mode == "whole, kernels joined"
     assert decide(replace(subject, engine=network), planes, thresholds=small).mode == "whole"
     # Bands of all rows at once take as much as the whole image.
     tall = Thresholds(0, band_sizes=BandSizes(strip_bytes=1 << 50))

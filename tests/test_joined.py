@@ -257,3 +257,30 @@ def test_several_images_go_one_by_one() -> None:
     assert relative_difference(how.run(planes), whole) <= TOLERANCE
     assert relative_difference(how.run(planes, torch.empty(3, 1, 40, 48)), whole) <= TOLERANCE
     assert replace(how).output == (3, 1, 40, 48)
+
+
+class OfOneSize(nn.Module):
+    """At one width it enlarges rounding beyond all measure; its gate has a bias that is a row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(3, 3, 3, padding=1), nn.Linear(3, 200)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.conv(x))
+        if x.shape[-1] == 60:
+            # Numbers that differ by their last bits are far apart afterwards.
+            y = torch.sin(1e6 * y)
+        gate = torch.addmm(torch.ones(1, 200), y.mean((2, 3)), self.linear.weight.mT)
+        return y * gate.mean()
+
+
+def test_small_images_are_compared_at_their_own_size() -> None:
+    torch.manual_seed(0)
+    network = OfOneSize().eval()
+    for width, text in ((60, "whole image"), (64, "whole image, kernels joined")):
+        planes = torch.rand(1, 3, 48, width)
+        how = decide(Subject(network, 3), planes)
+        assert how.text == text
+        with torch.inference_mode():
+            assert relative_difference(how.run(planes), network(planes)) <= TOLERANCE

@@ -109,7 +109,8 @@ class _Decision:
         try:
             how = self._listed(self.planes)
             if not self.subject.trusted:
-                self._check(small_sizes(self.subject, self.size), lambda planes: self._listed(planes).run, JOINED)
+                sizes = [self.size, *small_sizes(self.subject, self.size)]
+                self._check(sizes, lambda planes: self._listed(planes).run, JOINED)
         except InexactError as error:
             self.reporter.detail(f"kernels are not joined: {error}")
             return self.one_piece("")

@@ -130,7 +130,7 @@ class Listed(Execution):
 
     output: tuple[int, ...]
     plan: ListedPlan
-    mode: ClassVar[str] = "whole"
+    mode: ClassVar[str] = "whole, kernels joined"
 
     @property
     def steps(self) -> int:

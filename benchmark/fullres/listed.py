@@ -117,7 +117,7 @@ class _ListedRun:
         if node.op == "norm" and _of_moments(node.args[3]):
             x, weight, bias = (self.whole(value) for value in node.args[:3])
             return torch.native_batch_norm(x, weight, bias, None, None, True, 0.0, node.args[5])[0]
-        if node.op is aten.addmm.default and node.shape is not None and node.shape[0] == 1 and not node.kwargs:
+        if _is_row(node):
             return _row_times(*(self.whole(value) for value in node.args[:3]))
         return evaluate(node, self.whole)
 
@@ -135,6 +135,13 @@ class _ListedRun:
     def owned(self, node: Node) -> bool:
         """Return whether nothing else reads the tensor of a node, or shares its memory."""
         return node in self.plan.owned
+
+
+def _is_row(node: Node) -> bool:
+    """Return whether a node is a linear layer of one row, with one bias for each output."""
+    if node.op is not aten.addmm.default or node.kwargs or node.dtype != torch.float32:
+        return False
+    return node.size(0) == 1 and len(node.args[0].shape) == 1
 
 
 def _row_times(bias: Tensor, row: Tensor, weight: Tensor) -> Tensor:
