@@ -11,10 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmark.conditions import Conditions
 from benchmark.fullres import checking, deciding
 from benchmark.fullres.deciding import decide
+from benchmark.fullres.execution import Listed
 from benchmark.fullres.listed import plan_listed, run_listed
 from benchmark.fullres.memory import Thresholds
+from benchmark.fullres.network import FullNetwork
 from benchmark.fullres.rows import joined
 from benchmark.fullres.strips.plan import graph_of, plan_strips
 from benchmark.fullres.strips.run import run_strips
@@ -284,3 +287,18 @@ def test_small_images_are_compared_at_their_own_size() -> None:
         assert how.text == text
         with torch.inference_mode():
             assert relative_difference(how.run(planes), network(planes)) <= TOLERANCE
+
+
+def test_weights_are_kept_in_the_layout_for_one_shape_only() -> None:
+    network = FullNetwork(Subject(build("plainunet_8"), 4, 4, 32, trusted=True), Conditions(tile="auto"))
+    plans = []
+    for side in (64, 96, 64):
+        planes = torch.rand(1, 4, side, side)
+        with torch.inference_mode():
+            assert relative_difference(network(planes), network.network(planes)) <= TOLERANCE
+        how = network.plan(planes)
+        assert isinstance(how, Listed)
+        plans.append(how.plan)
+    assert plans[0] is plans[2]
+    assert plans[0].weights._made
+    assert not plans[1].weights._made

@@ -21,6 +21,7 @@ from benchmark.fullres.strips.run import run_strips
 from benchmark.fullres.subject import Call, Subject, nothing
 from benchmark.fullres.tiles.plan import TilePlan
 from benchmark.fullres.tiles.run import Workers, run_tiled
+from benchmark.fullres.weights import Weights
 from benchmark.host.child import is_out_of_memory
 from benchmark.types import SeamError
 from benchmark.units import MIB
@@ -74,6 +75,11 @@ class Execution(ABC):
 
         ``advance`` is called in this thread after each of ``steps``, ``after_piece`` in the thread that ran a piece.
         """
+
+    @property
+    def kept(self) -> tuple[Weights, ...]:
+        """What is kept of the weights for the next images of this shape."""
+        return ()
 
     @property
     def _need_text(self) -> str:
@@ -139,6 +145,10 @@ class Listed(Execution):
     @property
     def text(self) -> str:
         return "whole image, kernels joined"
+
+    @property
+    def kept(self) -> tuple[Weights, ...]:
+        return (self.plan.weights,)
 
     def run(
         self, planes: Tensor, out: Tensor | None = None, *, advance: Call = nothing, after_piece: Call = nothing
@@ -267,6 +277,11 @@ class Strips(InPieces):
     @property
     def pieces(self) -> int:
         return self.plan.strips
+
+    @property
+    def kept(self) -> tuple[Weights, ...]:
+        passes = self.filters.passes if self.filters else ()
+        return self.plan.weights, *(plan.weights for one in passes for _, plan in one)
 
     @property
     def text(self) -> str:

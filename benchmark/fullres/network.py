@@ -63,6 +63,8 @@ class FullNetwork(nn.Module):
         # The seconds that decisions have taken so far.
         self.deciding_seconds = 0.0
         self._known: dict[tuple[int, ...], Execution] = {}
+        # How the images before were run.
+        self._last: Execution | None = None
 
     @property
     def compile_seconds(self) -> float:
@@ -120,6 +122,11 @@ class FullNetwork(nn.Module):
         ``after_piece`` is called after each piece, in the thread that has finished it.
         """
         how = self.plan(planes, mapped_output=out is not None)
+        if self._last is not None and self._last is not how:
+            # Weights in the layout for one shape take as much memory as the network itself.
+            for weights in self._last.kept:
+                weights.forget()
+        self._last = how
         with _tile_errors(), self.reporter.progress(self.title, how.steps) as advance:
             return how.run(planes, out, advance=advance, after_piece=after_piece)
 

@@ -17,6 +17,10 @@ class Weights:
     """Tensors that do not depend on the image; what is made of weights is kept until they change."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Free everything that was made of weights; it is made again when it is needed."""
         self._tensors: dict[str, Tensor] = {}
         # What the tensors looked like when something was made of them.
         self._versions: dict[str, int] = {}
