@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmark.conditions import Conditions
+from benchmark.fullres.checking import largest_difference
 from benchmark.fullres.memory import set_heap
 from benchmark.fullres.network import FullNetwork
 from benchmark.fullres.subject import subject_of
@@ -65,8 +66,7 @@ def ways_of(name: str, size: tuple[int, int] | None) -> tuple[dict[str, Callable
 
     ways = {"plain": lambda: plain(planes), "channels last": channels_last, "joined": lambda: joined(planes)}
     with torch.inference_mode():
-        expected, found = plain(planes), joined(planes)
-    return ways, float((found - expected).abs().max() / expected.abs().max())
+        return ways, largest_difference(joined(planes), plain(planes))
 
 
 def timed(ways: dict[str, Callable[[], Tensor]], turns: int) -> dict[str, float]:

@@ -240,8 +240,8 @@ def test_plain_operators_on_request_and_where_torch_has_no_others(monkeypatch: p
 
 def test_a_network_of_others_whose_joined_kernels_differ_runs_plain_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     network, planes = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.GELU()).eval(), torch.rand(1, 3, 64, 64)
-    monkeypatch.setattr(deciding, "JOINED", 0.0)
-    assert checking.JOINED > 0
+    monkeypatch.setattr(deciding, "JOINED_TOLERANCE", 0.0)
+    assert checking.JOINED_TOLERANCE > 0
     said: list[str] = []
     reporter = Reporter()
     monkeypatch.setattr(reporter, "detail", said.append)

@@ -16,9 +16,9 @@ from zoo.errors import in_one_line
 # Pieces may differ from the whole by this part of the largest output. Kernels for other shapes add in another order,
 # which changes most outputs by less than 1e-6. Some operations, for example a warp by a computed flow, enlarge this
 # difference, and more so on a large image, for which we promise 1e-5.
-PLAIN = 2e-6
+PLAIN_TOLERANCE = 2e-6
 # Joined kernels round elsewhere, and compute some activations in another way.
-JOINED = 5e-6
+JOINED_TOLERANCE = 5e-6
 
 
 def check_pieces(
@@ -27,7 +27,7 @@ def check_pieces(
     pieces_of: Callable[[Tensor], Forward],
     *,
     images: int = 1,
-    tolerance: float = PLAIN,
+    tolerance: float = PLAIN_TOLERANCE,
 ) -> None:
     """Raise InexactError unless noise images of two sizes give the same output in pieces as they do whole.
 

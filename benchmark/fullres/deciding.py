@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from benchmark.conditions import TileSize
 from benchmark.fullres.bands.plan import BandSizes, plan_bands
 from benchmark.fullres.bands.run import run_bands
-from benchmark.fullres.checking import JOINED, PLAIN, check_pieces, small_sizes
+from benchmark.fullres.checking import JOINED_TOLERANCE, PLAIN_TOLERANCE, check_pieces, small_sizes
 from benchmark.fullres.execution import Bands, Execution, Listed, Strips, Tiles, Whole
 from benchmark.fullres.hyper import Anatomy, FilterSource, dissect, hyper_layers, order_of_use, release_filters
 from benchmark.fullres.inexact import InexactError, planned
@@ -110,7 +110,7 @@ class _Decision:
             how = self._listed(self.planes)
             if not self.subject.trusted:
                 sizes = [self.size, *small_sizes(self.subject, self.size)]
-                self._check(sizes, lambda planes: self._listed(planes).run, JOINED)
+                self._check(sizes, lambda planes: self._listed(planes).run, JOINED_TOLERANCE)
         except InexactError as error:
             self.reporter.detail(f"kernels are not joined: {error}")
             return self.one_piece("")
@@ -159,7 +159,7 @@ class _Decision:
         if not subject.trusted:
             self._refuse_other_crops(reception, how.plan)
             # The tiles run the network's own operators, but filters are found in strips.
-            tolerance = self._tolerance if filters else PLAIN
+            tolerance = self._tolerance if filters else PLAIN_TOLERANCE
             self._check(tiled_sizes(subject, reception), self._small_tiles, tolerance)
         need = max(how.need_bytes or 0, filters.peak_bytes if filters else 0)
         return replace(how, filters=filters, need_bytes=need)
@@ -230,10 +230,13 @@ class _Decision:
 
     @property
     def _tolerance(self) -> float:
-        return PLAIN if self.exact_kernels else JOINED
+        return PLAIN_TOLERANCE if self.exact_kernels else JOINED_TOLERANCE
 
     def _check(
-        self, sizes: Iterable[tuple[int, int]], pieces_of: Callable[[Tensor], Forward], tolerance: float = PLAIN
+        self,
+        sizes: Iterable[tuple[int, int]],
+        pieces_of: Callable[[Tensor], Forward],
+        tolerance: float = PLAIN_TOLERANCE,
     ) -> None:
         check_pieces(self.subject, sizes, pieces_of, images=self.planes.shape[0], tolerance=tolerance)
 
@@ -262,9 +265,10 @@ class _Decision:
 
     def _more_than_bands(self, how: Strips) -> int:
         """Return what strips take if that is more than is usual, and bands take less; else 0."""
-        taken, bands = how.plan.peak_bytes, None
-        if taken > self.memory.budget() and how.filters is None:
-            bands = self.memory.bands
+        taken = how.plan.peak_bytes
+        if taken <= self.memory.budget() or how.filters is not None:
+            return 0
+        bands = self.memory.bands
         return taken if bands is not None and bands.peak_bytes < taken else 0
 
     def _filter_strips(self, size: tuple[int, int], rows: Sequence[int] | None = None) -> FilterStrips | None:

@@ -131,10 +131,31 @@ class Whole(Execution):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listed(Execution):
-    """One whole image after another, operator by operator as ``plan`` lists them, with kernels joined."""
+class OneByOne(Execution):
+    """One image after another, each into its part of the output."""
 
     output: tuple[int, ...]
+
+    def run(
+        self, planes: Tensor, out: Tensor | None = None, *, advance: Call = nothing, after_piece: Call = nothing
+    ) -> Tensor:
+        if out is None:
+            # A caller in inference mode has workers that are not in it: for them this must be a normal tensor.
+            with torch.inference_mode(False):
+                out = torch.empty(self.output)
+        for index in range(planes.shape[0]):
+            self.run_one(planes[index : index + 1], out[index : index + 1], advance, after_piece)
+        return out
+
+    @abstractmethod
+    def run_one(self, image: Tensor, target: Tensor, advance: Call, after_piece: Call) -> None:
+        """Fill ``target`` with the output for ``image`` (1, C, H, W)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed(OneByOne):
+    """One whole image after another, operator by operator as ``plan`` lists them, with kernels joined."""
+
     plan: ListedPlan
     mode: ClassVar[str] = "whole, kernels joined"
 
@@ -150,17 +171,10 @@ class Listed(Execution):
     def kept(self) -> tuple[Weights, ...]:
         return (self.plan.weights,)
 
-    def run(
-        self, planes: Tensor, out: Tensor | None = None, *, advance: Call = nothing, after_piece: Call = nothing
-    ) -> Tensor:
-        if out is None:
-            with torch.inference_mode(False):
-                out = torch.empty(self.output)
-        for index in range(planes.shape[0]):
-            with self._own_errors():
-                run_listed(self.subject.network, planes[index : index + 1], self.plan, out[index : index + 1])
-            advance()
-        return out
+    def run_one(self, image: Tensor, target: Tensor, advance: Call, after_piece: Call) -> None:
+        with self._own_errors():
+            run_listed(self.subject.network, image, self.plan, target)
+        advance()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,10 +201,9 @@ class Bands(Execution):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InPieces(Execution):
+class InPieces(OneByOne):
     """One image after another, in pieces; ``filters`` finds the filters of a hyper-network before each image."""
 
-    output: tuple[int, ...]
     filters: FilterStrips | None = None
 
     @property
@@ -214,24 +227,15 @@ class InPieces(Execution):
     def _passes_text(self) -> str:
         return f", {self.passes} pass{'es' * (self.passes > 1)} for the filters" if self.passes else ""
 
-    def run(
-        self, planes: Tensor, out: Tensor | None = None, *, advance: Call = nothing, after_piece: Call = nothing
-    ) -> Tensor:
-        if out is None:
-            # A caller in inference mode has workers that are not in it: for them this must be a normal tensor.
-            with torch.inference_mode(False):
-                out = torch.empty(self.output)
-        for index in range(planes.shape[0]):
-            image, target = planes[index : index + 1], out[index : index + 1]
-            try:
-                if self.filters is not None:
-                    with self._own_errors():
-                        self.filters.fix(self.subject.network, image, advance=advance, after_piece=after_piece)
-                self.run_image(image, target, advance, after_piece)
-            finally:
-                if self.filters is not None and not self.filters.keep:
-                    release_filters(self.subject.network)
-        return out
+    def run_one(self, image: Tensor, target: Tensor, advance: Call, after_piece: Call) -> None:
+        try:
+            if self.filters is not None:
+                with self._own_errors():
+                    self.filters.fix(self.subject.network, image, advance=advance, after_piece=after_piece)
+            self.run_image(image, target, advance, after_piece)
+        finally:
+            if self.filters is not None and not self.filters.keep:
+                release_filters(self.subject.network)
 
     @abstractmethod
     def run_image(self, image: Tensor, target: Tensor, advance: Call, after_piece: Call) -> None:

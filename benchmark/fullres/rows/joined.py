@@ -109,8 +109,6 @@ def _convolved(node: Node, first: int, last: int, reader: Reader) -> Tensor:
     low, high, above, below = span(first, last, x.size(2), stride[0], padding[0], weight.size(2), dilation[0])
     strip = reader.read(x, low, high)
     added = None if other is None else reader.read(other, first, last)
-    if strip.is_meta:
-        return torch.empty(1, node.size(1), last - first, node.size(3), device="meta")
     if above != below:
         strip, above = F.pad(strip, (0, 0, above, below)), 0
     padding = (above, padding[1])
@@ -128,4 +126,5 @@ def _images(node: Node) -> list[Node]:
     return [node.args[0], *([] if node.args[-1] is None else [node.args[-1]])]
 
 
+# A sum with the image itself reads rows that the convolution reads too.
 RULE = RowRule(_convolved, cost="heavy", supports=_supports, images=_images)

@@ -17,9 +17,6 @@ _MANY_CHANNELS = 8
 
 def _bilinear(node: Node, first: int, last: int, reader: Reader) -> Tensor:
     source, size, align_corners, scale_h, scale_w = node.args
-    if (first, last) == (0, size[0]):
-        whole: Tensor = node.op(reader.read(source, 0, source.size(2)), *node.args[1:])
-        return whole
     if factor := _power_of_two(node):
         return _bilinear_by_power(node, factor, first, last, reader)
     rows, above, weight = _bilinear_rows(first, last, source.size(2), size[0], align_corners, scale_h)
