@@ -87,11 +87,12 @@ def test_the_bound_is_finite_where_the_networks_start_or_explode() -> None:
 
 def test_msssim_loss_is_one_minus_the_metric_and_has_a_gradient_everywhere() -> None:
     torch.manual_seed(0)
-    target = torch.rand(1, 3, 176, 192)
+    target = torch.rand(2, 3, 176, 192)
     output = (target + 0.2 * torch.rand_like(target)).requires_grad_()
     loss = structure.msssim_loss(output, target)
-    arrays = (image[0].permute(1, 2, 0).detach().double().numpy() for image in (output, target))
-    assert loss.item() == pytest.approx(1 - msssim_perchannel(*arrays), abs=1e-5)
+    arrays = [image.permute(0, 2, 3, 1).detach().double().numpy() for image in (output, target)]
+    expected = 1 - np.mean([msssim_perchannel(*pair) for pair in zip(*arrays)])
+    assert loss.item() == pytest.approx(expected, abs=1e-5)
     # The negative has negative contrasts: MS-SSIM is 0, not NaN.
     inverted = (1 - target).requires_grad_()
     (gradient,) = torch.autograd.grad(structure.msssim_loss(inverted, target), inverted)
