@@ -25,7 +25,7 @@ from benchmark.fullres.deciding import decide
 from benchmark.fullres.execution import Tiles
 from benchmark.fullres.files import new_array
 from benchmark.fullres.hyper import dissect, hyper_layers, release_filters
-from benchmark.fullres.memory import Thresholds
+from benchmark.fullres.memory import Memory, Thresholds
 from benchmark.fullres.network import FullNetwork
 from benchmark.fullres.subject import Subject
 from benchmark.fullres.tiles.plan import plan_tiles
@@ -511,6 +511,23 @@ def test_large_images_go_in_bands_through_networks_that_see_the_whole_image() ->
         torch.testing.assert_close(how.run(planes), network(planes), rtol=0, atol=1e-5)
     with pytest.raises(UserError, match=r"needs .*MiB in bands, and .*--approximate"):
         decide(subject, planes, memory_limit=1 << 20)
+
+
+def test_tiles_of_an_engine_are_small_but_compute_little_twice() -> None:
+    layers = [nn.Conv2d(4, 4, 3, padding=1) for _ in range(8)]
+    network, planes = nn.Sequential(*layers), torch.rand(1, 4, 512, 512)
+    subject = Subject(network, 4, trusted=True, engine=network)
+    ample, little = (decide(subject, planes, thresholds=Thresholds(0, usual_bytes=most)) for most in (1 << 40, 1 << 10))
+    # There is memory for the whole image at once, and a quarter of it computes 6 % twice.
+    assert isinstance(ample, Tiles)
+    assert len(ample.plan) >= 4
+    assert ample.plan.crop_pixels <= 1.15 * 512**2
+    # With little memory the tiles may still take a fifth of what the whole image takes.
+    whole = Memory(subject=subject, planes=planes).whole_bytes
+    assert isinstance(little, Tiles)
+    assert 0.05 * whole < little.need_bytes <= 0.2 * whole
+    with torch.inference_mode():
+        torch.testing.assert_close(ample.run(planes), network(planes), rtol=0, atol=1e-6)
 
 
 def test_bands_say_how_far_they_are() -> None:

@@ -31,6 +31,8 @@ from zoo.errors import UserError, in_one_line
 RESERVE_BYTES = 64 * MIB
 # Convolutions and the heap need memory in addition to the tensors of a whole image.
 _WHOLE_FACTOR = 1.25
+# The tiles of an engine may take this part of what the whole image takes.
+_ENGINE_SHARE = 0.2
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,9 @@ class Memory:
         if self.limit is not None:
             return self.limit - (machine.resident_bytes() or 0) - RESERVE_BYTES
         available, usual = machine.available_memory(), self.thresholds.usual_bytes
+        if self.subject.engine is not None:
+            # An engine has only tiles, and those of a network that sees far compute much twice if they are small.
+            usual = max(usual, int(_ENGINE_SHARE * (self.whole_bytes or 0)))
         return usual if available is None else min(usual, available // 2)
 
     def budget(self) -> int:

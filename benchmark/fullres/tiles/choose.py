@@ -18,6 +18,8 @@ from benchmark.fullres.tiles.run import Workers
 
 # The heap keeps freed memory between tensors in use.
 HEAP_FACTOR = 1.25
+# The share of an image that tiles of an engine may compute twice to save memory.
+_TWICE = 0.15
 
 
 def bytes_per_pixel(subject: Subject, reception: Reception) -> float:
@@ -43,7 +45,8 @@ def choose_tiles(subject: Subject, reception: Reception, tile: TileSize, budget:
     """Return the tiles of ``reception``'s image within ``budget`` bytes that compute least twice, or else the smallest.
 
     Tiles chosen here run one by one with all threads. ``tile`` (height, width): their size is given, and they run one
-    per thread if there is memory for that. Crops for an engine, which compiles for each size, have one size.
+    per thread if there is memory for that. Crops for an engine, which compiles for each size, have one size; of those
+    that compute few pixels twice, the smallest are taken.
     """
     per_pixel = bytes_per_pixel(subject, reception)
     if isinstance(tile, tuple):
@@ -59,6 +62,10 @@ def choose_tiles(subject: Subject, reception: Reception, tile: TileSize, budget:
     fitting = [choice for choice in choices if choice.need_bytes <= budget]
     if not fitting:
         return min(choices, key=lambda choice: choice.need_bytes)
+    few = (1 + _TWICE) * math.prod(reception.size)
+    frugal = [choice for choice in fitting if choice.plan.crop_pixels <= few]
+    if subject.engine is not None and frugal:
+        return min(frugal, key=lambda choice: (choice.need_bytes, choice.plan.crop_pixels))
     return min(fitting, key=lambda choice: choice.plan.crop_pixels)
 
 
