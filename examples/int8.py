@@ -1,7 +1,7 @@
 """Measure what int8 costs: the records of leaderboards/results/int8.jsonl.
 
     python examples/int8.py [--weights DIR] [--awgn DIR] [--calibrate DIR] [--times] -o runs/int8
-    zoo-bench results merge runs/int8/results.jsonl -o leaderboards/results/int8.jsonl
+    zoo-bench results keep runs/int8 -o leaderboards/results/int8.jsonl
     zoo-bench leaderboard --results leaderboards/results --out leaderboards
 
 The networks that ship run on the embedded stand-ins, calibrated with their train splits. With ``--weights``, a folder

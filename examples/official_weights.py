@@ -2,6 +2,7 @@
 
     python examples/official_weights.py WEIGHTS AWGN [--ultraisp DIR] [--rhid DIR] [--sidd DIR]
         [--polyu DIR] -o runs/official
+    zoo-bench results keep runs/official -o leaderboards/results/official.jsonl
 
 WEIGHTS holds the published files, in any folders and under any names: they are known by their digests. AWGN holds the
 folders Set12 and CBSD68, as cszn/FFDNet has them. ``--ultraisp`` and ``--rhid`` are folders of RAW mosaics raw_*.png or

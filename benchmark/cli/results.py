@@ -1,4 +1,4 @@
-"""``zoo-bench results``: export, merge, migrate, drop."""
+"""``zoo-bench results``: export, merge, keep, migrate, drop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STDOUT = "-"
 
 @click.group("results")
 def results_command() -> None:
-    """Export records for other programs, merge folders, migrate the records in a file, or remove some of them."""
+    """Export records for other programs, merge folders, keep records in a file, migrate or remove some of them."""
 
 
 @results_command.command("export")
@@ -100,6 +100,23 @@ def results_merge(paths: tuple[str, ...], out: str) -> None:
     done = merge([Path(path) for path in paths], Path(out))
     echo_warnings(warnings(Store(out).results()))
     echo(f"{Path(out, RECORDS)}: {done.total} records, {done.added} of them new; {done.files} files written")
+
+
+@results_command.command("keep")
+@click.argument("paths", nargs=-1, required=True, metavar="RESULTS...")
+@click.option("-o", "--out", required=True, metavar="FILE.jsonl", help="File of records, which may hold some already.")
+def results_keep(paths: tuple[str, ...], out: str) -> None:
+    """Put records into a file that is committed, as those in leaderboards/results.
+
+    RESULTS are folders that `run --out` wrote, or files of records. Of each key the newest record is taken, and takes
+    the place of that in FILE. Scores per image come along, below the folder `scores` beside FILE; raw timings and
+    pictures stay behind.
+    """
+    start()
+    from benchmark.results.keeping import keep
+
+    done = keep([Path(path) for path in paths], Path(out))
+    echo(f"{out}: {done.total} records, {done.added} of them new; {done.replaced} replaced")
 
 
 @results_command.command("migrate")

@@ -57,7 +57,7 @@ def migrate(file: Path) -> Migrated:
             new = content if record.is_edited else renewed(record, content, file.parent)
             gone += [] if record.is_edited else [content[name] for name in missing(content, file.parent)]
             is_new = new != content or (record.source is not None and record.source.is_intact is None)
-            lines.append(_sealed(new) if is_new else line.text)
+            lines.append(sealed(new) if is_new else line.text)
             rewritten += is_new
             if record.per_image and new["per_image"] not in (None, record.per_image):
                 moves[record.per_image] = new["per_image"]
@@ -71,7 +71,8 @@ def migrate(file: Path) -> Migrated:
     return Migrated(rewritten, len(records), edited, tuple(gone))
 
 
-def _sealed(value: dict[str, Any]) -> bytes:
+def sealed(value: Mapping[str, Any]) -> bytes:
+    """Return the line of a record with this content: this version's schema, and the digest."""
     content = {"record_schema": SCHEMA} | {k: v for k, v in value.items() if k not in ("record_schema", "digest")}
     return to_json({**content, "digest": digest_of(content)})
 
