@@ -73,6 +73,7 @@ def measure(*, model: str, size: list[int], way: str, passes: int, emit: Callabl
     with torch.inference_mode():
         # Loads the libraries; an engine compiles for the whole image, and for pieces in the first pass.
         subject.network(small)
+        Placed(torch.nn.ReLU(), Conditions(backend=backend))(small)
         if isinstance(run, Placed) and backend != "torch":
             run.model.prepare(planes)  # type: ignore[operator]
         machine.return_free_memory()

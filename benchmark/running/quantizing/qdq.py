@@ -17,10 +17,10 @@ from onnx import numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from torch import Tensor
 
-from benchmark.backends.capture import quiet
+from benchmark.backends.capture import conversion_error, quiet
 from benchmark.running.quantizing.graph import HEAVY, Layers, round_weights
 from benchmark.running.quantizing.method import Method
-from zoo.errors import EngineError, UserError, in_one_line
+from zoo.errors import UserError
 
 # Activations that ONNX Runtime joins to the layer before: its output then has the range of what they leave.
 _JOINED = ("Relu", "Clip")
@@ -67,7 +67,7 @@ def write_int8(
         except (UserError, MemoryError):
             raise
         except Exception as error:
-            raise EngineError(f"ONNX Runtime cannot quantise the network: {in_one_line(error, 300)}") from error
+            raise conversion_error(error, "ONNX Runtime in int8") from error
     model = onnx.load(str(target))
     round_weights(model, layers.predicting - set(asked))
     onnx.save(model, str(target))
