@@ -386,7 +386,7 @@ def test_the_address_holds_the_view(page, browser, file: Path) -> None:
     playwright.expect(other.locator("#live")).to_have_text("A part of the address is not on this page.")
     assert other.input_value("#search") == ""
     # The links at the top scroll, and leave the address alone, which is written a moment after the view.
-    other.wait_for_function("!location.hash.includes('nowhere')")
+    other.wait_for_url(lambda address: "nowhere" not in address)
     before = other.evaluate("location.hash")
     other.click("a[href='#gallery-section']")
     assert other.evaluate("document.activeElement.id") == "gallery-section"
