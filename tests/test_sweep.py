@@ -19,6 +19,7 @@ from PIL import Image
 
 from benchmark.host import calls as calls_of_children
 from benchmark.host.child import describe_failure
+from benchmark.host.executors import LocalExecutor
 from benchmark.host.isolation import Outcome, run_isolated
 from benchmark.leaderboard import figures
 from benchmark.leaderboard.sweeps import thresholds
@@ -554,6 +555,55 @@ def test_each_network_gets_the_rate_that_the_rule_finds(arena, here, undrawn, tm
     before = len(here)
     assert sweep(arena, tmp_path / "out", workers=1)["points"] == document["points"]
     assert len(here) == before
+
+
+class NewestFirst:
+    """An executor of one worker that takes the request that came last."""
+
+    workers = 1
+
+    def __init__(self, workers: int, threads: int) -> None:
+        self.threads = threads
+
+    def run(self, call, requests, listen, weights=""):
+        ended = set()
+        while left := [request for request in requests if request.key not in ended]:
+            ended.add(left[-1].key)
+            yield left[-1], call.isolated(left[-1], threads=self.threads, on_event=lambda event: None)
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_network_is_trained_when_its_own_search_is_over_and_the_order_changes_nothing(
+    arena, here, undrawn, tmp_path, monkeypatch
+) -> None:
+    sweep(arena, tmp_path / "usual", workers=1)
+    monkeypatch.setattr("benchmark.sweeping.session.LocalExecutor", NewestFirst)
+    here.clear()
+    sweep(arena, tmp_path / "newest", workers=1)
+    names = [name.partition("/")[2] for name in here if "/" in name]
+    assert names.index("one_seed3") < min(names.index(name) for name in names if name.startswith("search_four"))
+    usual, newest = (
+        {(r.options["family"], r.options["seed"]): (r.key, r.training["search"]) for r in Store(folder).results()}
+        for folder in (tmp_path / "usual", tmp_path / "newest")
+    )
+    assert usual == newest
+
+
+def test_requests_that_come_while_others_run_are_run_too(monkeypatch) -> None:
+    def isolated(request, **more) -> Outcome:
+        time.sleep(0.02)
+        return Outcome("ok", value=request)
+
+    requests = [1]
+    seen = []
+    for request, outcome in LocalExecutor(2, 1).run(SimpleNamespace(isolated=isolated), requests, lambda *event: None):
+        assert outcome.value == request
+        seen.append(request)
+        requests += [request + 1, request + 10] if request < 3 else []
+    assert (seen[0], sorted(seen)) == (1, sorted(requests))
+    assert list(LocalExecutor(2, 1).run(SimpleNamespace(isolated=isolated), [], lambda *event: None)) == []
 
 
 def test_the_choice_is_the_best_score_and_of_equal_ones_the_smallest_rate() -> None:

@@ -53,8 +53,8 @@ def check_engine(engine: str, address: str | None, workers: int | None) -> None:
 class LocalExecutor:
     """Runs ``workers`` child processes on this machine at a time, with ``threads`` each, within ``limits``.
 
-    In both executors ``run`` is a generator; closing it stops the calls that have not ended. It may be called again
-    until ``close``.
+    In both executors ``run`` is a generator; closing it stops the calls that have not ended. Requests that are appended
+    to its list meanwhile are run too. It may be called again until ``close``.
     """
 
     def __init__(self, workers: int, threads: int, limits: Limits | None = None) -> None:
@@ -71,28 +71,35 @@ class LocalExecutor:
 
         ``weights``: the file that the requests name as theirs; it goes to the machine where a call runs.
         """
-        waiting: queue.SimpleQueue[Request] = queue.SimpleQueue()
+        waiting: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         ended: queue.SimpleQueue[tuple[Request, Outcome]] = queue.SimpleQueue()
         stopping = threading.Event()
-        for request in requests:
-            waiting.put(request)
 
         def work() -> None:
-            while not stopping.is_set():
+            while (request := waiting.get()) is not None and not stopping.is_set():
                 try:
-                    request = waiting.get_nowait()
                     ended.put((request, self._run_one(call, request, listen, stopping)))
-                except (queue.Empty, _Stopped):
+                except _Stopped:
                     return
 
-        # The threads are daemons: after Ctrl-C this process may end at once, and its children end with it.
-        for _ in range(min(self.workers, len(requests))):
-            threading.Thread(target=work, daemon=True, name="executor").start()
+        given = done = threads = 0
         try:
-            for _ in requests:
+            while True:
+                for request in requests[given:]:
+                    waiting.put(request)
+                given = len(requests)
+                if done == given:
+                    return
+                # The threads are daemons: after Ctrl-C this process may end at once, and its children end with it.
+                for _ in range(threads, min(self.workers, given - done)):
+                    threading.Thread(target=work, daemon=True, name="executor").start()
+                    threads += 1
                 yield ended.get()
+                done += 1
         finally:
             stopping.set()
+            for _ in range(threads):
+                waiting.put(None)
 
     def close(self) -> None:
         """Nothing is left to close here."""
@@ -253,12 +260,13 @@ class RayExecutor:
         remote = self.ray.remote(max_retries=0, num_returns="streaming", **needs)(run_remote)
         files = self.ray.put({file.name: file.read_bytes() for file in _files_of_weights(weights)})
         common = (self.threads, self.limits, loaded_files(), files)
-        waiting, running, started = list(requests), dict[Any, Request](), False
+        given, running, started = 0, dict[Any, Request](), False
         try:
-            while waiting or running:
-                while waiting and len(running) < self.workers:
-                    request = waiting.pop(0)
+            while given < len(requests) or running:
+                while given < len(requests) and len(running) < self.workers:
+                    request = requests[given]
                     running[remote.remote(call.name, request, *common)] = request
+                    given += 1
                 ready, _ = self.ray.wait(list(running), num_returns=1, timeout=None if started else WAITING_SECONDS)
                 if not ready:
                     started = True  # said once

@@ -70,7 +70,7 @@ class _Session:
     """A running sweep: its points with their keys and costs, and the place of its records.
 
     With a search, ``points`` are those of members whose learning rate is known; ``members`` has a point of each member.
-    ``only``: the families to train now (None: all).
+    ``only``: the families to train now (None: all). ``searching``: the keys of the probes that are running.
     """
 
     plan: SweepPlan
@@ -82,6 +82,7 @@ class _Session:
     members: list[Point]
     only: frozenset[str] | None = None
     probes: list[Probe] = field(default_factory=list)
+    searching: set[str] = field(default_factory=set)
     scores: dict[str, float | None] = field(default_factory=dict)
     done: dict[str, Result] = field(default_factory=dict)
 
@@ -106,12 +107,22 @@ class _Session:
 
     @property
     def probes_left(self) -> list[Probe]:
-        """The short trainings that the choice of learning rates needs next."""
+        """The short trainings that the choice of learning rates needs next, none for a member that waits for some."""
+        missing = self._missing
+        return [
+            one for one in self.probes if self.wanted(one.point) and one.point.rate in (missing[one.point.member] or [])
+        ]
+
+    @property
+    def _missing(self) -> dict[Member, list[float] | None]:
+        """The rates that a member needs next; None while probes of it run, so that their order decides nothing."""
         search = self.plan.sweep.search
         if search is None:
-            return []
-        missing = {member: missing_rates(search, tried) for member, tried in self.tried.items()}
-        return [one for one in self.probes if self.wanted(one.point) and one.point.rate in missing[one.point.member]]
+            return {}
+        busy = {probe.point.member for probe in self.probes if probe.key in self.searching}
+        return {
+            member: None if member in busy else missing_rates(search, tried) for member, tried in self.tried.items()
+        }
 
     @property
     def tried(self) -> Found:
@@ -125,11 +136,8 @@ class _Session:
             return
         recipe = self.members[0].recipe
         rule = rule_text(search, recipe.validation.split or self.splits.card.default_split)
-        rates = {
-            member: (choose(search, tried), rule)
-            for member, tried in self.tried.items()
-            if not missing_rates(search, tried)
-        }
+        missing = self._missing
+        rates = {member: (choose(search, tried), rule) for member, tried in self.tried.items() if missing[member] == []}
         self.points = expand(self.plan, rates)
         self.keys = [point_key(self.plan, point, self.splits) for point in self.points]
 
@@ -178,10 +186,7 @@ def sweep(
             if engine == "ray":
                 executor = RayExecutor(address, workers, threads, session.plan.sweep.gpus)
             try:
-                estimates = _announce(session, executor.workers)
-                _search(session, executor, folder)
-                session.take(store.latest())
-                _run(session, executor, estimates, store, folder)
+                _run(session, executor, _announce(session, executor.workers), store, folder)
             finally:
                 executor.close()
         known = store.latest()
@@ -260,26 +265,6 @@ def _announce(session: _Session, workers: int) -> list[Estimate]:
     return estimates
 
 
-def _search(session: _Session, executor: Executor, folder: Path) -> None:
-    """Run the short trainings that are left, keep their scores, and give every member its learning rate."""
-    while probes := session.probes_left:
-        _run_probes(session, executor, folder, probes)
-    session.use_scores()
-
-
-def _run_probes(session: _Session, executor: Executor, folder: Path, probes: Sequence[Probe]) -> None:
-    tasks = [task_of(session.plan, probe.point, probe.key, session.splits, folder) for probe in probes]
-    probe_of = dict(zip((task.key for task in tasks), probes))
-    with contextlib.closing(executor.run(train_point, tasks, _listener(session))) as ended:
-        for number, (task, outcome) in enumerate(ended, 1):
-            if outcome.exception == "DiskError":
-                raise UserError(f"{task.name}: {outcome.error}")
-            probe = probe_of[task.key]
-            score = session.scores[probe.key] = keep_score(folder, session.plan, probe, outcome.value, outcome.error)
-            found = outcome.error if score is None else f"{score:.4f} on held-out images"
-            session.reporter.note(f"{number}/{len(tasks)}  {probe.point.name}: {found}")
-
-
 def _listener(session: _Session) -> Callable[[Task, Record], None]:
     def listen(task: Task, event: Record) -> None:
         if isinstance(event, Note):
@@ -289,29 +274,49 @@ def _listener(session: _Session) -> Callable[[Task, Record], None]:
 
 
 def _run(session: _Session, executor: Executor, estimates: Sequence[Estimate], store: Store, folder: Path) -> None:
-    """Run the points that are left, the longest first, and record each as it ends."""
-    key_of = dict(zip((point.name for point in session.points), session.keys))
-    seconds = {one.point.name: one.seconds or 0.0 for one in estimates}
-    queue = sorted(session.left, key=lambda point: -seconds.get(point.name, 0.0))
-    tasks = [task_of(session.plan, point, key_of[point.name], session.splits, folder) for point in queue]
-    point_of = {task.key: point for task, point in zip(tasks, queue)}
+    """Run the trainings that are left and record each as it ends; a member's points follow its own search."""
     pending = {one.point.name: one for one in estimates}
+    tasks: list[Task] = []
+    asked: dict[str, Point | Probe] = {}
 
+    def ask() -> None:
+        """Append what can be trained now: short trainings first, then points, the longest first."""
+        estimated = {name: one.seconds or 0.0 for name, one in pending.items()}
+        key_of = dict(zip((point.name for point in session.points), session.keys))
+        points = sorted(session.left, key=lambda point: -estimated.get(point.name, 0.0))
+        probes = session.probes_left
+        wanted = [(one.key, one.point, one) for one in probes] + [(key_of[one.name], one, one) for one in points]
+        for key, point, one in wanted:
+            if key not in asked:
+                asked[key] = one
+                tasks.append(task_of(session.plan, point, key, session.splits, folder))
+        session.searching |= {probe.key for probe in probes}
+
+    ask()
     # Closing the generator stops the processes of an interrupted sweep.
     with contextlib.closing(executor.run(train_point, tasks, _listener(session))) as ended:
         for task, outcome in ended:
             if outcome.exception == "DiskError":
                 # This is not the point's fault: finished work is kept, and the same command continues it.
                 raise UserError(f"{task.name}: {outcome.error}")
-            point = point_of[task.key]
-            costs, searched = session.costs[point.member], session.searched(point)
-            result = result_of(session.plan, point, task, session.splits, costs, outcome, searched)
-            store.append(result)
-            session.done[task.key] = result
-            pending.pop(point.name, None)
-            time_left = clock(wall_seconds(list(pending.values()), executor.workers) or 0.0)
-            count = f"{len(session.done)}/{len(session.members)}"
-            session.reporter.note(f"{count}  {point.name}: {_found(session.plan, result)}; about {time_left} left")
+            one = asked[task.key]
+            pending.pop((one.point if isinstance(one, Probe) else one).name, None)
+            if isinstance(one, Probe):
+                session.searching.discard(one.key)
+                score = session.scores[one.key] = keep_score(folder, session.plan, one, outcome.value, outcome.error)
+                found = outcome.error if score is None else f"{score:.4f} on held-out images"
+                session.reporter.note(f"{one.point.name}: {found}")
+                session.use_scores()
+                session.take(store.latest())
+            else:
+                costs, searched = session.costs[one.member], session.searched(one)
+                result = result_of(session.plan, one, task, session.splits, costs, outcome, searched)
+                store.append(result)
+                session.done[task.key] = result
+                time_left = clock(wall_seconds(list(pending.values()), executor.workers) or 0.0)
+                count = f"{len(session.done)}/{len(session.members)}"
+                session.reporter.note(f"{count}  {one.name}: {_found(session.plan, result)}; about {time_left} left")
+            ask()
 
 
 def _found(plan: SweepPlan, result: Result) -> str:
