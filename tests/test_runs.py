@@ -15,7 +15,7 @@ from benchmark.leaderboard.differences import difference_of, run_spread
 from benchmark.leaderboard.pages import pages, stale_tables, write_tables
 from benchmark.leaderboard.pooling import pooled
 from benchmark.leaderboard.rows import rows_of
-from benchmark.leaderboard.runs import Spread, spread_of, widened
+from benchmark.leaderboard.runs import Spread, between_unequal, spread_of, widened
 from benchmark.leaderboard.tables import MACHINE, tables_by_page, tables_of
 from benchmark.results.paired import Difference, mean_interval
 from benchmark.results.store import Store, read_folders
@@ -105,6 +105,30 @@ def test_comparisons_include_the_spread_between_runs(tmp_path) -> None:
     (table, *_) = tables_by_page(Store(tmp_path).results())["zrr-standin"]
     assert table.ranks == ("1=", "1=")
     assert any("4 degrees of freedom" in note for note in table.notes)
+
+
+@pytest.mark.parametrize(
+    ("deviations", "runs"), [((1, 1), (3, 3)), ((0.05, 4), (3, 3)), ((0.05, 4), (3, 2)), ((0.2, 1), (3, 3))]
+)
+def test_networks_whose_trainings_differ_more_than_others_raise_no_false_alarms(deviations, runs) -> None:
+    """With the spread pooled over both, a sixth to a quarter of equal networks differ where theirs is unequal."""
+    rng = np.random.default_rng(0)
+    alarms = 0
+    for _ in range(2000):
+        sides = [rng.normal(0, deviation, number) for deviation, number in zip(deviations, runs)]
+        half = between_unequal([(spread_of([side]), len(side)) for side in sides])
+        alarms += abs(sides[0].mean() - sides[1].mean()) > half
+    assert alarms / 2000 < 0.065
+
+
+def test_an_unstable_network_does_not_hide_that_others_differ(tmp_path) -> None:
+    for seed, shift in enumerate((-4.0, 0.0, 4.0)):
+        trained("good", seed, BASE + 3 + shift / 40, tmp_path)
+        trained("bad", seed, BASE + shift / 40, tmp_path)
+        trained("unstable", seed, BASE + 1 + shift, tmp_path)
+    (table, *_) = tables_by_page(Store(tmp_path).results())["zrr-standin"]
+    assert [row.result.model for row in table.rows] == ["good", "unstable", "bad"]
+    assert table.ranks == ("1=", "1=", "3")
 
 
 def test_a_floor_has_no_spread_and_one_run_takes_that_of_the_others() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmark.leaderboard.rows import Row
-from benchmark.leaderboard.runs import Spread, spread_of, widened
+from benchmark.leaderboard.runs import Spread, between_unequal, spread_of, widened_by
 from benchmark.results.paired import Difference, paired_difference
 
 
@@ -23,13 +23,17 @@ def differ(a: Row, b: Row, id: str, spread: Spread | None = None) -> bool | None
 def difference_of(a: Row, b: Row, id: str, spread: Spread | None = None) -> Difference | None:
     """Return the mean of b - a by the score ``id``, with an interval over scenes and over trainings.
 
-    ``spread`` is that between trainings (`run_spread`). None: the rows lack scores of the same images to test.
+    A row of several trainings has its own spread between them, and a row of one takes ``spread``, that of the others
+    (`run_spread`; None: trainings have no part). None: the rows lack scores of the same images to test.
     """
     if not (is_testable(a, id) and is_testable(b, id)) or a.scenes != b.scenes:
         return None
     first, second = ([row.image_scores[image][id] for image in a.scenes] for row in (a, b))
     difference = paired_difference(first, second, list(a.scenes.values()))
-    return widened(difference, spread, a.num_runs, b.num_runs)
+    if spread is None:
+        return difference
+    sides = [(run_spread([row], id) or spread, row.num_runs) for row in (a, b) if row.num_runs]
+    return widened_by(difference, between_unequal(sides))
 
 
 def run_spread(rows: Sequence[Row], id: str) -> Spread | None:

@@ -23,8 +23,9 @@ RULE = (
     " ranks may not differ significantly either."
 )
 RUNS = (
-    "sd: the standard deviation between trainings that differ only in their seed. Pooled over the rows it is"
-    " {deviation} ({freedom} degrees of freedom); every comparison includes it, also that of a row with one run."
+    "sd: the standard deviation between trainings that differ only in their seed. Every comparison includes those of"
+    " its two rows (Welch's test); for a row with one run that pooled over the rows, {deviation} ({freedom} degrees of"
+    " freedom)."
 )
 ONE_RUN = "Each network was trained once, so ranks compare these weights: another seed may change the order."
 UNTESTED = (

@@ -37,7 +37,11 @@ def widened(difference: Difference, spread: Spread | None, *runs: int) -> Differ
     ``runs``: how many trainings each mean is over; 0 for what is not trained. The two sources of uncertainty are
     independent, so the parts of the interval add as squares.
     """
-    between = between_runs(spread, *runs)
+    return widened_by(difference, between_runs(spread, *runs))
+
+
+def widened_by(difference: Difference, between: float) -> Difference:
+    """Return ``difference`` with an interval that also holds ``between``, half the width that trainings alone give."""
     if not between or difference.low is None or difference.high is None:
         return difference
     below, above = difference.mean - difference.low, difference.high - difference.mean
@@ -49,6 +53,20 @@ def between_runs(spread: Spread | None, *runs: int, level: float = LEVEL) -> flo
     """Return half the width of the interval (95 %) that the spread between trainings alone gives (see `widened`)."""
     shares = math.fsum(1 / number for number in runs if number)
     return float(stdtrit(spread.freedom, (1 + level) / 2)) * spread.deviation * math.sqrt(shares) if spread else 0.0
+
+
+def between_unequal(sides: Sequence[tuple[Spread, int]], level: float = LEVEL) -> float:
+    """Return half the width of that interval for a difference of networks with spreads of their own (Welch's test).
+
+    ``sides``: the spread and the number of trainings of each network that was trained.
+    """
+    shares = [(spread.deviation**2 / number, spread.freedom) for spread, number in sides]
+    variance = math.fsum(share for share, _ in shares)
+    if not variance:
+        return 0.0
+    # Satterthwaite's approximation of how well the sum is known.
+    freedom = variance**2 / math.fsum(share**2 / known for share, known in shares)
+    return float(stdtrit(freedom, (1 + level) / 2)) * math.sqrt(variance)
 
 
 def mean_scores(runs: Sequence[Mapping[str, Scores]]) -> dict[str, Scores]:
