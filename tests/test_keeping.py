@@ -70,6 +70,11 @@ def test_records_that_cannot_be_trusted_are_refused_and_nothing_changes(run, tmp
     (run / "results.jsonl").write_text("\n".join([json.dumps(edited), *lines[1:]]) + "\n")
     with pytest.raises(UserError, match="was edited by hand; nothing was kept"):
         keep([run], file)
+    earlier = json.loads(lines[0]) | {"record_schema": 1}
+    del earlier["digest"]
+    (run / "results.jsonl").write_text("\n".join([json.dumps(earlier), *lines[1:]]) + "\n")
+    with pytest.raises(UserError, match="is of an earlier version; nothing was kept"):
+        keep([run], file)
     assert not file.exists()
     with pytest.raises(UserError, match="expected a file of records"):
         keep([run], tmp_path / "folder")

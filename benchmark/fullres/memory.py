@@ -94,7 +94,10 @@ class Memory:
     # --- the memory available
 
     def room(self) -> int:
-        """Return the bytes for pieces: what the limit leaves; without one, the usual, at most half the free memory."""
+        """Return the bytes for pieces: what the limit leaves; without one, the usual, at most half the free memory.
+
+        For an engine a part of what the whole image takes is as usual.
+        """
         if self.limit is not None:
             return self.limit - (machine.resident_bytes() or 0) - RESERVE_BYTES
         available, usual = machine.available_memory(), self.thresholds.usual_bytes

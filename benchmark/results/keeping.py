@@ -31,7 +31,7 @@ def keep(paths: Sequence[Path], file: Path) -> Kept:
 
     A record takes the place of that with its key. Scores per image come along; raw timings and pictures stay behind,
     and the records no longer name them. The records' file is replaced last. Raises UserError, and changes nothing, for
-    a record that was edited or whose scores per image are missing or not its own.
+    a record that was edited or is of an earlier version, or whose scores per image are missing or not its own.
     """
     if file.suffix != ".jsonl":
         raise UserError(f"-o {file}: expected a file of records, as leaderboards/results/NAME.jsonl.")
@@ -61,6 +61,9 @@ def _read(file: Path) -> list[tuple[Result, dict[str, Any]]]:
 def _scores_of(record: Result) -> Journal | None:
     if record.is_edited:
         raise UserError(f"{record.source}: was edited by hand; nothing was kept. Measure again.")
+    if record.source is None or not record.source.is_intact:
+        # The line has no digest.
+        raise UserError(f"{record.source}: is of an earlier version; nothing was kept. Use `results migrate` first.")
     if record.per_image is None or record.status != "ok":
         return None
     path, problem = beside(record, record.per_image), scores_problem(record)

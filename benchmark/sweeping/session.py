@@ -300,23 +300,34 @@ def _run(session: _Session, executor: Executor, estimates: Sequence[Estimate], s
                 # This is not the point's fault: finished work is kept, and the same command continues it.
                 raise UserError(f"{task.name}: {outcome.error}")
             one = asked[task.key]
-            pending.pop((one.point if isinstance(one, Probe) else one).name, None)
+            point = one.point if isinstance(one, Probe) else one
+            pending.pop(point.name, None)
             if isinstance(one, Probe):
-                session.searching.discard(one.key)
-                score = session.scores[one.key] = keep_score(folder, session.plan, one, outcome.value, outcome.error)
-                found = outcome.error if score is None else f"{score:.4f} on held-out images"
-                session.reporter.note(f"{one.point.name}: {found}")
-                session.use_scores()
-                session.take(store.latest())
+                session.reporter.note(f"{point.name}: {_take_score(session, one, outcome, store, folder)}")
             else:
-                costs, searched = session.costs[one.member], session.searched(one)
-                result = result_of(session.plan, one, task, session.splits, costs, outcome, searched)
-                store.append(result)
-                session.done[task.key] = result
+                found = _record(session, point, task, outcome, store)
                 time_left = clock(wall_seconds(list(pending.values()), executor.workers) or 0.0)
                 count = f"{len(session.done)}/{len(session.members)}"
-                session.reporter.note(f"{count}  {one.name}: {_found(session.plan, result)}; about {time_left} left")
+                session.reporter.note(f"{count}  {point.name}: {found}; about {time_left} left")
             ask()
+
+
+def _take_score(session: _Session, probe: Probe, outcome: Outcome, store: Store, folder: Path) -> str:
+    """Keep the score of a probe that has ended, make the points whose rate it decides, and return what was found."""
+    session.searching.discard(probe.key)
+    score = session.scores[probe.key] = keep_score(folder, session.plan, probe, outcome.value, outcome.error)
+    session.use_scores()
+    session.take(store.latest())
+    return str(outcome.error) if score is None else f"{score:.4f} on held-out images"
+
+
+def _record(session: _Session, point: Point, task: Task, outcome: Outcome, store: Store) -> str:
+    """Append the record of a point that has ended, and return what was found."""
+    costs, searched = session.costs[point.member], session.searched(point)
+    result = result_of(session.plan, point, task, session.splits, costs, outcome, searched)
+    store.append(result)
+    session.done[task.key] = result
+    return _found(session.plan, result)
 
 
 def _found(plan: SweepPlan, result: Result) -> str:
