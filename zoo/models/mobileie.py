@@ -23,6 +23,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from zoo.branches import trained_as_one
 from zoo.card import register_model
 from zoo.convention import READING_PLANES, Counts, InputSpec, of_counts
 from zoo.merging import BRANCHES, MakeConv, drop_squares, folded, mixed, plain_conv, put_into, sized_conv
@@ -52,6 +53,9 @@ class BranchedConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Merge the outputs of all convolutions and then all normalised ones."""
         branches = self._branches()
+        if self.training:
+            both = [*((convolution, None) for convolution, _ in branches), *branches]
+            return trained_as_one(x, both, self.conv_out, self.side)
         plain = [convolution(x) for convolution, _ in branches]
         normalised = [norm(y) for (_, norm), y in zip(branches, plain)]
         return self.conv_out(torch.cat([*plain, *normalised], dim=1))

@@ -23,6 +23,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from zoo.branches import trained_as_one
 from zoo.card import register_model
 from zoo.convention import READING_PLANES, Counts, InputSpec, of_counts
 from zoo.merging import BRANCHES, MakeConv, drop_squares, folded, mixed, plain_conv, put_into, sized_conv
@@ -46,8 +47,12 @@ class Unit(nn.Module):
         self.conv_out = nn.Conv2d(2 * len(BRANCHES[kernel]) * wide, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Run all branches on the same input and mix them."""
+        """Mix all branches of the same input."""
         names = BRANCHES[self.kernel]
+        if self.training:
+            plain = [(self.get_submodule(name), None) for name in names]
+            normalised = [(self.get_submodule(f"{name}_bn.0"), self.get_submodule(f"{name}_bn.1")) for name in names]
+            return trained_as_one(x, [*plain, *normalised], self.conv_out, self.kernel)
         branches = (*names, *(f"{name}_bn" for name in names))
         return self.conv_out(torch.cat([self.get_submodule(name)(x) for name in branches], dim=1))
 
