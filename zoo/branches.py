@@ -9,6 +9,8 @@ takes a quarter of the time. Output and statistics are those of the branches up 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -52,7 +54,7 @@ def _patches(x: Tensor, side: int) -> tuple[Tensor, Tensor, int]:
 
     D is the number of values of a patch, in the order of a kernel. It runs in float32 at least.
     """
-    with torch.autocast(x.device.type, enabled=False):
+    with _in_full_precision(x.device):
         x = x if x.dtype == torch.float64 else x.float()
         height, width = x.shape[-2:]
         padded = F.pad(x, [side // 2] * 4)
@@ -70,6 +72,11 @@ def _patches(x: Tensor, side: int) -> tuple[Tensor, Tensor, int]:
         return mean, 2 * half - half.detach(), count
 
 
+def _in_full_precision(device: torch.device) -> AbstractContextManager[Any]:
+    # The meta device, on which the memory for training is counted, has no autocast.
+    return torch.autocast(device.type, enabled=False) if torch.amp.is_autocast_available(device.type) else nullcontext()
+
+
 def _normalised(
     kernel: Tensor, bias: Tensor, norm: nn.Module, mean: Tensor, covariance: Tensor, count: int
 ) -> tuple[Tensor, Tensor]:
@@ -79,7 +86,7 @@ def _normalised(
     assert norm.running_mean is not None
     assert norm.running_var is not None
     assert norm.num_batches_tracked is not None
-    with torch.autocast(kernel.device.type, enabled=False):
+    with _in_full_precision(kernel.device):
         wide = kernel.to(covariance.dtype)
         if norm.training:
             centre = wide @ mean + bias
