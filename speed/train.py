@@ -1,13 +1,15 @@
 """Training: is the network or the data what a step waits for, and what does a filter bank per sample cost?
 
     python -m speed train [STEPS]     # goals: over 90 % in the network; HyperConv's convolution within 1.3x;
-                                      # the predicted memory covers what is used, less than twice
+                                      # the predicted memory covers what is used, less than twice; a training
+                                      # form takes less than 6 times its deploy form
 
 The first part trains `hyperunet_8_8_64` at batch 8 on the embedded stand-in of ZRR, 96x96 planes, and prints which
 share of the steps was spent waiting for a batch. The second times forward and backward of HyperConv's batched
 convolution, one filter bank per sample, beside a plain grouped convolution of the same sizes with the same number
 of groups, at the three resolutions of that network; turns are interleaved, medians and quartiles are printed. The
-third compares the memory predicted for a step with the growth of the process's resident peak.
+third compares the memory predicted for a step with the growth of the process's resident peak. The fourth times a
+step of MobileIE and of SYENet in training form beside one in deploy form.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from benchmark.training.losses import Objective, total
 from benchmark.training.recipe import load_recipe
 from speed.figures import Figure
 from zoo.card import get_card
+from zoo.creating import create_model
 from zoo.hyper import conv2d_per_sample
 
 TURNS = 30
@@ -41,7 +44,8 @@ def main() -> list[Figure]:
     print(f"threads {torch.get_num_threads()}, torch {torch.__version__}")
     figures = [measure_waiting(steps)]
     figures += [measure_convolution(side) for side in (96, 48, 24)]
-    return figures + [figure for model in ("hyperunet_8_8_64", "unet_w8") for figure in measure_memory(model)]
+    figures += [figure for model in ("hyperunet_8_8_64", "unet_w8") for figure in measure_memory(model)]
+    return figures + [measure_forms(model) for model in ("mobileie", "syenet")]
 
 
 def measure_waiting(steps: int) -> Figure:
@@ -113,6 +117,28 @@ def measure_memory(model: str, *, batch_size: int = 8, side: int = 192) -> list[
         f"{model} at batch {batch_size} of {side}x{side}: predicted {need / 2**20:.0f} MiB, used {used / 2**20:.0f} MiB"
     )
     return [Figure(f"{model}: memory predicted / used", need / used, "x", at_least=1, at_most=2)]
+
+
+def measure_forms(model: str) -> Figure:
+    """Time forward and backward at 4x96x96, batch 4, in both forms of a network."""
+    planes = torch.rand(4, 4, 96, 96) / 4
+
+    def stepping(form: str) -> Callable[[], None]:
+        network = create_model(model, form=form).train()
+
+        def step() -> None:
+            network.zero_grad()
+            network(planes).square().mean().backward()
+
+        step()
+        return step
+
+    training, deploy = stepping("training"), stepping("deploy")
+    seconds = [(timed(training), timed(deploy)) for _ in range(TURNS)]
+    low, median, high = statistics.quantiles([a / b for a, b in seconds], n=4)
+    first, second = (1e3 * statistics.median(column) for column in zip(*seconds))
+    print(f"{model}: {first:.0f} and {second:.0f} ms, quartiles of the ratio {low:.2f}-{high:.2f}")
+    return Figure(f"{model}: a step in training form / in deploy form", median, "x", at_most=6)
 
 
 def timed(call: Callable[[], None]) -> float:
