@@ -16,8 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from benchmark.fullres.inexact import InexactError
 from benchmark.fullres.untouched import evaluating, untouched
@@ -45,6 +43,10 @@ def list_operators(module: nn.Module, shape: Sequence[int]) -> fx.GraphModule:
     the operators cannot be listed or the list would not be complete, and OutputError for a network that does not return
     one image.
     """
+    # These take 0.4 s, a seventh of the start of a process, and few processes list operators.
+    from torch.fx.experimental.proxy_tensor import make_fx
+    from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+
     tensors = tensors_of(module)
 
     def forward(values: list[Tensor], x: Tensor) -> Tensor:
