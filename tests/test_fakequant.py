@@ -7,6 +7,7 @@ from torch import nn
 
 from benchmark.training.fakequant import FakeInt8
 from zoo.hyper import HyperConv2d
+from zoo.models.mobileie import BranchedConv
 
 
 def rounded(values: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
@@ -38,6 +39,14 @@ def test_gradients_reach_weights_and_dead_inputs_give_no_nan() -> None:
     output.sum().backward()
     assert torch.isfinite(output).all()
     assert layer.weight.grad.abs().sum() > 0
+
+
+def test_the_kernel_that_branches_make_is_rounded_as_the_deploy_form_is() -> None:
+    torch.manual_seed(0)
+    block, planes = BranchedConv(3, 4, 3).train(), torch.rand(2, 3, 32, 32)
+    with torch.no_grad(), FakeInt8():
+        output = block(planes)
+    assert len(output.unique()) <= 256
 
 
 def test_computed_filters_are_left_alone() -> None:

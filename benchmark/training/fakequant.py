@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from zoo.branches import is_mixed
+
 # By the convolution: the axis of its weights that counts output channels.
 _AXES: dict[Callable[..., Any], int] = {torch.conv2d: 0, torch.conv_transpose2d: 1}
 
@@ -18,7 +20,8 @@ class FakeInt8(TorchFunctionMode):
 
     Weights have one scale for each output channel, activations one scale and one zero point for each tensor, from the
     extremes of the batch. Nothing is kept between steps, and gradients pass the rounding unchanged within the range.
-    Convolutions whose filters the network computes are left alone: they stay in float32.
+    Convolutions whose filters the network computes are left alone: they stay in float32. Kernels that a training form
+    computes from its branches are not: the deploy form stores them.
     """
 
     def __torch_function__(
@@ -29,7 +32,7 @@ class FakeInt8(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Call ``func``, with rounding if it is a convolution with stored weights."""
-        if func not in _AXES or len(args) < 2 or not isinstance(args[1], nn.Parameter):
+        if func not in _AXES or len(args) < 2 or not (isinstance(args[1], nn.Parameter) or is_mixed(args[1])):
             return func(*args, **(kwargs or {}))
         planes, weight, *rest = args
         return _per_tensor(func(_per_tensor(planes), _per_channel(weight, _AXES[func]), *rest, **(kwargs or {})))
