@@ -20,19 +20,11 @@ from typing import Any
 
 from benchmark import run
 from benchmark.conditions import Conditions
-from zoo.official import OfficialFile, official_files
-from zoo.weights import file_digest
+from zoo.official import official_files_in
 
 ENGINES = ("onnxruntime", "openvino")
 SHIPPED = {"zrr": "plainunet_8,bilinear_colour,hyperunet_8_8_64,unet_w8", "sidd": "vdn_w8,hypervdn_8"}
 COMPACT = {"lan_efficient": "ZRR, paired", "mobileie": "ZRR"}
-
-
-def known_files(folder: Path) -> list[tuple[OfficialFile, Path]]:
-    """Return the published files in a folder."""
-    by_digest = {file.sha256: file for file in official_files() if file.model}
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in (".pth", ".pkl", ".mat"))
-    return [(by_digest[digest], path) for path in files if (digest := file_digest(path)) in by_digest]
 
 
 def main() -> None:
@@ -44,7 +36,7 @@ def main() -> None:
     parser.add_argument("--times", action="store_true")
     parser.add_argument("-o", "--out", default="runs/int8")
     given = parser.parse_args()
-    found = known_files(given.weights) if given.weights else []
+    found = official_files_in(given.weights) if given.weights else []
     common: dict[str, Any] = {"out": given.out, "timings": "here" if given.times else "none"}
     for dataset, models in SHIPPED.items():
         measure(dataset, given.times, None, models=models, **common)

@@ -26,24 +26,12 @@ from benchmark.conditions import Conditions
 from benchmark.config import read_settings
 from benchmark.leaderboard.official import OfficialFigures
 from zoo import get_card
-from zoo.official import OfficialFile, official_files
-from zoo.weights import file_digest, read_checkpoint
+from zoo.official import OfficialFile, official_files_in
 
 FIGURES = Path(__file__).parent.parent / "leaderboards" / "official.yaml"
 # Folder and conversion to gray of the sets by their names in official.yaml.
 SHIPPED = ("vdn_w8", "hypervdn_8")
 SETS = {"set12": ("Set12", None), "bsd68": ("CBSD68", "matlab"), "cbsd68": ("CBSD68", None)}
-
-
-def known_files(folder: Path) -> list[tuple[OfficialFile, Path]]:
-    """Return the published files in a folder; a TensorFlow checkpoint is named by its file ``.index``."""
-    by_digest = {file.sha256: file for file in official_files() if file.model and "no result" not in file.what}
-    found = []
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest = read_checkpoint(path).digest if path.suffix == ".index" else file_digest(path)
-        if digest in by_digest:
-            found.append((by_digest[digest], path))
-    return found
 
 
 def label_of(file: OfficialFile) -> str:
@@ -76,7 +64,7 @@ def main() -> None:
     parser.add_argument("--polyu", type=Path)
     parser.add_argument("-o", "--out", default="runs/official")
     given = parser.parse_args()
-    found = known_files(given.weights)
+    found = [(file, path) for file, path in official_files_in(given.weights) if "no result" not in file.what]
     common: dict[str, Any] = {"out": given.out, "sizes": ["none"]}
     for dataset, split, weights in awgn_runs(found):
         name = dataset.partition("(")[2].rstrip(")")

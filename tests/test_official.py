@@ -173,3 +173,18 @@ def test_all_official_files_are_known_and_read_as_published() -> None:
             if known.model:
                 assert entry_of(known.model, file, {}).evidence == "official-weights"
     assert len(found) == len(official_files())
+
+
+def test_published_files_of_a_folder_are_found_behind_links_and_a_folder_without_one_is_an_error(
+    tmp_path, monkeypatch
+) -> None:
+    (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
+    (tmp_path / "folder").mkdir()
+    save_state(tmp_path / "elsewhere" / "deep" / "any_name.safetensors", MobileIE().state_dict(), {})
+    (tmp_path / "folder" / "notes.txt").write_text("no weights", encoding="utf-8")
+    known = publish(monkeypatch, tmp_path / "elsewhere" / "deep" / "any_name.safetensors")
+    with pytest.raises(UserError, match="none of its 1 files is a published file"):
+        official.official_files_in(tmp_path / "folder")
+    (tmp_path / "folder" / "link").symlink_to(tmp_path / "elsewhere")
+    found = official.official_files_in(tmp_path / "folder")
+    assert found == [(known, tmp_path / "folder" / "link" / "deep" / "any_name.safetensors")]

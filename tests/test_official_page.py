@@ -129,11 +129,9 @@ def test_the_example_finds_files_by_digest_and_measures_every_figure(tmp_path, m
     (tmp_path / "weights" / "other.txt").write_text("not weights")
     known = next(file for file in official_files() if file.path == "models/FFDNet_gray.mat")
     mine = replace(known, sha256=file_digest(path), tensors=(digest_of_tensors(gray.state_dict()),))
-    files = lambda: (mine,)  # noqa: E731
-    monkeypatch.setattr(official, "official_files", files)
-    monkeypatch.setattr(example, "official_files", files)
+    monkeypatch.setattr(official, "official_files", lambda: (mine,))
     pictures(tmp_path / "awgn" / "Set12", 2, colour=False)
-    found = example.known_files(tmp_path / "weights")
+    found = official.official_files_in(tmp_path / "weights")
     assert [(file.path, place.name) for file, place in found] == [("models/FFDNet_gray.mat", "renamed.safetensors")]
     wanted = {(dataset, split) for dataset, split, _ in example.awgn_runs(found)}
     assert {(SET12, "sigma15"), (SET12, "sigma50"), (BSD68, "sigma75-gray-matlab")} <= wanted

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from urllib.parse import quote
 from torch import Tensor
 
 from zoo.errors import UserError
-from zoo.weights import Checkpoint
+from zoo.weights import Checkpoint, file_digest, read_checkpoint
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,28 @@ def official_files() -> tuple[OfficialFile, ...]:
         for group in groups
         for file in group["files"]
     )
+
+
+def official_files_in(folder: Path) -> list[tuple[OfficialFile, Path]]:
+    """Return the published files in a folder, also behind links, that the zoo has a network for, with their paths.
+
+    They are known by their digests, whatever their names; a TensorFlow checkpoint is named by its file ``.index``.
+    Raises UserError if there are none.
+    """
+    by_digest = {file.sha256: file for file in official_files() if file.model}
+    paths = sorted(Path(place, name) for place, _, names in os.walk(folder, followlinks=True) for name in names)
+    digests = [
+        (read_checkpoint(path).digest if path.suffix == ".index" else file_digest(path), path)
+        for path in paths
+        if path.is_file()
+    ]
+    found = [(by_digest[digest], path) for digest, path in digests if digest in by_digest]
+    if not found:
+        raise UserError(
+            f"{folder}: none of its {len(digests)} files is a published file of weights, known by its digest (see"
+            " `zoo-bench list weights`)."
+        )
+    return found
 
 
 def digest_of_tensors(state: Mapping[str, Tensor]) -> str:
