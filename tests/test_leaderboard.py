@@ -121,6 +121,12 @@ def test_a_stand_in_is_always_called_one() -> None:
     assert "zrr-standin, test: 12 images" in text
 
 
+def test_a_stand_in_names_every_generator_that_made_its_images() -> None:
+    records = [result(name, 20.0, data={"standin": True, "generator": number}) for name, number in (("a", 2), ("b", 1))]
+    assert "by generator 1 or 2 (" in pages(records)["zrr-standin.md"]
+    assert "by generator 2 (" in pages(records[:1])["zrr-standin.md"]
+
+
 def test_a_real_dataset_never_shares_a_table_with_a_stand_in() -> None:
     """Not even where a record calls itself by the real name: its data says what it is."""
     names = {"dataset": "zrr", "split": "test"}

@@ -276,10 +276,11 @@ def _lead(rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
     """Return what a reader must know first: whether the data is a stand-in or a part, and which machines timed."""
     first, lines = rows[0], []
     if first.is_standin:
-        data = first.result.data
+        # A later generator may make the same images: rows of one quality table have them.
+        versions = " or ".join(sorted({str(row.result.data.get("generator")) for row in rows}))
         lines.append((
             STANDIN,
-            f"made from photographs by generator {data.get('generator')} (sources {str(data.get('sources'))[:12]}); its"
+            f"made from photographs by generator {versions} (sources {str(first.result.data.get('sources'))[:12]}); its"
             " scores say nothing about the real dataset.",
         ))  # fmt: skip
     if part := first.result.part:
