@@ -15,7 +15,7 @@ from benchmark.leaderboard.differences import difference_of, run_spread
 from benchmark.leaderboard.pages import pages, stale_tables, write_tables
 from benchmark.leaderboard.pooling import pooled
 from benchmark.leaderboard.rows import rows_of
-from benchmark.leaderboard.runs import Spread, between_unequal, spread_of, widened
+from benchmark.leaderboard.runs import Spread, between_unequal, mean_measurements, spread_of, widened
 from benchmark.leaderboard.tables import MACHINE, tables_by_page, tables_of
 from benchmark.results.paired import Difference, mean_interval
 from benchmark.results.store import Store, read_folders
@@ -119,6 +119,22 @@ def test_networks_whose_trainings_differ_more_than_others_raise_no_false_alarms(
         half = between_unequal([(spread_of([side]), len(side)) for side in sides])
         alarms += abs(sides[0].mean() - sides[1].mean()) > half
     assert alarms / 2000 < 0.065
+
+
+def test_an_interval_holds_no_value_that_the_metric_cannot_have(tmp_path) -> None:
+    """Three trainings, of which one fails: the interval of the mean is wide, and would go beyond 1 and below 0."""
+    scenes = {str(index): str(index) for index in range(10)}
+    for id, values, limits in (
+        ("ssim[gaussian11,rgb]", (0.9, 0.95, 0.2), (-1, 1)),
+        ("ciede2000[rgb]", (0.5, 0.4, 9.0), (0, math.inf)),
+        ("mse[rgb]@train", (0.01, 0.01, 0.5), (0, math.inf)),
+        ("mine", (0.01, 0.01, 0.5), (-math.inf, math.inf)),
+    ):
+        runs = [{id: measurement(value, kind="score")} for value in values]
+        scores = {image: {id: float(np.mean(values))} for image in scenes}
+        one = mean_measurements(runs, scores, scenes)[id]
+        assert limits[0] <= one.ci_low < one.value < one.ci_high <= limits[1]
+        assert one.ci_low in limits or one.ci_high in limits or id == "mine"
 
 
 def test_an_unstable_network_does_not_hide_that_others_differ(tmp_path) -> None:

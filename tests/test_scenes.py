@@ -192,9 +192,9 @@ def test_fewer_than_six_scenes_have_no_interval(folder: Path, tmp_path: Path) ->
 
 def test_an_infinite_score_leaves_no_interval() -> None:
     scenes = {str(i): str(i) for i in range(8)}
-    assert over_scenes([math.inf, *[30.0] * 7], list(scenes), scenes) == {"num_scenes": 8}
-    assert over_scenes([30.0] * 8, list(scenes), scenes)["ci_low"] == 30.0
-    assert over_scenes([30.0] * 8, list(scenes), {"0": "a"}) == {}
+    assert over_scenes("psnr[rgb]", [math.inf, *[30.0] * 7], list(scenes), scenes) == {"num_scenes": 8}
+    assert over_scenes("psnr[rgb]", [30.0] * 8, list(scenes), scenes)["ci_low"] == 30.0
+    assert over_scenes("psnr[rgb]", [30.0] * 8, list(scenes), {"0": "a"}) == {}
 
 
 def test_another_rule_groups_the_same_scores_anew(folder: Path, tmp_path: Path, monkeypatch) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from scipy.special import stdtrit
 
+from benchmark.metrics import possible
 from benchmark.results.journal import Scores
 from benchmark.results.paired import LEVEL, Difference, mean_interval
 from benchmark.types import Measurement
@@ -110,5 +111,5 @@ def _mean(id: str, own: Sequence[Measurement], scores: Mapping[str, Scores], sce
         images = [scores[image][id] for image in scenes]
         if all(map(math.isfinite, images)):
             interval = widened(mean_interval(images, list(scenes.values())), spread, len(values))
-            found |= {"ci_low": interval.low, "ci_high": interval.high}
+            found |= possible(id, interval.low, interval.high)
     return own[0].model_copy(update=found)

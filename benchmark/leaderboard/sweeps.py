@@ -12,19 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.cleaning import csv_cell
+from benchmark.metrics import SWEEP_ERRORS
 from benchmark.replacing import replace_text
 from benchmark.types import Result, encode_number
 
 # The suffix for ids of measurements on images of the training split.
 ON_TRAIN = "@train"
 DATA_FILES = ("points.csv", "points.json")
-ERROR_IDS = {"msssim": "one_minus_msssim[perchannel]", "mse": "mse[rgb]"}
 ERROR_LABELS = {"msssim": "1 - MS-SSIM", "mse": "mean squared error"}
 
 
 def is_aside(id: str) -> bool:
     """Whether a score of a sweep is for its figures only: on training images, or an error that follows from a score."""
-    return id.endswith(ON_TRAIN) or id in ERROR_IDS.values()
+    return id.endswith(ON_TRAIN) or id in SWEEP_ERRORS.values()
 
 
 def page_of_sweep(result: Result) -> str | None:
@@ -70,7 +70,7 @@ def _row(error: str, result: Result) -> dict[str, Any]:
         return None if found is None else encode_number(found.value) if isinstance(found.value, float) else found.value
 
     flops = result.measurements.get("flops")
-    id, about = ERROR_IDS[error], result.training["sweep"]
+    id, about = SWEEP_ERRORS[error], result.training["sweep"]
     scores = {name: value(name) for name in sorted(result.measurements) if result.measurements[name].kind == "score"}
     return {
         "family": about["family"],

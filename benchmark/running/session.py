@@ -170,7 +170,7 @@ class Session:
         with journal.lock():
             journal.copy_to(journal, wanted)
             means = {
-                id: mean.model_copy(update=over_scenes([one[id] for one in scores.values()], list(scores), wanted))
+                id: mean.model_copy(update=over_scenes(id, [one[id] for one in scores.values()], list(scores), wanted))
                 for id, mean in record.measurements.items()
                 if mean.kind == "score"
             }

@@ -281,7 +281,7 @@ def mean_scores(
             n=len(values),
             n_inf=infinite or None,
             finite_mean=math.fsum(finite) / len(finite) if infinite and finite else None,
-            **over_scenes(values, list(per_image), scenes or {}),
+            **over_scenes(id, values, list(per_image), scenes or {}),
         )
     return measurements
 

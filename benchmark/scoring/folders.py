@@ -244,7 +244,7 @@ def _intervals(per_image: Sequence[dict[str, Any]], ids: Sequence[str]) -> dict[
     """Return the intervals of the means over scenes, of the metrics that have one."""
     scenes = {image["id"]: image["scene"] for image in per_image}
     columns = {id: [image["scores"][id] for image in per_image] for id in ids}
-    found = {id: over_scenes(values, list(scenes), scenes) for id, values in columns.items() if None not in values}
+    found = {id: over_scenes(id, values, list(scenes), scenes) for id, values in columns.items() if None not in values}
     return {id: [one["ci_low"], one["ci_high"]] for id, one in found.items() if one.get("ci_low") is not None}
 
 

@@ -14,6 +14,7 @@ from benchmark.host import machine
 from benchmark.host.calls import Emit, child_call
 from benchmark.host.environment import describe_environment
 from benchmark.leaderboard.sweeps import ON_TRAIN
+from benchmark.metrics import SWEEP_ERRORS
 from benchmark.opening import open_dataset
 from benchmark.reporting import Relay
 from benchmark.results.journal import Scores
@@ -142,18 +143,19 @@ def errors(
     """
     found: dict[str, Measurement] = {}
     psnr, msssim = METRIC_OF_ERROR["mse"], METRIC_OF_ERROR["msssim"]
+    mse_id, msssim_id = SWEEP_ERRORS["mse"], SWEEP_ERRORS["msssim"]
     common: dict[str, Any] = {"unit": "", "kind": "score", "higher_is_better": False, "n": len(scores)}
     if psnr in means:
         values = [10.0 ** (-image[psnr] / 10.0) for image in scores.values()]
         text = f"mean squared error over pixels and channels of one image, peak 1; {card.protocol.text}"
-        beside = over_scenes(values, list(scores), scenes)
-        found["mse[rgb]"] = Measurement(value=statistics.fmean(values), definition=text, **common, **beside)
+        beside = over_scenes(mse_id, values, list(scores), scenes)
+        found[mse_id] = Measurement(value=statistics.fmean(values), definition=text, **common, **beside)
     if msssim in means:
         value = means[msssim].value
         assert value is not None
         text = f"1 - {msssim}: {means[msssim].definition}"
-        beside = over_scenes([1.0 - image[msssim] for image in scores.values()], list(scores), scenes)
-        found["one_minus_msssim[perchannel]"] = Measurement(value=1.0 - value, definition=text, **common, **beside)
+        beside = over_scenes(msssim_id, [1.0 - image[msssim] for image in scores.values()], list(scores), scenes)
+        found[msssim_id] = Measurement(value=1.0 - value, definition=text, **common, **beside)
     return found
 
 

@@ -14,8 +14,8 @@ from benchmark.host import machine
 from benchmark.host.environment import describe_environment
 from benchmark.host.executors import Executor, LocalExecutor, RayExecutor, check_engine
 from benchmark.host.isolation import Outcome
-from benchmark.leaderboard.sweeps import DATA_FILES, ERROR_IDS, ERROR_LABELS, ON_TRAIN, summary_of, write_data
-from benchmark.metrics import METRICS
+from benchmark.leaderboard.sweeps import DATA_FILES, ERROR_LABELS, ON_TRAIN, summary_of, write_data
+from benchmark.metrics import METRICS, SWEEP_ERRORS
 from benchmark.profilers import PROFILERS
 from benchmark.record import Record
 from benchmark.replacing import refuse_inputs
@@ -333,7 +333,7 @@ def _record(session: _Session, point: Point, task: Task, outcome: Outcome, store
 def _found(plan: SweepPlan, result: Result) -> str:
     if result.status != "ok":
         return f"{result.status}: {result.error}"
-    id, label = ERROR_IDS[plan.sweep.plot.error], ERROR_LABELS[plan.sweep.plot.error]
+    id, label = SWEEP_ERRORS[plan.sweep.plot.error], ERROR_LABELS[plan.sweep.plot.error]
     test, train, seconds = (result.measurements[name].value for name in (id, id + ON_TRAIN, "train_seconds"))
     return f"{label} {test:.4f} on test, {train:.4f} on train images, trained {seconds:.0f} s"
 
