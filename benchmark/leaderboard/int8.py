@@ -33,7 +33,7 @@ _NOTES = (
 def int8_page(results: Iterable[Result]) -> str | None:
     """Return the Markdown page of the records in int8 that have a partner in float32; None if there are none."""
     rows = [row for row in rows_of(results) if row.is_scored]
-    found = [row for row in rows if row.result.spec.conditions.precision == INT8]
+    found = sorted((row for row in rows if row.result.spec.conditions.precision == INT8), key=_place)
     pairs = [(row, plain) for row in found if (plain := partner(row, rows, "torch"))]
     if not pairs:
         return None
@@ -62,6 +62,10 @@ def partner(row: Row, rows: Sequence[Row], backend: str) -> Row | None:
         if (under.precision, under.backend, under.is_tiled) == ("fp32", backend, False) and _same(row) == _same(other):
             return other
     return None
+
+
+def _place(row: Row) -> tuple[str, ...]:
+    return row.result.dataset, row.result.split, row.name, row.result.spec.conditions.backend
 
 
 def _same(row: Row) -> tuple[object, ...]:
