@@ -19,6 +19,8 @@ from benchmark.results.store import Store
 from benchmark.running.inputs import Levels
 from benchmark.selection import entry_of
 from benchmark.timing.messages import Job
+from benchmark.types import Result
+from tests.sample_records import measurement, result, under
 from zoo import UserError, create_model, get_card
 from zoo.weights import save_state
 
@@ -289,6 +291,31 @@ def test_the_page_sets_int8_beside_float32(tmp_path) -> None:
     values = [f"{record.measurements['psnr[rgb]'].value:.2f}" for record in records]
     assert [cell.strip() for cell in line.split("|")[3:6]] == ["onnxruntime", *values]
     assert "left in float32: Conv 1" in page
+
+
+def test_the_page_sets_time_and_memory_beside_the_same_engine_in_float32() -> None:
+    def record(backend: str, precision: str, time: float, memory: int, **more) -> Result:
+        costs = {
+            "relative_latency": measurement(time, kind="timing", higher=False, **more),
+            "peak_rss_bytes": measurement(memory, kind="timing", higher=False),
+        }
+        whole = result("net", 20.0)
+        calibrate = "zrr" if precision == "int8" else None
+        spec = under(whole.spec, backend=backend, precision=precision, calibrate=calibrate)
+        update = {"key": f"{backend}{precision}", "spec": spec, "measurements": {**whole.measurements, **costs}}
+        return whole.model_copy(update=update)
+
+    torch, plain = record("torch", "fp32", 9.0, 900), record("openvino", "fp32", 4.0, 200)
+    quick = cells(int8_page([torch, plain, record("openvino", "int8", 3.0, 50)]))
+    assert {"x 0.75", "x 0.25"} <= quick
+    disturbed = cells(int8_page([torch, plain, record("openvino", "int8", 3.0, 50, tainted=["busy"])]))
+    assert ("x 0.75" in disturbed, "x 0.25" in disturbed) == (False, True)
+    assert not any(cell.startswith("x ") for cell in cells(int8_page([torch, record("openvino", "int8", 3.0, 50)])))
+
+
+def cells(page: str) -> set[str]:
+    (line,) = (line for line in page.splitlines() if line.startswith("| net "))
+    return {cell.strip() for cell in line.split("|")}
 
 
 @pytest.mark.parametrize(

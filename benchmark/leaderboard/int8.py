@@ -26,6 +26,7 @@ _NOTES = (
     " weights. In float32: the same network as an ONNX file.",
     "MACs: of one image of the dataset's size.",
     "time: that of the row over that of the same engine in float32, each relative to the calibration kernel.",
+    "memory: what a pass adds to the process, over that of the same engine in float32.",
     "cold load: from the start of a process to its first output, median of several processes.",
 )
 
@@ -40,7 +41,7 @@ def int8_page(results: Iterable[Result]) -> str | None:
     cells = [_cells(row, plain, partner(row, rows, row.result.spec.conditions.backend)) for row, plain in pairs]
     headers = (
         *("network", "data", "engine", "float32 [dB]", "int8 [dB]", "difference [dB]"),
-        *("file [kB]", "file in float32 [kB]", "MACs [G]", "time ↓", "cold load [ms] ↓"),
+        *("file [kB]", "file in float32 [kB]", "MACs [G]", "time ↓", "memory ↓", "cold load [ms] ↓"),
     )
     shown = [x for x in range(len(headers)) if any(row[x] for row in cells)]
     remarks = dict.fromkeys(f"{row.name}: {remark}" for row, _ in pairs for remark in row.remarks if _is_own(remark))
@@ -48,7 +49,7 @@ def int8_page(results: Iterable[Result]) -> str | None:
         "Quality beside float32",
         tuple(headers[x] for x in shown),
         tuple(tuple(row[x] or "-" for x in shown) for row in cells),
-        tuple(note for note, x in zip(_NOTES, (5, 6, 8, 9, 10)) if x in shown),
+        tuple(note for note, x in zip(_NOTES, (5, 6, 8, 9, 10, 11)) if x in shown),
         labels=3,
     )
     below = "".join(f"- {markdown(remark)}\n" for remark in remarks)
@@ -88,8 +89,6 @@ def _cells(row: Row, plain: Row, by_engine: Row | None) -> tuple[str, ...]:
     where = f"{result.dataset}, {result.split}: {result.n} images" + (
         f", {result.num_scenes} scenes" if result.num_scenes else ""
     )
-    times = [None if one is None else one.fair_value("relative_latency") for one in (row, by_engine)]
-    ratio = f"x {times[0] / times[1]:.2f}" if times[0] and times[1] else ""
     return (
         label_of(result.model, result.options, result.label),
         where,
@@ -99,9 +98,14 @@ def _cells(row: Row, plain: Row, by_engine: Row | None) -> tuple[str, ...]:
         text,
         *(_scaled(row.value(id), 1e3) for id in ("file_bytes", "float_file_bytes")),
         _scaled(row.value("macs"), 1e9),
-        ratio,
+        *(_ratio(id, row, by_engine) for id in ("relative_latency", "peak_rss_bytes")),
         _scaled(row.fair_value("cold_load_ms"), 1),
     )
+
+
+def _ratio(id: str, row: Row, by_engine: Row | None) -> str:
+    values = [None if one is None else one.fair_value(id) for one in (row, by_engine)]
+    return f"x {values[0] / values[1]:.2f}" if values[0] and values[1] else ""
 
 
 def _decibels(value: float | None) -> str:
