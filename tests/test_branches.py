@@ -116,6 +116,14 @@ def test_a_network_in_training_runs_in_bfloat16_too(network: Any) -> None:
     assert all(torch.isfinite(one.grad).all() for one in ours.parameters() if one.grad is not None)
 
 
+@blocks
+def test_a_second_derivative_is_refused_and_not_wrong(block: Any) -> None:
+    x = smooth(2, 3, 6, 5).requires_grad_()
+    (slope,) = torch.autograd.grad(filled(block(3, 2, 3)).double()(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.square().sum().backward()
+
+
 @pytest.mark.parametrize("network", [MobileIETraining, SYENetTrain])
 def test_one_image_is_refused_where_a_gate_is_normalised(network: Any) -> None:
     with pytest.raises(ValueError, match="more than 1 value per channel"):

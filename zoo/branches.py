@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 def trained_as_one(
@@ -89,6 +90,7 @@ class _Moments(torch.autograd.Function):
         return torch.bmm(patches, patches.mT).sum(0) / (number * height * width)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         """Return the gradient of the padded image."""
         (patches,) = ctx.saved_tensors
