@@ -3,7 +3,7 @@
 All of it is linear but for the statistics of the batch, and these follow from the mean m and the covariance C of the
 input's patches: an output w of a convolution has the mean w m and the variance w C w. So the kernels are mixed instead
 of the images, none of the many channels is computed, and gradients flow through m and C. For MobileIE at 4x96x96 this
-takes a fifth of the time. Output and statistics are those of the branches up to rounding.
+takes a quarter of the time. Output and statistics are those of the branches up to rounding.
 """
 
 from __future__ import annotations
