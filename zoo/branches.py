@@ -1,4 +1,4 @@
-"""Training of parallel convolutions, with and without batch norm, that a 1x1 convolution mixes, at the cost of one.
+"""Training of parallel convolutions, with and without batch norm, that a 1x1 convolution mixes, without their channels.
 
 All of it is linear but for the statistics of the batch, and these follow from the mean m and the covariance C of the
 input's patches: an output w of a convolution has the mean w m and the variance w C w. So the kernels are mixed instead
