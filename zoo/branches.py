@@ -17,6 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from zoo.merging import in_middle
+
+# Marks a kernel that was computed from branches.
+_MIXED = "_mixed_of_branches"
+
 
 def trained_as_one(
     x: Tensor, branches: Sequence[tuple[nn.Module, nn.Module | None]], mixing: nn.Conv2d, side: int
@@ -32,7 +37,7 @@ def trained_as_one(
     kernels, biases = [], []
     for convolution, norm in branches:
         assert isinstance(convolution, nn.Conv2d)
-        kernel, bias = _flat(convolution.weight, side), convolution.bias
+        kernel, bias = in_middle(convolution.weight, side).flatten(1), convolution.bias
         assert bias is not None
         if norm is not None:
             kernel, bias = _normalised(kernel, bias, norm, patches)
@@ -48,9 +53,6 @@ def trained_as_one(
 def is_mixed(kernel: object) -> bool:
     """Return whether ``trained_as_one`` computed a kernel, which the deploy form therefore stores."""
     return getattr(kernel, _MIXED, False)
-
-
-_MIXED = "_mixed_of_branches"
 
 
 class _Patches(NamedTuple):
@@ -107,12 +109,6 @@ def _windows(patches: Tensor, shape: Sequence[int], side: int) -> list[tuple[tup
     number, channels, rows, columns = shape
     values = patches[:, :-1].view(number, channels, side, side, rows - side + 1, columns - side + 1)
     return [((row, column), values[:, :, row, column]) for row in range(side) for column in range(side)]
-
-
-def _flat(kernel: Tensor, side: int) -> Tensor:
-    """Return a kernel (b, a, rows, columns) as the middle of one of ``side``: (b, a side side)."""
-    rows, columns = ((side - size) // 2 for size in kernel.shape[-2:])
-    return F.pad(kernel, (columns, columns, rows, rows)).flatten(1)
 
 
 def _normalised(kernel: Tensor, bias: Tensor, norm: nn.Module, patches: _Patches) -> tuple[Tensor, Tensor]:

@@ -52,6 +52,12 @@ def folded(convolution: nn.Module, norm: nn.Module | None = None) -> tuple[Tenso
     return kernel * gain[:, None, None, None], (bias - norm.running_mean.double()) * gain + norm.bias.double()
 
 
+def in_middle(kernel: Tensor, side: int) -> Tensor:
+    """Return a kernel (b, a, rows, columns) as the middle of one with zeros around it: (b, a, side, side)."""
+    rows, columns = ((side - size) // 2 for size in kernel.shape[-2:])
+    return F.pad(kernel, (columns, columns, rows, rows))
+
+
 @torch.no_grad()
 def mixed(parts: Sequence[tuple[Tensor, Tensor]], mixing: nn.Conv2d, side: int, factor: float = 1.0) -> nn.Conv2d:
     """Return the convolution that equals ``factor`` times the 1x1 convolution ``mixing`` of concatenated branches.
@@ -59,11 +65,7 @@ def mixed(parts: Sequence[tuple[Tensor, Tensor]], mixing: nn.Conv2d, side: int, 
     ``parts`` are kernels and biases as from ``folded``; each kernel lies in the middle of one of ``side``. It is equal
     also at the borders, because every branch pads the image with zeros, and biases come after that.
     """
-    kernels = []
-    for kernel, _ in parts:
-        rows, columns = ((side - size) // 2 for size in kernel.shape[-2:])
-        kernels.append(F.pad(kernel, (columns, columns, rows, rows)))
-    stack, (matrix, bias) = torch.cat(kernels), folded(mixing)
+    stack, (matrix, bias) = torch.cat([in_middle(kernel, side) for kernel, _ in parts]), folded(mixing)
     matrix = matrix[:, :, 0, 0]
     merged = plain_conv(stack.shape[1], len(matrix), side).to(mixing.weight)
     kernel = factor * torch.tensordot(matrix, stack, dims=1)

@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.cleaning import csv_cell
-from benchmark.metrics import SWEEP_ERRORS
+from benchmark.metrics import ON_TRAIN, SWEEP_ERRORS
 from benchmark.replacing import replace_text
 from benchmark.types import Result, encode_number
 
-# The suffix for ids of measurements on images of the training split.
-ON_TRAIN = "@train"
 DATA_FILES = ("points.csv", "points.json")
 ERROR_LABELS = {"msssim": "1 - MS-SSIM", "mse": "mean squared error"}
 

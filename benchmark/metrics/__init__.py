@@ -14,6 +14,8 @@ METRICS: Registry[MetricCard] = Registry("metric", load=pieces_of(__name__))
 
 # The parts of the mean squared error, which add up to it.
 ERROR_PARTS = {"shift": "error[shift]", "colour": "error[colour]", "rest": "error[rest]"}
+# The suffix for ids of measurements on images of the training split.
+ON_TRAIN = "@train"
 # The scores that sweeps compute from others, lower is better, by the name of an error.
 SWEEP_ERRORS = {"msssim": "one_minus_msssim[perchannel]", "mse": "mse[rgb]"}
 # Words that stand for several ids where a user chooses metrics; "protocol" stands for those of the protocol.
@@ -57,9 +59,9 @@ def register_metric(
 def possible(id: str, low: float | None, high: float | None) -> dict[str, float | None]:
     """Return an interval of a score by its id as ``ci_low`` and ``ci_high``, without what the score cannot be.
 
-    The id of a score on images of the train split ends in "@train". None stands for an unknown end, and stays.
+    The id may end in ``ON_TRAIN``. None stands for an unknown end, and stays.
     """
-    metric, least, most = id.partition("@")[0], -math.inf, math.inf
+    metric, least, most = id.removesuffix(ON_TRAIN), -math.inf, math.inf
     if metric in METRICS:
         least, most = METRICS.get(metric).least, METRICS.get(metric).most
     elif metric in SWEEP_ERRORS.values():

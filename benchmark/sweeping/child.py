@@ -13,8 +13,7 @@ from typing import Any
 from benchmark.host import machine
 from benchmark.host.calls import Emit, child_call
 from benchmark.host.environment import describe_environment
-from benchmark.leaderboard.sweeps import ON_TRAIN
-from benchmark.metrics import SWEEP_ERRORS
+from benchmark.metrics import ON_TRAIN, SWEEP_ERRORS
 from benchmark.opening import open_dataset
 from benchmark.reporting import Relay
 from benchmark.results.journal import Scores

@@ -14,8 +14,8 @@ from benchmark.host import machine
 from benchmark.host.environment import describe_environment
 from benchmark.host.executors import Executor, LocalExecutor, RayExecutor, check_engine
 from benchmark.host.isolation import Outcome
-from benchmark.leaderboard.sweeps import DATA_FILES, ERROR_LABELS, ON_TRAIN, summary_of, write_data
-from benchmark.metrics import METRICS, SWEEP_ERRORS
+from benchmark.leaderboard.sweeps import DATA_FILES, ERROR_LABELS, summary_of, write_data
+from benchmark.metrics import METRICS, ON_TRAIN, SWEEP_ERRORS
 from benchmark.profilers import PROFILERS
 from benchmark.record import Record
 from benchmark.replacing import refuse_inputs
