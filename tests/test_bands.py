@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 from benchmark.counting.trace import trace
 from benchmark.fullres.bands.plan import BandSizes, plan_bands
 from benchmark.fullres.bands.run import run_bands
+from benchmark.fullres.rows.joined import PACKED
 from zoo import create_model, list_models
 from zoo.card import get_card
 from zoo.errors import UserError
@@ -42,8 +43,8 @@ SMALL = {
 }
 
 
-def banded(module: nn.Module, x: Tensor, sizes: BandSizes = STRIPS) -> Tensor:
-    return run_bands(module, x, plan_bands(module, x.shape, sizes))
+def banded(module: nn.Module, x: Tensor, *, exact_kernels: bool = True) -> Tensor:
+    return run_bands(module, x, plan_bands(module, x.shape, STRIPS, exact_kernels=exact_kernels))
 
 
 def network(name: str) -> nn.Module:
@@ -58,14 +59,16 @@ def planes(name: str, height: int, width: int) -> Tensor:
 
 @torch.no_grad()
 def check(module: nn.Module, x: Tensor) -> None:
-    """Assert that bands and whole image agree to 1e-6 beside the whole image's own float32 error."""
+    """Assert that bands and whole image agree to 1e-6, with joined kernels to 1e-5, beside its own float32 error."""
     before = x.clone()
-    found, whole = banded(module, x), module(x.clone())
+    whole = module(x.clone())
     exact = copy.deepcopy(module).double()(x.double())
     scale = float(exact.abs().max())
     own_error = float((whole - exact).abs().max()) / scale
-    assert float((found - whole).abs().max()) / scale < 1e-6 + 3 * own_error
-    assert torch.equal(x, before)
+    for exact_kernels, tolerance in ((True, 1e-6), (False, 1e-5)):
+        found = banded(module, x, exact_kernels=exact_kernels)
+        assert float((found - whole).abs().max()) / scale < tolerance + 3 * own_error, exact_kernels
+        assert torch.equal(x, before)
 
 
 @pytest.mark.parametrize("name", sorted({*list_models(), "dncnn_17:training", "syenet:training"} - SAME_LAYERS))
@@ -87,7 +90,11 @@ class _Live(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor):
+            if isinstance(tensor, Tensor) and tensor.is_mkldnn:
+                # Packed weights have no storage, and nothing shares their memory.
+                self.live += tensor.nbytes
+                weakref.finalize(tensor, self._freed, 0, tensor.nbytes)
+            elif isinstance(tensor, Tensor):
                 storage = tensor.untyped_storage()
                 if storage._cdata not in self.known:
                     self.known.add(storage._cdata)
@@ -101,16 +108,19 @@ class _Live(TorchDispatchMode):
         self.live -= size
 
 
+@pytest.mark.parametrize("exact_kernels", [True, False])
 @pytest.mark.parametrize("name", ["pynet", "awnet_4ch", "dped"])
-def test_live_tensors_stay_within_the_networks_own_peak(name: str) -> None:
+def test_live_tensors_stay_within_the_networks_own_peak(name: str, exact_kernels: bool) -> None:
     module, x = network(name), planes(name, 64, 96)
     sizes = BandSizes(strip_bytes=100_000, small_bytes=4096)
-    plan = plan_bands(module, x.shape, sizes)
+    plan = plan_bands(module, x.shape, sizes, exact_kernels=exact_kernels)
     with _Live([x, *module.parameters(), *module.buffers()]) as live:
         run_bands(module, x, plan)
     own = trace(network(name).to("meta"), x.to("meta")).peak_activation_bytes
+    # Packed weights are held for the convolution that reads them; at full size they are small beside images.
+    packed = max((node.nbytes for node in plan.graph.nodes if node.op == PACKED), default=0)
     held = live.peak + x.nbytes
-    assert held <= 1.2 * own
+    assert held <= 1.2 * own + packed
     # Strips are estimated: at this size they are a large part of the whole.
     assert held <= 1.25 * plan.peak_bytes
 

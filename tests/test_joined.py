@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from benchmark.conditions import Conditions
 from benchmark.fullres import checking, deciding
+from benchmark.fullres.bands.plan import BandSizes
 from benchmark.fullres.deciding import decide
 from benchmark.fullres.execution import Listed
 from benchmark.fullres.listed import plan_listed, run_listed
@@ -249,6 +250,44 @@ def test_a_network_of_others_whose_joined_kernels_differ_runs_plain_ones(monkeyp
         how = decide(Subject(network, 3), planes, thresholds=thresholds, reporter=reporter)
         assert "joined" not in how.text
     assert len([text for text in said if "kernels are not joined" in text]) == 2
+
+
+def with_statistics() -> nn.Module:
+    layers = nn.Conv2d(3, 8, 3, padding=1), nn.GELU(), nn.InstanceNorm2d(8), nn.ReLU(), nn.Conv2d(8, 3, 3, padding=1)
+    return nn.Sequential(*layers).eval()
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_bands_join_kernels_unless_plain_ones_are_asked_for(trusted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, planes = with_statistics(), torch.rand(1, 3, 72, 88)
+    subject = Subject(network, 3, trusted=trusted, global_ops=("instance norm",))
+    in_bands = Thresholds(small_pixels=0, band_sizes=BandSizes(strip_bytes=10_000, small_bytes=0))
+    with torch.inference_mode():
+        whole = network(planes)
+    for exact, tolerance in ((False, TOLERANCE), (True, 1e-6)):
+        how = decide(subject, planes, thresholds=in_bands, exact_kernels=exact)
+        assert how.mode == "bands"
+        assert ("kernels joined" in how.text) == (not exact)
+        assert relative_difference(how.run(planes), whole) <= tolerance
+    monkeypatch.setattr(joined, "available", frozenset)
+    assert "joined" not in decide(subject, planes, thresholds=in_bands).text
+
+
+def test_bands_of_others_whose_joined_kernels_differ_run_plain_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, planes = with_statistics(), torch.rand(1, 3, 72, 88)
+    monkeypatch.setattr(deciding, "JOINED_TOLERANCE", 0.0)
+    in_bands = Thresholds(small_pixels=0, band_sizes=BandSizes(strip_bytes=10_000, small_bytes=0))
+    reporter, said = Reporter(), list[str]()
+    monkeypatch.setattr(reporter, "detail", said.append)
+    how = decide(Subject(network, 3), planes, thresholds=in_bands, reporter=reporter)
+    assert how.mode == "bands"
+    assert "joined" not in how.text
+    assert [text for text in said if "kernels are not joined" in text]
+    with torch.inference_mode():
+        assert relative_difference(how.run(planes), network(planes)) <= 1e-6
+    # Nor plain ones, then: the image goes whole.
+    monkeypatch.setattr(deciding, "PLAIN_TOLERANCE", -1.0)
+    assert decide(Subject(network, 3), planes, thresholds=in_bands).mode == "whole"
 
 
 def test_several_images_go_one_by_one() -> None:

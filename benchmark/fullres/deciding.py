@@ -13,7 +13,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from benchmark.conditions import TileSize
-from benchmark.fullres.bands.plan import BandSizes, plan_bands
+from benchmark.fullres.bands.plan import BandPlan, BandSizes, plan_bands
 from benchmark.fullres.bands.run import run_bands
 from benchmark.fullres.checking import JOINED_TOLERANCE, PLAIN_TOLERANCE, check_pieces, small_sizes
 from benchmark.fullres.execution import Bands, Execution, Listed, Strips, Tiles, Whole
@@ -188,13 +188,13 @@ class _Decision:
         if self.subject.global_ops:
             why = f"the network has operations that see the whole image: {'; '.join(self.subject.global_ops)}"
         need = None if memory.whole_bytes is None else int(memory.heap_factor * memory.whole_bytes)
-        bands = None if self.keep_filters else memory.bands
+        bands = None if self.keep_filters else memory.bands(exact_kernels=self.exact_kernels)
         least = None if bands is None else int(memory.heap_factor * bands.peak_bytes)
         if self.subject.engine is None and bands is not None and least is not None and (need is None or least < need):
             has_room = not limited or least <= memory.room()
-            if has_room and self._bands_hold():
-                output = (self.planes.shape[0], *(bands.graph.output.shape or ())[1:])
-                return Bands(subject=self.subject, output=output, plan=bands, need_bytes=least, why=why)
+            if has_room and (held := self._holding(bands)):
+                output = (self.planes.shape[0], *(held.graph.output.shape or ())[1:])
+                return Bands(subject=self.subject, output=output, plan=held, need_bytes=least, why=why)
         if not limited or self.keep_filters or (need is not None and need <= memory.room()):
             return self.one_piece(why)
         raise self._no_room(why, need, least)
@@ -268,7 +268,7 @@ class _Decision:
         taken = how.plan.peak_bytes
         if taken <= self.memory.budget() or how.filters is not None:
             return 0
-        bands = self.memory.bands
+        bands = self.memory.bands(exact_kernels=self.exact_kernels)
         return taken if bands is not None and bands.peak_bytes < taken else 0
 
     def _filter_strips(self, size: tuple[int, int], rows: Sequence[int] | None = None) -> FilterStrips | None:
@@ -304,20 +304,26 @@ class _Decision:
             raise InexactError("there is no room for strips of a small image")
         return how.run
 
-    def _bands_hold(self) -> bool:
-        """Return whether bands equal the whole; a network that our tests do not cover is checked."""
+    def _holding(self, bands: BandPlan) -> BandPlan | None:
+        """Return bands that equal the whole, or None; a network that our tests do not cover is checked."""
         if self.subject.trusted:
-            return True
+            return bands
         try:
-            self._check(small_sizes(self.subject, self.size), self._thin_bands)
+            self._check(small_sizes(self.subject, self.size), self._thin_bands, self._tolerance)
         except InexactError as error:
-            self.reporter.detail(f"bands: {error}")
-            return False
-        return True
+            if self.exact_kernels:
+                self.reporter.detail(f"bands: {error}")
+                return None
+            self.reporter.detail(f"kernels are not joined: {error}")
+            self.exact_kernels = True
+            plain = self.memory.bands(exact_kernels=True)
+            return None if plain is None else self._holding(plain)
+        return bands
 
     def _thin_bands(self, planes: Tensor) -> Forward:
         network = self.subject.network
-        return lambda images: run_bands(network, images, plan_bands(network, images.shape, _THIN_BANDS))
+        plan = plan_bands(network, planes.shape, _THIN_BANDS, exact_kernels=self.exact_kernels)
+        return lambda images: run_bands(network, images, plan)
 
     # --- tiles
 

@@ -191,7 +191,7 @@ class Bands(Execution):
 
     @property
     def text(self) -> str:
-        return f"operator by operator in bands{self._need_text} ({self.why})"
+        return f"operator by operator in bands{self.plan.text}{self._need_text} ({self.why})"
 
     def run(
         self, planes: Tensor, out: Tensor | None = None, *, advance: Call = nothing, after_piece: Call = nothing

@@ -90,6 +90,8 @@ class Memory:
         """Without a limit, set the heap factor to 1: freed memory that the heap keeps is not counted."""
         self.size = (self.planes.shape[-2], self.planes.shape[-1])
         self.heap_factor = self.heap_factor if self.limit is not None else 1.0
+        # With joined kernels (False) and with the network's own.
+        self._bands: dict[bool, BandPlan | None] = {}
 
     # --- the memory available
 
@@ -171,12 +173,16 @@ class Memory:
 
     # --- what bands need
 
-    @cached_property
-    def bands(self) -> BandPlan | None:
-        """The plan of bands; None if the network's operators cannot be listed beforehand."""
-        shape = (1, self.subject.channels, *self.size)
+    def bands(self, *, exact_kernels: bool) -> BandPlan | None:
+        """Return the plan of bands; None if the network's operators cannot be listed beforehand."""
+        if exact_kernels not in self._bands:
+            self._bands[exact_kernels] = self._plan_bands(exact_kernels)
+        return self._bands[exact_kernels]
+
+    def _plan_bands(self, exact_kernels: bool) -> BandPlan | None:
+        network, shape, sizes = self.subject.network, (1, self.subject.channels, *self.size), self.thresholds.band_sizes
         try:
-            return planned("bands", lambda: plan_bands(self.subject.network, shape, self.thresholds.band_sizes))
+            return planned("bands", lambda: plan_bands(network, shape, sizes, exact_kernels=exact_kernels))
         except InexactError as error:
             self.reporter.detail(f"bands: {error}")
             return None

@@ -8,6 +8,9 @@ ones with one reader, are inlined.
 A stored node may lie **inside** another that reads it: its last reader overwrites it in place, or it is a part of a
 concatenation, which then needs no copy. Such nodes share one buffer, in use from its first write to its last read.
 Concatenations are tried one by one and stored if that needs no copy and no more memory.
+
+Where torch can, convolutions are joined with the frozen norm and the activation that follow them, and tensors are
+channels last. A sum stays an operator of its own: as one it overwrites an image that it reads.
 """
 
 from __future__ import annotations
@@ -16,15 +19,18 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import nn
 
+from benchmark.fullres.rows import joined
+from benchmark.fullres.rows.fusing import fused
 from benchmark.fullres.rows.graph import Node, OperatorGraph, aten, operators_of
 from benchmark.fullres.rows.operators import rule_of
 from benchmark.fullres.rows.rule import RowRule
 from benchmark.fullres.rows.statistics import gathers
 
-# The bytes of all strips of a step; more rows save little time, and strips that stay in the cache are fast.
-STRIP_BYTES = 16 << 20
+# The bytes of all strips of a step; more rows save little time.
+STRIP_BYTES = 32 << 20
 # Tensors up to this size run whole.
 SMALL_BYTES = 64 << 10
 # A stored concatenation may raise the peak by this factor.
@@ -62,7 +68,10 @@ class BandStep:
 
 @dataclass(eq=False)
 class BandPlan:
-    """Steps in order, and the rules of nodes that run by rows; ``place``: buffer and first channel of stored nodes."""
+    """Steps in order, and the rules of nodes that run by rows; ``place``: buffer and first channel of stored nodes.
+
+    ``memory_format``: of all images but the output.
+    """
 
     graph: OperatorGraph
     steps: list[BandStep]
@@ -71,15 +80,26 @@ class BandPlan:
     # Nodes with several readers within a step, which remembers their strips.
     shared: frozenset[Node]
     peak_bytes: int
+    memory_format: torch.memory_format
+
+    @property
+    def text(self) -> str:
+        """The text about the kernels for the user."""
+        return ", kernels joined" if any(node.op == joined.JOINED for node in self.rules) else ""
 
 
-def plan_bands(module: nn.Module, shape: Sequence[int], sizes: BandSizes = USUAL_SIZES) -> BandPlan:
+def plan_bands(
+    module: nn.Module, shape: Sequence[int], sizes: BandSizes = USUAL_SIZES, *, exact_kernels: bool = False
+) -> BandPlan:
     """Return the plan with the lowest peak that these rules find, for one image (1, C, H, W) of ``shape``.
 
-    Raises InexactError if the network's operators cannot be listed beforehand.
+    ``exact_kernels`` keeps the network's own operators. Raises InexactError if they cannot be listed beforehand.
     """
     graph = operators_of(module, shape)
-    facts = _BandFacts(graph, sizes)
+    memory_format = torch.contiguous_format
+    if not exact_kernels and joined.available():
+        graph, memory_format = fused(graph, sums=False), torch.channels_last
+    facts = _BandFacts(graph, sizes, memory_format)
     kept: frozenset[Node] = frozenset()
     best = _BandPlanner(facts, kept).plan()
     limit = best.peak_bytes * _TOLERANCE
@@ -96,8 +116,8 @@ def plan_bands(module: nn.Module, shape: Sequence[int], sizes: BandSizes = USUAL
 class _BandFacts:
     """The facts that do not depend on the decisions."""
 
-    def __init__(self, graph: OperatorGraph, sizes: BandSizes) -> None:
-        self.graph, self.sizes = graph, sizes
+    def __init__(self, graph: OperatorGraph, sizes: BandSizes, memory_format: torch.memory_format) -> None:
+        self.graph, self.sizes, self.memory_format = graph, sizes, memory_format
         self.rules: dict[Node, RowRule] = {}
         self.images: dict[Node, list[Node]] = {}
         self.gathers = {node for node in graph.nodes if gathers(node)}
@@ -296,7 +316,7 @@ class _BandPlanner:
         peak = self._count(steps, place)
         readers = self.facts.readers
         shared = frozenset(node for node in self.facts.rules if node not in self.stored and len(readers[node]) > 1)
-        return BandPlan(self.graph, steps, self.facts.rules, place, shared, peak)
+        return BandPlan(self.graph, steps, self.facts.rules, place, shared, peak, self.facts.memory_format)
 
     def _root(self, node: Node) -> tuple[Node, int]:
         channel = 0

@@ -3,8 +3,9 @@
 This is for networks that cannot run in tiles because some layers see the whole image: instance norm, channel attention,
 global context, pyramid pooling. The network's operators are listed beforehand (``rows.listing``), planned
 (``bands.plan``) and run here one after another, each over strips of rows. Statistics are gathered while their strips
-are made, so all values are those of the whole image. Kernels are torch's own in the plain memory format; convolutions
-and frozen norms give the same bits as on the whole image, statistics of an image the same values up to rounding.
+are made, so all values are those of the whole image. With joined kernels tensors are channels last, in which
+convolutions are fastest. With the network's own operators they have torch's plain format: convolutions and frozen norms
+give the same bits as on the whole image, statistics of an image the same values up to rounding.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch.utils._pytree import tree_map_only
 
 from benchmark.fullres.bands.plan import BandPlan, BandStep
 from benchmark.fullres.rows.graph import Node, aten
+from benchmark.fullres.rows.joined import PACKED
 from benchmark.fullres.rows.listing import tensors_of
 from benchmark.fullres.rows.statistics import gathering
 from benchmark.fullres.rows.whole import evaluate
@@ -85,6 +87,8 @@ class _BandRun:
 
     def read(self, node: Node, first: int, last: int) -> Tensor:
         """Return rows of a stored node, or compute them."""
+        if node.op == "input":
+            return self.values[node][:, :, first:last].contiguous(memory_format=self.plan.memory_format)
         if node in self.values or node.is_source:
             return self.whole(node)[:, :, first:last]
         key = (node, first, last)
@@ -118,19 +122,21 @@ class _BandRun:
         gathered = [(other, gathering(other)) for other in step.gathered]
         if node.op is aten.cat.default and step.kept:
             self._fill(step, target)
-        rule = self.plan.rules[node]
         for first, last in _bands(node.size(2), step.rows):
             if not (node.op is aten.cat.default and step.kept):
-                strip = rule.run(node, first, last, self)
-                target[:, :, first:last].copy_(strip)
+                self._write(node, first, last, target[:, :, first:last])
                 self.strips.clear()
-            else:
-                strip = target[:, :, first:last]
+            strip = target[:, :, first:last]
             for _, gatherer in gathered:
                 gatherer.update(strip, first)
         self.values[node] = target
         for other, gatherer in gathered:
             self.values[other] = gatherer.result()
+
+    def _write(self, node: Node, first: int, last: int, target: Tensor) -> None:
+        rule = self.plan.rules[node]
+        if not rule.write(node, first, last, self, target):
+            target.copy_(rule.run(node, first, last, self))
 
     def _fill(self, step: BandStep, target: Tensor) -> None:
         """Write the parts of a concatenation that do not already lie in it."""
@@ -152,7 +158,7 @@ class _BandRun:
 
     def _call(self, node: Node) -> Any:
         result = evaluate(node, self.whole)
-        if node.is_view:
+        if node.is_view or node.op == PACKED:
             return result
         # A view that the plan does not know as one could be overwritten while it is read.
         return tree_map_only(Tensor, self._own, result)
@@ -166,8 +172,11 @@ class _BandRun:
         root, channel = self.plan.place[node]
         if root not in self.buffers:
             is_output = root is self.plan.graph.output
-            self.buffers[root] = self.out if is_output else torch.empty(root.shape or (), dtype=root.dtype)
+            self.buffers[root] = self.out if is_output else self._empty(root)
         return self.buffers[root][:, channel : channel + node.size(1)]
+
+    def _empty(self, node: Node) -> Tensor:
+        return torch.empty(node.shape or (), dtype=node.dtype, memory_format=self.plan.memory_format)
 
 
 def _bands(height: int, rows: int) -> Iterator[tuple[int, int]]:

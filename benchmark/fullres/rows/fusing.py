@@ -22,17 +22,20 @@ _USUAL_ROWS = 64
 _FEW_PIXELS = 16
 
 
-def fused(graph: OperatorGraph) -> OperatorGraph:
-    """Return the graph with convolutions joined with what follows them, where nothing else reads what is between."""
-    joiner = _Joiner(graph)
+def fused(graph: OperatorGraph, *, sums: bool = True) -> OperatorGraph:
+    """Return the graph with convolutions joined with what follows them, where nothing else reads what is between.
+
+    ``sums``: whether a sum is joined too, which reads the other image at the time of the convolution.
+    """
+    joiner = _Joiner(graph, sums)
     for node in graph.nodes:
         joiner.add(node)
     return joiner.graph()
 
 
 class _Joiner:
-    def __init__(self, graph: OperatorGraph) -> None:
-        self.old = graph
+    def __init__(self, graph: OperatorGraph, sums: bool) -> None:
+        self.old, self.sums = graph, sums and "add" in available()
         self.reads = Counter(source for node in graph.nodes for source in node.inputs)
         self.reads[graph.output] += 1
         self.new: dict[Node, Node] = {}
@@ -96,7 +99,7 @@ class _Joiner:
         return _joined(node, x, made(aten.mul.Tensor, weight, spread, shape=weight.shape), moved, tuple(window))
 
     def _sum(self, node: Node) -> Node | None:
-        if "add" not in available() or node.op is not aten.add.Tensor or node.kwargs.get("alpha", 1) != 1:
+        if not self.sums or node.op is not aten.add.Tensor or node.kwargs.get("alpha", 1) != 1:
             return None
         for one, other in (node.args[:2], node.args[1::-1]):
             before = self._open(one)

@@ -98,8 +98,9 @@ def _pointwise_supports(node: Node) -> bool:
 def _normalised(node: Node, first: int, last: int, reader: Reader) -> Tensor:
     x, weight, bias, mean, var, eps = node.args
     strip = reader.read(x, first, last)
-    if not strip.is_contiguous(memory_format=torch.channels_last):
-        strip = strip.contiguous()
+    if not is_channels_last(strip):
+        # Some channels of a larger image are no block of memory.
+        strip = strip.contiguous(memory_format=torch.channels_last if strip.stride(1) == 1 else torch.contiguous_format)
     weight, bias, mean, var = (reader.whole(value) for value in (weight, bias, mean, var))
     return torch.native_batch_norm(strip, weight, bias, mean, var, False, 0.0, eps)[0]
 
