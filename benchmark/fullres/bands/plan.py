@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map_only
 
 from benchmark.fullres.rows import joined
 from benchmark.fullres.rows.fusing import fused
@@ -95,7 +96,7 @@ def plan_bands(
 
     ``exact_kernels`` keeps the network's own operators. Raises InexactError if they cannot be listed beforehand.
     """
-    graph = operators_of(module, shape)
+    graph = _with_flat_cats(operators_of(module, shape))
     memory_format = torch.contiguous_format
     if not exact_kernels and joined.available():
         graph, memory_format = fused(graph, sums=False), torch.channels_last
@@ -111,6 +112,25 @@ def plan_bands(
                 if plan.peak_bytes <= limit:
                     best, kept = plan, kept | {node}
     return best
+
+
+def _with_flat_cats(graph: OperatorGraph) -> OperatorGraph:
+    """Return the graph with the parts of a concatenation's concatenations as its own: each is copied once."""
+    new: dict[Node, Node] = {}
+    for node in graph.nodes:
+        if node.is_source:
+            new[node] = node
+            continue
+        args, kwargs = tree_map_only(Node, new.__getitem__, (node.args, node.kwargs))
+        if _is_cat(node):
+            nested = [part.args[0] if _is_cat(part) else [part] for part in args[0]]
+            args = ([part for parts in nested for part in parts], *args[1:])
+        new[node] = Node(node.op, args, kwargs, node.shape, node.dtype)
+    return OperatorGraph.of(new[graph.output], new[graph.input])
+
+
+def _is_cat(node: Node) -> bool:
+    return node.op is aten.cat.default and node.is_image and node.args[1] in (1, -3)
 
 
 class _BandFacts:
