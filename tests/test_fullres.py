@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from unittest.mock import Mock
 
 import numpy as np
@@ -464,23 +465,33 @@ def test_no_room_for_a_picture_is_one_line(zoo_bench, tmp_path, monkeypatch) -> 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not machine.has_process_memory(), reason="the system does not tell what a process takes")
-def test_infer_keeps_within_the_least_memory_that_it_asks_for(tmp_path) -> None:
-    np.save(tmp_path / "x.npy", np.zeros((1, 4, 1152, 1152), np.float32))
+@pytest.mark.parametrize(
+    ("model", "size", "flags", "least_of"),
+    [
+        ("unet_w8", (1152, 1152), ["--tile", "384x384"], r"needs at least (\d+)MiB here"),
+        ("pynet", (384, 512), [], r"(\d+)MiB in bands"),
+        ("pynet", (384, 512), ["--exact-kernels"], r"(\d+)MiB in bands"),
+    ],
+)
+def test_infer_keeps_within_the_least_memory_that_it_asks_for(
+    model: str, size: tuple[int, int], flags: list[str], least_of: str, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((1, 4, *size), np.float32))
     call = [
         sys.executable,
         "-m",
         "benchmark.cli",
         "infer",
-        "unet_w8",
+        model,
         tmp_path / "x.npy",
         "-o",
         tmp_path / "o",
         "--random-weights",
     ]
-    call += ["--tile", "384x384", "--memory-limit"]
+    call += [*flags, "--memory-limit"]
     refused = subprocess.run([*call, "1MiB"], capture_output=True, text=True, check=False)
     assert refused.returncode == 2
-    least = int(re.search(r"needs at least (\d+)MiB here", refused.stderr).group(1))
+    least = int(re.search(least_of, refused.stderr).group(1))
     with subprocess.Popen([*call, f"{least + 16}MiB"], stderr=subprocess.PIPE) as child:
         _, status, used = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)

@@ -128,6 +128,11 @@ def data_bytes() -> int | None:
     return _field(_PROC / "self" / "status", "VmData:")
 
 
+def anonymous_bytes() -> int | None:
+    """Return the part of this process's resident memory that belongs to no file."""
+    return _field(_PROC / "self" / "status", "RssAnon:")
+
+
 def reset_peak_resident() -> bool:
     """Reset this process's peak mark to its present resident memory; return whether the system allows it."""
     try:

@@ -24,6 +24,10 @@ from benchmark.fullres.rows.listing import tensors_of
 from benchmark.fullres.rows.statistics import gathering
 from benchmark.fullres.rows.whole import evaluate
 from benchmark.fullres.subject import Call, nothing
+from benchmark.host import machine
+
+# Less freed memory than this part of what is planned is not worth a walk through the heap.
+_FREE_PART = 1 / 32
 
 
 def run_bands(
@@ -49,10 +53,29 @@ def run_bands(
             run = _BandRun(plan, weights, x[sample : sample + 1], out[sample : sample + 1])
             if plan.graph.output.is_source:
                 run.out.copy_(run.whole(plan.graph.output))
+            heap = _Heap(plan.peak_bytes)
             for step in plan.steps:
+                heap.make_room(run.new_bytes(step), beside=run.held_bytes())
                 run.take(step)
                 advance()
     return out
+
+
+class _Heap:
+    """Gives freed memory back to the system where the process would else take more than the ``planned`` bytes.
+
+    The steps of a network free blocks of many sizes, and the C library's heap keeps many of them for the next ones.
+    """
+
+    def __init__(self, planned: int) -> None:
+        self.planned = planned
+        self.resting = machine.anonymous_bytes()
+
+    def make_room(self, new: int, beside: int) -> None:
+        """Give freed memory back if ``new`` bytes do not fit otherwise; ``beside``: the bytes that are in use."""
+        grown = machine.growth(self.resting, machine.anonymous_bytes()) or 0
+        if grown + new > self.planned and grown - beside > _FREE_PART * self.planned:
+            machine.return_free_memory()
 
 
 class _BandRun:
@@ -82,6 +105,18 @@ class _BandRun:
             self.buffers.pop(root, None)
             for node in [root, *self.members.get(root, [])]:
                 self.values.pop(node, None)
+
+    def new_bytes(self, step: BandStep) -> int:
+        """Return the bytes of the images that a step makes, and of its strips."""
+        root = self.plan.place.get(step.node, (step.node, 0))[0]
+        is_there = root in self.buffers or root is self.plan.graph.output
+        return step.strip_bytes + (0 if is_there else root.nbytes)
+
+    def held_bytes(self) -> int:
+        """Return the bytes of all images and values between two steps."""
+        others = (value for node, value in self.values.items() if node not in self.plan.place and node.op != "input")
+        tensors = [*self.buffers.values(), *(value for value in others if isinstance(value, Tensor))]
+        return sum(tensor.nbytes for tensor in tensors)
 
     # --- reading
 
