@@ -15,6 +15,7 @@ from benchmark.fullres.bands.plan import BandPlan
 from benchmark.fullres.bands.run import run_bands
 from benchmark.fullres.hyper import fix_filters_of_the_whole, hyper_layers, release_filters
 from benchmark.fullres.listed import ListedPlan, run_listed
+from benchmark.fullres.rows.joined import kernels_text
 from benchmark.fullres.strips.filters import FilterStrips, frozen
 from benchmark.fullres.strips.plan import StripPlan
 from benchmark.fullres.strips.run import run_strips
@@ -191,7 +192,7 @@ class Bands(Execution):
 
     @property
     def text(self) -> str:
-        return f"operator by operator in bands{self.plan.text}{self._need_text} ({self.why})"
+        return f"operator by operator in bands{kernels_text(self.plan.rules)}{self._need_text} ({self.why})"
 
     def run(
         self, planes: Tensor, out: Tensor | None = None, *, advance: Call = nothing, after_piece: Call = nothing

@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_map_only
 
 from benchmark.fullres.rows import joined
 from benchmark.fullres.rows.fusing import fused
@@ -83,11 +82,6 @@ class BandPlan:
     peak_bytes: int
     memory_format: torch.memory_format
 
-    @property
-    def text(self) -> str:
-        """The text about the kernels for the user."""
-        return ", kernels joined" if any(node.op == joined.JOINED for node in self.rules) else ""
-
 
 def plan_bands(
     module: nn.Module, shape: Sequence[int], sizes: BandSizes = USUAL_SIZES, *, exact_kernels: bool = False
@@ -118,14 +112,12 @@ def _with_flat_cats(graph: OperatorGraph) -> OperatorGraph:
     """Return the graph with the parts of a concatenation's concatenations as its own: each is copied once."""
     new: dict[Node, Node] = {}
     for node in graph.nodes:
-        if node.is_source:
-            new[node] = node
-            continue
-        args, kwargs = tree_map_only(Node, new.__getitem__, (node.args, node.kwargs))
-        if _is_cat(node):
-            nested = [part.args[0] if _is_cat(part) else [part] for part in args[0]]
-            args = ([part for parts in nested for part in parts], *args[1:])
-        new[node] = Node(node.op, args, kwargs, node.shape, node.dtype)
+        copy = node.reading(new)
+        if _is_cat(copy):
+            nested = [part.args[0] if _is_cat(part) else [part] for part in copy.args[0]]
+            args = ([part for parts in nested for part in parts], *copy.args[1:])
+            copy = Node(copy.op, args, copy.kwargs, copy.shape, copy.dtype)
+        new[node] = copy
     return OperatorGraph.of(new[graph.output], new[graph.input])
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from benchmark.fullres.bands.plan import BandPlan, BandStep
-from benchmark.fullres.rows.graph import Node, aten
+from benchmark.fullres.rows.graph import Node
 from benchmark.fullres.rows.joined import PACKED
 from benchmark.fullres.rows.listing import tensors_of
 from benchmark.fullres.rows.statistics import gathering
@@ -155,10 +155,10 @@ class _BandRun:
         node = step.node
         target = self._slot(node)
         gathered = [(other, gathering(other)) for other in step.gathered]
-        if node.op is aten.cat.default and step.kept:
+        if step.kept:
             self._fill(step, target)
         for first, last in _bands(node.size(2), step.rows):
-            if not (node.op is aten.cat.default and step.kept):
+            if not step.kept:
                 self._write(node, first, last, target[:, :, first:last])
                 self.strips.clear()
             strip = target[:, :, first:last]

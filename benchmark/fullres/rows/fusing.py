@@ -46,17 +46,11 @@ class _Joiner:
         joined = self._convolution(node) or self._norm(node) or self._sum(node) or self._activation(node)
         if joined is not None and self.reads[node] == 1 and joined.args[-2] == NONE:
             self.open.add(joined)
-        self.new[node] = joined or self._copy(node)
+        self.new[node] = joined or node.reading(self.new)
 
     def graph(self) -> OperatorGraph:
         """Return the new nodes that the output needs, in order."""
         return OperatorGraph.of(self.new[self.old.output], self.new[self.old.input])
-
-    def _copy(self, node: Node) -> Node:
-        if node.is_source:
-            return node
-        args, kwargs = tree_map_only(Node, self.new.__getitem__, (node.args, node.kwargs))
-        return Node(node.op, args, kwargs, node.shape, node.dtype)
 
     def _open(self, source: Any) -> Node | None:
         """Return the joined convolution that gives ``source`` if it may take something in."""

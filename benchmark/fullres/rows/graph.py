@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -103,6 +103,13 @@ class Node:
     def nbytes(self) -> int:
         """Bytes of the value."""
         return 0 if self.shape is None else torch.Size(self.shape).numel() * self.dtype.itemsize
+
+    def reading(self, new: Mapping[Node, Node]) -> Node:
+        """Return the same operator of other nodes: those that ``new`` has for its own inputs; a source is returned."""
+        if self.is_source:
+            return self
+        args, kwargs = tree_map_only(Node, new.__getitem__, (self.args, self.kwargs))
+        return Node(self.op, args, kwargs, self.shape, self.dtype)
 
     def size(self, dim: int) -> int:
         """Return one dimension of a tensor."""

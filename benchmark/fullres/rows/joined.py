@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 
 import torch
@@ -102,6 +102,11 @@ def convolve(
         unary = (None, [], None) if name == NONE[0] else (name, list(numbers), variant)
         result = joined.binary(x, other, weight, bias, *window, "add", 1.0, *unary)
     return result
+
+
+def kernels_text(nodes: Iterable[Node]) -> str:
+    """Return the end of a text for the user about a plan with these nodes; empty if none of them is joined."""
+    return ", kernels joined" if any(node.op == JOINED for node in nodes) else ""
 
 
 def _convolved(node: Node, first: int, last: int, reader: Reader) -> Tensor:

@@ -71,8 +71,7 @@ class StripPlan:
     def text(self) -> str:
         """The text about the strips for the user."""
         rows = max(step.last - step.first for step in self.steps if step.node is self.graph.output)
-        kernels = ", kernels joined" if any(node.op == joined.JOINED for node in self.rules) else ""
-        return f"{self.strips} of {rows} output rows, nothing computed twice{kernels}"
+        return f"{self.strips} of {rows} output rows, nothing computed twice{joined.kernels_text(self.rules)}"
 
 
 def graph_of(module: nn.Module, shape: Sequence[int], *, exact_kernels: bool = False) -> OperatorGraph:
