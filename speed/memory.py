@@ -24,9 +24,10 @@ The live tensors alone are 0.43-0.75 of what is measured on the CPU, for two rea
 With ``--tiles``: what ``infer`` foresees for tiles (``Choice.need_bytes``, live tensors of the crops under way times
 ``HEAP_FACTOR``, and ``RESERVE_BYTES``) against the growth of the process's resident peak, from the moment at which the
 tiles are decided to the end of an image of 3x3 tiles, read from and written to mapped files: one tile with all threads,
-and as many tiles at once as there are threads. ``given back`` is with the heap as ``infer --memory-limit`` sets it, the
-ratio is foreseen / measured: below 1, a limit would not be kept. ``kept`` is the heap as ``infer`` sets it without a
-limit, in which freed pieces lie between live ones, and ``x time`` what that saves: seconds given back / kept.
+and as many tiles at once as there are threads. ``given back`` is with the heap as ``infer`` sets it where
+``--memory-limit`` leaves little more than the need, the ratio is foreseen / measured: below 1, a limit would not be
+kept. ``kept`` is the heap as ``infer`` sets it without a limit, in which freed pieces lie between live ones, and ``x
+time`` what that saves: seconds given back / kept.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from benchmark.costs.profiling import size_for
 from benchmark.fullres.deciding import decide
 from benchmark.fullres.execution import Tiles
 from benchmark.fullres.files import map_input, new_array
-from benchmark.fullres.memory import RESERVE_BYTES, set_heap
+from benchmark.fullres.memory import RESERVE_BYTES, set_heap, spare_heap
 from benchmark.fullres.subject import subject_of
 from benchmark.fullres.tiles.run import Workers
 from benchmark.host import machine
@@ -135,6 +136,8 @@ def tiles_of(name: str, side: int, workers: int, *, keep: bool) -> dict[str, flo
 def run_tiles(*, name: str, side: int, workers: int, keep: bool, emit: Callable[[Any], None]) -> dict[str, float]:
     """Run an image of 3x3 tiles as ``infer`` runs an array; return MB foreseen and added, and seconds."""
     set_heap(keep=keep)
+    if not keep:
+        spare_heap(0, 0)
     entry = entry_of(name, None, {})
     subject = subject_of(entry, entry.build(seed=0))
     with tempfile.TemporaryDirectory() as folder:

@@ -289,6 +289,24 @@ def test_debug_shows_the_traceback(monkeypatch, zoo_bench) -> None:
         zoo_bench("show", "unett")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs functions of glibc")
+def test_a_library_that_crashes_while_it_is_taken_down_changes_no_exit_status(tmp_path) -> None:
+    plugin, left = tmp_path / "crashing.py", tmp_path / "left.txt"
+    plugin.write_text(
+        "import atexit, ctypes\n"
+        "libc = ctypes.CDLL(None)\n"
+        "libc.__cxa_atexit(ctypes.cast(libc.abort, ctypes.c_void_p), None, None)\n"
+        f"written = open({str(left)!r}, 'w')\n"
+        "written.write('not flushed')\n"
+        "atexit.register(print, 'python ends as ever')\n"
+    )
+    call = [sys.executable, "-m", "benchmark.cli", "--plugin", plugin]
+    for arguments, status in ((["list", "models"], 0), (["show", "unett"], 2)):
+        done = subprocess.run([*call, *arguments], capture_output=True, text=True, timeout=120, check=False)
+        assert (done.returncode, left.read_text()) == (status, "not flushed"), done.stderr
+        assert done.stdout.endswith("python ends as ever\n")
+
+
 @pytest.mark.parametrize(
     "command", [[], ["run"], ["profile"], ["list"], ["show"], ["score"], ["leaderboard"], ["data", "make"]]
 )

@@ -469,6 +469,7 @@ def test_no_room_for_a_picture_is_one_line(zoo_bench, tmp_path, monkeypatch) -> 
     ("model", "size", "flags", "least_of"),
     [
         ("unet_w8", (1152, 1152), ["--tile", "384x384"], r"needs at least (\d+)MiB here"),
+        ("unet_w8", (1152, 1152), ["--tile", "256x256"], r"needs at least (\d+)MiB here"),
         ("pynet", (384, 512), [], r"(\d+)MiB in bands"),
         ("pynet", (384, 512), ["--exact-kernels"], r"(\d+)MiB in bands"),
     ],

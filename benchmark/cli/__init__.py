@@ -10,6 +10,7 @@ import click
 
 from benchmark.cli.errors import OneLineErrors, fail_unforeseen
 from benchmark.cli.options import common_options, with_common_options
+from benchmark.host.machine import skip_take_down
 from zoo.surroundings import staying
 
 # Each verb has a file of the same name.
@@ -61,3 +62,5 @@ def main() -> None:
         if os.environ.get("ZOO_BENCH_DEBUG"):
             raise
         fail_unforeseen(error)
+    finally:
+        skip_take_down()

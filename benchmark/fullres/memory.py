@@ -31,6 +31,8 @@ from zoo.errors import UserError, in_one_line
 RESERVE_BYTES = 64 * MIB
 # Convolutions and the heap need memory in addition to the tensors of a whole image.
 _WHOLE_FACTOR = 1.25
+# With the freed blocks that a heap keeps, tiles have taken up to this many times what they need.
+_KEPT_FACTOR = 8
 # The tiles of an engine may take this part of what the whole image takes.
 _ENGINE_SHARE = 0.2
 
@@ -67,6 +69,16 @@ def set_heap(*, keep: bool, in_pieces: bool = True) -> bool:
     if keep:
         return machine.keep_free_memory()
     return machine.give_large_blocks_back() if in_pieces else machine.give_memory_back()
+
+
+def spare_heap(limit: int, need_bytes: int) -> bool:
+    """Let the heap give nearly all freed memory back if tiles of ``need_bytes`` leave no room for it within ``limit``.
+
+    This takes half as long again, so it is done only there. Crops of different sizes at the image's edges and inside
+    leave more freed blocks between used ones than strips, which all have one width.
+    """
+    room = limit - (machine.resident_bytes() or 0) - RESERVE_BYTES
+    return _KEPT_FACTOR * need_bytes > room and machine.give_blocks_back()
 
 
 @dataclass(kw_only=True)
@@ -196,6 +208,7 @@ def least_need(
     memory_limit: int | None = None,
     approximate: bool = False,
     by_torch: bool = True,
+    exact_kernels: bool = False,
 ) -> int | None:
     """Return the least bytes, output included, that images (N, C, H, W) need in addition to network and input.
 
@@ -211,7 +224,7 @@ def least_need(
                 return None
             # Listing its operators needs weights on the CPU; their values are never read, so they take no memory.
             network = copy.deepcopy(subject.network).to_empty(device="cpu")
-            return planned("bands", lambda: plan_bands(network, shape)).peak_bytes
+            return planned("bands", lambda: plan_bands(network, shape, exact_kernels=exact_kernels)).peak_bytes
     except InexactError:
         return None
     if reception.reach is None:

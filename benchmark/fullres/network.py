@@ -17,7 +17,7 @@ from benchmark.fullres.deciding import decide
 from benchmark.fullres.enginepass import EnginePass
 from benchmark.fullres.execution import Execution, Tiles
 from benchmark.fullres.hyper import hyper_layers
-from benchmark.fullres.memory import USUAL, Thresholds
+from benchmark.fullres.memory import USUAL, Thresholds, spare_heap
 from benchmark.fullres.subject import Call, Subject, nothing
 from benchmark.fullres.tiles.probe import seams_text
 from benchmark.reporting import Reporter
@@ -42,13 +42,14 @@ class FullNetwork(nn.Module):
         freeze_filters: bool = False,
         mlp_precision: str = "fp32",
         heap_factor: float = 1.0,
+        own_heap: bool = False,
         thresholds: Thresholds = USUAL,
     ) -> None:
         """``conditions`` gives the size of tiles and what runs them, ``memory_limit`` the bytes the process may hold.
 
         ``freeze_filters``: the filters that a hyper-network predicts for the first image are used for all images.
         ``mlp_precision`` "bf16": filters are predicted in bfloat16, and the error is reported. ``heap_factor``: as in
-        ``Memory``.
+        ``Memory``. ``own_heap``: the heap of this process may be set so that tiles keep within the limit.
         """
         super().__init__()
         self.network, self.title, self.reporter = subject.network, subject.title, reporter or Reporter()
@@ -59,7 +60,7 @@ class FullNetwork(nn.Module):
         self._engine = None if conditions.by_torch else EnginePass(subject, conditions)
         self.subject = replace(subject, engine=self._engine) if self._engine else subject
         self._conditions, self._memory_limit, self._freeze_filters = conditions, memory_limit, freeze_filters
-        self._heap_factor, self._thresholds = heap_factor, thresholds
+        self._heap_factor, self._own_heap, self._thresholds = heap_factor, own_heap, thresholds
         # The seconds that decisions have taken so far.
         self.deciding_seconds = 0.0
         self._known: dict[tuple[int, ...], Execution] = {}
@@ -127,6 +128,8 @@ class FullNetwork(nn.Module):
             for weights in self._last.kept:
                 weights.forget()
         self._last = how
+        if self._own_heap and self._memory_limit is not None and isinstance(how, Tiles):
+            spare_heap(self._memory_limit, how.need_bytes or 0)
         with _tile_errors(), self.reporter.progress(self.title, how.steps) as advance:
             return how.run(planes, out, advance=advance, after_piece=after_piece)
 

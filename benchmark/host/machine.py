@@ -160,6 +160,20 @@ def prefer_as_victim() -> None:
         (_PROC / "self" / "oom_score_adj").write_text("1000")
 
 
+def skip_take_down() -> None:
+    """Let this process end, when Python is done, without the libraries' own take-down, where the C library can do so.
+
+    With torch the take-down and Python's last search for cycles take half a second and 125 MiB, and a library that
+    crashes in it would change the exit status. Handlers of ``atexit`` run and files are flushed as ever.
+    """
+    gc.freeze()
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        library.fflush(None)
+        # The handler that is registered last is called first, with the exit status.
+        library.on_exit(ctypes.cast(library._exit, ctypes.c_void_p), None)
+
+
 def return_free_memory() -> None:
     """Hand freed heap back to the system, so that only what is in use is resident."""
     with contextlib.suppress(OSError, AttributeError):
@@ -188,6 +202,11 @@ def give_large_blocks_back() -> bool:
     For images in pieces: to give back their many tensors of some MiB and take them again costs three times the work.
     """
     return _set_malloc(_MMAP_THRESHOLD, 8 << 20) and _set_malloc(_TRIM_THRESHOLD, 64 << 20)
+
+
+def give_blocks_back() -> bool:
+    """Let the C library give blocks of 1 MiB and more back when they are freed; return whether it can do so."""
+    return _set_malloc(_MMAP_THRESHOLD, 1 << 20) and _set_malloc(_TRIM_THRESHOLD, 1 << 20)
 
 
 def use_one_heap() -> bool:

@@ -139,6 +139,7 @@ def infer(
         reporter,
         freeze_filters=freeze_filters,
         mlp_precision=mlp_precision,
+        own_heap=True,
     )
     entry.tell_notes(reporter)
     if sigma is not None and not spec.noise_level:

@@ -40,6 +40,7 @@ def tiled_needs(job: Job, predicted: Mapping[str, Predicted]) -> dict[str, int]:
             memory_limit=job.memory_limit,
             approximate=conditions.approximate,
             by_torch=conditions.by_torch,
+            exact_kernels=conditions.exact_kernels,
         )
         whole = one.need(conditions)
         if least is None:
