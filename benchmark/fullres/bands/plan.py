@@ -54,7 +54,8 @@ class BandStep:
 
     ``kind``: "bands" computes ``node`` in strips of ``rows``; "gather" reads strips of its image; "whole" runs the
     operator. ``gathered``: nodes that read each strip of this node when it is made. ``kept``: parts of a concatenation
-    that already lie in it.
+    that already lie in it. ``held_bytes``: images in use before it, without the network's input. ``new_bytes``:
+    what it takes, ``strip_bytes`` of them for strips.
     """
 
     node: Node
@@ -64,6 +65,8 @@ class BandStep:
     kept: frozenset[int] = frozenset()
     frees: list[Node] = field(default_factory=list)
     strip_bytes: int = 0
+    held_bytes: int = 0
+    new_bytes: int = 0
 
 
 @dataclass(eq=False)
@@ -360,22 +363,25 @@ class _BandPlanner:
         return rows, rows * per_row
 
     def _count(self, steps: list[BandStep], place: dict[Node, tuple[Node, int]]) -> int:
-        """Set what each step frees and return the peak of tensors in use and strips."""
+        """Set what each step takes and frees, and return the peak of tensors in use and strips."""
         last: dict[Node, int] = {}
         for step in steps:
             for node in [step.node, *step.gathered]:
                 root = place.get(node, (node, 0))[0]
                 last[root] = max(last.get(root, 0), node.index, self.last_read[node])
-        live = self.graph.input.nbytes
-        peak, held = live, set[Node]()
+        peak, held = 0, set[Node]()
         order = sorted(last, key=last.__getitem__)
         for step in steps:
+            step.held_bytes = self._bytes_of(held)
             held |= {place.get(node, (node, 0))[0] for node in [step.node, *step.gathered]}
-            live = self.graph.input.nbytes + sum(root.nbytes for root in held if not self._is_view(root))
-            peak = max(peak, live + step.strip_bytes)
+            step.new_bytes = self._bytes_of(held) - step.held_bytes + step.strip_bytes
+            peak = max(peak, step.held_bytes + step.new_bytes)
             while order and last[order[0]] <= step.node.index:
                 root = order.pop(0)
                 if root in held:
                     held.remove(root)
                     step.frees.append(root)
-        return peak
+        return self.graph.input.nbytes + peak
+
+    def _bytes_of(self, roots: set[Node]) -> int:
+        return sum(root.nbytes for root in roots if not self._is_view(root))

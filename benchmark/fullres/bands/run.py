@@ -55,7 +55,7 @@ def run_bands(
                 run.out.copy_(run.whole(plan.graph.output))
             heap = _Heap(plan.peak_bytes)
             for step in plan.steps:
-                heap.make_room(run.new_bytes(step), beside=run.held_bytes())
+                heap.make_room(step)
                 run.take(step)
                 advance()
     return out
@@ -71,10 +71,10 @@ class _Heap:
         self.planned = planned
         self.resting = machine.anonymous_bytes()
 
-    def make_room(self, new: int, beside: int) -> None:
-        """Give freed memory back if ``new`` bytes do not fit otherwise; ``beside``: the bytes that are in use."""
+    def make_room(self, step: BandStep) -> None:
+        """Give freed memory back if what ``step`` takes does not fit otherwise."""
         grown = machine.growth(self.resting, machine.anonymous_bytes()) or 0
-        if grown + new > self.planned and grown - beside > _FREE_PART * self.planned:
+        if grown + step.new_bytes > self.planned and grown - step.held_bytes > _FREE_PART * self.planned:
             machine.return_free_memory()
 
 
@@ -105,18 +105,6 @@ class _BandRun:
             self.buffers.pop(root, None)
             for node in [root, *self.members.get(root, [])]:
                 self.values.pop(node, None)
-
-    def new_bytes(self, step: BandStep) -> int:
-        """Return the bytes of the images that a step makes, and of its strips."""
-        root = self.plan.place.get(step.node, (step.node, 0))[0]
-        is_there = root in self.buffers or root is self.plan.graph.output
-        return step.strip_bytes + (0 if is_there else root.nbytes)
-
-    def held_bytes(self) -> int:
-        """Return the bytes of all images and values between two steps."""
-        others = (value for node, value in self.values.items() if node not in self.plan.place and node.op != "input")
-        tensors = [*self.buffers.values(), *(value for value in others if isinstance(value, Tensor))]
-        return sum(tensor.nbytes for tensor in tensors)
 
     # --- reading
 
