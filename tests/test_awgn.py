@@ -251,8 +251,8 @@ def test_folders_that_are_not_one_kind_of_picture_are_refused(gray: Path, colour
 
 def test_other_depths_and_alpha_are_named(gray: Path, tmp_path: Path) -> None:
     Image.fromarray(pixels(1, 33, 40).astype(np.uint16) * 257).save(gray / "2.png")
-    refused(gray, "2.png is a 16-bit grey PNG", "8 bits")
-    with pytest.raises(UserError, match=r"1 of 3 images are bad.*2\.png: 16-bit grey PNG; expected 8-bit grey"):
+    refused(gray, "2.png is a 16-bit gray PNG", "8 bits")
+    with pytest.raises(UserError, match=r"1 of 3 images are bad.*2\.png: 16-bit gray PNG; expected 8-bit gray"):
         run(gray, tmp_path / "out")
     (record,) = run(gray, tmp_path / "out", skip_bad=True)
     assert (record.n, record.num_skipped) == (2, 1)
@@ -307,7 +307,7 @@ def test_folders_of_gray_pictures_are_scored(gray: Path, tmp_path: Path, zoo_ben
     assert (refused.code, "these images are gray" in refused.err) == (2, True)
     Image.fromarray(pixels(1, 33, 40, 3)).save(outputs / "2.png")
     refused = zoo_bench("score", outputs, gray)
-    assert (refused.code, "2.png is a RGB PNG; expected grey" in refused.err) == (2, True)
+    assert (refused.code, "2.png is a RGB PNG; expected gray" in refused.err) == (2, True)
 
 
 # --- networks that are told the noise --------------------------------------------------------------------------------
@@ -430,7 +430,7 @@ def test_infer_refuses_what_does_not_fit_in_one_line(gray: Path, colour: Path, t
         ("ffdnet_gray", gray / "1.png", {"sigma": 256}, ["--sigma 256", "0 to 255"]),
         ("ffdnet_gray", colour / "1.png", {"sigma": 5}, ["1.png: expected a gray picture, found a RGB PNG", "convert"]),
         ("dncnn_17", colour / "1.png", {}, ["1.png: expected a gray picture, found a RGB PNG"]),
-        ("dncnn_20_color", gray / "1.png", {}, ["1.png: expected an RGB picture, found a grey PNG"]),
+        ("dncnn_20_color", gray / "1.png", {}, ["1.png: expected an RGB picture, found a gray PNG"]),
         ("ffdnet_gray", tmp_path / "bare.npy", {}, ["(N, 2, H, W)", "(N, 1, H, W) with --sigma", "(1, 1, 16, 16)"]),
         ("ffdnet_gray", tmp_path / "whole.npy", {"sigma": 5}, ["last channel is the level", "leave --sigma out"]),
         ("dncnn_17", tmp_path / "whole.npy", {"sigma": 5}, ["expected float32 (N, 1, H, W)"]),

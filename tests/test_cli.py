@@ -247,7 +247,7 @@ def test_score_names_lonely_and_unequal_images(zoo_bench, tmp_path) -> None:
     assert (outcome.code, "is 8x8," in outcome.err) == (2, True)
     Image.new("L", (8, 8)).save(tmp_path / "targets" / "a.jpg")
     outcome = zoo_bench("score", tmp_path / "outputs", tmp_path / "targets")
-    assert (outcome.code, "is a grey JPEG; expected RGB" in outcome.err) == (2, True)
+    assert (outcome.code, "is a gray JPEG; expected RGB" in outcome.err) == (2, True)
 
 
 def test_leaderboard_writes_and_checks(zoo_bench, tmp_path) -> None:

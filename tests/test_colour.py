@@ -70,11 +70,11 @@ def test_a_flat_output_becomes_the_mean_of_the_target():
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-9])
-def test_a_grey_output_has_the_smallest_of_the_best_matrices(noise):
+def test_a_gray_output_has_the_smallest_of_the_best_matrices(noise):
     """The three equal channels give no unique matrix; rounding between them must not be made into colours."""
     output, target = make_pair(24, 24)
-    grey = output[..., :1] + noise * np.random.default_rng(0).standard_normal(output.shape)
-    np.testing.assert_allclose(match_colour(grey, target), fitted(output[..., [0, 0, 0]], target), atol=1e-6)
+    gray = output[..., :1] + noise * np.random.default_rng(0).standard_normal(output.shape)
+    np.testing.assert_allclose(match_colour(gray, target), fitted(output[..., [0, 0, 0]], target), atol=1e-6)
     flat = np.zeros((1, 1, 3))
     np.testing.assert_array_equal(match_colour(flat + 0.2, flat + 0.7), flat + 0.7)
 

@@ -232,14 +232,14 @@ def test_counts_cut_to_eight_bits(root):
     only(root, "range", raw(root, 0), "8-bit mosaic at 255")
 
 
-@pytest.mark.parametrize(("mode", "words"), [("RGB", "8-bit RGB PNG"), ("LA", "grey with alpha"), ("1", "1-bit grey")])
+@pytest.mark.parametrize(("mode", "words"), [("RGB", "8-bit RGB PNG"), ("LA", "gray with alpha"), ("1", "1-bit gray")])
 def test_mosaic_of_another_kind(root, mode, words):
     with Image.open(target(root, 1)) as image:
         image.convert(mode).save(raw(root, 1))
-    only(root, "depth", raw(root, 1), words, "8/16-bit grey PNG")
+    only(root, "depth", raw(root, 1), words, "8/16-bit gray PNG")
 
 
-@pytest.mark.parametrize(("mode", "words"), [("L", "grey JPEG"), ("CMYK", "CMYK JPEG")])
+@pytest.mark.parametrize(("mode", "words"), [("L", "gray JPEG"), ("CMYK", "CMYK JPEG")])
 def test_target_of_another_kind(root, mode, words):
     with Image.open(target(root, 1)) as image:
         image.convert(mode).save(target(root, 1))
@@ -356,8 +356,8 @@ def test_hash_is_that_of_mosaic_and_photograph_and_far_from_others():
 def test_pictures_without_colour_or_contrast_do_not_vote():
     flat = compare_views(np.full((32, 32, 4), 100.0), np.full((32, 32, 3), 100.0))
     assert flat == {"phase": None, "orientation": None, "likeness": None}
-    grey = smooth(1)[..., None] * 50
-    votes = compare_views(np.repeat(grey, 4, axis=2), np.repeat(grey.clip(0, 255), 3, axis=2))
+    gray = smooth(1)[..., None] * 50
+    votes = compare_views(np.repeat(gray, 4, axis=2), np.repeat(gray.clip(0, 255), 3, axis=2))
     assert votes["phase"] is None
     assert votes["likeness"] > 0.9
 

@@ -52,7 +52,7 @@ def test_a_shift_is_a_shift(target, shift):
 
 @pytest.mark.parametrize("gain", [[0.8, 0.9, 1.0], [0.3, 0.3, 0.3]])
 def test_a_cast_is_colour(target, gain):
-    # The grey of independent channels, weighted otherwise, moves by some hundredths of a pixel.
+    # The gray of independent channels, weighted otherwise, moves by some hundredths of a pixel.
     assert shares_of(target * gain + [0.05, 0.0, -0.02], target)["colour"] == pytest.approx(1, abs=2e-3)
     matrix = np.array([[0.7, 0.2, 0.0], [0.1, 0.6, 0.1], [0.0, 0.2, 0.8]])
     assert shares_of(target @ matrix, target)["colour"] == pytest.approx(1, abs=2e-3)

@@ -122,7 +122,7 @@ DARK_END = np.where(ROWS[..., None] < 38, RGB, 0).astype(np.uint8)
 
 READ = {
     "png16": (lambda: png16(DEEP), DEEP),
-    "grey16": (lambda: saved(GREY, "PNG"), GREY),
+    "gray16": (lambda: saved(GREY, "PNG"), GREY),
     "large text": (lambda: png(chunk(b"zTXt", b"key\0\0" + zlib.compress(bytes(3 << 20)))), RGB),
     "large profile": (lambda: png(chunk(b"iCCP", b"key\0\0" + zlib.compress(bytes(3 << 20)))), RGB),
     "gamma": (lambda: png(chunk(b"gAMA", struct.pack(">I", 45455))), RGB),
@@ -214,7 +214,7 @@ REFUSED = {
         "is a RGB with another channel TIFF",
     ),
     "lab": (lambda: tiff(RGB, photometric="cielab"), "is a Lab TIFF"),
-    "4 bits": (lambda: raw_png((8, 8), bytes(8 * 5), bits=4, kind=0), "is a 4-bit grey PNG"),
+    "4 bits": (lambda: raw_png((8, 8), bytes(8 * 5), bits=4, kind=0), "is a 4-bit gray PNG"),
     "ppm of 10 bits": (lambda: netpbm("P6", DEEP >> 6, 1023), "as 16-bit PNG and give --white 1023"),
     "pbm": (lambda: b"P4\n8 8\n" + bytes(8), "is a PBM"),
     "jpeg of 12 bits": (deep_jpeg, "is a JPEG of 12 bits a colour; expected 8"),

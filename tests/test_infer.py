@@ -118,7 +118,7 @@ def test_the_colour_filter_and_levels_of_another_sensor_are_adapted(zoo_bench, t
 
 
 def _no_white_balance(monkeypatch) -> None:
-    """Grey-world gains depend on the border; without them pixels can be compared one by one."""
+    """Gray-world gains depend on the border; without them pixels can be compared one by one."""
     monkeypatch.setattr(BilinearPipeline, "forward", _demosaic_only)
 
 
@@ -221,7 +221,7 @@ def test_sixteen_bit_pictures_are_read_whole(zoo_bench, tmp_path) -> None:
     assert (np.asarray(Image.open(tmp_path / "out" / "x.png")) == round(0x40FF / 65535 * 255)).all()
 
 
-@pytest.mark.parametrize(("mode", "words"), [("RGBA", "RGB with alpha PNG"), ("P", "palette PNG"), ("LA", "grey with")])
+@pytest.mark.parametrize(("mode", "words"), [("RGBA", "RGB with alpha PNG"), ("P", "palette PNG"), ("LA", "gray with")])
 def test_pictures_of_other_kinds_are_named(zoo_bench, tmp_path, mode, words) -> None:
     Image.new(mode, (16, 16)).save(tmp_path / "x.png")
     outcome = zoo_bench("infer", "identity", tmp_path / "x.png", "-o", tmp_path / "out")

@@ -207,19 +207,19 @@ def test_outlier_aware_weights_grow_with_the_distance_from_the_mean_error_and_ha
 
 
 def test_losses_of_equal_black_and_constant_images_are_finite_with_finite_gradients() -> None:
-    black, grey = torch.zeros(2, 3, 8, 8), torch.full((2, 3, 8, 8), 0.5)
-    for output, target in ((black, black), (grey, grey), (grey, black), (black, grey), (-grey, grey)):
+    black, gray = torch.zeros(2, 3, 8, 8), torch.full((2, 3, 8, 8), 0.5)
+    for output, target in ((black, black), (gray, gray), (gray, black), (black, gray), (-gray, gray)):
         image = output.clone().requires_grad_()
         for loss in (one.function for one in LOSSES if one.function and one.name not in ("ssim", "msssim")):
             value = loss(image, target)
             (gradient,) = torch.autograd.grad(value, image)
             assert torch.isfinite(value)
             assert torch.isfinite(gradient).all()
-    assert error.cosine_loss(black, grey).item() == 1.0
-    assert error.cosine_loss(0.3 * grey, grey).item() == pytest.approx(0, abs=1e-6)
-    assert error.charbonnier(grey, black).item() == pytest.approx(0.5)
+    assert error.cosine_loss(black, gray).item() == 1.0
+    assert error.cosine_loss(0.3 * gray, gray).item() == pytest.approx(0, abs=1e-6)
+    assert error.charbonnier(gray, black).item() == pytest.approx(0.5)
     # An error of 0.1 everywhere is 20 dB.
-    assert error.psnr_loss(grey + 0.1, grey).item() == pytest.approx(0.3, abs=1e-5)
+    assert error.psnr_loss(gray + 0.1, gray).item() == pytest.approx(0.3, abs=1e-5)
 
 
 def test_total_variation_is_the_mean_of_squared_differences_of_neighbours() -> None:

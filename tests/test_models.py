@@ -182,14 +182,14 @@ def test_the_same_seed_gives_the_same_network(name: str) -> None:
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
 
 
-def test_bilinear_returns_a_flat_grey_for_a_flat_grey() -> None:
+def test_bilinear_returns_a_flat_gray_for_a_flat_gray() -> None:
     planes = torch.full((1, 4, 8, 8), 0.25)
     output = create_model("bilinear")(planes)
     torch.testing.assert_close(output, torch.full((1, 3, 16, 16), 0.25 ** (1 / 2.2)))
 
 
-def test_bilinear_balances_to_grey_and_interpolates_at_the_sites() -> None:
-    # Blue and red are half as bright as green: grey-world makes all three equal.
+def test_bilinear_balances_to_gray_and_interpolates_at_the_sites() -> None:
+    # Blue and red are half as bright as green: gray-world makes all three equal.
     planes = torch.tensor([0.2, 0.4, 0.2, 0.4])[None, :, None, None].expand(1, 4, 6, 6)
     output = create_model("bilinear")(planes)
     torch.testing.assert_close(output, torch.full((1, 3, 12, 12), 0.4 ** (1 / 2.2)))

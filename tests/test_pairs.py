@@ -140,13 +140,13 @@ def test_depths_may_differ_in_a_pair(tmp_path):
 @pytest.mark.parametrize(
     ("mode", "file", "part"),
     [
-        ("L", "1.png", "grey PNG"),
-        ("I;16", "1.png", "16-bit grey PNG"),
+        ("L", "1.png", "gray PNG"),
+        ("I;16", "1.png", "16-bit gray PNG"),
         ("RGBA", "1.png", "RGB with alpha PNG"),
-        ("LA", "1.png", "grey with alpha PNG"),
+        ("LA", "1.png", "gray with alpha PNG"),
         ("P", "1.png", "palette PNG"),
-        ("1", "1.png", "1-bit grey PNG"),
-        ("L", "1.jpg", "grey JPEG"),
+        ("1", "1.png", "1-bit gray PNG"),
+        ("L", "1.jpg", "gray JPEG"),
         ("CMYK", "1.jpg", "CMYK JPEG"),
         ("CMYK", "1.tif", "CMYK TIFF"),
         ("RGBA", "1.tif", "RGB with alpha TIFF"),

@@ -44,8 +44,8 @@ def counts_of(seed: int, size=(64, 64)) -> np.ndarray:
 
 def picture_of(counts: np.ndarray) -> np.ndarray:
     """An RGB picture of the mosaic's size, brighter where the mosaic is."""
-    grey = ((counts - BLACK) / (WHITE - BLACK) * 255).astype(np.uint8)
-    return np.stack([grey, grey, grey], axis=2)
+    gray = ((counts - BLACK) / (WHITE - BLACK) * 255).astype(np.uint8)
+    return np.stack([gray, gray, gray], axis=2)
 
 
 def write(path: Path, counts: np.ndarray) -> None:
@@ -147,7 +147,7 @@ def test_another_colour_filter_gives_the_same_picture(tmp_path: Path, cfa: str, 
     for name, filter in (("straight", "RGGB"), ("mirrored", cfa), ("mirrored", "RGGB")):
         output = run_sample(model, opened(tmp_path / name, cfa=filter)[0], spec)[0].permute(1, 2, 0)
         outputs[name, filter] = np.flip(output.numpy(), flip if name == "mirrored" else ())[4:-4, 4:-4]
-    # The model's grey world sees a border that is repeated.
+    # The model's gray world sees a border that is repeated.
     np.testing.assert_allclose(outputs["mirrored", cfa], outputs["straight", "RGGB"], atol=5e-3)
     assert np.abs(outputs["mirrored", "RGGB"] - outputs["straight", "RGGB"]).mean() > 0.05
 
@@ -188,7 +188,7 @@ def test_files_that_do_not_fit(root: Path) -> None:
     Image.fromarray(counts_of(1)[:-1]).save(raw)
     refused(root, f"{raw} has 63x64 pixels; a Bayer mosaic has an even height and width")
     Image.fromarray(picture_of(counts_of(1))).save(raw)
-    refused(root, f"{raw} is a RGB PNG; expected a mosaic: grey with 8 or 16 bits")
+    refused(root, f"{raw} is a RGB PNG; expected a mosaic: gray with 8 or 16 bits")
     write(raw, counts_of(1))
     Image.fromarray(picture_of(counts_of(1))[::2, ::2]).save(rgb)
     refused(root, f"{rgb} has 32x32 pixels, its mosaic {raw} has 64x64; expected the same size: one RGB pixel for each")

@@ -54,7 +54,7 @@ def test_names_composed_in_two_ways_are_one_and_hidden_files_none(folders) -> No
         (b"", "is not a complete PNG"),
         (b"text", "is not a complete PNG"),
         ("RGBA", "is a RGB with alpha PNG; expected RGB"),
-        ("L", "is a grey PNG; expected RGB"),
+        ("L", "is a gray PNG; expected RGB"),
         ("CMYK", "is a CMYK JPEG; expected RGB"),
     ],
 )

@@ -266,7 +266,7 @@ def test_file_of_another_scene_is_named(medium):
         (lambda path: write_png(path, size=(8, 8)), "has 8x8 pixels"),
         (lambda path: path.write_bytes(path.read_bytes()[:-10]), "damaged or cut off"),
         (lambda path: path.write_bytes(b""), "is not a complete PNG file"),
-        (lambda path: write_png(path, mode="L"), "is a grey PNG; expected RGB"),
+        (lambda path: write_png(path, mode="L"), "is a gray PNG; expected RGB"),
         (lambda path: write_png(path, mode="RGBA"), "is a RGB with alpha PNG; expected RGB"),
     ],
 )

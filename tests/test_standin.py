@@ -82,9 +82,9 @@ def test_camera_keeps_white_white():
 
 def test_inverse_gains_spare_saturated_white_only():
     camera = unprocess.Camera(((1, 0, 0), (0, 1, 0), (0, 0, 1)), red_gain=2.0, blue_gain=1.6)
-    white, grey = np.ones((1, 1, 3)), np.full((1, 1, 3), 0.5)
+    white, gray = np.ones((1, 1, 3)), np.full((1, 1, 3), 0.5)
     np.testing.assert_array_equal(unprocess.invert_gains(white, camera, 1.25), white)
-    np.testing.assert_allclose(unprocess.invert_gains(grey, camera, 1.25)[0, 0], [0.2, 0.4, 0.25])
+    np.testing.assert_allclose(unprocess.invert_gains(gray, camera, 1.25)[0, 0], [0.2, 0.4, 0.25])
 
 
 def test_noise_has_the_variance_of_its_formula():
@@ -327,7 +327,7 @@ def small_sidd(tmp_path_factory):
     return root
 
 
-def test_malvar_is_exact_on_constants_and_on_grey_ramps():
+def test_malvar_is_exact_on_constants_and_on_gray_ramps():
     constant = np.broadcast_to([0.1, 0.2, 0.3], (8, 10, 3))
     np.testing.assert_allclose(unprocess.demosaic_malvar(unprocess.mosaic(constant)), constant, atol=1e-15)
     row, column = np.mgrid[0:10, 0:12]
@@ -585,13 +585,13 @@ def test_photographs_that_cannot_be_used_are_named(tmp_path):
 
 
 def test_photographs_of_other_kinds_become_rgb(tmp_path):
-    grey = np.tile(np.linspace(0, 255, 80).astype(np.uint8), (70, 1))
-    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "1.png")
-    Image.fromarray(grey).convert("P").save(tmp_path / "2.png", transparency=bytes(range(256)))
-    Image.fromarray(grey).convert("RGBA").save(tmp_path / "3.png")
-    (tmp_path / "4.png").write_bytes(png16(np.stack([grey] * 3, axis=2).astype(np.uint16) * 257))
+    gray = np.tile(np.linspace(0, 255, 80).astype(np.uint8), (70, 1))
+    Image.fromarray(gray.astype(np.uint16) * 257).save(tmp_path / "1.png")
+    Image.fromarray(gray).convert("P").save(tmp_path / "2.png", transparency=bytes(range(256)))
+    Image.fromarray(gray).convert("RGBA").save(tmp_path / "3.png")
+    (tmp_path / "4.png").write_bytes(png16(np.stack([gray] * 3, axis=2).astype(np.uint16) * 257))
     for photograph in photographs.folder_photographs(tmp_path):
-        np.testing.assert_array_equal(photograph.read(), np.stack([grey] * 3, axis=2), photograph.name)
+        np.testing.assert_array_equal(photograph.read(), np.stack([gray] * 3, axis=2), photograph.name)
 
 
 def test_sidd_from_photographs_by_command(photos, tmp_path, zoo_bench, monkeypatch):

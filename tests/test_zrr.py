@@ -336,12 +336,12 @@ def test_flipped_bit_in_a_png_is_noticed(root):
 
 @pytest.mark.parametrize(
     ("mode", "part"),
-    [("RGB", "8-bit RGB"), ("P", "-bit palette"), ("LA", "grey with alpha"), ("1", "1-bit grey"), ("RGBA", "alpha")],
+    [("RGB", "8-bit RGB"), ("P", "-bit palette"), ("LA", "gray with alpha"), ("1", "1-bit gray"), ("RGBA", "alpha")],
 )
 def test_mosaic_of_another_mode(root, mode, part):
     path = root / "test" / "huawei_raw" / "4.png"
     Image.new(mode, (8, 8)).save(path)
-    refuse(root, f"zrr: {path} is a PNG of", part, "expected a mosaic: grey with 8 or 16 bits")
+    refuse(root, f"zrr: {path} is a PNG of", part, "expected a mosaic: gray with 8 or 16 bits")
 
 
 def test_hot_pixels_are_white(root):
@@ -372,7 +372,7 @@ def test_target_of_another_size(root):
     refuse(root, f"zrr: {path} has 8x10 pixels", str(root / "test" / "huawei_raw" / "4.png"), "8x8")
 
 
-@pytest.mark.parametrize(("mode", "part"), [("L", "grey"), ("CMYK", "CMYK")])
+@pytest.mark.parametrize(("mode", "part"), [("L", "gray"), ("CMYK", "CMYK")])
 def test_target_of_another_mode(root, mode, part):
     path = root / "test" / "canon" / "4.jpg"
     Image.new(mode, (8, 8)).save(path)

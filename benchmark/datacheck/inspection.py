@@ -70,7 +70,7 @@ def _inspect(path: Path, rule: FileRule | None) -> tuple[Facts, Grid | None]:
     facts |= {"format": picture.format, "kind": picture.kind, "bits": picture.bits, "size": list(picture.size)}
     if picture.orientation != 1:
         facts["orientation"] = picture.orientation
-    if picture.kind not in ("grey", "RGB") or picture.bits < 8:
+    if picture.kind not in ("gray", "RGB") or picture.bits < 8:
         return facts, None
     facts["low"], facts["high"] = int(pixels.min()), int(pixels.max())
     if rule.unscaled and pixels.dtype == np.uint8 and facts["high"] == 255:
@@ -82,9 +82,9 @@ def _inspect(path: Path, rule: FileRule | None) -> tuple[Facts, Grid | None]:
     elif pixels.dtype == np.uint16:
         facts["used"] = bits_used(pixels)
     grid = _mosaic_grid(pixels) if rule.mosaic and pixels.ndim == 2 else _grid(pixels)
-    grey = grid.mean(axis=2) if grid.ndim == 3 else grid
-    facts["brightest"] = float(grey.max())
-    hashed = perceptual_hash(grey - rule.black)
+    gray = grid.mean(axis=2) if grid.ndim == 3 else grid
+    facts["brightest"] = float(gray.max())
+    hashed = perceptual_hash(gray - rule.black)
     if hashed is not None:
         facts["hash"], thumbnail = f"{hashed[0]:016x}", hashed[1]
         facts["thumbnail"] = base64.b64encode(thumbnail.tobytes()).decode("ascii")

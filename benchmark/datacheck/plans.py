@@ -93,7 +93,7 @@ class CheckPlan:
 
 RAW = FileRule(
     formats=("PNG",),
-    kinds=("grey",),
+    kinds=("gray",),
     bits=(8, 16),
     even=True,
     white=zrr.WHITE,

@@ -162,11 +162,11 @@ def pictures_in(root: Path, defects: list[Defect]) -> dict[str, Path]:
 
 
 def kinds_of(pictures: Sequence[Path]) -> dict[str, Path]:
-    """Return the first picture of each kind, ``grey`` or ``RGB``, by the files' headers; most frequent kind first."""
+    """Return the first picture of each kind, ``gray`` or ``RGB``, by the files' headers; most frequent kind first."""
     kinds = {path: kind for path in pictures if (kind := kind_of(path))}
-    greys = [path for path, kind in kinds.items() if kind.startswith("grey")]
-    others = [path for path in kinds if path not in {*greys}]
-    sides = sorted((("grey", greys), ("RGB", others)), key=lambda side: -len(side[1]))
+    grays = [path for path, kind in kinds.items() if kind.startswith("gray")]
+    others = [path for path in kinds if path not in {*grays}]
+    sides = sorted((("gray", grays), ("RGB", others)), key=lambda side: -len(side[1]))
     return {kind: paths[0] for kind, paths in sides if paths}
 
 
@@ -177,11 +177,11 @@ def _kind_of_all(root: Path, pictures: Sequence[Path], gray: str | None) -> str:
     kinds = kinds_of(pictures)
     if len(kinds) == 2:
         raise UserError(
-            f"{NAME}: {root} holds gray pictures ({kinds['grey'].name}) and others ({kinds['RGB'].name}); expected one"
+            f"{NAME}: {root} holds gray pictures ({kinds['gray'].name}) and others ({kinds['RGB'].name}); expected one"
             " kind. Move one of them to another folder."
         )
     kind = next(iter(kinds), "RGB")
-    if kind == "grey" and gray is not None:
+    if kind == "gray" and gray is not None:
         raise UserError(f"--gray {gray}: the pictures in {root} are gray already ({pictures[0].name}); leave it out.")
     if kind == "RGB" and gray is None and not any(_has_colours(path) for path in pictures):
         raise UserError(

@@ -1,6 +1,6 @@
 """A user's own RAW mosaics with their RGB pictures, paired as ``pairs`` pairs pictures.
 
-Inputs are mosaics of a Bayer filter: grey PNG or TIFF of 8 or 16 bits, ``.npy`` of whole numbers (H, W), ``.raw`` of
+Inputs are mosaics of a Bayer filter: gray PNG or TIFF of 8 or 16 bits, ``.npy`` of whole numbers (H, W), ``.raw`` of
 little-endian 16-bit counts without a header, or DNG. Targets are RGB of 8 or 16 bits and of the mosaic's size: one
 pixel for each pixel of the mosaic. ``benchmark.sensor`` describes what the files do not say; its levels become part of
 the digest, because they decide what a network receives. Samples keep the counts of the file.

@@ -241,9 +241,9 @@ def _read_mosaic(name: str, path: Path) -> NDArray[Any]:
     """
     picture = decode(name, path, read_content(name, path), ("PNG",))
     counts = picture.pixels
-    if picture.kind != "grey" or picture.bits not in (8, 16):
+    if picture.kind != "gray" or picture.bits not in (8, 16):
         raise UserError(
-            f"{name}: {path} is a PNG of {picture.bits}-bit {picture.kind}; expected a mosaic: grey with 8 or 16 bits."
+            f"{name}: {path} is a PNG of {picture.bits}-bit {picture.kind}; expected a mosaic: gray with 8 or 16 bits."
         )
     try:
         counts, _ = clip_to_white(counts, WHITE)

@@ -17,7 +17,7 @@ def match_colour(output: NDArray[Any], target: NDArray[Any]) -> NDArray[Any]:
 
     The transform is a 3x3 matrix and an offset, the least squares over all pixels in float64; its result is clamped to
     [0, 1], as a picture is, which takes it no farther from a target in [0, 1], and is not rounded. Where several
-    transforms are best, as for grey or flat outputs, it is the one with the smallest matrix. The output itself is
+    transforms are best, as for gray or flat outputs, it is the one with the smallest matrix. The output itself is
     returned if this has no smaller squared error, and NaN if a value is not finite.
     """
     if not (np.isfinite(output).all() and np.isfinite(target).all()):

@@ -26,9 +26,9 @@ _COSINES = np.cos(np.pi * np.outer(np.arange(_LOW), 2 * np.arange(_SIDE) + 1) / 
 _BITS = np.array([bin(value).count("1") for value in range(1 << 16)], np.uint8)
 
 
-def perceptual_hash(grey: NDArray[Any]) -> tuple[int, NDArray[np.int8]] | None:
+def perceptual_hash(gray: NDArray[Any]) -> tuple[int, NDArray[np.int8]] | None:
     """Return hash and thumbnail (256,) of non-negative block means (32, 32) of brightness; None if they are flat."""
-    light = np.log(np.maximum(grey.astype(np.float64), 0.5))
+    light = np.log(np.maximum(gray.astype(np.float64), 0.5))
     light -= light.mean()
     deviation = float(light.std())
     if deviation < _LEAST_CONTRAST:

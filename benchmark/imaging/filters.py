@@ -1,4 +1,4 @@
-"""Functions used by several metrics: checked pairs of images, grey, window filters and the terms of SSIM."""
+"""Functions used by several metrics: checked pairs of images, gray, window filters and the terms of SSIM."""
 
 from __future__ import annotations
 

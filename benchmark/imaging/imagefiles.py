@@ -49,21 +49,21 @@ _BOMB_RATIO, _BOMB_BYTES = 400, 64 << 20
 _JPEG_PIXELS_A_BYTE = 8 * 64
 # First row and column, and steps, of the passes of an interlaced PNG.
 _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
-_PNG_KINDS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}
+_PNG_KINDS = {0: "gray", 2: "RGB", 3: "palette", 4: "gray with alpha", 6: "RGB with alpha"}
 _KINDS = {
-    "1": "grey",
-    "L": "grey",
-    "I;16": "grey",
-    "I;16B": "grey",
-    "LA": "grey with alpha",
-    "La": "grey with alpha",
+    "1": "gray",
+    "L": "gray",
+    "I;16": "gray",
+    "I;16B": "gray",
+    "LA": "gray with alpha",
+    "La": "gray with alpha",
     "P": "palette",
     "PA": "palette",
     "RGBA": "RGB with alpha",
     "RGBX": "RGB with alpha",
     "LAB": "Lab",
-    "I": "32-bit grey",
-    "F": "float grey",
+    "I": "32-bit gray",
+    "F": "float gray",
 }
 # Pillow keeps only the upper byte of 16-bit colours; read in the other byte order, this is the lower byte.
 _OTHER_ORDER = {"RGB;16B": "RGB;16L", "RGB;16L": "RGB;16B", "RGB;16N": "RGB;16B"}
@@ -90,24 +90,24 @@ class Picture:
 
     @property
     def words(self) -> str:
-        """A description of the file, such as ``16-bit grey PNG``."""
-        depth = f"{self.bits}-bit " if self.bits != 8 and self.kind.startswith(("grey", "RGB")) else ""
+        """A description of the file, such as ``16-bit gray PNG``."""
+        depth = f"{self.bits}-bit " if self.bits != 8 and self.kind.startswith(("gray", "RGB")) else ""
         return f"{depth}{self.kind} {self.format}"
 
 
 def read_rgb(name: str, path: Path, *, formats: tuple[str, ...] = FORMATS) -> NDArray[Any]:
     """Return a picture (H, W, 3) at its stored depth, uint8 or uint16; ``name`` is the dataset, for errors.
 
-    Raises UserError naming the file if it is damaged, of another format, or not RGB: grey, alpha and CMYK are
+    Raises UserError naming the file if it is damaged, of another format, or not RGB: gray, alpha and CMYK are
     never converted. An orientation is never applied: pairs are compared by their stored pixels.
     """
     return read_picture(name, path, formats=formats, kinds=("RGB",)).pixels
 
 
 def read_picture(
-    name: str, path: Path, *, formats: tuple[str, ...] = MORE_FORMATS, kinds: tuple[str, ...] = ("grey", "RGB")
+    name: str, path: Path, *, formats: tuple[str, ...] = MORE_FORMATS, kinds: tuple[str, ...] = ("gray", "RGB")
 ) -> Picture:
-    """Return a picture, RGB (H, W, 3) or grey (H, W), at its stored depth; raises the errors of ``read_rgb``."""
+    """Return a picture, RGB (H, W, 3) or gray (H, W), at its stored depth; raises the errors of ``read_rgb``."""
     picture = decode(name, path, read_content(name, path), formats)
     if picture.kind not in kinds:
         wanted = f"{' or '.join(kinds)}, no alpha. Convert it."
@@ -119,7 +119,7 @@ def read_picture(
 
 
 def kind_of(path: Path) -> str:
-    """Return the kind of a picture by its header alone, such as ``grey`` or ``RGB``; empty if there is none to read."""
+    """Return the kind of a picture by its header alone, such as ``gray`` or ``RGB``; empty if there is none to read."""
     return header_of(path)[0]
 
 
@@ -190,7 +190,7 @@ def _from_netpbm(format: str, content: bytes) -> Picture:
         )
     image = Image.fromarray(pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8))
     bits = 16 if largest == 65535 else largest.bit_length()
-    return Picture(pixels, image, format, "RGB" if pixels.ndim == 3 else "grey", max(bits, 8), pixels.shape[:2])
+    return Picture(pixels, image, format, "RGB" if pixels.ndim == 3 else "gray", max(bits, 8), pixels.shape[:2])
 
 
 @cache
@@ -213,17 +213,17 @@ def _from_pillow(container: Container, content: bytes, draft: int | None) -> Pic
     except Image.UnidentifiedImageError:
         if format == "TIFF":
             raise LayoutError(
-                f"a TIFF of a kind that is not read ({describe_tiff(content)}); expected grey or RGB with 8 or 16 bits."
+                f"a TIFF of a kind that is not read ({describe_tiff(content)}); expected gray or RGB with 8 or 16 bits."
                 " Save it as 16-bit PNG or TIFF"
             ) from None
         raise ValueError("its header is damaged") from None
     size = image.size[1], image.size[0]
     bits = content[24] if format == "PNG" else 1 if image.mode == "1" else container.bits
-    # Pillow reports palettes, grey and alpha only as 8 bits, so the true kind is read from a PNG's header.
+    # Pillow reports palettes, gray and alpha only as 8 bits, so the true kind is read from a PNG's header.
     kind = _PNG_KINDS.get(content[25], "unknown") if format == "PNG" else _KINDS.get(image.mode, image.mode)
-    if format == "PNG" and "transparency" in image.info and kind in ("grey", "RGB"):
+    if format == "PNG" and "transparency" in image.info and kind in ("gray", "RGB"):
         kind += " with a transparent colour"
-    if kind in ("grey", "RGB") and container.samples not in (0, 1, 3):
+    if kind in ("gray", "RGB") and container.samples not in (0, 1, 3):
         kind += " with another channel"
     if format == "JPEG" and size[0] * size[1] > _JPEG_PIXELS_A_BYTE * len(content):
         raise EOFError(f"{len(content)} bytes cannot hold {size[0]}x{size[1]} pixels")
@@ -237,7 +237,7 @@ def _from_pillow(container: Container, content: bytes, draft: int | None) -> Pic
     pixels = np.asarray(image)
     if deep:
         pixels = pixels.astype(np.uint16) << 8 | _lower_bytes(container)
-    elif kind == "grey" and bits > 8:
+    elif kind == "gray" and bits > 8:
         pixels = pixels.astype(np.uint16)
         pixels = ~pixels if container.inverted else pixels
     if format == "PNG" and not (pixels[-2:].any(axis=tuple(range(1, pixels.ndim))).all()):

@@ -1,4 +1,4 @@
-"""Read RAW mosaics as counts: PNG and TIFF in grey, NumPy arrays, headerless files, and DNG through rawpy."""
+"""Read RAW mosaics as counts: PNG and TIFF in gray, NumPy arrays, headerless files, and DNG through rawpy."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ FORMATS = ("PNG", "TIFF", "NPY", "headerless", "DNG")
 def read_mosaic(name: str, path: Path, sensor: Sensor) -> NDArray[Any]:
     """Return the counts (H, W) of a mosaic as they are stored, uint8 or uint16; ``name`` is the dataset, for errors.
 
-    Hot pixels above white are set to white. Raises UserError naming the file if it is damaged, no grey picture of 8 or
+    Hot pixels above white are set to white. Raises UserError naming the file if it is damaged, no gray picture of 8 or
     16 bits, of an odd size, or has more counts above white than hot pixels can be.
     """
     picture = decode_mosaic(name, path, read_content(name, path), sensor)
-    if picture.kind != "grey" or picture.bits not in (8, 16):
-        raise UserError(f"{name}: {path} is a {picture.words}; expected a mosaic: grey with 8 or 16 bits.")
+    if picture.kind != "gray" or picture.bits not in (8, 16):
+        raise UserError(f"{name}: {path} is a {picture.words}; expected a mosaic: gray with 8 or 16 bits.")
     if any(side % 2 for side in picture.size):
         raise UserError(
             f"{name}: {path} has {shape_text(picture.size)} pixels; a Bayer mosaic has an even height and width."
@@ -97,7 +97,7 @@ def white_hint(path: Path, counts: NDArray[Any], white: float) -> str:
 
 def _picture(counts: NDArray[Any], format: str, levels: str = "") -> Picture:
     image = Image.fromarray(counts if counts.dtype == np.uint8 else (counts >> 8).astype(np.uint8))
-    return Picture(counts, image, format, "grey", 8 * counts.itemsize, counts.shape, levels=levels)
+    return Picture(counts, image, format, "gray", 8 * counts.itemsize, counts.shape, levels=levels)
 
 
 def _headerless(content: bytes, sensor: Sensor) -> NDArray[np.uint16]:

@@ -23,7 +23,7 @@ def read_netpbm(content: bytes, most_pixels: int) -> tuple[NDArray[Any], int]:
     """
     kind = content[:2]
     if kind not in _CHANNELS:
-        raise LayoutError("a PBM, 1-bit black and white; expected grey or RGB of 8 or 16 bits. Save it as PNG")
+        raise LayoutError("a PBM, 1-bit black and white; expected gray or RGB of 8 or 16 bits. Save it as PNG")
     numbers, position = [], 2
     for _ in range(3):
         found = _FIELD.match(content, position)

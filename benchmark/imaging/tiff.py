@@ -168,7 +168,7 @@ def _check_pieces(picture: _Directory, end: int) -> None:
 
 def _refuse_other_tiffs(first: _Directory, pictures: Sequence[_Directory], below: Sequence[_Directory]) -> None:
     """Raise LayoutError for several pages, floats, signed numbers, and RAW files, whose first picture is a preview."""
-    step = "Develop it, or save its mosaic as 16-bit grey PNG"
+    step = "Develop it, or save its mosaic as 16-bit gray PNG"
     if _DNG in first.entries:
         raise LayoutError(f"a DNG, a camera's RAW file; expected a picture. {step}")
     whole = [picture for picture in below if not picture.is_reduced]
@@ -192,6 +192,6 @@ def describe_tiff(content: bytes) -> str:
     """Describe bits, channels and colour of a TIFF that no decoder accepts."""
     first = next(_Tiff(content).chain())
     bits = "/".join(map(str, sorted({*first.numbers(_BITS)}) or [1]))
-    colours = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "Lab", 9: "Lab", 10: "Lab"}
+    colours = {0: "gray", 1: "gray", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "Lab", 9: "Lab", 10: "Lab"}
     number = first.number(_PHOTOMETRIC, -1)
     return f"{bits} bits, {first.number(_SAMPLES, 1)} channels, {colours.get(number, f'colours of kind {number}')}"

@@ -170,7 +170,7 @@ def planes_of(
     """
     black, white = levels.black, levels.mosaic_white
     array = picture.pixels
-    wanted = {"rgb": "an RGB picture", "gray": "a gray picture"}.get(spec.layout, "a RAW mosaic (grey, 8 or 16 bits)")
+    wanted = {"rgb": "an RGB picture", "gray": "a gray picture"}.get(spec.layout, "a RAW mosaic (gray, 8 or 16 bits)")
     if array.ndim != (3 if spec.layout == "rgb" else 2):
         raise UserError(
             f"{file}: expected {wanted}, found a {picture.words}, an array of shape {array.shape}. Choose a model that"

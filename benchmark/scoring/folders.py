@@ -60,8 +60,8 @@ def score(
     reporter = reporter or Reporter()
     chosen = _protocol(protocol, task, by_rule=pairs is not None)
     found, usual = pairs_of(output_dir, target_dir, pairs), chosen.metrics
-    gray = all(kind_of(file) == "grey" for file in found[0][1:])
-    remarks = _Remarks(white_level(white), "grey" if gray else "RGB")
+    gray = all(kind_of(file) == "gray" for file in found[0][1:])
+    remarks = _Remarks(white_level(white), "gray" if gray else "RGB")
     if all_metrics and not metrics:
         ids = [card.id for card in METRICS if card.takes_gray or not gray]
         absent = _absent(ids, reporter)

@@ -136,7 +136,7 @@ def sixth_of(count: int) -> int:
 
 
 def _read_photo(path: Path) -> Pixels:
-    """Return a user's picture as RGB with 8 bits; alpha is dropped, grey and CMYK are converted."""
+    """Return a user's picture as RGB with 8 bits; alpha is dropped, gray and CMYK are converted."""
     picture = decode("--photos", path, read_content("--photos", path), MORE_FORMATS)
     image = picture.image
     if image.mode in ("I", "F") and picture.pixels.dtype != np.uint16:
@@ -222,9 +222,9 @@ def procedural_image(number: int, size: int = PROCEDURAL_SIZE) -> Pixels:
 
 
 def _colours(random: RandomState, count: int, *, low: float, high: float) -> NDArray[np.float64]:
-    """Return colours (count, 3): uniform greys with a moderate hue, because channels of photographs are correlated."""
-    grey = random.uniform(low, high, size=(count, 1))
-    return (grey * np.exp(random.normal(0, 0.3, size=(count, 3)))).clip(0.0, 1.0)
+    """Return colours (count, 3): uniform grays with a moderate hue, because channels of photographs are correlated."""
+    gray = random.uniform(low, high, size=(count, 1))
+    return (gray * np.exp(random.normal(0, 0.3, size=(count, 3)))).clip(0.0, 1.0)
 
 
 def _gradient(random: RandomState, size: int, *, low: float, high: float) -> NDArray[np.float64]:

@@ -33,7 +33,7 @@ XYZ2CAM = np.array(
 RGB2XYZ = np.array(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
 )
-# Above this grey level the inverse gains fade to 1, so that a saturated white stays saturated.
+# Above this gray level the inverse gains fade to 1, so that a saturated white stays saturated.
 HIGHLIGHT = 0.9
 
 
@@ -127,10 +127,10 @@ def apply_matrix(image: Image, matrix: Sequence[Sequence[float]] | Image) -> Ima
 
 
 def invert_gains(image: Image, camera: Camera, rgb_gain: float) -> Image:
-    """Divide by the gains; near saturated grey the gains fade to 1, so that it is not changed."""
+    """Divide by the gains; near saturated gray the gains fade to 1, so that it is not changed."""
     gains = np.array([1.0 / camera.red_gain, 1.0, 1.0 / camera.blue_gain]) / rgb_gain
-    grey = image.mean(axis=-1, keepdims=True)
-    mask = (np.maximum(grey - HIGHLIGHT, 0.0) / (1.0 - HIGHLIGHT)) ** 2
+    gray = image.mean(axis=-1, keepdims=True)
+    mask = (np.maximum(gray - HIGHLIGHT, 0.0) / (1.0 - HIGHLIGHT)) ** 2
     return image * np.maximum(mask + (1.0 - mask) * gains, gains)
 
 
