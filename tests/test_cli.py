@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -287,6 +288,15 @@ def test_debug_shows_the_traceback(monkeypatch, zoo_bench) -> None:
     monkeypatch.setenv("ZOO_BENCH_DEBUG", "1")
     with pytest.raises(UserError, match="no model called"):
         zoo_bench("show", "unett")
+
+
+def test_a_reader_that_closes_the_pipe_is_not_called_foreign_code() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    call = [sys.executable, "-m", "benchmark.cli", "list", "models"]
+    done = subprocess.run(call, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs functions of glibc")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,6 +20,18 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 EXIT_INTERNAL = 70
 _MOST, _MOST_OF_A_WORD = 4000, 300
+
+
+class _ClosedPipeError(Exception):
+    """A ``BrokenPipeError`` on its way past click, which would exit, as foreign code does."""
+
+
+@contextlib.contextmanager
+def _not_by_click() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise _ClosedPipeError from error
 
 
 class OneLineErrors(click.Group):
@@ -51,7 +65,7 @@ class OneLineErrors(click.Group):
             self._fail(f"ended by code that is not ours ({in_one_line(error)}); nothing is certain.", 1, debug)
         except (KeyboardInterrupt, click.Abort):
             self._fail("interrupted.", EXIT_INTERRUPTED, False)
-        except BrokenPipeError:
+        except (BrokenPipeError, _ClosedPipeError):
             # The reader (head, less) has closed the pipe; Python must not complain about that at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
@@ -62,6 +76,16 @@ class OneLineErrors(click.Group):
             if not isinstance(error, OSError):
                 raise
             self._fail(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "), 1, debug)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse the arguments, which may print a help."""
+        with _not_by_click():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was parsed."""
+        with _not_by_click():
+            return super().invoke(ctx)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Find the command; for an unknown one the nearest names are suggested."""
