@@ -159,6 +159,15 @@ def test_overparametrising_is_nearly_free_in_flops_and_widening_is_not() -> None
     assert ratio["plain", "flops"] > 0.7 * ratio["plain", "params"]
 
 
+def test_costs_are_those_of_one_image_whatever_the_planes_of_a_network(settings) -> None:
+    families = "families:\n  - {name: packed, model: plainunet_8}\n  - {name: mosaic, model: rmfa_tiny}\nseeds: [0]\n"
+    settings.write_text(f"{BASE.partition('families:')[0]}{families}evaluation:{BASE.partition('evaluation:')[2]}")
+    card = dataset_card("zrr")
+    costs = count_members(expand(load_sweep(settings)), SimpleNamespace(card=card))
+    shapes = {name: found.measurements["macs"].input_shape for (name, _), found in costs.items()}
+    assert shapes == {"packed": [1, 4, 224, 224], "mosaic": [1, 3, 448, 448]}
+
+
 def test_the_key_holds_what_decides_the_numbers_and_nothing_else(settings, monkeypatch) -> None:
     def key(**overrides) -> str:
         plan = load_sweep(settings, {name.replace("__", "."): value for name, value in overrides.items()})

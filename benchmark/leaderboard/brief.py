@@ -169,6 +169,6 @@ def _about_headers(columns: Sequence[Column]) -> str:
     scores = [f"{names[one.id]} is {one.id}" for one in columns if one.kind == "score" and names[one.id] != one.id]
     sizes: dict[str, list[str]] = {}
     for column in columns:
-        if len(column.sizes) == 1 and column.kind != "score":
-            sizes.setdefault(column.sizes[0], []).append(names[column.id])
+        if column.size and column.kind != "score":
+            sizes.setdefault(column.size, []).append(names[column.id])
     return "; ".join([*scores, *(f"{', '.join(names)} at {size}" for size, names in sizes.items())])

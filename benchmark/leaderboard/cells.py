@@ -92,7 +92,7 @@ class Cells:
         self.rows, self.columns = rows, columns
         self.footnotes = footnotes or Footnotes()
         self._machines = machines_of(rows)
-        self._mixed = {column.id for column in columns if len(column.sizes) > 1}
+        self._mixed = {column.id for column in columns if len(column.images) > 1}
         self.signs = {
             (y, c.id): signs_beside(row.measurements.get(c.id), self.footnotes)
             for y, row in enumerate(rows)

@@ -49,7 +49,8 @@ KINDS: tuple[Kind, ...] = ("score", "count", "timing")
 @dataclass(frozen=True)
 class Column(Style):
     """One measurement in a table. Direction, ``definitions`` and input ``sizes`` (CxHxW) are collected from the rows:
-    several definitions or sizes mean that not all values measure the same thing.
+    several definitions mean that not all values measure the same thing, and so do several ``images``: planes of
+    4x224x224 and of 3x448x448 hold one image of 448x448 pixels, packed or not.
     """
 
     id: str
@@ -57,24 +58,36 @@ class Column(Style):
     higher_is_better: bool | None
     definitions: tuple[str, ...]
     sizes: tuple[str, ...]
+    images: tuple[str, ...]
+
+    @property
+    def size(self) -> str:
+        """The one size of all values, of the planes or else of the image; empty if there are several or none."""
+        if len(self.sizes) == 1:
+            return self.sizes[0]
+        return f"{self.images[0]} pixels" if len(self.images) == 1 else ""
 
 
 def columns_of(rows: Sequence[Row], ids: Iterable[str]) -> tuple[Column, ...]:
     """Return a column for each of ``ids`` that at least one row has measured."""
-    found = ((id, [row.measurements[id] for row in rows if id in row.measurements]) for id in ids)
-    return tuple(_column(id, measurements) for id, measurements in found if measurements)
+    found = ((id, [row for row in rows if id in row.measurements]) for id in ids)
+    return tuple(_column(id, having) for id, having in found if having)
 
 
-def _column(id: str, measurements: Sequence[Measurement]) -> Column:
-    """Return the column of measurements; an unknown measurement keeps its id and unit."""
-    first = measurements[0]
+def _column(id: str, rows: Sequence[Row]) -> Column:
+    """Return the column of a measurement that all ``rows`` have; an unknown one keeps its id and unit."""
+    measurements = [row.measurements[id] for row in rows]
+    first, sizes = measurements[0], {size_text(one) for one in measurements if one.input_shape}
+    # Networks are looked up, which takes time, only where planes differ.
+    images = sizes if len(sizes) < 2 else {row.image_size(row.measurements[id]) for row in rows} - {""}
     return Column(
         **vars(style_of(id, first.unit, is_score=first.kind == "score")),
         id=id,
         kind=first.kind,
         higher_is_better=first.higher_is_better,
         definitions=tuple(sorted({one.definition for one in measurements})),
-        sizes=tuple(sorted({size_text(one) for one in measurements if one.input_shape})),
+        sizes=tuple(sorted(sizes)),
+        images=tuple(sorted(images)),
     )
 
 
@@ -96,11 +109,11 @@ def score_ids(rows: Sequence[Row]) -> list[str]:
 
 
 def header(column: Column, rows: Sequence[Row]) -> str:
-    """Return title, unit, the input size if it is the same in all rows, and the arrow."""
+    """Return title, unit, the size of the input or image if it is the same in all rows, and the arrow."""
     on_cpu = all(row.result.spec.conditions.device == "cpu" for row in rows)
     title = markdown_code(column.title) if column.kind == "score" else column.title
     title = f"CPU {title}" if title == "time" and on_cpu else title
-    where = f"at {column.sizes[0]}" if len(column.sizes) == 1 and column.kind != "score" else ""
+    where = f"at {column.size}" if column.size and column.kind != "score" else ""
     words = filter(None, [title, f"[{column.unit}]" if column.unit else "", where])
     return f"{' '.join(words)} {ARROWS[column.higher_is_better]}"
 

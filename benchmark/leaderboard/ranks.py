@@ -115,7 +115,7 @@ def pareto_cells(rows: Sequence[Row], main: Column, columns: Sequence[Column]) -
     """Return one cell per row with the letters of the costs for which it is on the front, and the explanation.
 
     Values that may not be compared are ignored, such as disturbed times and those of few passes. A cost is left out if
-    its inputs differ in size or if it is measured (not counted) and the rows come from several machines. If no cost
+    its images differ in size or if it is measured (not counted) and the rows come from several machines. If no cost
     remains, cells and explanation are empty.
     """
     values, sign = [row.fair_value(main.id) for row in rows], 1 if main.higher_is_better else -1
@@ -123,7 +123,7 @@ def pareto_cells(rows: Sequence[Row], main: Column, columns: Sequence[Column]) -
     one_machine = len(machines_of(rows)) < 2
     fronts, names = {}, {}
     for column in columns:
-        several = len(column.sizes) > 1 or (column.kind == "timing" and not one_machine)
+        several = len(column.images) > 1 or (column.kind == "timing" and not one_machine)
         by = deciding(column.id, rows)
         costs = [row.fair_value(by) for row in rows]
         if column.id in PAIRS and not several and sum(cost is not None for cost in costs) > 1:

@@ -22,7 +22,8 @@ from benchmark.results.records import newest, oldest_first
 from benchmark.results.store import image_scenes, image_scores
 from benchmark.types import Evidence, Measurement, Result, label_of
 from benchmark.units import counted, shape_text
-from zoo.card import FORM_NOTE
+from zoo.card import FORM_NOTE, get_card
+from zoo.errors import UserError
 
 BADGES: dict[Evidence, tuple[str, str]] = {
     "published": ("¶", "printed in a paper, not measured here"),
@@ -64,6 +65,19 @@ class Row:
         means = mean_measurements([run.measurements for run in self.runs], self.image_scores, self.scenes)
         times = {id: m for id, m in self.timed.measurements.items() if m.kind == "timing"} if self.timed else {}
         return {**means, **times}
+
+    def image_size(self, measurement: Measurement) -> str:
+        """Return the size of the image or mosaic that was measured as HxW; empty if the measurement has none.
+
+        Of a network that is not registered here it is the planes' size.
+        """
+        if not measurement.input_shape:
+            return ""
+        try:
+            cell = get_card(self.result.model).input_for(self.result.spec.options).cell
+        except UserError:
+            cell = 1
+        return shape_text([cell * side for side in measurement.input_shape[-2:]])
 
     @property
     def training(self) -> str:

@@ -62,14 +62,15 @@ class Estimate:
 
 
 def count_members(points: Sequence[Point], splits: Splits) -> dict[tuple[str, str], Costs]:
-    """Return the costs of each member, at the dataset's plane size, by family and value."""
+    """Return the costs of each member for one image of the dataset, by family and value."""
     return {member: _count(point, splits) for member, point in {point.member: point for point in points}.items()}
 
 
 def _count(point: Point, splits: Splits) -> Costs:
     try:
         model = meta_model(point.card, point.options)
-        traced = trace_card(point.card, point.options, splits.card.plane_size, model)
+        size = point.card.input_for(point.options).plane_size(splits.card.plane_size)
+        traced = trace_card(point.card, point.options, size, model)
         costs = count_costs(model, traced)
     except (CostError, UserError) as error:
         # The point fails when its turn comes and becomes a record; the others go on.
