@@ -94,6 +94,24 @@ def test_timings_that_are_not_like_the_others_are_marked_and_explained() -> None
     assert "‡3: skipped: needs 33 GiB" in board.notes
 
 
+def counted_at(model: str, psnr: float, macs: float, shape: list[int]) -> Result:
+    record = result(model, psnr)
+    count = measurement(macs, kind="count", higher=False, input_shape=shape)
+    return record.model_copy(update={"measurements": {"psnr[rgb]": record.measurements["psnr[rgb]"], "macs": count}})
+
+
+def test_costs_of_one_image_are_compared_whatever_the_planes_of_a_network() -> None:
+    packed = counted_at("plainunet_8", 20.0, 2e9, [1, 4, 224, 224])
+    mosaic = counted_at("rmfa_tiny", 19.0, 1e9, [1, 3, 448, 448])
+    board = quality([packed, mosaic])
+    assert board.headers[-2:] == ("MACs [G] at 448x448 pixels ↓", "Pareto")
+    assert [row[-2:] for row in board.rows] == [("2.00", "M"), ("1.00", "M")]
+    # Planes of one size are not one image if only one of the networks packs the mosaic.
+    smaller = quality([packed, counted_at("rmfa_tiny", 19.0, 1e9, [1, 3, 224, 224])])
+    assert "Pareto" not in smaller.headers
+    assert [row[-1] for row in smaller.rows] == ["2.00 at 4x224x224", "1.00 at 3x224x224"]
+
+
 def test_columns_say_which_way_is_better() -> None:
     share = measurement(0.5, kind="timing", higher=True, input_shape=[1, 4, 8, 8])
     record = result("a", 20.0)

@@ -235,8 +235,8 @@ def test_an_arena_has_a_page_with_plots_rates_and_curves(tmp_path) -> None:
         "□ parameter-free",
         "**20.00**",
         "failed",
-        "gain in the last quarter",
-        "+1.00",
+        "| network   |   after 50 steps |   after 100 steps |   gain at the end |",
+        "+1.00 since 50",
     ):
         assert text in page, text
     assert "mse[rgb]@train" not in page

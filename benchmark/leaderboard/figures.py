@@ -74,7 +74,7 @@ def draw_quality(path: Path, table: Table) -> list[Path]:
 
 def draw_curves(path: Path, curves: Mapping[str, Sequence[tuple[int, float]]]) -> list[Path]:
     """Write the scores on held-out images over the steps of each network's training, as PNG and SVG."""
-    figure = Figure(figsize=(7.2, 4.8), layout="constrained")
+    figure = Figure(figsize=(7.8, 6.2), layout="constrained")
     FigureCanvasAgg(figure)
     axis = figure.subplots()
     for (name, points), (colour, marker) in zip(sorted(curves.items()), itertools.cycle(_LOOKS)):
@@ -82,7 +82,8 @@ def draw_curves(path: Path, curves: Mapping[str, Sequence[tuple[int, float]]]) -
     axis.set_xlabel("training steps")
     axis.set_ylabel("mean score on held-out images")
     axis.grid(alpha=0.25, lw=0.6)
-    axis.legend(fontsize=8.5, framealpha=0.9)
+    # Inside, the names of many networks would lie over their curves.
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8.5, frameon=False)
     return _save(path, figure)
 
 

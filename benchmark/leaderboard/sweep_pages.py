@@ -174,14 +174,19 @@ def _curves(results: Sequence[Result]) -> dict[str, list[tuple[int, float]]]:
 
 
 def _curve_table(results: Sequence[Result]) -> str:
+    """Return the scores at the steps nearest to a quarter, half and three quarters, and at the end."""
+    found = {
+        name: list(dict.fromkeys(min(curve, key=lambda point: abs(point[0] - part * curve[-1][0])) for part in _PARTS))
+        for name, curve in sorted(_curves(results).items())
+    }
+    steps = sorted({step for at in found.values() for step, _ in at})
     rows = []
-    for name, curve in sorted(_curves(results).items()):
-        last = curve[-1][0]
-        at = [min(curve, key=lambda point: abs(point[0] - part * last)) for part in _PARTS]
-        values = [f"{value:.2f}" for _, value in at]
-        rows.append([markdown(name), *values, f"{at[-1][1] - at[-2][1]:+.2f}"])
-    heads = [f"{part:.0%} of the steps" for part in _PARTS]
-    table = _table(["network", *heads, "gain in the last quarter"], rows, numbers=len(heads) + 1)
+    for name, at in found.items():
+        known = {step: f"{value:.2f}" for step, value in at}
+        gain = f"{at[-1][1] - at[-2][1]:+.2f} since {at[-2][0]:,}" if len(at) > 1 else "-"
+        rows.append([markdown(name), *(known.get(step, "-") for step in steps), gain])
+    heads = [*(f"after {step:,} steps" for step in steps), "gain at the end"]
+    table = _table(["network", *heads], rows, numbers=len(heads))
     return (
         "## How far the trainings went\n\nMean score on held-out images over the runs. A network that still gains much"
         f" at the end would gain from a longer training.\n\n{table}\n"
