@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -297,6 +298,15 @@ def test_a_reader_that_closes_the_pipe_is_not_called_foreign_code() -> None:
     done = subprocess.run(call, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_broken_pipe_of_foreign_code_is_told(zoo_bench, monkeypatch) -> None:
+    def breaking(*arguments: object, **more: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("benchmark.catalogue.catalogue", breaking)
+    outcome = zoo_bench("list", "models")
+    assert (outcome.code, "ended by code that is not ours" in outcome.err) == (1, True)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs functions of glibc")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import select
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +32,17 @@ def _not_by_click() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError as error:
+        if not _reader_is_gone():
+            raise  # another pipe, of somebody else's code
         raise _ClosedPipeError from error
+
+
+def _reader_is_gone() -> bool:
+    poll = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            poll.register(stream.fileno(), 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 class OneLineErrors(click.Group):
