@@ -71,14 +71,15 @@ def set_heap(*, keep: bool, in_pieces: bool = True) -> bool:
     return machine.give_large_blocks_back() if in_pieces else machine.give_memory_back()
 
 
-def spare_heap(limit: int, need_bytes: int) -> bool:
+def spare_heap(limit: int, need_bytes: int) -> None:
     """Let the heap give nearly all freed memory back if tiles of ``need_bytes`` leave no room for it within ``limit``.
 
     This takes half as long again, so it is done only there. Crops of different sizes at the image's edges and inside
     leave more freed blocks between used ones than strips, which all have one width.
     """
     room = limit - (machine.resident_bytes() or 0) - RESERVE_BYTES
-    return _KEPT_FACTOR * need_bytes > room and machine.give_blocks_back()
+    if _KEPT_FACTOR * need_bytes > room:
+        machine.give_blocks_back()
 
 
 @dataclass(kw_only=True)
