@@ -46,7 +46,7 @@ from benchmark.costs.profiling import size_for
 from benchmark.fullres.deciding import decide
 from benchmark.fullres.execution import Tiles
 from benchmark.fullres.files import map_input, new_array
-from benchmark.fullres.memory import RESERVE_BYTES, set_heap, spare_heap
+from benchmark.fullres.memory import RESERVE_BYTES, set_heap
 from benchmark.fullres.subject import subject_of
 from benchmark.fullres.tiles.run import Workers
 from benchmark.host import machine
@@ -137,7 +137,7 @@ def run_tiles(*, name: str, side: int, workers: int, keep: bool, emit: Callable[
     """Run an image of 3x3 tiles as ``infer`` runs an array; return MB foreseen and added, and seconds."""
     set_heap(keep=keep)
     if not keep:
-        spare_heap(0, 0)
+        machine.give_blocks_back()
     entry = entry_of(name, None, {})
     subject = subject_of(entry, entry.build(seed=0))
     with tempfile.TemporaryDirectory() as folder:
