@@ -17,15 +17,18 @@ TINY = Path(__file__).parent / "plugins" / "tiny.py"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+    parser.addoption("--thorough", action="store_true", help="also run the tests marked thorough, as CI does")
+    parser.addoption("--slow", action="store_true", help="run all tests, those marked slow too")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--slow"):
-        return
+    slow = config.getoption("--slow")
+    thorough = slow or config.getoption("--thorough")
     for item in items:
-        if "slow" in item.keywords:
+        if "slow" in item.keywords and not slow:
             item.add_marker(pytest.mark.skip(reason="slow; runs with --slow"))
+        elif "thorough" in item.keywords and not thorough:
+            item.add_marker(pytest.mark.skip(reason="thorough; runs with --thorough, and in CI"))
 
 
 @pytest.fixture(scope="session", autouse=True)

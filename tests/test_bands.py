@@ -31,6 +31,12 @@ SAME_LAYERS = {
     "hypervdn_32", "plainunet_64", "plainunet_96", "unet", "vdn", "spade", "dncnn_20", "dncnn_20_color",
     "nafnet_64", "nafnet_64_local",
 }  # fmt: skip
+# Several seconds each.
+HEAVY = {"pynet", "pynet_ca"}
+BANDED = [
+    pytest.param(name, marks=pytest.mark.thorough if name in HEAVY else ())
+    for name in sorted({*list_models(), "dncnn_17:training", "syenet:training"} - SAME_LAYERS)
+]
 SMALL = {
     "awnet_4ch": {"blocks": (1, 1, 1, 1, 1)},
     "dncnn_17": {"width": 8},
@@ -71,7 +77,7 @@ def check(module: nn.Module, x: Tensor) -> None:
         assert torch.equal(x, before)
 
 
-@pytest.mark.parametrize("name", sorted({*list_models(), "dncnn_17:training", "syenet:training"} - SAME_LAYERS))
+@pytest.mark.parametrize("name", BANDED)
 def test_registered_networks_give_the_whole_images_values(name: str) -> None:
     card = get_card(name.partition(":")[0]).input
     multiple = max(card.multiple, 8)
@@ -108,6 +114,7 @@ class _Live(TorchDispatchMode):
         self.live -= size
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("exact_kernels", [True, False])
 @pytest.mark.parametrize("name", ["pynet", "awnet_4ch", "dped"])
 def test_live_tensors_stay_within_the_networks_own_peak(name: str, exact_kernels: bool) -> None:

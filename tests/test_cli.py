@@ -101,6 +101,7 @@ def test_details_and_seed_may_follow_the_verb(zoo_bench, tmp_path) -> None:
     assert not np.array_equal(outputs[0], outputs[1])
 
 
+@pytest.mark.thorough
 def test_run_prints_json_and_nothing_else(zoo_bench, tmp_path) -> None:
     outcome = zoo_bench(*RUN, "--models", "tiny_free,tiny_net", "--limit", "2", "--out", tmp_path, "--json")
     assert outcome.code == 0
@@ -130,6 +131,7 @@ def test_a_table_is_cut_into_pieces_that_fit_and_repeat_the_names() -> None:
     assert _pieces([50, 50, 10, 10], 40) == [[0, 1, 2], [0, 1, 3]]
 
 
+@pytest.mark.thorough
 def test_run_exits_1_when_a_model_fails_and_keeps_the_others(zoo_bench, tmp_path) -> None:
     outcome = zoo_bench(*RUN, "--models", "tiny_broken,tiny_free", "--out", tmp_path, "--json")
     assert outcome.code == 1
@@ -137,6 +139,7 @@ def test_run_exits_1_when_a_model_fails_and_keeps_the_others(zoo_bench, tmp_path
     assert "tiny_broken: error: ValueError: image 0: the model returned NaN" in outcome.err
 
 
+@pytest.mark.thorough
 def test_a_suite_is_the_flags_as_a_file(zoo_bench, tmp_path) -> None:
     suite = tmp_path / "suite.yaml"
     suite.write_text("dataset: tiny\nmodels: [tiny_net, tiny_free]\nlimit: 1\noptions: {tiny_net.width: 6}\n")
@@ -252,6 +255,7 @@ def test_score_names_lonely_and_unequal_images(zoo_bench, tmp_path) -> None:
     assert (outcome.code, "is a gray JPEG; expected RGB" in outcome.err) == (2, True)
 
 
+@pytest.mark.thorough
 def test_leaderboard_writes_and_checks(zoo_bench, tmp_path) -> None:
     zoo_bench(*RUN, "--models", "tiny_free", "--out", tmp_path / "run")
     flags = ("leaderboard", "--results", tmp_path / "run", "--out", tmp_path / "tables")
@@ -263,6 +267,7 @@ def test_leaderboard_writes_and_checks(zoo_bench, tmp_path) -> None:
     assert (outcome.code, "stale: " in outcome.err) == (1, True)
 
 
+@pytest.mark.thorough
 def test_data_make_writes_what_run_reads(zoo_bench, tmp_path) -> None:
     assert zoo_bench("data", "make", "zrr-standin", "--out", tmp_path / "zrr").code == 0
     flags = ("--models", "bilinear", "--limit", "1", "--out", tmp_path / "out", "--json", "--sizes", "none")

@@ -300,6 +300,7 @@ def test_a_recipe_may_train_the_deploy_form(recipe, tmp_path) -> None:
     train(recipe, tmp_path / "third", overrides={"init": str(source), "max_steps": 1})
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("model", ["mobileie", "syenet"])
 def test_a_batch_of_one_is_one_line_before_the_training(recipe, zoo_bench, tiny, tmp_path, model: str) -> None:
     flags = ("--set", f"model={model}", "--set", "batch_size=1", "-o", tmp_path / "run")

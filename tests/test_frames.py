@@ -303,6 +303,7 @@ def test_csv_and_json_hold_the_frame(zoo_bench, tmp_path) -> None:
     assert document["rows"][0]["created"] == frame.created[0].isoformat()
 
 
+@pytest.mark.thorough
 def test_one_format_can_be_printed_and_nothing_else_is(zoo_bench, tmp_path) -> None:
     wide = load_results(COMMITTED, "wide")
     outcome = zoo_bench("results", "export", COMMITTED, "--form", "wide", "--json", "--csv", tmp_path / "t.csv")

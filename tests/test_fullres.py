@@ -67,8 +67,10 @@ GLOBAL = {
 }  # fmt: skip
 # Wider or deeper members of families whose smallest goes through the same rules.
 LARGE = {"hypervdn_21", "hypervdn_32", "hyperunet_64_32_2048", "hyperunet_32_32_2048", "hyperunet_8_32_4000"}
+# Several seconds each.
+HEAVY = {"hypervdn_8", "nafnet_32_local", "nafnet_64_local", "spade"}
 EXACT = [
-    pytest.param(name, marks=pytest.mark.slow if name in LARGE else ())
+    pytest.param(name, marks=pytest.mark.slow if name in LARGE else pytest.mark.thorough if name in HEAVY else ())
     for name in ["dncnn_17:training", *sorted(set(list_models()) - GLOBAL)]
 ]
 STATISTICS = sorted(GLOBAL)

@@ -345,6 +345,7 @@ def run_step(name: str, inputs: dict[str, str], folder: Path) -> subprocess.Comp
     )
 
 
+@pytest.mark.thorough
 def test_the_action_measures_and_checks(tmp_path) -> None:
     (tmp_path / "suite.yaml").write_text("dataset: tiny\nmodels: [tiny_free]\nsizes: [none]\nlimit: 2\n")
     inputs = {"plugin": str(TINY), "suite": "suite.yaml", "baseline": "base.jsonl"}

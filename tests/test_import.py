@@ -51,6 +51,7 @@ def official_state(family: str, keys: str | None, model: str) -> dict[str, torch
     return state | {key: torch.tensor(0) for key in shapes if key.endswith("num_batches_tracked")}
 
 
+@pytest.mark.thorough
 def test_golden_outputs_through_the_import_path(zoo_bench, tmp_path) -> None:
     for model, family, keys, output, wrap, most, mean in CASES:
         golden = np.load(DATA / f"{family}_golden.npz")

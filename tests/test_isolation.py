@@ -27,6 +27,7 @@ def _known_ceilings(tiny, monkeypatch) -> None:
     monkeypatch.setattr(timing_session, "ceilings", lambda threads, reporter: CEILINGS)
 
 
+@pytest.mark.thorough
 def test_a_record_has_time_and_memory_of_a_process_of_its_own(tmp_path) -> None:
     (result,) = run("tiny", models="tiny_net", out=tmp_path, **QUICK, sizes=["dataset", "12mp"])
     assert (result.status, result.n) == ("ok", 4)
@@ -42,6 +43,7 @@ def test_a_record_has_time_and_memory_of_a_process_of_its_own(tmp_path) -> None:
     assert result.environment.threads == 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("how", "status", "message"),
     [
@@ -111,6 +113,7 @@ def test_a_model_whose_code_is_in_no_file_is_never_taken_for_an_earlier_one(tmp_
     assert keys[0] != keys[1]
 
 
+@pytest.mark.thorough
 def test_limits_and_conditions_reach_the_command_line(zoo_bench, tmp_path) -> None:
     suite = Path(tmp_path / "suite.yaml")
     text = "dataset: tiny\nmodels: [tiny_free]\nlimit: 1\nprecision: bf16\nmemory_limit: 4GiB\nsizes: [dataset]\n"

@@ -306,6 +306,7 @@ def test_precision_and_layout_reach_network_and_planes(tiny, precision: str, cha
     assert planes.is_contiguous(memory_format=torch.channels_last) is channels_last
 
 
+@pytest.mark.thorough
 def test_profile_measure_prints_its_keys(zoo_bench, known_ceilings) -> None:
     done = zoo_bench(
         *("--plugin", TINY, "profile", "tiny_net", "--size", "64x64", "--measure"),

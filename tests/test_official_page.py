@@ -119,6 +119,7 @@ def pictures(folder: Path, count: int, *, colour: bool, suffix: str = ".png", na
     return folder
 
 
+@pytest.mark.thorough
 def test_the_example_finds_files_by_digest_and_measures_every_figure(tmp_path, monkeypatch, example) -> None:
     """The files have other names, the weights are a small network's, and the table knows their digests."""
     torch.manual_seed(0)
@@ -143,6 +144,7 @@ def test_the_example_finds_files_by_digest_and_measures_every_figure(tmp_path, m
     assert {(one.evidence, one.n, one.status) for one in results} == {("official-weights", 2, "ok")}
 
 
+@pytest.mark.thorough
 def test_the_example_names_real_noise_as_the_part_that_it_is(tmp_path, monkeypatch, example) -> None:
     polyu = tmp_path / "polyu"
     polyu.mkdir()

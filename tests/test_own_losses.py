@@ -110,6 +110,7 @@ def test_a_term_that_is_not_finite_later_is_named(recipe, plugin, tmp_path, zoo_
     assert "No weight has changed yet" in outcome.err
 
 
+@pytest.mark.thorough
 def test_the_examples_of_the_page_run(tmp_path, zoo_bench) -> None:
     (tmp_path / "my_pieces.py").write_text(block_with("def huber", "docs/howto/loss.md"))
     train, run = block_with("--plugin my_pieces.py", "docs/howto/loss.md").strip().splitlines()

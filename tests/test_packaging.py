@@ -50,6 +50,7 @@ def call(python: Path, folder: Path, *arguments: str) -> subprocess.CompletedPro
     return subprocess.run([script, *arguments], capture_output=True, text=True, cwd=folder, timeout=180, check=False)
 
 
+@pytest.mark.thorough
 def test_both_packages_and_nothing_else_are_in_the_wheel(python: Path, tmp_path) -> None:
     code = "import zoo, benchmark, benchmark.datasets, zoo.models; print(zoo.__file__, benchmark.__file__)"
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
@@ -65,6 +66,7 @@ def test_both_packages_and_nothing_else_are_in_the_wheel(python: Path, tmp_path)
     assert "LICENSE" in listing
 
 
+@pytest.mark.thorough
 def test_the_installed_command_lists_and_runs(python: Path, tmp_path) -> None:
     names = [model["name"] for model in json.loads(call(python, tmp_path, "list", "models", "--json").stdout)]
     assert {"bilinear", "unet", "hyperunet_32_16_2048"} <= set(names)
@@ -81,6 +83,7 @@ def test_the_installed_command_lists_and_runs(python: Path, tmp_path) -> None:
     assert (tmp_path / "page.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
 
+@pytest.mark.thorough
 def test_shipped_weights_and_settings_are_in_the_wheel(python: Path, tmp_path) -> None:
     version = call(python, tmp_path, "--version").stdout
     assert version.startswith("zoo-bench ")

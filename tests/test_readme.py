@@ -38,6 +38,7 @@ def test_ci_calls_the_readmes_test_command() -> None:
     assert re.search(r"^python3 -m venv.*$", after, re.M).group() == block_with("pytest", "README.md").strip()
 
 
+@pytest.mark.thorough
 def test_the_example_of_a_model_of_ones_own_runs(zoo_bench, tmp_path) -> None:
     example = block_with("def my_isp", "docs/howto/model.md")
     assert len([line for line in example.splitlines() if line.strip()]) <= 15

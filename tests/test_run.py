@@ -85,6 +85,7 @@ def test_untrained_models_run_but_get_no_score(tmp_path) -> None:
     assert "latency_ms" in result.measurements
 
 
+@pytest.mark.thorough
 def test_without_models_untrained_ones_only_cost(tmp_path) -> None:
     results = {result.model: result for result in run("tiny", out=tmp_path, limit=1)}
     assert {"bilinear", "tiny_free", "tiny_net", "hyperunet_64_32_2048"} <= set(results)
@@ -212,7 +213,7 @@ def test_a_run_continues_behind_the_images_it_has(tmp_path, monkeypatch) -> None
 
 def _command(out: Path, *more: str) -> list[str]:
     run_it = ["run", "--dataset", "tiny", "--models", "tiny_free", "--out", str(out), *more]
-    run_it += ["--sizes", "dataset", "--time-limit", "20"]
+    run_it += ["--sizes", "none", "--time-limit", "20"]
     return [sys.executable, "-m", "benchmark.cli", "--plugin", str(TINY), *run_it]
 
 
@@ -226,6 +227,7 @@ def _wait_for_scores(process: subprocess.Popen, out: Path, count: int) -> None:
     raise AssertionError("the run did not get that far")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_is_stopped_loses_at_most_the_image_in_flight(tmp_path, how: signal.Signals) -> None:
     slow = {**os.environ, "TINY_DELAY": "1.5"}
@@ -253,6 +255,7 @@ def test_a_run_that_is_stopped_loses_at_most_the_image_in_flight(tmp_path, how: 
     assert Path(record["per_image"]).read_text().splitlines()[: len(before)] == before
 
 
+@pytest.mark.thorough
 def test_two_runs_at_once_measure_each_record_once(tmp_path) -> None:
     slow = {**os.environ, "TINY_DELAY": "0.1"}
     pair = [subprocess.Popen(_command(tmp_path), env=slow, stdout=subprocess.DEVNULL) for _ in range(2)]

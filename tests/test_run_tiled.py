@@ -168,6 +168,7 @@ def test_the_page_says_tiles_and_repeats_them(tmp_path) -> None:
     assert any(note.startswith("scores at 4x32x32: tiles: 8 tiles") for note in shown["notes"])
 
 
+@pytest.mark.thorough
 def test_a_hyper_network_is_scored_with_the_filters_of_the_whole_image(tmp_path) -> None:
     common = {"models": "hyperunet_8_8_64", "limit": 1, "metrics": ["psnr[rgb]"], "out": tmp_path}
     whole, tiled = (only(run("zrr", tile=tile, **common)) for tile in ("off", "64x96"))
@@ -295,6 +296,7 @@ def test_callers_in_inference_mode_may_have_several_workers() -> None:
         torch.testing.assert_close(output, network.network(planes), rtol=0, atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_a_profile_in_tiles_says_so(zoo_bench, known_ceilings) -> None:
     call = ("profile", "tiny_net", "--size", "96x96", "--measure", "--tile", "32X48", "--time-limit", 1, "--json")
     done = zoo_bench("--plugin", TINY, *call)
@@ -429,6 +431,7 @@ def test_approximate_without_tiles_is_refused_by_infer(zoo_bench, tmp_path) -> N
     assert "--tile off cuts no tiles" in outcome.err
 
 
+@pytest.mark.thorough
 def test_a_limit_that_is_too_small_says_the_least(tmp_path) -> None:
     how = {"conditions": Conditions(tile="64x64"), "limits": Limits(memory_bytes=1 << 20)}
     arguments = {"models": "vdn_w8", "isolate": False, "sizes": [], "limit": 1, "out": tmp_path}

@@ -218,6 +218,7 @@ def run(out: Path, *flags: str, models: str = "tiny_free,tiny_net", sizes: str =
 TIMES = ("created", "seconds", "phases", "environment")
 
 
+@pytest.mark.thorough
 def test_several_processes_give_the_records_of_one(tmp_path) -> None:
     one, many = run(tmp_path / "one"), run(tmp_path / "many", "--workers", "3")
     assert [len(record["scores"]) for record in one.values()] == [4, 4]
@@ -225,6 +226,7 @@ def test_several_processes_give_the_records_of_one(tmp_path) -> None:
     assert {p.name for p in (tmp_path / "one").rglob("*.jpg")} == {p.name for p in (tmp_path / "many").rglob("*.jpg")}
 
 
+@pytest.mark.thorough
 def test_a_record_names_the_machines_that_differ(tmp_path, monkeypatch, tiny) -> None:
     executor = Scripted(lambda number, images: None)
     executor.by = "b: torch 2.9.0"
@@ -239,6 +241,7 @@ def test_a_record_names_the_machines_that_differ(tmp_path, monkeypatch, tiny) ->
     assert journal.others() == dict.fromkeys(IDS[:4], "b: torch 2.9.0")
 
 
+@pytest.mark.thorough
 def test_a_model_that_kills_its_workers_is_a_record(tmp_path) -> None:
     records = run(tmp_path, "--workers", "2", "--set", "tiny_broken.how=kill", models="tiny_broken,tiny_free")
     assert (records["tiny_broken"]["status"], records["tiny_broken"]["error"]) == ("error", "killed by SIGKILL")

@@ -538,6 +538,7 @@ def _jobs(count):
     return [building.Job("train", index, photographs.procedural_photograph(index)) for index in range(count)]
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads the state of processes from /proc")
 def test_workers_do_not_outlive_a_killed_parent(tmp_path):
     code = (
@@ -773,6 +774,7 @@ def start_child(log: Path, mode: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ.copy())
 
 
+@pytest.mark.thorough
 def test_a_killed_build_is_swept_away_and_parallel_builds_do_not_fight(cache_folder, tmp_path):
     log = tmp_path / "log"
     killed = start_child(log, "die")

@@ -99,6 +99,7 @@ def test_a_run_tells_its_models_and_shows_costs_first(tiny, tmp_path) -> None:
     assert said == []
 
 
+@pytest.mark.thorough
 def test_only_the_dataset_size_is_timed_unless_asked(tiny, tmp_path) -> None:
     def timed(**how):
         (result,) = run("tiny", models="tiny_free", out=tmp_path, **QUICK, **how)
@@ -150,6 +151,7 @@ def test_the_bar_fits_a_terminal(width) -> None:
     assert any(line.startswith("model 1 of 25") and line.rstrip().endswith("left") for line in lines)
 
 
+@pytest.mark.thorough
 def test_the_verb_prints_costs_once_and_what_to_do_next(zoo_bench, tmp_path) -> None:
     command = ["run", "--dataset", "zrr", "--models", "bilinear,unet_w8", "--limit", "1", "--sizes", "none"]
     first = zoo_bench(*command, "--out", str(tmp_path / "out"))

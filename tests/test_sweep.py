@@ -259,6 +259,20 @@ def test_figures_stand_beside_the_data_that_they_show(settings, here, tmp_path) 
     assert data["input_shape"] == [1, 4, 32, 32]
 
 
+@pytest.mark.parametrize(
+    ("bars", "frame"),
+    [
+        ([(25, 26, 27), (23, 24, 25)], None),
+        ([(25, 26, 27), (23, 24, 25), (-2, 22, 45)], (20, 28)),
+        ([(25, 26, 27)], None),
+        ([(10, 20, 30), (10, 20, 30)], None),
+        ([], None),
+    ],
+)
+def test_a_network_of_unlike_trainings_leaves_the_others_apart(bars, frame) -> None:
+    assert figures.frame_of(bars) == frame
+
+
 def test_the_threshold_is_the_smallest_member_whose_training_error_vanishes() -> None:
     def member(family: str, params: int, error: float) -> dict:
         return {"family": family, "option": "w", "value": params, "params": params, "train_error": error}
@@ -337,6 +351,7 @@ def test_times_lie_on_a_line_and_workers_share_them() -> None:
     assert [wall_seconds(estimates, workers) for workers in (1, 2, 4, 9)] == [8.0, 4.0, 3.0, 3.0]
 
 
+@pytest.mark.thorough
 def test_two_workers_in_processes_of_their_own_give_what_one_here_gives(
     settings, here, undrawn, tmp_path, monkeypatch
 ) -> None:
@@ -358,6 +373,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
+@pytest.mark.thorough
 def test_kill_9_of_the_whole_sweep_and_the_same_command_goes_on(settings, here, undrawn, tmp_path) -> None:
     long = {
         "families": [{"name": "wide", "model": "tiny_net", "option": "width", "values": [2]}],
@@ -584,6 +600,7 @@ class NewestFirst:
         pass
 
 
+@pytest.mark.thorough
 def test_a_network_is_trained_when_its_own_search_is_over_and_the_order_changes_nothing(
     arena, here, undrawn, tmp_path, monkeypatch
 ) -> None:

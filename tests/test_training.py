@@ -101,6 +101,7 @@ def test_a_run_leaves_weights_log_curves_and_samples(recipe, tmp_path) -> None:
             assert image.width > 400
 
 
+@pytest.mark.thorough
 def test_training_beats_its_start(recipe, tmp_path) -> None:
     # The targets are noise, uniform in [0, 1]: the best that can be learned is their mean, 10 log10(12) = 10.79 dB.
     start = train(recipe, tmp_path / "start", overrides={"max_steps": 1, "lr": 1e-9, "schedule.warmup": 0})
@@ -114,6 +115,7 @@ def test_training_beats_its_start(recipe, tmp_path) -> None:
     assert losses[-1] < 0.7 * losses[0]
 
 
+@pytest.mark.thorough
 def test_a_resumed_run_equals_an_uninterrupted_one(recipe, tmp_path) -> None:
     train(recipe, tmp_path / "whole")
     # Stops behind a checkpoint, in the middle of an epoch and before the switch of optimisers; then behind it.
@@ -125,6 +127,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(recipe, tmp_path) -> None:
     assert (again["steps"], again["steps_of_this_call"]) == (24, 0)
 
 
+@pytest.mark.thorough
 def test_kill_9_and_resume_equal_an_uninterrupted_run(recipe, tmp_path) -> None:
     settings = [
         "--set",
@@ -425,6 +428,7 @@ def test_a_run_with_restarts_may_be_made_longer(recipe, tmp_path) -> None:
     assert train(recipe, tmp_path / "run", overrides={**restarts, "max_steps": 8}, resume=True)["steps"] == 8
 
 
+@pytest.mark.thorough
 def test_a_warm_up_is_followed_by_the_main_loss_and_resumes_to_the_same_weights(recipe, tmp_path) -> None:
     loss = [{"name": "warm_up", "until_epoch": 2}, {"name": "outlier_aware", "from_epoch": 2}]
     loss += [{"name": "cosine", "from_epoch": 2, "weight": 0.5}, {"name": "total_variation", "from_epoch": 2}]
@@ -461,6 +465,7 @@ def test_clipping_tightens_each_part_to_the_mean_norm_of_the_epoch() -> None:
         Clipper(model, Clip(norms={"Dnet": 1.0}))
 
 
+@pytest.mark.thorough
 def test_train_by_command_then_run_with_the_weights(recipe, tmp_path, zoo_bench) -> None:
     plugin = ("--plugin", TINY)
     outcome = zoo_bench(*plugin, "--seed", "5", "train", recipe, "--set", "max_steps=4", "-o", tmp_path / "r", "--json")

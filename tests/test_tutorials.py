@@ -16,6 +16,7 @@ NEEDS = {"to-a-phone": ("onnx", "onnxscript", "onnxruntime")}
 TUTORIALS = sorted(FOLDER.glob("*.md"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "file", [pytest.param(f, marks=[pytest.mark.slow] if f.stem in SLOW else [], id=f.stem) for f in TUTORIALS]
 )

@@ -374,6 +374,7 @@ def test_names_that_nothing_resembles_are_mapped_by_the_user(tiny, square_net) -
     assert not found.agrees
 
 
+@pytest.mark.thorough
 def test_stdout_is_one_document_whatever_the_class_writes() -> None:
     arguments = ("verify", "tiny_net", "--against", f"{CLASSES}:Loud", "--size", "20x24", "--json")
     line = [sys.executable, "-m", "benchmark.cli", "--plugin", str(TINY), *arguments]
@@ -384,6 +385,7 @@ def test_stdout_is_one_document_whatever_the_class_writes() -> None:
     assert "talks" not in done.stderr
 
 
+@pytest.mark.thorough
 def test_the_exit_status_tells_and_the_text_says_where(zoo_bench) -> None:
     line = ["--plugin", TINY, "verify", "tiny_net", "--against", f"{CLASSES}:Twin", "--size", "20x24"]
     outcome = zoo_bench(*line, "--init", "padding=reflect")

@@ -50,14 +50,15 @@ def draw_quality(path: Path, table: Table) -> list[Path]:
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(costs), sharey=True, squeeze=False)[0]
     looks = dict(zip((row.name for row in table.rows), itertools.cycle(_LOOKS)))
+    drawn: list[tuple[float, float, float]] = []
     for axis, cost in zip(axes, costs):
         for row in table.rows:
             x, y, score = row.fair_value(cost.id), row.value(main.id), row.measurements.get(main.id)
             if x is None or y is None or x <= 0 or not math.isfinite(y) or score is None:
                 continue
             (colour, marker) = looks[row.name]
-            ends = (y if end is None else end for end in (score.ci_low, score.ci_high))
-            low, high = ends
+            low, high = (y if end is None else end for end in (score.ci_low, score.ci_high))
+            drawn.append((low, y, high))
             axis.errorbar(
                 x / cost.divisor, y, yerr=[[y - low], [high - y]], color=colour, marker=marker, ms=6, capsize=3, ls=""
             )
@@ -66,10 +67,25 @@ def draw_quality(path: Path, table: Table) -> list[Path]:
         axis.set_xlabel(" ".join(filter(None, [cost.full_title or cost.title, f"[{cost.unit}]" if cost.unit else ""])))
         axis.grid(which="major", alpha=0.25, lw=0.6)
     axes[0].set_ylabel(f"{main.title} [{main.unit}]" if main.unit else main.title)
+    frame = frame_of(drawn)
+    if frame:
+        axes[0].set_ylim(frame)
+    cut = "; some go beyond the frame" if frame else ""
     names = [Line2D([], [], color=colour, marker=marker, ls="", label=name) for name, (colour, marker) in looks.items()]
     figure.legend(handles=names, loc="outside lower center", ncols=min(3, len(names)), fontsize=8.5, frameon=False)
-    figure.suptitle(f"{one_line(table.title)}\nbars: 95 % interval over scenes and runs", fontsize=10)
+    figure.suptitle(f"{one_line(table.title)}\nbars: 95 % interval over scenes and runs{cut}", fontsize=10)
     return _save(path, figure)
+
+
+def frame_of(bars: Sequence[tuple[float, float, float]]) -> tuple[float, float] | None:
+    """Return the range of values to show if bars (low, value, high) go further than half the values' span beyond them.
+
+    One network whose trainings differ by 10 dB would otherwise press all others into a line.
+    """
+    lowest, highest = (end(value for _, value, _ in bars) for end in (min, max)) if bars else (0.0, 0.0)
+    reach = (highest - lowest) / 2
+    inside = all(low >= lowest - reach and high <= highest + reach for low, _, high in bars)
+    return None if inside or not reach else (lowest - reach, highest + reach)
 
 
 def draw_curves(path: Path, curves: Mapping[str, Sequence[tuple[int, float]]]) -> list[Path]:
