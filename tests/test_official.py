@@ -186,5 +186,6 @@ def test_published_files_of_a_folder_are_found_behind_links_and_a_folder_without
     with pytest.raises(UserError, match="none of its 1 files is a published file"):
         official.official_files_in(tmp_path / "folder")
     (tmp_path / "folder" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "deep" / "up").symlink_to(tmp_path / "elsewhere")
     found = official.official_files_in(tmp_path / "folder")
     assert found == [(known, tmp_path / "folder" / "link" / "deep" / "any_name.safetensors")]

@@ -13,7 +13,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,10 +75,9 @@ def official_files_in(folder: Path) -> list[tuple[OfficialFile, Path]]:
     Raises UserError if there are none.
     """
     by_digest = {file.sha256: file for file in official_files() if file.model}
-    paths = sorted(Path(place, name) for place, _, names in os.walk(folder, followlinks=True) for name in names)
     digests = [
         (read_checkpoint(path).digest if path.suffix == ".index" else file_digest(path), path)
-        for path in paths
+        for path in sorted(_paths_below(folder))
         if path.is_file()
     ]
     found = [(by_digest[digest], path) for digest, path in digests if digest in by_digest]
@@ -88,6 +87,18 @@ def official_files_in(folder: Path) -> list[tuple[OfficialFile, Path]]:
             " `zoo-bench list weights`)."
         )
     return found
+
+
+def _paths_below(folder: Path) -> Iterator[Path]:
+    """Yield what lies below a folder, also behind links; each folder once, so that a link to its own parent ends."""
+    seen: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        yield from (Path(place, name) for name in names)
 
 
 def digest_of_tensors(state: Mapping[str, Tensor]) -> str:
