@@ -35,9 +35,9 @@ SETS = {"set12": ("Set12", None), "bsd68": ("CBSD68", "matlab"), "cbsd68": ("CBS
 
 
 def label_of(file: OfficialFile) -> str:
-    """Return a label for a row: what the weights are, and for denoisers also the repository."""
+    """Return a label for a row, of at most 40 signs: what the weights are, and for denoisers also the repository."""
     repository = file.repository.rpartition("/")[2] if get_card(str(file.model)).task != "raw2rgb" else ""
-    return re.sub(r"[^A-Za-z0-9]+", "-", f"{repository} {file.what}").strip("-")
+    return re.sub(r"[^A-Za-z0-9]+", "-", f"{repository} {file.what.partition(' and ')[0]}").strip("-")
 
 
 def awgn_runs(found: list[tuple[OfficialFile, Path]]) -> Iterator[tuple[str, str, dict[str, str]]]:

@@ -12,7 +12,9 @@ import torch
 from PIL import Image
 
 from benchmark.leaderboard.official import official_page
+from benchmark.opening import dataset_card
 from benchmark.results.store import read_folders
+from benchmark.selection import select
 from tests.page_records import measurement, record, write_records
 from zoo import UserError, create_model, official
 from zoo.official import digest_of_tensors, official_files
@@ -117,6 +119,15 @@ def pictures(folder: Path, count: int, *, colour: bool, suffix: str = ".png", na
         shape = (40, 48, 3) if colour else (40, 48)
         Image.fromarray(draw.integers(0, 256, shape, dtype=np.uint8)).save(folder / f"{names.format(number)}{suffix}")
     return folder
+
+
+def test_the_example_has_a_label_of_its_own_for_each_official_file_of_a_network(example) -> None:
+    named = [(file.model, example.label_of(file)) for file in official_files() if file.model]
+    assert len(set(named)) == len(named)
+    for _, label in named:
+        weights = {f"unet_w8@{label}": "shipped"}
+        (entry,) = select(dataset_card("zrr"), models=["unet_w8"], weights=weights, options={})
+        assert entry.label == f"unet_w8 ({label})"
 
 
 @pytest.mark.thorough
