@@ -18,12 +18,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmark.cleaning import one_line
 from benchmark.imaging.imagefiles import SUFFIXES, unread_suffixes
 from benchmark.imaging.levels import scaled
 from benchmark.layout import Defect, DefectsError, Files, PairDigest, SceneRule, left_out
 from benchmark.standin.kinds import named
 from benchmark.types import Sample
-from zoo.errors import UserError, printable
+from zoo.errors import UserError, printable, shortened
 
 SPLIT, DEFAULT_RULE = "test", "input/* -> target/*"
 # The flags of a user's own data, by the option of ``dataset_card``.
@@ -39,8 +40,10 @@ FLAGS = {
     "clip": "--clip",
     "gray": "--gray",
     "name": "--name",
+    "remark": "--remark",
     "task": "--task",
 }
+_LONGEST_REMARK = 300
 _EXAMPLE = "'*_real.* -> *_mean.*' or 'noisy/* -> clean/*'"
 
 
@@ -176,6 +179,14 @@ def find_pairs(
 def picture_tensor(pixels: NDArray[Any], white: float | None = None) -> Tensor:
     """Return a picture (H, W, 3) of 8 or 16 bits as (1, 3, H, W) in [0, 1]; raises the ValueError of ``scaled``."""
     return torch.from_numpy(scaled(pixels, white, np.float32)[0]).permute(2, 0, 1)[None].contiguous()
+
+
+def remark_of(options: Mapping[str, str]) -> str | None:
+    """Return what the user says of the data; raises UserError for an empty or long text, and for several lines."""
+    remark = options.get("remark")
+    if remark is not None and (remark != one_line(remark) or not 0 < len(remark) <= _LONGEST_REMARK):
+        raise UserError(f"--remark {shortened(remark)}: expected one line of 1 to {_LONGEST_REMARK} characters.")
+    return remark
 
 
 def check_options(name: str, options: Mapping[str, str], allowed: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,6 +120,14 @@ def pictures(folder: Path, count: int, *, colour: bool, suffix: str = ".png", na
         shape = (40, 48, 3) if colour else (40, 48)
         Image.fromarray(draw.integers(0, 256, shape, dtype=np.uint8)).save(folder / f"{names.format(number)}{suffix}")
     return folder
+
+
+def test_the_documents_say_how_far_the_committed_figures_are_from_the_published_ones() -> None:
+    text = (ROOT / "leaderboards" / "official.md").read_text(encoding="utf-8")
+    differences = [abs(float(found)) for found in re.findall(r"\| +([+-]\d+\.\d+) \|", text)]
+    said = {"README.md": "in all {} cases to within {:.3f} dB", "docs/howto/weights.md": "the {} differ by {:.3f} dB"}
+    for file, words in said.items():
+        assert words.format(len(differences), max(differences)) in (ROOT / file).read_text(encoding="utf-8")
 
 
 def test_the_example_has_a_label_of_its_own_for_each_official_file_of_a_network(example) -> None:

@@ -399,6 +399,31 @@ def test_pictures_have_names_too(tmp_path: Path) -> None:
     assert check_dataset("pairs (polyu)", tmp_path)["ok"]
 
 
+def test_a_remark_stands_above_every_table_and_in_the_command_that_repeats_a_record(root: Path, tmp_path: Path) -> None:
+    remark = "may be among the training pictures of <UltraISP> networks"
+    record = run(root, tmp_path / "out", name="sample", remark=remark)
+    assert record.data["remark"] == remark
+    results = read_results(tmp_path / "out" / "results.jsonl")
+    text = pages(results)["raw-pairs (sample).md"]
+    titles = [line for line in text.splitlines() if line.startswith("## raw-pairs")]
+    assert (
+        text.count("**Remark of who measured**: may be among the training pictures of &lt;UltraISP> networks")
+        == len(titles)
+        == 2
+    )
+    command = document(results).content["records"][0]["commands"][-1].replace("\\\n", " ")
+    assert dict(itertools.pairwise(shlex.split(command)))["--remark"] == remark
+    assert record.key == run(root, tmp_path / "other", name="sample").key
+
+
+@pytest.mark.parametrize("remark", ["", "two\nlines", "x" * 301, "\x1b[31mred"])
+def test_remarks_that_are_no_line(root: Path, tmp_path: Path, zoo_bench, remark: str) -> None:
+    flags = ("--data-root", root, "--pairs", RULE, "--cfa", "RGGB", "--black", 256, "--white", 4092)
+    outcome = zoo_bench("run", "--dataset", "raw-pairs", *flags, "--remark", remark, "-o", tmp_path / "out")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "expected one line of 1 to 300 characters" in outcome.err
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

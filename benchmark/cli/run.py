@@ -38,6 +38,12 @@ if TYPE_CHECKING:
 @noise_options
 @click.option("--name", metavar="LABEL", help="For `pairs`, `raw-pairs`, `awgn`: a name for the data: pairs (LABEL).")
 @click.option(
+    "--remark",
+    metavar="TEXT",
+    help="For `pairs`, `raw-pairs`, `awgn`: a line above each table of the data, for example that a network may have"
+    " been trained on it.",
+)
+@click.option(
     "--task", metavar="TASK", help="For the dataset `pairs`: denoise_rgb or enhance_rgb.  [default: denoise_rgb]"
 )
 @click.option(

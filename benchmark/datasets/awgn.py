@@ -28,14 +28,14 @@ from benchmark.datasets import register_dataset
 from benchmark.imaging.filters import to_gray
 from benchmark.imaging.imagefiles import FORMATS, kind_of, read_picture
 from benchmark.layout import Defect, DefectsError, PairDigest, left_out
-from benchmark.pairing import Pattern, check_options, find_pictures, natural
+from benchmark.pairing import Pattern, check_options, find_pictures, natural, remark_of
 from benchmark.protocols import GRAY_METRICS
 from benchmark.standin.kinds import named
 from benchmark.types import DatasetCard, EvaluationProtocol, Sample
 from zoo.errors import UserError, nearest, printable, shortened
 
 NAME = "awgn"
-OPTIONS = ("sigma", "noise_seed", "clip", "gray", "name")
+OPTIONS = ("sigma", "noise_seed", "clip", "gray", "name", "remark")
 _MAX_SEED = 2**32 - 1
 
 AWGN = EvaluationProtocol(
@@ -111,7 +111,14 @@ class NoisyPictures:
     """The pictures of a folder with noise, sorted by name (numbers by value); all are gray, or all are RGB."""
 
     def __init__(
-        self, root: Path, noise: Noise, *, gray: str | None = None, label: str | None = None, skip_bad: bool = False
+        self,
+        root: Path,
+        noise: Noise,
+        *,
+        gray: str | None = None,
+        label: str | None = None,
+        remark: str | None = None,
+        skip_bad: bool = False,
     ) -> None:
         """Find the pictures; raises UserError for an empty or mixed folder. ``gray`` is one of ``GRAYS``."""
         defects: list[Defect] = []
@@ -125,7 +132,12 @@ class NoisyPictures:
         self.scenes: Sequence[str] = self.ids
         self._noise, self._gray = noise, gray
         own: dict[str, Any] = {"standin": False, "folder": printable(root.resolve().name)}
-        own |= {"label": label, "gray": gray, "conversion": f"by {gray}: {GRAYS[gray][1]}" if gray else None}
+        own |= {
+            "remark": remark,
+            "label": label,
+            "gray": gray,
+            "conversion": f"by {gray}: {GRAYS[gray][1]}" if gray else None,
+        }
         if noise.sigma is not None:
             sigma = int(noise.sigma) if noise.sigma.is_integer() else noise.sigma
             own |= {"sigma": sigma, "noise_seed": noise.seed, "clip": noise.clip or None, "noise": noise.words}
@@ -210,6 +222,7 @@ def open_awgn(
     noise: Noise | None = None,
     gray: str | None = None,
     label: str | None = None,
+    remark: str | None = None,
     skip_bad: bool = False,
 ) -> NoisyPictures:
     """Open the pictures of a folder with noise; the only split is the one that is named after it."""
@@ -217,18 +230,18 @@ def open_awgn(
         raise UserError(f"{NAME}: --sigma not given; expected the level of the noise, 0 to 255, as --sigma 25.")
     if split != noise.split(gray):
         raise UserError(f"{NAME}: no split '{split}' with this noise; expected {noise.split(gray)}.")
-    return NoisyPictures(root, noise, gray=gray, label=label, skip_bad=skip_bad)
+    return NoisyPictures(root, noise, gray=gray, label=label, remark=remark, skip_bad=skip_bad)
 
 
 def configure(options: Mapping[str, str]) -> DatasetCard:
-    """Return the card with the user's ``sigma``, ``noise_seed``, ``clip``, ``gray`` and ``name``."""
+    """Return the card with the user's ``OPTIONS``."""
     check_options(NAME, options, OPTIONS)
     noise, gray = Noise.of(options), options.get("gray")
     if gray is not None and gray not in GRAYS:
         raise UserError(f"--gray: no conversion '{shortened(gray)}'{nearest(gray, GRAYS)}")
     split = noise.split(gray)
     given = noise if "sigma" in options else None
-    opener = functools.partial(open_awgn, noise=given, gray=gray, label=options.get("name"))
+    opener = functools.partial(open_awgn, noise=given, gray=gray, label=options.get("name"), remark=remark_of(options))
     return replace(
         CARD, splits=(split,), default_split=split, open=opener, at_root=functools.partial(_at_root, gray=gray)
     )

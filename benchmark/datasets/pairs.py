@@ -18,7 +18,7 @@ from torch import Tensor
 from benchmark.datasets import register_dataset
 from benchmark.imaging.imagefiles import read_rgb
 from benchmark.imaging.levels import white_level
-from benchmark.pairing import DEFAULT_RULE, PairFolder, check_options, picture_tensor
+from benchmark.pairing import DEFAULT_RULE, PairFolder, check_options, picture_tensor, remark_of
 from benchmark.protocols import PAIRS
 from benchmark.types import DatasetCard, Sample
 from benchmark.units import shape_text
@@ -26,7 +26,7 @@ from zoo.errors import UserError
 
 NAME = "pairs"
 TASKS = ("denoise_rgb", "enhance_rgb")
-OPTIONS = ("rule", "task", "white", "scene", "name")
+OPTIONS = ("rule", "task", "white", "scene", "name", "remark")
 
 
 def open_pairs(
@@ -37,6 +37,7 @@ def open_pairs(
     white: float | None = None,
     scene: str | None = None,
     label: str | None = None,
+    remark: str | None = None,
     skip_bad: bool = False,
 ) -> PairFolder:
     """Open the pairs of a folder under a rule; ``test`` is the only split.
@@ -44,7 +45,7 @@ def open_pairs(
     ``white`` is the count that means 1 in 16-bit files. Samples are (1, 3, H, W) in [0, 1].
     """
     read = functools.partial(_read_pair, white=white)
-    about = {"white": white}
+    about = {"white": white, "remark": remark}
     return PairFolder(NAME, root, split, rule, read, label=label, scene=scene, about=about, skip_bad=skip_bad)
 
 
@@ -66,7 +67,7 @@ def _to_tensor(path: Path, pixels: NDArray[Any], white: float | None) -> Tensor:
 
 
 def configure(options: Mapping[str, str]) -> DatasetCard:
-    """Return the card with the user's ``rule``, ``task``, ``white``, ``scene`` and ``name`` (each may be left out).
+    """Return the card with the user's ``OPTIONS``, each of which may be left out.
 
     A white level given by the user becomes part of the protocol's name, so that scores under two levels are never
     compared.
@@ -86,6 +87,7 @@ def configure(options: Mapping[str, str]) -> DatasetCard:
         white=white,
         scene=options.get("scene"),
         label=options.get("name"),
+        remark=remark_of(options),
     )
     return replace(CARD, task=task, protocol=protocol, open=opener, white=white)
 

@@ -19,7 +19,7 @@ import torch
 from benchmark.datasets import register_dataset
 from benchmark.imaging.imagefiles import read_rgb
 from benchmark.imaging.mosaics import SUFFIXES, check_readable, read_mosaic
-from benchmark.pairing import DEFAULT_RULE, PairFolder, check_options, picture_tensor
+from benchmark.pairing import DEFAULT_RULE, PairFolder, check_options, picture_tensor, remark_of
 from benchmark.protocols import PAIRS
 from benchmark.sensor import Sensor
 from benchmark.types import DatasetCard, Sample
@@ -27,7 +27,7 @@ from benchmark.units import shape_text
 from zoo.errors import UserError
 
 NAME = "raw-pairs"
-OPTIONS = ("rule", "cfa", "black", "white", "raw_size", "scene", "name")
+OPTIONS = ("rule", "cfa", "black", "white", "raw_size", "scene", "name", "remark")
 
 
 def open_raw_pairs(
@@ -38,6 +38,7 @@ def open_raw_pairs(
     rule: str = DEFAULT_RULE,
     scene: str | None = None,
     label: str | None = None,
+    remark: str | None = None,
     skip_bad: bool = False,
 ) -> PairFolder:
     """Open the pairs of a folder under a rule; ``test`` is the only split.
@@ -55,7 +56,7 @@ def open_raw_pairs(
         inputs=SUFFIXES,
         label=label,
         scene=scene,
-        about=sensor.record(),
+        about={**sensor.record(), "remark": remark},
         levels=sensor.text,
         skip_bad=skip_bad,
     )
@@ -89,7 +90,7 @@ def _read_pair(id: str, mosaic_path: Path, target_path: Path, *, sensor: Sensor)
 
 
 def configure(options: Mapping[str, str]) -> DatasetCard:
-    """Return the card with the user's options: those of a ``Sensor``, and perhaps ``rule``, ``scene`` and ``name``."""
+    """Return the card with the user's options: those of a ``Sensor``, and perhaps others of ``OPTIONS``."""
     check_options(NAME, options, OPTIONS)
     sensor = Sensor.of(NAME, options)
     opener = functools.partial(
@@ -98,6 +99,7 @@ def configure(options: Mapping[str, str]) -> DatasetCard:
         rule=options.get("rule", DEFAULT_RULE),
         scene=options.get("scene"),
         label=options.get("name"),
+        remark=remark_of(options),
     )
     return replace(CARD, open=opener, white=sensor.white, sensor=sensor)
 

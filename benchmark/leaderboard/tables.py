@@ -21,7 +21,7 @@ from zoo.errors import UserError
 
 # The titles of the texts above a table.
 STANDIN, PART, SCENES, MACHINE = "Stand-in data", "A part of the dataset", "Scenes", "Machine of the timings"
-MOSAICS, NOISE, GRAY = "RAW mosaics", "Noise added", "Gray pictures"
+MOSAICS, NOISE, GRAY, REMARK = "RAW mosaics", "Noise added", "Gray pictures", "Remark of who measured"
 _NO_QUALITY = "No quality is shown for untrained weights; costs do not depend on training."
 INTERVAL = (
     f"In brackets: the {LEVEL:.0%} interval of the mean over scenes. Rows are compared image by image, so they may"
@@ -285,6 +285,8 @@ def _lead(rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
         ))  # fmt: skip
     if part := first.result.part:
         lines.append((PART, f"{part} images; scores of the whole dataset may differ."))
+    remarks = dict.fromkeys(str(row.result.data["remark"]) for row in rows if row.result.data.get("remark"))
+    lines += [(REMARK, remark) for remark in remarks]
     if rule := first.result.data.get("scene"):
         lines.append((SCENES, f"found in the names of the inputs by the regular expression {rule}"))
     for key, title in (("noise", NOISE), ("conversion", GRAY)):

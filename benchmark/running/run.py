@@ -49,6 +49,7 @@ def run(
     clip: bool = False,
     gray: str | None = None,
     name: str | None = None,
+    remark: str | None = None,
     task: str | None = None,
     sizes: Sequence[str] = ("dataset",),
     conditions: Conditions | None = None,
@@ -84,7 +85,8 @@ def run(
     ones and those that say what the error is made of. ``weights`` gives a file by MODEL or MODEL@LABEL (each label
     makes a record), or by MODEL a list of files that differ only in the seed of one recipe. ``pairs`` is the rule by
     which the datasets "pairs" and "raw-pairs" find partners, ``scene`` a regular expression that finds the scene in the
-    names of inputs (default: each pair is one), ``name`` what records call the data: "pairs (name)". For pairs,
+    names of inputs (default: each pair is one), ``name`` what records call the data: "pairs (name)", and
+    ``remark`` a line that stands above its tables. For pairs,
     ``white`` is the count that is 1 in files of 16 bits (default 65535) and ``task`` the task of the models (default
     denoise_rgb). For raw-pairs, ``cfa``, ``black`` and ``white`` describe the mosaics, and ``raw_size`` ("512x512")
     files without a header. ``conditions.sigma`` is the noise that awgn adds, drawn with ``noise_seed`` (default 0),
@@ -127,7 +129,8 @@ def run(
     added, told = divided_sigma(dataset, conditions.sigma)
     conditions = conditions.model_copy(update={"sigma": told})
     own = {"rule": pairs, "cfa": cfa, "black": black, "white": white, "raw_size": raw_size, "scene": scene}
-    own |= {"sigma": added, "noise_seed": noise_seed, "clip": clip or None, "gray": gray, "name": name, "task": task}
+    own |= {"sigma": added, "noise_seed": noise_seed, "clip": clip or None, "gray": gray, "name": name}
+    own |= {"remark": remark, "task": task}
     named = given_options(**own)
     card = card_at(dataset, data_root, **named)
     patterns = [name for name in models.split(",") if name] if isinstance(models, str) else models

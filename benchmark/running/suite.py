@@ -30,6 +30,7 @@ class Suite(Conditions):
     clip: bool | None = None
     gray: str | None = None
     name: str | None = None
+    remark: str | None = None
     task: str | None = None
     models: list[str] | None = None
     split: str | None = None
