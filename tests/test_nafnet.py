@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.golden_rule import load_into, make_input
 from zoo import UserError, create_model
-from zoo.models.nafnet import BoxMean, LayerNorm2d, NAFNet
+from zoo.models.nafnet import BoxMean, LayerNorm2d, NAFNet, running_mean
 
 DATA = Path(__file__).parent / "data" / "networks"
 # golden family, its key list, model, options, largest and mean error
@@ -118,3 +118,11 @@ def test_norm_is_per_pixel_with_its_own_epsilon() -> None:
 def test_a_training_size_below_sixteen_is_refused() -> None:
     with pytest.raises(UserError, match="option train_size=8 does not fit; expected the side of the training crops"):
         create_model("nafnet_32_local", train_size="8")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 24, 37, 40])
+@pytest.mark.parametrize("dim", [2, 3])
+def test_running_means_are_average_poolings(count: int, dim: int) -> None:
+    x = torch.rand(2, 3, 40, 41, dtype=torch.float64)
+    pooled = F.avg_pool2d(x, (count, 1) if dim == 2 else (1, count), stride=1)
+    torch.testing.assert_close(running_mean(x, count, dim=dim), pooled, rtol=0, atol=1e-14)

@@ -10,8 +10,8 @@ settings do; the zeros that fill the sides up to multiples of 16 are part of the
 weights and take means over boxes of 1.5 times the training crop (GoPro and REDS settings): another result on images
 larger than a box, and one that does not depend on the whole image.
 
-Differences: box means are two average poolings, along columns and rows; the official code takes differences of float32
-cumulative sums, whose rounding errors grow with the image.
+Differences: box means are made of sums of neighbours, along rows and then columns; the official code takes differences
+of float32 cumulative sums, whose rounding errors grow with the image.
 """
 
 from __future__ import annotations
@@ -71,9 +71,28 @@ class BoxMean(nn.Module):
         rows, columns = min(height, self.side), min(width, self.side)
         if (rows, columns) == (height, width):
             return x.mean(dim=(-2, -1), keepdim=True)
-        x = F.avg_pool2d(F.avg_pool2d(x, (rows, 1), stride=1), (1, columns), stride=1)
+        x = running_mean(running_mean(x, rows, dim=2), columns, dim=3)
         top, left = (rows - 1) // 2, (columns - 1) // 2
         return F.pad(x, (left, columns - 1 - left, top, rows - 1 - top), mode="replicate")
+
+
+def running_mean(x: Tensor, count: int, *, dim: int) -> Tensor:
+    """Return the means of ``count`` neighbours along rows (``dim`` 2) or columns (3): count - 1 fewer elements.
+
+    Sums of 2, 4, 8 ... neighbours are made of each other, so that a box of 384 takes nine additions for each element.
+    """
+    length, start, width = x.shape[dim] - count + 1, 0, 1
+    total: Tensor | None = None
+    while True:
+        if count & width:
+            part = x.narrow(dim, start, length)
+            total = part if total is None else total + part
+            start += width
+        if start == count:
+            assert total is not None
+            return total * (1 / count)
+        rest = x.shape[dim] - width
+        x, width = x.narrow(dim, 0, rest) + x.narrow(dim, width, rest), 2 * width
 
 
 def gate(x: Tensor) -> Tensor:
