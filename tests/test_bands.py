@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from benchmark.counting.trace import trace
+from benchmark.fullres.bands import run
 from benchmark.fullres.bands.plan import BandSizes, plan_bands
 from benchmark.fullres.bands.run import run_bands
 from benchmark.fullres.rows.joined import PACKED
@@ -234,3 +235,36 @@ def test_random_graphs_give_the_whole_images_values(seed: int) -> None:
     torch.manual_seed(seed)
     x = torch.rand(1, 6, 2 * random.Random(seed).randrange(6, 20), 14)
     check(_Random(seed).eval(), x)
+
+
+class Doubled(nn.Module):
+    """Sums of 2, 4, 8 ... neighbouring rows, each of the one before, after a convolution."""
+
+    def __init__(self, levels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+        self.levels = levels
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        for level in range(self.levels):
+            rest = x.shape[2] - 2**level
+            x = x.narrow(2, 0, rest) + x.narrow(2, 2**level, rest)
+        return self.conv(x)
+
+
+@torch.no_grad()
+def test_sums_of_sums_at_other_rows_are_not_computed_again_and_again(monkeypatch) -> None:
+    torch.manual_seed(0)
+    reads: list[int] = []
+    original = run._BandRun.read
+    monkeypatch.setattr(run._BandRun, "read", lambda *arguments: reads.append(1) or original(*arguments))
+    counts = []
+    for levels in (4, 8):
+        reads.clear()
+        module = Doubled(levels).eval()
+        x = torch.rand(1, 3, 2**levels + 40, 24)
+        assert (banded(module, x) - module(x)).abs().max() <= 1e-6 * module(x).abs().max()
+        counts.append(len(reads) / x.shape[2])
+    # Each level is stored, or computed a few times: never twice as often with every level.
+    assert counts[1] < 4 * counts[0]

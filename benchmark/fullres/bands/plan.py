@@ -35,6 +35,9 @@ STRIP_BYTES = 32 << 20
 SMALL_BYTES = 64 << 10
 # A stored concatenation may raise the peak by this factor.
 _TOLERANCE = 1.02
+# A cheap operator is computed at most this often for a step. Without a limit, sums of 2, 4, 8 ... neighbours, each made
+# of slices of the one before, would double the time with each of them.
+_MOST_ASKED = 4
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,8 @@ class _BandPlanner:
         self.facts, self.graph, self.cats = facts, facts.graph, cats
         self.owners: dict[Node, set[Node]] = {}
         self.at_place: dict[Node, bool] = {}
+        # How often a step asks for rows of a node that it computes, through slices at other rows each time.
+        self.asked: dict[Node, int] = {}
         self.stored = self._decide()
         self.reads = {node: self._reads(node) for node in self._step_nodes()}
         self.attached = {
@@ -186,6 +191,8 @@ class _BandPlanner:
                 and (reader in stored or self.at_place[reader])
                 for reader, _ in readers
             )
+            inlined_readers = [r for r, _ in readers if r in self.facts.rules and r not in stored]
+            self.asked[node] = 1 if self.at_place[node] else max(1, sum(self.asked[r] for r in inlined_readers))
             needed_whole = any(
                 not by_rows or not (reader in self.facts.rules or reader in self.facts.gathers)
                 for reader, by_rows in readers
@@ -198,7 +205,11 @@ class _BandPlanner:
         rule = self.facts.rules[node]
         if rule.cost == "heavy":
             return len(owners) > 1 or not self.at_place[node]
-        if rule.cost == "free" or len(owners) == 1:
+        if rule.cost == "free":
+            return False
+        if self.asked[node] > _MOST_ASKED:
+            return True
+        if len(owners) == 1:
             return False
         if self._takes_over(node):
             return True
