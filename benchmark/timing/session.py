@@ -40,8 +40,8 @@ GRACE_SECONDS = 10.0
 COMPILE_SECONDS = 120.0
 # Decisions may take this long: plans of pieces, and passes that compare pieces with the whole on small images.
 DECIDING_SECONDS = 60.0
-# A pass of up to this many seconds is timed again after a warm-up, whatever the budget is: the pass that measures memory
-# gives freed memory back, page by page, and takes up to nine times as long as one that keeps it.
+# A pass of up to this many seconds is timed again after a warm-up, whatever the budget is: the pass that measures
+# memory gives freed memory back, page by page, and can take several times as long as one that keeps it.
 COLD_AFTER = 120.0
 
 

@@ -3,7 +3,7 @@
 A node is **stored** (computed once, band by band, into a buffer), **inlined** (computed for each band of the steps that
 read it, never as a whole) or, without a rule, run **whole**. Convolutions are computed once: stored, or inlined
 into the single pointwise step that follows. Operators that only move rows (paddings, slices, concatenations), and cheap
-ones with one reader, are inlined.
+ones with one reader, are inlined, but cheap ones not if a step would compute them more than a few times.
 
 A stored node may lie **inside** another that reads it: its last reader overwrites it in place, or it is a part of a
 concatenation, which then needs no copy. Such nodes share one buffer, in use from its first write to its last read.
@@ -181,9 +181,11 @@ class _BandPlanner:
                 continue
             readers = self.facts.readers[node]
             owners: set[Node] = set()
+            asked = 0
             for reader, _ in readers:
                 inlined = reader in self.facts.rules and reader not in stored
                 owners |= self.owners[reader] if inlined else {reader}
+                asked += self.asked[reader] if inlined else 0
             self.owners[node] = owners
             self.at_place[node] = all(
                 reader in self.facts.rules
@@ -191,8 +193,7 @@ class _BandPlanner:
                 and (reader in stored or self.at_place[reader])
                 for reader, _ in readers
             )
-            inlined_readers = [r for r, _ in readers if r in self.facts.rules and r not in stored]
-            self.asked[node] = 1 if self.at_place[node] else max(1, sum(self.asked[r] for r in inlined_readers))
+            self.asked[node] = 1 if self.at_place[node] else max(1, asked)
             needed_whole = any(
                 not by_rows or not (reader in self.facts.rules or reader in self.facts.gathers)
                 for reader, by_rows in readers
