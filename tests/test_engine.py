@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import threading
@@ -20,12 +21,14 @@ from zoo import plugins
 from zoo.errors import UserError
 
 HERE = "tests.children:"
+# Without the plug-ins that other tests have loaded: they import torch, which takes most of a child's time and memory.
+in_child = functools.partial(run_isolated, plugin_files=[])
 linux = pytest.mark.skipif(not machine.has_process_memory(), reason="memory is read from /proc")
 
 
 def test_a_value_comes_back_and_prints_do_not_disturb() -> None:
     seen = []
-    outcome = run_isolated(HERE + "add", {"a": 1, "b": 2}, on_event=seen.append)
+    outcome = in_child(HERE + "add", {"a": 1, "b": 2}, on_event=seen.append)
     assert (outcome.status, outcome.error, outcome.value["sum"]) == ("ok", None, 3)
     assert outcome.value["session"]
     assert outcome.events == seen == [{"half": 1}]
@@ -35,17 +38,17 @@ def test_a_value_comes_back_and_prints_do_not_disturb() -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
 def test_a_child_killed_by_a_signal_is_an_outcome_that_names_it(how: signal.Signals) -> None:
-    outcome = run_isolated(HERE + "die", {"how": int(how)})
+    outcome = in_child(HERE + "die", {"how": int(how)})
     assert (outcome.status, outcome.error, outcome.events) == ("error", f"killed by {how.name}", [1])
 
 
 def test_a_crash_of_the_interpreter_is_an_outcome() -> None:
-    outcome = run_isolated(HERE + "crash", {})
+    outcome = in_child(HERE + "crash", {})
     assert (outcome.status, outcome.error, outcome.events) == ("error", "killed by SIGSEGV", [1])
 
 
 def test_a_child_that_leaves_without_a_word_is_an_outcome_with_its_last_line() -> None:
-    outcome = run_isolated(HERE + "leave", {})
+    outcome = in_child(HERE + "leave", {})
     assert (outcome.status, outcome.events) == ("error", [1])
     assert outcome.error == "the process ended with status 3: no reason given"
 
@@ -59,7 +62,7 @@ def test_a_child_that_leaves_without_a_word_is_an_outcome_with_its_last_line() -
     ],
 )
 def test_exceptions_are_outcomes(kind: str, status: str, exception: str, error: str) -> None:
-    outcome = run_isolated(HERE + "refuse", {"kind": kind})
+    outcome = in_child(HERE + "refuse", {"kind": kind})
     told, _, place = outcome.error.partition(" (")
     assert (outcome.status, outcome.exception, told) == (status, exception, error)
     assert place.startswith("children.py, line ") == (kind == "other")
@@ -77,7 +80,7 @@ def test_exceptions_are_outcomes(kind: str, status: str, exception: str, error: 
     ],
 )
 def test_whatever_a_model_does_to_its_worker_is_an_outcome(how: str, error: str) -> None:
-    outcome = run_isolated(HERE + "forge", {"how": how}, plugin_files=[])
+    outcome = in_child(HERE + "forge", {"how": how})
     assert (outcome.status, outcome.value) == ("error", None)
     assert error in outcome.error
     assert outcome.exception != "UserError"
@@ -85,16 +88,16 @@ def test_whatever_a_model_does_to_its_worker_is_an_outcome(how: str, error: str)
 
 @pytest.mark.parametrize("how", ["json", "fork", "streams", "free"])
 def test_what_a_model_changes_or_starts_does_not_disturb(how: str) -> None:
-    outcome = run_isolated(HERE + "forge", {"how": how}, plugin_files=[])
+    outcome = in_child(HERE + "forge", {"how": how})
     assert (outcome.status, outcome.value, outcome.events) == ("ok", how, [1])
 
 
 def test_a_function_that_does_not_exist_is_an_outcome() -> None:
-    assert run_isolated("benchmark.nowhere:f", {}).exception == "ModuleNotFoundError"
+    assert in_child("benchmark.nowhere:f", {}).exception == "ModuleNotFoundError"
 
 
 def test_the_time_limit_ends_a_child_and_keeps_what_it_sent() -> None:
-    outcome = run_isolated(HERE + "sleep", {}, limits=Limits(seconds=0.3))
+    outcome = in_child(HERE + "sleep", {}, limits=Limits(seconds=0.3))
     assert (outcome.status, outcome.error) == ("timeout", "stopped after the time limit of 0.3 s")
     assert outcome.events == list(range(len(outcome.events)))
     assert 1 <= len(outcome.events) < 1000
@@ -103,9 +106,8 @@ def test_the_time_limit_ends_a_child_and_keeps_what_it_sent() -> None:
 @linux
 @pytest.mark.parametrize("function", ["fill", "fill_in_a_child"])
 def test_the_memory_limit_ends_a_child_and_keeps_what_it_sent(function: str) -> None:
-    # Without the plug-ins that other tests have loaded: they import torch, which alone is as large.
     limits = Limits(memory_bytes=256 << 20, seconds=60)
-    outcome = run_isolated(HERE + function, {}, limits=limits, plugin_files=[])
+    outcome = in_child(HERE + function, {}, limits=limits)
     assert outcome.status == "oom"
     if function == "fill":
         # Which of the two limits is first depends on the machine's speed.
@@ -118,7 +120,7 @@ def test_the_memory_limit_ends_a_child_and_keeps_what_it_sent(function: str) -> 
 def test_memory_limits_need_a_system_that_tells(monkeypatch) -> None:
     monkeypatch.setattr(machine, "has_process_memory", lambda: False)
     with pytest.raises(UserError, match="a memory limit needs /proc"):
-        run_isolated(HERE + "add", {"a": 1, "b": 2}, limits=Limits(memory_bytes=1))
+        in_child(HERE + "add", {"a": 1, "b": 2}, limits=Limits(memory_bytes=1))
 
 
 def test_plug_ins_are_passed_on(tiny: Path) -> None:
@@ -142,12 +144,12 @@ def test_interrupting_the_parent_ends_the_child() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_isolated(HERE + "linger", {}, on_event=interrupt)
+        in_child(HERE + "linger", {}, on_event=interrupt)
     assert not _lives(pids[0])
 
 
 def test_a_child_ends_with_its_parent() -> None:
-    outcome = run_isolated(HERE + "start_a_child", {}, on_event=lambda event: os.kill(event["parent"], signal.SIGKILL))
+    outcome = in_child(HERE + "start_a_child", {}, on_event=lambda event: os.kill(event["parent"], signal.SIGKILL))
     assert outcome.error == "killed by SIGKILL"
     (event,) = outcome.events
     deadline = time.monotonic() + 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import keyword
@@ -32,9 +33,15 @@ COMMITTED = ROOT / "leaderboards" / "results"
 FORMS = [(form, level) for form in ("tidy", "wide") for level in ("record", "image")]
 
 
+@functools.cache
+def committed(form: str = "tidy", level: str = "record") -> pd.DataFrame:
+    """Return the frame of the committed records, made once."""
+    return load_results(COMMITTED, form, level=level)
+
+
 def test_a_tidy_frame_has_a_row_for_each_measurement() -> None:
     records = read_folders([COMMITTED])
-    frame = load_results(COMMITTED)
+    frame = committed()
     expected = [
         (row.result.key, id, one.value, one.unit) for row in rows_of(records) for id, one in row.measurements.items()
     ]
@@ -46,7 +53,7 @@ def test_a_tidy_frame_has_a_row_for_each_measurement() -> None:
 
 def test_a_wide_frame_has_a_row_for_each_record_and_the_numbers_of_the_tables() -> None:
     rows = rows_of(read_folders([COMMITTED]))
-    frame = load_results(COMMITTED, "wide")
+    frame = committed("wide")
     assert [*frame.key] == [row.result.key for row in rows]
     assert [*frame.row_name] == [row.name for row in rows]
     names = {id: name for name, id in frame.attrs["measurements"].items()}
@@ -62,7 +69,7 @@ def test_a_wide_frame_has_a_row_for_each_record_and_the_numbers_of_the_tables() 
 
 @pytest.mark.parametrize(("form", "level"), FORMS)
 def test_types_and_names_of_columns(form, level) -> None:
-    frame = load_results(COMMITTED, form, level=level)
+    frame = committed(form, level)
     assert len(frame)
     assert not [name for name, kind in frame.dtypes.items() if kind == np.dtype(object)]
     assert frame.columns.is_unique
@@ -83,7 +90,7 @@ def test_types_and_names_of_columns(form, level) -> None:
 
 @pytest.mark.parametrize(("form", "level"), FORMS)
 def test_an_empty_folder_gives_an_empty_frame_with_the_same_columns(tmp_path, form, level) -> None:
-    full, empty = (load_results(path, form, level=level) for path in (COMMITTED, tmp_path))
+    full, empty = committed(form, level), load_results(tmp_path, form, level=level)
     assert len(empty) == 0
     measured = {*full.attrs.get("measurements", ())}
     ends = {f"{name}_{end}" for name in measured for end in ("low", "high")}
@@ -293,7 +300,7 @@ def test_pandas_is_imported_only_where_it_is_used() -> None:
 def test_csv_and_json_hold_the_frame(zoo_bench, tmp_path) -> None:
     outcome = zoo_bench("results", "export", COMMITTED, "--csv", tmp_path / "t.csv", "--json", tmp_path / "t.json")
     assert outcome.code == 0, outcome.err
-    frame = load_results(COMMITTED)
+    frame = committed()
     # pandas reads long files in parts, and warns where a column is empty in one of them.
     table = pd.read_csv(tmp_path / "t.csv", low_memory=False)
     assert [*table] == [*frame]
@@ -306,13 +313,13 @@ def test_csv_and_json_hold_the_frame(zoo_bench, tmp_path) -> None:
 
 @pytest.mark.thorough
 def test_one_format_can_be_printed_and_nothing_else_is(zoo_bench, tmp_path) -> None:
-    wide = load_results(COMMITTED, "wide")
+    wide = committed("wide")
     outcome = zoo_bench("results", "export", COMMITTED, "--form", "wide", "--json", "--csv", tmp_path / "t.csv")
     document = json.loads(outcome.out)
     assert (outcome.code, len(document["rows"]), document["units"]) == (0, len(wide), wide.attrs["units"])
     assert "wrote" in outcome.err
     outcome = zoo_bench("results", "export", COMMITTED, "--csv", "--level", "image")
-    assert outcome.out == as_csv(load_results(COMMITTED, level="image"))
+    assert outcome.out == as_csv(committed(level="image"))
 
 
 def test_infinite_and_missing_values_are_strict_json() -> None:
@@ -336,7 +343,7 @@ def test_parquet_keeps_types_and_units_or_says_what_is_missing(zoo_bench, tmp_pa
         assert outcome.err.startswith("zoo-bench: --parquet: Parquet needs pyarrow, which is not installed; run: pip")
         return
     assert outcome.code == 0, outcome.err
-    frame, read = load_results(COMMITTED, "wide"), pd.read_parquet(file)
+    frame, read = committed("wide"), pd.read_parquet(file)
     assert read.attrs == frame.attrs
     pd.testing.assert_frame_equal(read, frame, check_dtype=False, check_categorical=False)
     assert (str(read.macs.dtype), str(read.created.dtype)) == ("Int64", "datetime64[us, UTC]")

@@ -392,7 +392,7 @@ def test_same_input_same_bytes_and_stale_tables_are_found(tmp_path) -> None:
 
 def test_the_leaderboard_command_writes_and_checks_them(zoo_bench, tmp_path) -> None:
     write(tmp_path / "published")
-    flags = ("leaderboard", "--results", LEADERBOARDS / "results", "--out", tmp_path)
+    flags = ("leaderboard", "--results", LEADERBOARDS / "results" / "sidd-bsds500.jsonl", "--out", tmp_path)
     assert f"wrote {tmp_path / 'small.md'}" in zoo_bench(*flags).out
     assert zoo_bench(*flags, "--check").code == 0
     (tmp_path / "small.md").write_text("edited", encoding="utf-8")

@@ -167,7 +167,7 @@ def test_failed_records_are_tried_again_when_asked(tmp_path, rerun: str, records
         {"seed": 1},
         {"metrics": ["psnr[rgb]"]},
         {"metrics": ["mae[rgb]"]},
-        {"conditions": Conditions(threads=7)},
+        {"conditions": Conditions(threads=2)},
         {"conditions": Conditions(precision="bf16")},
         {"conditions": Conditions(channels_last=True)},
         {"sizes": ["dataset", "1mpix"]},
@@ -176,6 +176,7 @@ def test_failed_records_are_tried_again_when_asked(tmp_path, rerun: str, records
     ],
 )
 def test_what_decides_a_number_decides_the_key(tmp_path, change: dict) -> None:
+    torch.set_num_threads(1)
     plain = only(run("tiny", models="tiny_free", out=tmp_path, limit=1))
     changed = only(run("tiny", models="tiny_free", out=tmp_path, **{"limit": 1, **change}))
     assert changed.key != plain.key

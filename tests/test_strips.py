@@ -124,7 +124,7 @@ def test_resizing_pooling_and_shuffling_are_exact_strip_by_strip(width: int, las
     assert_strips_equal(Resized(width, last), rows, multiple=8)
 
 
-@pytest.mark.parametrize("name", ["hyperunet_8_8_64", "hypervdn_8", "vdn_w8"])
+@pytest.mark.parametrize("name", ["hyperunet_8_8_64", pytest.param("hypervdn_8", marks=pytest.mark.thorough), "vdn_w8"])
 def test_registered_networks_go_in_strips_although_their_filters_see_the_whole_image(name: str) -> None:
     entry = entry_of(name, None, {})
     subject = subject_of(entry, entry.build())

@@ -17,7 +17,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-import scipy.fft
+import scipy
 from numpy.typing import NDArray
 
 RADIUS = 16

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.ndimage import correlate1d
+import scipy
 
 from zoo.errors import UserError
 
@@ -66,14 +66,14 @@ def gaussian_window(num_taps: int, sigma: float) -> np.ndarray:
 def filter_valid(plane: np.ndarray, window: np.ndarray) -> np.ndarray:
     """Return the plane (H, W) filtered along both axes, only where all n taps fit: (H - n + 1, W - n + 1)."""
     radius = len(window) // 2
-    rows = correlate1d(plane, window, axis=0)[radius : plane.shape[0] - radius]
-    return correlate1d(rows, window, axis=1)[:, radius : plane.shape[1] - radius]
+    rows = scipy.ndimage.correlate1d(plane, window, axis=0)[radius : plane.shape[0] - radius]
+    return scipy.ndimage.correlate1d(rows, window, axis=1)[:, radius : plane.shape[1] - radius]
 
 
 def filter_replicated(array: np.ndarray, window: np.ndarray) -> np.ndarray:
     """Return the array filtered along all its axes, with the same size; border values are repeated outside."""
     for axis in range(array.ndim):
-        array = correlate1d(array, window, axis=axis, mode="nearest")
+        array = scipy.ndimage.correlate1d(array, window, axis=axis, mode="nearest")
     return array
 
 
