@@ -11,9 +11,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from benchmark.measured import Ceilings
 from zoo import plugins
 
 TINY = Path(__file__).parent / "plugins" / "tiny.py"
+CEILINGS = Ceilings(gemm_gflops=100.0, copy_gbs=10.0)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -67,6 +69,12 @@ def tiny() -> Path:
     """Load the tiny plug-in; return its path."""
     plugins.load_file(TINY)
     return TINY
+
+
+@pytest.fixture
+def known_ceilings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare the tests the measurement of this machine."""
+    monkeypatch.setattr("benchmark.timing.session.ceilings", lambda threads, reporter: CEILINGS)
 
 
 @dataclass(frozen=True)

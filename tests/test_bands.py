@@ -33,7 +33,7 @@ SAME_LAYERS = {
     "nafnet_64", "nafnet_64_local",
 }  # fmt: skip
 # Several seconds each.
-HEAVY = {"pynet", "pynet_ca"}
+HEAVY = {"awnet_4ch", "nafnet_32_local", "pynet", "pynet_ca"}
 BANDED = [
     pytest.param(name, marks=pytest.mark.thorough if name in HEAVY else ())
     for name in sorted({*list_models(), "dncnn_17:training", "syenet:training"} - SAME_LAYERS)

@@ -10,21 +10,14 @@ import pytest
 
 from benchmark import run
 from benchmark.conditions import Conditions, Limits
-from benchmark.measured import Ceilings
 from benchmark.reporting import Reporter
 from benchmark.results.store import Store
-from benchmark.timing import session as timing_session
 from tests.conftest import TINY
 from zoo import register_model
 from zoo.card import MODELS
 
-CEILINGS = Ceilings(gemm_gflops=100.0, copy_gbs=10.0)
 QUICK: dict[str, Any] = {"conditions": Conditions(threads=1), "limits": Limits(seconds=10.0)}
-
-
-@pytest.fixture(autouse=True)
-def _known_ceilings(tiny, monkeypatch) -> None:
-    monkeypatch.setattr(timing_session, "ceilings", lambda threads, reporter: CEILINGS)
+pytestmark = pytest.mark.usefixtures("tiny", "known_ceilings")
 
 
 @pytest.mark.thorough

@@ -240,5 +240,6 @@ def test_committed_records_hold_no_score_for_untrained_weights() -> None:
     for record in read_folders([LEADERBOARDS / "results"]):
         if record.evidence == "untrained":
             assert not [id for id, m in record.measurements.items() if m.kind == "score"]
-        assert record.status == "ok"
+        # A network that the machine has no memory for is listed with its costs and with what it needs.
+        assert record.status == "ok" or record.error.startswith("skipped: not run: ")
         assert record.spec.dataset == record.dataset

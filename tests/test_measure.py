@@ -27,10 +27,9 @@ from benchmark.timing.roofline import ceilings, roofline
 from benchmark.timing.sampling import is_steady, other_cores, quartiles, relative, summarize, taint_reasons
 from benchmark.timing.session import as_measurements, measure, measure_profiled
 from benchmark.timing.text import measured_text
-from tests.conftest import TINY
+from tests.conftest import CEILINGS, TINY
 from zoo.errors import UserError
 
-CEILINGS = Ceilings(gemm_gflops=100.0, copy_gbs=10.0)
 QUIET = [10.0, 10.1, 9.9, 10.0, 10.1, 9.9, 10.0, 10.0]
 
 
@@ -214,12 +213,6 @@ def test_the_workspace_is_what_onednn_holds_beside_the_tensors() -> None:
     assert plain.peak_workspace_bytes == 3 * size
     up = trace(nn.ConvTranspose2d(64, 64, 2, stride=2, device="meta"), planes)
     assert up.peak_workspace_bytes == size + 3 * 4 * size
-
-
-@pytest.fixture
-def known_ceilings(monkeypatch) -> None:
-    """Spare the tests the measurement of this machine."""
-    monkeypatch.setattr(timing_session, "ceilings", lambda threads, reporter: CEILINGS)
 
 
 def test_ceilings_are_measured_once(monkeypatch) -> None:

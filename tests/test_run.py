@@ -28,7 +28,7 @@ from tests.conftest import TINY
 from zoo import UserError, create_model
 from zoo.weights import save_state
 
-pytestmark = pytest.mark.usefixtures("tiny")
+pytestmark = pytest.mark.usefixtures("tiny", "known_ceilings")
 SCORES = {"psnr[rgb]", "ssim[gaussian11,rgb]"}
 
 

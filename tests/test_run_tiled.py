@@ -20,14 +20,12 @@ from benchmark.fullres.network import FullNetwork
 from benchmark.fullres.subject import subject_of
 from benchmark.host import machine
 from benchmark.leaderboard import boards, row_name
-from benchmark.measured import Ceilings
 from benchmark.placing import check
 from benchmark.record import Record
 from benchmark.reporting import Progress, Relay, Relayed, Reporter
 from benchmark.results.store import Store
 from benchmark.running.suite import Suite
 from benchmark.selection import entry_of
-from benchmark.timing import session as timing_session
 from benchmark.timing.child import measure_model
 from benchmark.timing.messages import Job, MemoryAt, PreparedAt, Request, TimedAt
 from benchmark.timing.room import shortage, tiled_needs
@@ -259,12 +257,6 @@ def test_an_interruption_leaves_the_images_before_it_and_no_filters(tmp_path, mo
 
 
 # Measuring.
-
-
-@pytest.fixture
-def known_ceilings(monkeypatch) -> None:
-    """Spare the tests the measurement of this machine."""
-    monkeypatch.setattr(timing_session, "ceilings", lambda *_: Ceilings(gemm_gflops=100.0, copy_gbs=10.0))
 
 
 def test_tiles_are_chosen_before_and_timed_as_a_whole() -> None:
