@@ -71,9 +71,9 @@ def tiny() -> Path:
     return TINY
 
 
-@pytest.fixture
-def known_ceilings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spare the tests the measurement of this machine."""
+@pytest.fixture(autouse=True)
+def _known_ceilings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare the tests the measurement of this machine, for which both workers would wait; one test does it."""
     monkeypatch.setattr("benchmark.timing.session.ceilings", lambda threads, reporter: CEILINGS)
 
 

@@ -17,7 +17,7 @@ from zoo import register_model
 from zoo.card import MODELS
 
 QUICK: dict[str, Any] = {"conditions": Conditions(threads=1), "limits": Limits(seconds=10.0)}
-pytestmark = pytest.mark.usefixtures("tiny", "known_ceilings")
+pytestmark = pytest.mark.usefixtures("tiny")
 
 
 @pytest.mark.thorough

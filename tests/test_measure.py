@@ -215,6 +215,16 @@ def test_the_workspace_is_what_onednn_holds_beside_the_tensors() -> None:
     assert up.peak_workspace_bytes == size + 3 * 4 * size
 
 
+@pytest.mark.thorough
+def test_ceilings_are_those_of_this_machine() -> None:
+    found = ceilings(1)
+    assert found is not None
+    assert 1 < found.gemm_gflops < 10_000
+    assert 0.1 < found.copy_gbs < 10_000
+    # From the cache, to the last digit.
+    assert ceilings(1) == found
+
+
 def test_ceilings_are_measured_once(monkeypatch) -> None:
     calls = []
 
@@ -300,7 +310,7 @@ def test_precision_and_layout_reach_network_and_planes(tiny, precision: str, cha
 
 
 @pytest.mark.thorough
-def test_profile_measure_prints_its_keys(zoo_bench, known_ceilings) -> None:
+def test_profile_measure_prints_its_keys(zoo_bench) -> None:
     done = zoo_bench(
         *("--plugin", TINY, "profile", "tiny_net", "--size", "64x64", "--measure"),
         *("--threads", 1, "--time-limit", 1, "--memory-limit", "4GiB", "--json"),
@@ -367,7 +377,7 @@ def fabricated(monkeypatch, *outcomes: Outcome) -> Measured:
     return measure_profiled(profile("tiny_net"), conditions=Conditions(threads=2))
 
 
-def test_samples_sent_before_a_hard_end_are_kept(tiny, monkeypatch, known_ceilings) -> None:
+def test_samples_sent_before_a_hard_end_are_kept(tiny, monkeypatch) -> None:
     read = ResidentPeak(resting_bytes=1, input_bytes=2, method="m")
     memory = PassMemory(cuda_peak_bytes=None, peak_rss_bytes=7, peak_rss=read, pass_ms=5.0)
     events = [MemoryAt(size="", memory=memory), WarmUpAt(size="", warm_up_ms=5.0)]
@@ -382,7 +392,7 @@ def test_samples_sent_before_a_hard_end_are_kept(tiny, monkeypatch, known_ceilin
     assert as_measurements(measured, [1])["latency_ms"].remark == f"timeout: {timed.error}"
 
 
-def test_a_size_that_ends_the_child_is_marked_and_the_others_are_measured(tiny, monkeypatch, known_ceilings) -> None:
+def test_a_size_that_ends_the_child_is_marked_and_the_others_are_measured(tiny, monkeypatch) -> None:
     sizes = {"": predict("tiny_net", (32, 32), {}), "@12mp": predict("tiny_net", (64, 64), {})}
     timed = TimedAt(size="", timing=summary_of([2.0] * 20, [1.0] * 20, [2.0]))
     reply = Reply(prepared={}, memory={}, timing={}).model_dump(mode="json")
@@ -400,14 +410,14 @@ def test_a_size_that_ends_the_child_is_marked_and_the_others_are_measured(tiny, 
     assert (empty.value, empty.remark) == (None, "oom: killed by the system")
 
 
-def test_a_pass_that_the_ceilings_make_too_long_is_not_run(tiny, known_ceilings) -> None:
+def test_a_pass_that_the_ceilings_make_too_long_is_not_run(tiny) -> None:
     sizes = {"": predict("tiny_net", (1536, 2048), {})}
     state = measure("tiny_net", sizes, longest_pass=0.01)[""].measurement
     assert state.status == "skipped"
     assert "one pass over 1x4x1536x2048 takes at least" in state.error
 
 
-def test_a_crash_leaves_the_counted_costs_and_the_reason(tiny, monkeypatch, known_ceilings) -> None:
+def test_a_crash_leaves_the_counted_costs_and_the_reason(tiny, monkeypatch) -> None:
     crash = Outcome("error", error="killed by SIGSEGV")
     measured = fabricated(monkeypatch, crash)
     assert (measured.timing, measured.memory, measured.roofline) == (None, None, None)
@@ -420,7 +430,7 @@ def test_a_crash_leaves_the_counted_costs_and_the_reason(tiny, monkeypatch, know
     assert "killed by SIGSEGV" in measured_text(measured)
 
 
-def test_a_users_mistake_that_the_child_finds_is_one_here(tiny, monkeypatch, known_ceilings) -> None:
+def test_a_users_mistake_that_the_child_finds_is_one_here(tiny, monkeypatch) -> None:
     mistake = Outcome("error", error="weights do not fit", exception="UserError")
     with pytest.raises(UserError, match="weights do not fit"):
         fabricated(monkeypatch, mistake)

@@ -28,7 +28,7 @@ from tests.conftest import TINY
 from zoo import UserError, create_model
 from zoo.weights import save_state
 
-pytestmark = pytest.mark.usefixtures("tiny", "known_ceilings")
+pytestmark = pytest.mark.usefixtures("tiny")
 SCORES = {"psnr[rgb]", "ssim[gaussian11,rgb]"}
 
 

@@ -289,7 +289,7 @@ def test_callers_in_inference_mode_may_have_several_workers() -> None:
 
 
 @pytest.mark.thorough
-def test_a_profile_in_tiles_says_so(zoo_bench, known_ceilings) -> None:
+def test_a_profile_in_tiles_says_so(zoo_bench) -> None:
     call = ("profile", "tiny_net", "--size", "96x96", "--measure", "--tile", "32X48", "--time-limit", 1, "--json")
     done = zoo_bench("--plugin", TINY, *call)
     assert done.code == 0, done.err
@@ -305,7 +305,7 @@ def test_a_profile_in_tiles_says_so(zoo_bench, known_ceilings) -> None:
     assert all("tiles 32x48" in definition for definition in definitions)
 
 
-def test_the_memory_check_is_about_tiles(monkeypatch, known_ceilings) -> None:
+def test_the_memory_check_is_about_tiles(monkeypatch) -> None:
     predicted = predict("plainunet_8", (1536, 2048), {})
     monkeypatch.setattr("benchmark.host.machine.available_memory", lambda: 960 * MIB)
     whole, tiled = Conditions(), Conditions(tile="auto")
@@ -410,7 +410,7 @@ def test_conditions_that_tiles_cannot_keep_are_refused(conditions: dict, message
         (("profile", "vdn_w8", "--approximate"), "--approximate says how the network runs; add --measure"),
     ],
 )
-def test_bad_calls_are_one_line(zoo_bench, known_ceilings, call, message: str) -> None:
+def test_bad_calls_are_one_line(zoo_bench, call, message: str) -> None:
     outcome = zoo_bench(*call)
     assert outcome.code == 2
     assert message in outcome.err
