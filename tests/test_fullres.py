@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.conditions import Conditions
+from benchmark.conditions import Conditions, TileSize
 from benchmark.fullres.bands.plan import BandSizes
 from benchmark.fullres.bf16 import filters_in_bf16
 from benchmark.fullres.deciding import decide
@@ -236,11 +236,14 @@ def test_filters_are_released_after_a_failure() -> None:
     assert all(layer.fixed_filters is None for layer in hyper_layers(network))
 
 
-def test_frozen_filters_are_those_of_the_first_image() -> None:
-    network = build("hyperunet_8_8_64")
-    first, second = torch.rand(1, 4, 64, 48), 0.3 * torch.rand(1, 4, 48, 64)
-    subject = Subject(network, 4, 4, 32, trusted=True)
-    runner = FullNetwork(subject, Conditions(tile=(16, 16)), freeze_filters=True)
+@pytest.mark.parametrize("tile", ["off", (16, 16)])
+@pytest.mark.parametrize("name", ["hyperunet_8_8_64", "hypervdn_21"])
+def test_frozen_filters_are_those_of_the_first_image(name: str, tile: TileSize) -> None:
+    """HyperVDN has hyper-convolutions that only training uses: they never get filters."""
+    network, channels = build(name), 3 if name == "hypervdn_21" else 4
+    first, second = torch.rand(1, channels, 64, 48), 0.3 * torch.rand(1, channels, 48, 64)
+    subject = Subject(network, channels, 4, 32, trusted=True)
+    runner = FullNetwork(subject, Conditions(tile=tile), freeze_filters=True)
     output = runner(first), runner(second)
     filters = {layer: layer.fixed_filters for layer in hyper_layers(network)}
     release_filters(network)

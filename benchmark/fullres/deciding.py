@@ -157,7 +157,9 @@ class _Decision:
 
     def one_piece(self, why: str) -> Execution:
         """Return an execution on the whole image."""
-        return Whole(subject=self.subject, why=why, keep_filters=self.keep_filters)
+        network, channels = self.subject.network, self.subject.channels
+        layers = order_of_use(network, channels, self.size) if self.keep_filters else ()
+        return Whole(subject=self.subject, why=why, kept_layers=layers)
 
     def approximate(self, tile: TileSize) -> Execution:
         """Return an execution in tiles that are not exact, with their measured seams."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmark.fullres.bands.plan import BandPlan
 from benchmark.fullres.bands.run import run_bands
-from benchmark.fullres.hyper import fix_filters_of_the_whole, hyper_layers, release_filters
+from benchmark.fullres.hyper import fix_filters_of_the_whole, release_filters
 from benchmark.fullres.listed import ListedPlan, run_listed
 from benchmark.fullres.rows.joined import kernels_text
 from benchmark.fullres.strips.filters import FilterStrips, frozen
@@ -106,11 +106,12 @@ class Execution(ABC):
 class Whole(Execution):
     """All images at once, run by the network or an engine; ``why``: the reason that they are not cut.
 
-    ``keep_filters``: a hyper-network's filters for the first image stay fixed for the images that follow.
+    ``kept_layers``: a hyper-network's layers, in the order of use, whose filters for the first image stay fixed for the
+    images that follow. A layer that only training uses is not among them, because it never gets filters.
     """
 
     why: str = ""
-    keep_filters: bool = False
+    kept_layers: tuple[HyperConv2d, ...] = ()
     mode: ClassVar[str] = "whole"
     steps: ClassVar[int] = 1
 
@@ -122,8 +123,8 @@ class Whole(Execution):
         self, planes: Tensor, out: Tensor | None = None, *, advance: Call = nothing, after_piece: Call = nothing
     ) -> Tensor:
         network = self.subject.network
-        if self.keep_filters and any(layer.fixed_filters is None for layer in hyper_layers(network)):
-            fix_filters_of_the_whole(network, planes[:1])
+        if any(layer.fixed_filters is None for layer in self.kept_layers):
+            fix_filters_of_the_whole(network, self.kept_layers, planes[:1])
         with torch.inference_mode():
             output = self.subject.forward(planes)
         check_output(output)

@@ -8,6 +8,7 @@ the network only up to that layer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,12 +94,11 @@ def dissect(network: nn.Module, channels: int, size: tuple[int, int]) -> Anatomy
     return Anatomy(passes, reception_of(follower, size, output))
 
 
-def fix_filters_of_the_whole(network: nn.Module, planes: Tensor) -> None:
+def fix_filters_of_the_whole(network: nn.Module, layers: Sequence[HyperConv2d], planes: Tensor) -> None:
     """Predict every filter of ``network`` in one pass over the whole image ``planes`` (1, C, H, W), and fix them.
 
-    Filters stay fixed until ``release_filters``.
+    ``layers`` are its hyper-convolutions in the order of use. Filters stay fixed until ``release_filters``.
     """
-    layers = order_of_use(network, planes.shape[1], (planes.shape[-2], planes.shape[-1]))
     with torch.inference_mode():
         for layer, filters in zip(layers, FilterNetwork(network)(planes)):
             layer.fixed_filters = filters
