@@ -2,7 +2,7 @@
 
     python -m speed table_times leaderboards/results/full-scale.jsonl [MODEL ...] [--tile auto] [--backend openvino]
 
-RAW networks get a whole sensor frame of 2976x3968 pixels (packed 1488x1984, as Table 1), denoisers 1 MPix (1024x1024,
+RAW networks get a whole sensor frame of 2976x3968 pixels (packed 1488x1984, as Table 1), the others 1 MPix (1024x1024,
 as Table 2). Nothing else should run. With `--tile auto` each image goes through in tiles or bands where that takes
 less. Records are appended; `zoo-bench leaderboard` puts them into the tables. On two cores the networks of the paper
 take about 12 minutes, most of it PyNET and PyNET-CA; those up to 2 TFLOP of the others half a minute each.
@@ -18,7 +18,7 @@ import sys
 from speed.figures import Figure
 from zoo import get_card, list_models
 
-# Half a frame's sides, for which the size of every network's planes follows; pixels of a denoiser.
+# Half a frame's sides, for which the size of every network's planes follows; pixels of the others.
 HALF_FRAME, MPIX = (1488, 1984), (1024, 1024)
 
 
@@ -28,7 +28,7 @@ def sizes() -> dict[str, tuple[int, int]]:
     for card in map(get_card, list_models()):
         if card.task == "raw2rgb":
             found[card.name] = card.input.plane_size(HALF_FRAME)
-        elif card.task.startswith("denoise"):
+        else:
             found[card.name] = MPIX
     return found
 
