@@ -5,7 +5,7 @@
 RAW networks get a whole sensor frame of 2976x3968 pixels (packed 1488x1984, as Table 1), the others 1 MPix (1024x1024,
 as Table 2). Nothing else should run. With `--tile auto` each image goes through in tiles or bands where that takes
 less. Records are appended; `zoo-bench leaderboard` puts them into the tables. On two cores the networks of the paper
-take about 12 minutes, most of it PyNET and PyNET-CA; those up to 2 TFLOP of the others half a minute each.
+take 12 to 21 minutes, most of it PyNET and PyNET-CA; those up to 2 TFLOP of the others half a minute each.
 """
 
 from __future__ import annotations

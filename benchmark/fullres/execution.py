@@ -122,9 +122,8 @@ class Whole(Execution):
     def run(
         self, planes: Tensor, out: Tensor | None = None, *, advance: Call = nothing, after_piece: Call = nothing
     ) -> Tensor:
-        network = self.subject.network
         if any(layer.fixed_filters is None for layer in self.kept_layers):
-            fix_filters_of_the_whole(network, self.kept_layers, planes[:1])
+            fix_filters_of_the_whole(self.subject.network, self.kept_layers, planes[:1])
         with torch.inference_mode():
             output = self.subject.forward(planes)
         check_output(output)

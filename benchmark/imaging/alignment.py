@@ -17,7 +17,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-import scipy
+import scipy  # Its parts are imported where they are first used: processes that score nothing start sooner.
 from numpy.typing import NDArray
 
 RADIUS = 16

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import scipy
+import scipy  # Its parts are imported where they are first used: processes that score nothing start sooner.
 
 from zoo.errors import UserError
 
